@@ -1,0 +1,58 @@
+// numpy's .npz: a zip archive of .npy members. Written so that numpy cannot tell it from its own.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+enum class Compression { kNone, kFast, kSmall };  // stored, deflate level 1, deflate level 6
+
+// Writes the arrays in the given order, each as member "<name>.npy". The file appears under `path`
+// only when it is complete and synced; on failure nothing is left behind. The same arrays give the
+// same bytes whatever `threads` is (0: all cores). Members are compressed several at once.
+// Throws: input error (two arrays of one name, shape and bytes disagree), system error (disk full,
+// directory not writable).
+void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
+               Compression compression = Compression::kFast, int threads = 0);
+
+// What the archive says of one member, known without inflating all of it.
+struct NpzEntry {
+  std::string name;  // without ".npy"
+  DType dtype = DType::kF32;
+  Shape shape;
+  bool fortran_order = false;
+};
+
+// Reads an archive, whoever wrote it (numpy, zip tools; stored or deflated; zip64). Every offset,
+// length and checksum is checked: a broken file gives an input error that names file and member.
+class NpzReader {
+ public:
+  explicit NpzReader(const std::filesystem::path& path);
+  ~NpzReader();
+  NpzReader(NpzReader&&) noexcept;
+  NpzReader& operator=(NpzReader&&) noexcept;
+
+  // Members in archive order.
+  const std::vector<NpzEntry>& entries() const noexcept;
+  bool contains(std::string_view name) const noexcept;
+
+  // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
+  Array read(std::string_view name) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// One array as a .npy file (format version 1.0, 2.0 where the header is too long), atomically.
+void write_npy(const std::filesystem::path& path, const ArrayView& array);
+Array read_npy(const std::filesystem::path& path);
+
+}  // namespace assay

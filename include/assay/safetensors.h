@@ -1,0 +1,65 @@
+// Checkpoint weights: one .safetensors file, or shards with an index, mapped and used in place.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// The weights of one checkpoint directory. Tensors are views into read-only mappings that live as
+// long as this object; nothing is copied. Headers are not trusted: see src/formats/safetensors.cpp
+// for the limits that are enforced.
+class Weights {
+ public:
+  // Opens DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names (the single
+  // file wins when both exist, as in transformers). Throws an input
+  // error naming file, tensor or offset.
+  static Weights open(const std::filesystem::path& directory);
+  ~Weights();
+  Weights(Weights&&) noexcept;
+  Weights& operator=(Weights&&) noexcept;
+
+  // All tensors, sorted by name. Data may be unaligned for its dtype.
+  std::span<const ArrayView> tensors() const noexcept;
+  // nullptr when there is none of that name.
+  const ArrayView* find(std::string_view name) const noexcept;
+  // The tensor of that name and shape; its dtype must be BF16, F16 or F32. Otherwise an input error
+  // that names file, tensor, what was found and what was expected (similar names are suggested).
+  const ArrayView& get(std::string_view name, std::span<const std::int64_t> shape) const;
+  // The file that holds the tensor, for messages.
+  const std::filesystem::path& file_of(std::string_view name) const;
+
+  // The files in the order in which they are hashed (sorted by name).
+  const std::vector<std::filesystem::path>& files() const noexcept;
+  std::size_t total_bytes() const noexcept;  // sum of all file sizes
+
+ private:
+  Weights();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Writes a .safetensors file atomically: header padded to 8 bytes with spaces, metadata
+// {"format":"pt"}, tensors in the given order. `fill` is called per tensor, in order, with a sink
+// that takes its bytes in pieces, so that a checkpoint larger than memory can be written.
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kBF16;
+  Shape shape;
+};
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  virtual void write(std::span<const std::byte> bytes) = 0;
+};
+void write_safetensors(const std::filesystem::path& path, std::span<const TensorInfo> tensors,
+                       const std::function<void(const TensorInfo&, ByteSink&)>& fill);
+
+}  // namespace assay

@@ -1,0 +1,77 @@
+#include "assay/array.h"
+
+#include <limits>
+
+#include "assay/error.h"
+
+namespace assay {
+
+std::size_t dtype_size(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kBool:
+    case DType::kU8:
+    case DType::kI8:
+      return 1;
+    case DType::kI16:
+    case DType::kF16:
+    case DType::kBF16:
+      return 2;
+    case DType::kI32:
+    case DType::kF32:
+      return 4;
+    case DType::kI64:
+    case DType::kF64:
+      return 8;
+  }
+  return 0;
+}
+
+std::string_view dtype_name(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kBool:
+      return "BOOL";
+    case DType::kU8:
+      return "U8";
+    case DType::kI8:
+      return "I8";
+    case DType::kI16:
+      return "I16";
+    case DType::kI32:
+      return "I32";
+    case DType::kI64:
+      return "I64";
+    case DType::kF16:
+      return "F16";
+    case DType::kBF16:
+      return "BF16";
+    case DType::kF32:
+      return "F32";
+    case DType::kF64:
+      return "F64";
+  }
+  return "?";
+}
+
+std::string shape_text(std::span<const std::int64_t> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i != 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+std::int64_t element_count(std::span<const std::int64_t> shape, std::string_view where) {
+  std::int64_t count = 1;
+  for (const std::int64_t axis : shape) {
+    if (axis < 0) throw input_error(where, "shape " + shape_text(shape), "no negative axis");
+    if (axis != 0 && count > std::numeric_limits<std::int64_t>::max() / axis) {
+      throw input_error(where, "shape " + shape_text(shape) + " has too many elements",
+                        "fewer than 2^63");
+    }
+    count *= axis;
+  }
+  return count;
+}
+
+}  // namespace assay
