@@ -18,9 +18,9 @@ namespace assay {
 // for the limits that are enforced.
 class Weights {
  public:
-  // Opens DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names (the single
-  // file wins when both exist, as in transformers). Throws an input
-  // error naming file, tensor or offset.
+  // Opens DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names (the
+  // single file wins when both exist, as in transformers). Throws an input error naming file,
+  // tensor or offset.
   static Weights open(const std::filesystem::path& directory);
   ~Weights();
   Weights(Weights&&) noexcept;

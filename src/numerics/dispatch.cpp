@@ -1,0 +1,85 @@
+#include <cstdlib>
+#include <vector>
+
+#include "assay/error.h"
+#include "numerics/kernels.h"
+
+namespace assay {
+namespace {
+
+std::vector<Simd> detect() {
+  std::vector<Simd> found = {Simd::kPlain};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c")) {
+    found.push_back(Simd::kAvx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+      found.push_back(Simd::kAvx512);
+    }
+  }
+#endif
+  return found;
+}
+
+}  // namespace
+
+void require_fma() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("fma")) {
+    throw system_error("CPU",
+                       "no fused multiply-add (FMA); Assay needs an x86-64 CPU of 2013 or "
+                       "later, or AArch64");
+  }
+#endif
+}
+
+std::string_view simd_name(Simd simd) {
+  switch (simd) {
+    case Simd::kPlain:
+      return "plain";
+    case Simd::kAvx2:
+      return "avx2";
+    case Simd::kAvx512:
+      return "avx512";
+  }
+  return "?";
+}
+
+std::span<const Simd> supported_simd() {
+  static const std::vector<Simd> found = detect();
+  return found;
+}
+
+Simd chosen_simd() {
+  const char* wanted = std::getenv("ASSAY_SIMD");
+  if (wanted == nullptr || *wanted == '\0') return supported_simd().back();
+  std::string names;
+  for (const Simd simd : supported_simd()) {
+    if (simd_name(simd) == wanted) return simd;
+    names.append(names.empty() ? "" : ", ").append(simd_name(simd));
+  }
+  throw usage_error("environment variable ASSAY_SIMD", "'" + std::string(wanted) + "'",
+                    "one that this CPU runs: " + names);
+}
+
+template <class N>
+const Kernels<N>& kernels(Simd simd) {
+  switch (simd) {
+    case Simd::kAvx512:
+      return *avx512_kernels<N>();
+    case Simd::kAvx2:
+      return *avx2_kernels<N>();
+    case Simd::kPlain:
+      break;
+  }
+  return *plain_kernels<N>();
+}
+
+template const Kernels<Bf16>& kernels<Bf16>(Simd);
+template const Kernels<F32>& kernels<F32>(Simd);
+template const Kernels<F64>& kernels<F64>(Simd);
+
+}  // namespace assay

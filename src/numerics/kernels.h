@@ -1,0 +1,100 @@
+// The kernels of the forward pass, and the order of operations that defines their bits.
+//
+// This comment is a contract; references on people's disks depend on it.
+//  * dot(a, b) of length K: element k is accumulated into lane k mod 32 by fused multiply-add in
+//    increasing k; a short tail is padded with zeros; then the 32 lanes are added as a tree: lane l
+//    with l+16, then l+8, l+4, l+2, l+1.
+//  * A sum over elements (squares of a norm, softmax denominator) uses the same lanes and tree,
+//    element i in lane i mod 32.
+//  * Probabilities times values: for each channel one fused multiply-add per position, in
+//    increasing position. Positions after the query's own are not visited at all.
+//  * exp is SLEEF's bit-identical `finz` variant (1 ULP); division and square root are IEEE's.
+//  * Everything else is elementwise, in the order written beside each kernel; round() is the
+//    numerics policy's rounding (the identity but for bf16).
+// The plain source (kernels_plain.cpp) is the definition; the others must equal it bit for bit.
+// An x86-64 CPU must have FMA: require_fma() says so where it has not.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "assay/array.h"
+#include "numerics/numerics.h"
+
+namespace assay {
+
+// A weight as it lies in the mapped file: row-major [rows, cols], BF16, F16 or F32, possibly
+// unaligned. A vector has one row. Read as Real; with Bf16 numerics F16 and F32 are first rounded
+// to BF16, as transformers does when it loads such a checkpoint with dtype=bfloat16.
+struct Weight {
+  const std::byte* data = nullptr;
+  DType dtype = DType::kBF16;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
+
+template <class N>
+struct Kernels {
+  using Real = typename N::Real;
+
+  // out[t * ldo + r] = round(dot(x[t], w[r])) for t in [0, tokens), r in [row_begin, row_end).
+  // x: [tokens, w.cols].
+  void (*matmul)(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
+                 std::size_t row_end, Real* out, std::size_t ldo);
+
+  // Row `row` of w as Reals: out[w.cols].
+  void (*load_row)(const Weight& w, std::size_t row, Real* out);
+
+  // r = 1 / sqrt(sum(x * x) / n + eps); out[i] = round(w[i] * round(x[i] * r)). Two roundings.
+  void (*rms_norm)(const Real* x, const Weight& w, Real eps, std::size_t n, Real* out);
+
+  // Rotary embedding of one head, pairs (i, i + n/2):
+  // out[i] = round(round(x[i] * cos[i]) + round(rot(x)[i] * sin[i])), rot(x) = (-x[n/2..],
+  // x[..n/2]).
+  void (*rope)(const Real* x, const Real* cos, const Real* sin, std::size_t n, Real* out);
+
+  // out[j] = round(round(dot(q, keys[j])) * scale), keys: [count, n].
+  void (*scores)(const Real* q, const Real* keys, std::size_t count, std::size_t n, Real scale,
+                 Real* out);
+
+  // e[j] = exp(x[j] - max(x)); out[j] = round(e[j] / sum(e)). In place is allowed.
+  void (*softmax)(const Real* x, std::size_t count, Real* out);
+
+  // out[i] = round(sum over j of probs[j] * values[j][i]), values: [count, n].
+  void (*weighted_sum)(const Real* probs, const Real* values, std::size_t count, std::size_t n,
+                       Real* out);
+
+  // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i].
+  void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+
+  // out[i] = round(a[i] + b[i]). In place is allowed.
+  void (*add)(const Real* a, const Real* b, std::size_t n, Real* out);
+};
+
+// Throws a system error when this CPU has no fused multiply-add: nothing here runs on it.
+void require_fma();
+
+// The instruction sets that kernels exist for.
+enum class Simd { kPlain, kAvx2, kAvx512 };
+std::string_view simd_name(Simd simd);
+
+// What this CPU can run, plainest first; kPlain is always there.
+std::span<const Simd> supported_simd();
+
+// The best supported one, unless the environment variable ASSAY_SIMD (plain, avx2, avx512) asks for
+// another; an unknown or unsupported value is a usage error.
+Simd chosen_simd();
+
+template <class N>
+const Kernels<N>& kernels(Simd simd);
+
+// One per source file; null tables where the build has none.
+template <class N>
+const Kernels<N>* plain_kernels();
+template <class N>
+const Kernels<N>* avx2_kernels();
+template <class N>
+const Kernels<N>* avx512_kernels();
+
+}  // namespace assay

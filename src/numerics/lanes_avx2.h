@@ -1,0 +1,146 @@
+// 32 lanes in AVX2 registers: four of eight floats, or eight of four doubles.
+#pragma once
+
+#include <immintrin.h>
+#include <sleef.h>
+
+#include <cstddef>
+
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+ASSAY_INLINE __m256 round_to_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i top = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+  const __m256i rounded = _mm256_and_si256(
+      _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), top);
+  const __m256i quiet = _mm256_and_si256(_mm256_or_si256(bits, _mm256_set1_epi32(0x00400000)), top);
+  const __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+  return _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan);
+}
+
+ASSAY_INLINE __m256 widen_bf16(__m128i x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+}
+
+ASSAY_INLINE __m128i load_16_bytes(const std::byte* w) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+}
+
+struct FloatLanes {
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 2;
+  static constexpr std::size_t kExpWidth = 8;
+
+  __m256 v[4];
+
+  ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
+  ASSAY_INLINE static FloatLanes broadcast(float x) {
+    const __m256 b = _mm256_set1_ps(x);
+    return {{b, b, b, b}};
+  }
+  ASSAY_INLINE static FloatLanes load(const float* x) {
+    return {{_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), _mm256_loadu_ps(x + 16),
+             _mm256_loadu_ps(x + 24)}};
+  }
+  ASSAY_INLINE static FloatLanes load_bf16(const std::byte* w) {
+    return {{widen_bf16(load_16_bytes(w)), widen_bf16(load_16_bytes(w + 16)),
+             widen_bf16(load_16_bytes(w + 32)), widen_bf16(load_16_bytes(w + 48))}};
+  }
+  ASSAY_INLINE static FloatLanes load_f16(const std::byte* w) {
+    return {{_mm256_cvtph_ps(load_16_bytes(w)), _mm256_cvtph_ps(load_16_bytes(w + 16)),
+             _mm256_cvtph_ps(load_16_bytes(w + 32)), _mm256_cvtph_ps(load_16_bytes(w + 48))}};
+  }
+  ASSAY_INLINE static FloatLanes load_f32(const std::byte* w) {
+    return load(reinterpret_cast<const float*>(w));
+  }
+  ASSAY_INLINE static FloatLanes rounded_to_bf16(FloatLanes x) {
+    for (__m256& part : x.v) part = round_to_bf16(part);
+    return x;
+  }
+
+  ASSAY_INLINE void fma(const FloatLanes& a, const FloatLanes& b) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm256_fmadd_ps(a.v[i], b.v[i], v[i]);
+  }
+  ASSAY_INLINE void add(const FloatLanes& a) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm256_add_ps(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE float sum() const {
+    const __m256 a = _mm256_add_ps(v[0], v[2]);  // l with l + 16
+    const __m256 b = _mm256_add_ps(v[1], v[3]);
+    const __m256 c = _mm256_add_ps(a, b);                                                 // + 8
+    const __m128 d = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));  // + 4
+    const __m128 e = _mm_add_ps(d, _mm_movehl_ps(d, d));                                  // + 2
+    return _mm_cvtss_f32(_mm_add_ss(e, _mm_movehdup_ps(e)));                              // + 1
+  }
+
+  ASSAY_INLINE static void exp(const float* x, float* out) {
+    _mm256_storeu_ps(out, Sleef_finz_expf8_u10avx2(_mm256_loadu_ps(x)));
+  }
+};
+
+struct DoubleLanes {
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 1;
+  static constexpr std::size_t kExpWidth = 4;
+
+  __m256d v[8];
+
+  ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
+  ASSAY_INLINE static DoubleLanes broadcast(double x) {
+    const __m256d b = _mm256_set1_pd(x);
+    return {{b, b, b, b, b, b, b, b}};
+  }
+  ASSAY_INLINE static DoubleLanes load(const double* x) {
+    DoubleLanes lanes;
+    for (int i = 0; i < 8; ++i) lanes.v[i] = _mm256_loadu_pd(x + 4 * i);
+    return lanes;
+  }
+  ASSAY_INLINE static DoubleLanes load_bf16(const std::byte* w) {
+    return widened(FloatLanes::load_bf16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f16(const std::byte* w) {
+    return widened(FloatLanes::load_f16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f32(const std::byte* w) {
+    return widened(FloatLanes::load_f32(w));
+  }
+
+  ASSAY_INLINE void fma(const DoubleLanes& a, const DoubleLanes& b) {
+    for (int i = 0; i < 8; ++i) v[i] = _mm256_fmadd_pd(a.v[i], b.v[i], v[i]);
+  }
+  ASSAY_INLINE void add(const DoubleLanes& a) {
+    for (int i = 0; i < 8; ++i) v[i] = _mm256_add_pd(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE double sum() const {
+    __m256d a[4];
+    for (int i = 0; i < 4; ++i) a[i] = _mm256_add_pd(v[i], v[i + 4]);  // l with l + 16
+    const __m256d b = _mm256_add_pd(a[0], a[2]);                       // + 8
+    const __m256d c = _mm256_add_pd(a[1], a[3]);
+    const __m256d d = _mm256_add_pd(b, c);                                                 // + 4
+    const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
+    return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
+  }
+
+  ASSAY_INLINE static void exp(const double* x, double* out) {
+    _mm256_storeu_pd(out, Sleef_finz_expd4_u10avx2(_mm256_loadu_pd(x)));
+  }
+
+ private:
+  ASSAY_INLINE static DoubleLanes widened(const FloatLanes& x) {
+    DoubleLanes lanes;
+    for (int i = 0; i < 4; ++i) {
+      lanes.v[2 * i] = _mm256_cvtps_pd(_mm256_castps256_ps128(x.v[i]));
+      lanes.v[2 * i + 1] = _mm256_cvtps_pd(_mm256_extractf128_ps(x.v[i], 1));
+    }
+    return lanes;
+  }
+};
+
+}  // namespace
+}  // namespace assay

@@ -1,0 +1,139 @@
+// 32 lanes in AVX-512 registers: two of sixteen floats, or four of eight doubles.
+#pragma once
+
+#include <immintrin.h>
+#include <sleef.h>
+
+#include <cstddef>
+
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+ASSAY_INLINE __m512 round_to_bf16(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i top = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+  const __m512i rounded = _mm512_and_si512(
+      _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd), top);
+  const __m512i quiet = _mm512_and_si512(_mm512_or_si512(bits, _mm512_set1_epi32(0x00400000)), top);
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_castsi512_ps(_mm512_mask_blend_epi32(nan, rounded, quiet));
+}
+
+ASSAY_INLINE __m512 widen_bf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+
+ASSAY_INLINE __m256i load_32_bytes(const std::byte* w) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+}
+
+struct FloatLanes {
+  static constexpr int kRowTile = 2;
+  static constexpr int kTokenTile = 6;
+  static constexpr std::size_t kExpWidth = 16;
+
+  __m512 v[2];
+
+  ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
+  ASSAY_INLINE static FloatLanes broadcast(float x) {
+    const __m512 b = _mm512_set1_ps(x);
+    return {{b, b}};
+  }
+  ASSAY_INLINE static FloatLanes load(const float* x) {
+    return {{_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16)}};
+  }
+  ASSAY_INLINE static FloatLanes load_bf16(const std::byte* w) {
+    return {{widen_bf16(load_32_bytes(w)), widen_bf16(load_32_bytes(w + 32))}};
+  }
+  ASSAY_INLINE static FloatLanes load_f16(const std::byte* w) {
+    return {{_mm512_cvtph_ps(load_32_bytes(w)), _mm512_cvtph_ps(load_32_bytes(w + 32))}};
+  }
+  ASSAY_INLINE static FloatLanes load_f32(const std::byte* w) {
+    return {{_mm512_loadu_ps(w), _mm512_loadu_ps(w + 64)}};
+  }
+  ASSAY_INLINE static FloatLanes rounded_to_bf16(FloatLanes x) {
+    return {{round_to_bf16(x.v[0]), round_to_bf16(x.v[1])}};
+  }
+
+  ASSAY_INLINE void fma(const FloatLanes& a, const FloatLanes& b) {
+    v[0] = _mm512_fmadd_ps(a.v[0], b.v[0], v[0]);
+    v[1] = _mm512_fmadd_ps(a.v[1], b.v[1], v[1]);
+  }
+  ASSAY_INLINE void add(const FloatLanes& a) {
+    v[0] = _mm512_add_ps(v[0], a.v[0]);
+    v[1] = _mm512_add_ps(v[1], a.v[1]);
+  }
+
+  ASSAY_INLINE float sum() const {
+    const __m512 a = _mm512_add_ps(v[0], v[1]);  // l with l + 16
+    const __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));  // + 8
+    const __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));      // + 4
+    const __m128 d = _mm_add_ps(c, _mm_movehl_ps(c, c));                                      // + 2
+    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));                                  // + 1
+  }
+
+  ASSAY_INLINE static void exp(const float* x, float* out) {
+    _mm512_storeu_ps(out, Sleef_finz_expf16_u10avx512f(_mm512_loadu_ps(x)));
+  }
+};
+
+struct DoubleLanes {
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 6;
+  static constexpr std::size_t kExpWidth = 8;
+
+  __m512d v[4];
+
+  ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
+  ASSAY_INLINE static DoubleLanes broadcast(double x) {
+    const __m512d b = _mm512_set1_pd(x);
+    return {{b, b, b, b}};
+  }
+  ASSAY_INLINE static DoubleLanes load(const double* x) {
+    return {{_mm512_loadu_pd(x), _mm512_loadu_pd(x + 8), _mm512_loadu_pd(x + 16),
+             _mm512_loadu_pd(x + 24)}};
+  }
+  ASSAY_INLINE static DoubleLanes load_bf16(const std::byte* w) {
+    return widened(FloatLanes::load_bf16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f16(const std::byte* w) {
+    return widened(FloatLanes::load_f16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f32(const std::byte* w) {
+    return widened(FloatLanes::load_f32(w));
+  }
+
+  ASSAY_INLINE void fma(const DoubleLanes& a, const DoubleLanes& b) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm512_fmadd_pd(a.v[i], b.v[i], v[i]);
+  }
+  ASSAY_INLINE void add(const DoubleLanes& a) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm512_add_pd(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE double sum() const {
+    const __m512d a = _mm512_add_pd(v[0], v[2]);  // l with l + 16
+    const __m512d b = _mm512_add_pd(v[1], v[3]);
+    const __m512d c = _mm512_add_pd(a, b);  // + 8
+    const __m256d d = _mm256_add_pd(_mm512_castpd512_pd256(c), _mm512_extractf64x4_pd(c, 1));  // +4
+    const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
+    return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
+  }
+
+  ASSAY_INLINE static void exp(const double* x, double* out) {
+    _mm512_storeu_pd(out, Sleef_finz_expd8_u10avx512f(_mm512_loadu_pd(x)));
+  }
+
+ private:
+  ASSAY_INLINE static DoubleLanes widened(const FloatLanes& x) {
+    return {{_mm512_cvtps_pd(_mm512_castps512_ps256(x.v[0])),
+             _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v[0], 1)),
+             _mm512_cvtps_pd(_mm512_castps512_ps256(x.v[1])),
+             _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v[1], 1))}};
+  }
+};
+
+}  // namespace
+}  // namespace assay

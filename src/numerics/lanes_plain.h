@@ -1,0 +1,119 @@
+// 32 lanes as plain arrays: the definition that every other lanes_*.h must equal bit for bit.
+#pragma once
+
+#include <cmath>  // before sleef.h: defines FP_FAST_FMA, without which that hides its FMA functions
+// clang-format off
+#include <sleef.h>
+// clang-format on
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+inline float widen_bf16(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+inline float widen_f16(std::uint16_t bits) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+  const std::uint32_t magnitude = bits & 0x7FFFu;
+  // Shifting exponent and mantissa into place leaves the exponent 112 too small; the product is
+  // exact and also normalises subnormals.
+  if (magnitude >= 0x7C00u) {
+    // The hardware conversions make a signalling NaN quiet.
+    const std::uint32_t quiet = magnitude > 0x7C00u ? 0x00400000u : 0u;
+    return std::bit_cast<float>(sign | 0x7F800000u | quiet | ((magnitude & 0x3FFu) << 13));
+  }
+  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112F;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
+}
+
+template <class Real>
+struct PlainLanes {
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 1;
+  static constexpr std::size_t kExpWidth = 1;
+
+  Real lane[32];
+
+  static PlainLanes zero() { return {}; }
+
+  static PlainLanes broadcast(Real x) {
+    PlainLanes lanes;
+    for (Real& value : lanes.lane) value = x;
+    return lanes;
+  }
+
+  static PlainLanes load(const Real* x) {
+    PlainLanes lanes;
+    std::memcpy(lanes.lane, x, sizeof lanes.lane);
+    return lanes;
+  }
+
+  static PlainLanes load_bf16(const std::byte* w) {
+    return widen(w, [](std::uint16_t bits) { return widen_bf16(bits); });
+  }
+  static PlainLanes load_f16(const std::byte* w) {
+    return widen(w, [](std::uint16_t bits) { return widen_f16(bits); });
+  }
+  static PlainLanes load_f32(const std::byte* w) {
+    PlainLanes lanes;
+    for (int i = 0; i < 32; ++i) {
+      float value;
+      std::memcpy(&value, w + 4 * i, 4);
+      lanes.lane[i] = value;
+    }
+    return lanes;
+  }
+
+  static PlainLanes rounded_to_bf16(PlainLanes x) {
+    for (Real& value : x.lane) value = round_to_bf16(static_cast<float>(value));
+    return x;
+  }
+
+  void fma(const PlainLanes& a, const PlainLanes& b) {
+    for (int i = 0; i < 32; ++i) lane[i] = std::fma(a.lane[i], b.lane[i], lane[i]);
+  }
+
+  void add(const PlainLanes& a) {
+    for (int i = 0; i < 32; ++i) lane[i] += a.lane[i];
+  }
+
+  Real sum() const {
+    Real t[32];
+    std::memcpy(t, lane, sizeof t);
+    for (int width = 16; width > 0; width /= 2) {
+      for (int l = 0; l < width; ++l) t[l] += t[l + width];
+    }
+    return t[0];
+  }
+
+  static void exp(const Real* x, Real* out) {
+    if constexpr (sizeof(Real) == 4) {
+      *out = Sleef_finz_expf1_u10purecfma(*x);
+    } else {
+      *out = Sleef_finz_expd1_u10purecfma(*x);
+    }
+  }
+
+ private:
+  template <class Widen>
+  static PlainLanes widen(const std::byte* w, Widen widen_one) {
+    PlainLanes lanes;
+    for (int i = 0; i < 32; ++i) {
+      std::uint16_t bits;
+      std::memcpy(&bits, w + 2 * i, 2);
+      lanes.lane[i] = widen_one(bits);
+    }
+    return lanes;
+  }
+};
+
+}  // namespace
+}  // namespace assay

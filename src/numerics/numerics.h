@@ -1,0 +1,55 @@
+// How a run rounds: the three policies that the forward pass and its kernels are compiled for.
+//
+// A policy says in which type values are held (Real) and what `round` does after each operation
+// that transformers would have stored to a tensor. bf16 values are held as floats that lie on the
+// BF16 grid, so that one kernel source serves all three.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace assay {
+
+// Inlined always: a kernel source compiled for AVX-512 must not leave an AVX-512 copy of these for
+// the linker to hand to everybody else.
+#define ASSAY_INLINE [[gnu::always_inline]] inline
+
+// Nearest BF16 value, ties to even; a NaN stays a NaN.
+ASSAY_INLINE float round_to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u;
+  const std::uint32_t quiet = (bits | 0x00400000u) & 0xFFFF0000u;
+  const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
+  return std::bit_cast<float>(nan ? quiet : rounded);
+}
+
+// The rounding points of transformers' eager BF16 run.
+struct Bf16 {
+  using Real = float;
+  static constexpr std::string_view kName = "bf16";
+  static constexpr bool kRoundsWeights = true;  // an F32 or F16 checkpoint is cast at load
+  static constexpr Real kMasked = -3.38953138925153547590470800371487866880e38F;  // BF16's lowest
+  ASSAY_INLINE static Real round(Real x) { return round_to_bf16(x); }
+};
+
+// Every intermediate in FP32.
+struct F32 {
+  using Real = float;
+  static constexpr std::string_view kName = "f32";
+  static constexpr bool kRoundsWeights = false;
+  static constexpr Real kMasked = std::numeric_limits<float>::lowest();
+  ASSAY_INLINE static Real round(Real x) { return x; }
+};
+
+// The oracle: every intermediate in double.
+struct F64 {
+  using Real = double;
+  static constexpr std::string_view kName = "f64";
+  static constexpr bool kRoundsWeights = false;
+  static constexpr Real kMasked = std::numeric_limits<double>::lowest();
+  ASSAY_INLINE static Real round(Real x) { return x; }
+};
+
+}  // namespace assay

@@ -1,0 +1,231 @@
+// Every instruction set against the plain definition, bit for bit, on random and nasty input.
+#include "numerics/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace assay {
+namespace {
+
+constexpr std::uint32_t kSeed = 20260731;
+
+template <class N>
+struct KernelsTest : testing::Test {
+  using Real = typename N::Real;
+
+  std::mt19937 random{kSeed};
+
+  // Normal values of widely different sizes; with `nasty` also zeros of both signs, subnormals,
+  // infinities and NaN.
+  std::vector<Real> values(std::size_t n, bool nasty = false) {
+    std::normal_distribution<double> normal;
+    std::uniform_int_distribution<int> exponent(-6, 6);
+    std::uniform_int_distribution<int> kind(0, 60);
+    std::vector<Real> x(n);
+    for (Real& value : x) {
+      value = N::round(static_cast<Real>(std::ldexp(normal(random), exponent(random))));
+      if (!nasty) continue;
+      switch (kind(random)) {
+        case 0:
+          value = Real{0};
+          break;
+        case 1:
+          value = -Real{0};
+          break;
+        case 2:
+          value = std::numeric_limits<Real>::denorm_min();
+          break;
+        case 3:
+          value = std::numeric_limits<Real>::infinity();
+          break;
+        case 4:
+          value = std::numeric_limits<Real>::quiet_NaN();
+          break;
+        case 5:
+          value = static_cast<Real>(1e30);
+          break;
+        default:
+          break;
+      }
+    }
+    return x;
+  }
+
+  // Stored bytes; any bit pattern of a 16-bit type may occur, NaN and infinity among them, when
+  // nasty. Starts at an odd address: files promise no alignment.
+  std::vector<std::byte> storage;
+  Weight weight(DType dtype, std::size_t rows, std::size_t cols, bool nasty = false) {
+    const std::size_t size = dtype_size(dtype);
+    storage.assign(rows * cols * size + 1, std::byte{0});
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < rows * cols; ++i) {
+      const float value = normal(random);
+      std::uint32_t bits;
+      std::memcpy(&bits, &value, 4);
+      if (dtype == DType::kBF16) bits >>= 16;
+      if (dtype == DType::kF16) {  // exponents around 1, all mantissas
+        bits = (static_cast<std::uint32_t>(random()) & 0x83FFu) |
+               ((12 + static_cast<std::uint32_t>(random() % 6)) << 10);
+      }
+      if (nasty && random() % 40 == 0) bits = static_cast<std::uint32_t>(random());
+      std::memcpy(&storage[1 + i * size], &bits, size);
+    }
+    return {storage.data() + 1, dtype, rows, cols};
+  }
+
+  // The same bits; two NaNs are equal whatever their payload (which operand's payload survives is
+  // no promise of IEEE).
+  static void expect_same(const std::vector<Real>& expected, const std::vector<Real>& found,
+                          const std::string& what) {
+    ASSERT_EQ(expected.size(), found.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      if (std::isnan(expected[i]) && std::isnan(found[i])) continue;
+      ASSERT_EQ(std::memcmp(&expected[i], &found[i], sizeof(Real)), 0)
+          << what << ", element " << i << ": " << expected[i] << " against " << found[i]
+          << ", seed " << kSeed;
+    }
+  }
+
+  // run(kernels, out) with the plain kernels and with every other set.
+  template <class Run>
+  void compare(const std::string& what, std::size_t out_size, Run&& run) {
+    std::vector<Real> expected(out_size, Real{-7});
+    run(*plain_kernels<N>(), expected.data());
+    for (const Simd simd : supported_simd()) {
+      std::vector<Real> found(out_size, Real{-7});
+      run(kernels<N>(simd), found.data());
+      expect_same(expected, found, what + " on " + std::string(simd_name(simd)));
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+};
+
+using AllNumerics = testing::Types<Bf16, F32, F64>;
+TYPED_TEST_SUITE(KernelsTest, AllNumerics);
+
+const std::size_t kLengths[] = {1, 2, 31, 32, 33, 63, 64, 65, 96, 127, 128, 200, 1024, 3072};
+
+TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const std::size_t cols : kLengths) {
+      for (const std::size_t tokens : {1, 2, 3, 5, 6, 7, 13}) {
+        for (const bool nasty : {false, true}) {
+          const std::size_t rows = 1 + this->random() % 70;
+          const Weight w = this->weight(dtype, rows, cols, nasty);
+          const auto x = this->values(tokens * cols, nasty);
+          this->compare("matmul " + std::to_string(tokens) + "x" + std::to_string(cols) + "x" +
+                            std::to_string(rows),
+                        tokens * rows, [&](const Kernels<TypeParam>& k, auto* out) {
+                          k.matmul(x.data(), tokens, w, 0, rows, out, rows);
+                        });
+        }
+      }
+    }
+  }
+}
+
+// A dot product's bits may not depend on which rows and tokens are computed with it.
+TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
+  constexpr std::size_t kRows = 67, kCols = 200, kTokens = 14;
+  const Weight w = this->weight(DType::kBF16, kRows, kCols);
+  const auto x = this->values(kTokens * kCols);
+  for (const Simd simd : supported_simd()) {
+    const auto& k = kernels<TypeParam>(simd);
+    std::vector<typename TypeParam::Real> whole(kTokens * kRows), single(kTokens * kRows);
+    k.matmul(x.data(), kTokens, w, 0, kRows, whole.data(), kRows);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      k.matmul(x.data() + t * kCols, 1, w, 0, 5, single.data() + t * kRows, kRows);
+      k.matmul(x.data() + t * kCols, 1, w, 5, kRows, single.data() + t * kRows, kRows);
+    }
+    this->expect_same(whole, single, std::string(simd_name(simd)));
+  }
+}
+
+// The order of the contract, written down a second time and as simply as possible.
+TYPED_TEST(KernelsTest, DotFollowsTheDocumentedOrder) {
+  for (const std::size_t cols : kLengths) {
+    const Weight w = this->weight(DType::kBF16, 1, cols);
+    const auto x = this->values(cols);
+    std::vector<typename TypeParam::Real> row(cols);
+    plain_kernels<TypeParam>()->load_row(w, 0, row.data());
+    typename TypeParam::Real lane[32] = {};
+    for (std::size_t i = 0; i < cols; ++i) lane[i % 32] = std::fma(row[i], x[i], lane[i % 32]);
+    for (std::size_t width = 16; width > 0; width /= 2) {
+      for (std::size_t l = 0; l < width; ++l) lane[l] += lane[l + width];
+    }
+    typename TypeParam::Real out;
+    plain_kernels<TypeParam>()->matmul(x.data(), 1, w, 0, 1, &out, 1);
+    EXPECT_EQ(out, TypeParam::round(lane[0])) << cols;
+  }
+}
+
+TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
+  for (const std::size_t n : kLengths) {
+    for (const bool nasty : {false, true}) {
+      const auto x = this->values(2 * n, nasty);
+      const auto y = this->values(2 * n, nasty);
+      const std::string size = " " + std::to_string(n) + (nasty ? " nasty" : "");
+      for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+        const Weight w = this->weight(dtype, 3, n, nasty);
+        this->compare("load_row" + size, n,
+                      [&](const auto& k, typename TypeParam::Real* out) { k.load_row(w, 2, out); });
+        this->compare("rms_norm" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
+          k.rms_norm(x.data(), w, static_cast<typename TypeParam::Real>(1e-6), n, out);
+        });
+      }
+      this->compare("rope" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.rope(x.data(), y.data(), y.data(), 2 * n, out);
+      });
+      this->compare("silu_mul" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.silu_mul(x.data(), y.data(), 2 * n, out);
+      });
+      this->compare("add" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.add(x.data(), y.data(), 2 * n, out);
+      });
+      this->compare("softmax" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.softmax(x.data(), 2 * n, out);
+      });
+      for (const std::size_t count : {1, 2, 5, 40}) {
+        const auto keys = this->values(count * n, nasty);
+        this->compare("scores" + size, count, [&](const auto& k, typename TypeParam::Real* out) {
+          k.scores(x.data(), keys.data(), count, n, static_cast<typename TypeParam::Real>(0.17),
+                   out);
+        });
+        this->compare("weighted_sum" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
+          k.weighted_sum(y.data(), keys.data(), std::min(count, 2 * n), n, out);
+        });
+      }
+    }
+  }
+}
+
+// All exponents, so that over- and underflow of every exp are seen.
+TYPED_TEST(KernelsTest, ExpIsTheSameOverItsWholeRange) {
+  std::uniform_real_distribution<double> range(-800, 800);
+  std::vector<typename TypeParam::Real> gate(20000), up(20000, typename TypeParam::Real{1});
+  for (typename TypeParam::Real& g : gate)
+    g = static_cast<typename TypeParam::Real>(range(this->random));
+  this->compare("silu_mul", gate.size(), [&](const auto& k, typename TypeParam::Real* out) {
+    k.silu_mul(gate.data(), up.data(), gate.size(), out);
+  });
+}
+
+TEST(RoundToBf16, TiesGoToEvenAndNanStaysNan) {
+  EXPECT_EQ(round_to_bf16(1.0F + 0x1p-8F), 1.0F);                // tie, even below
+  EXPECT_EQ(round_to_bf16(1.0F + 3 * 0x1p-8F), 1.0F + 0x1p-6F);  // tie, even above
+  EXPECT_EQ(round_to_bf16(1.0F + 0x1.01p-8F), 1.0F + 0x1p-7F);
+  EXPECT_EQ(round_to_bf16(-0.0F), 0.0F);
+  EXPECT_TRUE(std::signbit(round_to_bf16(-0.0F)));
+  EXPECT_EQ(round_to_bf16(std::numeric_limits<float>::max()),
+            std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(round_to_bf16(std::bit_cast<float>(0x7F800001u))));
+}
+
+}  // namespace
+}  // namespace assay
