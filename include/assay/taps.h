@@ -1,0 +1,76 @@
+// Where one looks: the names of all intermediates, and which of them a run records.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/spec.h"
+
+namespace assay {
+
+// Every place where the forward pass can be looked at, in data-flow order. The shapes, with S
+// tokens, are in docs/reference-data-format.md.
+enum class Tap {
+  kEmbeddingOutput,
+  // in every layer
+  kInputNorm,
+  kQProj,
+  kKProj,
+  kVProj,
+  kQNorm,
+  kKNorm,
+  kQRope,
+  kKRope,
+  kAttnScores,
+  kAttnProbs,
+  kAttnContext,
+  kAttnOutput,
+  kAttnResidual,
+  kMlpNorm,
+  kGateProj,
+  kUpProj,
+  kMlpAct,
+  kMlpOutput,
+  kLayerOutput,
+  // after the layers
+  kFinalNormOutput,
+  kLogits,
+};
+constexpr int kTapCount = static_cast<int>(Tap::kLogits) + 1;
+
+// True for the taps that exist once per layer.
+constexpr bool is_layer_tap(Tap tap) { return tap >= Tap::kInputNorm && tap <= Tap::kLayerOutput; }
+
+// "layer_03_q_proj", "logits". Layer numbers have two digits, three in a model of more than 100
+// layers; `layer` is ignored for taps outside the layers.
+std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec);
+
+// Shape of the array for a prompt of `tokens` tokens: [1, S, ...] or [1, heads, S, S].
+std::vector<std::int64_t> tap_shape(Tap tap, const ModelSpec& spec, std::int64_t tokens);
+
+// The taps that a run records.
+class TapSet {
+ public:
+  // Nothing.
+  explicit TapSet(const ModelSpec& spec);
+
+  // The classic reference set: embedding_output, every layer_NN_output, final_norm_output, logits.
+  static TapSet classic(const ModelSpec& spec);
+
+  // Adds every tap whose name matches the glob (`*`, `?`, `[...]`). Returns how many taps match.
+  int add(std::string_view glob);
+
+  bool wants(Tap tap, std::int64_t layer = 0) const;
+  bool empty() const;
+
+ private:
+  static std::size_t index(Tap tap, std::int64_t layer);
+
+  ModelSpec spec_;
+  std::vector<bool> wanted_;  // [layer][tap]; taps outside the layers stand at layer 0
+};
+
+}  // namespace assay

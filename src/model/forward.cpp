@@ -1,0 +1,304 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "numerics/rope_table.h"
+
+namespace assay {
+namespace {
+
+// Multiply-adds that are worth waking another thread for.
+constexpr std::size_t kGrain = 32768;
+// Rows of logits computed at a time, so that the buffer stays small beside a long prompt.
+constexpr std::size_t kLogitRows = 32;
+
+}  // namespace
+
+template <class N>
+std::span<const typename N::Real> ForwardPass<N>::run(std::span<const Chunk<N>> chunks) {
+  start(chunks);
+  for (std::int64_t l = 0; l < spec_.num_hidden_layers; ++l) layer(l);
+  head();
+  for (const Chunk<N>& chunk : chunks) chunk.cache->advance(chunk.ids.size());
+  return act_.logits;
+}
+
+// A decoder layer: x + attention(norm(x)), then x + mlp(norm(x)).
+template <class N>
+void ForwardPass<N>::layer(std::int64_t l) {
+  const LayerWeights& w = model_.layers[static_cast<std::size_t>(l)];
+  Activations<Real>& a = act_;
+
+  rms_norm(a.hidden, w.input_layernorm, a.normed);
+  tap(Tap::kInputNorm, l, a.normed);
+  linear(a.normed, w.q_proj, a.q);
+  tap(Tap::kQProj, l, a.q);
+  linear(a.normed, w.k_proj, a.k);
+  tap(Tap::kKProj, l, a.k);
+  linear(a.normed, w.v_proj, a.v);
+  tap(Tap::kVProj, l, a.v);
+  if (spec_.qk_norm) {
+    rms_norm(a.q, w.q_norm, a.q);
+    tap(Tap::kQNorm, l, a.q);
+    rms_norm(a.k, w.k_norm, a.k);
+    tap(Tap::kKNorm, l, a.k);
+  }
+  rope(a.q, static_cast<std::size_t>(spec_.num_attention_heads));
+  tap(Tap::kQRope, l, a.q);
+  rope(a.k, static_cast<std::size_t>(spec_.num_key_value_heads));
+  tap(Tap::kKRope, l, a.k);
+
+  append_to_cache(static_cast<std::size_t>(l));
+  attention(l);
+  tap(Tap::kAttnContext, l, a.context);
+  linear(a.context, w.o_proj, a.block);
+  tap(Tap::kAttnOutput, l, a.block);
+  add(a.block, a.hidden);
+  tap(Tap::kAttnResidual, l, a.hidden);
+
+  rms_norm(a.hidden, w.post_attention_layernorm, a.normed);
+  tap(Tap::kMlpNorm, l, a.normed);
+  linear(a.normed, w.gate_proj, a.gate);
+  tap(Tap::kGateProj, l, a.gate);
+  linear(a.normed, w.up_proj, a.up);
+  tap(Tap::kUpProj, l, a.up);
+  silu_mul(a.gate, a.up);
+  tap(Tap::kMlpAct, l, a.up);
+  linear(a.up, w.down_proj, a.block);
+  tap(Tap::kMlpOutput, l, a.block);
+  add(a.block, a.hidden);
+  tap(Tap::kLayerOutput, l, a.hidden);
+}
+
+// Grouped-query attention over the cache, query head h reading key/value head h / group. Each query
+// sees the positions up to its own; what the mask would hide is not computed.
+template <class N>
+void ForwardPass<N>::attention(std::int64_t l) {
+  const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
+  const std::size_t group = heads / static_cast<std::size_t>(spec_.num_key_value_heads);
+  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
+  const auto scale = static_cast<Real>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
+
+  std::size_t longest = 0;
+  std::size_t work = 0;
+  for (const Token& token : tokens_) {
+    longest = std::max(longest, token.position + 1);
+    work += (token.position + 1) * head_dim * 2;
+  }
+  for (const Chunk<N>& chunk : chunks_) {
+    for (const Tap tap : {Tap::kAttnScores, Tap::kAttnProbs}) {
+      if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) continue;
+      chunk.recorder->begin_attention(tap, l, tap == Tap::kAttnScores ? N::kMasked : Real{0});
+    }
+  }
+
+  // Head by head, so that every thread gets its share of the long last rows.
+  const std::size_t rows = heads * tokens_.size();
+  pool_.parallel_for(
+      rows, kGrain * rows / (work * heads) + 1, [&](std::size_t begin, std::size_t end) {
+        std::vector<Real> scores(longest);
+        for (std::size_t row = begin; row < end; ++row) {
+          const std::size_t h = row / tokens_.size();
+          const std::size_t t = row % tokens_.size();
+          const Token token = tokens_[t];
+          const Chunk<N>& chunk = chunks_[token.chunk];
+          const std::size_t count = token.position + 1;
+          const auto look = [&](Tap tap) {
+            if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) return;
+            chunk.recorder->attention_row(tap, l, static_cast<std::int64_t>(h),
+                                          static_cast<std::int64_t>(token.position), scores.data());
+          };
+          const std::size_t at = (t * heads + h) * head_dim;
+          const auto layer = static_cast<std::size_t>(l);
+          kernels_.scores(&act_.q[at], chunk.cache->keys(layer, h / group), count, head_dim, scale,
+                          scores.data());
+          look(Tap::kAttnScores);
+          kernels_.softmax(scores.data(), count, scores.data());
+          look(Tap::kAttnProbs);
+          kernels_.weighted_sum(scores.data(), chunk.cache->values(layer, h / group), count,
+                                head_dim, &act_.context[at]);
+        }
+      });
+}
+
+template <class N>
+ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool)
+    : model_(model), spec_(model.spec), pool_(pool), kernels_(kernels<N>(chosen_simd())) {
+  require_fma();
+}
+
+// Lays out the step's tokens and looks up their embeddings.
+template <class N>
+void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
+  chunks_ = chunks;
+  tokens_.clear();
+  std::size_t positions = 0;
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    const std::size_t first = chunks[c].cache->length();
+    assert(!chunks[c].ids.empty() && first + chunks[c].ids.size() <= chunks[c].cache->capacity());
+    for (std::size_t i = 0; i < chunks[c].ids.size(); ++i) tokens_.push_back({c, first + i});
+    positions = std::max(positions, chunks[c].cache->capacity());
+  }
+  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
+  if (rope_cos_.size() < positions * head_dim) {
+    RopeTable<Real> table = make_rope_table<Real>(spec_.rope_theta, head_dim, positions);
+    for (std::vector<Real>* values : {&table.cos, &table.sin}) {
+      for (Real& value : *values) value = N::round(value);
+    }
+    rope_cos_ = std::move(table.cos);
+    rope_sin_ = std::move(table.sin);
+  }
+
+  act_.resize(spec_, tokens_.size());
+  const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
+  std::size_t t = 0;
+  for (const Chunk<N>& chunk : chunks) {
+    for (const std::int64_t id : chunk.ids) {
+      kernels_.load_row(model_.embed_tokens, static_cast<std::size_t>(id),
+                        &act_.hidden[t * hidden]);
+      ++t;
+    }
+  }
+  tap(Tap::kEmbeddingOutput, 0, act_.hidden);
+}
+
+// Final norm and lm_head: of all positions where somebody records them, else of the last ones.
+template <class N>
+void ForwardPass<N>::head() {
+  const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
+  const auto vocab = static_cast<std::size_t>(spec_.vocab_size);
+  rms_norm(act_.hidden, model_.norm, act_.normed);
+  tap(Tap::kFinalNormOutput, 0, act_.normed);
+
+  std::vector<Real> rows;
+  std::vector<Real> logits;
+  std::size_t t = 0;
+  for (const Chunk<N>& chunk : chunks_) {
+    const std::size_t count = chunk.ids.size();
+    if (chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0)) {
+      for (std::size_t i = 0; i < count; i += kLogitRows) {
+        const std::size_t n = std::min(kLogitRows, count - i);
+        const Real* from = act_.normed.data() + (t + i) * hidden;
+        rows.assign(from, from + n * hidden);
+        logits.resize(n * vocab);
+        linear(rows, model_.lm_head, logits);
+        chunk.recorder->rows(Tap::kLogits, 0, static_cast<std::int64_t>(chunk.cache->length() + i),
+                             static_cast<std::int64_t>(n), logits.data());
+      }
+    }
+    t += count;
+  }
+
+  rows.clear();
+  t = 0;
+  for (const Chunk<N>& chunk : chunks_) {
+    t += chunk.ids.size();
+    const Real* last = act_.normed.data() + (t - 1) * hidden;
+    rows.insert(rows.end(), last, last + hidden);
+  }
+  act_.logits.resize(chunks_.size() * vocab);
+  linear(rows, model_.lm_head, act_.logits);
+}
+
+// out = x w^T, for as many rows as x has.
+template <class N>
+void ForwardPass<N>::linear(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out) {
+  const std::size_t tokens = x.size() / w.cols;
+  pool_.parallel_for(w.rows, kGrain / (w.cols * tokens) + 1,
+                     [&](std::size_t begin, std::size_t end) {
+                       kernels_.matmul(x.data(), tokens, w, begin, end, out.data(), w.rows);
+                     });
+}
+
+// Every w.cols values are one vector: a token's hidden state, or one head's query or key.
+template <class N>
+void ForwardPass<N>::rms_norm(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out) {
+  const auto eps = static_cast<Real>(spec_.rms_norm_eps);
+  pool_.parallel_for(x.size() / w.cols, kGrain / w.cols + 1,
+                     [&](std::size_t begin, std::size_t end) {
+                       for (std::size_t i = begin * w.cols; i < end * w.cols; i += w.cols) {
+                         kernels_.rms_norm(&x[i], w, eps, w.cols, &out[i]);
+                       }
+                     });
+}
+
+template <class N>
+void ForwardPass<N>::rope(std::vector<Real>& heads, std::size_t count) {
+  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
+  pool_.parallel_for(tokens_.size(), kGrain / (count * head_dim) + 1,
+                     [&](std::size_t begin, std::size_t end) {
+                       for (std::size_t t = begin; t < end; ++t) {
+                         const std::size_t p = tokens_[t].position * head_dim;
+                         for (std::size_t h = 0; h < count; ++h) {
+                           Real* x = &heads[(t * count + h) * head_dim];
+                           kernels_.rope(x, &rope_cos_[p], &rope_sin_[p], head_dim, x);
+                         }
+                       }
+                     });
+}
+
+template <class N>
+void ForwardPass<N>::append_to_cache(std::size_t l) {
+  const auto heads = static_cast<std::size_t>(spec_.num_key_value_heads);
+  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
+  for (std::size_t t = 0; t < tokens_.size(); ++t) {
+    KvCache<Real>& cache = *chunks_[tokens_[t].chunk].cache;
+    const std::size_t to = tokens_[t].position * head_dim;
+    for (std::size_t h = 0; h < heads; ++h) {
+      const std::size_t from = (t * heads + h) * head_dim;
+      std::copy_n(&act_.k[from], head_dim, cache.keys(l, h) + to);
+      std::copy_n(&act_.v[from], head_dim, cache.values(l, h) + to);
+    }
+  }
+}
+
+template <class N>
+void ForwardPass<N>::silu_mul(const std::vector<Real>& gate, std::vector<Real>& up) {
+  pool_.parallel_for(gate.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
+    kernels_.silu_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
+  });
+}
+
+template <class N>
+void ForwardPass<N>::add(const std::vector<Real>& block, std::vector<Real>& hidden) {
+  pool_.parallel_for(hidden.size(), kGrain, [&](std::size_t begin, std::size_t end) {
+    kernels_.add(&hidden[begin], &block[begin], end - begin, &hidden[begin]);
+  });
+}
+
+template <class N>
+void ForwardPass<N>::tap(Tap tap, std::int64_t l, const std::vector<Real>& values) {
+  const std::size_t width = values.size() / tokens_.size();
+  std::size_t t = 0;
+  for (const Chunk<N>& chunk : chunks_) {
+    if (chunk.recorder != nullptr && chunk.recorder->wants(tap, l)) {
+      chunk.recorder->rows(tap, l, static_cast<std::int64_t>(chunk.cache->length()),
+                           static_cast<std::int64_t>(chunk.ids.size()), &values[t * width]);
+    }
+    t += chunk.ids.size();
+  }
+}
+
+template <class Real>
+void Activations<Real>::resize(const ModelSpec& spec, std::size_t tokens) {
+  const auto per_token = [&](std::vector<Real>& buffer, std::int64_t width) {
+    buffer.resize(tokens * static_cast<std::size_t>(width));
+  };
+  per_token(hidden, spec.hidden_size);
+  per_token(normed, spec.hidden_size);
+  per_token(q, spec.q_size());
+  per_token(k, spec.kv_size());
+  per_token(v, spec.kv_size());
+  per_token(context, spec.q_size());
+  per_token(block, spec.hidden_size);
+  per_token(gate, spec.intermediate_size);
+  per_token(up, spec.intermediate_size);
+}
+
+template class ForwardPass<Bf16>;
+template class ForwardPass<F32>;
+template class ForwardPass<F64>;
+
+}  // namespace assay

@@ -1,0 +1,85 @@
+// The forward pass: one, driven by the spec, compiled for each numerics.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "model/kv_cache.h"
+#include "model/model.h"
+#include "model/recorder.h"
+#include "numerics/kernels.h"
+
+namespace assay {
+
+// One sequence's part of a step: a whole prompt, a piece of one, or one decoded token.
+template <class N>
+struct Chunk {
+  std::span<const std::int64_t> ids;           // the new tokens, at least one
+  KvCache<typename N::Real>* cache = nullptr;  // holds all tokens before them
+  Recorder* recorder = nullptr;                // looks on, where not null
+};
+
+// Every buffer of a step, by its tap's name; [tokens of all chunks, width], row-major.
+template <class Real>
+struct Activations {
+  std::vector<Real> hidden;  // the residual stream
+  std::vector<Real> normed;
+  std::vector<Real> q, k, v;
+  std::vector<Real> context;
+  std::vector<Real> block;  // what attention or MLP adds to the residual stream
+  std::vector<Real> gate, up;
+  std::vector<Real> logits;
+
+  void resize(const ModelSpec& spec, std::size_t tokens);
+};
+
+// Results do not depend on how tokens are grouped into chunks, chunks into steps, or work into
+// threads: bit for bit. Not thread-safe; it owns its buffers.
+template <class N>
+class ForwardPass {
+ public:
+  using Real = typename N::Real;
+
+  // model and pool must outlive it.
+  ForwardPass(const Model& model, ThreadPool& pool);
+
+  // Runs the chunks' tokens through the model, appends them to their caches, and returns the logits
+  // of each chunk's last token: [chunks, vocab], valid until the next call. Ids must lie in
+  // [0, vocab) and the caches have room.
+  std::span<const Real> run(std::span<const Chunk<N>> chunks);
+
+ private:
+  void start(std::span<const Chunk<N>> chunks);
+  void layer(std::int64_t l);
+  void head();
+
+  // Operations on all tokens of the step, shared over the threads.
+  void linear(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out);
+  void rms_norm(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out);
+  void rope(std::vector<Real>& heads, std::size_t count);
+  void append_to_cache(std::size_t l);
+  void attention(std::int64_t l);
+  void silu_mul(const std::vector<Real>& gate, std::vector<Real>& up);
+  void add(const std::vector<Real>& block, std::vector<Real>& hidden);
+
+  void tap(Tap tap, std::int64_t l, const std::vector<Real>& values);
+
+  const Model& model_;
+  const ModelSpec& spec_;
+  ThreadPool& pool_;
+  const Kernels<N>& kernels_;
+  std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
+  Activations<Real> act_;
+
+  // The step at hand.
+  std::span<const Chunk<N>> chunks_;
+  struct Token {
+    std::size_t chunk;
+    std::size_t position;
+  };
+  std::vector<Token> tokens_;
+};
+
+}  // namespace assay

@@ -1,0 +1,78 @@
+#include "model/generate.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace assay {
+
+template <class Real>
+std::int64_t argmax(std::span<const Real> logits) {
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i])) return static_cast<std::int64_t>(i);
+    if (logits[i] > logits[best]) best = i;
+  }
+  return static_cast<std::int64_t>(best);
+}
+
+template <class N>
+std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec& spec,
+                                       std::span<const GenerateRequest> requests,
+                                       std::int64_t max_new_tokens,
+                                       std::span<const std::int64_t> eos_token_ids,
+                                       const OnToken& on_token) {
+  using Real = typename N::Real;
+  const auto vocab = static_cast<std::size_t>(spec.vocab_size);
+  std::vector<Generated> results(requests.size());
+  std::vector<KvCache<Real>> caches;
+  std::vector<std::size_t> active;
+  std::vector<std::int64_t> counts(requests.size(), 0);
+
+  const auto append = [&](std::size_t r, std::span<const Real> logits) {
+    const std::int64_t id = argmax(logits);
+    results[r].ids.push_back(id);
+    results[r].stopped_by_eos = std::ranges::find(eos_token_ids, id) != eos_token_ids.end();
+    ++counts[r];
+    if (on_token) on_token(r, counts[r], id);
+    return !results[r].stopped_by_eos && counts[r] < max_new_tokens;
+  };
+
+  caches.reserve(requests.size());
+  for (std::size_t r = 0; r < requests.size(); ++r) {
+    const auto prompt = requests[r].prompt;
+    results[r].ids.assign(prompt.begin(), prompt.end());
+    caches.emplace_back(spec, prompt.size() + static_cast<std::size_t>(max_new_tokens));
+    const Chunk<N> chunk{prompt, &caches[r], requests[r].recorder};
+    const std::span<const Real> logits = forward.run({&chunk, 1});
+    if (max_new_tokens > 0 && append(r, logits)) active.push_back(r);
+  }
+
+  std::vector<Chunk<N>> chunks;
+  std::vector<std::size_t> still_active;
+  while (!active.empty()) {
+    chunks.clear();
+    for (const std::size_t r : active) {
+      chunks.push_back({std::span(results[r].ids).last(1), &caches[r], nullptr});
+    }
+    const std::span<const Real> logits = forward.run(chunks);
+    still_active.clear();
+    for (std::size_t i = 0; i < active.size(); ++i) {
+      if (append(active[i], logits.subspan(i * vocab, vocab))) still_active.push_back(active[i]);
+    }
+    active.swap(still_active);
+  }
+  return results;
+}
+
+template std::int64_t argmax(std::span<const float>);
+template std::int64_t argmax(std::span<const double>);
+#define ASSAY_INSTANTIATE(N)                                                                      \
+  template std::vector<Generated> generate_greedy(ForwardPass<N>&, const ModelSpec&,              \
+                                                  std::span<const GenerateRequest>, std::int64_t, \
+                                                  std::span<const std::int64_t>, const OnToken&);
+ASSAY_INSTANTIATE(Bf16)
+ASSAY_INSTANTIATE(F32)
+ASSAY_INSTANTIATE(F64)
+#undef ASSAY_INSTANTIATE
+
+}  // namespace assay

@@ -1,0 +1,39 @@
+// Greedy generation: prompts run whole, then all sequences decode together.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "model/forward.h"
+
+namespace assay {
+
+struct GenerateRequest {
+  std::span<const std::int64_t> prompt;  // at least one id
+  Recorder* recorder = nullptr;          // records the prompt's activations, where not null
+};
+
+struct Generated {
+  std::vector<std::int64_t> ids;  // prompt and continuation, an EOS id included
+  bool stopped_by_eos = false;
+};
+
+// Called after each token: how many this request has by now, and which is the newest.
+using OnToken = std::function<void(std::size_t request, std::int64_t count, std::int64_t id)>;
+
+// The highest logit's id, the lowest id among equals; a NaN counts as highest. As torch.argmax.
+template <class Real>
+std::int64_t argmax(std::span<const Real> logits);
+
+// Continues every prompt greedily by at most max_new_tokens, each until an id of eos_token_ids is
+// appended. Each result equals what the prompt gives alone.
+template <class N>
+std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec& spec,
+                                       std::span<const GenerateRequest> requests,
+                                       std::int64_t max_new_tokens,
+                                       std::span<const std::int64_t> eos_token_ids,
+                                       const OnToken& on_token = {});
+
+}  // namespace assay

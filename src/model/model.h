@@ -1,0 +1,42 @@
+// A checkpoint, opened: spec, end-of-text ids, and every weight where it lies in the mapped files.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "assay/safetensors.h"
+#include "assay/spec.h"
+#include "numerics/kernels.h"
+
+namespace assay {
+
+// Names as in the checkpoint; all matrices are row-major [out, in].
+struct LayerWeights {
+  Weight input_layernorm;  // [hidden]
+  Weight q_proj;           // [heads * head_dim, hidden]
+  Weight k_proj, v_proj;   // [kv heads * head_dim, hidden]
+  Weight q_norm, k_norm;   // [head_dim]; absent without spec.qk_norm
+  Weight o_proj;           // [hidden, heads * head_dim]
+  Weight post_attention_layernorm;
+  Weight gate_proj, up_proj;  // [intermediate, hidden]
+  Weight down_proj;           // [hidden, intermediate]
+};
+
+// The weights are views into mappings that `files` owns: a Model may be moved, not copied.
+struct Model {
+  std::filesystem::path directory;
+  ModelSpec spec;
+  std::vector<std::int64_t> eos_token_ids;
+  Weights files;
+
+  Weight embed_tokens;  // [vocab, hidden]
+  std::vector<LayerWeights> layers;
+  Weight norm;     // [hidden]
+  Weight lm_head;  // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
+};
+
+// Opens DIR. Throws an input error that names file, field or tensor. Reads no weights.
+Model load_model(const std::filesystem::path& directory);
+
+}  // namespace assay

@@ -1,0 +1,103 @@
+#include "model/recorder.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace assay {
+namespace {
+
+// A narrowing store of the f64 run's masked scores may not become an infinity.
+float to_stored(double value) {
+  constexpr double kMax = std::numeric_limits<float>::max();
+  const bool finite = value - value == 0.0;
+  return static_cast<float>(finite ? std::clamp(value, -kMax, kMax) : value);
+}
+
+template <class Real>
+void store(const Real* from, std::int64_t count, Array& to, std::int64_t offset) {
+  const auto begin = static_cast<std::size_t>(offset);
+  const auto n = static_cast<std::size_t>(count);
+  if (to.dtype == DType::kF64) {
+    std::copy_n(from, n, to.as<double>().begin() + offset);
+  } else if constexpr (sizeof(Real) == sizeof(float)) {
+    std::copy_n(from, n, to.as<float>().begin() + offset);
+  } else {
+    std::transform(from, from + n, to.as<float>().subspan(begin).begin(), to_stored);
+  }
+}
+
+}  // namespace
+
+Recorder::Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store)
+    : spec_(spec), taps_(std::move(taps)), tokens_(tokens), store_(store) {
+  arrays_.resize(static_cast<std::size_t>(spec.num_hidden_layers) * kTapCount);
+}
+
+Array& Recorder::slot(Tap tap, std::int64_t layer) {
+  return arrays_[static_cast<std::size_t>(layer * kTapCount + static_cast<int>(tap))];
+}
+
+Array& Recorder::array(Tap tap, std::int64_t layer) {
+  Array& a = slot(tap, layer);
+  if (a.bytes.empty()) {
+    a.name = tap_name(tap, layer, spec_);
+    a.dtype = store_;
+    a.shape = tap_shape(tap, spec_, tokens_);
+    a.bytes.resize(static_cast<std::size_t>(element_count(a.shape, a.name)) * dtype_size(store_));
+  }
+  return a;
+}
+
+template <class Real>
+void Recorder::rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count,
+                    const Real* data) {
+  Array& a = array(tap, layer);
+  const std::int64_t width = element_count(a.shape, a.name) / tokens_;
+  store(data, count * width, a, first * width);
+}
+
+template <class Real>
+void Recorder::begin_attention(Tap tap, std::int64_t layer, Real masked) {
+  if (!slot(tap, layer).bytes.empty()) return;  // an earlier chunk of the prompt made it
+  Array& a = array(tap, layer);
+  if (a.dtype == DType::kF64) {
+    std::ranges::fill(a.as<double>(), static_cast<double>(masked));
+  } else {
+    std::ranges::fill(a.as<float>(), to_stored(masked));
+  }
+}
+
+template <class Real>
+void Recorder::attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
+                             const Real* data) {
+  store(data, position + 1, array(tap, layer), (head * tokens_ + position) * tokens_);
+}
+
+std::vector<Array> Recorder::take() {
+  std::vector<Array> taken;
+  const auto move_out = [&](Tap tap, std::int64_t layer) {
+    Array& a = slot(tap, layer);
+    if (!a.bytes.empty()) taken.push_back(std::move(a));
+  };
+  move_out(Tap::kEmbeddingOutput, 0);
+  for (std::int64_t layer = 0; layer < spec_.num_hidden_layers; ++layer) {
+    for (int t = 0; t < kTapCount; ++t) {
+      if (is_layer_tap(static_cast<Tap>(t))) move_out(static_cast<Tap>(t), layer);
+    }
+  }
+  move_out(Tap::kFinalNormOutput, 0);
+  move_out(Tap::kLogits, 0);
+  arrays_.clear();
+  arrays_.resize(static_cast<std::size_t>(spec_.num_hidden_layers) * kTapCount);
+  return taken;
+}
+
+template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);
+template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const double*);
+template void Recorder::begin_attention(Tap, std::int64_t, float);
+template void Recorder::begin_attention(Tap, std::int64_t, double);
+template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);
+template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, const double*);
+
+}  // namespace assay

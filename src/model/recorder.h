@@ -1,0 +1,49 @@
+// Collects the tapped values of one prompt into named arrays.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/taps.h"
+
+namespace assay {
+
+// Values are stored as FP32 whatever the run's numerics (F64 on request); values beyond FP32's
+// range are clamped to it. Rows may arrive in pieces: the arrays of a prompt run in chunks equal
+// those of one run whole.
+class Recorder {
+ public:
+  // store: kF32 or kF64.
+  Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store = DType::kF32);
+
+  bool wants(Tap tap, std::int64_t layer) const { return taps_.wants(tap, layer); }
+
+  // Positions [first, first + count) of a [1, S, ...] tap; data: [count, width].
+  template <class Real>
+  void rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count, const Real* data);
+
+  // Makes the [1, heads, S, S] array of an attention tap, all entries `masked`, unless it is there.
+  // To be called before attention_row, which several threads may then call for different rows.
+  template <class Real>
+  void begin_attention(Tap tap, std::int64_t layer, Real masked);
+  // What the query at `position` sees of positions [0, position].
+  template <class Real>
+  void attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
+                     const Real* data);
+
+  // The arrays in data-flow order; the recorder is empty afterwards.
+  std::vector<Array> take();
+
+ private:
+  Array& slot(Tap tap, std::int64_t layer);
+  Array& array(Tap tap, std::int64_t layer);
+
+  ModelSpec spec_;
+  TapSet taps_;
+  std::int64_t tokens_;
+  DType store_;
+  std::vector<Array> arrays_;  // [layer][tap]; no bytes until first recorded
+};
+
+}  // namespace assay
