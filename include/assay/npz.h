@@ -22,14 +22,6 @@ enum class Compression { kNone, kFast, kSmall };  // stored, deflate level 1, de
 void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
                Compression compression = Compression::kFast, int threads = 0);
 
-// What the archive says of one member, known without inflating all of it.
-struct NpzEntry {
-  std::string name;  // without ".npy"
-  DType dtype = DType::kF32;
-  Shape shape;
-  bool fortran_order = false;
-};
-
 // Reads an archive, whoever wrote it (numpy, zip tools; stored or deflated; zip64). Every offset,
 // length and checksum is checked: a broken file gives an input error that names file and member.
 class NpzReader {
@@ -39,8 +31,8 @@ class NpzReader {
   NpzReader(NpzReader&&) noexcept;
   NpzReader& operator=(NpzReader&&) noexcept;
 
-  // Members in archive order.
-  const std::vector<NpzEntry>& entries() const noexcept;
+  // The arrays' names (members without ".npy") in archive order.
+  const std::vector<std::string>& names() const noexcept;
   bool contains(std::string_view name) const noexcept;
 
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.

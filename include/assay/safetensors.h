@@ -22,6 +22,8 @@ class Weights {
   // single file wins when both exist, as in transformers). Throws an input error naming file,
   // tensor or offset.
   static Weights open(const std::filesystem::path& directory);
+  // Opens one .safetensors file of any name.
+  static Weights open_file(const std::filesystem::path& file);
   ~Weights();
   Weights(Weights&&) noexcept;
   Weights& operator=(Weights&&) noexcept;
@@ -31,7 +33,7 @@ class Weights {
   // nullptr when there is none of that name.
   const ArrayView* find(std::string_view name) const noexcept;
   // The tensor of that name and shape; its dtype must be BF16, F16 or F32. Otherwise an input error
-  // that names file, tensor, what was found and what was expected (similar names are suggested).
+  // that names file, tensor, what was found and what was expected.
   const ArrayView& get(std::string_view name, std::span<const std::int64_t> shape) const;
   // The file that holds the tensor, for messages.
   const std::filesystem::path& file_of(std::string_view name) const;

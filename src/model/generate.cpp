@@ -1,9 +1,31 @@
 #include "model/generate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "assay/error.h"
+
 namespace assay {
+
+void check_token_ids(std::span<const std::int64_t> ids, const ModelSpec& spec,
+                     std::string_view where) {
+  const auto count = static_cast<std::int64_t>(ids.size());
+  if (count == 0) throw input_error(where, "no tokens", "at least one");
+  if (count > spec.max_position_embeddings) {
+    throw input_error(
+        where, fmt::format("{} tokens", count),
+        fmt::format("at most {} (max_position_embeddings)", spec.max_position_embeddings));
+  }
+  for (const std::int64_t id : ids) {
+    if (id < 0 || id >= spec.vocab_size) {
+      throw input_error(
+          where, fmt::format("token id {}", id),
+          fmt::format("0 to {} (vocab_size {})", spec.vocab_size - 1, spec.vocab_size));
+    }
+  }
+}
 
 template <class Real>
 std::int64_t argmax(std::span<const Real> logits) {

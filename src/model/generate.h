@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "model/forward.h"
@@ -22,6 +23,11 @@ struct Generated {
 
 // Called after each token: how many this request has by now, and which is the newest.
 using OnToken = std::function<void(std::size_t request, std::int64_t count, std::int64_t id)>;
+
+// Throws an input error, naming `where`, unless there is at least one id, no more than
+// max_position_embeddings, and each lies in [0, vocab_size).
+void check_token_ids(std::span<const std::int64_t> ids, const ModelSpec& spec,
+                     std::string_view where);
 
 // The highest logit's id, the lowest id among equals; a NaN counts as highest. As torch.argmax.
 template <class Real>

@@ -1,0 +1,55 @@
+# All set-up included: `make demo` and `make test` work on a fresh Debian or Ubuntu.
+SHELL := /bin/bash
+JOBS ?= 2
+VENV := .venv
+PYTHON ?= python3
+
+.PHONY: help deps build demo test test-hf venv bench check format clean
+
+help:
+	@echo "make demo     install what is missing, build, extract the default prompts, show them"
+	@echo "make build    build/assay"
+	@echo "make test     all tests that need no Python"
+	@echo "make test-hf  live parity with transformers (makes .venv)"
+	@echo "make bench    full-size timing against transformers"
+	@echo "make check    format, lint, tests under sanitizers"
+
+deps:
+	@scripts/install-deps
+
+build: deps
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release -j $(JOBS)
+
+demo: build
+	@scripts/demo
+
+test: build
+	@ctest --preset release -j $(JOBS)
+
+# torch first: a plain transformers install would pull a newer torch with gigabytes of CUDA.
+venv: $(VENV)/ready
+$(VENV)/ready: python/requirements.txt
+	@scripts/install-deps python
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing torch and transformers into $(VENV)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check \
+	  $$(grep '^torch==' python/requirements.txt)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements.txt
+	@touch $@
+
+test-hf: build venv
+	@$(VENV)/bin/python -m pytest tests/hf -q -rs
+
+bench: build venv
+	@$(VENV)/bin/python bench/full_size.py
+
+format:
+	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
+
+check: deps
+	@scripts/install-deps check
+	@scripts/check
+
+clean:
+	@rm -rf build build-*

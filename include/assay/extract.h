@@ -1,0 +1,78 @@
+// Extraction: runs a checkpoint over prompts and writes reference activations to disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/npz.h"
+
+namespace assay {
+
+// How a run rounds; see docs/architecture.md.
+enum class Numerics { kBf16, kF32, kF64 };
+std::string_view numerics_name(Numerics numerics);  // "bf16", "f32", "f64"
+// Throws a usage error for any other name.
+Numerics parse_numerics(std::string_view name);
+
+struct Prompt {
+  std::string id;                       // names the prompt's directory
+  std::optional<std::string> text;      // UTF-8; none when given as ids
+  std::vector<std::int64_t> input_ids;  // filled from `text` by the tokenizer where empty
+};
+
+// The three prompts of the classic reference set: prompt1, prompt2, prompt3.
+std::vector<Prompt> default_prompts();
+
+// Prompts from texts, numbered prompt1, prompt2, ... from `first_number` on.
+std::vector<Prompt> prompts_from_texts(const std::vector<std::string>& texts, int first_number = 1);
+
+// Reads a file of prompts. A name that ends in .jsonl: one JSON object per line with "text" or
+// "input_ids", and optionally "id" (letters, digits, '-', '_', '.'; unique). Any other: one prompt
+// per line. Empty lines are skipped. Throws an input error with file and line.
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_number = 1);
+
+// Part of the work that is done, for a progress bar: called from one thread, often.
+using OnProgress = std::function<void(std::string_view what, double fraction)>;
+
+struct ExtractOptions {
+  std::filesystem::path model;  // checkpoint directory
+  std::filesystem::path out;    // created where missing
+  // The first is written as reference.npz. A later f64 is written as oracle.npz, and each array's
+  // distance from it goes into the manifest as noise; any other later one as <name>.npz.
+  std::vector<Numerics> numerics = {Numerics::kBf16};
+  std::vector<std::string> taps;  // globs; what they match is recorded beside the classic set
+  std::int64_t max_new_tokens = 20;
+  DType store = DType::kF32;  // kF64 stores the activations of a run as float64
+  Compression compression = Compression::kFast;
+  int threads = 0;  // 0: all cores; the result does not depend on it
+};
+
+struct ExtractedFile {
+  std::string role;  // "reference", "oracle", "f32", ...
+  std::string path;  // relative to the output directory
+  std::uint64_t bytes = 0;
+  std::size_t arrays = 0;
+};
+
+struct ExtractedPrompt {
+  Prompt prompt;
+  std::vector<std::int64_t> generated_ids;    // prompt and continuation
+  std::optional<std::string> generated_text;  // of the continuation; none without a tokenizer
+  bool stopped_by_eos = false;
+  std::vector<ExtractedFile> files;
+};
+
+// Writes OUT/manifest.json and OUT/<prompt id>/*.npz; see docs/reference-data-format.md. Each file
+// appears under its name only when complete, the manifest last; an old manifest is removed first.
+// Throws input errors (checkpoint, prompts), usage errors (a glob that matches no tap) and system
+// errors (disk full, OUT not writable).
+std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,
+                                     const OnProgress& on_progress = {});
+
+}  // namespace assay

@@ -1,0 +1,121 @@
+#include "base/atomic_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "assay/error.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kBuffer = std::size_t{1} << 20;
+
+// Paths of the partial files there are, for the signal handler: it may only read memory that is
+// already there and call unlink.
+constexpr std::size_t kSlots = 64;
+std::array<std::atomic<char*>, kSlots> partial_paths;
+
+int remember(const std::filesystem::path& path) {
+  char* copy = ::strdup(path.c_str());
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    char* empty = nullptr;
+    if (partial_paths[i].compare_exchange_strong(empty, copy)) return static_cast<int>(i);
+  }
+  std::free(copy);  // more files than slots: this one is only cleaned up by its destructor
+  return -1;
+}
+
+void forget(int slot) {
+  if (slot >= 0) std::free(partial_paths[static_cast<std::size_t>(slot)].exchange(nullptr));
+}
+
+void on_signal(int signal) {
+  for (const std::atomic<char*>& path : partial_paths) {
+    if (const char* name = path.load()) ::unlink(name);
+  }
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
+  static std::atomic<unsigned> counter{0};
+  partial_ = path.parent_path() / fmt::format(".{}.partial-{}-{}", path.filename().string(),
+                                              ::getpid(), counter.fetch_add(1));
+  slot_ = remember(partial_);
+  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    const int error = errno;
+    forget(slot_);
+    throw system_error(path_.string(), "cannot create", error);
+  }
+  buffer_.reserve(kBuffer);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(partial_.c_str());
+  }
+  forget(slot_);
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  if (buffer_.size() + bytes.size() > kBuffer) flush();
+  if (bytes.size() >= kBuffer) {
+    write_out(bytes);
+  } else {
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  }
+}
+
+void AtomicFile::flush() {
+  write_out(buffer_);
+  buffer_.clear();
+}
+
+void AtomicFile::write_out(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) throw system_error(path_.string(), "cannot write", n < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    flushed_ += static_cast<std::uint64_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  flush();
+  if (::fsync(fd_) != 0) throw system_error(path_.string(), "cannot write", errno);
+  const int fd = fd_;
+  fd_ = -1;
+  if (::close(fd) != 0 || ::rename(partial_.c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(partial_.c_str());
+    throw system_error(path_.string(), "cannot write", error);
+  }
+  // The rename is durable only once the directory is.
+  const std::filesystem::path parent = path_.parent_path();
+  const int directory = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_CLOEXEC);
+  if (directory >= 0) {
+    ::fsync(directory);
+    ::close(directory);
+  }
+}
+
+void remove_partial_files_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+}
+
+}  // namespace assay

@@ -1,0 +1,16 @@
+// SHA-256 as lower-case hex.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace assay {
+
+std::string sha256_hex(std::span<const std::byte> bytes);
+
+// Of a whole file. Throws an input error when it cannot be read.
+std::string sha256_file(const std::filesystem::path& path);
+
+}  // namespace assay

@@ -1,0 +1,34 @@
+#include <fmt/format.h>
+
+#include "assay/error.h"
+#include "cli/verbs.h"
+
+namespace assay {
+
+namespace fs = std::filesystem;
+
+fs::path bundled_model() {
+  for (const char* models : {ASSAY_INSTALLED_MODELS, ASSAY_SOURCE_MODELS}) {
+    const fs::path candidate = fs::path(models) / "tiny-qwen3";
+    if (fs::exists(candidate / "config.json")) return candidate;
+  }
+  throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is not there",
+                    "a checkpoint directory given with --model");
+}
+
+fs::path model_directory(const std::string& given) {
+  if (given.empty()) return bundled_model();
+  std::error_code error;
+  const fs::file_status status = fs::status(given, error);
+  if (!fs::exists(status)) {
+    throw input_error(given, "no such directory",
+                      "a checkpoint directory with config.json, tokenizer.json and weights");
+  }
+  if (!fs::is_directory(status)) {
+    throw input_error(given, "not a directory",
+                      "a checkpoint directory with config.json, tokenizer.json and weights");
+  }
+  return given;
+}
+
+}  // namespace assay

@@ -1,0 +1,162 @@
+// assay extract: reference activations of prompts, written to disk.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "assay/extract.h"
+#include "cli/verbs.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+struct Arguments {
+  std::string model;
+  std::vector<std::string> prompts;
+  std::vector<std::string> prompt_files;
+  std::string out = "reference_data";
+  std::vector<std::string> numerics = {"bf16"};
+  std::vector<std::string> taps;
+  std::int64_t max_new_tokens = 20;
+  std::string store = "f32";
+  std::string compression = "fast";
+  int threads = 0;
+  bool json = false;
+};
+
+std::vector<Prompt> all_prompts(const Arguments& args) {
+  std::vector<Prompt> prompts = prompts_from_texts(args.prompts);
+  for (const std::string& file : args.prompt_files) {
+    const int next = static_cast<int>(prompts.size()) + 1;
+    for (Prompt& prompt : read_prompts(file, next)) prompts.push_back(std::move(prompt));
+  }
+  return prompts.empty() ? default_prompts() : prompts;
+}
+
+std::vector<Numerics> all_numerics(const Arguments& args) {
+  std::vector<Numerics> all;
+  for (const std::string& name : args.numerics) {
+    all.push_back(parse_numerics(name));
+    if (std::count(all.begin(), all.end(), all.back()) > 1) {
+      throw usage_error("--numerics", "'" + name + "' twice", "each at most once");
+    }
+  }
+  return all;
+}
+
+nlohmann::ordered_json to_json(const ExtractedPrompt& e) {
+  nlohmann::ordered_json files = nlohmann::ordered_json::array();
+  for (const ExtractedFile& file : e.files) {
+    files.push_back(
+        {{"role", file.role}, {"path", file.path}, {"bytes", file.bytes}, {"arrays", file.arrays}});
+  }
+  return {
+      {"id", e.prompt.id},
+      {"text", e.prompt.text ? nlohmann::ordered_json(*e.prompt.text) : nullptr},
+      {"input_ids", e.prompt.input_ids},
+      {"generated_ids", e.generated_ids},
+      {"generated_text", e.generated_text ? nlohmann::ordered_json(*e.generated_text) : nullptr},
+      {"stopped", e.stopped_by_eos ? "eos" : "length"},
+      {"files", std::move(files)}};
+}
+
+// The text in one line, quoted; ids where there is no text.
+std::string shown(const std::optional<std::string>& text, std::span<const std::int64_t> ids) {
+  if (text) return nlohmann::json(*text).dump(-1, ' ', false);
+  return nlohmann::json(ids).dump();
+}
+
+void print_table(const std::string& out, const std::vector<ExtractedPrompt>& prompts) {
+  using enum Table::Align;
+  Table table(
+      {{"file"}, {"tokens", kRight}, {"new", kRight}, {"arrays", kRight}, {"size", kRight}});
+  for (const ExtractedPrompt& e : prompts) {
+    for (const ExtractedFile& file : e.files) {
+      const std::size_t tokens = e.prompt.input_ids.size();
+      table.add({file.path, std::to_string(tokens), std::to_string(e.generated_ids.size() - tokens),
+                 std::to_string(file.arrays), bytes_text(file.bytes)});
+    }
+  }
+  fmt::print("{}\n", table.text());
+  const bool color = wants_color(stdout);
+  for (const ExtractedPrompt& e : prompts) {
+    const auto ids = std::span(e.generated_ids).subspan(e.prompt.input_ids.size());
+    fmt::print("{}  {}\n  {} {}{}\n", colored(e.prompt.id, Color::kBold, color),
+               shown(e.prompt.text, e.prompt.input_ids), colored("->", Color::kDim, color),
+               shown(e.generated_text, ids),
+               e.stopped_by_eos ? colored("  (end of text)", Color::kDim, color) : "");
+  }
+  fmt::print(
+      "\nWritten to {}; manifest.json lists every array with shape, SHA-256 and statistics.\n",
+      out);
+}
+
+int run(const Arguments& args) {
+  ExtractOptions options;
+  options.model = model_directory(args.model);
+  options.out = args.out;
+  options.numerics = all_numerics(args);
+  options.taps = args.taps;
+  options.max_new_tokens = args.max_new_tokens;
+  options.store = args.store == "f64" ? DType::kF64 : DType::kF32;
+  options.compression = args.compression == "none"    ? Compression::kNone
+                        : args.compression == "small" ? Compression::kSmall
+                                                      : Compression::kFast;
+  options.threads = args.threads;
+  std::vector<ExtractedPrompt> prompts;
+  {
+    ProgressBar bar;
+    prompts = extract(options, all_prompts(args),
+                      [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+  }
+  if (!args.json) {
+    print_table(args.out, prompts);
+    return 0;
+  }
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const ExtractedPrompt& e : prompts) list.push_back(to_json(e));
+  const nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
+  fmt::print("{}\n", result.dump(2));
+  return 0;
+}
+
+}  // namespace
+
+void add_extract(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("extract", "Write reference activations of prompts");
+  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--prompt", args->prompts, "A prompt; may be repeated")->allow_extra_args(false);
+  verb->add_option("--prompts", args->prompt_files,
+                   "File of prompts: a line each, or .jsonl with \"text\" or \"input_ids\"")
+      ->allow_extra_args(false);
+  verb->add_option("--out", args->out, "Output directory")->capture_default_str();
+  verb->add_option("--numerics", args->numerics,
+                   "bf16, f32, f64; the first is the reference, a later f64 its oracle")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  verb->add_option("--taps", args->taps,
+                   "Glob of further arrays to record, e.g. 'layer_03_*'; may be repeated")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  verb->add_option("--max-new-tokens", args->max_new_tokens, "Greedy tokens per prompt")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--store", args->store, "Type of the stored activations")
+      ->check(CLI::IsMember({"f32", "f64"}))
+      ->capture_default_str();
+  verb->add_option("--compression", args->compression, "none, fast or small")
+      ->check(CLI::IsMember({"none", "fast", "small"}))
+      ->capture_default_str();
+  verb->add_option("--threads", args->threads, "Threads (default: all cores; bits do not change)")
+      ->check(CLI::Range(1, 1024));
+  verb->add_flag("--json", args->json, "Print what was written as JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

@@ -1,0 +1,120 @@
+// assay generate: greedy text from a prompt.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "assay/extract.h"
+#include "assay/tokenizer.h"
+#include "cli/verbs.h"
+#include "model/generate.h"
+
+namespace assay {
+namespace {
+
+struct Arguments {
+  std::string model;
+  std::string prompt;
+  std::string numerics = "bf16";
+  std::int64_t max_new_tokens = 100;
+  int threads = 0;
+  bool json = false;
+};
+
+// Writes tokens as they come; holds back bytes that are not yet a whole UTF-8 sequence.
+class TextStream {
+ public:
+  void write(const std::string& bytes) {
+    pending_ += bytes;
+    const std::size_t whole = pending_.size() - incomplete_tail();
+    std::fwrite(pending_.data(), 1, whole, stdout);
+    std::fflush(stdout);
+    pending_.erase(0, whole);
+  }
+
+ private:
+  // Bytes at the end that start a sequence which is not finished.
+  std::size_t incomplete_tail() const {
+    for (std::size_t back = 1; back <= std::min<std::size_t>(3, pending_.size()); ++back) {
+      const auto byte = static_cast<unsigned char>(pending_[pending_.size() - back]);
+      if ((byte & 0xC0u) == 0x80u) continue;
+      const std::size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+      return length > back ? back : 0;
+    }
+    return 0;
+  }
+
+  std::string pending_;
+};
+
+template <class N>
+int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer,
+           const std::vector<std::int64_t>& ids) {
+  ThreadPool pool(args.threads);
+  ForwardPass<N> forward(model, pool);
+  const GenerateRequest request{ids, nullptr};
+  TextStream stream;
+  if (!args.json) stream.write(args.prompt);
+  const std::vector<Generated> results = generate_greedy<N>(
+      forward, model.spec, {&request, 1}, args.max_new_tokens, model.eos_token_ids,
+      [&](std::size_t, std::int64_t, std::int64_t id) {
+        const bool eos = std::ranges::find(model.eos_token_ids, id) != model.eos_token_ids.end();
+        if (!args.json && !eos) stream.write(tokenizer.token_bytes(id));
+      });
+  const Generated& result = results.front();
+  if (!args.json) {
+    fmt::print("\n");
+    return 0;
+  }
+  const auto continuation = std::span(result.ids).subspan(ids.size());
+  const nlohmann::ordered_json json = {{"prompt", args.prompt},
+                                       {"input_ids", ids},
+                                       {"generated_ids", result.ids},
+                                       {"text", tokenizer.decode(continuation)},
+                                       {"stopped", result.stopped_by_eos ? "eos" : "length"}};
+  fmt::print("{}\n", json.dump(2));
+  return 0;
+}
+
+int run(const Arguments& args) {
+  const std::filesystem::path directory = model_directory(args.model);
+  const Model model = load_model(directory);
+  const Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
+  if (args.prompt.empty()) throw input_error("prompt", "empty prompt", "at least one character");
+  const std::vector<std::int64_t> ids = tokenizer.encode(args.prompt, "prompt");
+  check_token_ids(ids, model.spec, "prompt");
+  switch (parse_numerics(args.numerics)) {
+    case Numerics::kF32:
+      return run_as<F32>(args, model, tokenizer, ids);
+    case Numerics::kF64:
+      return run_as<F64>(args, model, tokenizer, ids);
+    case Numerics::kBf16:
+      break;
+  }
+  return run_as<Bf16>(args, model, tokenizer, ids);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
+  verb->add_option("prompt", args->prompt, "Text to continue")->required();
+  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--numerics", args->numerics, "bf16, f32 or f64")
+      ->check(CLI::IsMember({"bf16", "f32", "f64"}))
+      ->capture_default_str();
+  verb->add_option("--max-new-tokens", args->max_new_tokens, "Tokens at most")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--threads", args->threads, "Threads (default: all cores; bits do not change)")
+      ->check(CLI::Range(1, 1024));
+  verb->add_flag("--json", args->json, "Print ids and text as JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

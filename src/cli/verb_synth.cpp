@@ -1,0 +1,86 @@
+// assay synth: a random checkpoint of a real model's shape.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "assay/safetensors.h"
+#include "assay/synth.h"
+#include "cli/verbs.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  SynthOptions options;
+  std::string config;
+  std::string out;
+  std::string tokenizer;
+  std::string dtype = "bf16";
+  bool json = false;
+};
+
+int run(const Arguments& args) {
+  SynthOptions options = args.options;
+  options.config = args.config;
+  options.out = args.out;
+  if (options.like.empty() == args.config.empty()) {
+    throw usage_error("synth", options.like.empty() ? "neither --like nor --config" : "both",
+                      "one of --like NAME and --config FILE");
+  }
+  options.dtype = args.dtype == "f32"   ? DType::kF32
+                  : args.dtype == "f16" ? DType::kF16
+                                        : DType::kBF16;
+  // Any byte-level tokenizer lets text in; the bundled one's ids fit every real vocabulary.
+  options.tokenizer = args.tokenizer.empty() ? bundled_model() / "tokenizer.json"
+                      : fs::is_directory(args.tokenizer)
+                          ? fs::path(args.tokenizer) / "tokenizer.json"
+                          : fs::path(args.tokenizer);
+  {
+    ProgressBar bar;
+    synthesize(options, [&](double fraction) { bar.update("writing weights", fraction); });
+  }
+  const Weights weights = Weights::open(options.out);
+  if (args.json) {
+    nlohmann::ordered_json result = {{"out", args.out},
+                                     {"seed", options.seed},
+                                     {"tensors", weights.tensors().size()},
+                                     {"bytes", weights.total_bytes()}};
+    fmt::print("{}\n", result.dump(2));
+  } else {
+    fmt::print("Wrote {}: {} tensors, {}, seed {}\n", args.out, weights.tensors().size(),
+               bytes_text(weights.total_bytes()), options.seed);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_synth(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("synth", "Write a random checkpoint of a real model's shape");
+  verb->add_option("--like", args->options.like,
+                   fmt::format("Model: {}", fmt::join(known_models(), ", ")));
+  verb->add_option("--config", args->config, "config.json to take the shape from");
+  verb->add_option("--seed", args->options.seed, "Seed of the weights")->capture_default_str();
+  verb->add_option("--out", args->out, "Output directory")->required();
+  verb->add_option("--dtype", args->dtype, "bf16, f16 or f32")
+      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
+      ->capture_default_str();
+  verb->add_option("--shards", args->options.shards, "Number of weight files")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  verb->add_option("--tokenizer", args->tokenizer,
+                   "tokenizer.json, or a directory with one (default: the bundled model's)");
+  verb->add_flag("--json", args->json, "Print what was written as JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

@@ -1,0 +1,122 @@
+// assay tokenize: text to token ids and back, for one text or for JSON lines.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "assay/error.h"
+#include "assay/tokenizer.h"
+#include "cli/verbs.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+
+struct Arguments {
+  std::string model;
+  std::vector<std::string> texts;
+  std::vector<std::int64_t> ids;
+  bool decode = false;
+  bool jsonl = false;
+  bool skip_special = false;
+  bool json = false;
+};
+
+std::string quoted(const std::string& text) {
+  return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string ids_text(std::span<const std::int64_t> ids) {
+  return fmt::format("[{}]", fmt::join(ids, ", "));
+}
+
+// Standard input, line by line: a JSON string or {"text": ...} to a list of ids; with --decode a
+// list of ids to a JSON string.
+void run_lines(const Arguments& args, const Tokenizer& tokenizer) {
+  std::string line;
+  std::string out;
+  for (int number = 1; std::getline(std::cin, line); ++number) {
+    const std::string where = fmt::format("standard input:{}", number);
+    const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (args.decode) {
+      if (!value.is_array() || !std::ranges::all_of(value, &json::is_number_integer)) {
+        throw input_error(where, "not a JSON list of integers", "a list of token ids");
+      }
+      out = quoted(tokenizer.decode(value.get<std::vector<std::int64_t>>(), args.skip_special));
+    } else {
+      const json& text = value.is_object() && value.contains("text") ? value["text"] : value;
+      if (!text.is_string()) {
+        throw input_error(where, "neither a JSON string nor an object with a string 'text'",
+                          R"("..." or {"text": "..."})");
+      }
+      out = ids_text(tokenizer.encode(text.get_ref<const std::string&>(), where));
+    }
+    out += '\n';
+    std::fwrite(out.data(), 1, out.size(), stdout);
+  }
+}
+
+void run_decode(const Arguments& args, const Tokenizer& tokenizer) {
+  const std::string text = tokenizer.decode(args.ids, args.skip_special);
+  fmt::print("{}\n", args.json ? json{{"ids", args.ids}, {"text", text}}.dump() : text);
+}
+
+void run_encode(const Arguments& args, const Tokenizer& tokenizer) {
+  using enum Table::Align;
+  for (const std::string& text : args.texts) {
+    const std::vector<std::int64_t> ids = tokenizer.encode(text, "text argument");
+    if (args.json) {
+      json tokens = json::array();
+      for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
+      const nlohmann::ordered_json result = {{"text", text}, {"ids", ids}, {"tokens", tokens}};
+      fmt::print("{}\n",
+                 result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+      continue;
+    }
+    Table table({{"id", kRight}, {"token", kLeft}});
+    for (const std::int64_t id : ids) {
+      table.add({std::to_string(id), quoted(tokenizer.token_bytes(id))});
+    }
+    fmt::print("{}\n{}", ids_text(ids), table.text());
+  }
+}
+
+int run(const Arguments& args) {
+  if (args.jsonl && !(args.texts.empty() && args.ids.empty())) {
+    throw usage_error("--jsonl", "a text or ids on the command line", "standard input alone");
+  }
+  if (!args.jsonl && args.texts.empty() && args.ids.empty()) {
+    throw usage_error("tokenize", "nothing to do", "TEXT, --ids ID,ID,... or --jsonl");
+  }
+  const Tokenizer tokenizer = Tokenizer::load(model_directory(args.model) / "tokenizer.json");
+  if (args.jsonl) {
+    run_lines(args, tokenizer);
+  } else {
+    if (!args.ids.empty()) run_decode(args, tokenizer);
+    run_encode(args, tokenizer);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
+  verb->add_option("text", args->texts, "Text to encode");
+  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
+  verb->add_flag("--jsonl", args->jsonl,
+                 "Read JSON lines from standard input: strings or {\"text\": ...}");
+  verb->add_flag("--decode", args->decode, "With --jsonl: lines are lists of ids, to be decoded");
+  verb->add_flag("--skip-special", args->skip_special, "Leave special tokens out when decoding");
+  verb->add_flag("--json", args->json, "Print JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

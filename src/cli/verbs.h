@@ -1,0 +1,30 @@
+// The verbs of the command line, one file each.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+namespace assay {
+
+// Set by the verb that was called; returns the exit code.
+using Action = std::function<int()>;
+
+void add_extract(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
+void add_doctor(CLI::App& app, Action& action);
+void add_generate(CLI::App& app, Action& action);
+void add_tokenize(CLI::App& app, Action& action);
+void add_synth(CLI::App& app, Action& action);
+
+// The checkpoint that comes with Assay: beside the program when installed, else in the source tree.
+std::filesystem::path bundled_model();
+
+// `given` as a checkpoint directory, or the bundled model where it is empty. Throws an input error
+// when it is no directory.
+std::filesystem::path model_directory(const std::string& given);
+
+}  // namespace assay

@@ -1,0 +1,137 @@
+#include "formats/json_file.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "assay/error.h"
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max();
+
+std::string shortened(const OrderedJson& value) {
+  std::string text = value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+}  // namespace
+
+OrderedJson load_json(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  if (file.bytes().size() > kMaxBytes) {
+    throw input_error(path.string(), fmt::format("{} bytes", file.bytes().size()),
+                      fmt::format("at most {}", kMaxBytes));
+  }
+  const auto* begin = reinterpret_cast<const char*>(file.bytes().data());
+  try {
+    return OrderedJson::parse(begin, begin + file.bytes().size());
+  } catch (const OrderedJson::parse_error& error) {
+    throw input_error(path.string(), fmt::format("not valid JSON at byte {}", error.byte),
+                      "a JSON text (is the file cut short?)");
+  }
+}
+
+void write_json(const std::filesystem::path& path, const OrderedJson& json) {
+  AtomicFile file(path);
+  const std::string text = json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+JsonObject::JsonObject(const std::filesystem::path& path)
+    : JsonObject(path.string(), "", load_json(path)) {
+  if (!json_.is_object()) {
+    throw input_error(file_, fmt::format("a JSON {}", json_.type_name()), "a JSON object");
+  }
+}
+
+JsonObject::JsonObject(std::string file, std::string prefix, OrderedJson json)
+    : file_(std::move(file)), prefix_(std::move(prefix)), json_(std::move(json)) {}
+
+bool JsonObject::has(std::string_view field) const {
+  const auto found = json_.find(std::string(field));
+  return found != json_.end() && !found->is_null();
+}
+
+const OrderedJson& JsonObject::get(std::string_view field, std::string_view expected) const {
+  if (!has(field)) throw input_error(where(field), "missing", expected);
+  return json_[std::string(field)];
+}
+
+std::string JsonObject::string(std::string_view field) const {
+  const OrderedJson& value = get(field, "a string");
+  if (!value.is_string()) throw input_error(where(field), shortened(value), "a string");
+  return value;
+}
+
+std::string JsonObject::string(std::string_view field, std::string_view fallback) const {
+  return has(field) ? string(field) : std::string(fallback);
+}
+
+bool JsonObject::boolean(std::string_view field, bool fallback) const {
+  if (!has(field)) return fallback;
+  const OrderedJson& value = get(field, "true or false");
+  if (!value.is_boolean()) throw input_error(where(field), shortened(value), "true or false");
+  return value;
+}
+
+std::int64_t JsonObject::positive_integer(std::string_view field) const {
+  constexpr const char* kExpected = "a positive integer below 2^31";
+  const OrderedJson& value = get(field, kExpected);
+  const double number = value.is_number() ? value.get<double>() : 0;
+  if (!(number >= 1 && number <= static_cast<double>(kMaxSize)) || number != std::floor(number)) {
+    throw input_error(where(field), shortened(value), kExpected);
+  }
+  return static_cast<std::int64_t>(number);
+}
+
+double JsonObject::positive_number(std::string_view field) const {
+  constexpr const char* kExpected = "a positive number";
+  const OrderedJson& value = get(field, kExpected);
+  const double number = value.is_number() ? value.get<double>() : 0;
+  if (!(number > 0) || !std::isfinite(number)) {
+    throw input_error(where(field), shortened(value), kExpected);
+  }
+  return number;
+}
+
+std::vector<std::int64_t> JsonObject::integers(std::string_view field) const {
+  constexpr const char* kExpected = "a non-negative integer or a list of them";
+  const OrderedJson& value = get(field, kExpected);
+  std::vector<std::int64_t> result;
+  const auto add = [&](const OrderedJson& item) {
+    if (!item.is_number_unsigned() || item.get<std::uint64_t>() > kMaxSize) {
+      throw input_error(where(field), shortened(value), kExpected);
+    }
+    result.push_back(item);
+  };
+  if (value.is_array()) {
+    for (const OrderedJson& item : value) add(item);
+  } else {
+    add(value);
+  }
+  return result;
+}
+
+JsonObject JsonObject::object(std::string_view field) const {
+  const OrderedJson& value = get(field, "a JSON object");
+  if (!value.is_object()) throw input_error(where(field), shortened(value), "a JSON object");
+  return {file_, prefix_ + std::string(field) + ".", value};
+}
+
+std::string JsonObject::where(std::string_view field) const {
+  return fmt::format("{}: field '{}{}'", file_, prefix_, field);
+}
+
+std::string JsonObject::text(std::string_view field) const {
+  return has(field) ? shortened(json_[std::string(field)]) : "missing";
+}
+
+}  // namespace assay

@@ -1,0 +1,53 @@
+// Small JSON files (RFC 8259): read whole, with errors that name file and field.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace assay {
+
+using OrderedJson = nlohmann::ordered_json;
+
+// Parses a file of at most 64 MiB. Throws an input error with the byte offset of a syntax error.
+OrderedJson load_json(const std::filesystem::path& path);
+
+// Writes the text with two-space indents, atomically.
+void write_json(const std::filesystem::path& path, const OrderedJson& json);
+
+// The fields of a JSON object that came from a file. A field that is null counts as absent. Every
+// getter throws an input error "FILE: field 'NAME': found X; expected Y"; those with a fallback
+// return it when the field is absent.
+class JsonObject {
+ public:
+  explicit JsonObject(const std::filesystem::path& path);
+
+  bool has(std::string_view field) const;
+  std::string string(std::string_view field) const;
+  std::string string(std::string_view field, std::string_view fallback) const;
+  bool boolean(std::string_view field, bool fallback) const;
+  // A whole number above 0 (1000000.0 is one), at most 2^31 - 1: sizes, not ids.
+  std::int64_t positive_integer(std::string_view field) const;
+  // A finite number above 0.
+  double positive_number(std::string_view field) const;
+  // One non-negative integer or a list of them.
+  std::vector<std::int64_t> integers(std::string_view field) const;
+  JsonObject object(std::string_view field) const;
+
+  // "FILE: field 'NAME'" (nested ones with dots) and the value's JSON text, for messages.
+  std::string where(std::string_view field) const;
+  std::string text(std::string_view field) const;
+
+ private:
+  JsonObject(std::string file, std::string prefix, OrderedJson json);
+  const OrderedJson& get(std::string_view field, std::string_view expected) const;
+
+  std::string file_;
+  std::string prefix_;
+  OrderedJson json_;
+};
+
+}  // namespace assay

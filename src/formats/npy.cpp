@@ -1,0 +1,265 @@
+#include "formats/npy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include "assay/error.h"
+#include "assay/npz.h"
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+
+namespace assay {
+namespace {
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::size_t kAlign = 64;
+constexpr std::size_t kMaxHeader = 65536;
+constexpr std::size_t kMaxAxes = 32;
+// numpy leaves room for the first axis to grow to this many digits in place.
+constexpr std::size_t kGrowthDigits = 21;
+
+constexpr std::array<std::pair<DType, std::string_view>, 9> kDescr = {{{DType::kBool, "|b1"},
+                                                                       {DType::kU8, "|u1"},
+                                                                       {DType::kI8, "|i1"},
+                                                                       {DType::kI16, "<i2"},
+                                                                       {DType::kI32, "<i4"},
+                                                                       {DType::kI64, "<i8"},
+                                                                       {DType::kF16, "<f2"},
+                                                                       {DType::kF32, "<f4"},
+                                                                       {DType::kF64, "<f8"}}};
+
+// The dict literal, one value at a time. Just what numpy writes: no expressions, no escapes.
+class Parser {
+ public:
+  Parser(std::string_view text, std::string_view where) : rest_(text), where_(where) {}
+
+  NpyHeader parse() {
+    NpyHeader header;
+    bool seen[3] = {};
+    expect('{');
+    while (!accept('}')) {
+      const std::string key = string();
+      expect(':');
+      if (key == "descr") {
+        once(seen[0], key);
+        header.dtype = dtype();
+      } else if (key == "fortran_order") {
+        once(seen[1], key);
+        header.fortran_order = boolean();
+      } else if (key == "shape") {
+        once(seen[2], key);
+        header.shape = tuple();
+      } else {
+        fail("key '" + key + "'", "descr, fortran_order and shape");
+      }
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    if (!seen[0] || !seen[1] || !seen[2]) fail("a key is missing", "descr, fortran_order, shape");
+    skip_space();
+    if (!rest_.empty()) fail("text after the dict", "its end");
+    return header;
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view found, std::string_view expected) const {
+    throw input_error(std::string(where_) + ": npy header", found, expected);
+  }
+  void skip_space() {
+    rest_.remove_prefix(std::min(rest_.find_first_not_of(" \n\t"), rest_.size()));
+  }
+  bool accept(char c) {
+    skip_space();
+    if (rest_.empty() || rest_.front() != c) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) {
+      fail(rest_.empty() ? "it ends" : fmt::format("'{}'", printable(rest_.substr(0, 20))),
+           fmt::format("'{}'", c));
+    }
+  }
+  static std::string printable(std::string_view text) {
+    std::string result(text);
+    std::ranges::replace_if(
+        result, [](char c) { return c < 32 || c > 126; }, '?');
+    return result;
+  }
+  void once(bool& seen, std::string_view key) const {
+    if (std::exchange(seen, true)) fail(fmt::format("'{}' twice", key), "each key once");
+  }
+  std::string string() {
+    skip_space();
+    const char quote = rest_.empty() ? '\0' : rest_.front();
+    const std::size_t end = quote == '\'' || quote == '"' ? rest_.find(quote, 1) : rest_.npos;
+    if (end == rest_.npos) fail(fmt::format("'{}'", printable(rest_.substr(0, 20))), "a string");
+    const std::string text(rest_.substr(1, end - 1));
+    rest_.remove_prefix(end + 1);
+    return text;
+  }
+  bool boolean() {
+    skip_space();
+    for (const bool value : {false, true}) {
+      const std::string_view word = value ? "True" : "False";
+      if (!rest_.starts_with(word)) continue;
+      rest_.remove_prefix(word.size());
+      return value;
+    }
+    fail(fmt::format("'{}'", printable(rest_.substr(0, 20))), "True or False");
+  }
+  DType dtype() {
+    skip_space();
+    if (!rest_.empty() && rest_.front() == '[') fail("a structured dtype", "a number's dtype");
+    const std::string text = string();
+    const auto* known =
+        std::ranges::find(kDescr, text, &std::pair<DType, std::string_view>::second);
+    if (known == kDescr.end()) {
+      fail("dtype '" + printable(text) + "'",
+           "bool, a little-endian integer, or float of 2, 4 or 8 bytes");
+    }
+    return known->first;
+  }
+  Shape tuple() {
+    Shape shape;
+    expect('(');
+    while (!accept(')')) {
+      skip_space();
+      std::int64_t axis = -1;
+      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), axis);
+      if (error != std::errc() || axis < 0) fail("an axis that is no size", "a tuple of sizes");
+      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+      shape.push_back(axis);
+      if (shape.size() > kMaxAxes) fail("too many axes", fmt::format("at most {}", kMaxAxes));
+      if (!accept(',')) {
+        expect(')');
+        break;
+      }
+    }
+    return shape;
+  }
+
+  std::string_view rest_;
+  std::string_view where_;
+};
+
+}  // namespace
+
+std::string npy_header(const ArrayView& array) {
+  const auto* known =
+      std::ranges::find(kDescr, array.dtype, &std::pair<DType, std::string_view>::first);
+  if (known == kDescr.end()) {
+    throw input_error("array '" + array.name + "'", "dtype " + std::string(dtype_name(array.dtype)),
+                      "one that numpy has (store BF16 values as F32)");
+  }
+  std::string shape;
+  for (const std::int64_t axis : array.shape) shape += fmt::format("{}, ", axis);
+  if (array.shape.size() == 1) {
+    shape.pop_back();  // (5,)
+  } else if (!shape.empty()) {
+    shape.resize(shape.size() - 2);
+  }
+  std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
+                                 known->second, shape);
+  if (!array.shape.empty()) {
+    const std::size_t digits = std::to_string(array.shape[0]).size();
+    dict.append(kGrowthDigits - digits, ' ');
+  }
+  // Version 2 only where the length does not fit version 1's two bytes.
+  const auto wrapped = [&](char version, std::size_t length_bytes) {
+    const std::size_t fixed = kMagic.size() + 2 + length_bytes;
+    dict.append(kAlign - (fixed + dict.size() + 1) % kAlign, ' ').append("\n");
+    std::string header(kMagic);
+    header.append({version, '\0'});
+    for (std::size_t i = 0; i < length_bytes; ++i) {
+      header += static_cast<char>(dict.size() >> (8 * i) & 0xFF);
+    }
+    return header + dict;
+  };
+  return dict.size() + kAlign < 65536 ? wrapped(1, 2) : wrapped(2, 4);
+}
+
+NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view where) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(bytes[i]); };
+  if (bytes.size() < 12 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
+    throw input_error(where, "no npy header", "bytes that start with \\x93NUMPY");
+  }
+  const std::size_t version = byte(6);
+  if (version < 1 || version > 3 || byte(7) != 0) {
+    throw input_error(where, fmt::format("npy version {}.{}", version, byte(7)), "1.0, 2.0 or 3.0");
+  }
+  const std::size_t fixed = version == 1 ? 10 : 12;
+  std::size_t length = byte(8) | byte(9) << 8;
+  if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
+  if (length > kMaxHeader || length > bytes.size() - fixed) {
+    throw input_error(where, fmt::format("npy header of {} bytes", length),
+                      fmt::format("at most {}, inside the file", kMaxHeader));
+  }
+  const auto* text = reinterpret_cast<const char*>(bytes.data() + fixed);
+  NpyHeader header = Parser({text, length}, where).parse();
+  const auto count = static_cast<std::uint64_t>(element_count(header.shape, where));
+  const std::size_t item = dtype_size(header.dtype);
+  if (count > (std::uint64_t{1} << 62) / item) {
+    throw input_error(where, "shape " + shape_text(header.shape), "an array that fits in memory");
+  }
+  header.data_offset = fixed + length;
+  header.data_size = count * item;
+  return header;
+}
+
+Array npy_array(std::string name, const NpyHeader& header, std::span<const std::byte> data) {
+  Array array{std::move(name), header.dtype, header.shape, {}};
+  if (!header.fortran_order || header.shape.size() < 2) {
+    array.bytes.assign(data.begin(), data.end());
+    return array;
+  }
+  // Walk the file's order (first axis fastest) and scatter.
+  const std::size_t item = dtype_size(header.dtype);
+  const std::size_t axes = header.shape.size();
+  std::vector<std::size_t> stride(axes, item);
+  for (std::size_t a = axes - 1; a > 0; --a) {
+    stride[a - 1] = stride[a] * static_cast<std::size_t>(header.shape[a]);
+  }
+  array.bytes.resize(data.size());
+  std::vector<std::int64_t> index(axes, 0);
+  std::size_t to = 0;
+  for (std::size_t from = 0; from < data.size(); from += item) {
+    std::memcpy(&array.bytes[to], &data[from], item);
+    for (std::size_t a = 0; a < axes; ++a) {
+      to += stride[a];
+      if (++index[a] < header.shape[a]) break;
+      to -= stride[a] * static_cast<std::size_t>(header.shape[a]);
+      index[a] = 0;
+    }
+  }
+  return array;
+}
+
+void write_npy(const std::filesystem::path& path, const ArrayView& array) {
+  const std::string header = npy_header(array);
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(header)));
+  file.write(array.bytes);
+  file.commit();
+}
+
+Array read_npy(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const NpyHeader header = parse_npy_header(file.bytes(), path.string());
+  const std::span<const std::byte> data = file.bytes().subspan(header.data_offset);
+  if (data.size() != header.data_size) {
+    throw input_error(path.string(), fmt::format("{} bytes of data", data.size()),
+                      fmt::format("{} for shape {} of {}", header.data_size,
+                                  shape_text(header.shape), dtype_name(header.dtype)));
+  }
+  return npy_array(path.stem().string(), header, data);
+}
+
+}  // namespace assay

@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+#include <libdeflate.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "assay/error.h"
+#include "assay/npz.h"
+#include "base/mapped_file.h"
+#include "formats/npy.h"
+#include "formats/zip.h"
+
+namespace assay {
+namespace {
+
+struct FreeDecompressor {
+  void operator()(libdeflate_decompressor* d) const { libdeflate_free_decompressor(d); }
+};
+using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeDecompressor>;
+
+constexpr std::string_view kSuffix = ".npy";
+// DEFLATE's best ratio is 1032 to 1: a member that claims more lies.
+constexpr std::uint64_t kMaxRatio = 1032;
+
+}  // namespace
+
+struct NpzReader::Impl {
+  explicit Impl(const std::filesystem::path& path) : file(path) {}
+
+  std::string where(const ZipMember& member) const {
+    return fmt::format("{}: member '{}'", file.path().string(), member.name);
+  }
+
+  // All bytes of the member, inflated and checked.
+  std::vector<std::byte> inflate(const ZipMember& member) const {
+    const std::span<const std::byte> data =
+        zip_member_data(file.bytes(), member, file.path().string());
+    std::vector<std::byte> bytes;
+    if (member.method == ZipMethod::kStored) {
+      if (member.size != member.compressed_size) {
+        throw input_error(where(member), fmt::format("stored, {} bytes", member.compressed_size),
+                          fmt::format("{}", member.size));
+      }
+      bytes.assign(data.begin(), data.end());
+    } else {
+      if (member.size / kMaxRatio > data.size() + 1) {
+        throw input_error(where(member),
+                          fmt::format("{} bytes said to inflate to {}", data.size(), member.size),
+                          "a size that deflate can reach");
+      }
+      bytes.resize(member.size);
+      const Decompressor decompressor(libdeflate_alloc_decompressor());
+      if (!decompressor) throw std::bad_alloc();
+      const libdeflate_result result = libdeflate_deflate_decompress(
+          decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), nullptr);
+      if (result != LIBDEFLATE_SUCCESS) {
+        throw input_error(where(member), "damaged deflate data",
+                          fmt::format("data that inflates to {} bytes", member.size));
+      }
+    }
+    const std::uint32_t crc = libdeflate_crc32(0, bytes.data(), bytes.size());
+    if (crc != member.crc32) {
+      throw input_error(where(member), fmt::format("CRC-32 {:08x}", crc),
+                        fmt::format("{:08x} (the file is damaged)", member.crc32));
+    }
+    return bytes;
+  }
+
+  MappedFile file;
+  std::vector<ZipMember> members;
+  std::vector<std::string> names;
+};
+
+NpzReader::NpzReader(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {
+  impl_->members = read_zip_directory(impl_->file.bytes(), path.string());
+  for (const ZipMember& member : impl_->members) {
+    std::string name = member.name;
+    if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+    impl_->names.push_back(std::move(name));
+  }
+}
+
+NpzReader::~NpzReader() = default;
+NpzReader::NpzReader(NpzReader&&) noexcept = default;
+NpzReader& NpzReader::operator=(NpzReader&&) noexcept = default;
+
+const std::vector<std::string>& NpzReader::names() const noexcept { return impl_->names; }
+
+bool NpzReader::contains(std::string_view name) const noexcept {
+  return std::ranges::find(impl_->names, name) != impl_->names.end();
+}
+
+Array NpzReader::read(std::string_view name) const {
+  const auto found = std::ranges::find(impl_->names, name);
+  if (found == impl_->names.end()) {
+    throw input_error(impl_->file.path().string(), fmt::format("no array '{}'", name),
+                      fmt::format("one of its {} arrays", impl_->names.size()));
+  }
+  const ZipMember& member = impl_->members[static_cast<std::size_t>(found - impl_->names.begin())];
+  const std::vector<std::byte> bytes = impl_->inflate(member);
+  const std::string where = impl_->where(member);
+  const NpyHeader header = parse_npy_header(bytes, where);
+  const std::size_t size = bytes.size() - header.data_offset;
+  if (size != header.data_size) {
+    throw input_error(where, fmt::format("{} bytes of data", size),
+                      fmt::format("{} for shape {} of {}", header.data_size,
+                                  shape_text(header.shape), dtype_name(header.dtype)));
+  }
+  return npy_array(*found, header, std::span(bytes).subspan(header.data_offset));
+}
+
+}  // namespace assay

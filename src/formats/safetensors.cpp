@@ -1,0 +1,353 @@
+// The safetensors format (https://github.com/huggingface/safetensors, "Format"):
+//
+//   u64 little-endian N | N bytes of JSON: {name: {dtype, shape, data_offsets: [begin, end]}, ...}
+//   | data; offsets count from the first data byte. "__metadata__" maps strings to strings.
+//
+// Enforced, as by the format's own implementation: N at most 100 MB and inside the file; no name
+// twice; offsets in order, inside the data, as long as shape and dtype say; the tensors together
+// cover the data without hole or overlap.
+#include "assay/safetensors.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "assay/error.h"
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+#include "formats/json_file.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+namespace dom = simdjson::dom;
+
+constexpr std::uint64_t kMaxHeader = 100'000'000;
+constexpr std::array kDTypes = {DType::kBool, DType::kU8,  DType::kI8,   DType::kI16, DType::kI32,
+                                DType::kI64,  DType::kF16, DType::kBF16, DType::kF32, DType::kF64};
+
+struct Tensor {
+  ArrayView view;
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::size_t file = 0;
+};
+
+std::uint64_t read_u64(const std::byte* bytes) {
+  std::uint64_t value = 0;
+  for (int i = 7; i >= 0; --i) value = value << 8 | static_cast<std::uint64_t>(bytes[i]);
+  return value;
+}
+
+std::string tensor_where(const fs::path& file, std::string_view tensor) {
+  return fmt::format("{}: tensor '{}'", file.string(), tensor);
+}
+
+// One entry of the header.
+Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::element& value,
+                    std::span<const std::byte> data) {
+  const std::string where = tensor_where(file, name);
+  dom::object fields;
+  if (value.get(fields) != simdjson::SUCCESS) {
+    throw input_error(where, "not a JSON object", "dtype, shape and data_offsets");
+  }
+  std::string_view dtype;
+  dom::array shape;
+  dom::array offsets;
+  if (fields["dtype"].get(dtype) != simdjson::SUCCESS) {
+    throw input_error(where, "no string 'dtype'", "a dtype such as \"BF16\"");
+  }
+  if (fields["shape"].get(shape) != simdjson::SUCCESS) {
+    throw input_error(where, "no list 'shape'", "a list of sizes");
+  }
+  if (fields["data_offsets"].get(offsets) != simdjson::SUCCESS || offsets.size() != 2) {
+    throw input_error(where, "no list 'data_offsets' of two", "[begin, end]");
+  }
+  Tensor tensor;
+  tensor.view.name = name;
+  const auto* known = std::ranges::find(kDTypes, dtype, dtype_name);
+  if (known == kDTypes.end()) {
+    throw input_error(where, fmt::format("dtype \"{}\"", dtype),
+                      "BF16, F16, F32, F64, I64, I32, I16, I8, U8 or BOOL");
+  }
+  tensor.view.dtype = *known;
+  for (const dom::element axis : shape) {
+    std::uint64_t size = 0;
+    if (axis.get(size) != simdjson::SUCCESS || size > std::uint64_t{1} << 62) {
+      throw input_error(where, "shape with something that is no size", "non-negative integers");
+    }
+    tensor.view.shape.push_back(static_cast<std::int64_t>(size));
+  }
+  if (offsets.at(0).get(tensor.begin) != simdjson::SUCCESS ||
+      offsets.at(1).get(tensor.end) != simdjson::SUCCESS) {
+    throw input_error(where, "data_offsets that are no integers", "[begin, end]");
+  }
+  const std::string range = fmt::format("data_offsets [{}, {}]", tensor.begin, tensor.end);
+  if (tensor.begin > tensor.end || tensor.end > data.size()) {
+    throw input_error(where, range,
+                      fmt::format("begin <= end <= {} (is the file cut short?)", data.size()));
+  }
+  const auto count = static_cast<std::uint64_t>(element_count(tensor.view.shape, where));
+  const std::uint64_t size = tensor.end - tensor.begin;
+  const std::size_t item = dtype_size(tensor.view.dtype);
+  if (size / item != count || size % item != 0) {
+    throw input_error(
+        where, fmt::format("{} bytes ({})", size, range),
+        fmt::format("{} elements of {}, shape {}", count, dtype, shape_text(tensor.view.shape)));
+  }
+  tensor.view.bytes = data.subspan(tensor.begin, size);
+  return tensor;
+}
+
+// No hole and no overlap: nothing in the file is unaccounted for.
+void check_coverage(const fs::path& file, std::vector<Tensor>& tensors, std::uint64_t data_size) {
+  std::ranges::sort(tensors, {}, [](const Tensor& t) { return std::pair(t.begin, t.end); });
+  std::uint64_t at = 0;
+  for (const Tensor& tensor : tensors) {
+    if (tensor.begin != at) {
+      throw input_error(tensor_where(file, tensor.view.name),
+                        fmt::format("begins at data offset {}, {} the one before", tensor.begin,
+                                    tensor.begin < at ? "overlapping" : "with a hole after"),
+                        fmt::format("to begin at {}", at));
+    }
+    at = tensor.end;
+  }
+  if (at != data_size) {
+    throw input_error(file.string(),
+                      fmt::format("{} bytes of data that belong to no tensor", data_size - at),
+                      fmt::format("the data to end at offset {}", at));
+  }
+}
+
+void parse_file(const MappedFile& file, std::size_t index, std::vector<Tensor>& all) {
+  const fs::path& path = file.path();
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.size() < 8) {
+    throw input_error(path.string(), fmt::format("{} bytes", bytes.size()),
+                      "a safetensors file (at least 8 bytes)");
+  }
+  const std::uint64_t header_size = read_u64(bytes.data());
+  if (header_size > kMaxHeader || header_size > bytes.size() - 8) {
+    throw input_error(
+        path.string(), fmt::format("header of {} bytes in a file of {}", header_size, bytes.size()),
+        fmt::format("at most {} and inside the file (is it cut short, or no safetensors file?)",
+                    kMaxHeader));
+  }
+  const std::span<const std::byte> data = bytes.subspan(8 + header_size);
+  dom::parser parser;
+  dom::element root;
+  dom::object header;
+  const auto* text = reinterpret_cast<const char*>(bytes.data() + 8);
+  // The parser reads past the end of its input: it is given a padded copy of the header.
+  const simdjson::error_code error =
+      parser.parse(simdjson::padded_string(text, header_size)).get(root);
+  if (error != simdjson::SUCCESS || root.get(header) != simdjson::SUCCESS) {
+    throw input_error(path.string(),
+                      fmt::format("header is no JSON object ({})", simdjson::error_message(error)),
+                      "JSON after the first 8 bytes");
+  }
+  std::vector<Tensor> tensors;
+  for (const dom::key_value_pair& field : header) {
+    if (field.key == "__metadata__") {
+      dom::object metadata;
+      if (field.value.get(metadata) != simdjson::SUCCESS) {
+        throw input_error(path.string() + ": field '__metadata__'", "not a JSON object",
+                          "strings by name");
+      }
+      continue;
+    }
+    tensors.push_back(parse_tensor(path, field.key, field.value, data));
+    tensors.back().file = index;
+  }
+  check_coverage(path, tensors, data.size());
+  std::ranges::move(tensors, std::back_inserter(all));
+}
+
+// The shards that an index names, and where it says each tensor is.
+std::map<std::string, std::string> read_weight_map(const fs::path& path) {
+  const OrderedJson index = load_json(path);
+  const std::string where = path.string() + ": field 'weight_map'";
+  const auto map = index.is_object() ? index.find("weight_map") : index.end();
+  if (!index.is_object() || map == index.end() || !map->is_object() || map->empty()) {
+    throw input_error(where, "missing or empty", "a shard's file name for every tensor");
+  }
+  std::map<std::string, std::string> result;
+  for (const auto& [tensor, file] : map->items()) {
+    const std::string name = file.is_string() ? file.get<std::string>() : "";
+    if (name.empty() || fs::path(name).filename() != name || name == "..") {
+      throw input_error(where, fmt::format("'{}' for tensor '{}'", file.dump(), tensor),
+                        "the name of a file beside the index");
+    }
+    result[tensor] = name;
+  }
+  return result;
+}
+
+}  // namespace
+
+struct Weights::Impl {
+  std::vector<MappedFile> mapped;
+  std::vector<fs::path> files;
+  std::vector<ArrayView> tensors;        // sorted by name
+  std::vector<std::size_t> tensor_file;  // beside `tensors`
+  fs::path directory;
+
+  void add_file(const fs::path& path, std::vector<Tensor>& all) {
+    mapped.emplace_back(path);
+    files.push_back(path);
+    parse_file(mapped.back(), mapped.size() - 1, all);
+  }
+
+  void index(std::vector<Tensor> all) {
+    std::ranges::sort(all, {}, [](const Tensor& t) -> const std::string& { return t.view.name; });
+    for (std::size_t i = 1; i < all.size(); ++i) {
+      if (all[i].view.name != all[i - 1].view.name) continue;
+      throw input_error(tensor_where(files[all[i].file], all[i].view.name),
+                        all[i].file == all[i - 1].file
+                            ? "stands twice in the header"
+                            : "also stands in " + files[all[i - 1].file].string(),
+                        "every name once");
+    }
+    for (Tensor& tensor : all) {
+      tensors.push_back(std::move(tensor.view));
+      tensor_file.push_back(tensor.file);
+    }
+  }
+
+  std::optional<std::size_t> position(std::string_view name) const {
+    const auto found = std::ranges::lower_bound(tensors, name, {}, &ArrayView::name);
+    if (found == tensors.end() || found->name != name) return std::nullopt;
+    return static_cast<std::size_t>(found - tensors.begin());
+  }
+};
+
+Weights::Weights() : impl_(std::make_unique<Impl>()) {}
+Weights::~Weights() = default;
+Weights::Weights(Weights&&) noexcept = default;
+Weights& Weights::operator=(Weights&&) noexcept = default;
+
+Weights Weights::open(const fs::path& directory) {
+  const fs::path single = directory / "model.safetensors";
+  const fs::path index = directory / "model.safetensors.index.json";
+  if (fs::exists(single)) return open_file(single);
+  if (!fs::exists(index)) {
+    throw input_error(directory.string(), "no weights",
+                      "model.safetensors or model.safetensors.index.json");
+  }
+  Weights weights;
+  weights.impl_->directory = directory;
+  std::vector<Tensor> all;
+  const std::map<std::string, std::string> map = read_weight_map(index);
+  std::vector<std::string> names;
+  for (const auto& [tensor, file] : map) names.push_back(file);
+  std::ranges::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  for (const std::string& name : names) {
+    if (!fs::exists(directory / name)) {
+      throw input_error((directory / name).string(), "no such file",
+                        "the shard that " + index.string() + " names");
+    }
+    weights.impl_->add_file(directory / name, all);
+  }
+  weights.impl_->index(std::move(all));
+  for (const auto& [tensor, file] : map) {
+    const auto at = weights.impl_->position(tensor);
+    if (!at || weights.file_of(tensor).filename() != file) {
+      throw input_error(tensor_where(directory / file, tensor), "missing",
+                        "the tensor that " + index.string() + " puts there");
+    }
+  }
+  return weights;
+}
+
+Weights Weights::open_file(const fs::path& file) {
+  Weights weights;
+  weights.impl_->directory = file.parent_path();
+  std::vector<Tensor> all;
+  weights.impl_->add_file(file, all);
+  weights.impl_->index(std::move(all));
+  return weights;
+}
+
+std::span<const ArrayView> Weights::tensors() const noexcept { return impl_->tensors; }
+
+const ArrayView* Weights::find(std::string_view name) const noexcept {
+  const auto at = impl_->position(name);
+  return at ? &impl_->tensors[*at] : nullptr;
+}
+
+const ArrayView& Weights::get(std::string_view name, std::span<const std::int64_t> shape) const {
+  const ArrayView* tensor = find(name);
+  if (tensor == nullptr) {
+    throw input_error(tensor_where(impl_->directory, name), "missing",
+                      "a tensor of shape " + shape_text(shape));
+  }
+  const std::string where = tensor_where(file_of(name), name);
+  if (tensor->dtype != DType::kBF16 && tensor->dtype != DType::kF16 &&
+      tensor->dtype != DType::kF32) {
+    throw input_error(where, fmt::format("dtype {}", dtype_name(tensor->dtype)),
+                      "BF16, F16 or F32");
+  }
+  if (!std::ranges::equal(tensor->shape, shape)) {
+    throw input_error(where, "shape " + shape_text(tensor->shape),
+                      shape_text(shape) + " (by config.json)");
+  }
+  return *tensor;
+}
+
+const fs::path& Weights::file_of(std::string_view name) const {
+  const auto at = impl_->position(name);
+  return at ? impl_->files[impl_->tensor_file[*at]] : impl_->directory;
+}
+
+const std::vector<fs::path>& Weights::files() const noexcept { return impl_->files; }
+
+std::size_t Weights::total_bytes() const noexcept {
+  std::size_t total = 0;
+  for (const MappedFile& file : impl_->mapped) total += file.bytes().size();
+  return total;
+}
+
+void write_safetensors(const fs::path& path, std::span<const TensorInfo> tensors,
+                       const std::function<void(const TensorInfo&, ByteSink&)>& fill) {
+  OrderedJson header = {{"__metadata__", {{"format", "pt"}}}};
+  std::uint64_t at = 0;
+  for (const TensorInfo& tensor : tensors) {
+    const auto count = static_cast<std::uint64_t>(element_count(tensor.shape, tensor.name));
+    const std::uint64_t end = at + count * dtype_size(tensor.dtype);
+    header[tensor.name] = {
+        {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {at, end}}};
+    at = end;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+
+  struct FileSink final : ByteSink {
+    explicit FileSink(const fs::path& name) : file(name) {}
+    void write(std::span<const std::byte> bytes) override { file.write(bytes); }
+    AtomicFile file;
+  } sink(path);
+  std::array<std::byte, 8> size{};
+  for (std::size_t i = 0; i < 8; ++i) size[i] = static_cast<std::byte>(text.size() >> (8 * i));
+  sink.write(size);
+  sink.write(std::as_bytes(std::span(text)));
+  for (const TensorInfo& tensor : tensors) {
+    const std::uint64_t before = sink.file.size();
+    fill(tensor, sink);
+    const auto count = static_cast<std::uint64_t>(element_count(tensor.shape, tensor.name));
+    if (sink.file.size() - before != count * dtype_size(tensor.dtype)) {
+      throw input_error(tensor_where(path, tensor.name),
+                        fmt::format("{} bytes given", sink.file.size() - before),
+                        fmt::format("{} elements", count));
+    }
+  }
+  sink.file.commit();
+}
+
+}  // namespace assay

@@ -1,0 +1,247 @@
+#include "assay/synth.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "assay/safetensors.h"
+#include "assay/spec.h"
+#include "base/half.h"
+#include "base/thread_pool.h"
+#include "formats/json_file.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// The dense Qwen3 models as published (config.json of each repository).
+struct Known {
+  std::string_view name;
+  int layers;
+  int hidden;
+  int heads;
+  int kv_heads;
+  int intermediate;
+  bool tied;
+};
+constexpr std::array<Known, 6> kKnown = {{
+    {"Qwen3-0.6B", 28, 1024, 16, 8, 3072, true},
+    {"Qwen3-1.7B", 28, 2048, 16, 8, 6144, true},
+    {"Qwen3-4B", 36, 2560, 32, 8, 9728, true},
+    {"Qwen3-8B", 36, 4096, 32, 8, 12288, false},
+    {"Qwen3-14B", 40, 5120, 40, 8, 17408, false},
+    {"Qwen3-32B", 64, 5120, 64, 8, 25600, false},
+}};
+
+Json config_like(std::string_view name) {
+  const auto* known = std::ranges::find(kKnown, name, &Known::name);
+  if (known == kKnown.end()) {
+    throw usage_error("--like", "'" + std::string(name) + "'",
+                      fmt::format("one of {}", fmt::join(known_models(), ", ")));
+  }
+  return {{"architectures", {"Qwen3ForCausalLM"}},
+          {"attention_bias", false},
+          {"attention_dropout", 0.0},
+          {"bos_token_id", 151643},
+          {"eos_token_id", 151645},
+          {"head_dim", 128},
+          {"hidden_act", "silu"},
+          {"hidden_size", known->hidden},
+          {"initializer_range", 0.02},
+          {"intermediate_size", known->intermediate},
+          {"max_position_embeddings", 40960},
+          {"max_window_layers", known->layers},
+          {"model_type", "qwen3"},
+          {"num_attention_heads", known->heads},
+          {"num_hidden_layers", known->layers},
+          {"num_key_value_heads", known->kv_heads},
+          {"rms_norm_eps", 1e-06},
+          {"rope_scaling", nullptr},
+          {"rope_theta", 1000000},
+          {"sliding_window", nullptr},
+          {"tie_word_embeddings", known->tied},
+          {"use_cache", true},
+          {"use_sliding_window", false},
+          {"vocab_size", 151936}};
+}
+
+std::string_view torch_name(DType dtype) {
+  if (dtype == DType::kF16) return "float16";
+  return dtype == DType::kF32 ? "float32" : "bfloat16";
+}
+
+// The tensors of a checkpoint in the order of the forward pass.
+std::vector<TensorInfo> tensors_of(const ModelSpec& spec, DType dtype) {
+  std::vector<TensorInfo> all;
+  const auto add = [&](std::string name, Shape shape) {
+    all.push_back({std::move(name), dtype, std::move(shape)});
+  };
+  add("model.embed_tokens.weight", {spec.vocab_size, spec.hidden_size});
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    const std::string at = fmt::format("model.layers.{}.", l);
+    add(at + "input_layernorm.weight", {spec.hidden_size});
+    add(at + "self_attn.q_proj.weight", {spec.q_size(), spec.hidden_size});
+    add(at + "self_attn.k_proj.weight", {spec.kv_size(), spec.hidden_size});
+    add(at + "self_attn.v_proj.weight", {spec.kv_size(), spec.hidden_size});
+    if (spec.qk_norm) {
+      add(at + "self_attn.q_norm.weight", {spec.head_dim});
+      add(at + "self_attn.k_norm.weight", {spec.head_dim});
+    }
+    add(at + "self_attn.o_proj.weight", {spec.hidden_size, spec.q_size()});
+    add(at + "post_attention_layernorm.weight", {spec.hidden_size});
+    add(at + "mlp.gate_proj.weight", {spec.intermediate_size, spec.hidden_size});
+    add(at + "mlp.up_proj.weight", {spec.intermediate_size, spec.hidden_size});
+    add(at + "mlp.down_proj.weight", {spec.hidden_size, spec.intermediate_size});
+  }
+  add("model.norm.weight", {spec.hidden_size});
+  if (!spec.tie_word_embeddings) add("lm_head.weight", {spec.vocab_size, spec.hidden_size});
+  return all;
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014) as a counter-based generator: element i of a stream.
+std::uint64_t random_bits(std::uint64_t stream, std::uint64_t i) {
+  std::uint64_t z = stream + (i + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+// About normal, mean 0, standard deviation 1: the sum of four 16-bit uniforms, an integer until the
+// one multiplication, so that every machine draws the same.
+float random_normal(std::uint64_t stream, std::uint64_t i) {
+  const std::uint64_t bits = random_bits(stream, i);
+  const auto sum = static_cast<std::int64_t>((bits & 0xFFFF) + (bits >> 16 & 0xFFFF) +
+                                             (bits >> 32 & 0xFFFF) + (bits >> 48));
+  constexpr double kScale = 2.6429064e-5;  // 1 / sqrt(4 * (2^32 - 1) / 12)
+  return static_cast<float>(static_cast<double>(sum - 2 * 0xFFFF) * kScale);
+}
+
+void store(float value, DType dtype, std::byte* to) {
+  if (dtype == DType::kF32) {
+    std::memcpy(to, &value, 4);
+    return;
+  }
+  const std::uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+  std::memcpy(to, &bits, 2);
+}
+
+class Synthesis {
+ public:
+  Synthesis(const SynthOptions& options, double initializer_range,
+            const std::function<void(double)>& on_progress)
+      : options_(options),
+        range_(initializer_range),
+        on_progress_(on_progress),
+        pool_(options.threads) {}
+
+  void write_weights(const std::vector<TensorInfo>& tensors) {
+    for (const TensorInfo& tensor : tensors) total_ += count(tensor);
+    if (options_.shards <= 1) {
+      write_file("model.safetensors", tensors);
+      return;
+    }
+    Json map = Json::object();
+    const auto shards = static_cast<std::size_t>(options_.shards);
+    for (std::size_t s = 0; s < shards; ++s) {
+      const std::string file = fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards);
+      const std::vector<TensorInfo> part(
+          tensors.begin() + static_cast<std::ptrdiff_t>(tensors.size() * s / shards),
+          tensors.begin() + static_cast<std::ptrdiff_t>(tensors.size() * (s + 1) / shards));
+      write_file(file, part);
+      for (const TensorInfo& tensor : part) map[tensor.name] = file;
+    }
+    const std::size_t bytes = total_ * dtype_size(options_.dtype);
+    write_json(options_.out / "model.safetensors.index.json",
+               Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}});
+  }
+
+ private:
+  static std::size_t count(const TensorInfo& tensor) {
+    return static_cast<std::size_t>(element_count(tensor.shape, tensor.name));
+  }
+
+  void write_file(const std::string& file, const std::vector<TensorInfo>& tensors) {
+    write_safetensors(options_.out / file, tensors,
+                      [&](const TensorInfo& tensor, ByteSink& sink) { fill(tensor, sink); });
+  }
+
+  void fill(const TensorInfo& tensor, ByteSink& sink) {
+    constexpr std::size_t kBlock = std::size_t{1} << 20;
+    // A stream per tensor, from its name: adding a tensor does not change the others.
+    std::uint64_t stream = random_bits(options_.seed, 0);
+    for (const char c : tensor.name) {
+      stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
+    }
+    const bool norm = tensor.shape.size() == 1;
+    const std::size_t size = dtype_size(tensor.dtype);
+    std::vector<std::byte> buffer(std::min(kBlock, count(tensor)) * size);
+    for (std::size_t first = 0; first < count(tensor); first += kBlock) {
+      const std::size_t n = std::min(kBlock, count(tensor) - first);
+      pool_.parallel_for(n, 4096, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+          const float x = random_normal(stream, first + i);
+          store(norm ? 1.0F + 0.1F * x : x * static_cast<float>(range_), tensor.dtype,
+                &buffer[i * size]);
+        }
+      });
+      sink.write(std::span(buffer).first(n * size));
+      done_ += n;
+      if (on_progress_) on_progress_(static_cast<double>(done_) / static_cast<double>(total_));
+    }
+  }
+
+  const SynthOptions& options_;
+  double range_;
+  const std::function<void(double)>& on_progress_;
+  ThreadPool pool_;
+  std::size_t total_ = 0;
+  std::size_t done_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::string> known_models() {
+  std::vector<std::string> names;
+  for (const Known& known : kKnown) names.emplace_back(known.name);
+  return names;
+}
+
+void synthesize(const SynthOptions& options, const std::function<void(double)>& on_progress) {
+  Json config =
+      options.config.empty() ? config_like(options.like) : Json(load_json(options.config));
+  if (!config.is_object()) {
+    throw input_error(options.config.string(), "not a JSON object", "a model's config.json");
+  }
+  config.erase("dtype");
+  config["torch_dtype"] = torch_name(options.dtype);
+  std::error_code error;
+  fs::create_directories(options.out, error);
+  if (error) throw system_error(options.out.string(), "cannot create directory", error.value());
+
+  write_json(options.out / "config.json", config);
+  const ModelSpec spec = read_spec(options.out);
+  Json eos = config.value("eos_token_id", Json(nullptr));
+  if (spec.vocab_size == 151936) eos = {151645, 151643};  // as the published Qwen3 models
+  Json generation = {{"do_sample", false}};
+  if (!eos.is_null()) generation["eos_token_id"] = eos;
+  write_json(options.out / "generation_config.json", generation);
+  if (!options.tokenizer.empty()) {
+    fs::copy_file(options.tokenizer, options.out / "tokenizer.json",
+                  fs::copy_options::overwrite_existing, error);
+    if (error) {
+      throw system_error(options.tokenizer.string(), "cannot copy to " + options.out.string(),
+                         error.value());
+    }
+  }
+  Synthesis(options, config.value("initializer_range", 0.02), on_progress)
+      .write_weights(tensors_of(spec, options.dtype));
+}
+
+}  // namespace assay

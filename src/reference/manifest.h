@@ -1,0 +1,53 @@
+// manifest.json: what made a reference set, and what is in it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/extract.h"
+#include "reference/statistics.h"
+
+namespace assay {
+
+constexpr const char* kManifestSchema = "assay.reference/1";
+
+// What the manifest says of one array of reference.npz.
+struct ArrayRecord {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::string sha256;               // of the elements' bytes, little-endian, row-major
+  std::optional<Statistics> stats;  // of float arrays
+  std::optional<double> noise;      // relative L2 distance from the f64 oracle
+};
+
+struct FileRecord {
+  std::string file;  // relative to the checkpoint directory
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
+struct PromptRecord {
+  ExtractedPrompt extracted;
+  std::vector<ArrayRecord> arrays;
+};
+
+struct Manifest {
+  std::vector<Numerics> numerics;
+  std::filesystem::path model;  // checkpoint directory
+  std::vector<FileRecord> weights;
+  std::optional<FileRecord> tokenizer;
+  std::int64_t max_new_tokens = 0;
+  std::vector<std::int64_t> eos_token_ids;
+  std::vector<PromptRecord> prompts;
+};
+
+// The manifest as JSON; config.json is read again and stands in it as it is.
+nlohmann::ordered_json to_json(const Manifest& manifest);
+
+}  // namespace assay

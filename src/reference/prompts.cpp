@@ -1,0 +1,113 @@
+// Prompts from the command line's texts, from text files and from JSONL files.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "assay/error.h"
+#include "assay/extract.h"
+#include "base/mapped_file.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+
+// A prompt's id becomes a directory name.
+bool is_safe_name(std::string_view id) {
+  if (id.empty() || id.size() > 100 || id.front() == '.') return false;
+  return std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
+}
+
+std::string type_name(const json& value) { return fmt::format("a JSON {}", value.type_name()); }
+
+Prompt parse_line(std::string_view line, const std::string& where, const std::string& default_id) {
+  const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (object.is_discarded()) {
+    throw input_error(where, "not valid JSON", R"({"text": "..."} or {"input_ids": [...]})");
+  }
+  if (!object.is_object()) throw input_error(where, type_name(object), "a JSON object");
+  Prompt prompt;
+  prompt.id = default_id;
+  if (const auto id = object.find("id"); id != object.end()) {
+    if (!id->is_string() || !is_safe_name(id->get_ref<const std::string&>())) {
+      throw input_error(where + ": field 'id'", id->dump(),
+                        "a name of letters, digits, '-', '_', '.', at most 100");
+    }
+    prompt.id = *id;
+  }
+  const auto text = object.find("text");
+  const auto ids = object.find("input_ids");
+  if ((text == object.end()) == (ids == object.end())) {
+    throw input_error(
+        where,
+        text == object.end() ? "neither 'text' nor 'input_ids'" : "both 'text' and 'input_ids'",
+        "one of them");
+  }
+  if (text != object.end()) {
+    if (!text->is_string()) {
+      throw input_error(where + ": field 'text'", type_name(*text), "a string");
+    }
+    prompt.text = *text;
+    return prompt;
+  }
+  if (!ids->is_array()) {
+    throw input_error(where + ": field 'input_ids'", type_name(*ids), "a list of token ids");
+  }
+  for (const json& id : *ids) {
+    if (!id.is_number_integer()) {
+      throw input_error(where + ": field 'input_ids'", id.dump(), "integers");
+    }
+    prompt.input_ids.push_back(id);
+  }
+  if (prompt.input_ids.empty()) {
+    throw input_error(where + ": field 'input_ids'", "empty list", "at least one token id");
+  }
+  return prompt;
+}
+
+}  // namespace
+
+std::vector<Prompt> default_prompts() {
+  return prompts_from_texts({"Hello", "The capital of France is", "What is 2+2?"});
+}
+
+std::vector<Prompt> prompts_from_texts(const std::vector<std::string>& texts, int first_number) {
+  std::vector<Prompt> prompts;
+  for (const std::string& text : texts) {
+    const int number = first_number + static_cast<int>(prompts.size());
+    prompts.push_back({fmt::format("prompt{}", number), text, {}});
+  }
+  return prompts;
+}
+
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_number) {
+  const MappedFile mapped(file);
+  std::string_view rest(reinterpret_cast<const char*>(mapped.bytes().data()),
+                        mapped.bytes().size());
+  const bool jsonl = file.extension() == ".jsonl";
+  std::vector<Prompt> prompts;
+  std::set<std::string> seen;
+  for (int line_number = 1; !rest.empty(); ++line_number) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const std::string where = fmt::format("{}:{}", file.string(), line_number);
+    const std::string id = fmt::format("prompt{}", first_number + static_cast<int>(prompts.size()));
+    prompts.push_back(jsonl ? parse_line(line, where, id) : Prompt{id, std::string(line), {}});
+    if (!seen.insert(prompts.back().id).second) {
+      throw input_error(where, "id '" + prompts.back().id + "' a second time", "unique ids");
+    }
+  }
+  if (prompts.empty()) throw input_error(file.string(), "no prompts", "at least one line");
+  return prompts;
+}
+
+}  // namespace assay

@@ -1,0 +1,69 @@
+#include "report/table.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+namespace assay {
+namespace {
+
+std::size_t width(std::string_view text) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; }));
+}
+
+}  // namespace
+
+bool wants_color(std::FILE* stream) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return (no_color == nullptr || *no_color == '\0') && isatty(fileno(stream)) != 0;
+}
+
+std::string colored(std::string_view text, Color color, bool on) {
+  if (!on) return std::string(text);
+  static constexpr std::array<int, 5> kCodes = {31, 32, 33, 2, 1};
+  return fmt::format("\x1b[{}m{}\x1b[0m", kCodes[static_cast<std::size_t>(color)], text);
+}
+
+Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+
+void Table::add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+std::string Table::text() const {
+  std::vector<std::size_t> widths;
+  for (const Column& column : columns_) widths.push_back(width(column.title));
+  for (const auto& row : rows_) {
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(row[c]));
+  }
+  std::string out;
+  const auto add_line = [&](auto&& cell) {
+    std::string line;
+    for (std::size_t c = 0; c < columns_.size(); ++c) {
+      const std::string& text = cell(c);
+      const std::string pad(widths[c] - width(text), ' ');
+      if (c != 0) line += "  ";
+      line += columns_[c].align == Align::kRight ? pad + text : text + pad;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  };
+  add_line([&](std::size_t c) -> const std::string& { return columns_[c].title; });
+  for (const auto& row : rows_) {
+    add_line([&](std::size_t c) -> const std::string& { return row[c]; });
+  }
+  return out;
+}
+
+std::string bytes_text(unsigned long long bytes) {
+  static constexpr std::array<const char*, 4> kUnits = {"kB", "MB", "GB", "TB"};
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (value /= 1000; value >= 999.95 && unit + 1 < kUnits.size(); value /= 1000) ++unit;
+  return fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+}  // namespace assay

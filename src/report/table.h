@@ -1,0 +1,41 @@
+// Tables and colours for terminals.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace assay {
+
+// True when `stream` is a terminal and NO_COLOR is not set.
+bool wants_color(std::FILE* stream);
+
+enum class Color { kRed, kGreen, kYellow, kDim, kBold };
+// `text` wrapped in the escape codes, or as it is when `on` is false.
+std::string colored(std::string_view text, Color color, bool on);
+
+// Columns as wide as their widest cell, two spaces between them; no trailing spaces. UTF-8 is
+// measured in code points.
+class Table {
+ public:
+  enum class Align { kLeft, kRight };
+  struct Column {
+    std::string title;
+    Align align = Align::kLeft;
+  };
+
+  explicit Table(std::vector<Column> columns);
+  // cells: one per column.
+  void add(std::vector<std::string> cells);
+  std::string text() const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// "1.2 MB", "937 B"; decimal units.
+std::string bytes_text(unsigned long long bytes);
+
+}  // namespace assay
