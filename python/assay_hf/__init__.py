@@ -1,0 +1,1 @@
+"""Qwen3 through HuggingFace transformers, looked at under Assay's names."""
