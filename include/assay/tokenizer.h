@@ -31,8 +31,8 @@ class Tokenizer {
   // as tokenizers' decode does. skip_special drops tokens marked special (not all added ones).
   std::string decode(std::span<const std::int64_t> ids, bool skip_special = false) const;
 
-  // One token's own bytes (added tokens: their content); empty for an id without a token. May be
-  // part of a UTF-8 sequence.
+  // One token's own bytes, as decode joins them; empty for an id without a token. May be part of a
+  // UTF-8 sequence.
   std::string token_bytes(std::int64_t id) const;
 
   // Number of ids with a token: highest id + 1.

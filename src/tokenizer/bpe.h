@@ -1,0 +1,46 @@
+// Byte-pair encoding: a piece's bytes to token ids by merges, lowest rank first, then leftmost.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace assay {
+
+using TokenId = std::uint32_t;
+
+struct Merge {  // its rank is its place in the list
+  TokenId left;
+  TokenId right;
+  TokenId result;
+};
+
+class Bpe {
+ public:
+  Bpe() = default;
+  // No pair may occur twice in `merges`.
+  Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const Merge> merges);
+
+  // Appends the ids of one piece of the split text.
+  void encode(std::string_view piece, std::vector<std::int64_t>& ids) const;
+
+ private:
+  static constexpr std::uint32_t kNoMerge = ~std::uint32_t{0};
+  struct Slot {
+    std::uint64_t pair;
+    std::uint32_t rank = kNoMerge;
+    TokenId result;
+  };
+
+  Slot find(TokenId left, TokenId right) const;
+  void encode_short(std::string_view piece, std::vector<std::int64_t>& ids) const;
+  void encode_long(std::string_view piece, std::vector<std::int64_t>& ids) const;
+
+  std::array<TokenId, 256> byte_ids_{};
+  std::vector<Slot> slots_;  // open addressing; the size is a power of two
+  std::size_t mask_ = 0;
+};
+
+}  // namespace assay

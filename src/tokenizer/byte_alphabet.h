@@ -1,0 +1,18 @@
+// GPT-2's byte alphabet: the visible code point that stands for each byte in a token's text.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace assay {
+
+// UTF-8 of the code point that stands for the byte: itself when visible in Latin-1, else one of
+// U+0100...U+0143 in order.
+std::string byte_symbol(unsigned char byte);
+
+// The bytes that a token's text (valid UTF-8) stands for; none when a code point stands for no
+// byte.
+std::optional<std::string> symbols_to_bytes(std::string_view token);
+
+}  // namespace assay

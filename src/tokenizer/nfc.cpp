@@ -1,0 +1,64 @@
+#include "tokenizer/nfc.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <vector>
+
+#include "tokenizer/utf8.h"
+
+namespace assay {
+namespace {
+
+int combining_class(utf8proc_int32_t code_point) {
+  return utf8proc_get_property(code_point)->combining_class;
+}
+
+// Appends the full canonical decomposition.
+void decompose(char32_t code_point, std::vector<utf8proc_int32_t>& out) {
+  std::array<utf8proc_int32_t, 16> parts;
+  int boundary = 0;
+  const utf8proc_ssize_t count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts.data(), parts.size(),
+                              UTF8PROC_DECOMPOSE, &boundary);
+  out.insert(out.end(), parts.begin(), parts.begin() + count);
+}
+
+}  // namespace
+
+std::string nfc(std::string_view text) {
+  // U+0300 is the first code point that NFC may change or that may compose; its lead byte is 0xCC.
+  const auto plain = [](char c) { return static_cast<unsigned char>(c) < 0xCC; };
+  if (std::all_of(text.begin(), text.end(), plain)) return std::string(text);
+
+  std::vector<utf8proc_int32_t> points;
+  points.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    decompose(step.code_point, points);
+    at += step.length;
+  }
+  // Not utf8proc_decompose: its canonical ordering is quadratic in a run of marks.
+  const auto is_mark = [](utf8proc_int32_t p) { return combining_class(p) != 0; };
+  for (auto run = points.begin(); run != points.end();) {
+    run = std::find_if(run, points.end(), is_mark);
+    const auto end = std::find_if_not(run, points.end(), is_mark);
+    std::stable_sort(run, end, [](utf8proc_int32_t a, utf8proc_int32_t b) {
+      return combining_class(a) < combining_class(b);
+    });
+    run = end;
+  }
+  const utf8proc_ssize_t count =
+      utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  std::string result;
+  result.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < count; ++i) {
+    append_utf8(result, static_cast<char32_t>(points[static_cast<std::size_t>(i)]));
+  }
+  return result;
+}
+
+}  // namespace assay

@@ -1,0 +1,96 @@
+#include "assay/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include "assay/error.h"
+#include "tokenizer/nfc.h"
+#include "tokenizer/split.h"
+#include "tokenizer/tokenizer_json.h"
+#include "tokenizer/utf8.h"
+
+namespace assay {
+
+struct Tokenizer::Impl {
+  struct Token {
+    std::string bytes;  // what decode appends
+    bool exists = false;
+    bool special = false;
+  };
+
+  bool nfc = false;
+  Splitter splitter;
+  Bpe bpe;
+  AddedTokens added;
+  std::vector<Token> tokens;  // by id
+
+  const Token* find(std::int64_t id) const {
+    if (id < 0 || id >= std::ssize(tokens)) return nullptr;
+    const Token& token = tokens[static_cast<std::size_t>(id)];
+    return token.exists ? &token : nullptr;
+  }
+
+  // Text without added tokens.
+  void encode_plain(std::string_view text, std::vector<std::int64_t>& ids) const {
+    const std::string normalized = nfc ? assay::nfc(text) : std::string(text);
+    for (const std::string_view piece : splitter.split(normalized)) bpe.encode(piece, ids);
+  }
+};
+
+Tokenizer::Tokenizer() : impl_(std::make_unique<Impl>()) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
+  TokenizerJson json = read_tokenizer_json(tokenizer_json);
+  Tokenizer tokenizer;
+  Impl& impl = *tokenizer.impl_;
+  impl.nfc = json.nfc;
+  impl.bpe = Bpe(json.byte_ids, json.merges);
+  impl.tokens.resize(json.size);
+  for (VocabEntry& entry : json.vocab) {
+    impl.tokens[entry.id] = {std::move(entry.bytes), true, false};
+  }
+  for (const AddedToken& token : json.added) {
+    impl.tokens[token.id] = {decoded_bytes(token.content), true, token.special};
+  }
+  impl.added = AddedTokens(std::move(json.added));
+  return tokenizer;
+}
+
+std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_view where) const {
+  if (const std::size_t bad = utf8_valid_prefix(utf8); bad < utf8.size()) {
+    throw input_error(where,
+                      fmt::format("byte 0x{:02X} at offset {} is no UTF-8",
+                                  static_cast<unsigned char>(utf8[bad]), bad),
+                      "valid UTF-8");
+  }
+  std::vector<std::int64_t> ids;
+  ids.reserve(utf8.size() / 4 + 4);
+  std::size_t at = 0;
+  while (const auto match = impl_->added.find(utf8, at)) {
+    impl_->encode_plain(utf8.substr(at, match->begin - at), ids);
+    ids.push_back(match->token->id);
+    at = match->begin + match->token->content.size();
+  }
+  impl_->encode_plain(utf8.substr(at), ids);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const std::int64_t id : ids) {
+    const Impl::Token* token = impl_->find(id);
+    if (token != nullptr && !(skip_special && token->special)) bytes += token->bytes;
+  }
+  return utf8_lossy(bytes);
+}
+
+std::string Tokenizer::token_bytes(std::int64_t id) const {
+  const Impl::Token* token = impl_->find(id);
+  return token == nullptr ? std::string() : token->bytes;
+}
+
+std::int64_t Tokenizer::size() const noexcept { return std::ssize(impl_->tokens); }
+
+}  // namespace assay

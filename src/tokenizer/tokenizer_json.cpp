@@ -1,0 +1,295 @@
+// HuggingFace's tokenizer.json (https://github.com/huggingface/tokenizers), byte-level BPE as Qwen
+// uses it:
+//
+//   added_tokens   none normalized, stripping or bound to whole words; those without an entry in
+//                  the vocabulary numbered on from its size
+//   normalizer     null, NFC, or a Sequence of NFC
+//   pre_tokenizer  Sequence of Split (the one pattern of split.h, Isolated) and ByteLevel
+//   post_processor null or ByteLevel (it moves offsets only)
+//   decoder        ByteLevel
+//   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]
+//
+// Enforced besides: no unknown field or component, no dropout, unknown token, affixes or byte
+// fallback; no token, id or merge twice; merges of tokens that exist into one that exists; a token
+// for each byte; ids below 2^22; at most 256 MiB.
+#include "tokenizer/tokenizer_json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+#include <optional>
+#include <unordered_set>
+
+#include "assay/error.h"
+#include "base/mapped_file.h"
+#include "tokenizer/byte_alphabet.h"
+#include "tokenizer/json_fields.h"
+#include "tokenizer/split.h"
+
+namespace assay {
+namespace {
+
+namespace dom = simdjson::dom;
+
+constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
+constexpr std::uint64_t kMaxId = (1u << 22) - 1;
+
+// Token text to id: open addressing, the texts live in the parsed JSON.
+class VocabTable {
+ public:
+  explicit VocabTable(std::size_t count) : slots_(std::bit_ceil(count * 2 + 2)) {}
+
+  // False when the text is there already.
+  bool insert(std::string_view text, TokenId id) {
+    Slot& slot = slots_[place(text)];
+    if (slot.used) return false;
+    slot = {text, id, true};
+    return true;
+  }
+
+  std::optional<TokenId> find(std::string_view text) const {
+    const Slot& slot = slots_[place(text)];
+    return slot.used ? std::optional(slot.id) : std::nullopt;
+  }
+
+ private:
+  struct Slot {
+    std::string_view text;
+    TokenId id = 0;
+    bool used = false;
+  };
+
+  std::size_t place(std::string_view text) const {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t i = std::hash<std::string_view>()(text) & mask;
+    while (slots_[i].used && slots_[i].text != text) i = (i + 1) & mask;
+    return i;
+  }
+
+  std::vector<Slot> slots_;
+};
+
+JsonFields item(const JsonFields& parent, std::string_view field, std::size_t index,
+                const dom::element& value, std::initializer_list<std::string_view> known) {
+  return {parent.file(), fmt::format("{}[{}]", parent.path(field), index), value, known};
+}
+
+bool read_normalizer(const JsonFields& root) {
+  const auto value = root.find("normalizer");
+  if (!value) return false;
+  const JsonFields normalizer(root.file(), "normalizer", *value, {"type", "normalizers"});
+  if (normalizer.string("type") != "Sequence") {
+    normalizer.expect_string("type", "NFC");
+    return true;
+  }
+  std::size_t count = 0;
+  for (const dom::element element : normalizer.array("normalizers")) {
+    item(normalizer, "normalizers", count++, element, {"type"}).expect_string("type", "NFC");
+  }
+  return count > 0;
+}
+
+void check_byte_level(const JsonFields& fields) {
+  fields.expect_string("type", "ByteLevel");
+  fields.expect_boolean("add_prefix_space", false);
+  fields.expect_boolean("use_regex", false);
+}
+
+void check_pre_tokenizer(const JsonFields& root) {
+  constexpr auto kExpected = "a Sequence of Split and ByteLevel";
+  const JsonFields sequence(root.file(), "pre_tokenizer", root.require("pre_tokenizer", kExpected),
+                            {"type", "pretokenizers", "add_prefix_space", "trim_offsets",
+                             "use_regex", "pattern", "behavior", "invert"});
+  sequence.expect_string("type", "Sequence");
+  const dom::array parts = sequence.array("pretokenizers");
+  if (parts.size() != 2) {
+    throw sequence.error("pretokenizers", fmt::format("a list of {}", parts.size()), kExpected);
+  }
+  const JsonFields split =
+      item(sequence, "pretokenizers", 0, parts.at(0), {"type", "pattern", "behavior", "invert"});
+  split.expect_string("type", "Split");
+  split.expect_string("behavior", "Isolated");
+  split.expect_boolean("invert", false);
+  const JsonFields pattern(split.file(), split.path("pattern"),
+                           split.require("pattern", "an object with 'Regex'"), {"Regex"});
+  pattern.expect_string("Regex", kSplitPattern);
+  check_byte_level(item(sequence, "pretokenizers", 1, parts.at(1),
+                        {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
+}
+
+// The post-processor and the decoder: neither's flags change ids or text.
+void check_byte_level_type(const JsonFields& root, std::string_view field) {
+  const JsonFields fields(root.file(), std::string(field), root.require(field, "ByteLevel"),
+                          {"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  fields.expect_string("type", "ByteLevel");
+}
+
+void check_bpe(const JsonFields& model) {
+  model.expect_string("type", "BPE");
+  model.expect_absent("dropout");
+  model.expect_absent("unk_token");
+  for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    if (model.find(affix)) model.expect_string(affix, "");
+  }
+  for (const std::string_view flag : {"byte_fallback", "ignore_merges"}) {
+    if (model.find(flag)) model.expect_boolean(flag, false);
+  }
+  if (model.find("fuse_unk")) model.boolean("fuse_unk");  // nothing to fuse without an unk_token
+}
+
+VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
+  const dom::object vocab = model.object("vocab");
+  VocabTable table(vocab.size());
+  std::vector<bool> seen;
+  for (const dom::key_value_pair pair : vocab) {
+    const auto error = [&](std::string_view found, std::string_view expected) {
+      return model.error("vocab", fmt::format("token '{}' {}", pair.key, found), expected);
+    };
+    std::uint64_t id = 0;
+    if (pair.value.get(id) != simdjson::SUCCESS || id > kMaxId) {
+      throw error("with id " + json_text(pair.value), fmt::format("an id from 0 to {}", kMaxId));
+    }
+    if (id >= seen.size()) seen.resize(id + 1);
+    if (seen[id]) throw error(fmt::format("with id {} of another token", id), "an id of its own");
+    seen[id] = true;
+    if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("twice", "once");
+    json.vocab.push_back({static_cast<TokenId>(id), decoded_bytes(pair.key)});
+  }
+  json.size = seen.size();
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const std::string symbol = byte_symbol(static_cast<unsigned char>(byte));
+    const auto id = table.find(symbol);
+    if (!id) {
+      throw model.error("vocab", fmt::format("no token '{}' for byte 0x{:02X}", symbol, byte),
+                        "a token for each of the 256 bytes");
+    }
+    json.byte_ids[byte] = *id;
+  }
+  return table;
+}
+
+// The two tokens of ["a", "b"] or "a b".
+std::optional<std::pair<std::string_view, std::string_view>> merge_pair(const dom::element& value) {
+  std::string_view text;
+  if (value.get(text) == simdjson::SUCCESS) {
+    const std::size_t space = text.find(' ');
+    if (space == text.npos || text.find(' ', space + 1) != text.npos) return std::nullopt;
+    return std::pair(text.substr(0, space), text.substr(space + 1));
+  }
+  dom::array pair;
+  std::string_view left;
+  std::string_view right;
+  if (value.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
+      pair.at(0).get(left) != simdjson::SUCCESS || pair.at(1).get(right) != simdjson::SUCCESS) {
+    return std::nullopt;
+  }
+  return std::pair(left, right);
+}
+
+void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson& json) {
+  const dom::array merges = model.array("merges");
+  std::unordered_set<std::uint64_t> seen;
+  seen.reserve(merges.size());
+  std::string joined;
+  for (const dom::element value : merges) {
+    const auto error = [&](std::string_view found, std::string_view expected) {
+      return model.error(fmt::format("merges[{}]", json.merges.size()), found, expected);
+    };
+    const auto pair = merge_pair(value);
+    if (!pair) throw error(json_text(value), R"(["a", "b"] or "a b")");
+    joined.assign(pair->first).append(pair->second);
+    const auto id_of = [&](std::string_view token) {
+      const auto id = vocab.find(token);
+      if (!id) throw error(fmt::format("unknown token '{}'", token), "tokens of model.vocab");
+      return *id;
+    };
+    const Merge merge = {id_of(pair->first), id_of(pair->second), id_of(joined)};
+    if (!seen.insert(std::uint64_t{merge.left} << 32 | merge.right).second) {
+      throw error(fmt::format("'{}' '{}' again", pair->first, pair->second), "each pair once");
+    }
+    json.merges.push_back(merge);
+  }
+}
+
+void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
+  if (!root.find("added_tokens")) return;
+  // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
+  std::uint64_t next = json.vocab.size();
+  std::unordered_set<std::string_view> seen;
+  for (const dom::element value : root.array("added_tokens")) {
+    const JsonFields fields =
+        item(root, "added_tokens", json.added.size(), value,
+             {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+    for (const std::string_view flag : {"single_word", "lstrip", "rstrip", "normalized"}) {
+      fields.expect_boolean(flag, false);
+    }
+    const std::string_view content = fields.string("content");
+    if (content.empty()) throw fields.error("content", "an empty string", "a token's text");
+    if (!seen.insert(content).second) {
+      throw fields.error("content", fmt::format("'{}' again", content), "each token once");
+    }
+    const std::uint64_t id = fields.unsigned_integer("id");
+    const auto known = vocab.find(content);
+    const std::uint64_t expected = known ? *known : next;
+    if (id != expected) {
+      throw fields.error("id", std::to_string(id),
+                         fmt::format("{}, the {}", expected,
+                                     known ? "id in model.vocab" : "next id after the others"));
+    }
+    if (!known) ++next;
+    json.added.push_back(
+        {static_cast<TokenId>(id), std::string(content), fields.boolean("special")});
+    json.size = std::max<std::size_t>(json.size, id + 1);
+  }
+}
+
+}  // namespace
+
+// The decoder turns a token back into bytes when its whole text is of the byte alphabet.
+std::string decoded_bytes(std::string_view token) {
+  std::optional<std::string> bytes = symbols_to_bytes(token);
+  return bytes ? std::move(*bytes) : std::string(token);
+}
+
+TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
+  const std::string file = path.string();
+  const MappedFile mapped(path);
+  if (mapped.bytes().size() > kMaxBytes) {
+    throw input_error(file, fmt::format("{} bytes", mapped.bytes().size()),
+                      fmt::format("at most {}", kMaxBytes));
+  }
+  dom::parser parser;
+  dom::element document;
+  // The parser copies the bytes: it needs padding behind them.
+  const simdjson::error_code error =
+      parser.parse(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size())
+          .get(document);
+  if (error != simdjson::SUCCESS) {
+    throw input_error(file, fmt::format("not valid JSON ({})", simdjson::error_message(error)),
+                      "a JSON text (is the file cut short?)");
+  }
+  const JsonFields root(file, "", document,
+                        {"version", "truncation", "padding", "added_tokens", "normalizer",
+                         "pre_tokenizer", "post_processor", "decoder", "model"});
+  if (root.find("version")) root.expect_string("version", "1.0");
+  root.expect_absent("truncation");
+  root.expect_absent("padding");
+  TokenizerJson json;
+  json.nfc = read_normalizer(root);
+  check_pre_tokenizer(root);
+  if (root.find("post_processor")) check_byte_level_type(root, "post_processor");
+  check_byte_level_type(root, "decoder");
+  const JsonFields model(
+      file, "model", root.require("model", "a BPE model"),
+      {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+       "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+  check_bpe(model);
+  const VocabTable vocab = read_vocab(model, json);
+  read_merges(model, vocab, json);
+  read_added_tokens(root, vocab, json);
+  return json;
+}
+
+}  // namespace assay
