@@ -7,6 +7,7 @@
 
 #include "assay/error.h"
 #include "assay/extract.h"
+#include "base/text.h"
 #include "cli/verbs.h"
 #include "report/progress.h"
 #include "report/table.h"

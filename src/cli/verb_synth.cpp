@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "assay/safetensors.h"
 #include "assay/synth.h"
+#include "base/text.h"
 #include "cli/verbs.h"
 #include "report/progress.h"
 #include "report/table.h"

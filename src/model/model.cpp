@@ -70,4 +70,31 @@ Model load_model(const std::filesystem::path& directory) {
   return model;
 }
 
+std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype) {
+  std::vector<TensorInfo> all;
+  const auto add = [&](std::string name, Shape shape) {
+    all.push_back({std::move(name), dtype, std::move(shape)});
+  };
+  add("model.embed_tokens.weight", {spec.vocab_size, spec.hidden_size});
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    const std::string at = fmt::format("model.layers.{}.", l);
+    add(at + "input_layernorm.weight", {spec.hidden_size});
+    add(at + "self_attn.q_proj.weight", {spec.q_size(), spec.hidden_size});
+    add(at + "self_attn.k_proj.weight", {spec.kv_size(), spec.hidden_size});
+    add(at + "self_attn.v_proj.weight", {spec.kv_size(), spec.hidden_size});
+    if (spec.qk_norm) {
+      add(at + "self_attn.q_norm.weight", {spec.head_dim});
+      add(at + "self_attn.k_norm.weight", {spec.head_dim});
+    }
+    add(at + "self_attn.o_proj.weight", {spec.hidden_size, spec.q_size()});
+    add(at + "post_attention_layernorm.weight", {spec.hidden_size});
+    add(at + "mlp.gate_proj.weight", {spec.intermediate_size, spec.hidden_size});
+    add(at + "mlp.up_proj.weight", {spec.intermediate_size, spec.hidden_size});
+    add(at + "mlp.down_proj.weight", {spec.hidden_size, spec.intermediate_size});
+  }
+  add("model.norm.weight", {spec.hidden_size});
+  if (!spec.tie_word_embeddings) add("lm_head.weight", {spec.vocab_size, spec.hidden_size});
+  return all;
+}
+
 }  // namespace assay

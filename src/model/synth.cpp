@@ -10,10 +10,10 @@
 
 #include "assay/error.h"
 #include "assay/safetensors.h"
-#include "assay/spec.h"
 #include "base/half.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
+#include "model/model.h"
 
 namespace assay {
 namespace {
@@ -75,34 +75,6 @@ Json config_like(std::string_view name) {
 std::string_view torch_name(DType dtype) {
   if (dtype == DType::kF16) return "float16";
   return dtype == DType::kF32 ? "float32" : "bfloat16";
-}
-
-// The tensors of a checkpoint in the order of the forward pass.
-std::vector<TensorInfo> tensors_of(const ModelSpec& spec, DType dtype) {
-  std::vector<TensorInfo> all;
-  const auto add = [&](std::string name, Shape shape) {
-    all.push_back({std::move(name), dtype, std::move(shape)});
-  };
-  add("model.embed_tokens.weight", {spec.vocab_size, spec.hidden_size});
-  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    const std::string at = fmt::format("model.layers.{}.", l);
-    add(at + "input_layernorm.weight", {spec.hidden_size});
-    add(at + "self_attn.q_proj.weight", {spec.q_size(), spec.hidden_size});
-    add(at + "self_attn.k_proj.weight", {spec.kv_size(), spec.hidden_size});
-    add(at + "self_attn.v_proj.weight", {spec.kv_size(), spec.hidden_size});
-    if (spec.qk_norm) {
-      add(at + "self_attn.q_norm.weight", {spec.head_dim});
-      add(at + "self_attn.k_norm.weight", {spec.head_dim});
-    }
-    add(at + "self_attn.o_proj.weight", {spec.hidden_size, spec.q_size()});
-    add(at + "post_attention_layernorm.weight", {spec.hidden_size});
-    add(at + "mlp.gate_proj.weight", {spec.intermediate_size, spec.hidden_size});
-    add(at + "mlp.up_proj.weight", {spec.intermediate_size, spec.hidden_size});
-    add(at + "mlp.down_proj.weight", {spec.hidden_size, spec.intermediate_size});
-  }
-  add("model.norm.weight", {spec.hidden_size});
-  if (!spec.tie_word_embeddings) add("lm_head.weight", {spec.vocab_size, spec.hidden_size});
-  return all;
 }
 
 // SplitMix64 (Steele, Lea, Flood 2014) as a counter-based generator: element i of a stream.
@@ -241,7 +213,7 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
     }
   }
   Synthesis(options, config.value("initializer_range", 0.02), on_progress)
-      .write_weights(tensors_of(spec, options.dtype));
+      .write_weights(checkpoint_tensors(spec, options.dtype));
 }
 
 }  // namespace assay

@@ -68,7 +68,7 @@ ASSAY_INLINE void matmul_tile(const typename N::Real* x, const std::byte* w, std
     Lanes weights[kRows];
     for (int r = 0; r < kRows; ++r) {
       const std::byte* row = w + (static_cast<std::size_t>(r) * k + i) * kSize;
-      if constexpr (kTokens == 1) __builtin_prefetch(row + 4096);
+      if constexpr (kRows == 1) __builtin_prefetch(row + 4096);
       weights[r] = load_weights<N, Lanes, kStored>(row);
     }
     for (int t = 0; t < kTokens; ++t) {
@@ -92,12 +92,10 @@ ASSAY_INLINE void matmul_tile(const typename N::Real* x, const std::byte* w, std
   }
 }
 
-// All rows of a block for kTokens tokens.
-template <class N, class Lanes, DType kStored, int kTokens>
+// All rows of a block for kTokens tokens, kRows at a time.
+template <class N, class Lanes, DType kStored, int kRows, int kTokens>
 void matmul_rows(const typename N::Real* x, const std::byte* w, std::size_t rows, std::size_t k,
                  typename N::Real* out, std::size_t ldo) {
-  // One token is a memory stream: a single row at a time reads fastest.
-  constexpr int kRows = kTokens == 1 ? 1 : Lanes::kRowTile;
   const std::size_t row_bytes = k * kStoredSize<kStored>;
   std::size_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
@@ -109,14 +107,14 @@ void matmul_rows(const typename N::Real* x, const std::byte* w, std::size_t rows
 }
 
 // As matmul_rows for `tokens` <= kTokens: finds the instantiation.
-template <class N, class Lanes, DType kStored, int kTokens>
-void matmul_remainder(const typename N::Real* x, std::size_t tokens, const std::byte* w,
-                      std::size_t rows, std::size_t k, typename N::Real* out, std::size_t ldo) {
+template <class N, class Lanes, DType kStored, int kRows, int kTokens>
+void matmul_tokens(const typename N::Real* x, std::size_t tokens, const std::byte* w,
+                   std::size_t rows, std::size_t k, typename N::Real* out, std::size_t ldo) {
   if constexpr (kTokens > 0) {
     if (tokens == kTokens) {
-      matmul_rows<N, Lanes, kStored, kTokens>(x, w, rows, k, out, ldo);
+      matmul_rows<N, Lanes, kStored, kRows, kTokens>(x, w, rows, k, out, ldo);
     } else {
-      matmul_remainder<N, Lanes, kStored, kTokens - 1>(x, tokens, w, rows, k, out, ldo);
+      matmul_tokens<N, Lanes, kStored, kRows, kTokens - 1>(x, tokens, w, rows, k, out, ldo);
     }
   }
 }
@@ -126,13 +124,20 @@ void matmul_stored(const typename N::Real* x, std::size_t tokens, const Weight& 
                    std::size_t row_begin, std::size_t row_end, typename N::Real* out,
                    std::size_t ldo) {
   constexpr std::size_t kTokens = Lanes::kTokenTile;
+  // Few tokens are a memory stream, and a single row at a time reads fastest.
+  if (tokens <= kTokens) {
+    matmul_tokens<N, Lanes, kStored, 1, Lanes::kTokenTile>(
+        x, tokens, w.data + row_begin * w.cols * kStoredSize<kStored>, row_end - row_begin, w.cols,
+        out + row_begin, ldo);
+    return;
+  }
   for (std::size_t r = row_begin; r < row_end; r += kRowBlock) {
     const std::size_t rows = std::min(kRowBlock, row_end - r);
     const std::byte* block = w.data + r * w.cols * kStoredSize<kStored>;
     for (std::size_t t = 0; t < tokens; t += kTokens) {
-      matmul_remainder<N, Lanes, kStored, Lanes::kTokenTile>(x + t * w.cols,
-                                                             std::min(kTokens, tokens - t), block,
-                                                             rows, w.cols, out + t * ldo + r, ldo);
+      matmul_tokens<N, Lanes, kStored, Lanes::kRowTile, Lanes::kTokenTile>(
+          x + t * w.cols, std::min(kTokens, tokens - t), block, rows, w.cols, out + t * ldo + r,
+          ldo);
     }
   }
 }

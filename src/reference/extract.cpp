@@ -111,7 +111,8 @@ class Extraction {
  private:
   void read_tokenizer() {
     const fs::path file = options_.model / "tokenizer.json";
-    const bool needed = std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
+    const bool needed =
+        std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
     if (!needed && !fs::exists(file)) return;
     tokenizer_ = Tokenizer::load(file);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "base/half.h"
@@ -85,6 +86,44 @@ Statistics statistics(const ArrayView& array) {
 
 double element(const ArrayView& array, std::size_t i) {
   return with_elements(array, [&](auto get) { return get(i); });
+}
+
+std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count) {
+  const std::size_t width = array.shape.empty() ? 1 : static_cast<std::size_t>(array.shape.back());
+  const std::size_t size = array.bytes.size() / dtype_size(array.dtype);
+  std::vector<Channel> channels(width);
+  for (std::size_t c = 0; c < width; ++c) channels[c].index = c;
+  with_elements(array, [&](auto get) {
+    for (std::size_t i = 0; i < size; ++i) {
+      const double x = get(i);
+      Channel& channel = channels[i % width];
+      if (std::abs(x) > std::abs(channel.value)) {
+        channel.value = x;
+        channel.position = i / width;
+      }
+    }
+    return 0;
+  });
+  std::ranges::stable_sort(channels, std::greater(),
+                           [](const Channel& c) { return std::abs(c.value); });
+  channels.resize(std::min(count, width));
+  return channels;
+}
+
+std::vector<std::int64_t> histogram(const ArrayView& array, double low, double high,
+                                    std::size_t bins) {
+  std::vector<std::int64_t> counts(bins, 0);
+  const std::size_t size = array.bytes.size() / dtype_size(array.dtype);
+  const double scale = high > low ? static_cast<double>(bins) / (high - low) : 0;
+  with_elements(array, [&](auto get) {
+    for (std::size_t i = 0; i < size; ++i) {
+      const double x = get(i);
+      if (!(x >= low && x <= high)) continue;
+      ++counts[std::min(bins - 1, static_cast<std::size_t>((x - low) * scale))];
+    }
+    return 0;
+  });
+  return counts;
 }
 
 double relative_l2(const ArrayView& a, const ArrayView& b, std::size_t count) {

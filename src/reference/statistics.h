@@ -1,7 +1,9 @@
 // What one array looks like, and how far two lie apart.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "assay/array.h"
 
@@ -23,6 +25,20 @@ Statistics statistics(const ArrayView& array);
 
 // Element i as a double, whatever the dtype.
 double element(const ArrayView& array, std::size_t i);
+
+// The channels (indices of the last axis) that hold the largest magnitudes, largest first; NaN is
+// passed over.
+struct Channel {
+  std::size_t index = 0;
+  double value = 0;          // the element of largest magnitude, with its sign
+  std::size_t position = 0;  // its row: the index over all axes but the last
+};
+std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count);
+
+// Counts of the finite elements in `bins` equal steps from `low` to `high`; high itself falls into
+// the last.
+std::vector<std::int64_t> histogram(const ArrayView& array, double low, double high,
+                                    std::size_t bins);
 
 // |a - b| / |b| over the first `count` elements of two float arrays, in double; 0 when both are 0.
 // Entries that the causal mask hides (both below -1e38) are left out.

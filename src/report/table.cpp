@@ -57,13 +57,4 @@ std::string Table::text() const {
   return out;
 }
 
-std::string bytes_text(unsigned long long bytes) {
-  static constexpr std::array<const char*, 4> kUnits = {"kB", "MB", "GB", "TB"};
-  if (bytes < 1000) return fmt::format("{} B", bytes);
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (value /= 1000; value >= 999.95 && unit + 1 < kUnits.size(); value /= 1000) ++unit;
-  return fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
 }  // namespace assay

@@ -35,7 +35,4 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// "1.2 MB", "937 B"; decimal units.
-std::string bytes_text(unsigned long long bytes);
-
 }  // namespace assay

@@ -1,0 +1,84 @@
+// assay doctor: is everything in place?
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "assay/doctor.h"
+#include "assay/error.h"
+#include "cli/verbs.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+struct Arguments {
+  std::string model;
+  std::string out = "reference_data";
+  bool json = false;
+};
+
+std::string_view status_name(CheckStatus status) {
+  switch (status) {
+    case CheckStatus::kOk:
+      return "ok";
+    case CheckStatus::kWarning:
+      return "warning";
+    case CheckStatus::kFailed:
+      return "failed";
+  }
+  return "?";
+}
+
+void print(const std::vector<Check>& checks) {
+  const bool color = wants_color(stdout);
+  for (const Check& check : checks) {
+    const Color tone = check.status == CheckStatus::kOk        ? Color::kGreen
+                       : check.status == CheckStatus::kWarning ? Color::kYellow
+                                                               : Color::kRed;
+    fmt::print("{}  {:<10}  {}\n",
+               colored(fmt::format("{:<7}", status_name(check.status)), tone, color), check.name,
+               check.detail);
+    if (!check.remedy.empty()) fmt::print("{:<7}  {:<10}  -> {}\n", "", "", check.remedy);
+  }
+}
+
+int run(const Arguments& args) {
+  const std::filesystem::path directory = model_directory(args.model);
+  std::vector<Check> checks = check_machine(args.out);
+  for (Check& check : check_checkpoint(directory)) checks.push_back(std::move(check));
+  const bool failed =
+      std::ranges::any_of(checks, [](const Check& c) { return c.status == CheckStatus::kFailed; });
+  if (args.json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const Check& check : checks) {
+      list.push_back({{"name", check.name},
+                      {"status", status_name(check.status)},
+                      {"detail", check.detail},
+                      {"remedy", check.remedy}});
+    }
+    const nlohmann::ordered_json result = {
+        {"model", directory.string()}, {"ok", !failed}, {"checks", std::move(list)}};
+    fmt::print("{}\n",
+               result.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  } else {
+    fmt::print("checkpoint {}\n", directory.string());
+    print(checks);
+  }
+  return failed ? static_cast<int>(ErrorKind::kCheckFailed) : 0;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("doctor", "Check machine and checkpoint");
+  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--out", args->out, "Where extract would write")->capture_default_str();
+  verb->add_flag("--json", args->json, "Print JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

@@ -1,0 +1,201 @@
+#include "assay/doctor.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <set>
+
+#include "assay/error.h"
+#include "assay/tokenizer.h"
+#include "base/text.h"
+#include "base/thread_pool.h"
+#include "model/model.h"
+#include "numerics/kernels.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Below this, the default prompts' reference set of a small model may not fit.
+constexpr std::uintmax_t kLowDisk = std::uintmax_t{1} << 30;
+constexpr std::size_t kShownProblems = 5;
+
+// Bytes that the kernel could hand out now, the page cache included; 0 when unknown.
+std::uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::uint64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes >> unit) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
+Check check_cpu() {
+  try {
+    require_fma();
+    std::string names;
+    for (const Simd simd : supported_simd()) names += fmt::format(" {}", simd_name(simd));
+    return {"cpu", CheckStatus::kOk,
+            fmt::format("{} threads; kernels:{}; {} is used", available_threads(), names,
+                        simd_name(chosen_simd())),
+            ""};
+  } catch (const Error& error) {
+    return {"cpu", CheckStatus::kFailed, error.what(), "use another machine, or unset ASSAY_SIMD"};
+  }
+}
+
+Check check_disk(const fs::path& out) {
+  fs::path existing = fs::absolute(out);
+  std::error_code error;
+  while (!fs::exists(existing, error) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
+  if (!fs::is_directory(existing, error)) {
+    return {"disk", CheckStatus::kFailed, existing.string() + " is not a directory",
+            "choose another --out"};
+  }
+  if (::access(existing.c_str(), W_OK | X_OK) != 0) {
+    return {"disk", CheckStatus::kFailed,
+            fmt::format("{}: {}", existing.string(), std::strerror(errno)),
+            "choose another --out, or change its permissions"};
+  }
+  const fs::space_info space = fs::space(existing, error);
+  if (error) return {"disk", CheckStatus::kWarning, error.message(), "check the free space"};
+  const std::string detail =
+      fmt::format("{} free for {}", bytes_text(space.available), out.string());
+  if (space.available < kLowDisk) {
+    return {"disk", CheckStatus::kWarning, detail, "free some space, or choose another --out"};
+  }
+  return {"disk", CheckStatus::kOk, detail, ""};
+}
+
+// Runs body; what it throws is the check's failure.
+Check attempt(std::string name, std::string remedy, const std::function<std::string()>& body) {
+  try {
+    return {std::move(name), CheckStatus::kOk, body(), ""};
+  } catch (const Error& error) {
+    return {std::move(name), CheckStatus::kFailed, error.what(), std::move(remedy)};
+  }
+}
+
+std::string spec_text(const ModelSpec& spec) {
+  return fmt::format("{}, {} layers, hidden {}, heads {}/{}, head_dim {}, vocabulary {}{}",
+                     spec.model_type, spec.num_hidden_layers, spec.hidden_size,
+                     spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim,
+                     spec.vocab_size, spec.tie_word_embeddings ? ", tied" : "");
+}
+
+// Every tensor that the spec needs, and those that nothing needs.
+Check check_tensors(const ModelSpec& spec, const Weights& weights) {
+  std::vector<std::string> problems;
+  std::set<std::string> needed;
+  for (const TensorInfo& tensor : checkpoint_tensors(spec, DType::kBF16)) {
+    needed.insert(tensor.name);
+    try {
+      weights.get(tensor.name, tensor.shape);
+    } catch (const Error& error) {
+      problems.emplace_back(error.what());
+    }
+  }
+  if (!problems.empty()) {
+    const std::size_t shown = std::min(kShownProblems, problems.size());
+    std::string detail = fmt::format(
+        "{} of {} tensors: {}", problems.size(), needed.size(),
+        fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "));
+    if (shown < problems.size()) detail += fmt::format("; and {} more", problems.size() - shown);
+    return {"tensors", CheckStatus::kFailed, detail,
+            "get the checkpoint again, or check that config.json belongs to it"};
+  }
+  std::vector<std::string> unknown;
+  for (const ArrayView& tensor : weights.tensors()) {
+    if (needed.count(tensor.name) == 0 && tensor.name != "lm_head.weight") {
+      unknown.push_back(tensor.name);
+    }
+  }
+  if (!unknown.empty()) {
+    return {"tensors", CheckStatus::kWarning,
+            fmt::format("{} tensors that this model does not use, such as '{}'", unknown.size(),
+                        unknown.front()),
+            "check that config.json belongs to this checkpoint"};
+  }
+  return {"tensors", CheckStatus::kOk,
+          fmt::format("all {} there, dtypes and shapes right", needed.size()), ""};
+}
+
+// transformers ties only when a stored head equals the embedding.
+std::optional<Check> check_tied_head(const ModelSpec& spec, const Weights& weights) {
+  const ArrayView* head = weights.find("lm_head.weight");
+  const ArrayView* embedding = weights.find("model.embed_tokens.weight");
+  if (!spec.tie_word_embeddings || head == nullptr || embedding == nullptr) return std::nullopt;
+  if (std::ranges::equal(head->bytes, embedding->bytes)) {
+    return Check{"tied head", CheckStatus::kOk, "lm_head.weight is stored and equals the embedding",
+                 ""};
+  }
+  return Check{
+      "tied head", CheckStatus::kWarning,
+      "tie_word_embeddings is true, but lm_head.weight differs from the embedding",
+      "the stored head is used, as transformers 5 does; transformers 4 used the embedding"};
+}
+
+Check check_memory(const Weights& weights) {
+  const std::uint64_t available = available_memory();
+  const std::string detail =
+      fmt::format("{} of weights, {} available", bytes_text(weights.total_bytes()),
+                  available == 0 ? std::string("unknown memory") : bytes_text(available));
+  if (available != 0 && weights.total_bytes() > available) {
+    return {"memory", CheckStatus::kWarning, detail,
+            "it will run, but read the weights from disk for every token"};
+  }
+  return {"memory", CheckStatus::kOk, detail, ""};
+}
+
+}  // namespace
+
+std::vector<Check> check_machine(const fs::path& out) { return {check_cpu(), check_disk(out)}; }
+
+std::vector<Check> check_checkpoint(const fs::path& directory) {
+  std::vector<Check> checks;
+  std::optional<ModelSpec> spec;
+  checks.push_back(attempt("config", "get config.json again from the model's publisher", [&] {
+    spec = read_spec(directory);
+    return spec_text(*spec);
+  }));
+  checks.push_back(attempt("generation", "get generation_config.json again", [&] {
+    const std::vector<std::int64_t> ids = read_eos_token_ids(directory);
+    return ids.empty() ? std::string("no end-of-text ids: generation stops at the length limit")
+                       : fmt::format("stops at ids {}", fmt::join(ids, ", "));
+  }));
+  std::optional<Weights> weights;
+  checks.push_back(
+      attempt("weights", "get the weight files again; a download may be cut short", [&] {
+        weights = Weights::open(directory);
+        return fmt::format("{} files, {} tensors, {}", weights->files().size(),
+                           weights->tensors().size(), bytes_text(weights->total_bytes()));
+      }));
+  if (spec && weights) {
+    checks.push_back(check_tensors(*spec, *weights));
+    if (std::optional<Check> tied = check_tied_head(*spec, *weights)) checks.push_back(*tied);
+  }
+  if (weights) checks.push_back(check_memory(*weights));
+  checks.push_back(attempt("tokenizer", "get tokenizer.json again from the model's publisher", [&] {
+    const Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
+    if (spec && tokenizer.size() > spec->vocab_size) {
+      throw input_error((directory / "tokenizer.json").string(),
+                        fmt::format("ids up to {}", tokenizer.size() - 1),
+                        fmt::format("ids below vocab_size {}", spec->vocab_size));
+    }
+    return fmt::format("{} ids", tokenizer.size());
+  }));
+  return checks;
+}
+
+}  // namespace assay

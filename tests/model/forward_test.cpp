@@ -1,0 +1,217 @@
+// The numbers do not move: whatever the threads, the batch, the chunks or the instruction set.
+#include "model/forward.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <memory>
+
+#include "assay/synth.h"
+#include "model/generate.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A random checkpoint whose sizes are no multiples of anything: tails everywhere.
+class OddModel {
+ public:
+  explicit OddModel(DType dtype) {
+    directory_ =
+        fs::path(testing::TempDir()) /
+        ("assay-odd-" + std::to_string(static_cast<int>(dtype)) + "-" + std::to_string(::getpid()));
+    fs::create_directories(directory_);
+    const fs::path config = directory_ / "shape.json";
+    std::ofstream(config) << R"({"model_type": "qwen3", "vocab_size": 101, "hidden_size": 70,
+        "intermediate_size": 45, "num_hidden_layers": 3, "num_attention_heads": 6,
+        "num_key_value_heads": 2, "head_dim": 22, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000, "tie_word_embeddings": false,
+        "initializer_range": 0.1})";
+    SynthOptions options;
+    options.config = config;
+    options.out = directory_;
+    options.seed = 7;
+    options.dtype = dtype;
+    synthesize(options);
+    model_ = std::make_unique<Model>(load_model(directory_));
+  }
+  ~OddModel() { fs::remove_all(directory_); }
+  const Model& get() const { return *model_; }
+
+ private:
+  fs::path directory_;
+  std::unique_ptr<Model> model_;
+};
+
+const Model& bundled() {
+  static const Model model = load_model(ASSAY_ROOT "/models/tiny-qwen3");
+  return model;
+}
+
+std::vector<std::int64_t> some_ids(std::size_t count, std::int64_t vocab, std::int64_t seed) {
+  std::vector<std::int64_t> ids(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    seed = (seed * 48271) % 2147483647;
+    ids[i] = seed % vocab;
+  }
+  return ids;
+}
+
+TapSet all_taps(const ModelSpec& spec) {
+  TapSet taps(spec);
+  taps.add("*");
+  return taps;
+}
+
+void expect_same(const std::vector<Array>& expected, const std::vector<Array>& found,
+                 const std::string& what) {
+  ASSERT_EQ(expected.size(), found.size()) << what;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(expected[i].name, found[i].name) << what;
+    ASSERT_EQ(expected[i].bytes, found[i].bytes) << what << ": " << expected[i].name;
+  }
+}
+
+template <class N>
+struct ForwardTest : testing::Test {
+  using Cache = KvCache<typename N::Real>;
+
+  // All taps of the ids, run in pieces of these lengths.
+  static std::vector<Array> record(const Model& model, const std::vector<std::int64_t>& ids,
+                                   const std::vector<std::size_t>& pieces, int threads) {
+    ThreadPool pool(threads);
+    ForwardPass<N> forward(model, pool);
+    Cache cache(model.spec, ids.size());
+    Recorder recorder(model.spec, all_taps(model.spec), static_cast<std::int64_t>(ids.size()),
+                      DType::kF64);
+    std::span<const std::int64_t> rest = ids;
+    for (const std::size_t piece : pieces) {
+      const Chunk<N> chunk{rest.first(piece), &cache, &recorder};
+      forward.run({&chunk, 1});
+      rest = rest.subspan(piece);
+    }
+    EXPECT_TRUE(rest.empty());
+    return recorder.take();
+  }
+
+  static void check_model(const Model& model) {
+    constexpr std::size_t kTokens = 37;
+    const auto ids = some_ids(kTokens, model.spec.vocab_size, 11);
+    const auto whole = record(model, ids, {kTokens}, 1);
+    ASSERT_EQ(whole.size(), static_cast<std::size_t>(model.spec.num_hidden_layers) * 19 + 3);
+    for (const int threads : {2, 3, 7}) {
+      expect_same(whole, record(model, ids, {kTokens}, threads),
+                  std::to_string(threads) + " threads");
+    }
+    expect_same(whole, record(model, ids, {5, 1, 20, 11}, 2), "prefill in chunks");
+    expect_same(whole, record(model, ids, std::vector<std::size_t>(kTokens, 1), 2),
+                "token by token");
+    for (const Simd simd : supported_simd()) {
+      ::setenv("ASSAY_SIMD", std::string(simd_name(simd)).c_str(), 1);
+      expect_same(whole, record(model, ids, {30, 7}, 3), std::string(simd_name(simd)));
+    }
+    ::unsetenv("ASSAY_SIMD");
+  }
+};
+
+using AllNumerics = testing::Types<Bf16, F32, F64>;
+TYPED_TEST_SUITE(ForwardTest, AllNumerics);
+
+TYPED_TEST(ForwardTest, BundledModelGivesTheSameBitsHoweverItIsRun) {
+  this->check_model(bundled());
+}
+
+TYPED_TEST(ForwardTest, OddSizesGiveTheSameBitsHoweverTheyAreRun) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    this->check_model(OddModel(dtype).get());
+  }
+}
+
+TYPED_TEST(ForwardTest, ABatchEqualsEachPromptAlone) {
+  const Model& model = bundled();
+  std::vector<std::vector<std::int64_t>> prompts;
+  for (const std::size_t length : {1, 9, 4, 17, 2}) {
+    prompts.push_back(some_ids(length, 2500, static_cast<std::int64_t>(length)));
+  }
+  ThreadPool pool(2);
+  ForwardPass<TypeParam> forward(model, pool);
+
+  // In one step, each with its own recorder.
+  std::vector<typename TestFixture::Cache> caches;
+  std::vector<Recorder> recorders;
+  std::vector<Chunk<TypeParam>> chunks;
+  caches.reserve(prompts.size());
+  recorders.reserve(prompts.size());
+  for (const auto& ids : prompts) {
+    caches.emplace_back(model.spec, ids.size());
+    recorders.emplace_back(model.spec, all_taps(model.spec), static_cast<std::int64_t>(ids.size()),
+                           DType::kF64);
+    chunks.push_back({ids, &caches.back(), &recorders.back()});
+  }
+  forward.run(chunks);
+  for (std::size_t p = 0; p < prompts.size(); ++p) {
+    expect_same(this->record(model, prompts[p], {prompts[p].size()}, 1), recorders[p].take(),
+                "prompt " + std::to_string(p));
+  }
+
+  // And through generation, where sequences leave the batch one by one.
+  std::vector<GenerateRequest> requests;
+  for (const auto& ids : prompts) requests.push_back({ids, nullptr});
+  const auto together =
+      generate_greedy<TypeParam>(forward, model.spec, requests, 12, model.eos_token_ids);
+  for (std::size_t p = 0; p < prompts.size(); ++p) {
+    const auto alone =
+        generate_greedy<TypeParam>(forward, model.spec, {&requests[p], 1}, 12, model.eos_token_ids);
+    EXPECT_EQ(together[p].ids, alone[0].ids);
+    EXPECT_EQ(together[p].stopped_by_eos, alone[0].stopped_by_eos);
+  }
+}
+
+// The next token's logits do not depend on whether its history was prefilled or decoded.
+TYPED_TEST(ForwardTest, LogitsOfTheLastTokenAreThoseThatAreRecorded) {
+  const Model& model = bundled();
+  const auto ids = some_ids(9, 2500, 3);
+  ThreadPool pool(2);
+  ForwardPass<TypeParam> forward(model, pool);
+  typename TestFixture::Cache cache(model.spec, ids.size());
+  Recorder recorder(model.spec, TapSet::classic(model.spec), 9, DType::kF64);
+  const Chunk<TypeParam> chunk{ids, &cache, &recorder};
+  const auto logits = forward.run({&chunk, 1});
+  const std::vector<Array> arrays = recorder.take();
+  const auto recorded =
+      arrays.back().as<double>().last(static_cast<std::size_t>(model.spec.vocab_size));
+  EXPECT_TRUE(std::ranges::equal(logits, recorded));
+}
+
+TEST(Generate, StopsAfterAnEosIdAndAtTheLimit) {
+  const Model& model = bundled();
+  ThreadPool pool(1);
+  ForwardPass<Bf16> forward(model, pool);
+  const std::vector<std::int64_t> ids = {378};
+  const GenerateRequest request{ids, nullptr};
+  const auto whole = generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 8, {});
+  ASSERT_EQ(whole[0].ids.size(), 9u);
+  EXPECT_FALSE(whole[0].stopped_by_eos);
+  const std::vector<std::int64_t> eos = {whole[0].ids[4]};
+  const auto first = std::ranges::find(whole[0].ids.begin() + 1, whole[0].ids.end(), eos[0]);
+  const auto stopped = generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 8, eos);
+  EXPECT_TRUE(stopped[0].stopped_by_eos);
+  EXPECT_EQ(stopped[0].ids, std::vector<std::int64_t>(whole[0].ids.begin(), first + 1));
+  EXPECT_EQ(generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 0, {})[0].ids, ids);
+}
+
+TEST(Argmax, TakesTheFirstOfEqualsAndNanAboveAll) {
+  const std::vector<float> ties = {1.0F, 3.0F, 3.0F, -1.0F};
+  EXPECT_EQ(argmax(std::span<const float>(ties)), 1);
+  const std::vector<float> nan = {1.0F, 3.0F, std::numeric_limits<float>::quiet_NaN(), 4.0F};
+  EXPECT_EQ(argmax(std::span<const float>(nan)), 2);
+}
+
+}  // namespace
+}  // namespace assay
