@@ -1,12 +1,14 @@
 // 32 lanes as plain arrays: the definition that every other lanes_*.h must equal bit for bit.
 #pragma once
 
-#include <cmath>  // before sleef.h: defines FP_FAST_FMA, without which that hides its FMA functions
-// clang-format off
+// sleef.h declares its FMA functions only where this is defined, which not every compiler does.
+#ifndef FP_FAST_FMA
+#define FP_FAST_FMA
+#endif
 #include <sleef.h>
-// clang-format on
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

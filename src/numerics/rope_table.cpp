@@ -1,9 +1,10 @@
 #include "numerics/rope_table.h"
 
-#include <cmath>  // before sleef.h: defines FP_FAST_FMA, without which that hides its FMA functions
-// clang-format off
+// sleef.h declares its FMA functions only where this is defined, which not every compiler does.
+#ifndef FP_FAST_FMA
+#define FP_FAST_FMA
+#endif
 #include <sleef.h>
-// clang-format on
 
 namespace assay {
 namespace {
