@@ -1,0 +1,92 @@
+"""Paths, the checkpoints of the session, and the tables at the end of the output."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+
+import torch  # noqa: E402
+
+import checkpoints  # noqa: E402
+from assay_cli import PROGRAM  # noqa: E402
+from parity import PromptFigures, assay, measure  # noqa: E402
+from tables import case_table, header, layer_table  # noqa: E402
+
+# name -> what makes (checkpoint directory, prompts) in a scratch directory
+CASES: dict[str, Callable[[Path], tuple[Path, checkpoints.Prompts]]] = {
+    "bundled": lambda d: (checkpoints.BUNDLED, checkpoints.text_prompts()),
+    "massive": lambda d: (
+        checkpoints.with_massive_activations(d / "massive"),
+        checkpoints.text_prompts(checkpoints.MASSIVE_PREFIX),
+    ),
+    "stored_head": lambda d: (
+        checkpoints.with_stored_head(d / "stored_head", equal=True),
+        checkpoints.text_prompts(),
+    ),
+    "other_head": lambda d: (
+        checkpoints.with_stored_head(d / "other_head", equal=False),
+        checkpoints.text_prompts(),
+    ),
+    "f16_weights": lambda d: (
+        checkpoints.with_stored_dtype(d / "f16", torch.float16),
+        checkpoints.text_prompts(),
+    ),
+    "f32_weights": lambda d: (
+        checkpoints.with_stored_dtype(d / "f32", torch.float32),
+        checkpoints.text_prompts(),
+    ),
+    "sharded": lambda d: (checkpoints.sharded(d / "sharded"), checkpoints.text_prompts()),
+    "full_size": lambda d: (synthesized(d / "full_size"), checkpoints.full_size_prompts()),
+}
+PER_LAYER = ("bundled", "massive", "full_size")
+
+measured: dict[str, list[PromptFigures]] = {}
+
+
+def synthesized(directory: Path) -> Path:
+    """A random checkpoint of Qwen3-0.6B's shape, 1.2 GB."""
+    assay("synth", "--like", "Qwen3-0.6B", "--seed", "1", "--out", directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def figures() -> Callable[[str], list[PromptFigures]]:
+    """Measures a case when first asked for; its checkpoint is gone afterwards."""
+
+    def of(case: str) -> list[PromptFigures]:
+        if case not in measured:
+            with TemporaryDirectory(prefix="assay-parity-") as scratch:
+                checkpoint, prompts = CASES[case](Path(scratch))
+                measured[case] = measure(checkpoint, prompts, Path(scratch))
+        return measured[case]
+
+    return of
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory that does not outlive the test: pytest's own keeps gigabytes of three runs."""
+    with TemporaryDirectory(prefix="assay-parity-") as directory:
+        yield Path(directory)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not PROGRAM.is_file():
+        pytest.exit(f"{PROGRAM} is not there: run `make build` first", returncode=2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not measured:
+        return
+    terminalreporter.section("parity with transformers")
+    terminalreporter.write_line(header())
+    for case in PER_LAYER:
+        if case in measured:
+            terminalreporter.write_line(f"\n{case}")
+            terminalreporter.write_line(layer_table(measured[case]))
+    terminalreporter.write_line("")
+    terminalreporter.write_line(case_table(measured))
