@@ -8,6 +8,8 @@
 #include <string>
 
 #include "assay/error.h"
+#include "tokenizer/unicode_differences.h"
+#include "tokenizer/utf8.h"
 
 namespace assay {
 
@@ -26,6 +28,37 @@ struct ContextFree {
 struct DataFree {
   void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
 };
+
+// A code point of the class whose UTF-8 has `length` bytes.
+std::string_view stand_in(CharClass char_class, std::size_t length) {
+  switch (char_class) {
+    case CharClass::kLetter:
+      return length == 2 ? "\u00FF" : length == 3 ? "\u4E00" : "\U00020000";
+    case CharClass::kNumber:
+      return length == 2 ? "\u00B2" : length == 3 ? "\u2460" : "\U0001D7CE";
+    case CharClass::kOther:
+      break;
+  }
+  return length == 2 ? "\u00A7" : length == 3 ? "\u2030" : "\U0001F600";
+}
+
+// Puts stand-ins, as long as the originals, where PCRE2 would see another class than tokenizers.
+// False, and `copy` untouched, when the text has no such code point.
+bool replace_misjudged(std::string_view text, std::string& copy) {
+  bool replaced = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    if (step.length > 1) {
+      if (const auto char_class = class_override(step.code_point)) {
+        if (!replaced) copy = text;
+        replaced = true;
+        copy.replace(at, step.length, stand_in(*char_class, step.length));
+      }
+    }
+    at += step.length;
+  }
+  return replaced;
+}
 
 std::string message(int code) {
   PCRE2_UCHAR text[200];
@@ -64,12 +97,14 @@ std::vector<std::string_view> Splitter::split(std::string_view text) const {
   const std::unique_ptr<pcre2_match_data, DataFree> data(
       pcre2_match_data_create_from_pattern(impl_->code.get(), nullptr));
   if (!data) throw system_error("split pattern", "out of memory");
+  std::string copy;
+  const std::string_view subject = replace_misjudged(text, copy) ? copy : text;
   std::vector<std::string_view> pieces;
   for (std::size_t at = 0; at < text.size();) {
     const auto match = [&](std::uint32_t options) {
-      return pcre2_match(impl_->code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                         at, PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED | options, data.get(),
-                         impl_->context.get());
+      return pcre2_match(impl_->code.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
+                         subject.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED | options,
+                         data.get(), impl_->context.get());
     };
     int found = match(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);

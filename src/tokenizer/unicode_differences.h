@@ -1,0 +1,20 @@
+// Where the Unicode tables of the tokenizers library (0.23) differ from those of our libraries. It
+// splits by Oniguruma (Unicode 16) and normalizes by a Rust crate (Unicode 9); we do so by PCRE2
+// (10.42: Unicode 14) and utf8proc (2.8: Unicode 15) or newer. The tables below hold for our
+// libraries up to Unicode 18; tests/tokenizer/unicode_test.cpp checks every code point.
+#pragma once
+
+#include <optional>
+
+namespace assay {
+
+enum class CharClass { kLetter, kNumber, kOther };  // \p{L}, \p{N}, neither these nor \s
+
+// The class for the split pattern, where PCRE2's own may be another.
+std::optional<CharClass> class_override(char32_t code_point);
+
+// Whether NFC leaves the code point alone and lets nothing pass or compose across it, although
+// newer Unicode versions know it as a mark or as part of a composition.
+bool is_nfc_inert(char32_t code_point);
+
+}  // namespace assay
