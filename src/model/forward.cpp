@@ -19,7 +19,10 @@ constexpr std::size_t kLogitRows = 32;
 template <class N>
 std::span<const typename N::Real> ForwardPass<N>::run(std::span<const Chunk<N>> chunks) {
   start(chunks);
-  for (std::int64_t l = 0; l < spec_.num_hidden_layers; ++l) layer(l);
+  for (std::int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
+    layer(l);
+    if (on_layer_) on_layer_();
+  }
   head();
   for (const Chunk<N>& chunk : chunks) chunk.cache->advance(chunk.ids.size());
   return act_.logits;

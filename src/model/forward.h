@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -50,6 +52,9 @@ class ForwardPass {
   // [0, vocab) and the caches have room.
   std::span<const Real> run(std::span<const Chunk<N>> chunks);
 
+  // Called after each layer of each step: for a progress bar.
+  void on_layer(std::function<void()> callback) { on_layer_ = std::move(callback); }
+
  private:
   void start(std::span<const Chunk<N>> chunks);
   void layer(std::int64_t l);
@@ -72,6 +77,7 @@ class ForwardPass {
   const Kernels<N>& kernels_;
   std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
   Activations<Real> act_;
+  std::function<void()> on_layer_;
 
   // The step at hand.
   std::span<const Chunk<N>> chunks_;

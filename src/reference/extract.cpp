@@ -93,8 +93,7 @@ class Extraction {
   std::vector<ExtractedPrompt> run() {
     // Hashing reads the weights once, ahead of or beside the first pass that needs them anyway.
     std::future<void> hashes = std::async(std::launch::async, [this] { hash_files(); });
-    total_steps_ = static_cast<double>(prompts_.size() * options_.numerics.size()) *
-                   static_cast<double>(options_.max_new_tokens + 2);
+    count_steps();
     for (std::size_t begin = 0; begin < prompts_.size();) {
       const std::size_t end = group_end(begin);
       extract_group(begin, end);
@@ -177,6 +176,21 @@ class Extraction {
     return end;
   }
 
+  // A step is one layer of one run of the model: a prompt, or a token for a whole group.
+  double steps_of_group(std::size_t prompts) const {
+    const auto tokens = static_cast<double>(std::max<std::int64_t>(options_.max_new_tokens - 1, 0));
+    return (static_cast<double>(prompts) + tokens) *
+           static_cast<double>(model_.spec.num_hidden_layers);
+  }
+
+  void count_steps() {
+    total_steps_ = 0;
+    for (std::size_t begin = 0; begin < prompts_.size(); begin = group_end(begin)) {
+      total_steps_ +=
+          steps_of_group(group_end(begin) - begin) * static_cast<double>(options_.numerics.size());
+    }
+  }
+
   void extract_group(std::size_t begin, std::size_t end) {
     const std::span<const Prompt> group = std::span(prompts_).subspan(begin, end - begin);
     std::vector<std::vector<Run>> runs;  // [numerics][prompt]
@@ -199,7 +213,13 @@ class Extraction {
   template <class N>
   std::vector<Run> run_group(std::optional<ForwardPass<N>>& forward,
                              std::span<const Prompt> group) {
-    if (!forward) forward.emplace(model_, pool_);
+    if (!forward) {
+      forward.emplace(model_, pool_);
+      forward->on_layer([this] {
+        done_steps_ += 1;
+        progress(fmt::format("{} run", N::kName));
+      });
+    }
     std::vector<Recorder> recorders;
     std::vector<GenerateRequest> requests;
     recorders.reserve(group.size());
@@ -209,14 +229,9 @@ class Extraction {
       requests.push_back({prompt.input_ids, &recorders.back()});
     }
     const double before = done_steps_;
-    std::vector<Generated> generated =
-        generate_greedy<N>(*forward, model_.spec, requests, options_.max_new_tokens,
-                           model_.eos_token_ids, [&](std::size_t, std::int64_t, std::int64_t) {
-                             done_steps_ += 1;
-                             progress(fmt::format("{} run", N::kName));
-                           });
-    done_steps_ = before + static_cast<double>(group.size()) *
-                               static_cast<double>(options_.max_new_tokens + 1);
+    std::vector<Generated> generated = generate_greedy<N>(
+        *forward, model_.spec, requests, options_.max_new_tokens, model_.eos_token_ids);
+    done_steps_ = before + steps_of_group(group.size());  // it may have stopped at an EOS id
 
     std::vector<Run> runs;
     for (std::size_t p = 0; p < group.size(); ++p) {
@@ -276,7 +291,6 @@ class Extraction {
       record.arrays[i] = describe(reference.arrays[i], oracle);
     });
     manifest_.prompts.push_back(std::move(record));
-    done_steps_ += static_cast<double>(runs.size());
   }
 
   static ArrayRecord describe(const Array& array, const std::vector<Array>* oracle) {
