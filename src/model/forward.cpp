@@ -175,34 +175,37 @@ void ForwardPass<N>::head() {
   rms_norm(act_.hidden, model_.norm, act_.normed);
   tap(Tap::kFinalNormOutput, 0, act_.normed);
 
+  act_.logits.resize(chunks_.size() * vocab);
   std::vector<Real> rows;
   std::vector<Real> logits;
-  std::size_t t = 0;
-  for (const Chunk<N>& chunk : chunks_) {
+  std::vector<Real> last_rows;
+  std::vector<std::size_t> last_of;  // the chunk of each of last_rows
+  const Real* from = act_.normed.data();
+  for (std::size_t c = 0; c < chunks_.size(); ++c) {
+    const Chunk<N>& chunk = chunks_[c];
     const std::size_t count = chunk.ids.size();
     if (chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0)) {
       for (std::size_t i = 0; i < count; i += kLogitRows) {
         const std::size_t n = std::min(kLogitRows, count - i);
-        const Real* from = act_.normed.data() + (t + i) * hidden;
-        rows.assign(from, from + n * hidden);
+        rows.assign(from + i * hidden, from + (i + n) * hidden);
         logits.resize(n * vocab);
         linear(rows, model_.lm_head, logits);
         chunk.recorder->rows(Tap::kLogits, 0, static_cast<std::int64_t>(chunk.cache->length() + i),
                              static_cast<std::int64_t>(n), logits.data());
       }
+      std::copy_n(logits.end() - spec_.vocab_size, vocab, &act_.logits[c * vocab]);
+    } else {
+      last_rows.insert(last_rows.end(), from + (count - 1) * hidden, from + count * hidden);
+      last_of.push_back(c);
     }
-    t += count;
+    from += count * hidden;
   }
-
-  rows.clear();
-  t = 0;
-  for (const Chunk<N>& chunk : chunks_) {
-    t += chunk.ids.size();
-    const Real* last = act_.normed.data() + (t - 1) * hidden;
-    rows.insert(rows.end(), last, last + hidden);
+  if (last_of.empty()) return;
+  logits.resize(last_of.size() * vocab);
+  linear(last_rows, model_.lm_head, logits);
+  for (std::size_t i = 0; i < last_of.size(); ++i) {
+    std::copy_n(&logits[i * vocab], vocab, &act_.logits[last_of[i] * vocab]);
   }
-  act_.logits.resize(chunks_.size() * vocab);
-  linear(rows, model_.lm_head, act_.logits);
 }
 
 // out = x w^T, for as many rows as x has.

@@ -14,7 +14,7 @@ enum class CharClass { kLetter, kNumber, kOther };  // \p{L}, \p{N}, neither the
 std::optional<CharClass> class_override(char32_t code_point);
 
 // Whether NFC leaves the code point alone and lets nothing pass or compose across it, although
-// newer Unicode versions know it as a mark or as part of a composition.
+// utf8proc may treat it as a mark or as part of a composition.
 bool is_nfc_inert(char32_t code_point);
 
 }  // namespace assay

@@ -10,16 +10,18 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from assay_hf.model import HfModel, Numerics
+from assay_hf.prompts import DEFAULT_PROMPTS
 from assay_hf.taps import record
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen3"
 LONG = 200  # tokens of the prompt that the BF16 figures are taken on
 
-DEFAULT_TEXTS = ("Hello", "The capital of France is", "What is 2+2?")
 LONG_TEXT = (
     "The capital of France is Paris. What is 2+2? Two plus two is four. Hello! How are you today? "
     "Paris is a city in Europe. The people of France speak French, and they pay with the euro.\n"
 )
+# Ends the long prompt: what follows was trained, so the greedy continuation is no near tie.
+LONG_ENDING = "The capital of Italy is"
 
 Prompts = dict[str, list[int]]
 
@@ -27,9 +29,14 @@ Prompts = dict[str, list[int]]
 def text_prompts(prefix: str = "") -> Prompts:
     """The three default prompts and one of 200 tokens, as the bundled tokenizer's ids."""
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
-    texts = [*DEFAULT_TEXTS, LONG_TEXT * 10]
-    ids = [tokenizer.encode(prefix + text, add_special_tokens=False).ids for text in texts]
-    return {"prompt1": ids[0], "prompt2": ids[1], "prompt3": ids[2], "long": ids[3][:LONG]}
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    ending = encode(LONG_ENDING)
+    long = encode(prefix + 10 * LONG_TEXT)[: LONG - len(ending)] + ending
+    short = {f"prompt{n}": encode(prefix + text) for n, text in enumerate(DEFAULT_PROMPTS, 1)}
+    return {**short, "long": long}
 
 
 def full_size_prompts() -> Prompts:

@@ -1,5 +1,6 @@
 """Paths, the checkpoints of the session, and the tables at the end of the output."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,13 +8,18 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+# Read when torch and numpy are imported. Threads that spin while they wait make a tiny model ten
+# times slower as soon as anything else runs on the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
 import torch  # noqa: E402
 
 import checkpoints  # noqa: E402
-from assay_cli import PROGRAM  # noqa: E402
-from parity import PromptFigures, assay, measure  # noqa: E402
+from assay_cli import assay_program, run_assay  # noqa: E402
+from parity import PromptFigures, measure  # noqa: E402
 from tables import case_table, header, layer_table  # noqa: E402
 
 # name -> what makes (checkpoint directory, prompts) in a scratch directory
@@ -49,7 +55,7 @@ measured: dict[str, list[PromptFigures]] = {}
 
 def synthesized(directory: Path) -> Path:
     """A random checkpoint of Qwen3-0.6B's shape, 1.2 GB."""
-    assay("synth", "--like", "Qwen3-0.6B", "--seed", "1", "--out", directory)
+    run_assay(["synth", "--like", "Qwen3-0.6B", "--seed", "1", "--out", directory])
     return directory
 
 
@@ -75,8 +81,8 @@ def scratch() -> Iterator[Path]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not PROGRAM.is_file():
-        pytest.exit(f"{PROGRAM} is not there: run `make build` first", returncode=2)
+    if not Path(assay_program()).is_file():
+        pytest.exit(f"{assay_program()} is not there: run `make build` first", returncode=2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -22,12 +22,6 @@ NEW_TOKENS = 20
 HUGE = 1000.0  # elements beyond it are out of reach of absolute thresholds: an FP32 step is 6e-5
 
 
-def assay(*arguments: str | Path) -> None:
-    """Runs the program and expects it to succeed."""
-    done = run_assay(arguments)
-    assert done.returncode == 0, f"assay {' '.join(map(str, arguments))}:\n{done.stderr}"
-
-
 def write_prompts(file: Path, prompts: Prompts) -> Path:
     lines = [json.dumps({"id": name, "input_ids": ids}) for name, ids in prompts.items()]
     file.write_text("\n".join(lines) + "\n")
@@ -97,7 +91,7 @@ def measure(checkpoint: Path, prompts: Prompts, scratch: Path) -> list[PromptFig
         with TemporaryDirectory(dir=scratch) as out:
             fixed = ["--model", checkpoint, "--prompts", prompts_file, "--taps", "*"]
             fixed += ["--compression", "none", "--numerics", numerics, "--out", out]
-            assay("extract", *fixed, *more)
+            run_assay(["extract", *fixed, *more])
             yield {name: np.load(f"{out}/{name}/reference.npz") for name in prompts}
 
     model = HfModel(checkpoint, Numerics.F64)
