@@ -19,12 +19,13 @@ deps:
 
 build: deps
 	@cmake --preset release >/dev/null
-	@cmake --build --preset release -j $(JOBS)
+	@cmake --build --preset release -j $(JOBS) --target assay
 
 demo: build
 	@scripts/demo
 
 test: build
+	@cmake --build --preset release -j $(JOBS)
 	@ctest --preset release -j $(JOBS)
 
 # torch first: a plain transformers install would pull a newer torch with gigabytes of CUDA.

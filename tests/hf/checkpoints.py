@@ -69,7 +69,7 @@ def with_stored_head(directory: Path, equal: bool) -> Path:
     head = weights["model.embed_tokens.weight"].clone()
     if not equal:
         torch.manual_seed(3)
-        head = (head.float() + 0.05 * torch.randn(head.shape)).bfloat16()
+        head = (head.float() + 0.5 * torch.randn(head.shape)).bfloat16()
     return write_checkpoint(directory, weights | {"lm_head.weight": head})
 
 

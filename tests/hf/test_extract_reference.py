@@ -52,8 +52,7 @@ def sets(request: pytest.FixtureRequest) -> Iterator[Sets]:
         made = Sets(scratch / "ours", scratch / "theirs")
         common: list[str | Path] = ["--model", checkpoints.BUNDLED, "--prompts", prompts]
         common += ["--max-new-tokens", "12", *(["--taps", "*"] if request.param == "all" else [])]
-        done = run_assay(["extract", "--numerics", "f32", "--out", made.ours, *common])
-        assert done.returncode == 0, done.stderr
+        run_assay(["extract", "--numerics", "f32", "--out", made.ours, *common])
         script = [sys.executable, SCRIPT, "--dtype", "f32", "--out", made.theirs, *common]
         done = subprocess.run(script, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
