@@ -17,8 +17,8 @@ enum class Compression { kNone, kFast, kSmall };  // stored, deflate level 1, de
 // Writes the arrays in the given order, each as member "<name>.npy". The file appears under `path`
 // only when it is complete and synced; on failure nothing is left behind. The same arrays give the
 // same bytes whatever `threads` is (0: all cores). Members are compressed several at once.
-// Throws: input error (two arrays of one name, shape and bytes disagree), system error (disk full,
-// directory not writable).
+// Throws: input error (two arrays of one name, a name that is no UTF-8 text, BF16, shape and bytes
+// disagree), system error (disk full, directory not writable).
 void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
                Compression compression = Compression::kFast, int threads = 0);
 
@@ -43,7 +43,7 @@ class NpzReader {
   std::unique_ptr<Impl> impl_;
 };
 
-// One array as a .npy file (format version 1.0, 2.0 where the header is too long), atomically.
+// One array as a .npy file, atomically; errors as write_npz and NpzReader.
 void write_npy(const std::filesystem::path& path, const ArrayView& array);
 Array read_npy(const std::filesystem::path& path);
 

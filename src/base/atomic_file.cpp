@@ -19,12 +19,15 @@ namespace {
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 
 // Paths of the partial files there are, for the signal handler: it may only read memory that is
-// already there and call unlink.
+// already there and call unlink. Who takes a pointer out of its slot owns it, so that no thread
+// frees a path that the handler reads.
 constexpr std::size_t kSlots = 64;
 std::array<std::atomic<char*>, kSlots> partial_paths;
+static_assert(std::atomic<char*>::is_always_lock_free);
 
 int remember(const std::filesystem::path& path) {
   char* copy = ::strdup(path.c_str());
+  if (copy == nullptr) return -1;
   for (std::size_t i = 0; i < kSlots; ++i) {
     char* empty = nullptr;
     if (partial_paths[i].compare_exchange_strong(empty, copy)) return static_cast<int>(i);
@@ -38,8 +41,8 @@ void forget(int slot) {
 }
 
 void on_signal(int signal) {
-  for (const std::atomic<char*>& path : partial_paths) {
-    if (const char* name = path.load()) ::unlink(name);
+  for (std::atomic<char*>& path : partial_paths) {
+    if (const char* name = path.exchange(nullptr)) ::unlink(name);
   }
   ::signal(signal, SIG_DFL);
   ::raise(signal);
@@ -49,16 +52,15 @@ void on_signal(int signal) {
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   static std::atomic<unsigned> counter{0};
-  partial_ = path.parent_path() / fmt::format(".{}.partial-{}-{}", path.filename().string(),
-                                              ::getpid(), counter.fetch_add(1));
-  slot_ = remember(partial_);
-  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd_ < 0) {
-    const int error = errno;
-    forget(slot_);
-    throw system_error(path_.string(), "cannot create", error);
-  }
   buffer_.reserve(kBuffer);
+  // A killed process of the same id (in a container it often is) may have left its partial file.
+  do {
+    partial_ = path.parent_path() / fmt::format(".{}.partial-{}-{}", path.filename().string(),
+                                                ::getpid(), counter.fetch_add(1));
+    fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
+  if (fd_ < 0) throw system_error(path_.string(), "cannot create", errno);
+  slot_ = remember(partial_);  // only now: before, the name might have been another's file
 }
 
 AtomicFile::~AtomicFile() {
@@ -115,7 +117,13 @@ void AtomicFile::commit() {
 void remove_partial_files_on_signals() {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
+  }
+  // A file above the limit then fails with a message, as a full disk does.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace assay

@@ -14,11 +14,11 @@
 namespace assay {
 namespace {
 
-// Closes the descriptor; the mapping outlives it.
+// Closes the descriptor; the mapping outlives it. Opening a pipe must not wait for its other end.
 class Descriptor {
  public:
   explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }

@@ -1,4 +1,4 @@
-// A file mapped read-only into memory.
+// A file mapped read-only into memory. Whoever cuts it short meanwhile ends this process (SIGBUS).
 #pragma once
 
 #include <cstddef>

@@ -3,10 +3,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace assay {
 
 // "1.2 MB", "937 B"; decimal units.
 std::string bytes_text(std::uint64_t bytes);
+
+// A name or value from a file, fit for a message: one line of at most 100 bytes, '?' for control
+// characters, valid UTF-8 if it was.
+std::string shown(std::string_view text);
 
 }  // namespace assay

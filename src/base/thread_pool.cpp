@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <system_error>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -40,7 +42,11 @@ int available_threads() {
 ThreadPool::ThreadPool(int threads) {
   const int count = threads > 0 ? threads : available_threads();
   workers_.reserve(static_cast<std::size_t>(count - 1));
-  for (int w = 1; w < count; ++w) workers_.emplace_back([this, w] { work(w); });
+  try {
+    for (int w = 1; w < count; ++w) workers_.emplace_back([this, w] { work(w); });
+  } catch (const std::system_error&) {
+    // No more threads to be had: fewer do the same work.
+  }
 }
 
 ThreadPool::~ThreadPool() {

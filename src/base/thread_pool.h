@@ -20,7 +20,8 @@ int available_threads();
 // Not thread-safe: one thread owns a pool and calls it. Jobs must not call the pool again.
 class ThreadPool {
  public:
-  // threads: workers including the caller; 0 means available_threads().
+  // threads: workers including the caller, fewer where the system gives no more; 0 means
+  // available_threads().
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -8,17 +8,38 @@
 #include "assay/error.h"
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 
 namespace assay {
 namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+constexpr int kMaxDepth = 200;
 constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max();
 
 std::string shortened(const OrderedJson& value) {
-  std::string text = value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
+  return shown(value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+}
+
+// Copying and printing a value recurse: a file of brackets must not exhaust the stack.
+void check_depth(const std::filesystem::path& path, std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if (depth > kMaxDepth) {
+      throw input_error(path.string(), fmt::format("brackets nested too deeply at byte {}", i + 1),
+                        fmt::format("at most {} levels", kMaxDepth));
+    }
+  }
 }
 
 }  // namespace
@@ -30,11 +51,14 @@ OrderedJson load_json(const std::filesystem::path& path) {
                       fmt::format("at most {}", kMaxBytes));
   }
   const auto* begin = reinterpret_cast<const char*>(file.bytes().data());
+  check_depth(path, {begin, file.bytes().size()});
   try {
     return OrderedJson::parse(begin, begin + file.bytes().size());
   } catch (const OrderedJson::parse_error& error) {
     throw input_error(path.string(), fmt::format("not valid JSON at byte {}", error.byte),
                       "a JSON text (is the file cut short?)");
+  } catch (const OrderedJson::out_of_range& error) {  // 1e999
+    throw input_error(path.string(), shown(error.what()), "numbers that a double holds");
   }
 }
 

@@ -12,7 +12,8 @@ namespace assay {
 
 using OrderedJson = nlohmann::ordered_json;
 
-// Parses a file of at most 64 MiB. Throws an input error with the byte offset of a syntax error.
+// Parses a file of at most 64 MiB and 200 levels. Throws an input error with the byte offset of a
+// syntax error.
 OrderedJson load_json(const std::filesystem::path& path);
 
 // Writes the text with two-space indents, atomically.

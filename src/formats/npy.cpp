@@ -12,14 +12,16 @@
 #include "assay/npz.h"
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 
 namespace assay {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::size_t kFixed1 = 10;  // bytes before version 1's dict
 constexpr std::size_t kAlign = 64;
 constexpr std::size_t kMaxHeader = 65536;
-constexpr std::size_t kMaxAxes = 32;
+constexpr std::size_t kMaxAxes = 64;
 // numpy leaves room for the first axis to grow to this many digits in place.
 constexpr std::size_t kGrowthDigits = 21;
 
@@ -32,6 +34,14 @@ constexpr std::array<std::pair<DType, std::string_view>, 9> kDescr = {{{DType::k
                                                                        {DType::kF16, "<f2"},
                                                                        {DType::kF32, "<f4"},
                                                                        {DType::kF64, "<f8"}}};
+
+struct NpyHeader {
+  DType dtype = DType::kF32;
+  bool fortran_order = false;
+  Shape shape;
+  std::size_t data_offset = 0;  // from the start of the header
+  std::size_t data_size = 0;    // bytes of elements
+};
 
 // The dict literal, one value at a time. Just what numpy writes: no expressions, no escapes.
 class Parser {
@@ -55,7 +65,7 @@ class Parser {
         once(seen[2], key);
         header.shape = tuple();
       } else {
-        fail("key '" + key + "'", "descr, fortran_order and shape");
+        fail("key '" + shown(key) + "'", "descr, fortran_order and shape");
       }
       if (!accept(',')) {
         expect('}');
@@ -83,15 +93,9 @@ class Parser {
   }
   void expect(char c) {
     if (!accept(c)) {
-      fail(rest_.empty() ? "it ends" : fmt::format("'{}'", printable(rest_.substr(0, 20))),
+      fail(rest_.empty() ? "it ends" : fmt::format("'{}'", shown(rest_.substr(0, 20))),
            fmt::format("'{}'", c));
     }
-  }
-  static std::string printable(std::string_view text) {
-    std::string result(text);
-    std::ranges::replace_if(
-        result, [](char c) { return c < 32 || c > 126; }, '?');
-    return result;
   }
   void once(bool& seen, std::string_view key) const {
     if (std::exchange(seen, true)) fail(fmt::format("'{}' twice", key), "each key once");
@@ -100,7 +104,7 @@ class Parser {
     skip_space();
     const char quote = rest_.empty() ? '\0' : rest_.front();
     const std::size_t end = quote == '\'' || quote == '"' ? rest_.find(quote, 1) : rest_.npos;
-    if (end == rest_.npos) fail(fmt::format("'{}'", printable(rest_.substr(0, 20))), "a string");
+    if (end == rest_.npos) fail(fmt::format("'{}'", shown(rest_.substr(0, 20))), "a string");
     const std::string text(rest_.substr(1, end - 1));
     rest_.remove_prefix(end + 1);
     return text;
@@ -113,16 +117,19 @@ class Parser {
       rest_.remove_prefix(word.size());
       return value;
     }
-    fail(fmt::format("'{}'", printable(rest_.substr(0, 20))), "True or False");
+    fail(fmt::format("'{}'", shown(rest_.substr(0, 20))), "True or False");
   }
   DType dtype() {
     skip_space();
     if (!rest_.empty() && rest_.front() == '[') fail("a structured dtype", "a number's dtype");
     const std::string text = string();
-    const auto* known =
-        std::ranges::find(kDescr, text, &std::pair<DType, std::string_view>::second);
+    // numpy writes '<f4' and '|u1', others also '<u1' (cnpy) or '=f4'.
+    const bool little = !text.empty() && std::string_view("<=|").find(text[0]) != std::string::npos;
+    const auto* known = std::ranges::find_if(kDescr, [&](const auto& descr) {
+      return little && descr.second.substr(1) == std::string_view(text).substr(1);
+    });
     if (known == kDescr.end()) {
-      fail("dtype '" + printable(text) + "'",
+      fail("dtype '" + shown(text) + "'",
            "bool, a little-endian integer, or float of 2, 4 or 8 bytes");
     }
     return known->first;
@@ -150,42 +157,6 @@ class Parser {
   std::string_view where_;
 };
 
-}  // namespace
-
-std::string npy_header(const ArrayView& array) {
-  const auto* known =
-      std::ranges::find(kDescr, array.dtype, &std::pair<DType, std::string_view>::first);
-  if (known == kDescr.end()) {
-    throw input_error("array '" + array.name + "'", "dtype " + std::string(dtype_name(array.dtype)),
-                      "one that numpy has (store BF16 values as F32)");
-  }
-  std::string shape;
-  for (const std::int64_t axis : array.shape) shape += fmt::format("{}, ", axis);
-  if (array.shape.size() == 1) {
-    shape.pop_back();  // (5,)
-  } else if (!shape.empty()) {
-    shape.resize(shape.size() - 2);
-  }
-  std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
-                                 known->second, shape);
-  if (!array.shape.empty()) {
-    const std::size_t digits = std::to_string(array.shape[0]).size();
-    dict.append(kGrowthDigits - digits, ' ');
-  }
-  // Version 2 only where the length does not fit version 1's two bytes.
-  const auto wrapped = [&](char version, std::size_t length_bytes) {
-    const std::size_t fixed = kMagic.size() + 2 + length_bytes;
-    dict.append(kAlign - (fixed + dict.size() + 1) % kAlign, ' ').append("\n");
-    std::string header(kMagic);
-    header.append({version, '\0'});
-    for (std::size_t i = 0; i < length_bytes; ++i) {
-      header += static_cast<char>(dict.size() >> (8 * i) & 0xFF);
-    }
-    return header + dict;
-  };
-  return dict.size() + kAlign < 65536 ? wrapped(1, 2) : wrapped(2, 4);
-}
-
 NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view where) {
   const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(bytes[i]); };
   if (bytes.size() < 12 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
@@ -195,7 +166,7 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view wh
   if (version < 1 || version > 3 || byte(7) != 0) {
     throw input_error(where, fmt::format("npy version {}.{}", version, byte(7)), "1.0, 2.0 or 3.0");
   }
-  const std::size_t fixed = version == 1 ? 10 : 12;
+  const std::size_t fixed = version == 1 ? kFixed1 : kFixed1 + 2;
   std::size_t length = byte(8) | byte(9) << 8;
   if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
   if (length > kMaxHeader || length > bytes.size() - fixed) {
@@ -214,12 +185,63 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view wh
   return header;
 }
 
-Array npy_array(std::string name, const NpyHeader& header, std::span<const std::byte> data) {
+}  // namespace
+
+std::string npy_header(const ArrayView& array) {
+  const std::string where = "array '" + shown(array.name) + "'";
+  const auto* known =
+      std::ranges::find(kDescr, array.dtype, &std::pair<DType, std::string_view>::first);
+  if (known == kDescr.end()) {
+    throw input_error(where, fmt::format("dtype {}", dtype_name(array.dtype)),
+                      "one that numpy has (store BF16 values as F32)");
+  }
+  if (array.shape.size() > kMaxAxes) {
+    throw input_error(where, fmt::format("{} axes", array.shape.size()),
+                      fmt::format("at most {}, as in numpy", kMaxAxes));
+  }
+  const auto count = static_cast<std::uint64_t>(element_count(array.shape, where));
+  const std::size_t item = dtype_size(array.dtype);
+  if (array.bytes.size() / item != count || array.bytes.size() % item != 0) {
+    throw input_error(where, fmt::format("{} bytes", array.bytes.size()),
+                      fmt::format("{} elements of {}, shape {}", count, dtype_name(array.dtype),
+                                  shape_text(array.shape)));
+  }
+  std::string shape;
+  for (const std::int64_t axis : array.shape) shape += fmt::format("{}, ", axis);
+  if (array.shape.size() == 1) {
+    shape.pop_back();  // (5,)
+  } else if (!shape.empty()) {
+    shape.resize(shape.size() - 2);
+  }
+  std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
+                                 known->second, shape);
+  if (!array.shape.empty()) {
+    const std::size_t digits = std::to_string(array.shape[0]).size();
+    dict.append(kGrowthDigits - digits, ' ');
+  }
+  dict.append(kAlign - (kFixed1 + dict.size() + 1) % kAlign, ' ').append("\n");
+  // Version 1.0: with at most 64 axes the length always fits its two bytes.
+  std::string header(kMagic);
+  header.append({'\1', '\0'});
+  header += static_cast<char>(dict.size() & 0xFF);
+  header += static_cast<char>(dict.size() >> 8);
+  return header + dict;
+}
+
+Array npy_array(std::string name, std::vector<std::byte> file, std::string_view where) {
+  const NpyHeader header = parse_npy_header(file, where);
+  if (file.size() - header.data_offset != header.data_size) {
+    throw input_error(where, fmt::format("{} bytes of data", file.size() - header.data_offset),
+                      fmt::format("{} for shape {} of {}", header.data_size,
+                                  shape_text(header.shape), dtype_name(header.dtype)));
+  }
   Array array{std::move(name), header.dtype, header.shape, {}};
   if (!header.fortran_order || header.shape.size() < 2) {
-    array.bytes.assign(data.begin(), data.end());
+    file.erase(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(header.data_offset));
+    array.bytes = std::move(file);
     return array;
   }
+  const std::span<const std::byte> data = std::span(file).subspan(header.data_offset);
   // Walk the file's order (first axis fastest) and scatter.
   const std::size_t item = dtype_size(header.dtype);
   const std::size_t axes = header.shape.size();
@@ -252,14 +274,7 @@ void write_npy(const std::filesystem::path& path, const ArrayView& array) {
 
 Array read_npy(const std::filesystem::path& path) {
   const MappedFile file(path);
-  const NpyHeader header = parse_npy_header(file.bytes(), path.string());
-  const std::span<const std::byte> data = file.bytes().subspan(header.data_offset);
-  if (data.size() != header.data_size) {
-    throw input_error(path.string(), fmt::format("{} bytes of data", data.size()),
-                      fmt::format("{} for shape {} of {}", header.data_size,
-                                  shape_text(header.shape), dtype_name(header.dtype)));
-  }
-  return npy_array(path.stem().string(), header, data);
+  return npy_array(path.stem().string(), {file.bytes().begin(), file.bytes().end()}, path.string());
 }
 
 }  // namespace assay

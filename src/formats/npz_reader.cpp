@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include "assay/error.h"
 #include "assay/npz.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 #include "formats/npy.h"
 #include "formats/zip.h"
 
@@ -28,7 +30,7 @@ struct NpzReader::Impl {
   explicit Impl(const std::filesystem::path& path) : file(path) {}
 
   std::string where(const ZipMember& member) const {
-    return fmt::format("{}: member '{}'", file.path().string(), member.name);
+    return fmt::format("{}: member '{}'", file.path().string(), shown(member.name));
   }
 
   // All bytes of the member, inflated and checked.
@@ -51,9 +53,10 @@ struct NpzReader::Impl {
       bytes.resize(member.size);
       const Decompressor decompressor(libdeflate_alloc_decompressor());
       if (!decompressor) throw std::bad_alloc();
-      const libdeflate_result result = libdeflate_deflate_decompress(
-          decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), nullptr);
-      if (result != LIBDEFLATE_SUCCESS) {
+      std::size_t used = 0;
+      const libdeflate_result result = libdeflate_deflate_decompress_ex(
+          decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), &used, nullptr);
+      if (result != LIBDEFLATE_SUCCESS || used != data.size()) {
         throw input_error(where(member), "damaged deflate data",
                           fmt::format("data that inflates to {} bytes", member.size));
       }
@@ -73,9 +76,15 @@ struct NpzReader::Impl {
 
 NpzReader::NpzReader(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {
   impl_->members = read_zip_directory(impl_->file.bytes(), path.string());
+  std::set<std::string> names;
   for (const ZipMember& member : impl_->members) {
     std::string name = member.name;
     if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+    if (!names.insert(name).second) {
+      throw input_error(path.string(),
+                        fmt::format("array '{}' stands twice, with .npy and without", shown(name)),
+                        "every name once");
+    }
     impl_->names.push_back(std::move(name));
   }
 }
@@ -93,20 +102,11 @@ bool NpzReader::contains(std::string_view name) const noexcept {
 Array NpzReader::read(std::string_view name) const {
   const auto found = std::ranges::find(impl_->names, name);
   if (found == impl_->names.end()) {
-    throw input_error(impl_->file.path().string(), fmt::format("no array '{}'", name),
+    throw input_error(impl_->file.path().string(), fmt::format("no array '{}'", shown(name)),
                       fmt::format("one of its {} arrays", impl_->names.size()));
   }
   const ZipMember& member = impl_->members[static_cast<std::size_t>(found - impl_->names.begin())];
-  const std::vector<std::byte> bytes = impl_->inflate(member);
-  const std::string where = impl_->where(member);
-  const NpyHeader header = parse_npy_header(bytes, where);
-  const std::size_t size = bytes.size() - header.data_offset;
-  if (size != header.data_size) {
-    throw input_error(where, fmt::format("{} bytes of data", size),
-                      fmt::format("{} for shape {} of {}", header.data_size,
-                                  shape_text(header.shape), dtype_name(header.dtype)));
-  }
-  return npy_array(*found, header, std::span(bytes).subspan(header.data_offset));
+  return npy_array(*found, impl_->inflate(member), impl_->where(member));
 }
 
 }  // namespace assay

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 #include <libdeflate.h>
+#include <simdjson.h>
 
 #include <condition_variable>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -10,12 +10,16 @@
 #include "assay/error.h"
 #include "assay/npz.h"
 #include "base/atomic_file.h"
+#include "base/text.h"
 #include "base/thread_pool.h"
 #include "formats/npy.h"
 #include "formats/zip.h"
 
 namespace assay {
 namespace {
+
+// zip has two bytes for the length; ".npy" is added.
+constexpr std::size_t kMaxName = 60000;
 
 // libdeflate's level 1 is as small as zlib's 6 on activations that were BF16, at many times its
 // speed; level 6 takes a few per cent more off.
@@ -28,9 +32,22 @@ using Compressor = std::unique_ptr<libdeflate_compressor, FreeCompressor>;
 
 struct Encoded {
   ZipMember member;
-  std::string header;                 // npy header; part of `data` when deflated
-  std::unique_ptr<std::byte[]> data;  // deflated header and elements
+  std::string header;                 // npy header, as it goes to the file
+  std::unique_ptr<std::byte[]> data;  // deflated elements
+  std::size_t data_size = 0;
 };
+
+// A stored deflate block that is not the last one. It ends at a whole byte, so that the elements'
+// own stream can follow: libdeflate takes only one piece of input, and copying a tensor behind its
+// header would double the memory.
+std::string stored_block(std::string_view text) {
+  std::string block(1, '\0');
+  for (const std::size_t value : {text.size(), ~text.size()}) {
+    block += static_cast<char>(value & 0xFF);
+    block += static_cast<char>(value >> 8 & 0xFF);
+  }
+  return block.append(text);
+}
 
 Encoded encode(const ArrayView& array, Compression compression, Compressor& compressor) {
   Encoded e;
@@ -38,23 +55,22 @@ Encoded encode(const ArrayView& array, Compression compression, Compressor& comp
   e.member.name = array.name + ".npy";
   e.member.size = e.header.size() + array.bytes.size();
   e.member.crc32 = libdeflate_crc32(0, e.header.data(), e.header.size());
-  e.member.crc32 = libdeflate_crc32(e.member.crc32, array.bytes.data(), array.bytes.size());
+  if (!array.bytes.empty()) {  // a null pointer would start the CRC anew
+    e.member.crc32 = libdeflate_crc32(e.member.crc32, array.bytes.data(), array.bytes.size());
+  }
   if (compression == Compression::kNone) {
     e.member.compressed_size = e.member.size;
     return e;
   }
   if (!compressor) compressor.reset(libdeflate_alloc_compressor(level_of(compression)));
   if (!compressor) throw std::bad_alloc();
-  const auto whole = std::make_unique_for_overwrite<std::byte[]>(e.member.size);
-  std::memcpy(whole.get(), e.header.data(), e.header.size());
-  if (!array.bytes.empty()) {
-    std::memcpy(whole.get() + e.header.size(), array.bytes.data(), array.bytes.size());
-  }
-  const std::size_t bound = libdeflate_deflate_compress_bound(compressor.get(), e.member.size);
+  const std::size_t bound = libdeflate_deflate_compress_bound(compressor.get(), array.bytes.size());
   e.data = std::make_unique_for_overwrite<std::byte[]>(bound);
+  e.data_size = libdeflate_deflate_compress(compressor.get(), array.bytes.data(),
+                                            array.bytes.size(), e.data.get(), bound);
+  e.header = stored_block(e.header);
   e.member.method = ZipMethod::kDeflated;
-  e.member.compressed_size = libdeflate_deflate_compress(compressor.get(), whole.get(),
-                                                         e.member.size, e.data.get(), bound);
+  e.member.compressed_size = e.header.size() + e.data_size;
   return e;
 }
 
@@ -73,10 +89,10 @@ class NpzFile {
     member.header_offset = file_.size();
     const std::string header = zip_local_header(member);
     file_.write(std::as_bytes(std::span(header)));
+    file_.write(std::as_bytes(std::span(encoded.header)));
     if (encoded.data) {
-      file_.write({encoded.data.get(), member.compressed_size});
+      file_.write({encoded.data.get(), encoded.data_size});
     } else {
-      file_.write(std::as_bytes(std::span(encoded.header)));
       file_.write(arrays_[i].bytes);
     }
     members_.push_back(std::move(member));
@@ -114,16 +130,17 @@ class NpzFile {
 void check(std::span<const ArrayView> arrays) {
   std::set<std::string_view> names;
   for (const ArrayView& array : arrays) {
-    const std::string where = "array '" + array.name + "'";
-    if (array.name.empty() || array.name.size() > 60000) {
-      throw input_error(where, fmt::format("a name of {} bytes", array.name.size()), "1 to 60000");
+    const std::string where = "array '" + shown(array.name) + "'";
+    if (array.name.empty() || array.name.size() > kMaxName) {
+      throw input_error(where, fmt::format("a name of {} bytes", array.name.size()),
+                        fmt::format("1 to {}", kMaxName));
+    }
+    if (array.name.find('\0') != std::string::npos ||
+        !simdjson::validate_utf8(array.name.data(), array.name.size())) {
+      throw input_error(where, "a name that is no UTF-8 text", "one");
     }
     if (!names.insert(array.name).second) throw input_error(where, "given twice", "unique names");
-    const auto count = static_cast<std::uint64_t>(element_count(array.shape, where));
-    if (array.bytes.size() != count * dtype_size(array.dtype)) {
-      throw input_error(where, fmt::format("{} bytes", array.bytes.size()),
-                        fmt::format("{} elements of {}", count, dtype_name(array.dtype)));
-    }
+    static_cast<void>(npy_header(array));  // dtype, shape and bytes, before a file is made
   }
 }
 

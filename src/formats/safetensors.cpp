@@ -5,7 +5,8 @@
 //
 // Enforced, as by the format's own implementation: N at most 100 MB and inside the file; no name
 // twice; offsets in order, inside the data, as long as shape and dtype say; the tensors together
-// cover the data without hole or overlap.
+// cover the data without hole or overlap. Besides: at most 64 axes (as numpy and torch), the dtypes
+// of DType, an index file of at most 64 MiB, and shards beside it.
 #include "assay/safetensors.h"
 
 #include <fmt/format.h>
@@ -16,10 +17,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "assay/error.h"
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 #include "formats/json_file.h"
 
 namespace assay {
@@ -29,6 +32,8 @@ namespace fs = std::filesystem;
 namespace dom = simdjson::dom;
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;
+constexpr std::uint64_t kMaxIndex = std::uint64_t{64} << 20;
+constexpr std::size_t kMaxAxes = 64;
 constexpr std::array kDTypes = {DType::kBool, DType::kU8,  DType::kI8,   DType::kI16, DType::kI32,
                                 DType::kI64,  DType::kF16, DType::kBF16, DType::kF32, DType::kF64};
 
@@ -46,37 +51,74 @@ std::uint64_t read_u64(const std::byte* bytes) {
 }
 
 std::string tensor_where(const fs::path& file, std::string_view tensor) {
-  return fmt::format("{}: tensor '{}'", file.string(), tensor);
+  return fmt::format("{}: tensor '{}'", file.string(), shown(tensor));
+}
+
+// The parser keeps the values; it reads past the end of its input and is given a padded copy.
+dom::object parse_object(std::string_view where, std::span<const std::byte> json,
+                         dom::parser& parser, std::string_view expected) {
+  dom::element root;
+  dom::object object;
+  const simdjson::padded_string text(reinterpret_cast<const char*>(json.data()), json.size());
+  const simdjson::error_code error = parser.parse(text).get(root);
+  if (error != simdjson::SUCCESS) {
+    throw input_error(where, fmt::format("no valid JSON ({})", simdjson::error_message(error)),
+                      expected);
+  }
+  if (root.get(object) != simdjson::SUCCESS) throw input_error(where, "no JSON object", expected);
+  return object;
+}
+
+// The fields of an object, none twice.
+std::map<std::string_view, dom::element> unique_fields(const dom::object& object,
+                                                       std::string_view where) {
+  std::map<std::string_view, dom::element> fields;
+  for (const dom::key_value_pair field : object) {
+    if (!fields.emplace(field.key, field.value).second) {
+      throw input_error(where, fmt::format("'{}' stands twice", shown(field.key)),
+                        "every name once");
+    }
+  }
+  return fields;
 }
 
 // One entry of the header.
 Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::element& value,
                     std::span<const std::byte> data) {
   const std::string where = tensor_where(file, name);
-  dom::object fields;
-  if (value.get(fields) != simdjson::SUCCESS) {
+  dom::object object;
+  if (value.get(object) != simdjson::SUCCESS) {
     throw input_error(where, "not a JSON object", "dtype, shape and data_offsets");
   }
+  const auto fields = unique_fields(object, where);
+  const auto field = [&](std::string_view name_of_field, auto& result) {
+    const auto found = fields.find(name_of_field);
+    return found != fields.end() && found->second.get(result) == simdjson::SUCCESS;
+  };
   std::string_view dtype;
   dom::array shape;
   dom::array offsets;
-  if (fields["dtype"].get(dtype) != simdjson::SUCCESS) {
+  if (!field("dtype", dtype)) {
     throw input_error(where, "no string 'dtype'", "a dtype such as \"BF16\"");
   }
-  if (fields["shape"].get(shape) != simdjson::SUCCESS) {
+  if (!field("shape", shape)) {
     throw input_error(where, "no list 'shape'", "a list of sizes");
   }
-  if (fields["data_offsets"].get(offsets) != simdjson::SUCCESS || offsets.size() != 2) {
+  if (!field("data_offsets", offsets) || offsets.size() != 2) {
     throw input_error(where, "no list 'data_offsets' of two", "[begin, end]");
   }
   Tensor tensor;
   tensor.view.name = name;
   const auto* known = std::ranges::find(kDTypes, dtype, dtype_name);
   if (known == kDTypes.end()) {
-    throw input_error(where, fmt::format("dtype \"{}\"", dtype),
+    throw input_error(where, fmt::format("dtype \"{}\"", shown(dtype)),
                       "BF16, F16, F32, F64, I64, I32, I16, I8, U8 or BOOL");
   }
   tensor.view.dtype = *known;
+  if (shape.size() > kMaxAxes) {
+    throw input_error(where, fmt::format("{} axes", shape.size()),
+                      fmt::format("at most {}", kMaxAxes));
+  }
   for (const dom::element axis : shape) {
     std::uint64_t size = 0;
     if (axis.get(size) != simdjson::SUCCESS || size > std::uint64_t{1} << 62) {
@@ -103,6 +145,20 @@ Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::elem
   }
   tensor.view.bytes = data.subspan(tensor.begin, size);
   return tensor;
+}
+
+void check_metadata(const fs::path& file, const dom::element& value) {
+  const std::string where = file.string() + ": header field '__metadata__'";
+  dom::object metadata;
+  if (value.get(metadata) != simdjson::SUCCESS) {
+    throw input_error(where, "no JSON object", "strings by name");
+  }
+  for (const dom::key_value_pair field : metadata) {
+    if (!field.value.is_string()) {
+      throw input_error(where, fmt::format("'{}' is no string", shown(field.key)),
+                        "strings by name");
+    }
+  }
 }
 
 // No hole and no overlap: nothing in the file is unaccounted for.
@@ -141,52 +197,68 @@ void parse_file(const MappedFile& file, std::size_t index, std::vector<Tensor>& 
   }
   const std::span<const std::byte> data = bytes.subspan(8 + header_size);
   dom::parser parser;
-  dom::element root;
-  dom::object header;
-  const auto* text = reinterpret_cast<const char*>(bytes.data() + 8);
-  // The parser reads past the end of its input: it is given a padded copy of the header.
-  const simdjson::error_code error =
-      parser.parse(simdjson::padded_string(text, header_size)).get(root);
-  if (error != simdjson::SUCCESS || root.get(header) != simdjson::SUCCESS) {
-    throw input_error(path.string(),
-                      fmt::format("header is no JSON object ({})", simdjson::error_message(error)),
-                      "JSON after the first 8 bytes");
-  }
+  const dom::object header = parse_object(path.string() + ": header", bytes.subspan(8, header_size),
+                                          parser, "JSON after the first 8 bytes");
   std::vector<Tensor> tensors;
-  for (const dom::key_value_pair& field : header) {
-    if (field.key == "__metadata__") {
-      dom::object metadata;
-      if (field.value.get(metadata) != simdjson::SUCCESS) {
-        throw input_error(path.string() + ": field '__metadata__'", "not a JSON object",
-                          "strings by name");
-      }
+  for (const auto& [name, value] : unique_fields(header, path.string() + ": header")) {
+    if (name == "__metadata__") {
+      check_metadata(path, value);
       continue;
     }
-    tensors.push_back(parse_tensor(path, field.key, field.value, data));
+    tensors.push_back(parse_tensor(path, name, value, data));
     tensors.back().file = index;
   }
   check_coverage(path, tensors, data.size());
   std::ranges::move(tensors, std::back_inserter(all));
 }
 
+// No path that leads elsewhere. (The file may be a link: downloads are kept as such.)
+bool is_file_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+}
+
+// Where an error (no permission, a loop of links) is told when the file is opened.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error) || (error && error != std::errc::no_such_file_or_directory &&
+                                     error != std::errc::not_a_directory);
+}
+
 // The shards that an index names, and where it says each tensor is.
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
-  const OrderedJson index = load_json(path);
+  const MappedFile file(path);
+  if (file.bytes().size() > kMaxIndex) {
+    throw input_error(path.string(), fmt::format("{} bytes", file.bytes().size()),
+                      fmt::format("at most {}", kMaxIndex));
+  }
+  dom::parser parser;
+  const dom::object index =
+      parse_object(path.string(), file.bytes(), parser, "a JSON object (is the file cut short?)");
   const std::string where = path.string() + ": field 'weight_map'";
-  const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (!index.is_object() || map == index.end() || !map->is_object() || map->empty()) {
+  dom::object map;
+  if (index["weight_map"].get(map) != simdjson::SUCCESS || map.size() == 0) {
     throw input_error(where, "missing or empty", "a shard's file name for every tensor");
   }
   std::map<std::string, std::string> result;
-  for (const auto& [tensor, file] : map->items()) {
-    const std::string name = file.is_string() ? file.get<std::string>() : "";
-    if (name.empty() || fs::path(name).filename() != name || name == "..") {
-      throw input_error(where, fmt::format("'{}' for tensor '{}'", file.dump(), tensor),
-                        "the name of a file beside the index");
+  for (const auto& [tensor, value] : unique_fields(map, where)) {
+    std::string_view name;
+    if (value.get(name) != simdjson::SUCCESS || !is_file_name(name)) {
+      throw input_error(
+          where, fmt::format("{} for tensor '{}'", shown(simdjson::minify(value)), shown(tensor)),
+          "the name of a file beside the index");
     }
-    result[tensor] = name;
+    result.emplace(tensor, name);
   }
   return result;
+}
+
+std::uint64_t byte_count(const TensorInfo& tensor, std::string_view where) {
+  const auto count = static_cast<std::uint64_t>(element_count(tensor.shape, where));
+  if (count > std::uint64_t{1} << 48) {
+    throw input_error(where, "shape " + shape_text(tensor.shape), "at most 2^48 elements");
+  }
+  return count * dtype_size(tensor.dtype);
 }
 
 }  // namespace
@@ -209,10 +281,7 @@ struct Weights::Impl {
     for (std::size_t i = 1; i < all.size(); ++i) {
       if (all[i].view.name != all[i - 1].view.name) continue;
       throw input_error(tensor_where(files[all[i].file], all[i].view.name),
-                        all[i].file == all[i - 1].file
-                            ? "stands twice in the header"
-                            : "also stands in " + files[all[i - 1].file].string(),
-                        "every name once");
+                        "also stands in " + files[all[i - 1].file].string(), "every name once");
     }
     for (Tensor& tensor : all) {
       tensors.push_back(std::move(tensor.view));
@@ -235,8 +304,8 @@ Weights& Weights::operator=(Weights&&) noexcept = default;
 Weights Weights::open(const fs::path& directory) {
   const fs::path single = directory / "model.safetensors";
   const fs::path index = directory / "model.safetensors.index.json";
-  if (fs::exists(single)) return open_file(single);
-  if (!fs::exists(index)) {
+  if (is_there(single)) return open_file(single);
+  if (!is_there(index)) {
     throw input_error(directory.string(), "no weights",
                       "model.safetensors or model.safetensors.index.json");
   }
@@ -249,7 +318,7 @@ Weights Weights::open(const fs::path& directory) {
   std::ranges::sort(names);
   names.erase(std::unique(names.begin(), names.end()), names.end());
   for (const std::string& name : names) {
-    if (!fs::exists(directory / name)) {
+    if (!is_there(directory / name)) {
       throw input_error((directory / name).string(), "no such file",
                         "the shard that " + index.string() + " names");
     }
@@ -317,13 +386,19 @@ std::size_t Weights::total_bytes() const noexcept {
 void write_safetensors(const fs::path& path, std::span<const TensorInfo> tensors,
                        const std::function<void(const TensorInfo&, ByteSink&)>& fill) {
   OrderedJson header = {{"__metadata__", {{"format", "pt"}}}};
+  std::set<std::string_view> names = {"__metadata__"};
   std::uint64_t at = 0;
   for (const TensorInfo& tensor : tensors) {
-    const auto count = static_cast<std::uint64_t>(element_count(tensor.shape, tensor.name));
-    const std::uint64_t end = at + count * dtype_size(tensor.dtype);
-    header[tensor.name] = {
-        {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {at, end}}};
-    at = end;
+    const std::string where = tensor_where(path, tensor.name);
+    if (!names.insert(tensor.name).second) throw input_error(where, "given twice", "unique names");
+    if (!simdjson::validate_utf8(tensor.name.data(), tensor.name.size())) {
+      throw input_error(where, "a name that is no UTF-8 text", "one");
+    }
+    const std::uint64_t size = byte_count(tensor, where);
+    header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {at, at + size}}};
+    at += size;
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -340,11 +415,11 @@ void write_safetensors(const fs::path& path, std::span<const TensorInfo> tensors
   for (const TensorInfo& tensor : tensors) {
     const std::uint64_t before = sink.file.size();
     fill(tensor, sink);
-    const auto count = static_cast<std::uint64_t>(element_count(tensor.shape, tensor.name));
-    if (sink.file.size() - before != count * dtype_size(tensor.dtype)) {
-      throw input_error(tensor_where(path, tensor.name),
-                        fmt::format("{} bytes given", sink.file.size() - before),
-                        fmt::format("{} elements", count));
+    const std::string where = tensor_where(path, tensor.name);
+    const std::uint64_t expected = byte_count(tensor, where);
+    if (sink.file.size() - before != expected) {
+      throw input_error(where, fmt::format("{} bytes given", sink.file.size() - before),
+                        fmt::format("{}", expected));
     }
   }
   sink.file.commit();

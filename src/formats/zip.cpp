@@ -7,6 +7,7 @@
 #include <set>
 
 #include "assay/error.h"
+#include "base/text.h"
 
 namespace assay {
 namespace {
@@ -171,7 +172,8 @@ void apply_zip64(const Reader& file, std::uint64_t extra, std::uint64_t extra_en
       std::uint64_t at = extra + 4;
       for (std::uint64_t* field : {&m.size, &m.compressed_size, &m.header_offset}) {
         if (*field != 0xFFFFFFFFu) continue;
-        if (at + 8 > end) file.fail("zip64 field too short in '" + m.name + "'", "all its sizes");
+        if (at + 8 > end)
+          file.fail("zip64 field too short in '" + shown(m.name) + "'", "all its sizes");
         *field = file.u64(at);
         at += 8;
       }
@@ -255,7 +257,7 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     const std::uint64_t next = comment_at + file.u16(at + 32);
     if (next > end) file.fail("a directory record that runs past the directory", "it inside");
     m.name = file.text(name_at, extra_at - name_at);
-    const std::string member = fmt::format("member '{}'", m.name);
+    const std::string member = fmt::format("member '{}'", shown(m.name));
     if ((file.u16(at + 8) & 1u) != 0) file.fail(member + " is encrypted", "plain members");
     const std::uint16_t method = file.u16(at + 10);
     if (method != 0 && method != 8) {
@@ -272,6 +274,11 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     members.push_back(std::move(m));
     at = next;
   }
+  // Readers that walk the bytes and readers that count must see the same members.
+  if (at != end) {
+    file.fail(fmt::format("{} bytes after the directory's {} members", end - at, directory.count),
+              "none");
+  }
 
   // Overlapping members are how zip bombs are made.
   std::vector<const ZipMember*> by_offset;
@@ -282,7 +289,7 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     const std::span<const std::byte> data = zip_member_data(bytes, *m, where);
     const auto data_end = static_cast<std::uint64_t>(data.data() + data.size() - bytes.data());
     if (m->header_offset < used || data_end > directory.offset) {
-      file.fail(fmt::format("member '{}' overlaps what is before or after it", m->name),
+      file.fail(fmt::format("member '{}' overlaps what is before or after it", shown(m->name)),
                 "members one after the other");
     }
     used = data_end;
@@ -295,16 +302,19 @@ std::span<const std::byte> zip_member_data(std::span<const std::byte> bytes, con
   const Reader file(bytes, where);
   const std::uint64_t at = m.header_offset;
   if (at > file.size() || file.size() - at < kLocalSize || file.u32(at) != kLocalSignature) {
-    file.fail(fmt::format("member '{}': no local header at byte {}", m.name, at), "one there");
+    file.fail(fmt::format("member '{}': no local header at byte {}", shown(m.name), at),
+              "one there");
   }
   const std::uint16_t name_size = file.u16(at + 26);
   if (file.text(at + kLocalSize, name_size) != m.name) {
-    file.fail(fmt::format("member '{}' has another name in its local header", m.name), "the same");
+    file.fail(fmt::format("member '{}' has another name in its local header", shown(m.name)),
+              "the same");
   }
   const std::uint64_t data = at + kLocalSize + name_size + file.u16(at + 28);
   if (data > file.size() || file.size() - data < m.compressed_size) {
-    file.fail(fmt::format("member '{}' of {} bytes runs past the end", m.name, m.compressed_size),
-              "it inside the file (is it cut short?)");
+    file.fail(
+        fmt::format("member '{}' of {} bytes runs past the end", shown(m.name), m.compressed_size),
+        "it inside the file (is it cut short?)");
   }
   return bytes.subspan(data, m.compressed_size);
 }
