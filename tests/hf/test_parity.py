@@ -40,7 +40,7 @@ def test_f32_points_the_same_way(figures: Figures, case: str) -> None:
     assert not offenders(figures(case), lambda t: 1 - t.f32_cosine, lambda t: 1e-5)
 
 
-def table_limits(tap: TapFigures, prompts: list[PromptFigures]) -> tuple[float, float] | None:
+def table_limits(tap: TapFigures) -> tuple[float, float] | None:
     """MSE and largest difference of the `table` profile, for the taps that it speaks of."""
     if tap.tap == "logits":
         return 1e-3, 0.1
@@ -58,7 +58,7 @@ def test_f32_holds_the_table_profile(figures: Figures, case: str) -> None:
     # MSE counts every element; the largest difference only those below 1000, because from 8192 on
     # one FP32 step is 0.001: there an absolute limit would ask for the same bits.
     prompts = figures(case)
-    limits = {t.tap: table_limits(t, prompts) for p in prompts for t in p.taps}
+    limits = {t.tap: table_limits(t) for p in prompts for t in p.taps}
     limits = {tap: limit for tap, limit in limits.items() if limit}
     assert len(limits) == 31
 
@@ -109,10 +109,9 @@ def test_bf16_rounds_where_transformers_rounds(figures: Figures, case: str) -> N
         )
 
 
-@every_case
+# Elsewhere nothing was trained to follow: near ties may fall either way in BF16.
+@pytest.mark.parametrize("case", ["bundled", "stored_head", "f16_weights", "f32_weights", "sharded"])
 def test_bf16_generates_the_same_tokens(figures: Figures, case: str) -> None:
-    if case in ("massive", "full_size"):
-        pytest.skip("no trained continuation: near ties may fall either way in BF16")
     for prompt in figures(case):
         ours, theirs = prompt.generated["bf16"]
         assert ours == theirs, prompt.prompt
