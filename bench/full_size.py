@@ -5,6 +5,8 @@
 Both run the three default prompts in BF16 with 20 greedy tokens, one after the other in turns, and
 write the classic reference set. Without --model a checkpoint with random weights is made, and
 removed at the end. Times are of the whole process, Python's start included, as a user waits for it.
+assay decodes the three prompts together, so that a step reads the weights once for all of them;
+transformers takes one after the other.
 """
 
 import argparse
@@ -21,6 +23,10 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 ASSAY = Path(os.environ.get("ASSAY", ROOT / "build" / "assay")).resolve()
 
+# Torch's threads spin while they wait. That makes it several times slower as soon as anything else
+# runs on the machine, so without this the benchmark would measure the neighbours.
+ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", **os.environ}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -33,7 +39,9 @@ def run(command: Sequence[str | Path], log: Path) -> Run:
     """Runs to the end; a failure ends the benchmark with the program's own message."""
     with log.open("wb") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=ENVIRONMENT
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -98,7 +106,10 @@ def main() -> None:
                 )
                 runs[engine].append(done)
                 print(f"run {turn + 1}: {engine} {done.seconds:.2f} s", file=sys.stderr, flush=True)
-        print(f"weights {weights / 1e9:.2f} GB, {os.cpu_count()} cores, median of {options.runs}")
+        print(
+            f"weights {weights / 1e9:.2f} GB, {os.cpu_count()} cores, median of {options.runs}, "
+            f"load average {os.getloadavg()[0]:.1f}"
+        )
         for engine in commands:
             report(engine, runs[engine], weights)
         medians = {e: statistics.median(r.seconds for r in of) for e, of in runs.items()}
