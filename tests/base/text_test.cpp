@@ -1,0 +1,48 @@
+#include "base/text.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "assay/array.h"
+#include "base/expect_error.h"
+
+namespace assay {
+namespace {
+
+TEST(Text, BytesHaveThreeDigitsAndAUnit) {
+  EXPECT_EQ(bytes_text(0), "0 B");
+  EXPECT_EQ(bytes_text(999), "999 B");
+  EXPECT_EQ(bytes_text(1000), "1.0 kB");
+  EXPECT_EQ(bytes_text(999949), "999.9 kB");
+  EXPECT_EQ(bytes_text(999950), "1.0 MB");
+  EXPECT_EQ(bytes_text(1192099840), "1.2 GB");
+  EXPECT_EQ(bytes_text(std::numeric_limits<std::uint64_t>::max()), "18446744.1 TB");
+}
+
+TEST(Text, WhatAMessageShowsIsOneShortLine) {
+  EXPECT_EQ(shown("layer_00_output"), "layer_00_output");
+  EXPECT_EQ(shown("größe"), "größe");
+  EXPECT_EQ(shown(std::string_view("a\nb\x1B[31m\0\x7F", 10)), "a?b?[31m??");
+  EXPECT_EQ(shown(std::string(100, 'a')), std::string(100, 'a'));
+  EXPECT_EQ(shown(std::string(101, 'a')), std::string(97, 'a') + "...");
+  // A character is not cut in two.
+  EXPECT_EQ(shown(std::string(96, 'a') + "ööö"), std::string(96, 'a') + "...");
+}
+
+TEST(Shape, ElementCountRefusesNegativeAxesAndOverflow) {
+  EXPECT_EQ(element_count({}, "x"), 1);
+  EXPECT_EQ(element_count(Shape{3, 0, 2}, "x"), 0);
+  EXPECT_EQ(element_count(Shape{1, 5, 64}, "x"), 320);
+  EXPECT_EQ(element_count(Shape{std::int64_t{1} << 31, std::int64_t{1} << 31}, "x"),
+            std::int64_t{1} << 62);
+  expect_error(ErrorKind::kInput, {"x: shape [2, -1]; expected no negative axis"}, [] {
+    element_count(Shape{2, -1}, "x");
+  });
+  expect_error(ErrorKind::kInput, {"x: shape [4294967296, 2147483648] has too many elements"}, [] {
+    element_count(Shape{std::int64_t{1} << 32, std::int64_t{1} << 31}, "x");
+  });
+}
+
+}  // namespace
+}  // namespace assay
