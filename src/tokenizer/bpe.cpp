@@ -22,22 +22,26 @@ constexpr std::size_t hash(std::uint64_t pair) {
 
 }  // namespace
 
-Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const Merge> merges)
-    : byte_ids_(byte_ids), slots_(std::bit_ceil(merges.size() * 2 + 2)), mask_(slots_.size() - 1) {
-  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& merge = merges[rank];
-    const std::uint64_t pair = pair_of(merge.left, merge.right);
-    std::size_t i = hash(pair) & mask_;
-    while (slots_[i].rank != kNoMerge) i = (i + 1) & mask_;
-    slots_[i] = {pair, static_cast<std::uint32_t>(rank), merge.result};
-  }
-}
+Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::size_t max_merges)
+    : byte_ids_(byte_ids), slots_(std::bit_ceil(max_merges * 2 + 2)), mask_(slots_.size() - 1) {}
 
-Bpe::Slot Bpe::find(TokenId left, TokenId right) const {
-  const std::uint64_t pair = pair_of(left, right);
+// The pair's slot, or the empty one where it belongs.
+std::size_t Bpe::place(std::uint64_t pair) const {
   std::size_t i = hash(pair) & mask_;
   while (slots_[i].rank != kNoMerge && slots_[i].pair != pair) i = (i + 1) & mask_;
-  return slots_[i];
+  return i;
+}
+
+const Bpe::Slot& Bpe::find(TokenId left, TokenId right) const {
+  return slots_[place(pair_of(left, right))];
+}
+
+bool Bpe::add(TokenId left, TokenId right, TokenId result) {
+  const std::uint64_t pair = pair_of(left, right);
+  Slot& slot = slots_[place(pair)];
+  if (slot.rank != kNoMerge) return false;
+  slot = {pair, merges_++, result};
+  return true;
 }
 
 void Bpe::encode(std::string_view piece, std::vector<std::int64_t>& ids) const {
@@ -99,7 +103,7 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::int64_t>& ids) co
     if (next == kNone) return;
     const TokenId left = symbols[at].id;
     const TokenId right = symbols[next].id;
-    const Slot merge = find(left, right);
+    const Slot& merge = find(left, right);
     if (merge.rank != kNoMerge) queue.push({merge.rank, at, right, left, merge.result});
   };
   for (std::size_t i = 0; i < piece.size(); ++i) {

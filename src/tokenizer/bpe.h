@@ -2,8 +2,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -11,17 +11,13 @@ namespace assay {
 
 using TokenId = std::uint32_t;
 
-struct Merge {  // its rank is its place in the list
-  TokenId left;
-  TokenId right;
-  TokenId result;
-};
-
 class Bpe {
  public:
-  Bpe() = default;
-  // No pair may occur twice in `merges`.
-  Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const Merge> merges);
+  // For up to max_merges merges.
+  explicit Bpe(const std::array<TokenId, 256>& byte_ids = {}, std::size_t max_merges = 0);
+
+  // Adds the merge of next lower priority. False, and nothing added, when the pair has one already.
+  bool add(TokenId left, TokenId right, TokenId result);
 
   // Appends the ids of one piece of the split text.
   void encode(std::string_view piece, std::vector<std::int64_t>& ids) const;
@@ -34,13 +30,15 @@ class Bpe {
     TokenId result;
   };
 
-  Slot find(TokenId left, TokenId right) const;
+  std::size_t place(std::uint64_t pair) const;
+  const Slot& find(TokenId left, TokenId right) const;
   void encode_short(std::string_view piece, std::vector<std::int64_t>& ids) const;
   void encode_long(std::string_view piece, std::vector<std::int64_t>& ids) const;
 
-  std::array<TokenId, 256> byte_ids_{};
+  std::array<TokenId, 256> byte_ids_;
   std::vector<Slot> slots_;  // open addressing; the size is a power of two
-  std::size_t mask_ = 0;
+  std::size_t mask_;
+  std::uint32_t merges_ = 0;
 };
 
 }  // namespace assay

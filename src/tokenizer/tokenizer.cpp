@@ -46,7 +46,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
   Tokenizer tokenizer;
   Impl& impl = *tokenizer.impl_;
   impl.nfc = json.nfc;
-  impl.bpe = Bpe(json.byte_ids, json.merges);
+  impl.bpe = std::move(json.bpe);
   impl.tokens.resize(json.size);
   for (VocabEntry& entry : json.vocab) {
     impl.tokens[entry.id] = {std::move(entry.bytes), true, false};

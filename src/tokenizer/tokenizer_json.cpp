@@ -11,12 +11,13 @@
 //
 // Enforced besides: no unknown field or component, no dropout, unknown token, affixes or byte
 // fallback; no token, id or merge twice; merges of tokens that exist into one that exists; a token
-// for each byte; ids below 2^22; at most 256 MiB.
+// for each byte; ids below 2^22; at most 64 MiB.
 #include "tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <functional>
 #include <optional>
@@ -33,7 +34,7 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
+constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 constexpr std::uint64_t kMaxId = (1u << 22) - 1;
 
 // Token text to id: open addressing, the texts live in the parsed JSON.
@@ -142,6 +143,7 @@ void check_bpe(const JsonFields& model) {
 VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
   const dom::object vocab = model.object("vocab");
   VocabTable table(vocab.size());
+  json.vocab.reserve(vocab.size());
   std::vector<bool> seen;
   for (const dom::key_value_pair pair : vocab) {
     const auto error = [&](std::string_view found, std::string_view expected) {
@@ -158,6 +160,7 @@ VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
     json.vocab.push_back({static_cast<TokenId>(id), decoded_bytes(pair.key)});
   }
   json.size = seen.size();
+  std::array<TokenId, 256> byte_ids{};
   for (unsigned byte = 0; byte < 256; ++byte) {
     const std::string symbol = byte_symbol(static_cast<unsigned char>(byte));
     const auto id = table.find(symbol);
@@ -165,8 +168,9 @@ VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
       throw model.error("vocab", fmt::format("no token '{}' for byte 0x{:02X}", symbol, byte),
                         "a token for each of the 256 bytes");
     }
-    json.byte_ids[byte] = *id;
+    byte_ids[byte] = *id;
   }
+  json.bpe = Bpe(byte_ids, model.array("merges").size());
   return table;
 }
 
@@ -189,13 +193,11 @@ std::optional<std::pair<std::string_view, std::string_view>> merge_pair(const do
 }
 
 void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson& json) {
-  const dom::array merges = model.array("merges");
-  std::unordered_set<std::uint64_t> seen;
-  seen.reserve(merges.size());
+  std::size_t index = 0;
   std::string joined;
-  for (const dom::element value : merges) {
+  for (const dom::element value : model.array("merges")) {
     const auto error = [&](std::string_view found, std::string_view expected) {
-      return model.error(fmt::format("merges[{}]", json.merges.size()), found, expected);
+      return model.error(fmt::format("merges[{}]", index), found, expected);
     };
     const auto pair = merge_pair(value);
     if (!pair) throw error(json_text(value), R"(["a", "b"] or "a b")");
@@ -205,11 +207,12 @@ void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson
       if (!id) throw error(fmt::format("unknown token '{}'", token), "tokens of model.vocab");
       return *id;
     };
-    const Merge merge = {id_of(pair->first), id_of(pair->second), id_of(joined)};
-    if (!seen.insert(std::uint64_t{merge.left} << 32 | merge.right).second) {
+    const TokenId left = id_of(pair->first);
+    const TokenId right = id_of(pair->second);
+    if (!json.bpe.add(left, right, id_of(joined))) {
       throw error(fmt::format("'{}' '{}' again", pair->first, pair->second), "each pair once");
     }
-    json.merges.push_back(merge);
+    ++index;
   }
 }
 
@@ -254,18 +257,20 @@ std::string decoded_bytes(std::string_view token) {
 }
 
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
-  const std::string file = path.string();
   const MappedFile mapped(path);
-  if (mapped.bytes().size() > kMaxBytes) {
-    throw input_error(file, fmt::format("{} bytes", mapped.bytes().size()),
+  return parse_tokenizer_json(
+      path.string(), {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()});
+}
+
+TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text) {
+  if (text.size() > kMaxBytes) {
+    throw input_error(file, fmt::format("{} bytes", text.size()),
                       fmt::format("at most {}", kMaxBytes));
   }
   dom::parser parser;
   dom::element document;
-  // The parser copies the bytes: it needs padding behind them.
-  const simdjson::error_code error =
-      parser.parse(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size())
-          .get(document);
+  // The parser copies the text: it needs padding behind it.
+  const simdjson::error_code error = parser.parse(text.data(), text.size()).get(document);
   if (error != simdjson::SUCCESS) {
     throw input_error(file, fmt::format("not valid JSON ({})", simdjson::error_message(error)),
                       "a JSON text (is the file cut short?)");

@@ -1,7 +1,6 @@
 // The contents of a tokenizer.json.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -25,13 +24,15 @@ struct VocabEntry {
 struct TokenizerJson {
   bool nfc = false;
   std::vector<VocabEntry> vocab;
-  std::vector<Merge> merges;
-  std::array<TokenId, 256> byte_ids{};
+  Bpe bpe;
   std::vector<AddedToken> added;
   std::size_t size = 0;  // highest id + 1
 };
 
 // Throws an input error that names file and field.
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
+
+// The same for the file's contents; `file` names them in errors.
+TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text);
 
 }  // namespace assay

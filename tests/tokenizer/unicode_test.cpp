@@ -1,0 +1,92 @@
+// Every code point: character classes and NFC are those of the tokenizers library, whichever
+// Unicode versions PCRE2 and utf8proc have. When this fails after an update of one of them, add the
+// code points it prints to src/tokenizer/unicode_differences.cpp.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+#include "base/sha256.h"
+#include "tokenizer/nfc.h"
+#include "tokenizer/split.h"
+#include "tokenizer/utf8.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+
+constexpr char32_t kEnd = 0x110000;
+constexpr char32_t kNfcBlock = 4096;
+
+bool is_surrogate(char32_t code_point) { return code_point >= 0xD800 && code_point < 0xE000; }
+
+std::string utf8(char32_t code_point) {
+  std::string text;
+  append_utf8(text, code_point);
+  return text;
+}
+
+json golden() {
+  std::ifstream file(ASSAY_TEST_DATA "/tokenizer/data/unicode.json");
+  return json::parse(file);
+}
+
+// The class that the split pattern's pieces show: L, N, S (space) or O (other).
+char class_by_pieces(const Splitter& splitter, char32_t code_point) {
+  const std::string c = utf8(code_point);
+  if (splitter.split("a" + c).size() == 1) return 'L';
+  if (splitter.split(c + c).size() == 2) return 'N';
+  const bool is_line_end = code_point == '\r' || code_point == '\n';  // go with what precedes
+  if (!is_line_end && splitter.split("!" + c).size() == 1) return 'O';
+  return 'S';
+}
+
+TEST(Unicode, ClassesAreThoseOfTheTokenizersLibrary) {
+  std::string expected(kEnd, 'O');
+  const json file = golden();
+  for (const auto& [name, letter] :
+       {std::pair("letters", 'L'), {"numbers", 'N'}, {"spaces", 'S'}}) {
+    ASSERT_FALSE(file[name].empty());
+    for (const json& range : file[name]) {
+      std::fill(expected.begin() + range[0].get<int>(), expected.begin() + range[1].get<int>() + 1,
+                letter);
+    }
+  }
+  const Splitter splitter;
+  for (char32_t c = 0; c < kEnd; ++c) {
+    if (is_surrogate(c)) continue;
+    EXPECT_EQ(class_by_pieces(splitter, c), expected[c]) << "U+" << std::hex << std::uint32_t{c};
+  }
+}
+
+TEST(Unicode, NfcIsThatOfTheTokenizersLibrary) {
+  const json digests = golden()["nfc"];
+  ASSERT_EQ(digests.size(), kEnd / kNfcBlock);
+  for (char32_t start = 0; start < kEnd; start += kNfcBlock) {
+    std::string all;
+    for (char32_t point = start; point < start + kNfcBlock; ++point) {
+      if (is_surrogate(point)) continue;
+      const std::string c = utf8(point);
+      for (const std::string& text :
+           {c, c + "\u0301", "a" + c + "\u093C\u0327", "e\u0301" + c + "\u0323\u3099"}) {
+        all += nfc(text) + '\0';
+      }
+    }
+    EXPECT_EQ(sha256_hex(std::as_bytes(std::span(all))).substr(0, 8), digests[start / kNfcBlock])
+        << "U+" << std::hex << std::uint32_t{start} << " to U+" << start + kNfcBlock - 1;
+  }
+}
+
+TEST(Unicode, CompositionsOfLaterVersionsStayAsTheyAre) {
+  for (const std::string text : {"\U00011935\U00011930", "\U00011938", "\U000105D2\u0307",
+                                 "\U0001611E\U0001611E", "\U00016D67\U00016D67", "\uAE30\u11A7"}) {
+    EXPECT_EQ(nfc(text), text);
+    EXPECT_EQ(nfc("e\u0301" + text + "\u0301"), "\u00E9" + text + "\u0301");
+  }
+}
+
+}  // namespace
+}  // namespace assay
