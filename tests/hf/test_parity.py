@@ -99,14 +99,14 @@ def test_bf16_is_as_close_without_the_first_token(figures: Figures, case: str) -
 
 @every_case
 def test_bf16_rounds_where_transformers_rounds(figures: Figures, case: str) -> None:
-    # Up to the first probabilities hardly a bit may differ: a missing or misplaced rounding changes
-    # a fifth of them, and the ratios above could still hold.
+    # In the first layer hardly a bit may differ: a missing or misplaced rounding changes a fifth of
+    # them, and the ratios above could still hold. At full size enough sums round differently that
+    # they show in each other's bits behind the attention.
+    last = "layer_00_attn_probs" if case == "full_size" else "layer_00_output"
     for prompt in figures(case):
-        early = [t for t in prompt.taps if t.layer in ("embedding_output", "00")]
-        end = next(i for i, t in enumerate(early) if t.tap.endswith("attn_context"))
-        assert not offenders(
-            [PromptFigures(prompt.prompt, early[:end])], lambda t: 1 - t.bf16_same, lambda t: 0.005
-        )
+        end = next(i for i, t in enumerate(prompt.taps) if t.tap == last)
+        first_layer = PromptFigures(prompt.prompt, prompt.taps[: end + 1])
+        assert not offenders([first_layer], lambda t: 1 - t.bf16_same, lambda t: 0.01)
 
 
 # Elsewhere nothing was trained to follow: near ties may fall either way in BF16.
