@@ -1,0 +1,131 @@
+// Random damage to valid files: a reader loads what is left or throws an Error; it never crashes,
+// and no other exception escapes. Run it under the sanitizers. A failure prints the seed.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "assay/npz.h"
+#include "assay/safetensors.h"
+#include "base/temporary_directory.h"
+#include "formats/golden_arrays.h"
+#include "formats/json_file.h"
+
+namespace assay {
+namespace {
+
+using Random = std::mt19937;
+
+std::size_t below(Random& random, std::size_t end) {
+  return random() % std::max<std::size_t>(end, 1);
+}
+
+// One to four changes: a byte, an 8-byte number, a piece removed, repeated or the end cut off.
+std::string damaged(std::string text, Random& random) {
+  for (std::size_t change = 1 + below(random, 4); change > 0 && !text.empty(); --change) {
+    const std::size_t at = below(random, text.size());
+    const std::size_t size = 1 + below(random, std::min<std::size_t>(text.size() - at, 16));
+    switch (random() % 6) {
+      case 0:
+        text[at] = static_cast<char>(random());
+        break;
+      case 1:
+        text[at] = static_cast<char>(text[at] ^ 1 << random() % 8);
+        break;
+      case 2:
+        text.replace(at, size, size, random() % 2 != 0 ? '\xFF' : '\0');
+        break;
+      case 3:
+        text.erase(at, size);
+        break;
+      case 4:
+        text.insert(below(random, text.size()), text.substr(at, size));
+        break;
+      default:
+        if (random() % 4 == 0) text.resize(at);
+        // Digits stay digits: numbers that lie.
+        for (char& c : text) {
+          if (c >= '0' && c <= '9' && random() % 64 == 0)
+            c = static_cast<char>('0' + random() % 10);
+        }
+    }
+  }
+  return text;
+}
+
+template <class Load>
+void load_damaged(const std::string& valid, int rounds, Load load) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  const TemporaryDirectory directory;
+  int refused = 0;
+  for (int round = 0; round < rounds; ++round) {
+    write_text(directory / "file", damaged(valid, random));
+    try {
+      load(directory / "file");
+    } catch (const Error& error) {
+      ASSERT_EQ(error.kind(), ErrorKind::kInput) << error.what();
+      ++refused;
+    } catch (const std::exception& error) {
+      FAIL() << "round " << round << ": " << error.what();
+    }
+  }
+  EXPECT_GT(refused, rounds / 10);  // the damage was real
+}
+
+void read_all(const std::filesystem::path& path) {
+  const NpzReader reader(path);
+  std::optional<Error> first;
+  for (const std::string& name : reader.names()) {
+    try {
+      const Array array = reader.read(name);
+      const auto count = static_cast<std::size_t>(element_count(array.shape, name));
+      ASSERT_EQ(array.bytes.size(), count * dtype_size(array.dtype));
+    } catch (const Error& error) {
+      if (!first) first = error;
+    }
+  }
+  if (first) throw *first;
+}
+
+TEST(Mutations, DamagedArchivesAreReadOrRefused) {
+  for (const char* file : {"numpy_stored.npz", "numpy_deflated.npz", "data_descriptors.npz",
+                           "comments.npz", "versions.npz"}) {
+    SCOPED_TRACE(file);
+    load_damaged(read_text(golden(file)), 400, read_all);
+  }
+}
+
+TEST(Mutations, DamagedNpyFilesAreReadOrRefused) {
+  const TemporaryDirectory directory;
+  write_npy(directory / "x.npy", pattern("x", DType::kF32, {2, 3}).view());
+  load_damaged(read_text(directory / "x.npy"), 2000, read_npy);
+}
+
+TEST(Mutations, DamagedWeightsAreReadOrRefused) {
+  const std::string valid = read_text(golden("package.safetensors"));
+  load_damaged(valid, 2000, [](const std::filesystem::path& path) {
+    std::size_t bytes = 0;
+    const Weights weights = Weights::open_file(path);
+    for (const ArrayView& tensor : weights.tensors()) {
+      for (const std::byte byte : tensor.bytes) bytes += static_cast<std::size_t>(byte) & 1;
+    }
+    ASSERT_LE(bytes, weights.total_bytes());
+  });
+}
+
+TEST(Mutations, DamagedJsonIsReadOrRefused) {
+  load_damaged(R"({"architectures": ["X"], "rope_scaling": {"factor": 1.5e3, "type": "größe"},
+                   "n": [1, 2, {"m": null}], "eos_token_id": 151645, "tie": true})",
+               2000, [](const std::filesystem::path& path) {
+                 const JsonObject json(path);
+                 for (const char* field : {"n", "eos_token_id", "tie", "rope_scaling"}) {
+                   json.text(field);
+                 }
+                 json.integers("eos_token_id");
+                 json.object("rope_scaling").positive_number("factor");
+               });
+}
+
+}  // namespace
+}  // namespace assay
