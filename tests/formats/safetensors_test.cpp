@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/expect_error.h"
+#include "base/memory_file.h"
 #include "base/temporary_directory.h"
 #include "formats/golden_arrays.h"
 
@@ -96,16 +97,15 @@ TEST(Safetensors, AFileWithoutTensorsIsOne) {
 }
 
 TEST(Safetensors, AFileCutAnywhereIsAnInputError) {
-  const TemporaryDirectory directory;
   const std::string whole = read_text(golden("package.safetensors"));
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    write_text(directory / "cut.safetensors", whole.substr(0, size));
-    expect_error(ErrorKind::kInput, {"cut.safetensors: "},
-                 [&] { Weights::open_file(directory / "cut.safetensors"); });
+    const MemoryFile file(bytes_of(whole).first(size));
+    expect_error(ErrorKind::kInput, {file.path().string() + ": "},
+                 [&] { Weights::open_file(file.path()); });
   }
-  write_text(directory / "cut.safetensors", whole + "x");
+  const MemoryFile longer(bytes_of(whole + "x"));
   expect_error(ErrorKind::kInput, {"1 bytes of data that belong to no tensor"},
-               [&] { Weights::open_file(directory / "cut.safetensors"); });
+               [&] { Weights::open_file(longer.path()); });
 }
 
 TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
@@ -184,12 +184,11 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
              "1"),
        "tensor 'w': 65 axes; expected at most 64"},
   };
-  const TemporaryDirectory directory;
   for (const auto& c : cases) {
     SCOPED_TRACE(c.message);
-    write_text(directory / "bad.safetensors", c.file);
-    expect_error(ErrorKind::kInput, {"bad.safetensors: ", c.message},
-                 [&] { Weights::open_file(directory / "bad.safetensors"); });
+    const MemoryFile file(bytes_of(c.file));
+    expect_error(ErrorKind::kInput, {file.path().string() + ": ", c.message},
+                 [&] { Weights::open_file(file.path()); });
   }
 }
 
