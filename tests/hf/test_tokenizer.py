@@ -78,7 +78,7 @@ def test_every_code_point(model, library):
     points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     per_text = 64  # the library takes its time for each text
     texts = [
-        "\n".join(f"a{c}b {c}1{c}'{c}" for c in points[i : i + per_text])
+        "\n".join(f"a{c} {c}" for c in points[i : i + per_text])
         for i in range(0, len(points), per_text)
     ]
     assert not differences(texts, tokenize(model, texts), library_ids(library, texts))
