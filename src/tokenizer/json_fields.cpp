@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace assay {
 
 namespace dom = simdjson::dom;
@@ -17,9 +19,7 @@ std::string json_text(const dom::element& value) {
                ? fmt::format("an object of type '{}'", type)
                : std::string("an object");
   }
-  std::string text = simdjson::minify(value);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
+  return shown(simdjson::minify(value));
 }
 
 JsonFields::JsonFields(std::string file, std::string path, const dom::element& value,

@@ -219,6 +219,7 @@ void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson
 void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
   if (!root.find("added_tokens")) return;
   // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
+  const std::size_t vocab_size = json.size;
   std::uint64_t next = json.vocab.size();
   std::unordered_set<std::string_view> seen;
   for (const dom::element value : root.array("added_tokens")) {
@@ -240,6 +241,11 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
       throw fields.error("id", std::to_string(id),
                          fmt::format("{}, the {}", expected,
                                      known ? "id in model.vocab" : "next id after the others"));
+    }
+    // A vocabulary with gaps in its ids may have given that number away.
+    if (!known && id < vocab_size &&
+        std::ranges::any_of(json.vocab, [&](const VocabEntry& e) { return e.id == id; })) {
+      throw fields.error("id", fmt::format("{} of another token", id), "an id of its own");
     }
     if (!known) ++next;
     json.added.push_back(
@@ -267,6 +273,8 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
     throw input_error(file, fmt::format("{} bytes", text.size()),
                       fmt::format("at most {}", kMaxBytes));
   }
+  // simdjson may not be given the null pointer that an empty file is.
+  if (text.empty()) throw input_error(file, "empty file", "a JSON text");
   dom::parser parser;
   dom::element document;
   // The parser copies the text: it needs padding behind it.

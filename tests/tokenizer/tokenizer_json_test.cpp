@@ -80,8 +80,8 @@ TEST(TokenizerJson, AcceptsTheOtherSpellings) {
 
 TEST(TokenizerJson, RefusesWhatIsNoJsonObject) {
   const std::string text = bundled().dump();
-  for (const std::size_t length :
-       {std::size_t{0}, std::size_t{1}, text.size() / 2, text.size() - 1}) {
+  expect_error({}, "T.json", "empty file");
+  for (const std::size_t length : {std::size_t{1}, text.size() / 2, text.size() - 1}) {
     expect_error(text.substr(0, length), "T.json", "not valid JSON");
   }
   expect_error(text + "}", "T.json", "not valid JSON");
@@ -239,6 +239,14 @@ TEST(TokenizerJson, RefusesAddedTokensThatMatchOtherwise) {
       {[&](Json& j) { token(j)["content"] = j["added_tokens"][0]["content"]; }, where + ".content",
        "again"},
       {[&](Json& j) { token(j)["content"] = "he"; }, where + ".id", "2502"},
+      // Without "he" there are 2499 tokens, so the first added one is number 2499: as is the last.
+      {[](Json& j) {
+         j["model"]["vocab"].erase("he");
+         j["model"]["merges"] = Json::array();
+         j["added_tokens"] = Json::array({j["added_tokens"][0]});
+         j["added_tokens"][0]["id"] = 2499;
+       },
+       "added_tokens[0].id", "2499 of another token"},
       {[&](Json& j) { token(j)["id"] = 9999; }, where + ".id", "9999"},
       {[&](Json& j) { token(j)["id"] = 2501; }, where + ".id", "2501"},
       {[&](Json& j) { token(j)["id"] = -1; }, where + ".id", "-1"},
