@@ -34,6 +34,8 @@ struct ModelSpec {
 // activation). Both layouts are read: `rope_theta` at the top (transformers 4) and in
 // `rope_parameters` (5).
 ModelSpec read_spec(const std::filesystem::path& directory);
+// The same of a config.json of any name.
+ModelSpec read_spec_file(const std::filesystem::path& config_json);
 
 // When greedy generation stops: the ids of DIR/generation_config.json's `eos_token_id` (a number or
 // a list), or config.json's where there is no such file or field; may be empty.

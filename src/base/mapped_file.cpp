@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "assay/error.h"
@@ -31,6 +32,13 @@ class Descriptor {
 };
 
 }  // namespace
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error) ||
+         (error && error != std::errc::no_such_file_or_directory &&
+          error != std::errc::not_a_directory);
+}
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor file(path);

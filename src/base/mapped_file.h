@@ -7,6 +7,10 @@
 
 namespace assay {
 
+// False when nothing has that name. True as well where looking fails (no permission, a loop of
+// links): whoever opens it then gets the reason.
+bool is_there(const std::filesystem::path& path);
+
 class MappedFile {
  public:
   // Throws an input error when the file is missing, unreadable or no regular file.

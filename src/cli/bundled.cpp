@@ -10,7 +10,8 @@ namespace fs = std::filesystem;
 fs::path bundled_model() {
   for (const char* models : {ASSAY_INSTALLED_MODELS, ASSAY_SOURCE_MODELS}) {
     const fs::path candidate = fs::path(models) / "tiny-qwen3";
-    if (fs::exists(candidate / "config.json")) return candidate;
+    std::error_code ignored;
+    if (fs::exists(candidate / "config.json", ignored)) return candidate;
   }
   throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is not there",
                     "a checkpoint directory given with --model");

@@ -1,10 +1,13 @@
 // assay: the command line.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <new>
+#include <string>
+#include <system_error>
+#include <vector>
 
 #include "assay/error.h"
 #include "base/atomic_file.h"
@@ -14,9 +17,21 @@ namespace {
 
 constexpr int kSystemFailed = static_cast<int>(assay::ErrorKind::kSystem);
 
-int report(std::string_view message, int code) {
-  fmt::print(stderr, "assay: error: {}\n", message);
+// One line, whatever stands in a file's name.
+int report(std::string message, int code) {
+  std::ranges::replace(message, '\n', ' ');
+  // Not fmt::print: it throws when standard error takes no more.
+  std::fputs(fmt::format("assay: error: {}\n", message).c_str(), stderr);
   return code;
+}
+
+std::string usage_text(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  if (!app.get_subcommands().empty()) return fmt::format("{}; --help says more", error.what());
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app.get_subcommands(nullptr)) verbs.push_back(verb->get_name());
+  return fmt::format("{}; expected one of {}",
+                     argc < 2 ? "no verb" : fmt::format("'{}' is no verb", argv[1]),
+                     fmt::join(verbs, ", "));
 }
 
 // Runs the action; every failure becomes one line and an exit code.
@@ -31,6 +46,10 @@ int guarded(const assay::Action& action) {
     return report(error.what(), static_cast<int>(error.kind()));
   } catch (const std::bad_alloc&) {
     return report("out of memory", kSystemFailed);
+  } catch (const std::system_error& error) {
+    // What fmt throws when standard output takes no more.
+    return report(std::ferror(stdout) != 0 ? "standard output: cannot write" : error.what(),
+                  kSystemFailed);
   } catch (const std::exception& error) {
     return report(error.what(), kSystemFailed);
   }
@@ -54,8 +73,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const bool asked = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
-    app.exit(error);
-    return asked ? 0 : static_cast<int>(assay::ErrorKind::kUsage);
+    if (!asked) {
+      return report(usage_text(app, error, argc, argv), static_cast<int>(assay::ErrorKind::kUsage));
+    }
+    return guarded([&] { return app.exit(error); });
   }
   assay::remove_partial_files_on_signals();
   return guarded(action);

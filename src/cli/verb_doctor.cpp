@@ -61,8 +61,7 @@ int run(const Arguments& args) {
     }
     const nlohmann::ordered_json result = {
         {"model", directory.string()}, {"ok", !failed}, {"checks", std::move(list)}};
-    fmt::print("{}\n",
-               result.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    print_json(result);
   } else {
     fmt::print("checkpoint {}\n", directory.string());
     print(checks);

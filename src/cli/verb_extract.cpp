@@ -121,7 +121,7 @@ int run(const Arguments& args) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const ExtractedPrompt& e : prompts) list.push_back(to_json(e));
   const nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
-  fmt::print("{}\n", result.dump(2));
+  print_json(result);
   return 0;
 }
 

@@ -76,7 +76,7 @@ int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer
                                        {"generated_ids", result.ids},
                                        {"text", tokenizer.decode(continuation)},
                                        {"stopped", result.stopped_by_eos ? "eos" : "length"}};
-  fmt::print("{}\n", json.dump(2));
+  print_json(json);
   return 0;
 }
 

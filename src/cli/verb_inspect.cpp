@@ -36,14 +36,16 @@ struct Arguments {
 class ArrayFile {
  public:
   explicit ArrayFile(const fs::path& path) : path_(path) {
+    std::error_code ignored;
+    const bool is_directory = fs::is_directory(path, ignored);
     if (path.extension() == ".npz") {
       npz_ = std::make_unique<NpzReader>(path);
       names_ = npz_->names();
     } else if (path.extension() == ".npy") {
       names_ = {path.stem().string()};
-    } else if (path.extension() == ".safetensors" || fs::is_directory(path)) {
-      weights_ = std::make_unique<Weights>(fs::is_directory(path) ? Weights::open(path)
-                                                                  : Weights::open_file(path));
+    } else if (path.extension() == ".safetensors" || is_directory) {
+      weights_ =
+          std::make_unique<Weights>(is_directory ? Weights::open(path) : Weights::open_file(path));
       for (const ArrayView& tensor : weights_->tensors()) names_.push_back(tensor.name);
     } else {
       throw usage_error(path.string(), "'" + path.extension().string() + "' files are not known",
@@ -234,7 +236,7 @@ int run(const Arguments& args) {
     });
   }
   if (args.json) {
-    fmt::print("{}\n", list.dump(2));
+    print_json(list);
   } else {
     fmt::print("{}{}", table.text(), details);
   }

@@ -39,9 +39,10 @@ int run(const Arguments& args) {
   options.dtype = args.dtype == "f32"   ? DType::kF32
                   : args.dtype == "f16" ? DType::kF16
                                         : DType::kBF16;
+  std::error_code ignored;
   // Any byte-level tokenizer lets text in; the bundled one's ids fit every real vocabulary.
   options.tokenizer = args.tokenizer.empty() ? bundled_model() / "tokenizer.json"
-                      : fs::is_directory(args.tokenizer)
+                      : fs::is_directory(args.tokenizer, ignored)
                           ? fs::path(args.tokenizer) / "tokenizer.json"
                           : fs::path(args.tokenizer);
   {
@@ -54,7 +55,7 @@ int run(const Arguments& args) {
                                      {"seed", options.seed},
                                      {"tensors", weights.tensors().size()},
                                      {"bytes", weights.total_bytes()}};
-    fmt::print("{}\n", result.dump(2));
+    print_json(result);
   } else {
     fmt::print("Wrote {}: {} tensors, {}, seed {}\n", args.out, weights.tensors().size(),
                bytes_text(weights.total_bytes()), options.seed);

@@ -6,6 +6,7 @@
 #include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace assay {
@@ -26,5 +27,8 @@ std::filesystem::path bundled_model();
 // `given` as a checkpoint directory, or the bundled model where it is empty. Throws an input error
 // when it is no directory.
 std::filesystem::path model_directory(const std::string& given);
+
+// To standard output, indented. Bytes that are no UTF-8 (a path may hold any) become U+FFFD.
+void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace assay

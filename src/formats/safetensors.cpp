@@ -218,13 +218,6 @@ bool is_file_name(std::string_view name) {
          name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
 }
 
-// Where an error (no permission, a loop of links) is told when the file is opened.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error) || (error && error != std::errc::no_such_file_or_directory &&
-                                     error != std::errc::not_a_directory);
-}
-
 // The shards that an index names, and where it says each tensor is.
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   const MappedFile file(path);

@@ -56,7 +56,6 @@ Model load_model(const std::filesystem::path& directory) {
   const Loader loader(model.files);
   model.embed_tokens =
       loader.matrix("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size);
-  model.layers.reserve(static_cast<std::size_t>(spec.num_hidden_layers));
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     model.layers.push_back(loader.layer(spec, l));
   }

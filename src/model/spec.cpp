@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
+#include "base/mapped_file.h"
 #include "formats/json_file.h"
 
 namespace assay {
@@ -46,8 +47,10 @@ double rope_theta(const JsonObject& config) {
 
 }  // namespace
 
-ModelSpec read_spec(const fs::path& directory) {
-  const JsonObject config(directory / "config.json");
+ModelSpec read_spec(const fs::path& directory) { return read_spec_file(directory / "config.json"); }
+
+ModelSpec read_spec_file(const fs::path& config_json) {
+  const JsonObject config(config_json);
   require_plain_qwen3(config);
   ModelSpec spec;
   spec.model_type = config.string("model_type");
@@ -78,7 +81,7 @@ ModelSpec read_spec(const fs::path& directory) {
 std::vector<std::int64_t> read_eos_token_ids(const fs::path& directory) {
   constexpr const char* kField = "eos_token_id";
   for (const char* file : {"generation_config.json", "config.json"}) {
-    if (!fs::exists(directory / file)) continue;
+    if (!is_there(directory / file)) continue;
     const JsonObject config(directory / file);
     if (config.has(kField)) return config.integers(kField);
   }

@@ -7,10 +7,13 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "assay/error.h"
 #include "assay/safetensors.h"
+#include "base/atomic_file.h"
 #include "base/half.h"
+#include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "model/model.h"
@@ -186,11 +189,22 @@ std::vector<std::string> known_models() {
 }
 
 void synthesize(const SynthOptions& options, const std::function<void(double)>& on_progress) {
-  Json config =
-      options.config.empty() ? config_like(options.like) : Json(load_json(options.config));
-  if (!config.is_object()) {
-    throw input_error(options.config.string(), "not a JSON object", "a model's config.json");
+  // Everything is read before anything is written.
+  double initializer_range = 0.02;
+  Json config;
+  if (options.config.empty()) {
+    config = config_like(options.like);
+  } else {
+    read_spec_file(options.config);
+    const JsonObject fields(options.config);
+    if (fields.has("initializer_range")) {
+      initializer_range = fields.positive_number("initializer_range");
+    }
+    config = load_json(options.config);
   }
+  std::optional<MappedFile> tokenizer;
+  if (!options.tokenizer.empty()) tokenizer.emplace(options.tokenizer);
+
   config.erase("dtype");
   config["torch_dtype"] = torch_name(options.dtype);
   std::error_code error;
@@ -204,15 +218,12 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
   Json generation = {{"do_sample", false}};
   if (!eos.is_null()) generation["eos_token_id"] = eos;
   write_json(options.out / "generation_config.json", generation);
-  if (!options.tokenizer.empty()) {
-    fs::copy_file(options.tokenizer, options.out / "tokenizer.json",
-                  fs::copy_options::overwrite_existing, error);
-    if (error) {
-      throw system_error(options.tokenizer.string(), "cannot copy to " + options.out.string(),
-                         error.value());
-    }
+  if (tokenizer) {
+    AtomicFile copy(options.out / "tokenizer.json");
+    copy.write(tokenizer->bytes());
+    copy.commit();
   }
-  Synthesis(options, config.value("initializer_range", 0.02), on_progress)
+  Synthesis(options, initializer_range, on_progress)
       .write_weights(checkpoint_tensors(spec, options.dtype));
 }
 

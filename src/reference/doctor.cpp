@@ -79,11 +79,12 @@ Check check_disk(const fs::path& out) {
 }
 
 // Runs body; what it throws is the check's failure.
-Check attempt(std::string name, std::string remedy, const std::function<std::string()>& body) {
+Check attempt(const std::string& name, const std::string& remedy,
+              const std::function<std::string()>& body) {
   try {
-    return {std::move(name), CheckStatus::kOk, body(), ""};
+    return {name, CheckStatus::kOk, body(), ""};
   } catch (const Error& error) {
-    return {std::move(name), CheckStatus::kFailed, error.what(), std::move(remedy)};
+    return {name, CheckStatus::kFailed, error.what(), remedy};
   }
 }
 
@@ -95,7 +96,10 @@ std::string spec_text(const ModelSpec& spec) {
 }
 
 // Every tensor that the spec needs, and those that nothing needs.
-Check check_tensors(const ModelSpec& spec, const Weights& weights) {
+Check check_tensors(ModelSpec spec, const Weights& weights) {
+  // A config that claims more layers than there are tensors has made its point.
+  spec.num_hidden_layers =
+      std::min(spec.num_hidden_layers, static_cast<std::int64_t>(weights.tensors().size()) + 1);
   std::vector<std::string> problems;
   std::set<std::string> needed;
   for (const TensorInfo& tensor : checkpoint_tensors(spec, DType::kBF16)) {

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
@@ -112,13 +114,17 @@ class Extraction {
     const fs::path file = options_.model / "tokenizer.json";
     const bool needed =
         std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
-    if (!needed && !fs::exists(file)) return;
+    if (!needed && !is_there(file)) return;
     tokenizer_ = Tokenizer::load(file);
   }
 
   void encode_prompts() {
     if (prompts_.empty()) throw usage_error("prompts", "none given", "at least one");
+    std::set<std::string> ids;
     for (Prompt& prompt : prompts_) {
+      if (!ids.insert(prompt.id).second) {
+        throw input_error("prompts", "id '" + prompt.id + "' a second time", "unique ids");
+      }
       if (prompt.text) {
         if (prompt.text->empty()) {
           throw input_error(prompt.id, "empty prompt", "at least one character");

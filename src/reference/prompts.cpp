@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "assay/extract.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 
 namespace assay {
 namespace {
@@ -17,27 +18,31 @@ using nlohmann::json;
 
 // A prompt's id becomes a directory name.
 bool is_safe_name(std::string_view id) {
-  if (id.empty() || id.size() > 100 || id.front() == '.') return false;
+  if (id.empty() || id.size() > 100 || id.front() == '.' || id == "manifest.json") return false;
   return std::ranges::all_of(id, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
            c == '_' || c == '.';
   });
 }
 
-std::string type_name(const json& value) { return fmt::format("a JSON {}", value.type_name()); }
+// Nothing nested: printing it would recurse as deep as the file likes.
+std::string value_text(const json& value) {
+  if (value.is_structured()) return fmt::format("a JSON {}", value.type_name());
+  return shown(value.dump());
+}
 
 Prompt parse_line(std::string_view line, const std::string& where, const std::string& default_id) {
   const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) {
     throw input_error(where, "not valid JSON", R"({"text": "..."} or {"input_ids": [...]})");
   }
-  if (!object.is_object()) throw input_error(where, type_name(object), "a JSON object");
+  if (!object.is_object()) throw input_error(where, value_text(object), "a JSON object");
   Prompt prompt;
   prompt.id = default_id;
   if (const auto id = object.find("id"); id != object.end()) {
     if (!id->is_string() || !is_safe_name(id->get_ref<const std::string&>())) {
-      throw input_error(where + ": field 'id'", id->dump(),
-                        "a name of letters, digits, '-', '_', '.', at most 100");
+      throw input_error(where + ": field 'id'", value_text(*id),
+                        "a directory's name: letters, digits, '-', '_', '.', at most 100");
     }
     prompt.id = *id;
   }
@@ -51,17 +56,17 @@ Prompt parse_line(std::string_view line, const std::string& where, const std::st
   }
   if (text != object.end()) {
     if (!text->is_string()) {
-      throw input_error(where + ": field 'text'", type_name(*text), "a string");
+      throw input_error(where + ": field 'text'", value_text(*text), "a string");
     }
     prompt.text = *text;
     return prompt;
   }
   if (!ids->is_array()) {
-    throw input_error(where + ": field 'input_ids'", type_name(*ids), "a list of token ids");
+    throw input_error(where + ": field 'input_ids'", value_text(*ids), "a list of token ids");
   }
   for (const json& id : *ids) {
     if (!id.is_number_integer()) {
-      throw input_error(where + ": field 'input_ids'", id.dump(), "integers");
+      throw input_error(where + ": field 'input_ids'", value_text(id), "integers");
     }
     prompt.input_ids.push_back(id);
   }

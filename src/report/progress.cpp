@@ -14,7 +14,7 @@ ProgressBar::ProgressBar()
     : on_(isatty(STDERR_FILENO) != 0), start_(chrono::steady_clock::now()), last_(start_) {}
 
 ProgressBar::~ProgressBar() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) std::fputs("\r\x1b[K", stderr);
 }
 
 void ProgressBar::update(std::string_view what, double fraction) {
@@ -32,7 +32,9 @@ void ProgressBar::update(std::string_view what, double fraction) {
   if (fraction > 0.02 && seconds > 1) {
     left = fmt::format("  {:.0f} s left", seconds / fraction * (1 - fraction));
   }
-  fmt::print(stderr, "\r{} {:3.0f} %  {}{}\x1b[K", bar, fraction * 100, what, left);
+  // Not fmt::print: it throws when the terminal has gone.
+  std::fputs(fmt::format("\r{} {:3.0f} %  {}{}\x1b[K", bar, fraction * 100, what, left).c_str(),
+             stderr);
   std::fflush(stderr);
 }
 

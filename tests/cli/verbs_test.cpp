@@ -1,0 +1,180 @@
+// What the verbs print and return when all is well, and when they are called wrongly.
+#include <nlohmann/json.hpp>
+
+#include "cli/program.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+
+const std::string kModel = ASSAY_ROOT "/models/tiny-qwen3";
+
+json run_json(const std::vector<std::string>& arguments, const std::string& input = "") {
+  const Result result = run_program(arguments, {.input = input});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  return json::parse(result.out);
+}
+
+TEST(Program, HelpAndVersionAreGood) {
+  EXPECT_EQ(run_program({"--help"}).exit_code, 0);
+  EXPECT_TRUE(run_program({"--version"}).out.starts_with("assay 0."));
+  for (const char* verb : {"doctor", "extract", "inspect", "generate", "tokenize", "synth"}) {
+    const Result help = run_program({verb, "--help"});
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_NE(help.out.find("--json"), std::string::npos) << verb;
+  }
+}
+
+TEST(Program, WrongUsageIsTwo) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"improve"},
+      {"extract", "--no-such-option"},
+      {"extract", "--max-new-tokens", "-1"},
+      {"extract", "--max-new-tokens", "many"},
+      {"extract", "--threads", "0"},
+      {"extract", "--numerics", "f8"},
+      {"extract", "--numerics", "bf16,bf16"},
+      {"extract", "--taps", "layer_99_*"},
+      {"extract", "--store", "f16"},
+      {"inspect"},
+      {"inspect", "README.md"},
+      {"generate"},
+      {"tokenize"},
+      {"tokenize", "x", "--jsonl"},
+      {"synth", "--out", "x"},
+      {"synth", "--like", "GPT-7", "--out", "x"},
+      {"synth", "--like", "Qwen3-0.6B", "--config", "c.json", "--out", "x"}};
+  for (const auto& arguments : wrong) {
+    const Result result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 2) << testing::PrintToString(arguments) << result.err;
+    EXPECT_FALSE(result.err.empty());
+    EXPECT_EQ(result.out, "");
+  }
+  expect_failure(run_program({"extract", "--taps", "layer_99_*"}), 2,
+                 {"--taps", "layer_99_*", "matches no tap"});
+  expect_failure(run_program({"generate", "x"}, {.environment = {{"ASSAY_SIMD", "mmx"}}}), 2,
+                 {"ASSAY_SIMD", "'mmx'", "plain"});
+}
+
+TEST(Extract, WritesThreePromptsAndSaysSo) {
+  const TemporaryDirectory directory;
+  const std::string out = directory / "ref";
+  const Result result = run_program({"extract", "--out", out});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");  // no progress: not a terminal
+  EXPECT_EQ(result.out.find('\x1b'), std::string::npos);
+  EXPECT_NE(result.out.find("prompt2/reference.npz"), std::string::npos);
+  EXPECT_NE(result.out.find("\"The capital of France is\"\n  -> \" Paris."), std::string::npos)
+      << result.out;
+  const json manifest = json::parse(read_text(out + "/manifest.json"));
+  EXPECT_EQ(manifest["prompts"].size(), 3u);
+}
+
+TEST(Extract, TakesPromptsFromAllSources) {
+  const TemporaryDirectory directory;
+  write_text(directory / "a.txt", "one line\r\n\r\nanother\n");
+  write_text(directory / "b.jsonl",
+             "{\"id\": \"ids\", \"input_ids\": [1, 2, 3]}\n{\"text\": \"x\"}");
+  const json result =
+      run_json({"extract", "--json", "--out", directory / "ref", "--prompt", "first", "--prompts",
+                directory / "a.txt", "--prompts", directory / "b.jsonl", "--max-new-tokens", "2"});
+  std::vector<std::string> ids;
+  for (const json& prompt : result["prompts"]) ids.push_back(prompt["id"]);
+  EXPECT_EQ(ids, (std::vector<std::string>{"prompt1", "prompt2", "prompt3", "ids", "prompt5"}));
+  EXPECT_EQ(result["prompts"][1]["text"], "one line");
+  EXPECT_EQ(result["prompts"][3]["input_ids"], json({1, 2, 3}));
+  EXPECT_EQ(result["prompts"][3]["text"], nullptr);
+  EXPECT_EQ(result["prompts"][4]["generated_ids"].size(),
+            result["prompts"][4]["input_ids"].size() + 2);
+}
+
+TEST(Generate, ContinuesGreedily) {
+  const Result result = run_program({"generate", "The capital of France is"});
+  EXPECT_TRUE(result.out.starts_with("The capital of France is Paris.")) << result.out;
+  for (const char* numerics : {"bf16", "f32", "f64"}) {
+    const json json_result =
+        run_json({"generate", "What is 2+2?", "--json", "--numerics", numerics});
+    EXPECT_EQ(json_result["stopped"], "eos");
+    EXPECT_TRUE(json_result["text"].get<std::string>().starts_with(" 4."));
+  }
+}
+
+TEST(Tokenize, EncodesAndDecodes) {
+  const json encoded = run_json({"tokenize", "Hello", "--json"});
+  EXPECT_EQ(encoded["ids"], json({378}));
+  EXPECT_EQ(run_program({"tokenize", "--ids", "276,295,274"}).out, "The capital of\n");
+  EXPECT_EQ(
+      run_program({"tokenize", "--jsonl"}, {.input = "\"Hello\"\n{\"text\": \"Hello\"}\n"}).out,
+      "[378]\n[378]\n");
+  EXPECT_EQ(run_program({"tokenize", "--jsonl", "--decode"}, {.input = "[378, 2500]\n"}).out,
+            "\"Hello<|endoftext|>\"\n");
+  EXPECT_EQ(
+      run_program({"tokenize", "--jsonl", "--decode", "--skip-special"}, {.input = "[378, 2500]\n"})
+          .out,
+      "\"Hello\"\n");
+  expect_failure(run_program({"tokenize", "--jsonl"}, {.input = "\"a\"\n{\"x\": 1}\n"}), 3,
+                 {"standard input:2"});
+}
+
+TEST(Doctor, SaysWhatIsWrongAndWhatToDo) {
+  const json good = run_json({"doctor", "--json", "--model", kModel});
+  EXPECT_EQ(good["ok"], true);
+  for (const json& check : good["checks"]) EXPECT_NE(check["status"], "failed") << check;
+
+  const CheckpointCopy model;
+  model.replace("config.json", "\"intermediate_size\": 192", "\"intermediate_size\": 200");
+  std::filesystem::remove(model.file("tokenizer.json"));
+  const Result bad = run_program({"doctor", "--json", "--model", model.path()});
+  EXPECT_EQ(bad.exit_code, 1);
+  const json report = json::parse(bad.out);
+  EXPECT_EQ(report["ok"], false);
+  std::vector<std::string> failed;
+  for (const json& check : report["checks"]) {
+    if (check["status"] != "failed") continue;
+    failed.push_back(check["name"]);
+    EXPECT_NE(check["remedy"], "");
+  }
+  EXPECT_EQ(failed, (std::vector<std::string>{"tensors", "tokenizer"}));
+  EXPECT_NE(bad.out.find("84 of 310 tensors"), std::string::npos) << bad.out;
+  EXPECT_NE(run_program({"doctor", "--model", model.path()}).out.find("-> "), std::string::npos);
+}
+
+TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
+  const TemporaryDirectory directory;
+  run_program({"extract", "--out", directory / "ref"});
+  const std::string file = directory / "ref/prompt2/reference.npz";
+  EXPECT_EQ(run_json({"inspect", file, "--json"}).size(), 35u);
+  const json logits = run_json({"inspect", file, "logits", "--json", "--channels", "2",
+                                "--histogram", "4", "--slice", "0,-1,:3"})[0];
+  EXPECT_EQ(logits["shape"], json({1, 5, 2560}));
+  EXPECT_EQ(logits["dtype"], "F32");
+  EXPECT_EQ(logits["channels"].size(), 2u);
+  EXPECT_EQ(logits["channels"][0]["value"], logits["max"]);
+  std::int64_t total = 0;
+  for (const json& count : logits["histogram"]) total += count.get<std::int64_t>();
+  EXPECT_EQ(total, 5 * 2560);
+  EXPECT_EQ(logits["slice"].size(), 1u);
+  EXPECT_EQ(logits["slice"][0][0].size(), 3u);
+  EXPECT_EQ(run_json({"inspect", file, "layer_0?_output", "--json"}).size(), 10u);
+  EXPECT_EQ(run_json({"inspect", kModel, "model.norm.weight", "--json"})[0]["dtype"], "BF16");
+  expect_failure(run_program({"inspect", file, "no_such"}), 3, {file, "'no_such'"});
+  expect_failure(run_program({"inspect", file, "logits", "--slice", "0,9"}), 2, {"--slice", "'9'"});
+  expect_failure(run_program({"inspect", directory / "none.npz"}), 3, {"none.npz", "No such file"});
+}
+
+TEST(Synth, MakesACheckpointThatRuns) {
+  const TemporaryDirectory directory;
+  const std::string out = directory / "random";
+  const json made = run_json(
+      {"synth", "--config", kModel + "/config.json", "--out", out, "--seed", "3", "--json"});
+  EXPECT_EQ(made["tensors"], 310);
+  EXPECT_EQ(run_json({"doctor", "--json", "--model", out})["ok"], true);
+  EXPECT_EQ(run_program({"generate", "Hello", "--model", out, "--max-new-tokens", "3"}).exit_code,
+            0);
+}
+
+}  // namespace
+}  // namespace assay
