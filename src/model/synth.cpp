@@ -211,6 +211,11 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
   fs::create_directories(options.out, error);
   if (error) throw system_error(options.out.string(), "cannot create directory", error.value());
 
+  // A reader would take the weights of an earlier run in the other layout.
+  const char* stale = options.shards > 1 ? "model.safetensors" : "model.safetensors.index.json";
+  fs::remove(options.out / stale, error);
+  if (error) throw system_error((options.out / stale).string(), "cannot remove", error.value());
+
   write_json(options.out / "config.json", config);
   const ModelSpec spec = read_spec(options.out);
   Json eos = config.value("eos_token_id", Json(nullptr));
