@@ -1,0 +1,50 @@
+// What a prompt file may hold; what it may not is tested through the program, in tests/cli.
+#include <gtest/gtest.h>
+
+#include "assay/extract.h"
+#include "base/temporary_directory.h"
+
+namespace assay {
+namespace {
+
+TEST(Prompts, TheClassicThree) {
+  const std::vector<Prompt> prompts = default_prompts();
+  ASSERT_EQ(prompts.size(), 3u);
+  EXPECT_EQ(prompts[0].id, "prompt1");
+  EXPECT_EQ(prompts[0].text, "Hello");
+  EXPECT_EQ(prompts[1].text, "The capital of France is");
+  EXPECT_EQ(prompts[2].text, "What is 2+2?");
+}
+
+TEST(Prompts, FromATextFileALineEach) {
+  const TemporaryDirectory directory;
+  write_text(directory / "p.txt", "one\r\n\n two words \nlast");
+  const std::vector<Prompt> prompts = read_prompts(directory / "p.txt", 4);
+  ASSERT_EQ(prompts.size(), 3u);
+  EXPECT_EQ(prompts[0].id, "prompt4");
+  EXPECT_EQ(prompts[0].text, "one");
+  EXPECT_EQ(prompts[1].text, " two words ");
+  EXPECT_EQ(prompts[2].id, "prompt6");
+  EXPECT_EQ(prompts[2].text, "last");
+}
+
+TEST(Prompts, FromJsonl) {
+  const TemporaryDirectory directory;
+  write_text(directory / "p.jsonl",
+             "{\"text\": \"a\\nb \\ud83d\\ude00\"}\n"
+             "\n"
+             "{\"id\": \"mine-1.x\", \"input_ids\": [5, 0, 7], \"note\": \"ignored\"}\n"
+             "{\"text\": \"\"}\n");
+  const std::vector<Prompt> prompts = read_prompts(directory / "p.jsonl");
+  ASSERT_EQ(prompts.size(), 3u);
+  EXPECT_EQ(prompts[0].id, "prompt1");
+  EXPECT_EQ(prompts[0].text, "a\nb \xF0\x9F\x98\x80");
+  EXPECT_EQ(prompts[1].id, "mine-1.x");
+  EXPECT_FALSE(prompts[1].text.has_value());
+  EXPECT_EQ(prompts[1].input_ids, (std::vector<std::int64_t>{5, 0, 7}));
+  EXPECT_EQ(prompts[2].id, "prompt3");
+  EXPECT_EQ(prompts[2].text, "");  // refused when it is used
+}
+
+}  // namespace
+}  // namespace assay
