@@ -9,7 +9,7 @@ namespace fs = std::filesystem;
 
 fs::path bundled_model() {
   for (const char* models : {ASSAY_INSTALLED_MODELS, ASSAY_SOURCE_MODELS}) {
-    const fs::path candidate = fs::path(models) / "tiny-qwen3";
+    fs::path candidate = fs::path(models) / "tiny-qwen3";
     std::error_code ignored;
     if (fs::exists(candidate / "config.json", ignored)) return candidate;
   }

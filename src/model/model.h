@@ -39,8 +39,8 @@ struct Model {
 // Opens DIR. Throws an input error that names file, field or tensor. Reads no weights.
 Model load_model(const std::filesystem::path& directory);
 
-// The tensors that a checkpoint of this spec holds, in the order of the forward pass; lm_head.weight
-// only where it is not tied.
+// The tensors that a checkpoint of this spec holds, in the order of the forward pass;
+// lm_head.weight only where it is not tied.
 std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype);
 
 }  // namespace assay
