@@ -90,16 +90,14 @@ double element(const ArrayView& array, std::size_t i) {
 
 std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count) {
   const std::size_t width = array.shape.empty() ? 1 : static_cast<std::size_t>(array.shape.back());
-  const std::size_t size = array.bytes.size() / dtype_size(array.dtype);
+  const std::size_t rows = width == 0 ? 0 : array.bytes.size() / dtype_size(array.dtype) / width;
   std::vector<Channel> channels(width);
   for (std::size_t c = 0; c < width; ++c) channels[c].index = c;
   with_elements(array, [&](auto get) {
-    for (std::size_t i = 0; i < size; ++i) {
-      const double x = get(i);
-      Channel& channel = channels[i % width];
-      if (std::abs(x) > std::abs(channel.value)) {
-        channel.value = x;
-        channel.position = i / width;
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t c = 0; c < width; ++c) {
+        const double x = get(row * width + c);
+        if (std::abs(x) > std::abs(channels[c].value)) channels[c] = {c, x, row};
       }
     }
     return 0;
