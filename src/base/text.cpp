@@ -16,11 +16,10 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
-std::string shown(std::string_view text) {
-  constexpr std::size_t kMost = 100;
-  std::string result(text.substr(0, kMost));
-  if (text.size() > kMost) {
-    std::size_t end = kMost - 3;
+std::string shown(std::string_view text, std::size_t most) {
+  std::string result(text.substr(0, most));
+  if (text.size() > most) {
+    std::size_t end = most - 3;
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
     result.resize(end);
     result += "...";

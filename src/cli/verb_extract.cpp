@@ -65,10 +65,9 @@ nlohmann::ordered_json to_json(const ExtractedPrompt& e) {
       {"files", std::move(files)}};
 }
 
-// The text in one line, quoted; ids where there is no text.
-std::string shown(const std::optional<std::string>& text, std::span<const std::int64_t> ids) {
-  if (text) return nlohmann::json(*text).dump(-1, ' ', false);
-  return nlohmann::json(ids).dump();
+// The text in one line, quoted, ids where there is no text; long ones cut.
+std::string in_one_line(const std::optional<std::string>& text, std::span<const std::int64_t> ids) {
+  return shown(text ? nlohmann::json(*text).dump() : nlohmann::json(ids).dump(), 300);
 }
 
 void print_table(const std::string& out, const std::vector<ExtractedPrompt>& prompts) {
@@ -87,8 +86,8 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
   for (const ExtractedPrompt& e : prompts) {
     const auto ids = std::span(e.generated_ids).subspan(e.prompt.input_ids.size());
     fmt::print("{}  {}\n  {} {}{}\n", colored(e.prompt.id, Color::kBold, color),
-               shown(e.prompt.text, e.prompt.input_ids), colored("->", Color::kDim, color),
-               shown(e.generated_text, ids),
+               in_one_line(e.prompt.text, e.prompt.input_ids), colored("->", Color::kDim, color),
+               in_one_line(e.generated_text, ids),
                e.stopped_by_eos ? colored("  (end of text)", Color::kDim, color) : "");
   }
   fmt::print(

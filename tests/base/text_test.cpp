@@ -25,6 +25,7 @@ TEST(Text, WhatAMessageShowsIsOneShortLine) {
   EXPECT_EQ(shown("größe"), "größe");
   EXPECT_EQ(shown(std::string_view("a\nb\x1B[31m\0\x7F", 10)), "a?b?[31m??");
   EXPECT_EQ(shown(std::string(100, 'a')), std::string(100, 'a'));
+  EXPECT_EQ(shown("abcdefgh", 6), "abc...");
   EXPECT_EQ(shown(std::string(101, 'a')), std::string(97, 'a') + "...");
   // A character is not cut in two.
   EXPECT_EQ(shown(std::string(96, 'a') + "ööö"), std::string(96, 'a') + "...");

@@ -91,6 +91,16 @@ TEST(Extract, TakesPromptsFromAllSources) {
             result["prompts"][4]["input_ids"].size() + 2);
 }
 
+TEST(Extract, CutsLongPromptsInTheTable) {
+  const TemporaryDirectory directory;
+  write_text(directory / "p.jsonl", json({{"input_ids", std::vector<int>(500, 7)}}).dump());
+  const Result result = run_program({"extract", "--out", directory / "ref", "--prompts",
+                                     directory / "p.jsonl", "--max-new-tokens", "1"});
+  EXPECT_NE(result.out.find("[7,7,7"), std::string::npos);
+  EXPECT_NE(result.out.find("7,..."), std::string::npos) << result.out;
+  EXPECT_LT(result.out.size(), 700u);
+}
+
 TEST(Generate, ContinuesGreedily) {
   const Result result = run_program({"generate", "The capital of France is"});
   EXPECT_TRUE(result.out.starts_with("The capital of France is Paris.")) << result.out;
