@@ -12,12 +12,26 @@
 namespace assay {
 
 // Element types of checkpoints and of recorded arrays. All files are little-endian.
-enum class DType : std::uint8_t { kBool, kU8, kI8, kI16, kI32, kI64, kF16, kBF16, kF32, kF64 };
+// kF8E4M3 is OCP's "fn" variant: no infinities, largest finite value 448.
+enum class DType : std::uint8_t {
+  kBool,
+  kU8,
+  kI8,
+  kI16,
+  kI32,
+  kI64,
+  kF8E4M3,
+  kF8E5M2,
+  kF16,
+  kBF16,
+  kF32,
+  kF64
+};
 
 // Bytes of one element.
 std::size_t dtype_size(DType dtype) noexcept;
 
-// The name as safetensors spells it: "BOOL", "U8", "I64", "F16", "BF16", "F32", "F64", ...
+// The name as safetensors spells it: "BOOL", "I64", "F8_E4M3", "BF16", "F32", ...
 std::string_view dtype_name(DType dtype) noexcept;
 
 using Shape = std::vector<std::int64_t>;

@@ -1,8 +1,10 @@
 // numpy's .npz: a zip archive of .npy members. Written so that numpy cannot tell it from its own.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,8 +37,15 @@ class NpzReader {
   const std::vector<std::string>& names() const noexcept;
   bool contains(std::string_view name) const noexcept;
 
+  // Bytes of the member once inflated: its elements and their header.
+  std::uint64_t size_of(std::string_view name) const;
+
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
   Array read(std::string_view name) const;
+
+  // A stored, C-ordered member's elements where they lie in the mapped file, as long as this object
+  // lives; none for other members. CRC-32 is not verified: that would read everything once more.
+  std::optional<ArrayView> view(std::string_view name) const;
 
  private:
   struct Impl;

@@ -11,6 +11,8 @@ std::size_t dtype_size(DType dtype) noexcept {
     case DType::kBool:
     case DType::kU8:
     case DType::kI8:
+    case DType::kF8E4M3:
+    case DType::kF8E5M2:
       return 1;
     case DType::kI16:
     case DType::kF16:
@@ -40,6 +42,10 @@ std::string_view dtype_name(DType dtype) noexcept {
       return "I32";
     case DType::kI64:
       return "I64";
+    case DType::kF8E4M3:
+      return "F8_E4M3";
+    case DType::kF8E5M2:
+      return "F8_E5M2";
     case DType::kF16:
       return "F16";
     case DType::kBF16:

@@ -1,4 +1,5 @@
-// BF16 and F16 to FP32 and back, to the nearest, ties to even; a NaN stays a NaN.
+// BF16 and F16 to FP32 and back, to the nearest, ties to even; a NaN stays a NaN. FP8 (OCP 8-bit
+// floating point, revision 1.0) to FP32.
 #pragma once
 
 #include <bit>
@@ -45,6 +46,20 @@ constexpr std::uint16_t f32_to_f16(float x) {
     half = std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u;
   }
   return static_cast<std::uint16_t>(sign | half);
+}
+
+constexpr float f8e5m2_to_f32(std::uint8_t bits) {
+  return f16_to_f32(
+      static_cast<std::uint16_t>(bits << 8));  // a half without its last mantissa byte
+}
+
+constexpr float f8e4m3_to_f32(std::uint8_t bits) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80u) << 24;
+  const std::uint32_t magnitude = bits & 0x7Fu;
+  if (magnitude == 0x7F) return std::bit_cast<float>(sign | 0x7FC00000u);
+  // As f16_to_f32: shifted into place the exponent is 120 too small.
+  const float value = std::bit_cast<float>(magnitude << 20) * 0x1p120F;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
 }
 
 }  // namespace assay

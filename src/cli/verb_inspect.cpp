@@ -10,9 +10,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "assay/array_file.h"
 #include "assay/error.h"
-#include "assay/npz.h"
-#include "assay/safetensors.h"
 #include "cli/verbs.h"
 #include "reference/statistics.h"
 #include "report/table.h"
@@ -20,7 +19,6 @@
 namespace assay {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
@@ -32,63 +30,24 @@ struct Arguments {
   bool json = false;
 };
 
-// The arrays of a .npz, .npy or .safetensors file, read one at a time.
-class ArrayFile {
- public:
-  explicit ArrayFile(const fs::path& path) : path_(path) {
-    std::error_code ignored;
-    const bool is_directory = fs::is_directory(path, ignored);
-    if (path.extension() == ".npz") {
-      npz_ = std::make_unique<NpzReader>(path);
-      names_ = npz_->names();
-    } else if (path.extension() == ".npy") {
-      names_ = {path.stem().string()};
-    } else if (path.extension() == ".safetensors" || is_directory) {
-      weights_ =
-          std::make_unique<Weights>(is_directory ? Weights::open(path) : Weights::open_file(path));
-      for (const ArrayView& tensor : weights_->tensors()) names_.push_back(tensor.name);
-    } else {
-      throw usage_error(path.string(), "'" + path.extension().string() + "' files are not known",
-                        ".npz, .npy, .safetensors or a checkpoint directory");
+// The arrays that match one of the globs, all where there are none; a glob without a match is an
+// error.
+std::vector<std::string> matching(const ArrayFile& file, const std::vector<std::string>& globs) {
+  if (globs.empty()) return file.names();
+  std::vector<std::string> result;
+  for (const std::string& glob : globs) {
+    const std::size_t before = result.size();
+    for (const std::string& name : file.names()) {
+      if (fnmatch(glob.c_str(), name.c_str(), 0) == 0) result.push_back(name);
+    }
+    if (result.size() == before) {
+      throw input_error(file.path().string(), "no array matches '" + glob + "'",
+                        fmt::format("one of its {} arrays, such as '{}'", file.names().size(),
+                                    file.names().empty() ? "" : file.names().front()));
     }
   }
-
-  // Those that match one of the globs, all where there are none; a glob without a match is an
-  // error.
-  std::vector<std::string> matching(const std::vector<std::string>& globs) const {
-    if (globs.empty()) return names_;
-    std::vector<std::string> result;
-    for (const std::string& glob : globs) {
-      const std::size_t before = result.size();
-      for (const std::string& name : names_) {
-        if (fnmatch(glob.c_str(), name.c_str(), 0) == 0) result.push_back(name);
-      }
-      if (result.size() == before) {
-        throw input_error(path_.string(), "no array matches '" + glob + "'",
-                          fmt::format("one of its {} arrays, such as '{}'", names_.size(),
-                                      names_.empty() ? "" : names_.front()));
-      }
-    }
-    return result;
-  }
-
-  // Calls body with the array; it is gone afterwards.
-  template <class Body>
-  void with(const std::string& name, Body&& body) const {
-    if (weights_) {
-      body(*weights_->find(name));
-    } else {
-      const Array array = npz_ ? npz_->read(name) : read_npy(path_);
-      body(array.view());
-    }
-  }
-
- private:
-  fs::path path_;
-  std::unique_ptr<NpzReader> npz_;
-  std::unique_ptr<Weights> weights_;
-  std::vector<std::string> names_;
-};
+  return result;
+}
 
 struct Range {
   std::int64_t begin;
@@ -222,18 +181,18 @@ int run(const Arguments& args) {
                {"zeros", kRight}});
   Json list = Json::array();
   std::string details;
-  for (const std::string& name : file.matching(args.names)) {
-    file.with(name, [&](const ArrayView& array) {
-      const Statistics s = statistics(array);
-      if (args.json) {
-        list.push_back(to_json(args, array, s));
-        return;
-      }
-      table.add({array.name, std::string(dtype_name(array.dtype)), shape_text(array.shape),
-                 number_text(s.min), number_text(s.max), number_text(s.mean), number_text(s.std),
-                 std::to_string(s.nan), std::to_string(s.inf), std::to_string(s.zeros)});
-      details += details_text(args, array, s);
-    });
+  for (const std::string& name : matching(file, args.names)) {
+    const LoadedArray loaded = file.load(name);
+    const ArrayView& array = loaded.view;
+    const Statistics s = statistics(array);
+    if (args.json) {
+      list.push_back(to_json(args, array, s));
+      continue;
+    }
+    table.add({array.name, std::string(dtype_name(array.dtype)), shape_text(array.shape),
+               number_text(s.min), number_text(s.max), number_text(s.mean), number_text(s.std),
+               std::to_string(s.nan), std::to_string(s.inf), std::to_string(s.zeros)});
+    details += details_text(args, array, s);
   }
   if (args.json) {
     print_json(list);
@@ -248,7 +207,7 @@ int run(const Arguments& args) {
 void add_inspect(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("inspect", "Show what is in an array file");
-  verb->add_option("file", args->file, ".npz, .npy, .safetensors or a checkpoint directory")
+  verb->add_option("file", args->file, ".npz, .npy, .safetensors, a raw dump's .json, a directory")
       ->required();
   verb->add_option("name", args->names, "Arrays to show, as globs (default: all)");
   verb->add_option("--slice", args->slice, "Print elements, e.g. '0,-1,:8'");

@@ -16,6 +16,7 @@ using Action = std::function<int()>;
 
 void add_extract(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_compare(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);

@@ -125,6 +125,8 @@ class Parser {
     const std::string text = string();
     // numpy writes '<f4' and '|u1', others also '<u1' (cnpy) or '=f4'.
     const bool little = !text.empty() && std::string_view("<=|").find(text[0]) != std::string::npos;
+    // numpy has no BF16: ml_dtypes, the usual extension, saves it as two opaque bytes.
+    if (little && text.substr(1) == "V2") return DType::kBF16;
     const auto* known = std::ranges::find_if(kDescr, [&](const auto& descr) {
       return little && descr.second.substr(1) == std::string_view(text).substr(1);
     });
@@ -228,38 +230,49 @@ std::string npy_header(const ArrayView& array) {
   return header + dict;
 }
 
-Array npy_array(std::string name, std::vector<std::byte> file, std::string_view where) {
+std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& shape,
+                                 std::size_t item) {
+  const std::size_t axes = shape.size();
+  if (axes < 2) return {data.begin(), data.end()};
+  // Walk the data's order (first axis fastest) and scatter.
+  std::vector<std::size_t> stride(axes, item);
+  for (std::size_t a = axes - 1; a > 0; --a) {
+    stride[a - 1] = stride[a] * static_cast<std::size_t>(shape[a]);
+  }
+  std::vector<std::byte> result(data.size());
+  std::vector<std::int64_t> index(axes, 0);
+  std::size_t to = 0;
+  for (std::size_t from = 0; from < data.size(); from += item) {
+    std::memcpy(&result[to], &data[from], item);
+    for (std::size_t a = 0; a < axes; ++a) {
+      to += stride[a];
+      if (++index[a] < shape[a]) break;
+      to -= stride[a] * static_cast<std::size_t>(shape[a]);
+      index[a] = 0;
+    }
+  }
+  return result;
+}
+
+NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_view where) {
   const NpyHeader header = parse_npy_header(file, where);
   if (file.size() - header.data_offset != header.data_size) {
     throw input_error(where, fmt::format("{} bytes of data", file.size() - header.data_offset),
                       fmt::format("{} for shape {} of {}", header.data_size,
                                   shape_text(header.shape), dtype_name(header.dtype)));
   }
-  Array array{std::move(name), header.dtype, header.shape, {}};
-  if (!header.fortran_order || header.shape.size() < 2) {
-    file.erase(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(header.data_offset));
+  return {{std::move(name), header.dtype, header.shape, file.subspan(header.data_offset)},
+          header.fortran_order && header.shape.size() > 1};
+}
+
+Array npy_array(std::string name, std::vector<std::byte> file, std::string_view where) {
+  const NpyData data = npy_data(std::move(name), file, where);
+  Array array{data.view.name, data.view.dtype, data.view.shape, {}};
+  if (data.fortran_order) {
+    array.bytes = row_major(data.view.bytes, array.shape, dtype_size(array.dtype));
+  } else {
+    file.erase(file.begin(), file.end() - static_cast<std::ptrdiff_t>(data.view.bytes.size()));
     array.bytes = std::move(file);
-    return array;
-  }
-  const std::span<const std::byte> data = std::span(file).subspan(header.data_offset);
-  // Walk the file's order (first axis fastest) and scatter.
-  const std::size_t item = dtype_size(header.dtype);
-  const std::size_t axes = header.shape.size();
-  std::vector<std::size_t> stride(axes, item);
-  for (std::size_t a = axes - 1; a > 0; --a) {
-    stride[a - 1] = stride[a] * static_cast<std::size_t>(header.shape[a]);
-  }
-  array.bytes.resize(data.size());
-  std::vector<std::int64_t> index(axes, 0);
-  std::size_t to = 0;
-  for (std::size_t from = 0; from < data.size(); from += item) {
-    std::memcpy(&array.bytes[to], &data[from], item);
-    for (std::size_t a = 0; a < axes; ++a) {
-      to += stride[a];
-      if (++index[a] < header.shape[a]) break;
-      to -= stride[a] * static_cast<std::size_t>(header.shape[a]);
-      index[a] = 0;
-    }
   }
   return array;
 }

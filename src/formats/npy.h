@@ -4,11 +4,12 @@
 //   a Python dict literal: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 5), }, padded with
 //   spaces and a newline so that the data starts at a multiple of 64.
 //
-// Written is version 1.0. Read are versions 1 to 3, little-endian numbers and bool, at most 64
-// axes, headers up to 64 KiB; the data must be as long as shape and dtype say.
+// Written is version 1.0. Read are versions 1 to 3, little-endian numbers, bool and ml_dtypes'
+// bfloat16, at most 64 axes, headers up to 64 KiB; the data must be as long as shape and dtype say.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,17 @@ namespace assay {
 // The bytes before the data, as numpy writes them for a C-ordered array. BF16 has no numpy type:
 // an input error, as are more than 64 axes and bytes that do not fit the shape.
 std::string npy_header(const ArrayView& array);
+
+// The elements in a whole .npy file, where they lie. `where` names file and member in errors.
+struct NpyData {
+  ArrayView view;
+  bool fortran_order = false;  // the view's bytes have the first axis fastest
+};
+NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_view where);
+
+// A copy of Fortran-ordered elements of `item` bytes, in C order.
+std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& shape,
+                                 std::size_t item);
 
 // The array in a whole .npy file, row-major (transposed when the header says Fortran order).
 // `where` names file and member in errors.

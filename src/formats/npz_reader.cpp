@@ -33,16 +33,31 @@ struct NpzReader::Impl {
     return fmt::format("{}: member '{}'", file.path().string(), shown(member.name));
   }
 
-  // All bytes of the member, inflated and checked.
-  std::vector<std::byte> inflate(const ZipMember& member) const {
+  const ZipMember& find(std::string_view name) const {
+    const auto found = std::ranges::find(names, name);
+    if (found == names.end()) {
+      throw input_error(file.path().string(), fmt::format("no array '{}'", shown(name)),
+                        fmt::format("one of its {} arrays", names.size()));
+    }
+    return members[static_cast<std::size_t>(found - names.begin())];
+  }
+
+  // The member's bytes as they lie in the file.
+  std::span<const std::byte> raw(const ZipMember& member) const {
     const std::span<const std::byte> data =
         zip_member_data(file.bytes(), member, file.path().string());
+    if (member.method == ZipMethod::kStored && member.size != member.compressed_size) {
+      throw input_error(where(member), fmt::format("stored, {} bytes", member.compressed_size),
+                        fmt::format("{}", member.size));
+    }
+    return data;
+  }
+
+  // All bytes of the member, inflated and checked.
+  std::vector<std::byte> inflate(const ZipMember& member) const {
+    const std::span<const std::byte> data = raw(member);
     std::vector<std::byte> bytes;
     if (member.method == ZipMethod::kStored) {
-      if (member.size != member.compressed_size) {
-        throw input_error(where(member), fmt::format("stored, {} bytes", member.compressed_size),
-                          fmt::format("{}", member.size));
-      }
       bytes.assign(data.begin(), data.end());
     } else {
       if (member.size / kMaxRatio > data.size() + 1) {
@@ -100,13 +115,18 @@ bool NpzReader::contains(std::string_view name) const noexcept {
 }
 
 Array NpzReader::read(std::string_view name) const {
-  const auto found = std::ranges::find(impl_->names, name);
-  if (found == impl_->names.end()) {
-    throw input_error(impl_->file.path().string(), fmt::format("no array '{}'", shown(name)),
-                      fmt::format("one of its {} arrays", impl_->names.size()));
-  }
-  const ZipMember& member = impl_->members[static_cast<std::size_t>(found - impl_->names.begin())];
-  return npy_array(*found, impl_->inflate(member), impl_->where(member));
+  const ZipMember& member = impl_->find(name);
+  return npy_array(std::string(name), impl_->inflate(member), impl_->where(member));
+}
+
+std::uint64_t NpzReader::size_of(std::string_view name) const { return impl_->find(name).size; }
+
+std::optional<ArrayView> NpzReader::view(std::string_view name) const {
+  const ZipMember& member = impl_->find(name);
+  if (member.method != ZipMethod::kStored) return std::nullopt;
+  NpyData data = npy_data(std::string(name), impl_->raw(member), impl_->where(member));
+  if (data.fortran_order) return std::nullopt;
+  return std::move(data.view);
 }
 
 }  // namespace assay

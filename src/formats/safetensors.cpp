@@ -34,8 +34,9 @@ namespace dom = simdjson::dom;
 constexpr std::uint64_t kMaxHeader = 100'000'000;
 constexpr std::uint64_t kMaxIndex = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxAxes = 64;
-constexpr std::array kDTypes = {DType::kBool, DType::kU8,  DType::kI8,   DType::kI16, DType::kI32,
-                                DType::kI64,  DType::kF16, DType::kBF16, DType::kF32, DType::kF64};
+constexpr std::array kDTypes = {DType::kBool, DType::kU8,   DType::kI8,     DType::kI16,
+                                DType::kI32,  DType::kI64,  DType::kF8E4M3, DType::kF8E5M2,
+                                DType::kF16,  DType::kBF16, DType::kF32,    DType::kF64};
 
 struct Tensor {
   ArrayView view;
@@ -112,7 +113,7 @@ Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::elem
   const auto* known = std::ranges::find(kDTypes, dtype, dtype_name);
   if (known == kDTypes.end()) {
     throw input_error(where, fmt::format("dtype \"{}\"", shown(dtype)),
-                      "BF16, F16, F32, F64, I64, I32, I16, I8, U8 or BOOL");
+                      "BF16, F16, F32, F64, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U8 or BOOL");
   }
   tensor.view.dtype = *known;
   if (shape.size() > kMaxAxes) {

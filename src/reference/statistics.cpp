@@ -32,6 +32,14 @@ auto with_elements(const ArrayView& array, Body&& body) {
       return body([=](std::size_t i) { return static_cast<double>(read(i, std::int32_t{})); });
     case DType::kI64:
       return body([=](std::size_t i) { return static_cast<double>(read(i, std::int64_t{})); });
+    case DType::kF8E4M3:
+      return body([=](std::size_t i) {
+        return static_cast<double>(f8e4m3_to_f32(read(i, std::uint8_t{})));
+      });
+    case DType::kF8E5M2:
+      return body([=](std::size_t i) {
+        return static_cast<double>(f8e5m2_to_f32(read(i, std::uint8_t{})));
+      });
     case DType::kF16:
       return body(
           [=](std::size_t i) { return static_cast<double>(f16_to_f32(read(i, std::uint16_t{}))); });

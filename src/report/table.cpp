@@ -10,9 +10,17 @@
 namespace assay {
 namespace {
 
+// Code points, colours left out.
 std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; }));
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b') {
+      while (i < text.size() && text[i] != 'm') ++i;
+    } else {
+      count += (static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u;
+    }
+  }
+  return count;
 }
 
 }  // namespace

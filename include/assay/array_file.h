@@ -1,0 +1,64 @@
+// Named arrays from whatever another program wrote.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// An array that was looked up: row-major elements, in the file's mapping where they lie so there, in
+// `owned` where they had to be inflated or transposed.
+struct LoadedArray {
+  ArrayView view;
+  std::vector<std::byte> owned;
+};
+
+// The arrays of one of these:
+//   FILE.npz           numpy's archive
+//   FILE.npy           one array, named by the file
+//   FILE.safetensors
+//   FILE.json          a sidecar that describes raw dumps (docs/reference-data-format.md)
+//   DIRECTORY          of .npy files, each an array named by its file; or of model.safetensors or
+//                      its shards
+// Nothing is read before it is asked for. Thread-safe once opened.
+class ArrayFile {
+ public:
+  // Throws an input error (missing, damaged, unknown kind of file).
+  explicit ArrayFile(const std::filesystem::path& path);
+  ~ArrayFile();
+  ArrayFile(ArrayFile&&) noexcept;
+  ArrayFile& operator=(ArrayFile&&) noexcept;
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  // In the file's order; of a directory, sorted.
+  const std::vector<std::string>& names() const noexcept { return names_; }
+  bool contains(std::string_view name) const noexcept;
+  // Bytes of the array's elements, or a little more (a header). Reads nothing.
+  std::uint64_t size_of(std::string_view name) const;
+  // The view is good as long as this object and the LoadedArray live. Throws an input error.
+  LoadedArray load(std::string_view name) const;
+
+  // What one of the kinds above must offer.
+  class Source {
+   public:
+    virtual ~Source() = default;
+    virtual std::vector<std::string> names() const = 0;
+    virtual std::uint64_t size_of(std::string_view name) const = 0;
+    virtual LoadedArray load(std::string_view name) const = 0;
+  };
+
+ private:
+  void require(std::string_view name) const;
+
+  std::filesystem::path path_;
+  std::unique_ptr<Source> source_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace assay

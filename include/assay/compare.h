@@ -1,0 +1,133 @@
+// Comparison: is another engine's dump right, and where does it first go wrong?
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// How far a candidate array lies from the reference's. Over the pairs in which both are finite and
+// the causal mask hides neither; all sums in double.
+struct TensorMetrics {
+  std::int64_t compared = 0;    // pairs
+  double mse = 0;               // mean of (r - c)^2
+  double rmse = 0;              // its root
+  double relative_l2 = 0;       // |r - c| / |r|; 0 when both are 0, infinite when only r is
+  double cosine = 1;            // <r, c> / (|r| |c|); 1 when both are 0, 0 when one is
+  double scale_difference = 0;  // 1 - 2<r, c> / (|r|^2 + |c|^2): cosine does not see a wrong scale
+  double max_abs = 0;           // largest |r - c|, at max_index
+  std::vector<std::int64_t> max_index;
+  double max_reference = 0;  // the two values there
+  double max_candidate = 0;
+  std::int64_t max_ulp = 0;  // distance in BF16 steps, both rounded to BF16
+  double mean_ulp = 0;
+  double exact_share = 0;  // part of the pairs that are equal
+  std::int64_t nan_reference = 0;
+  std::int64_t nan_candidate = 0;
+  std::int64_t inf_reference = 0;
+  std::int64_t inf_candidate = 0;
+  std::int64_t unlike = 0;      // one of the two is NaN or infinite, the other something else
+  std::int64_t not_hidden = 0;  // scores that the reference's mask hides and the candidate's not
+  std::vector<double> position_error;  // relative L2 of each position (S, or 1 of the last only)
+  std::vector<double> channel_rmse;    // root of the mean square error of each channel
+};
+
+// Of logits, position by position.
+struct LogitMetrics {
+  double top1_agreement = 0;  // part of the positions with the same best token
+  double top5_agreement = 0;  // mean part of the reference's five best among the candidate's
+  double kl_divergence = 0;   // mean over positions of KL(softmax(reference) || softmax(candidate))
+  struct Flip {               // a position whose best token differs
+    std::int64_t position = 0;
+    std::int64_t reference_id = 0;
+    std::int64_t candidate_id = 0;
+    double margin = 0;  // reference's logit of its best token minus that of the candidate's
+    double steps = 0;   // the same in BF16 steps of the best logit: up to 2 is a tie
+  };
+  std::vector<Flip> flips;
+};
+
+enum class Verdict {
+  kPass,
+  kFail,
+  kError,        // shapes that fit no reading, or an array that cannot be read
+  kNotCompared,  // the candidate has no such array
+};
+
+struct TensorResult {
+  std::string name;  // tap name
+  std::optional<std::int64_t> layer;
+  Verdict verdict = Verdict::kNotCompared;
+  std::string reason;          // of a failure or error, in words; empty for a pass
+  std::string candidate_name;  // the array's own name in the candidate
+  std::string reading;         // how the candidate's layout was read where it was not the same
+  TensorMetrics metrics;
+  std::optional<double> noise_ratio;     // error from the oracle over the reference's own
+  std::optional<double> position_ratio;  // the same, every position counting alike
+  std::optional<LogitMetrics> logits;
+};
+
+// One step of the greedy text.
+enum class StepVerdict { kMatch, kTie, kDiverged, kUnknown };
+struct TokenStep {
+  std::int64_t position = 0;  // in generated_ids
+  std::int64_t reference_id =
+      -1;  // what the reference chooses after the candidate's own text so far
+  std::int64_t candidate_id = -1;
+  StepVerdict verdict = StepVerdict::kUnknown;
+  double steps = 0;  // BF16 steps between the two logits
+};
+struct TokenResult {
+  bool compared = false;
+  bool replayed = false;                         // the model was run on the candidate's text
+  std::optional<std::int64_t> first_difference;  // from the reference's text, in generated_ids
+  std::vector<TokenStep> steps;
+};
+
+// What was found out about the dump itself.
+struct DumpFinding {
+  std::string tensor;
+  std::string text;
+};
+
+struct PromptResult {
+  std::string id;
+  std::vector<TensorResult> tensors;            // in data-flow order
+  std::optional<std::size_t> first_divergence;  // index into tensors
+  std::string divergence_text;                  // what lies between the last good tap and that one
+  std::vector<DumpFinding> findings;
+  std::vector<std::string> unmatched;  // candidate arrays that no rule maps to a tap
+  TokenResult tokens;
+};
+
+struct CompareReport {
+  std::string profile;
+  std::string statement;  // what the profile's verdict rests on, in a sentence
+  bool passed = false;
+  std::vector<PromptResult> prompts;
+};
+
+struct CompareOptions {
+  std::filesystem::path reference;  // a reference_data directory, or one .npz
+  std::filesystem::path candidate;
+  std::string prompt;               // id; empty: the candidate's ids or layout say which
+  std::string map;                  // a map's name or a .json file; empty: all that come along
+  std::string profile = "noise";    // "noise", "table", or a .json file
+  std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
+  std::filesystem::path model;      // to replay the candidate's text; none when empty
+  int threads = 0;
+};
+
+// Compares what both have. Throws an input error for files that cannot be read, when the prompt
+// cannot be told, and when nothing at all could be compared.
+CompareReport compare(
+    const CompareOptions& options,
+    const std::function<void(std::string_view what, double fraction)>& on_progress = {});
+
+}  // namespace assay

@@ -1,0 +1,16 @@
+// Elements of any dtype as float or double.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// Writes element i, found `stride` bytes after element i - 1, to out[i]; data may be unaligned.
+// double holds every dtype's values exactly but I64 above 2^53; float those of F32 and smaller.
+template <class Real>
+void widen(DType dtype, const std::byte* first, std::ptrdiff_t stride, std::span<Real> out);
+
+}  // namespace assay

@@ -1,0 +1,89 @@
+// assay compare: another engine's arrays against a reference.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <nlohmann/json.hpp>
+
+#include "assay/compare.h"
+#include "base/atomic_file.h"
+#include "cli/verbs.h"
+#include "report/compare_report.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+struct Arguments {
+  CompareOptions options;
+  std::string reference;
+  std::string candidate;
+  std::string model;
+  double tolerance = 0;
+  bool has_tolerance = false;
+  std::string junit;
+  bool all = false;
+  bool json = false;
+};
+
+void write_text_file(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+int run(Arguments& args) {
+  args.options.reference = args.reference;
+  args.options.candidate = args.candidate;
+  if (!args.model.empty()) args.options.model = model_directory(args.model);
+  if (args.has_tolerance) args.options.tolerance = args.tolerance;
+  CompareReport report;
+  {
+    ProgressBar bar;
+    report = compare(args.options, [&](std::string_view what, double fraction) {
+      bar.update(what, fraction);
+    });
+  }
+  if (!args.junit.empty()) write_text_file(args.junit, compare_junit(report));
+  if (args.json) {
+    print_json(compare_json(report));
+  } else {
+    fmt::print("{}", compare_text(report, args.all, wants_color(stdout)));
+  }
+  return report.passed ? 0 : 1;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("compare", "Compare another engine's arrays with a reference");
+  verb->add_option("reference", args->reference, "A reference_data directory or one .npz")
+      ->required();
+  verb->add_option("candidate", args->candidate,
+                   ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
+                   "directory with one of these for each prompt")
+      ->required();
+  verb->add_option("--prompt", args->options.prompt, "The prompt's id, where the dump does not say");
+  verb->add_option("--map", args->options.map,
+                   "From the dump's names to taps: transformers, llama.cpp, candle or a .json file "
+                   "(default: all three)");
+  verb->add_option("--profile", args->options.profile, "noise, table or a .json file")
+      ->capture_default_str();
+  verb->add_option("--tolerance", args->tolerance,
+                   "Relative L2 allowed for every tap, instead of a profile")
+      ->check(CLI::NonNegativeNumber)
+      ->excludes(verb->get_option("--profile"))
+      ->each([args](const std::string&) { args->has_tolerance = true; });
+  verb->add_option("--model", args->model,
+                   "Checkpoint, to judge every step of the candidate's generated_ids");
+  verb->add_option("--junit", args->junit, "Also write JUnit XML to this file");
+  verb->add_flag("--all", args->all, "A line for every array, not for every layer");
+  verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_flag("--json", args->json, "Print JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

@@ -1,0 +1,276 @@
+#include "assay/array_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "assay/error.h"
+#include "assay/npz.h"
+#include "assay/safetensors.h"
+#include "base/mapped_file.h"
+#include "base/text.h"
+#include "formats/json_file.h"
+#include "formats/npy.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+LoadedArray in_place(ArrayView view) { return {std::move(view), {}}; }
+
+LoadedArray owning(Array array) {
+  LoadedArray loaded{{array.name, array.dtype, array.shape, {}}, std::move(array.bytes)};
+  loaded.view.bytes = loaded.owned;
+  return loaded;
+}
+
+// In C order, copied only where it is not.
+LoadedArray in_order(NpyData data) {
+  if (!data.fortran_order) return in_place(std::move(data.view));
+  return owning({data.view.name, data.view.dtype, data.view.shape,
+                 row_major(data.view.bytes, data.view.shape, dtype_size(data.view.dtype))});
+}
+
+class NpzSource : public ArrayFile::Source {
+ public:
+  explicit NpzSource(const fs::path& path) : npz_(path) {}
+  std::vector<std::string> names() const override { return npz_.names(); }
+  std::uint64_t size_of(std::string_view name) const override { return npz_.size_of(name); }
+  LoadedArray load(std::string_view name) const override {
+    if (auto view = npz_.view(name)) return in_place(std::move(*view));
+    return owning(npz_.read(name));
+  }
+
+ private:
+  NpzReader npz_;
+};
+
+class SafetensorsSource : public ArrayFile::Source {
+ public:
+  explicit SafetensorsSource(Weights weights) : weights_(std::move(weights)) {}
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const ArrayView& tensor : weights_.tensors()) names.push_back(tensor.name);
+    return names;
+  }
+  std::uint64_t size_of(std::string_view name) const override {
+    return weights_.find(name)->bytes.size();
+  }
+  LoadedArray load(std::string_view name) const override { return in_place(*weights_.find(name)); }
+
+ private:
+  Weights weights_;
+};
+
+// One .npy file, or all of a directory.
+class NpySource : public ArrayFile::Source {
+ public:
+  explicit NpySource(const fs::path& path) {
+    if (path.extension() == ".npy") {
+      files_.emplace(path.stem().string(), MappedFile(path));
+      return;
+    }
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(path, error)) {
+      if (entry.path().extension() != ".npy") continue;
+      files_.emplace(entry.path().stem().string(), MappedFile(entry.path()));
+    }
+    if (error) throw input_error(path.string(), error.message(), "a readable directory");
+    if (files_.empty()) {
+      throw input_error(path.string(), "a directory without .npy files",
+                        ".npy files, or model.safetensors");
+    }
+  }
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, file] : files_) names.push_back(name);
+    return names;
+  }
+  std::uint64_t size_of(std::string_view name) const override {
+    return files_.find(name)->second.bytes().size();
+  }
+  LoadedArray load(std::string_view name) const override {
+    const MappedFile& file = files_.find(name)->second;
+    return in_order(npy_data(std::string(name), file.bytes(), file.path().string()));
+  }
+
+ private:
+  std::map<std::string, MappedFile, std::less<>> files_;
+};
+
+// dtype names as safetensors, numpy and torch spell them.
+constexpr std::array<std::pair<std::string_view, DType>, 30> kDTypeNames = {
+    {{"F64", DType::kF64},           {"float64", DType::kF64},
+     {"f64", DType::kF64},           {"F32", DType::kF32},
+     {"float32", DType::kF32},       {"f32", DType::kF32},
+     {"BF16", DType::kBF16},         {"bfloat16", DType::kBF16},
+     {"bf16", DType::kBF16},         {"F16", DType::kF16},
+     {"float16", DType::kF16},       {"f16", DType::kF16},
+     {"F8_E4M3", DType::kF8E4M3},    {"float8_e4m3fn", DType::kF8E4M3},
+     {"F8_E5M2", DType::kF8E5M2},    {"float8_e5m2", DType::kF8E5M2},
+     {"I64", DType::kI64},           {"int64", DType::kI64},
+     {"i64", DType::kI64},           {"I32", DType::kI32},
+     {"int32", DType::kI32},         {"i32", DType::kI32},
+     {"I16", DType::kI16},           {"int16", DType::kI16},
+     {"I8", DType::kI8},             {"int8", DType::kI8},
+     {"U8", DType::kU8},             {"uint8", DType::kU8},
+     {"BOOL", DType::kBool},         {"bool", DType::kBool}}};
+
+// Raw elements in files of their own, described by a JSON file beside them:
+//   {"arrays": [{"name": "logits", "dtype": "F32", "shape": [5, 2560], "file": "logits.bin",
+//                "offset": 0, "order": "C"}, ...]}
+// offset (bytes) and order ("C": last axis fastest, "F": first axis fastest) may be left out.
+// Files are named relative to the sidecar and may hold several arrays.
+class RawSource : public ArrayFile::Source {
+ public:
+  explicit RawSource(const fs::path& path) : path_(path) {
+    const OrderedJson json = load_json(path);
+    const auto arrays = json.is_object() ? json.find("arrays") : json.end();
+    if (!json.is_object() || arrays == json.end() || !arrays->is_array()) {
+      throw input_error(path.string(), "no list 'arrays'",
+                        R"({"arrays": [{"name", "dtype", "shape", "file"}, ...]})");
+    }
+    for (std::size_t i = 0; i < arrays->size(); ++i) add((*arrays)[i], i);
+  }
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, data] : arrays_) names.push_back(name);
+    return names;
+  }
+  std::uint64_t size_of(std::string_view name) const override {
+    return arrays_.find(name)->second.view.bytes.size();
+  }
+  LoadedArray load(std::string_view name) const override {
+    return in_order(arrays_.find(name)->second);
+  }
+
+ private:
+  void add(const OrderedJson& entry, std::size_t index) {
+    const auto where = [&](std::string_view field) {
+      return fmt::format("{}: field 'arrays[{}].{}'", path_.string(), index, field);
+    };
+    const auto get = [&](std::string_view field) -> const OrderedJson* {
+      if (!entry.is_object()) throw input_error(where(""), "not an object", "a JSON object");
+      const auto found = entry.find(field);
+      return found == entry.end() || found->is_null() ? nullptr : &*found;
+    };
+    const auto string = [&](std::string_view field) -> std::string {
+      const OrderedJson* value = get(field);
+      if (value == nullptr || !value->is_string()) {
+        throw input_error(where(field), value == nullptr ? "missing" : shown(value->dump()),
+                          "a string");
+      }
+      return *value;
+    };
+    NpyData data;
+    data.view.name = string("name");
+    const std::string dtype = string("dtype");
+    const auto* known = std::ranges::find(kDTypeNames, dtype,
+                                          &std::pair<std::string_view, DType>::first);
+    if (known == kDTypeNames.end()) {
+      throw input_error(where("dtype"), "'" + shown(dtype) + "'",
+                        "F64, F32, BF16, F16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U8 or BOOL");
+    }
+    data.view.dtype = known->second;
+    const OrderedJson* shape = get("shape");
+    if (shape == nullptr || !shape->is_array() ||
+        !std::ranges::all_of(*shape, [](const auto& a) { return a.is_number_unsigned(); })) {
+      throw input_error(where("shape"), shape == nullptr ? "missing" : shown(shape->dump()),
+                        "a list of sizes");
+    }
+    data.view.shape = shape->get<Shape>();
+    if (get("order") != nullptr) {
+      const std::string order = string("order");
+      if (order != "C" && order != "F") {
+        throw input_error(where("order"), "'" + shown(order) + "'", "C or F");
+      }
+      data.fortran_order = order == "F";
+    }
+    std::uint64_t offset = 0;
+    if (const OrderedJson* value = get("offset")) {
+      if (!value->is_number_unsigned()) {
+        throw input_error(where("offset"), shown(value->dump()), "a number of bytes");
+      }
+      offset = *value;
+    }
+    const std::string file = string("file");
+    const std::span<const std::byte> bytes = mapped(path_.parent_path() / file);
+    const std::string array = where("shape");
+    const auto count = static_cast<std::uint64_t>(element_count(data.view.shape, array));
+    const std::size_t item = dtype_size(data.view.dtype);
+    if (offset > bytes.size() || count > (bytes.size() - offset) / item) {
+      throw input_error(
+          array, fmt::format("{} of {} from byte {} of a file of {}", shape_text(data.view.shape),
+                             dtype, offset, bytes.size()),
+          "an array inside the file");
+    }
+    data.view.bytes = bytes.subspan(offset, count * item);
+    const std::string name = data.view.name;
+    if (!arrays_.emplace(name, std::move(data)).second) {
+      throw input_error(where("name"), "'" + shown(name) + "' a second time", "each name once");
+    }
+  }
+
+  std::span<const std::byte> mapped(const fs::path& file) {
+    const auto known = files_.find(file);
+    if (known != files_.end()) return known->second.bytes();
+    return files_.emplace(file, MappedFile(file)).first->second.bytes();
+  }
+
+  fs::path path_;
+  std::map<fs::path, MappedFile> files_;
+  std::map<std::string, NpyData, std::less<>> arrays_;
+};
+
+std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    if (is_there(path / "model.safetensors") || is_there(path / "model.safetensors.index.json")) {
+      return std::make_unique<SafetensorsSource>(Weights::open(path));
+    }
+    return std::make_unique<NpySource>(path);
+  }
+  const fs::path kind = path.extension();
+  if (kind == ".npz") return std::make_unique<NpzSource>(path);
+  if (kind == ".npy") return std::make_unique<NpySource>(path);
+  if (kind == ".safetensors") {
+    return std::make_unique<SafetensorsSource>(Weights::open_file(path));
+  }
+  if (kind == ".json") return std::make_unique<RawSource>(path);
+  throw input_error(path.string(),
+                    is_there(path) ? "'" + kind.string() + "' files are not known" : "not there",
+                    "a .npz, .npy, .safetensors or .json file, or a directory of .npy files");
+}
+
+}  // namespace
+
+ArrayFile::ArrayFile(const fs::path& path)
+    : path_(path), source_(open_source(path)), names_(source_->names()) {}
+ArrayFile::~ArrayFile() = default;
+ArrayFile::ArrayFile(ArrayFile&&) noexcept = default;
+ArrayFile& ArrayFile::operator=(ArrayFile&&) noexcept = default;
+
+bool ArrayFile::contains(std::string_view name) const noexcept {
+  return std::ranges::find(names_, name) != names_.end();
+}
+
+std::uint64_t ArrayFile::size_of(std::string_view name) const {
+  require(name);
+  return source_->size_of(name);
+}
+
+LoadedArray ArrayFile::load(std::string_view name) const {
+  require(name);
+  return source_->load(name);
+}
+
+void ArrayFile::require(std::string_view name) const {
+  if (contains(name)) return;
+  throw input_error(path_.string(), fmt::format("no array '{}'", shown(name)),
+                    fmt::format("one of its {} arrays", names_.size()));
+}
+
+}  // namespace assay

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "report/compare_report.h"
+
+namespace assay {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kChannels = 8;
+
+// JSON knows neither NaN nor infinity: as strings, so that nothing is lost.
+Json number(double x) {
+  if (std::isfinite(x)) return x;
+  return std::isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity";
+}
+
+Json numbers(const std::vector<double>& values) {
+  Json list = Json::array();
+  for (const double x : values) list.push_back(number(x));
+  return list;
+}
+
+Json worst_channels(const std::vector<double>& rmse) {
+  std::vector<std::size_t> order(rmse.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const std::size_t count = std::min(kChannels, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [&](std::size_t a, std::size_t b) { return rmse[a] > rmse[b]; });
+  Json list = Json::array();
+  for (std::size_t i = 0; i < count; ++i) {
+    list.push_back({{"channel", order[i]}, {"rmse", number(rmse[order[i]])}});
+  }
+  return list;
+}
+
+Json to_json(const TensorMetrics& m) {
+  return {{"compared", m.compared},
+          {"mse", number(m.mse)},
+          {"rmse", number(m.rmse)},
+          {"relative_l2", number(m.relative_l2)},
+          {"cosine", number(m.cosine)},
+          {"scale_difference", number(m.scale_difference)},
+          {"max_abs", number(m.max_abs)},
+          {"max_index", m.max_index},
+          {"max_reference", number(m.max_reference)},
+          {"max_candidate", number(m.max_candidate)},
+          {"max_ulp", m.max_ulp},
+          {"mean_ulp", number(m.mean_ulp)},
+          {"exact_share", number(m.exact_share)},
+          {"nan_reference", m.nan_reference},
+          {"nan_candidate", m.nan_candidate},
+          {"inf_reference", m.inf_reference},
+          {"inf_candidate", m.inf_candidate},
+          {"unlike", m.unlike},
+          {"not_hidden", m.not_hidden},
+          {"position_error", numbers(m.position_error)},
+          {"worst_channels", worst_channels(m.channel_rmse)}};
+}
+
+Json to_json(const LogitMetrics& l) {
+  Json flips = Json::array();
+  for (const LogitMetrics::Flip& f : l.flips) {
+    flips.push_back({{"position", f.position},
+                     {"reference_id", f.reference_id},
+                     {"candidate_id", f.candidate_id},
+                     {"margin", number(f.margin)},
+                     {"bf16_steps", number(f.steps)}});
+  }
+  return {{"top1_agreement", l.top1_agreement},
+          {"top5_agreement", l.top5_agreement},
+          {"kl_divergence", number(l.kl_divergence)},
+          {"flips", std::move(flips)}};
+}
+
+Json to_json(const TensorResult& t) {
+  Json json = {{"name", t.name}, {"verdict", verdict_name(t.verdict)}};
+  if (t.layer) json["layer"] = *t.layer;
+  if (!t.reason.empty()) json["reason"] = t.reason;
+  if (t.verdict == Verdict::kNotCompared) return json;
+  json["candidate_name"] = t.candidate_name;
+  if (!t.reading.empty()) json["reading"] = t.reading;
+  if (t.noise_ratio) json["noise_ratio"] = number(*t.noise_ratio);
+  if (t.position_ratio) json["position_ratio"] = number(*t.position_ratio);
+  json["metrics"] = to_json(t.metrics);
+  if (t.logits) json["logits"] = to_json(*t.logits);
+  return json;
+}
+
+Json to_json(const TokenResult& tokens) {
+  Json steps = Json::array();
+  for (const TokenStep& s : tokens.steps) {
+    steps.push_back({{"position", s.position},
+                     {"reference_id", s.reference_id},
+                     {"candidate_id", s.candidate_id},
+                     {"verdict", verdict_name(s.verdict)},
+                     {"bf16_steps", number(s.steps)}});
+  }
+  return {{"replayed", tokens.replayed},
+          {"first_difference",
+           tokens.first_difference ? Json(*tokens.first_difference) : Json(nullptr)},
+          {"steps", std::move(steps)}};
+}
+
+}  // namespace
+
+nlohmann::ordered_json compare_json(const CompareReport& report) {
+  Json prompts = Json::array();
+  for (const PromptResult& p : report.prompts) {
+    Json tensors = Json::array();
+    for (const TensorResult& t : p.tensors) tensors.push_back(to_json(t));
+    Json findings = Json::array();
+    for (const DumpFinding& f : p.findings) {
+      findings.push_back({{"tensor", f.tensor}, {"text", f.text}});
+    }
+    Json first = nullptr;
+    if (p.first_divergence) {
+      first = {{"tensor", p.tensors[*p.first_divergence].name}, {"text", p.divergence_text}};
+    }
+    prompts.push_back({{"id", p.id},
+                       {"first_divergence", std::move(first)},
+                       {"findings", std::move(findings)},
+                       {"tokens", p.tokens.compared ? to_json(p.tokens) : Json(nullptr)},
+                       {"unmatched", p.unmatched},
+                       {"tensors", std::move(tensors)}});
+  }
+  return {{"schema", "assay.compare/1"},
+          {"passed", report.passed},
+          {"profile", report.profile},
+          {"statement", report.statement},
+          {"prompts", std::move(prompts)}};
+}
+
+}  // namespace assay

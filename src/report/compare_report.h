@@ -1,0 +1,24 @@
+// A comparison for people, for programs and for CI.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "assay/compare.h"
+
+namespace assay {
+
+std::string_view verdict_name(Verdict verdict);    // "pass", "fail", "error", "not compared"
+std::string_view verdict_name(StepVerdict verdict);  // "match", "tie", "diverged", "unknown"
+
+// Layers down, metrics across; every_tensor: a line for each tensor instead of each layer.
+std::string compare_text(const CompareReport& report, bool every_tensor, bool color);
+
+nlohmann::ordered_json compare_json(const CompareReport& report);
+
+// JUnit XML: a suite for each prompt, a case for each tensor and one for the text; what was not
+// compared is skipped.
+std::string compare_junit(const CompareReport& report);
+
+}  // namespace assay

@@ -1,0 +1,37 @@
+// The taps as the data flows: what a name means, what it is computed from, which comes first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/taps.h"
+
+namespace assay {
+
+struct TapPlace {
+  Tap tap = Tap::kEmbeddingOutput;
+  std::int64_t layer = -1;  // -1 outside the layers
+
+  // Data-flow order.
+  friend auto operator<=>(const TapPlace& a, const TapPlace& b) { return a.order() <=> b.order(); }
+  friend bool operator==(const TapPlace& a, const TapPlace& b) { return a.order() == b.order(); }
+  std::int64_t order() const;
+};
+
+// "layer_03_q_proj", with any number of digits; none for what is no tap (input_ids, rope_cos).
+std::optional<TapPlace> parse_tap_name(std::string_view name);
+
+// The last part of the tap's name: "q_proj".
+std::string_view tap_base_name(Tap tap);
+
+// The axis that counts positions in an array of that tap: 1, or 2 for scores and probabilities.
+std::size_t position_axis(Tap tap);
+
+// The taps that the place is computed from, without weights and tables. Of the residual stream: the
+// tap before that wrote it. qk_norm: whether the model normalises queries and keys.
+std::vector<TapPlace> computed_from(const TapPlace& place, std::int64_t layers, bool qk_norm);
+
+}  // namespace assay

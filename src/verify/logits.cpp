@@ -1,0 +1,89 @@
+#include "verify/logits.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/widen.h"
+
+namespace assay {
+namespace {
+
+// Best first, the lowest id among equals (as torch.argmax); NaN last.
+std::vector<std::size_t> best_ids(std::span<const double> row, std::size_t count) {
+  std::vector<std::size_t> ids(row.size());
+  std::iota(ids.begin(), ids.end(), std::size_t{0});
+  count = std::min(count, ids.size());
+  const auto better = [&](std::size_t a, std::size_t b) {
+    const double x = std::isnan(row[a]) ? -INFINITY : row[a];
+    const double y = std::isnan(row[b]) ? -INFINITY : row[b];
+    return x != y ? x > y : a < b;
+  };
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                    better);
+  ids.resize(count);
+  return ids;
+}
+
+// log(sum(exp(row))), the largest taken out.
+double log_sum_exp(std::span<const double> row) {
+  const double largest = *std::ranges::max_element(row);
+  double sum = 0;
+  for (const double x : row) sum += std::exp(x - largest);
+  return largest + std::log(sum);
+}
+
+double kl_divergence(std::span<const double> p, std::span<const double> q) {
+  const double log_p = log_sum_exp(p);
+  const double log_q = log_sum_exp(q);
+  double sum = 0;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const double probability = std::exp(p[i] - log_p);
+    if (probability > 0) sum += probability * ((p[i] - log_p) - (q[i] - log_q));
+  }
+  return std::max(sum, 0.0);  // rounding may leave -1e-17
+}
+
+}  // namespace
+
+double bf16_step(double x) {
+  if (x == 0 || !std::isfinite(x)) return 0;
+  return std::ldexp(1.0, std::ilogb(x) - 7);
+}
+
+LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
+                            const Reading& reading) {
+  const Rows rows = rows_of(reference.shape, 1);
+  const CandidateRows candidates(candidate, reading, rows.width);
+  const std::size_t first = reading.last_position ? rows.positions - 1 : 0;
+  const std::size_t count = rows.positions - first;
+  std::vector<double> x(rows.width);
+  std::vector<double> y(rows.width);
+  LogitMetrics m;
+  for (std::size_t p = first; p < rows.positions; ++p) {
+    const std::size_t item = dtype_size(reference.dtype);
+    widen(reference.dtype, reference.bytes.data() + p * rows.width * item,
+          static_cast<std::ptrdiff_t>(item), std::span(x));
+    candidates.read(p - first, 0, std::span(y));
+    const std::vector<std::size_t> best = best_ids(x, 5);
+    const std::vector<std::size_t> other = best_ids(y, 5);
+    if (best[0] == other[0]) {
+      m.top1_agreement += 1;
+    } else {
+      const double margin = x[best[0]] - x[other[0]];
+      m.flips.push_back({static_cast<std::int64_t>(p), static_cast<std::int64_t>(best[0]),
+                         static_cast<std::int64_t>(other[0]), margin,
+                         margin / bf16_step(x[best[0]])});
+    }
+    const auto common = std::ranges::count_if(
+        best, [&](std::size_t id) { return std::ranges::find(other, id) != other.end(); });
+    m.top5_agreement += static_cast<double>(common) / static_cast<double>(best.size());
+    m.kl_divergence += kl_divergence(x, y);
+  }
+  m.top1_agreement /= static_cast<double>(count);
+  m.top5_agreement /= static_cast<double>(count);
+  m.kl_divergence /= static_cast<double>(count);
+  return m;
+}
+
+}  // namespace assay

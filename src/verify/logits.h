@@ -1,0 +1,20 @@
+// What only logits have: best tokens, how close a call they are, and the distribution they mean.
+#pragma once
+
+#include "assay/array.h"
+#include "assay/compare.h"
+#include "verify/metrics.h"
+
+namespace assay {
+
+// The step between neighbouring BF16 values at |x|.
+double bf16_step(double x);
+
+// Up to this many BF16 steps between the two best logits, either choice is right: correct engines
+// round that differently.
+constexpr double kTieSteps = 2;
+
+LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
+                            const Reading& reading);
+
+}  // namespace assay

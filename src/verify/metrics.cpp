@@ -1,0 +1,276 @@
+#include "verify/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/widen.h"
+#include "verify/pair_sums.h"
+
+namespace assay {
+namespace {
+
+// Rows are shared out in this many parts, whatever the thread count: each has channel sums of its
+// own, added in order.
+constexpr std::size_t kParts = 8;
+
+bool fits_float(DType dtype) {
+  return dtype != DType::kF64 && dtype != DType::kI64 && dtype != DType::kI32;
+}
+
+// |error| / |reference|, from the squares.
+double relative(double error2, double reference2) {
+  if (error2 == 0) return 0;
+  return reference2 == 0 ? std::numeric_limits<double>::infinity() : std::sqrt(error2 / reference2);
+}
+
+struct Part {
+  std::vector<PairSums> rows;
+  std::vector<double> channel_error2;
+  std::vector<double> channel_reference2;
+};
+
+template <class Real>
+class Measurement {
+ public:
+  Measurement(const ArrayView& reference, const Rows& rows, const ArrayView& candidate,
+              const Reading& reading)
+      : reference_(reference),
+        rows_(rows),
+        candidate_(candidate, reading, rows.width),
+        last_only_(reading.last_position),
+        reference_dtype_(reference.dtype),
+        candidate_as_is_(candidate.dtype == kAsIs),
+        table_(pair_sums_table()) {}
+
+  // Candidate rows that there are.
+  std::size_t count() const { return last_only_ ? rows_.lead : rows_.count(); }
+  std::size_t reference_row(std::size_t r) const {
+    return last_only_ ? r * rows_.positions + rows_.positions - 1 : r;
+  }
+
+  Part run(std::size_t begin, std::size_t end) const {
+    Part part{std::vector<PairSums>(end - begin), std::vector<double>(rows_.width),
+              std::vector<double>(rows_.width)};
+    std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
+    std::vector<Real> y(x.size());
+    for (std::size_t r = begin; r < end; ++r) {
+      const std::size_t row = reference_row(r);
+      const std::byte* in_place = candidate_as_is_ ? candidate_.in_place(r) : nullptr;
+      for (std::size_t i = 0; i < rows_.width; i += PairSumsTable::kMostPairs) {
+        const std::size_t n = std::min(rows_.width - i, PairSumsTable::kMostPairs);
+        const std::size_t first = row * rows_.width + i;
+        const auto* a = reinterpret_cast<const Unaligned<Real>*>(x.data());
+        if (reference_dtype_ == kAsIs) {
+          a = reinterpret_cast<const Unaligned<Real>*>(reference_.bytes.data()) + first;
+        } else {
+          const std::size_t item = dtype_size(reference_dtype_);
+          widen(reference_dtype_, reference_.bytes.data() + first * item,
+                static_cast<std::ptrdiff_t>(item), std::span(x).first(n));
+        }
+        const auto* b = reinterpret_cast<const Unaligned<Real>*>(y.data());
+        if (in_place != nullptr) {
+          b = reinterpret_cast<const Unaligned<Real>*>(in_place) + i;
+        } else {
+          candidate_.read(r, i, std::span(y).first(n));
+        }
+        sums(a, b, n, first, &part.channel_error2[i], &part.channel_reference2[i],
+             part.rows[r - begin]);
+      }
+    }
+    return part;
+  }
+
+ private:
+  static constexpr DType kAsIs = sizeof(Real) == 4 ? DType::kF32 : DType::kF64;
+
+  void sums(const Unaligned<float>* x, const Unaligned<float>* y, std::size_t n, std::size_t first,
+            double* error2, double* reference2, PairSums& into) const {
+    table_.f32(x, y, n, first, error2, reference2, into);
+  }
+  void sums(const Unaligned<double>* x, const Unaligned<double>* y, std::size_t n,
+            std::size_t first, double* error2, double* reference2, PairSums& into) const {
+    table_.f64(x, y, n, first, error2, reference2, into);
+  }
+
+  const ArrayView& reference_;
+  Rows rows_;
+  CandidateRows candidate_;
+  bool last_only_;
+  DType reference_dtype_;
+  bool candidate_as_is_;
+  PairSumsTable table_;
+};
+
+std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat) {
+  std::vector<std::int64_t> index(shape.size());
+  for (std::size_t a = shape.size(); a-- > 0;) {
+    index[a] = static_cast<std::int64_t>(flat % static_cast<std::size_t>(shape[a]));
+    flat /= static_cast<std::size_t>(shape[a]);
+  }
+  return index;
+}
+
+TensorMetrics metrics_of(const PairSums& s) {
+  TensorMetrics m;
+  m.compared = s.compared;
+  const auto n = static_cast<double>(std::max<std::int64_t>(s.compared, 1));
+  m.mse = s.error2 / n;
+  m.rmse = std::sqrt(m.mse);
+  m.relative_l2 = relative(s.error2, s.reference2);
+  if (s.reference2 > 0 && s.candidate2 > 0) {
+    m.cosine = s.product / (std::sqrt(s.reference2) * std::sqrt(s.candidate2));
+  } else {
+    m.cosine = s.reference2 == s.candidate2 ? 1 : 0;
+  }
+  // The same as 1 - 2<x, y> / (|x|^2 + |y|^2), without its cancellation.
+  const double norms = s.reference2 + s.candidate2;
+  m.scale_difference = norms == 0 ? 0 : s.error2 / norms;
+  m.max_abs = std::max(s.max_error, 0.0);
+  m.max_ulp = s.ulp_max;
+  m.mean_ulp = static_cast<double>(s.ulp_sum) / n;
+  m.exact_share = static_cast<double>(s.equal) / n;
+  m.nan_reference = s.nan_reference;
+  m.nan_candidate = s.nan_candidate;
+  m.inf_reference = s.inf_reference;
+  m.inf_candidate = s.inf_candidate;
+  m.unlike = s.unlike;
+  m.not_hidden = s.not_hidden;
+  return m;
+}
+
+template <class Real>
+TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const ArrayView& candidate,
+                         const Reading& reading, ThreadPool* pool) {
+  const Measurement<Real> measurement(reference, rows, candidate, reading);
+  const std::size_t count = measurement.count();
+  std::vector<Part> parts(std::clamp<std::size_t>(count, 1, kParts));
+  const auto run = [&](std::size_t p) {
+    parts[p] = measurement.run(count * p / parts.size(), count * (p + 1) / parts.size());
+  };
+  if (pool != nullptr) {
+    pool->for_each_item(parts.size(), run);
+  } else {
+    for (std::size_t p = 0; p < parts.size(); ++p) run(p);
+  }
+
+  PairSums total;
+  std::vector<double> error2(rows.positions);
+  std::vector<double> reference2(rows.positions);
+  std::vector<double> channels(rows.width);
+  std::size_t r = 0;
+  for (const Part& part : parts) {
+    for (const PairSums& row : part.rows) {
+      total.add(row);
+      const std::size_t position = measurement.reference_row(r++) % rows.positions;
+      error2[position] += row.error2;
+      reference2[position] += row.reference2;
+    }
+    for (std::size_t c = 0; c < part.channel_error2.size(); ++c) {
+      channels[c] += part.channel_error2[c];
+    }
+  }
+  TensorMetrics m = metrics_of(total);
+  if (total.max_error >= 0) {
+    m.max_index = index_in(reference.shape, total.max_index);
+    const std::size_t row = total.max_index / rows.width;
+    const std::size_t column = total.max_index % rows.width;
+    std::vector<double> value(1);
+    const std::size_t item = dtype_size(reference.dtype);
+    widen(reference.dtype, reference.bytes.data() + total.max_index * item, 0, std::span(value));
+    m.max_reference = value[0];
+    const std::size_t candidate_row = reading.last_position ? row / rows.positions : row;
+    CandidateRows(candidate, reading, rows.width).read(candidate_row, column, std::span(value));
+    m.max_candidate = value[0];
+  }
+  for (std::size_t p = reading.last_position ? rows.positions - 1 : 0; p < rows.positions; ++p) {
+    m.position_error.push_back(relative(error2[p], reference2[p]));
+  }
+  for (const double sum : channels) {
+    m.channel_rmse.push_back(std::sqrt(sum / static_cast<double>(std::max<std::size_t>(count, 1))));
+  }
+  return m;
+}
+
+}  // namespace
+
+Rows rows_of(std::span<const std::int64_t> shape, std::size_t position_axis) {
+  Rows rows;
+  for (std::size_t a = 0; a < shape.size(); ++a) {
+    const auto size = static_cast<std::size_t>(shape[a]);
+    if (a < position_axis) rows.lead *= size;
+    if (a == position_axis) rows.positions = size;
+    if (a > position_axis) rows.width *= size;
+  }
+  return rows;
+}
+
+CandidateRows::CandidateRows(const ArrayView& candidate, const Reading& reading, std::size_t width)
+    : view_(candidate), offset_(reading.offset) {
+  std::size_t inner = 1;
+  std::size_t split = reading.axes.size();
+  while (split > 0 && inner < width) {
+    inner *= static_cast<std::size_t>(reading.axes[--split].extent);
+  }
+  const auto at = reading.axes.begin() + static_cast<std::ptrdiff_t>(split);
+  outer_.assign(reading.axes.begin(), at);
+  inner_.assign(at, reading.axes.end());
+  consecutive_ = true;
+  std::ptrdiff_t stride = 1;
+  for (std::size_t a = inner_.size(); a-- > 0;) {
+    consecutive_ = consecutive_ && (inner_[a].extent == 1 || inner_[a].stride == stride);
+    stride *= inner_[a].extent;
+  }
+}
+
+const std::byte* CandidateRows::in_place(std::size_t r) const {
+  if (!consecutive_) return nullptr;
+  std::ptrdiff_t at = offset_;
+  for (std::size_t a = outer_.size(); a-- > 0;) {
+    const auto extent = static_cast<std::size_t>(outer_[a].extent);
+    at += static_cast<std::ptrdiff_t>(r % extent) * outer_[a].stride;
+    r /= extent;
+  }
+  return view_.bytes.data() + at * static_cast<std::ptrdiff_t>(dtype_size(view_.dtype));
+}
+
+template <class Real>
+void CandidateRows::read(std::size_t r, std::size_t begin, std::span<Real> out) const {
+  const auto item = static_cast<std::ptrdiff_t>(dtype_size(view_.dtype));
+  std::ptrdiff_t row = offset_;
+  for (std::size_t a = outer_.size(); a-- > 0;) {
+    const auto extent = static_cast<std::size_t>(outer_[a].extent);
+    row += static_cast<std::ptrdiff_t>(r % extent) * outer_[a].stride;
+    r /= extent;
+  }
+  // Runs along the innermost axis.
+  const Axis last = inner_.empty() ? Axis{1, 1} : inner_.back();
+  const auto run = static_cast<std::size_t>(last.extent);
+  for (std::size_t i = 0; i < out.size();) {
+    std::size_t rest = (begin + i) / run;
+    const std::size_t within = (begin + i) % run;
+    std::ptrdiff_t at = row + static_cast<std::ptrdiff_t>(within) * last.stride;
+    for (std::size_t a = inner_.size(); a-- > 1;) {
+      const auto extent = static_cast<std::size_t>(inner_[a - 1].extent);
+      at += static_cast<std::ptrdiff_t>(rest % extent) * inner_[a - 1].stride;
+      rest /= extent;
+    }
+    const std::size_t n = std::min(run - within, out.size() - i);
+    widen(view_.dtype, view_.bytes.data() + at * item, last.stride * item, out.subspan(i, n));
+    i += n;
+  }
+}
+template void CandidateRows::read(std::size_t, std::size_t, std::span<float>) const;
+template void CandidateRows::read(std::size_t, std::size_t, std::span<double>) const;
+
+TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
+                      const ArrayView& candidate, const Reading& reading, ThreadPool* pool) {
+  const Rows rows = rows_of(reference.shape, position_axis);
+  if (fits_float(reference.dtype) && fits_float(candidate.dtype)) {
+    return measure_as<float>(reference, rows, candidate, reading, pool);
+  }
+  return measure_as<double>(reference, rows, candidate, reading, pool);
+}
+
+}  // namespace assay

@@ -1,0 +1,53 @@
+// Profiles: which error is too large, tap by tap.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/compare.h"
+
+namespace assay {
+
+// Upper limits; cosine's is a lower one. What is not set is not looked at.
+struct Limits {
+  std::optional<double> mse;
+  std::optional<double> relative_l2;
+  std::optional<double> cosine;
+  std::optional<double> max_abs;
+  std::optional<double> noise_ratio;  // holds for noise_ratio and position_ratio
+};
+
+class Profile {
+ public:
+  // "table", "noise", or a JSON file:
+  //   {"name": "mine", "rules": [{"taps": "layer_0?_*", "mse": 1e-5, "cosine": 0.999}, ...]}
+  // The first rule whose glob matches a tap counts. has_oracle: without one, noise can only say
+  // that the relative L2 distance from the reference is not large.
+  Profile(const std::string& name_or_file, bool has_oracle);
+  // Every tap by its relative L2 distance from the reference.
+  explicit Profile(double tolerance);
+
+  const std::string& name() const { return name_; }
+  // What a pass means, in a sentence.
+  const std::string& statement() const { return statement_; }
+  // None when no rule matches: then the tap cannot pass.
+  std::optional<Limits> limits(std::string_view tap) const;
+
+ private:
+  struct Rule {
+    std::string glob;
+    Limits limits;
+  };
+  void read(const std::string& file);
+
+  std::string name_;
+  std::string statement_;
+  std::vector<Rule> rules_;
+};
+
+// Sets verdict and reason of a tensor that was measured.
+void judge(TensorResult& tensor, const Profile& profile);
+
+}  // namespace assay

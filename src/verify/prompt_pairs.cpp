@@ -1,0 +1,193 @@
+#include "verify/prompt_pairs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "assay/array_file.h"
+#include "assay/error.h"
+#include "base/mapped_file.h"
+#include "base/text.h"
+#include "formats/json_file.h"
+#include "verify/data_flow.h"
+#include "verify/reading.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSchema = "assay.reference/1";
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+Pairing read_manifest(const fs::path& directory) {
+  const fs::path file = directory / "manifest.json";
+  if (!is_there(file)) {
+    throw input_error(directory.string(), "no manifest.json",
+                      "a finished reference_data directory, or one .npz");
+  }
+  const OrderedJson manifest = load_json(file);
+  const auto bad = [&](std::string_view field, std::string_view expected) {
+    return input_error(fmt::format("{}: field '{}'", file.string(), field), "missing or wrong",
+                       expected);
+  };
+  if (!manifest.is_object() || manifest.value("schema", OrderedJson()) != OrderedJson(kSchema)) {
+    throw bad("schema", fmt::format("\"{}\"", kSchema));
+  }
+  Pairing pairing;
+  const auto numerics = manifest.find("numerics");
+  if (numerics == manifest.end() || !numerics->is_string())
+    throw bad("numerics", "bf16, f32 or f64");
+  pairing.numerics = *numerics;
+  const auto prompts = manifest.find("prompts");
+  if (prompts == manifest.end() || !prompts->is_array()) throw bad("prompts", "a list");
+  for (const OrderedJson& prompt : *prompts) {
+    const auto path_of = [&](const char* role) -> std::optional<fs::path> {
+      if (!prompt.is_object() || !prompt.contains("files") || !prompt["files"].is_object()) {
+        throw bad("prompts.files", "paths by role");
+      }
+      const auto found = prompt["files"].find(role);
+      if (found == prompt["files"].end()) return std::nullopt;
+      if (!found->is_string()) throw bad("prompts.files", "paths by role");
+      return directory / found->get<std::string>();
+    };
+    const std::optional<fs::path> reference = path_of("reference");
+    if (!reference || !prompt.contains("id") || !prompt["id"].is_string()) {
+      throw bad("prompts", "an id and a reference each");
+    }
+    pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt});
+  }
+  if (pairing.prompts.empty()) throw bad("prompts", "at least one");
+  return pairing;
+}
+
+Pairing one_archive(const fs::path& file) {
+  PromptPair pair{file.stem().string(), file, std::nullopt, std::nullopt};
+  const fs::path oracle = file.parent_path() / "oracle.npz";
+  if (file.filename() == "reference.npz" && is_there(oracle)) pair.oracle = oracle;
+  Pairing pairing;
+  pairing.prompts.push_back(std::move(pair));
+  return pairing;
+}
+
+// The candidate's arrays for a prompt in a directory that has a place for each.
+std::optional<fs::path> below(const fs::path& candidate, const std::string& id) {
+  for (const char* kind : {".npz", ".safetensors", ".json"}) {
+    const fs::path file = candidate / (id + kind);
+    if (is_there(file)) return file;
+  }
+  const fs::path directory = candidate / id;
+  if (!is_folder(directory)) return std::nullopt;
+  if (is_there(directory / "reference.npz")) return directory / "reference.npz";
+  std::vector<fs::path> files;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+    const fs::path kind = entry.path().extension();
+    if (kind == ".npz" || kind == ".safetensors" || kind == ".json") files.push_back(entry.path());
+  }
+  return files.size() == 1 ? files.front() : directory;
+}
+
+std::vector<std::int64_t> ids_of(const LoadedArray& array) {
+  std::vector<std::int64_t> ids;
+  const std::size_t item = dtype_size(array.view.dtype);
+  for (std::size_t at = 0; at < array.view.bytes.size(); at += item) {
+    std::int64_t id = 0;
+    std::memcpy(&id, &array.view.bytes[at], item);
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+// How many of the candidate's taps have a layout that fits the reference's.
+std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
+  const std::int64_t layers = count_layers(reference.names());
+  std::size_t count = 0;
+  for (const std::string& name : candidate.names()) {
+    const std::optional<std::string> tap = map.tap_of(name, layers);
+    const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
+    if (!place || !reference.contains(*tap)) continue;
+    const std::vector<Reading> found =
+        readings(reference.load(*tap).view.shape, position_axis(place->tap),
+                 candidate.load(name).view.shape);
+    count += !found.empty() && !found.front().last_position;
+  }
+  return count;
+}
+
+std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
+                        const std::string& wanted, const NameMap& map) {
+  std::vector<std::string> ids;
+  for (const PromptPair& pair : pairing.prompts) ids.push_back(pair.id);
+  if (!wanted.empty()) {
+    const auto found = std::ranges::find(ids, wanted);
+    if (found == ids.end()) {
+      throw usage_error("--prompt", "'" + wanted + "'",
+                        fmt::format("one of {}", fmt::join(ids, ", ")));
+    }
+    return static_cast<std::size_t>(found - ids.begin());
+  }
+  if (ids.size() == 1) return 0;
+  const ArrayFile arrays(candidate);
+  std::vector<std::size_t> fits;
+  for (std::size_t p = 0; p < ids.size(); ++p) {
+    const ArrayFile reference(pairing.prompts[p].reference);
+    if (arrays.contains("input_ids") && reference.contains("input_ids")) {
+      const LoadedArray own = arrays.load("input_ids");
+      if (own.view.dtype == DType::kI32 || own.view.dtype == DType::kI64) {
+        if (ids_of(own) == ids_of(reference.load("input_ids"))) return p;
+      }
+    }
+    fits.push_back(fitting(reference, arrays, map));
+  }
+  const std::size_t most = *std::ranges::max_element(fits);
+  if (most == 0 || std::ranges::count(fits, most) != 1) {
+    throw usage_error("--prompt",
+                      fmt::format("{} does not say which prompt it is of", candidate.string()),
+                      fmt::format("one of {}, or input_ids in the dump", fmt::join(ids, ", ")));
+  }
+  return static_cast<std::size_t>(std::ranges::find(fits, most) - fits.begin());
+}
+
+}  // namespace
+
+std::int64_t count_layers(const std::vector<std::string>& tap_names) {
+  std::int64_t layers = 0;
+  for (const std::string& name : tap_names) {
+    if (const auto place = parse_tap_name(name)) layers = std::max(layers, place->layer + 1);
+  }
+  return layers;
+}
+
+Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
+                     const std::string& prompt, const NameMap& map) {
+  Pairing pairing = is_folder(reference) ? read_manifest(reference) : one_archive(reference);
+  if (!is_there(candidate)) {
+    throw input_error(candidate.string(), "not there", "the arrays that another engine wrote");
+  }
+  bool any = false;
+  if (is_folder(candidate)) {
+    for (PromptPair& pair : pairing.prompts) {
+      pair.candidate = below(candidate, pair.id);
+      any = any || pair.candidate.has_value();
+    }
+  }
+  if (any) {
+    if (!prompt.empty()) {
+      const std::size_t p = find_prompt(pairing, candidate, prompt, map);
+      pairing.prompts = {pairing.prompts[p]};
+    }
+    return pairing;
+  }
+  const std::size_t p = find_prompt(pairing, candidate, prompt, map);
+  pairing.prompts = {pairing.prompts[p]};
+  pairing.prompts[0].candidate = candidate;
+  return pairing;
+}
+
+}  // namespace assay

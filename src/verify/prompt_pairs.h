@@ -1,0 +1,36 @@
+// Which file of the candidate belongs to which prompt of the reference.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "verify/name_map.h"
+
+namespace assay {
+
+struct PromptPair {
+  std::string id;
+  std::filesystem::path reference;                 // .npz
+  std::optional<std::filesystem::path> oracle;     // .npz
+  std::optional<std::filesystem::path> candidate;  // none: the candidate has nothing for it
+};
+
+struct Pairing {
+  std::string numerics = "bf16";  // of the reference; a lone .npz does not say
+  std::vector<PromptPair> prompts;
+};
+
+// reference: a reference_data directory or one .npz. candidate: a file or directory of arrays for
+// one prompt, or a directory with one for each prompt by its id (ID.npz, ID.safetensors, ID.json,
+// or a directory ID). prompt: an id, or empty to find it by the candidate's input_ids, or else by
+// the one whose shapes fit. Throws usage errors (prompt unknown or in doubt) and input errors.
+Pairing pair_prompts(const std::filesystem::path& reference, const std::filesystem::path& candidate,
+                     const std::string& prompt, const NameMap& map);
+
+// Layers of the model that a reference's arrays speak of.
+std::int64_t count_layers(const std::vector<std::string>& tap_names);
+
+}  // namespace assay

@@ -1,0 +1,37 @@
+// How a candidate's layout is read: the reference's axes, found in the candidate's memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// One axis of the walk, in the reference's order; the last is the innermost.
+struct Axis {
+  std::int64_t extent = 0;
+  std::ptrdiff_t stride = 0;  // candidate elements
+};
+
+struct Reading {
+  std::string text;  // how it differs from the reference's own layout; empty when it does not
+  std::vector<Axis> axes;
+  std::ptrdiff_t offset = 0;   // candidate elements
+  bool last_position = false;  // only the reference's last position is there
+  int strangeness = 0;  // 0 same order of elements, 1 padding or last position, 2 other order
+};
+
+// The reading of a row-major array of the reference's own shape.
+Reading same_layout(std::span<const std::int64_t> shape);
+
+// Every reading under which `candidate` has the reference's elements, least strange first. Axes of
+// size 1 do not count; heads may be split or joined; axes may be in another order; the candidate
+// may be padded, or hold the last position only. position_axis: of the reference.
+std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
+                              std::span<const std::int64_t> candidate);
+
+}  // namespace assay

@@ -1,0 +1,83 @@
+#include "verify/tokens.h"
+
+#include <algorithm>
+
+#include "assay/error.h"
+#include "assay/taps.h"
+#include "model/generate.h"
+#include "verify/logits.h"
+
+namespace assay {
+namespace {
+
+// [1, S, vocab] as float: which BF16 step a logit is on does not need more.
+template <class N>
+Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadPool& pool) {
+  ForwardPass<N> forward(model, pool);
+  TapSet taps(model.spec);
+  taps.add("logits");
+  Recorder recorder(model.spec, taps, static_cast<std::int64_t>(ids.size()));
+  KvCache<typename N::Real> cache(model.spec, ids.size());
+  const Chunk<N> chunk{ids, &cache, &recorder};
+  forward.run({&chunk, 1});
+  return std::move(recorder.take().front());
+}
+
+Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
+                  ThreadPool& pool) {
+  if (numerics == F32::kName) return logits_over<F32>(model, ids, pool);
+  if (numerics == F64::kName) return logits_over<F64>(model, ids, pool);
+  return logits_over<Bf16>(model, ids, pool);
+}
+
+}  // namespace
+
+TokenResult compare_tokens(std::span<const std::int64_t> reference,
+                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens) {
+  TokenResult result;
+  result.compared = true;
+  const std::size_t count = std::max(reference.size(), candidate.size());
+  for (std::size_t i = prompt_tokens; i < count; ++i) {
+    TokenStep step;
+    step.position = static_cast<std::int64_t>(i);
+    if (i < reference.size()) step.reference_id = reference[i];
+    if (i < candidate.size()) step.candidate_id = candidate[i];
+    if (!result.first_difference && step.reference_id == step.candidate_id) {
+      step.verdict = StepVerdict::kMatch;
+    } else if (!result.first_difference) {
+      result.first_difference = step.position;
+    }
+    result.steps.push_back(step);
+  }
+  return result;
+}
+
+TokenResult replay_tokens(const std::filesystem::path& model_directory, std::string_view numerics,
+                          std::span<const std::int64_t> reference,
+                          std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
+                          ThreadPool& pool) {
+  TokenResult result = compare_tokens(reference, candidate, prompt_tokens);
+  const Model model = load_model(model_directory);
+  check_token_ids(candidate, model.spec, "the candidate's generated_ids");
+  const Array logits = logits_over(numerics, model, candidate, pool);
+  const auto vocab = static_cast<std::size_t>(model.spec.vocab_size);
+  result.replayed = true;
+  result.steps.clear();
+  for (std::size_t i = prompt_tokens; i < candidate.size(); ++i) {
+    const auto row = logits.as<float>().subspan((i - 1) * vocab, vocab);
+    TokenStep step;
+    step.position = static_cast<std::int64_t>(i);
+    step.candidate_id = candidate[i];
+    step.reference_id = argmax(row);
+    const double best = row[static_cast<std::size_t>(step.reference_id)];
+    const double chosen = row[static_cast<std::size_t>(step.candidate_id)];
+    step.steps = best == chosen ? 0 : (best - chosen) / bf16_step(best);
+    step.verdict = step.candidate_id == step.reference_id ? StepVerdict::kMatch
+                   : step.steps <= kTieSteps              ? StepVerdict::kTie
+                                                          : StepVerdict::kDiverged;
+    result.steps.push_back(step);
+  }
+  return result;
+}
+
+}  // namespace assay

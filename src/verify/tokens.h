@@ -1,0 +1,28 @@
+// The greedy text, step by step.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "assay/compare.h"
+#include "base/thread_pool.h"
+
+namespace assay {
+
+// Where the two texts first differ; steps up to there are matches, behind there unknown.
+TokenResult compare_tokens(std::span<const std::int64_t> reference,
+                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens);
+
+// Runs the model once over the candidate's own text and asks at every step whether its token is
+// what the reference engine chooses there (kMatch), nearly so (kTie: within kTieSteps BF16 steps),
+// or not (kDiverged). Each step is judged after the candidate's own text, so that a tie early on
+// does not condemn what follows. numerics: the reference's.
+TokenResult replay_tokens(const std::filesystem::path& model, std::string_view numerics,
+                          std::span<const std::int64_t> reference,
+                          std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
+                          ThreadPool& pool);
+
+}  // namespace assay
