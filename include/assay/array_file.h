@@ -12,8 +12,8 @@
 
 namespace assay {
 
-// An array that was looked up: row-major elements, in the file's mapping where they lie so there, in
-// `owned` where they had to be inflated or transposed.
+// An array that was looked up: row-major elements, in the file's mapping where they lie so there,
+// in `owned` where they had to be inflated or transposed.
 struct LoadedArray {
   ArrayView view;
   std::vector<std::byte> owned;

@@ -42,9 +42,10 @@ class Numerics(Enum):
 
 
 class HfModel:
-    """A causal language model with eager attention. Everything runs without gradients."""
+    """A causal language model, with eager attention unless asked for another. Everything runs
+    without gradients."""
 
-    def __init__(self, directory: Path, numerics: Numerics) -> None:
+    def __init__(self, directory: Path, numerics: Numerics, attention: str = "eager") -> None:
         if not (directory / "config.json").is_file():
             raise InputError(f"{directory}: no config.json, expected a checkpoint directory")
         self.directory = directory
@@ -53,7 +54,7 @@ class HfModel:
         self.net = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=numerics.dtype,
-            attn_implementation="eager",
+            attn_implementation=attention,
             local_files_only=True,
         ).eval()
         self.eos_token_ids = read_eos_token_ids(directory)

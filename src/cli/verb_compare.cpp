@@ -41,9 +41,8 @@ int run(Arguments& args) {
   CompareReport report;
   {
     ProgressBar bar;
-    report = compare(args.options, [&](std::string_view what, double fraction) {
-      bar.update(what, fraction);
-    });
+    report = compare(args.options,
+                     [&](std::string_view what, double fraction) { bar.update(what, fraction); });
   }
   if (!args.junit.empty()) write_text_file(args.junit, compare_junit(report));
   if (args.json) {
@@ -58,14 +57,16 @@ int run(Arguments& args) {
 
 void add_compare(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
-  CLI::App* verb = app.add_subcommand("compare", "Compare another engine's arrays with a reference");
+  CLI::App* verb =
+      app.add_subcommand("compare", "Compare another engine's arrays with a reference");
   verb->add_option("reference", args->reference, "A reference_data directory or one .npz")
       ->required();
   verb->add_option("candidate", args->candidate,
                    ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
                    "directory with one of these for each prompt")
       ->required();
-  verb->add_option("--prompt", args->options.prompt, "The prompt's id, where the dump does not say");
+  verb->add_option("--prompt", args->options.prompt,
+                   "The prompt's id, where the dump does not say");
   verb->add_option("--map", args->options.map,
                    "From the dump's names to taps: transformers, llama.cpp, candle or a .json file "
                    "(default: all three)");

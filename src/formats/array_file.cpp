@@ -103,21 +103,21 @@ class NpySource : public ArrayFile::Source {
 
 // dtype names as safetensors, numpy and torch spell them.
 constexpr std::array<std::pair<std::string_view, DType>, 30> kDTypeNames = {
-    {{"F64", DType::kF64},           {"float64", DType::kF64},
-     {"f64", DType::kF64},           {"F32", DType::kF32},
-     {"float32", DType::kF32},       {"f32", DType::kF32},
-     {"BF16", DType::kBF16},         {"bfloat16", DType::kBF16},
-     {"bf16", DType::kBF16},         {"F16", DType::kF16},
-     {"float16", DType::kF16},       {"f16", DType::kF16},
-     {"F8_E4M3", DType::kF8E4M3},    {"float8_e4m3fn", DType::kF8E4M3},
-     {"F8_E5M2", DType::kF8E5M2},    {"float8_e5m2", DType::kF8E5M2},
-     {"I64", DType::kI64},           {"int64", DType::kI64},
-     {"i64", DType::kI64},           {"I32", DType::kI32},
-     {"int32", DType::kI32},         {"i32", DType::kI32},
-     {"I16", DType::kI16},           {"int16", DType::kI16},
-     {"I8", DType::kI8},             {"int8", DType::kI8},
-     {"U8", DType::kU8},             {"uint8", DType::kU8},
-     {"BOOL", DType::kBool},         {"bool", DType::kBool}}};
+    {{"F64", DType::kF64},        {"float64", DType::kF64},
+     {"f64", DType::kF64},        {"F32", DType::kF32},
+     {"float32", DType::kF32},    {"f32", DType::kF32},
+     {"BF16", DType::kBF16},      {"bfloat16", DType::kBF16},
+     {"bf16", DType::kBF16},      {"F16", DType::kF16},
+     {"float16", DType::kF16},    {"f16", DType::kF16},
+     {"F8_E4M3", DType::kF8E4M3}, {"float8_e4m3fn", DType::kF8E4M3},
+     {"F8_E5M2", DType::kF8E5M2}, {"float8_e5m2", DType::kF8E5M2},
+     {"I64", DType::kI64},        {"int64", DType::kI64},
+     {"i64", DType::kI64},        {"I32", DType::kI32},
+     {"int32", DType::kI32},      {"i32", DType::kI32},
+     {"I16", DType::kI16},        {"int16", DType::kI16},
+     {"I8", DType::kI8},          {"int8", DType::kI8},
+     {"U8", DType::kU8},          {"uint8", DType::kU8},
+     {"BOOL", DType::kBool},      {"bool", DType::kBool}}};
 
 // Raw elements in files of their own, described by a JSON file beside them:
 //   {"arrays": [{"name": "logits", "dtype": "F32", "shape": [5, 2560], "file": "logits.bin",
@@ -168,8 +168,8 @@ class RawSource : public ArrayFile::Source {
     NpyData data;
     data.view.name = string("name");
     const std::string dtype = string("dtype");
-    const auto* known = std::ranges::find(kDTypeNames, dtype,
-                                          &std::pair<std::string_view, DType>::first);
+    const auto* known =
+        std::ranges::find(kDTypeNames, dtype, &std::pair<std::string_view, DType>::first);
     if (known == kDTypeNames.end()) {
       throw input_error(where("dtype"), "'" + shown(dtype) + "'",
                         "F64, F32, BF16, F16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U8 or BOOL");
@@ -202,10 +202,10 @@ class RawSource : public ArrayFile::Source {
     const auto count = static_cast<std::uint64_t>(element_count(data.view.shape, array));
     const std::size_t item = dtype_size(data.view.dtype);
     if (offset > bytes.size() || count > (bytes.size() - offset) / item) {
-      throw input_error(
-          array, fmt::format("{} of {} from byte {} of a file of {}", shape_text(data.view.shape),
-                             dtype, offset, bytes.size()),
-          "an array inside the file");
+      throw input_error(array,
+                        fmt::format("{} of {} from byte {} of a file of {}",
+                                    shape_text(data.view.shape), dtype, offset, bytes.size()),
+                        "an array inside the file");
     }
     data.view.bytes = bytes.subspan(offset, count * item);
     const std::string name = data.view.name;

@@ -67,10 +67,9 @@ std::string suite(const PromptResult& prompt) {
     const bool bad = wrong != prompt.tokens.steps.end();
     ++tests;
     failures += bad;
-    cases += test_case(prompt, "generated_ids",
-                       bad ? fmt::format("<failure message=\"differs at position {}\"/>",
-                                         wrong->position)
-                           : "");
+    cases += test_case(
+        prompt, "generated_ids",
+        bad ? fmt::format("<failure message=\"differs at position {}\"/>", wrong->position) : "");
   }
   return fmt::format(
       "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n{}"

@@ -84,7 +84,8 @@ void add_row(Table& table, const Row& row, const TensorResult* first, bool color
   }
   table.add({row.title, taps, row.tensors.size() > 1 ? in_layer(worst) : "",
              ids ? "" : ratio_text(worst), ids ? "" : fmt::format("{:.2e}", m.relative_l2),
-             ids ? "" : fmt::format("{:.7f}", m.cosine), ids ? "" : fmt::format("{:.3g}", m.max_abs),
+             ids ? "" : fmt::format("{:.7f}", m.cosine),
+             ids ? "" : fmt::format("{:.3g}", m.max_abs),
              ids ? "" : fmt::format("{:.1f} %", m.exact_share * 100),
              verdict_cell(failed > 0 ? worst.verdict : Verdict::kPass, color), mark});
 }
@@ -95,7 +96,8 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   for (const TokenStep& step : tokens.steps) ++counts[step.verdict];
   const std::size_t all = tokens.steps.size();
   if (!tokens.replayed) {
-    if (!tokens.first_difference) return fmt::format("Text: all {} tokens are the reference's\n", all);
+    if (!tokens.first_difference)
+      return fmt::format("Text: all {} tokens are the reference's\n", all);
     return fmt::format("Text: {} at position {}; give --model to judge every step\n",
                        colored("first difference", Color::kRed, color), *tokens.first_difference);
   }
@@ -106,8 +108,9 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
                           counts[StepVerdict::kDiverged] > 0 ? Color::kRed : Color::kGreen, color));
   for (const TokenStep& step : tokens.steps) {
     if (step.verdict != StepVerdict::kDiverged) continue;
-    text += fmt::format("  position {}: token {}, the reference chooses {} ({:.1f} BF16 steps apart)\n",
-                        step.position, step.candidate_id, step.reference_id, step.steps);
+    text +=
+        fmt::format("  position {}: token {}, the reference chooses {} ({:.1f} BF16 steps apart)\n",
+                    step.position, step.candidate_id, step.reference_id, step.steps);
   }
   return text;
 }
@@ -121,9 +124,9 @@ std::string logits_text(const TensorResult& t) {
   constexpr std::size_t kShown = 3;
   for (std::size_t i = 0; i < std::min(kShown, l.flips.size()); ++i) {
     const auto& f = l.flips[i];
-    text += fmt::format("  position {}: {} instead of {}, {:.1f} BF16 steps behind it{}\n",
-                        f.position, f.candidate_id, f.reference_id, f.steps,
-                        f.steps <= 2 ? " (a near tie)" : "");
+    text +=
+        fmt::format("  position {}: {} instead of {}, {:.1f} BF16 steps behind it{}\n", f.position,
+                    f.candidate_id, f.reference_id, f.steps, f.steps <= 2 ? " (a near tie)" : "");
   }
   if (l.flips.size() > kShown) text += fmt::format("  and {} more\n", l.flips.size() - kShown);
   return text;
@@ -132,9 +135,9 @@ std::string logits_text(const TensorResult& t) {
 std::string names_text(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 5;
   std::string text = fmt::format(
-      "{}", fmt::join(names.begin(),
-                      names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())),
-                      ", "));
+      "{}",
+      fmt::join(names.begin(),
+                names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())), ", "));
   if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
   return text;
 }
@@ -165,12 +168,12 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   for (const Row& row : rows_of(prompt, every_tensor)) add_row(table, row, first, color);
   std::string text = fmt::format("{}\n{}\n", colored(prompt.id, Color::kBold, color), table.text());
   if (first != nullptr) {
-    text += fmt::format("{}: {}: {}\n  {}\n",
-                        colored("First divergence", Color::kRed, color), first->name,
-                        first->reason, prompt.divergence_text);
+    text += fmt::format("{}: {}: {}\n  {}\n", colored("First divergence", Color::kRed, color),
+                        first->name, first->reason, prompt.divergence_text);
   }
   for (const DumpFinding& f : prompt.findings) {
-    text += fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
+    text +=
+        fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
   }
   std::map<std::string, std::size_t> layouts;
   for (const TensorResult& t : prompt.tensors) {

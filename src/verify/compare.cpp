@@ -134,9 +134,8 @@ class PromptComparison {
         small.push_back(i);
       }
     }
-    pool_.for_each_item(small.size(), [&](std::size_t i) {
-      compare_tensor(result_.tensors[small[i]], nullptr);
-    });
+    pool_.for_each_item(small.size(),
+                        [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
     for (std::string& tap : not_in_reference()) result_.unmatched.push_back(std::move(tap));
     find_first_divergence();
     for (DumpFinding& finding : check_dump({reference_, candidate_, layers_}, result_.tensors)) {
@@ -224,9 +223,9 @@ class PromptComparison {
       return;
     }
     const auto [a, b] = std::ranges::mismatch(own, other);
-    tensor.reason = fmt::format(
-        "the candidate ran other tokens: {} against {}, different from position {} on",
-        other.size(), own.size(), a - own.begin());
+    tensor.reason =
+        fmt::format("the candidate ran other tokens: {} against {}, different from position {} on",
+                    other.size(), own.size(), a - own.begin());
   }
 
   void compare_tensor(TensorResult& tensor, ThreadPool* pool) const {
@@ -283,7 +282,8 @@ class PromptComparison {
   void measure_noise(TensorResult& tensor, const ArrayView& reference, std::size_t axis,
                      const ArrayView& candidate, const Reading& reading, ThreadPool* pool) const {
     const LoadedArray oracle = oracle_->load(tensor.name);
-    const TensorMetrics own = measure(oracle.view, axis, reference, same_layout(reference.shape), pool);
+    const TensorMetrics own =
+        measure(oracle.view, axis, reference, same_layout(reference.shape), pool);
     const TensorMetrics other = measure(oracle.view, axis, candidate, reading, pool);
     const double floor = rounding_floor(numerics_);
     if (reading.last_position) {
@@ -322,9 +322,10 @@ class PromptComparison {
     if (!gap) return fmt::format("{} {}: look at {}", before, verb, operation(*place));
     std::string text = fmt::format("{} {}: the fault lies between", before, verb);
     if (place->layer >= 0) {
-      text += fmt::format("; extract with --taps 'layer_{:02}_*' and dump the same to see which "
-                          "operation it is",
-                          place->layer);
+      text += fmt::format(
+          "; extract with --taps 'layer_{:02}_*' and dump the same to see which "
+          "operation it is",
+          place->layer);
     }
     return text;
   }
@@ -360,7 +361,9 @@ class PromptComparison {
     const std::vector<std::int64_t> own = read_ids(reference_, "generated_ids");
     const std::vector<std::int64_t> other = read_ids(candidate_, name->second);
     const std::size_t prompt = read_ids(reference_, "input_ids").size();
-    if (other.size() < prompt || !std::equal(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(prompt), other.begin())) {
+    if (other.size() < prompt ||
+        !std::equal(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(prompt),
+                    other.begin())) {
       throw input_error(fmt::format("{}: array '{}'", candidate_.path().string(), name->second),
                         "does not begin with the prompt's tokens",
                         "prompt and continuation, as transformers' generate returns them");
@@ -388,17 +391,15 @@ bool passed(const PromptResult& prompt) {
   const bool bad = std::ranges::any_of(prompt.tensors, [](const TensorResult& t) {
     return t.verdict == Verdict::kFail || t.verdict == Verdict::kError;
   });
-  const bool diverged = std::ranges::any_of(prompt.tokens.steps, [](const TokenStep& s) {
-    return s.verdict == StepVerdict::kDiverged;
-  });
+  const bool diverged = std::ranges::any_of(
+      prompt.tokens.steps, [](const TokenStep& s) { return s.verdict == StepVerdict::kDiverged; });
   const bool other_text = prompt.tokens.compared && !prompt.tokens.replayed &&
                           prompt.tokens.first_difference.has_value();
   return !bad && !diverged && !other_text;
 }
 
 bool compared_anything(const PromptResult& prompt) {
-  return prompt.tokens.compared ||
-         std::ranges::any_of(prompt.tensors, [](const TensorResult& t) {
+  return prompt.tokens.compared || std::ranges::any_of(prompt.tensors, [](const TensorResult& t) {
            return t.name != "input_ids" && t.verdict != Verdict::kNotCompared;
          });
 }
@@ -409,10 +410,10 @@ CompareReport compare(const CompareOptions& options,
                       const std::function<void(std::string_view, double)>& on_progress) {
   const NameMap map(options.map);
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
-  const bool has_oracle =
-      std::ranges::all_of(pairing.prompts, [](const PromptPair& p) { return p.oracle.has_value(); });
-  const Profile profile = options.tolerance ? Profile(*options.tolerance)
-                                            : Profile(options.profile, has_oracle);
+  const bool has_oracle = std::ranges::all_of(
+      pairing.prompts, [](const PromptPair& p) { return p.oracle.has_value(); });
+  const Profile profile =
+      options.tolerance ? Profile(*options.tolerance) : Profile(options.profile, has_oracle);
   ThreadPool pool(options.threads);
   CompareReport report;
   report.profile = profile.name();

@@ -66,8 +66,8 @@ class Checks {
   bool check_values(const TensorResult& tensor) {
     const TensorMetrics& m = tensor.metrics;
     if (m.nan_candidate > 0) {
-      find(tensor.name, fmt::format("{} of {} elements are NaN", m.nan_candidate,
-                                    m.compared + m.unlike));
+      find(tensor.name,
+           fmt::format("{} of {} elements are NaN", m.nan_candidate, m.compared + m.unlike));
       return true;
     }
     if (m.cosine == 0 && m.relative_l2 == 1) {
@@ -114,7 +114,8 @@ class Checks {
     for (const TapPlace& other : suspects(place)) {
       const std::string name = tap_name(other.tap, other.layer, spec);
       if (!arrays_.reference.contains(name)) continue;
-      const double distance = distance_from(arrays_.reference.load(name).view, other.tap, candidate);
+      const double distance =
+          distance_from(arrays_.reference.load(name).view, other.tap, candidate);
       if (distance < closest) {
         closest = distance;
         whose = other;
@@ -133,7 +134,8 @@ class Checks {
     double least = INFINITY;
     for (const Reading& reading : readings(reference.shape, axis, candidate.view.shape)) {
       if (reading.strangeness > 0) break;
-      least = std::min(least, measure(reference, axis, candidate.view, reading, nullptr).relative_l2);
+      least =
+          std::min(least, measure(reference, axis, candidate.view, reading, nullptr).relative_l2);
     }
     return least;
   }
@@ -156,8 +158,8 @@ class Checks {
     difference.bytes.resize(size * sizeof(double));
     std::ranges::transform(x, y, difference.as<double>().begin(), std::minus<>());
     if (distance_from(difference.view(), place.tap, candidate) < kAlike) {
-      find(tensor.name, fmt::format("holds what the layer adds to {}: the residual is not yet added",
-                                    name));
+      find(tensor.name,
+           fmt::format("holds what the layer adds to {}: the residual is not yet added", name));
     }
   }
 
@@ -179,8 +181,8 @@ class Checks {
       const std::string key = sha256_hex(array.view.bytes) + shape_text(array.view.shape);
       const auto [twin, is_new] = first_of.emplace(key, tensor.name);
       if (is_new || same_in_reference(twin->second, tensor.name)) continue;
-      find(tensor.name, fmt::format("has the same content as {}: was one buffer dumped twice?",
-                                    twin->second));
+      find(tensor.name,
+           fmt::format("has the same content as {}: was one buffer dumped twice?", twin->second));
     }
   }
 

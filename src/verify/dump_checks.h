@@ -17,9 +17,9 @@ struct PromptArrays {
   std::int64_t layers;
 };
 
-// Looks at tensors that failed: all zeros, NaN, only the last position filled, the same content under
-// two names, another tap's content (the final norm's output as the last layer's, a residual already
-// added or not yet, layers counted from 1). Says what it finds in words.
+// Looks at tensors that failed: all zeros, NaN, only the last position filled, the same content
+// under two names, another tap's content (the final norm's output as the last layer's, a residual
+// already added or not yet, layers counted from 1). Says what it finds in words.
 std::vector<DumpFinding> check_dump(const PromptArrays& arrays,
                                     const std::vector<TensorResult>& tensors);
 

@@ -29,6 +29,23 @@ Axes real_axes(std::span<const std::int64_t> shape) {
   return axes;
 }
 
+// True when every candidate axis lies within one axis of the reference or is several whole ones:
+// [12, 2] is no [2, 3, 4] although both have 24 elements.
+bool nests(std::span<const std::int64_t> reference, const Axes& candidate) {
+  std::vector<std::int64_t> ends = {1};
+  for (const std::int64_t r : reference) ends.push_back(ends.back() * r);
+  const auto is_end = [&](std::int64_t at) { return std::ranges::find(ends, at) != ends.end(); };
+  std::int64_t begin = 1;
+  for (const Axis& axis : candidate) {
+    const std::int64_t end = begin * axis.extent;
+    const bool crosses =
+        std::ranges::any_of(ends, [&](std::int64_t at) { return begin < at && at < end; });
+    if (crosses && !(is_end(begin) && is_end(end))) return false;
+    begin = end;
+  }
+  return true;
+}
+
 // The common refinement of both lists of axes, with the candidate's strides; none when their
 // elements do not line up.
 std::optional<Axes> refine(std::span<const std::int64_t> reference, const Axes& candidate) {
@@ -105,7 +122,7 @@ std::vector<Reading> in_any_order(std::span<const std::int64_t> reference,
     Axes ordered;
     for (const std::size_t a : order) ordered.push_back(axes[a]);
     std::optional<Axes> refined = refine(reference, ordered);
-    if (!refined) continue;
+    if (!refined || !nests(reference, ordered)) continue;
     Reading reading;
     reading.axes = std::move(*refined);
     if (!std::ranges::is_sorted(order)) {

@@ -1,0 +1,101 @@
+#include "verify/reading.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "verify/metrics.h"
+
+namespace assay {
+namespace {
+
+// The candidate's element numbers, row by row of the reference, under the n-th reading.
+std::vector<double> read_as(const Shape& reference, std::size_t axis, const Shape& candidate,
+                            std::size_t n = 0) {
+  const std::vector<Reading> all = readings(reference, axis, candidate);
+  if (n >= all.size()) return {};
+  Array array{"a", DType::kF64, candidate, {}};
+  const auto size = static_cast<std::size_t>(element_count(candidate, "a"));
+  array.bytes.resize(size * sizeof(double));
+  std::iota(array.as<double>().begin(), array.as<double>().end(), 0.0);
+  const Rows rows = rows_of(reference, axis);
+  const CandidateRows candidates(array.view(), all[n], rows.width);
+  const std::size_t count = all[n].last_position ? rows.lead : rows.count();
+  std::vector<double> result(count * rows.width);
+  for (std::size_t r = 0; r < count; ++r) {
+    candidates.read(r, 0, std::span(result).subspan(r * rows.width, rows.width));
+  }
+  return result;
+}
+
+std::vector<double> counting(std::size_t n) {
+  std::vector<double> result(n);
+  std::iota(result.begin(), result.end(), 0.0);
+  return result;
+}
+
+TEST(Readings, OfTheSameShape) {
+  EXPECT_EQ(readings(Shape{1, 5, 64}, 1, Shape{1, 5, 64})[0].text, "");
+  EXPECT_EQ(read_as({1, 5, 64}, 1, {1, 5, 64}), counting(320));
+}
+
+TEST(Readings, WithoutTheBatchAxisOrWithHeadsJoinedOrSplit) {
+  for (const Shape& candidate : {Shape{5, 64}, Shape{1, 1, 5, 64}, Shape{5, 4, 16}, Shape{320}}) {
+    const std::vector<Reading> all = readings(Shape{1, 5, 64}, 1, candidate);
+    ASSERT_FALSE(all.empty()) << shape_text(candidate);
+    EXPECT_EQ(all[0].strangeness, 0);
+    EXPECT_NE(all[0].text, "");
+    EXPECT_EQ(read_as({1, 5, 64}, 1, candidate), counting(320));
+  }
+  EXPECT_EQ(read_as({1, 5, 4, 16}, 1, {5, 64}), counting(320));
+}
+
+TEST(Readings, WithAxesInAnotherOrder) {
+  // [H, S] for [S, H]: element (s, h) lies at h * S + s.
+  EXPECT_EQ(read_as({1, 2, 3}, 1, {3, 2}), (std::vector<double>{0, 2, 4, 1, 3, 5}));
+  // [N, S, D] for [S, N, D].
+  const std::vector<double> heads_first = read_as({1, 2, 3, 4}, 1, {3, 2, 4});
+  EXPECT_EQ(heads_first[0], 0);
+  EXPECT_EQ(heads_first[4], 8);    // s 0, head 1
+  EXPECT_EQ(heads_first[12], 4);   // s 1, head 0
+  // The same for joined heads.
+  EXPECT_EQ(read_as({1, 2, 12}, 1, {3, 2, 4}), heads_first);
+  // [N * D, S]
+  EXPECT_EQ(read_as({1, 2, 3, 4}, 1, {12, 2})[1], 2);
+}
+
+TEST(Readings, OfASquareMatrixAreTwo) {
+  const std::vector<Reading> all = readings(Shape{1, 8, 8}, 1, Shape{8, 8});
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].strangeness, 0);
+  EXPECT_EQ(read_as({1, 8, 8}, 1, {8, 8}, 1)[1], 8);
+}
+
+TEST(Readings, OfPaddedArrays) {
+  // 5 positions padded to 8, behind or in front.
+  ASSERT_EQ(readings(Shape{1, 5, 4}, 1, Shape{8, 4}).size(), 2u);
+  EXPECT_EQ(read_as({1, 5, 4}, 1, {8, 4}), counting(20));
+  EXPECT_EQ(read_as({1, 5, 4}, 1, {8, 4}, 1)[0], 12);
+  // A vocabulary of 250 padded to 256.
+  EXPECT_EQ(read_as({1, 2, 250}, 1, {1, 2, 256})[250], 256);
+  // No multiple of anything.
+  EXPECT_TRUE(readings(Shape{1, 5, 4}, 1, Shape{7, 4}).empty());
+}
+
+TEST(Readings, OfTheLastPositionOnly) {
+  const std::vector<Reading> all = readings(Shape{1, 5, 64}, 1, Shape{64});
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_TRUE(all[0].last_position);
+  EXPECT_EQ(read_as({1, 5, 64}, 1, {64}), counting(64));
+  EXPECT_EQ(read_as({1, 2, 5, 5}, 2, {2, 5}), counting(10));  // scores of the last query
+}
+
+TEST(Readings, OfWhatDoesNotFitAreNone) {
+  EXPECT_TRUE(readings(Shape{1, 5, 64}, 1, Shape{5, 63}).empty());
+  EXPECT_TRUE(readings(Shape{1, 5, 64}, 1, Shape{4, 64}).empty());
+  EXPECT_TRUE(readings(Shape{1, 5, 64}, 1, Shape{0}).empty());
+  EXPECT_TRUE(readings(Shape{1, 5, 64}, 1, Shape{}).empty());
+}
+
+}  // namespace
+}  // namespace assay
