@@ -104,7 +104,7 @@ std::vector<std::int64_t> ids_of(const LoadedArray& array) {
   return ids;
 }
 
-// How many of the candidate's taps have a layout that fits the reference's.
+// How well the layouts of the candidate's taps fit the reference's: padded ones half.
 std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
   const std::int64_t layers = count_layers(reference.names());
   std::size_t count = 0;
@@ -115,7 +115,9 @@ std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, cons
     const std::vector<Reading> found =
         readings(reference.load(*tap).view.shape, position_axis(place->tap),
                  candidate.load(name).view.shape);
-    count += !found.empty() && !found.front().last_position;
+    if (found.empty()) continue;
+    // What may be any prompt's last position is no sign of a prompt of one token.
+    count += found.front().strangeness != 1 || found.front().last_position ? 2 : 1;
   }
   return count;
 }

@@ -52,7 +52,8 @@ TEST(NameMap, KnowsLlamaCppAndCandle) {
 TEST(NameMap, ReadsRulesFromAFile) {
   const TemporaryDirectory directory;
   const std::string file = directory / "map.json";
-  write_text(file, R"({"h{layer}/res": "layer_{layer}_output", "n{layer+1}": "layer_{layer}_mlp_norm",
+  write_text(file,
+             R"({"h{layer}/res": "layer_{layer}_output", "n{layer+1}": "layer_{layer}_mlp_norm",
                        "out": "logits"})");
   const NameMap map(file);
   EXPECT_EQ(tap_of(map, "h7/res"), "layer_07_output");

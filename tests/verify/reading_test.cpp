@@ -56,8 +56,8 @@ TEST(Readings, WithAxesInAnotherOrder) {
   // [N, S, D] for [S, N, D].
   const std::vector<double> heads_first = read_as({1, 2, 3, 4}, 1, {3, 2, 4});
   EXPECT_EQ(heads_first[0], 0);
-  EXPECT_EQ(heads_first[4], 8);    // s 0, head 1
-  EXPECT_EQ(heads_first[12], 4);   // s 1, head 0
+  EXPECT_EQ(heads_first[4], 8);   // s 0, head 1
+  EXPECT_EQ(heads_first[12], 4);  // s 1, head 0
   // The same for joined heads.
   EXPECT_EQ(read_as({1, 2, 12}, 1, {3, 2, 4}), heads_first);
   // [N * D, S]

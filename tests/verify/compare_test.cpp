@@ -1,0 +1,525 @@
+// Candidates with known faults against a reference of the bundled model.
+#include "assay/compare.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "assay/array_file.h"
+#include "assay/extract.h"
+#include "assay/npz.h"
+#include "assay/safetensors.h"
+#include "base/expect_error.h"
+#include "base/half.h"
+#include "base/temporary_directory.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModel = ASSAY_ROOT "/models/tiny-qwen3";
+
+// One prompt of five tokens: every tap of layer 5 and the classic set, with oracle.
+const fs::path& reference() {
+  static const TemporaryDirectory directory;
+  static const bool made = [] {
+    ExtractOptions options;
+    options.model = kModel;
+    options.out = directory.path();
+    options.numerics = {Numerics::kBf16, Numerics::kF64};
+    options.taps = {"layer_05_*"};
+    extract(options, prompts_from_texts({"The capital of France is"}));
+    return true;
+  }();
+  static const fs::path path = made ? directory.path() : fs::path();
+  return path;
+}
+
+// The reference's own arrays, to be spoiled and written as a candidate.
+class Candidate {
+ public:
+  Candidate() {
+    const NpzReader npz(reference() / "prompt1/reference.npz");
+    for (const std::string& name : npz.names()) arrays_[name] = npz.read(name);
+  }
+  Array& operator[](const std::string& name) { return arrays_.at(name); }
+  std::span<float> values(const std::string& name) { return arrays_.at(name).as<float>(); }
+  void erase(const std::string& name) { arrays_.erase(name); }
+  void only(const std::string& prefix) {
+    std::erase_if(arrays_, [&](const auto& a) { return !a.first.starts_with(prefix); });
+  }
+  void rename(const std::string& from, const std::string& to) {
+    arrays_[to] = std::move(arrays_.at(from));
+    arrays_.erase(from);
+  }
+  // Multiplied by 1 + error, another for each element.
+  void disturb(const std::string& name, float error) {
+    float sign = 1;
+    for (float& x : values(name)) x *= 1 + (sign = -sign) * error;
+  }
+  void copy(const std::string& from, const std::string& to) {
+    arrays_.at(to).bytes = arrays_.at(from).bytes;
+  }
+
+  std::vector<ArrayView> views() {
+    std::vector<ArrayView> all;
+    for (auto& [name, array] : arrays_) {
+      array.name = name;
+      all.push_back(array.view());
+    }
+    return all;
+  }
+  fs::path write() {
+    write_npz(directory_ / "candidate.npz", views(), Compression::kNone);
+    return directory_ / "candidate.npz";
+  }
+  const TemporaryDirectory& directory() const { return directory_; }
+
+ private:
+  TemporaryDirectory directory_;
+  std::map<std::string, Array> arrays_;
+};
+
+CompareOptions options_for(const fs::path& candidate) {
+  CompareOptions options;
+  options.reference = reference();
+  options.candidate = candidate;
+  return options;
+}
+
+PromptResult run(Candidate& candidate) {
+  CompareReport report = compare(options_for(candidate.write()));
+  PromptResult result = std::move(report.prompts.at(0));
+  const bool bad = result.first_divergence.has_value();
+  EXPECT_EQ(report.passed, !bad);
+  return result;
+}
+
+const TensorResult& tensor(const PromptResult& result, const std::string& name) {
+  return *std::ranges::find(result.tensors, name, &TensorResult::name);
+}
+
+std::string first(const PromptResult& result) {
+  return result.first_divergence ? result.tensors[*result.first_divergence].name : "";
+}
+
+// What was found of the tensor; all in one text.
+std::string found(const PromptResult& result, const std::string& name) {
+  std::string text;
+  for (const DumpFinding& f : result.findings) {
+    if (f.tensor == name) text += f.text;
+  }
+  return text;
+}
+
+TEST(Compare, TheReferencePassesWithANoiseRatioOfOne) {
+  Candidate candidate;
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(result.tensors.size(), 1u + 18u + 28u + 3u + 2u);
+  for (const TensorResult& t : result.tensors) {
+    EXPECT_EQ(t.verdict, Verdict::kPass) << t.name << ": " << t.reason;
+    EXPECT_EQ(t.metrics.exact_share, 1) << t.name;
+    EXPECT_EQ(t.metrics.relative_l2, 0) << t.name;
+    if (t.name == "embedding_output") {
+      EXPECT_EQ(t.noise_ratio, 0);
+    } else if (t.layer) {
+      EXPECT_NEAR(*t.noise_ratio, 1, 0.2) << t.name;  // below where the noise is below a rounding
+    }
+  }
+  EXPECT_TRUE(result.findings.empty());
+  EXPECT_TRUE(result.tokens.compared);
+  EXPECT_FALSE(result.tokens.first_difference);
+}
+
+TEST(Compare, ReadsEveryFormatAndDtype) {
+  Candidate candidate;
+  const fs::path directory = candidate.directory().path();
+  // A directory of .npy files.
+  fs::create_directory(directory / "npy");
+  for (const ArrayView& a : candidate.views()) write_npy(directory / "npy" / (a.name + ".npy"), a);
+  EXPECT_TRUE(compare(options_for(directory / "npy")).passed);
+
+  // BF16 holds the reference exactly; F16 and F8 round.
+  const auto as = [&](DType dtype, const fs::path& file) {
+    std::map<std::string, std::vector<std::byte>> data;
+    std::vector<TensorInfo> tensors;
+    for (const ArrayView& a : candidate.views()) {
+      if (a.dtype != DType::kF32 || a.name.starts_with("rope")) continue;
+      std::vector<std::byte>& bytes = data[a.name];
+      for (const float x : a.as<float>()) {
+        const std::uint16_t half = dtype == DType::kF16 ? f32_to_f16(x) : f32_to_bf16(x);
+        const std::span<const std::byte> raw = std::as_bytes(std::span(&half, 1));
+        // E5M2 is the upper half of a half.
+        bytes.insert(bytes.end(), raw.begin() + (dtype == DType::kF8E5M2), raw.end());
+      }
+      tensors.push_back({a.name, dtype, a.shape});
+    }
+    write_safetensors(file, tensors, [&](const TensorInfo& t, ByteSink& sink) {
+      sink.write(data.at(t.name));
+    });
+    return compare(options_for(file)).prompts.at(0);
+  };
+  const PromptResult bf16 = as(DType::kBF16, directory / "bf16.safetensors");
+  EXPECT_EQ(tensor(bf16, "layer_20_output").metrics.exact_share, 1);
+  EXPECT_EQ(first(bf16), "");
+  const PromptResult f16 = as(DType::kF16, directory / "f16.safetensors");
+  EXPECT_EQ(first(f16), "");
+  EXPECT_LT(tensor(f16, "layer_20_output").metrics.relative_l2, 1e-3);
+}
+
+TEST(Compare, ReadsRawDumpsByTheirSidecar) {
+  Candidate candidate;
+  const fs::path directory = candidate.directory().path();
+  const Array& logits = candidate["logits"];
+  const auto text = [](std::span<const std::byte> bytes) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  // Column-major [H, S] is what row-major [S, H] is.
+  write_text(directory / "all.bin",
+             "head" + std::string(text(logits.bytes)) +
+                 std::string(text(candidate["layer_05_output"].bytes)));
+  const std::string offset = std::to_string(4 + logits.bytes.size());
+  write_text(directory / "dump.json",
+             R"({"arrays": [{"name": "result_output", "dtype": "float32", "shape": [5, 2560],
+                 "file": "all.bin", "offset": 4},
+                {"name": "l_out-5", "dtype": "F32", "shape": [64, 5], "order": "F",
+                 "file": "all.bin", "offset": )" + offset + "}]}");
+  const PromptResult result = compare(options_for(directory / "dump.json")).prompts.at(0);
+  EXPECT_EQ(tensor(result, "logits").metrics.exact_share, 1);
+  EXPECT_EQ(tensor(result, "layer_05_output").metrics.exact_share, 1);
+  EXPECT_NE(tensor(result, "layer_05_output").reading, "");
+
+  const auto refused = [&](std::string_view arrays, std::initializer_list<std::string_view> parts) {
+    write_text(directory / "bad.json", arrays);
+    expect_error(ErrorKind::kInput, parts,
+                 [&] { compare(options_for(directory / "bad.json")); });
+  };
+  refused("{}", {"bad.json", "no list 'arrays'"});
+  refused(R"({"arrays": [{"name": "logits"}]})", {"arrays[0].dtype", "missing"});
+  refused(R"({"arrays": [{"name": "logits", "dtype": "F31", "shape": [1], "file": "all.bin"}]})",
+          {"arrays[0].dtype", "'F31'"});
+  refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [-1], "file": "all.bin"}]})",
+          {"arrays[0].shape", "expected a list of sizes"});
+  refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [9, 999999], "file":
+           "all.bin"}]})", {"arrays[0].shape", "inside the file"});
+  refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [1], "file": "no.bin"}]})",
+          {"no.bin", "No such file"});
+}
+
+TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
+  Candidate candidate;
+  candidate.disturb("layer_05_q_norm", 0.3F);
+  candidate.disturb("layer_05_q_rope", 0.3F);
+  candidate.disturb("layer_05_output", 0.1F);
+  candidate.disturb("layer_06_output", 0.1F);
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(first(result), "layer_05_q_norm");
+  EXPECT_EQ(result.divergence_text,
+            "layer_05_q_proj passes: look at the RMSNorm of each query head");
+  EXPECT_GT(*tensor(result, "layer_05_q_norm").noise_ratio, 10);
+}
+
+TEST(Compare, WithLayerOutputsOnlyNamesTheLayer) {
+  Candidate candidate;
+  candidate.disturb("layer_05_output", 0.1F);
+  const NpzReader npz(reference() / "prompt1/reference.npz");
+  for (const std::string& name : npz.names()) {
+    if (name.starts_with("layer_05_") && name != "layer_05_output") candidate.erase(name);
+  }
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(first(result), "layer_05_output");
+  EXPECT_TRUE(result.divergence_text.starts_with("layer_04_output passes: the fault lies between"))
+      << result.divergence_text;
+  EXPECT_NE(result.divergence_text.find("--taps 'layer_05_*'"), std::string::npos);
+  EXPECT_EQ(tensor(result, "layer_05_q_norm").verdict, Verdict::kNotCompared);
+}
+
+// A massive first token hides in the whole tensor's norm what happens to the others.
+TEST(Compare, SeesOnePositionBesideAMassiveOne) {
+  Candidate candidate;
+  const std::span<float> output = candidate.values("layer_20_output");
+  for (std::size_t c = 0; c < 64; ++c) output[4 * 64 + c] *= 1.08F;
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(first(result), "layer_20_output");
+  EXPECT_GT(*tensor(result, "layer_20_output").position_ratio, 2);
+  const std::vector<double>& errors = tensor(result, "layer_20_output").metrics.position_error;
+  ASSERT_EQ(errors.size(), 5u);
+  EXPECT_EQ(errors[3], 0);
+  EXPECT_NEAR(errors[4], 0.08, 1e-3);
+}
+
+TEST(Compare, FailsClosed) {
+  {
+    Candidate candidate;
+    candidate.values("layer_03_output")[7] = std::nanf("");
+    const PromptResult result = run(candidate);
+    EXPECT_EQ(first(result), "layer_03_output");
+    EXPECT_NE(found(result, "layer_03_output").find("1 of 320 elements are NaN"), std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.values("layer_03_output")[7] = -std::numeric_limits<float>::infinity();
+    EXPECT_EQ(first(run(candidate)), "layer_03_output");
+  }
+  {
+    Candidate candidate;
+    for (float& x : candidate.values("layer_05_attn_scores")) {
+      if (x < -1e38F) x = -std::numeric_limits<float>::infinity();
+    }
+    EXPECT_EQ(first(run(candidate)), "") << "-inf hides as well";
+    candidate.values("layer_05_attn_scores")[1] = 0.5F;  // query 0 sees key 1
+    const PromptResult result = run(candidate);
+    EXPECT_EQ(first(result), "layer_05_attn_scores");
+    EXPECT_NE(tensor(result, "layer_05_attn_scores").reason.find("mask"), std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.only("layer_05_q_norm");
+    candidate.rename("layer_05_q_norm", "something");
+    expect_error(ErrorKind::kInput, {"candidate.npz", "none of its arrays"},
+                 [&] { compare(options_for(candidate.write())); });
+  }
+  {
+    Candidate candidate;
+    Array& output = candidate["layer_05_output"];
+    output.shape = {1, 5, 32};
+    output.bytes.resize(output.bytes.size() / 2);
+    const PromptResult result = run(candidate);
+    EXPECT_EQ(tensor(result, "layer_05_output").verdict, Verdict::kError);
+    EXPECT_EQ(tensor(result, "layer_05_output").reason,
+              "shape [1, 5, 32] cannot be read as the reference's [1, 5, 64]");
+  }
+  {
+    Candidate candidate;
+    candidate["input_ids"].as<std::int64_t>()[2] = 7;
+    const PromptResult result = run(candidate);
+    EXPECT_EQ(first(result), "input_ids");
+    EXPECT_NE(tensor(result, "input_ids").reason.find("from position 2 on"), std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.rename("layer_05_output", "l_out-5");
+    candidate.rename("layer_06_output", "model.layers.5");
+    expect_error(ErrorKind::kInput, {"'l_out-5'", "'model.layers.5'", "both mean layer_05_output"},
+                 [&] { compare(options_for(candidate.write())); });
+  }
+}
+
+TEST(Compare, SaysWhatIsWrongWithTheDump) {
+  {
+    Candidate candidate;
+    std::ranges::fill(candidate.values("layer_05_v_proj"), 0.0F);
+    EXPECT_NE(found(run(candidate), "layer_05_v_proj").find("all zeros"), std::string::npos);
+  }
+  {
+    Candidate candidate;
+    std::ranges::fill(candidate.values("layer_08_output").first(4 * 64), 0.0F);
+    EXPECT_NE(found(run(candidate), "layer_08_output").find("only the last position is filled"),
+              std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.copy("layer_08_output", "layer_09_output");
+    EXPECT_NE(found(run(candidate), "layer_09_output").find("layer_08_output"), std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.copy("final_norm_output", "layer_27_output");
+    EXPECT_NE(found(run(candidate), "layer_27_output").find("output of the final norm"),
+              std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.copy("layer_05_attn_residual", "layer_05_attn_output");
+    EXPECT_NE(found(run(candidate), "layer_05_attn_output").find("residual is already added"),
+              std::string::npos);
+  }
+  {
+    Candidate candidate;
+    candidate.copy("layer_05_mlp_output", "layer_05_output");
+    EXPECT_NE(found(run(candidate), "layer_05_output").find("residual is not yet added"),
+              std::string::npos);
+  }
+  {
+    // The same with layer outputs only: what layer 9 adds to layer 8's.
+    Candidate candidate;
+    const std::span<float> nine = candidate.values("layer_09_output");
+    const std::span<float> eight = candidate.values("layer_08_output");
+    for (std::size_t i = 0; i < nine.size(); ++i) nine[i] -= eight[i];
+    EXPECT_NE(found(run(candidate), "layer_09_output").find("not yet added"), std::string::npos);
+  }
+  {
+    // Layers counted from 1.
+    Candidate candidate;
+    candidate.copy("layer_07_output", "layer_08_output");
+    candidate.copy("layer_06_output", "layer_07_output");
+    EXPECT_NE(found(run(candidate), "layer_08_output").find("holds what the reference has as"),
+              std::string::npos);
+  }
+}
+
+TEST(Compare, ReadsOtherLayouts) {
+  Candidate candidate;
+  // Heads first: [N, S, D] for [1, S, N, D].
+  Array& q = candidate["layer_05_q_rope"];
+  const Array original = q;
+  q.shape = {4, 5, 32};
+  for (std::size_t s = 0; s < 5; ++s) {
+    for (std::size_t n = 0; n < 4; ++n) {
+      for (std::size_t d = 0; d < 32; ++d) {
+        q.as<float>()[(n * 5 + s) * 32 + d] = original.as<float>()[(s * 4 + n) * 32 + d];
+      }
+    }
+  }
+  // The last position only, as engines compute logits.
+  Array& logits = candidate["logits"];
+  logits.shape = {2560};
+  logits.bytes.erase(logits.bytes.begin(), logits.bytes.end() - 2560 * 4);
+  // Padded to eight positions.
+  Array& output = candidate["layer_10_output"];
+  output.shape = {8, 64};
+  output.bytes.resize(8 * 64 * 4);
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(first(result), "");
+  for (const char* name : {"layer_05_q_rope", "logits", "layer_10_output"}) {
+    EXPECT_EQ(tensor(result, name).metrics.exact_share, 1) << name;
+    EXPECT_NE(tensor(result, name).reading, "") << name;
+  }
+  EXPECT_NEAR(*tensor(result, "logits").noise_ratio, 1, 0.2);
+  EXPECT_EQ(tensor(result, "logits").logits->top1_agreement, 1);
+}
+
+TEST(Compare, JudgesLogits) {
+  Candidate candidate;
+  const std::span<float> logits = candidate.values("logits");
+  const auto best = static_cast<std::size_t>(
+      std::ranges::max_element(logits.last(2560)) - logits.last(2560).begin());
+  logits.last(2560)[best == 0 ? 1 : 0] = logits.last(2560)[best] + 1;
+  const PromptResult result = run(candidate);
+  const LogitMetrics& m = *tensor(result, "logits").logits;
+  EXPECT_DOUBLE_EQ(m.top1_agreement, 0.8);
+  ASSERT_EQ(m.flips.size(), 1u);
+  EXPECT_EQ(m.flips[0].position, 4);
+  EXPECT_EQ(m.flips[0].reference_id, static_cast<std::int64_t>(best));
+  EXPECT_GT(m.flips[0].margin, 5);
+  EXPECT_GT(m.flips[0].steps, 20);
+  EXPECT_GT(m.kl_divergence, 0.01);
+}
+
+TEST(Compare, JudgesEveryStepOfTheText) {
+  Candidate candidate;
+  candidate["generated_ids"].as<std::int64_t>()[8] = 3;
+  CompareOptions options = options_for(candidate.write());
+  {
+    const CompareReport report = compare(options);
+    EXPECT_FALSE(report.passed);
+    EXPECT_EQ(report.prompts[0].tokens.first_difference, 8);
+    EXPECT_EQ(report.prompts[0].tokens.steps[3].verdict, StepVerdict::kUnknown);
+  }
+  options.model = kModel;
+  const CompareReport report = compare(options);
+  EXPECT_FALSE(report.passed);
+  const TokenResult& tokens = report.prompts[0].tokens;
+  EXPECT_TRUE(tokens.replayed);
+  ASSERT_EQ(tokens.steps.size(), 20u);
+  EXPECT_EQ(tokens.steps[2].verdict, StepVerdict::kMatch);
+  EXPECT_EQ(tokens.steps[3].verdict, StepVerdict::kDiverged);
+  EXPECT_EQ(tokens.steps[3].candidate_id, 3);
+  EXPECT_GT(tokens.steps[3].steps, 2);
+
+  // The reference's own text matches at every step.
+  Candidate good;
+  options.candidate = good.write();
+  for (const TokenStep& step : compare(options).prompts[0].tokens.steps) {
+    EXPECT_EQ(step.verdict, StepVerdict::kMatch) << step.position;
+  }
+}
+
+TEST(Compare, FollowsProfiles) {
+  Candidate candidate;
+  candidate.disturb("layer_05_output", 0.005F);
+  CompareOptions options = options_for(candidate.write());
+  EXPECT_TRUE(compare(options).passed);
+  options.profile = "table";
+  EXPECT_FALSE(compare(options).passed);
+  options.profile = "noise";
+  options.tolerance = 1e-3;
+  EXPECT_FALSE(compare(options).passed);
+  options.tolerance = 1e-2;
+  EXPECT_TRUE(compare(options).passed);
+  options.tolerance.reset();
+
+  const fs::path file = candidate.directory() / "profile.json";
+  options.profile = file.string();
+  write_text(file, R"({"rules": [{"taps": "layer_05_output", "relative_l2": 1e-2},
+                                 {"taps": "*", "relative_l2": 0}]})");
+  EXPECT_TRUE(compare(options).passed);
+  // A tap that no rule speaks of does not pass.
+  write_text(file, R"({"rules": [{"taps": "layer_*", "relative_l2": 1}]})");
+  EXPECT_FALSE(compare(options).passed);
+  for (const char* bad : {"[]", R"({"rules": []})", R"({"rules": [{"taps": "*"}]})",
+                          R"({"rules": [{"taps": "*", "msee": 1}]})",
+                          R"({"rules": [{"mse": 1}]})", R"({"rules": [{"taps": "*", "mse": "x"}]})"}) {
+    write_text(file, bad);
+    expect_error(ErrorKind::kInput, {"profile.json"}, [&] { compare(options); });
+  }
+  options.profile = "loose";
+  expect_error(ErrorKind::kUsage, {"--profile", "'loose'"}, [&] { compare(options); });
+}
+
+TEST(Compare, WithoutOracleSaysWhatItCannotSee) {
+  Candidate candidate;
+  const fs::path own = candidate.directory() / "ref.npz";
+  fs::copy_file(reference() / "prompt1/reference.npz", own);
+  CompareOptions options = options_for(candidate.write());
+  options.reference = own;
+  const CompareReport report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_NE(report.statement.find("has no oracle"), std::string::npos);
+  EXPECT_FALSE(tensor(report.prompts[0], "logits").noise_ratio);
+}
+
+TEST(Compare, FindsThePrompt) {
+  const TemporaryDirectory set;
+  ExtractOptions extraction;
+  extraction.model = kModel;
+  extraction.out = set / "ref";
+  extract(extraction, default_prompts());
+  CompareOptions options;
+  options.reference = set / "ref";
+  // By its directory's layout: all three.
+  options.candidate = set / "ref";
+  EXPECT_EQ(compare(options).prompts.size(), 3u);
+  // By input_ids.
+  options.candidate = set / "ref/prompt2/reference.npz";
+  EXPECT_EQ(compare(options).prompts.at(0).id, "prompt2");
+  // By the shapes alone.
+  const NpzReader npz(set / "ref/prompt3/reference.npz");
+  Array logits = npz.read("logits");
+  options.candidate = set / "logits.npy";
+  write_npy(options.candidate, logits.view());
+  EXPECT_EQ(compare(options).prompts.at(0).id, "prompt3");
+  // A last position could be any prompt's.
+  logits.shape = {2560};
+  logits.bytes.erase(logits.bytes.begin(), logits.bytes.end() - 2560 * 4);
+  write_npy(options.candidate, logits.view());
+  expect_error(ErrorKind::kUsage, {"--prompt", "does not say which prompt", "prompt1, prompt2"},
+               [&] { compare(options); });
+  options.prompt = "prompt3";
+  EXPECT_TRUE(compare(options).passed);
+  options.prompt = "prompt4";
+  expect_error(ErrorKind::kUsage, {"--prompt", "'prompt4'"}, [&] { compare(options); });
+
+  options.prompt = "";
+  options.reference = set.path();
+  expect_error(ErrorKind::kInput, {"no manifest.json"}, [&] { compare(options); });
+  options.reference = set / "ref";
+  options.candidate = set / "nowhere";
+  expect_error(ErrorKind::kInput, {"nowhere", "not there"}, [&] { compare(options); });
+}
+
+}  // namespace
+}  // namespace assay
