@@ -40,7 +40,6 @@ TEST(Program, WrongUsageIsTwo) {
       {"extract", "--taps", "layer_99_*"},
       {"extract", "--store", "f16"},
       {"inspect"},
-      {"inspect", "README.md"},
       {"generate"},
       {"tokenize"},
       {"tokenize", "x", "--jsonl"},
@@ -173,6 +172,8 @@ TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
   expect_failure(run_program({"inspect", file, "no_such"}), 3, {file, "'no_such'"});
   expect_failure(run_program({"inspect", file, "logits", "--slice", "0,9"}), 2, {"--slice", "'9'"});
   expect_failure(run_program({"inspect", directory / "none.npz"}), 3, {"none.npz", "No such file"});
+  write_text(directory / "a.txt", "x");
+  expect_failure(run_program({"inspect", directory / "a.txt"}), 3, {"a.txt", "'.txt'", ".npz"});
 }
 
 TEST(Synth, MakesACheckpointThatRuns) {

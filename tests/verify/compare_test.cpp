@@ -157,9 +157,8 @@ TEST(Compare, ReadsEveryFormatAndDtype) {
       }
       tensors.push_back({a.name, dtype, a.shape});
     }
-    write_safetensors(file, tensors, [&](const TensorInfo& t, ByteSink& sink) {
-      sink.write(data.at(t.name));
-    });
+    write_safetensors(file, tensors,
+                      [&](const TensorInfo& t, ByteSink& sink) { sink.write(data.at(t.name)); });
     return compare(options_for(file)).prompts.at(0);
   };
   const PromptResult bf16 = as(DType::kBF16, directory / "bf16.safetensors");
@@ -178,15 +177,15 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };
   // Column-major [H, S] is what row-major [S, H] is.
-  write_text(directory / "all.bin",
-             "head" + std::string(text(logits.bytes)) +
-                 std::string(text(candidate["layer_05_output"].bytes)));
+  write_text(directory / "all.bin", "head" + std::string(text(logits.bytes)) +
+                                        std::string(text(candidate["layer_05_output"].bytes)));
   const std::string offset = std::to_string(4 + logits.bytes.size());
   write_text(directory / "dump.json",
              R"({"arrays": [{"name": "result_output", "dtype": "float32", "shape": [5, 2560],
                  "file": "all.bin", "offset": 4},
                 {"name": "l_out-5", "dtype": "F32", "shape": [64, 5], "order": "F",
-                 "file": "all.bin", "offset": )" + offset + "}]}");
+                 "file": "all.bin", "offset": )" +
+                 offset + "}]}");
   const PromptResult result = compare(options_for(directory / "dump.json")).prompts.at(0);
   EXPECT_EQ(tensor(result, "logits").metrics.exact_share, 1);
   EXPECT_EQ(tensor(result, "layer_05_output").metrics.exact_share, 1);
@@ -194,8 +193,7 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
 
   const auto refused = [&](std::string_view arrays, std::initializer_list<std::string_view> parts) {
     write_text(directory / "bad.json", arrays);
-    expect_error(ErrorKind::kInput, parts,
-                 [&] { compare(options_for(directory / "bad.json")); });
+    expect_error(ErrorKind::kInput, parts, [&] { compare(options_for(directory / "bad.json")); });
   };
   refused("{}", {"bad.json", "no list 'arrays'"});
   refused(R"({"arrays": [{"name": "logits"}]})", {"arrays[0].dtype", "missing"});
@@ -204,7 +202,8 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
   refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [-1], "file": "all.bin"}]})",
           {"arrays[0].shape", "expected a list of sizes"});
   refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [9, 999999], "file":
-           "all.bin"}]})", {"arrays[0].shape", "inside the file"});
+           "all.bin"}]})",
+          {"arrays[0].shape", "inside the file"});
   refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [1], "file": "no.bin"}]})",
           {"no.bin", "No such file"});
 }
@@ -257,7 +256,8 @@ TEST(Compare, FailsClosed) {
     candidate.values("layer_03_output")[7] = std::nanf("");
     const PromptResult result = run(candidate);
     EXPECT_EQ(first(result), "layer_03_output");
-    EXPECT_NE(found(result, "layer_03_output").find("1 of 320 elements are NaN"), std::string::npos);
+    EXPECT_NE(found(result, "layer_03_output").find("1 of 320 elements are NaN"),
+              std::string::npos);
   }
   {
     Candidate candidate;
@@ -395,8 +395,8 @@ TEST(Compare, ReadsOtherLayouts) {
 TEST(Compare, JudgesLogits) {
   Candidate candidate;
   const std::span<float> logits = candidate.values("logits");
-  const auto best = static_cast<std::size_t>(
-      std::ranges::max_element(logits.last(2560)) - logits.last(2560).begin());
+  const auto best = static_cast<std::size_t>(std::ranges::max_element(logits.last(2560)) -
+                                             logits.last(2560).begin());
   logits.last(2560)[best == 0 ? 1 : 0] = logits.last(2560)[best] + 1;
   const PromptResult result = run(candidate);
   const LogitMetrics& m = *tensor(result, "logits").logits;
@@ -461,8 +461,8 @@ TEST(Compare, FollowsProfiles) {
   write_text(file, R"({"rules": [{"taps": "layer_*", "relative_l2": 1}]})");
   EXPECT_FALSE(compare(options).passed);
   for (const char* bad : {"[]", R"({"rules": []})", R"({"rules": [{"taps": "*"}]})",
-                          R"({"rules": [{"taps": "*", "msee": 1}]})",
-                          R"({"rules": [{"mse": 1}]})", R"({"rules": [{"taps": "*", "mse": "x"}]})"}) {
+                          R"({"rules": [{"taps": "*", "msee": 1}]})", R"({"rules": [{"mse": 1}]})",
+                          R"({"rules": [{"taps": "*", "mse": "x"}]})"}) {
     write_text(file, bad);
     expect_error(ErrorKind::kInput, {"profile.json"}, [&] { compare(options); });
   }
