@@ -35,7 +35,7 @@ struct TensorMetrics {
   std::int64_t unlike = 0;      // one of the two is NaN or infinite, the other something else
   std::int64_t not_hidden = 0;  // scores that the reference's mask hides and the candidate's not
   std::vector<double> position_error;  // relative L2 of each position (S, or 1 of the last only)
-  std::vector<double> channel_rmse;    // root of the mean square error of each channel
+  std::vector<double> channel_rmse;    // of each channel; none beyond 2^20 of them
 };
 
 // Of logits, position by position.
@@ -114,7 +114,7 @@ struct CompareReport {
 };
 
 struct CompareOptions {
-  std::filesystem::path reference;  // a reference_data directory, or one .npz
+  std::filesystem::path reference;  // a reference_data directory, or one file of arrays
   std::filesystem::path candidate;
   std::string prompt;               // id; empty: the candidate's ids or layout say which
   std::string map;                  // a map's name or a .json file; empty: all that come along

@@ -59,7 +59,8 @@ void add_compare(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb =
       app.add_subcommand("compare", "Compare another engine's arrays with a reference");
-  verb->add_option("reference", args->reference, "A reference_data directory or one .npz")
+  verb->add_option("reference", args->reference,
+                   "A reference_data directory, or one file of arrays")
       ->required();
   verb->add_option("candidate", args->candidate,
                    ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "

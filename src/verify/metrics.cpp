@@ -14,6 +14,8 @@ namespace {
 // Rows are shared out in this many parts, whatever the thread count: each has channel sums of its
 // own, added in order.
 constexpr std::size_t kParts = 8;
+// Beyond any model's width; the sums of every channel would take more room than the arrays.
+constexpr std::size_t kMostChannels = std::size_t{1} << 20;
 
 bool fits_float(DType dtype) {
   return dtype != DType::kF64 && dtype != DType::kI64 && dtype != DType::kI32;
@@ -27,8 +29,7 @@ double relative(double error2, double reference2) {
 
 struct Part {
   std::vector<PairSums> rows;
-  std::vector<double> channel_error2;
-  std::vector<double> channel_reference2;
+  std::vector<double> channel_error2;  // none where there are more than kMostChannels
 };
 
 template <class Real>
@@ -51,10 +52,12 @@ class Measurement {
   }
 
   Part run(std::size_t begin, std::size_t end) const {
-    Part part{std::vector<PairSums>(end - begin), std::vector<double>(rows_.width),
-              std::vector<double>(rows_.width)};
+    const bool by_channel = rows_.width <= kMostChannels;
+    Part part{std::vector<PairSums>(end - begin),
+              std::vector<double>(by_channel ? rows_.width : 0)};
     std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
     std::vector<Real> y(x.size());
+    std::vector<double> unused(by_channel ? 0 : x.size());
     for (std::size_t r = begin; r < end; ++r) {
       const std::size_t row = reference_row(r);
       const std::byte* in_place = candidate_as_is_ ? candidate_.in_place(r) : nullptr;
@@ -75,7 +78,7 @@ class Measurement {
         } else {
           candidate_.read(r, i, std::span(y).first(n));
         }
-        sums(a, b, n, first, &part.channel_error2[i], &part.channel_reference2[i],
+        sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(),
              part.rows[r - begin]);
       }
     }
@@ -86,12 +89,12 @@ class Measurement {
   static constexpr DType kAsIs = sizeof(Real) == 4 ? DType::kF32 : DType::kF64;
 
   void sums(const Unaligned<float>* x, const Unaligned<float>* y, std::size_t n, std::size_t first,
-            double* error2, double* reference2, PairSums& into) const {
-    table_.f32(x, y, n, first, error2, reference2, into);
+            double* error2, PairSums& into) const {
+    table_.f32(x, y, n, first, error2, into);
   }
   void sums(const Unaligned<double>* x, const Unaligned<double>* y, std::size_t n,
-            std::size_t first, double* error2, double* reference2, PairSums& into) const {
-    table_.f64(x, y, n, first, error2, reference2, into);
+            std::size_t first, double* error2, PairSums& into) const {
+    table_.f64(x, y, n, first, error2, into);
   }
 
   const ArrayView& reference_;
@@ -158,7 +161,7 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
   PairSums total;
   std::vector<double> error2(rows.positions);
   std::vector<double> reference2(rows.positions);
-  std::vector<double> channels(rows.width);
+  std::vector<double> channels(parts[0].channel_error2.size());
   std::size_t r = 0;
   for (const Part& part : parts) {
     for (const PairSums& row : part.rows) {

@@ -49,15 +49,13 @@ struct [[gnu::packed]] Unaligned {
 
 // The functions of one instruction set. Each adds the sums over x[0, n) and y[0, n), n at most
 // kMostPairs, to `sums`; `first` is the index of x[0] for max_index. Each pair's (x - y)^2 is added
-// to channel_error2[i] and x^2 to channel_reference2[i].
+// to channel_error2[i].
 struct PairSumsTable {
   static constexpr std::size_t kMostPairs = std::size_t{1} << 16;  // ulp_sum has 32 bits per lane
   void (*f32)(const Unaligned<float>* x, const Unaligned<float>* y, std::size_t n,
-              std::size_t first, double* channel_error2, double* channel_reference2,
-              PairSums& sums);
+              std::size_t first, double* channel_error2, PairSums& sums);
   void (*f64)(const Unaligned<double>* x, const Unaligned<double>* y, std::size_t n,
-              std::size_t first, double* channel_error2, double* channel_reference2,
-              PairSums& sums);
+              std::size_t first, double* channel_error2, PairSums& sums);
 };
 
 PairSumsTable pair_sums_plain();

@@ -24,8 +24,7 @@ inline std::int32_t bf16_rank(float x) {
   return bits >> 31 != 0 ? -magnitude : magnitude;
 }
 
-inline void one_pair(double x, double y, std::size_t index, double& channel_error2,
-                     double& channel_reference2, PairSums& s) {
+inline void one_pair(double x, double y, std::size_t index, double& channel_error2, PairSums& s) {
   if (x < PairSums::kHidden && !std::isinf(x)) {
     // NaN hides nothing.
     ++(y < PairSums::kHides ? s.hidden : s.not_hidden);
@@ -46,7 +45,6 @@ inline void one_pair(double x, double y, std::size_t index, double& channel_erro
   s.candidate2 += y * y;
   s.product += x * y;
   channel_error2 += error * error;
-  channel_reference2 += x * x;
   if (std::abs(error) > s.max_error) {
     s.max_error = std::abs(error);
     s.max_index = index;
@@ -138,8 +136,7 @@ struct Lanes {
 
 template <class Real>
 void one_group(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t at,
-               double* __restrict channel_error2, double* __restrict channel_reference2,
-               Lanes& all) {
+               double* __restrict channel_error2, Lanes& all) {
   Lanes lanes = all;
   for (std::size_t i = 0; i < kGroup; i += kLanes) {
     for (std::size_t r = 0; r < kRegisters; ++r) {
@@ -148,13 +145,11 @@ void one_group(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t a
       const Doubles b = load_doubles(y + k);
       const Doubles error = a - b;
       const Doubles error2 = error * error;
-      const Doubles reference2 = a * a;
       lanes.error2[r] += error2;
-      lanes.reference2[r] += reference2;
+      lanes.reference2[r] += a * a;
       lanes.candidate2[r] += b * b;
       lanes.product[r] += a * b;
       add_to(channel_error2 + k, error2);
-      add_to(channel_reference2 + k, reference2);
       const Doubles distance = std::bit_cast<Doubles>(std::bit_cast<Longs>(error) & kMagnitude);
       const Longs larger = distance > lanes.max_error[r];
       lanes.max_at[r] =
@@ -208,7 +203,7 @@ inline void add_lanes(Lanes& lanes, std::size_t elements, PairSums& s) {
 
 template <class Real>
 void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, std::size_t first,
-             double* channel_error2, double* channel_reference2, PairSums& total) {
+             double* channel_error2, PairSums& total) {
   Lanes lanes;
   for (Longs& at : lanes.max_at) at += static_cast<std::int64_t>(first);
   std::size_t grouped = 0;
@@ -216,7 +211,7 @@ void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, 
   std::size_t i = 0;
   const auto one_by_one = [&](std::size_t end) {
     for (; i < end; ++i) {
-      one_pair(Real{x[i]}, Real{y[i]}, first + i, channel_error2[i], channel_reference2[i], s);
+      one_pair(Real{x[i]}, Real{y[i]}, first + i, channel_error2[i], s);
     }
   };
   while (i + kGroup <= n) {
@@ -224,7 +219,7 @@ void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, 
       one_by_one(i + kGroup);
       continue;
     }
-    one_group(x + i, y + i, first + i, channel_error2 + i, channel_reference2 + i, lanes);
+    one_group(x + i, y + i, first + i, channel_error2 + i, lanes);
     grouped += kGroup;
     i += kGroup;
   }

@@ -25,11 +25,19 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
+bool has_npy_files(const fs::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+    if (entry.path().extension() == ".npy") return true;
+  }
+  return false;
+}
+
 Pairing read_manifest(const fs::path& directory) {
   const fs::path file = directory / "manifest.json";
   if (!is_there(file)) {
     throw input_error(directory.string(), "no manifest.json",
-                      "a finished reference_data directory, or one .npz");
+                      "a finished reference_data directory, or one file of arrays");
   }
   const OrderedJson manifest = load_json(file);
   const auto bad = [&](std::string_view field, std::string_view expected) {
@@ -66,7 +74,7 @@ Pairing read_manifest(const fs::path& directory) {
   return pairing;
 }
 
-Pairing one_archive(const fs::path& file) {
+Pairing one_file(const fs::path& file) {
   PromptPair pair{file.stem().string(), file, std::nullopt, std::nullopt};
   const fs::path oracle = file.parent_path() / "oracle.npz";
   if (file.filename() == "reference.npz" && is_there(oracle)) pair.oracle = oracle;
@@ -168,7 +176,8 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
 
 Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
                      const std::string& prompt, const NameMap& map) {
-  Pairing pairing = is_folder(reference) ? read_manifest(reference) : one_archive(reference);
+  const bool is_set = is_folder(reference) && !has_npy_files(reference);
+  Pairing pairing = is_set ? read_manifest(reference) : one_file(reference);
   if (!is_there(candidate)) {
     throw input_error(candidate.string(), "not there", "the arrays that another engine wrote");
   }

@@ -23,10 +23,11 @@ struct Pairing {
   std::vector<PromptPair> prompts;
 };
 
-// reference: a reference_data directory or one .npz. candidate: a file or directory of arrays for
-// one prompt, or a directory with one for each prompt by its id (ID.npz, ID.safetensors, ID.json,
-// or a directory ID). prompt: an id, or empty to find it by the candidate's input_ids, or else by
-// the one whose shapes fit. Throws usage errors (prompt unknown or in doubt) and input errors.
+// reference: a reference_data directory, or one file (or directory of .npy files) of arrays.
+// candidate: a file or directory of arrays for one prompt, or a directory with one for each prompt
+// by its id (ID.npz, ID.safetensors, ID.json, or a directory ID). prompt: an id, or empty to find
+// it by the candidate's input_ids, or else by the one whose shapes fit. Throws usage errors (prompt
+// unknown or in doubt) and input errors.
 Pairing pair_prompts(const std::filesystem::path& reference, const std::filesystem::path& candidate,
                      const std::string& prompt, const NameMap& map);
 

@@ -514,8 +514,8 @@ TEST(Compare, FindsThePrompt) {
   expect_error(ErrorKind::kUsage, {"--prompt", "'prompt4'"}, [&] { compare(options); });
 
   options.prompt = "";
-  options.reference = set.path();
-  expect_error(ErrorKind::kInput, {"no manifest.json"}, [&] { compare(options); });
+  options.reference = set / "ref/prompt1";
+  expect_error(ErrorKind::kInput, {"prompt1", "no manifest.json"}, [&] { compare(options); });
   options.reference = set / "ref";
   options.candidate = set / "nowhere";
   expect_error(ErrorKind::kInput, {"nowhere", "not there"}, [&] { compare(options); });

@@ -1,0 +1,102 @@
+// assay compare as a person or a CI job meets it.
+#include <nlohmann/json.hpp>
+
+#include "assay/npz.h"
+#include "cli/program.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+class CompareVerb : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    directory_ = new TemporaryDirectory;
+    const Result made =
+        run_program({"extract", "--numerics", "bf16,f64", "--taps", "layer_05_*", "--prompt",
+                     "The capital of France is", "--out", *directory_ / "ref"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    // The candidate: layer 5's q_norm and all behind it wrong.
+    const NpzReader npz(*directory_ / "ref/prompt1/reference.npz");
+    std::vector<Array> arrays;
+    for (const std::string& name : npz.names()) {
+      arrays.push_back(npz.read(name));
+      if (name != "layer_05_q_norm" && name != "layer_05_q_rope" && name != "layer_05_output") continue;
+      for (float& x : arrays.back().as<float>()) x *= 1.5F;
+    }
+    std::vector<ArrayView> views;
+    for (const Array& array : arrays) views.push_back(array.view());
+    write_npz(*directory_ / "wrong.npz", views);
+  }
+  static void TearDownTestSuite() { delete directory_; }
+  static std::string ref() { return *directory_ / "ref"; }
+  static std::string right() { return *directory_ / "ref/prompt1/reference.npz"; }
+  static std::string wrong() { return *directory_ / "wrong.npz"; }
+  static TemporaryDirectory* directory_;
+};
+TemporaryDirectory* CompareVerb::directory_ = nullptr;
+
+TEST_F(CompareVerb, PassesAndFailsByExitCode) {
+  const Result good = run_program({"compare", ref(), right()});
+  EXPECT_EQ(good.exit_code, 0) << good.err;
+  EXPECT_NE(good.out.find("PASS: profile noise"), std::string::npos) << good.out;
+  EXPECT_NE(good.out.find("layer 27"), std::string::npos);
+  EXPECT_EQ(good.out.find('\x1b'), std::string::npos) << "colours in a file";
+
+  const Result bad = run_program({"compare", ref(), wrong()});
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_NE(bad.out.find("<- first divergence: q_norm"), std::string::npos) << bad.out;
+  EXPECT_NE(bad.out.find("First divergence: layer_05_q_norm: noise ratio"), std::string::npos);
+  EXPECT_NE(bad.out.find("look at the RMSNorm of each query head"), std::string::npos);
+  EXPECT_NE(bad.out.find("FAIL: profile noise"), std::string::npos);
+  const Result all = run_program({"compare", "--all", ref(), wrong()});
+  EXPECT_NE(all.out.find("\nlayer_05_k_norm"), std::string::npos);
+}
+
+TEST_F(CompareVerb, PrintsJson) {
+  const Result result = run_program({"compare", "--json", ref(), wrong()});
+  EXPECT_EQ(result.exit_code, 1);
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["schema"], "assay.compare/1");
+  EXPECT_EQ(report["passed"], false);
+  EXPECT_EQ(report["prompts"][0]["first_divergence"]["tensor"], "layer_05_q_norm");
+  std::size_t failed = 0;
+  for (const json& tensor : report["prompts"][0]["tensors"]) {
+    failed += tensor["verdict"] == "fail";
+    EXPECT_EQ(tensor.contains("reason"), tensor["verdict"] != "pass") << tensor["name"];
+  }
+  EXPECT_EQ(failed, 3u);
+}
+
+TEST_F(CompareVerb, WritesJUnit) {
+  const fs::path file = *directory_ / "junit.xml";
+  EXPECT_EQ(run_program({"compare", ref(), wrong(), "--junit", file}).exit_code, 1);
+  const std::string xml = read_text(file);
+  EXPECT_NE(xml.find("<testsuite name=\"prompt1\" tests=\"53\" failures=\"3\" errors=\"0\""),
+            std::string::npos)
+      << xml.substr(0, 300);
+  EXPECT_NE(xml.find("name=\"layer_05_q_norm\"><failure message=\"noise ratio"), std::string::npos);
+  expect_failure(run_program({"compare", ref(), right(), "--junit", "/nowhere/x.xml"}), 4,
+                 {"/nowhere/x.xml"});
+}
+
+TEST_F(CompareVerb, TellsBadInputFromAFailedCheck) {
+  expect_failure(run_program({"compare", ref(), "/nowhere.npz"}), 3, {"/nowhere.npz", "not there"});
+  expect_failure(run_program({"compare", "/nowhere", right()}), 3, {"/nowhere"});
+  expect_failure(run_program({"compare", ref(), right(), "--map", "vllm"}), 2, {"--map", "'vllm'"});
+  expect_failure(run_program({"compare", ref(), right(), "--profile", "strict"}), 2, {"'strict'"});
+  expect_failure(
+      run_program({"compare", ref(), right(), "--profile", "table", "--tolerance", "0.1"}), 2,
+      {"--tolerance"});
+  expect_failure(run_program({"compare", ref()}), 2, {"candidate"});
+  // Cut short.
+  const fs::path cut = *directory_ / "cut.npz";
+  const std::string bytes = read_text(right());
+  write_text(cut, bytes.substr(0, bytes.size() / 2));
+  expect_failure(run_program({"compare", ref(), cut}), 3, {"cut.npz"});
+}
+
+}  // namespace
+}  // namespace assay
