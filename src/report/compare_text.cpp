@@ -74,7 +74,7 @@ void add_row(Table& table, const Row& row, const TensorResult* first, bool color
       row.tensors, {}, [](const TensorResult* t) { return std::pair(is_bad(*t), badness(*t)); });
   const auto failed = std::ranges::count_if(row.tensors, [](const auto* t) { return is_bad(*t); });
   const TensorMetrics& m = worst.metrics;
-  const bool ids = worst.name == "input_ids";
+  const bool bare = worst.name == "input_ids" || worst.verdict == Verdict::kError;
   const bool here = std::ranges::find(row.tensors, first) != row.tensors.end();
   std::string taps = std::to_string(row.tensors.size());
   if (failed > 0 && row.tensors.size() > 1) taps = fmt::format("{} of {}", failed, taps);
@@ -83,10 +83,10 @@ void add_row(Table& table, const Row& row, const TensorResult* first, bool color
     mark = colored(fmt::format("<- first divergence: {}", in_layer(*first)), Color::kBold, color);
   }
   table.add({row.title, taps, row.tensors.size() > 1 ? in_layer(worst) : "",
-             ids ? "" : ratio_text(worst), ids ? "" : fmt::format("{:.2e}", m.relative_l2),
-             ids ? "" : fmt::format("{:.7f}", m.cosine),
-             ids ? "" : fmt::format("{:.3g}", m.max_abs),
-             ids ? "" : fmt::format("{:.1f} %", m.exact_share * 100),
+             bare ? "" : ratio_text(worst), bare ? "" : fmt::format("{:.2e}", m.relative_l2),
+             bare ? "" : fmt::format("{:.7f}", m.cosine),
+             bare ? "" : fmt::format("{:.3g}", m.max_abs),
+             bare ? "" : fmt::format("{:.1f} %", m.exact_share * 100),
              verdict_cell(failed > 0 ? worst.verdict : Verdict::kPass, color), mark});
 }
 

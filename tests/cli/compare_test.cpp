@@ -23,7 +23,8 @@ class CompareVerb : public testing::Test {
     std::vector<Array> arrays;
     for (const std::string& name : npz.names()) {
       arrays.push_back(npz.read(name));
-      if (name != "layer_05_q_norm" && name != "layer_05_q_rope" && name != "layer_05_output") continue;
+      if (name != "layer_05_q_norm" && name != "layer_05_q_rope" && name != "layer_05_output")
+        continue;
       for (float& x : arrays.back().as<float>()) x *= 1.5F;
     }
     std::vector<ArrayView> views;
