@@ -1,8 +1,9 @@
 // The sums over pairs of elements from which all metrics of a tensor are made. One pass, in double.
 //
-// The order is fixed, whatever the instruction set: of the elements of one call, i is added to lane
-// i mod 16, and the lanes are added in a tree (l with l+8, then +4, +2, +1). Groups of 64 with
-// something to leave out, and the last few elements, are added one by one before that.
+// The order is fixed, whatever the instruction set: blocks of 256 elements; within a block element
+// i is added to lane i mod 16, the blocks' lanes are added in order, and at the end of a call the
+// lanes in a tree (l with l+8, then +4, +2, +1). The last elements, fewer than a block, and those
+// of a block with something to leave out are added one by one, before the tree's sum.
 #pragma once
 
 #include <cstddef>
