@@ -8,9 +8,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(${kernels}/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS
     "-mavx2;-mfma;-mf16c")
   set(sums ${CMAKE_CURRENT_SOURCE_DIR}/src/verify)
-  set_source_files_properties(${sums}/pair_sums_avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2")
+  set_source_files_properties(${sums}/pair_sums_plain.cpp PROPERTIES COMPILE_OPTIONS "-mfma")
+  set_source_files_properties(${sums}/pair_sums_avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
   set_source_files_properties(${sums}/pair_sums_avx512.cpp PROPERTIES COMPILE_OPTIONS
-    "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")
+    "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mfma;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")
   # gcc 12's own AVX-512 headers trip its uninitialised-variable warnings.
   set_source_files_properties(${kernels}/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS
     "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")

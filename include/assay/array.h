@@ -49,6 +49,8 @@ struct ArrayView {
   DType dtype = DType::kF32;
   Shape shape;
   std::span<const std::byte> bytes;
+  bool mapped =
+      false;  // in a file's mapping: its pages may be given back, and come again when read
 
   // The elements as T; sizeof(T) must be dtype_size(dtype) and the data aligned for T.
   template <class T>
@@ -72,7 +74,7 @@ struct Array {
   std::span<T> as() {
     return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
   }
-  ArrayView view() const { return {name, dtype, shape, bytes}; }
+  ArrayView view() const { return {name, dtype, shape, bytes, false}; }
 };
 
 }  // namespace assay

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -38,6 +39,14 @@ bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error) ||
          (error && error != std::errc::no_such_file_or_directory &&
           error != std::errc::not_a_directory);
+}
+
+void give_back(std::span<const std::byte> mapped) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(mapped.data() + mapped.size()) / page * page;
+  // Only a wish: a failure costs memory, not correctness.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {

@@ -11,6 +11,10 @@ namespace assay {
 // links): whoever opens it then gets the reason.
 bool is_there(const std::filesystem::path& path);
 
+// Gives back the memory of whole pages within a mapped file's bytes; they stay in the page cache
+// and come again when they are read.
+void give_back(std::span<const std::byte> mapped);
+
 class MappedFile {
  public:
   // Throws an input error when the file is missing, unreadable or no regular file.

@@ -19,10 +19,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-LoadedArray in_place(ArrayView view) { return {std::move(view), {}}; }
+LoadedArray in_place(ArrayView view) {
+  view.mapped = true;
+  return {std::move(view), {}};
+}
 
 LoadedArray owning(Array array) {
-  LoadedArray loaded{{array.name, array.dtype, array.shape, {}}, std::move(array.bytes)};
+  LoadedArray loaded{array.view(), std::move(array.bytes)};
   loaded.view.bytes = loaded.owned;
   return loaded;
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/mapped_file.h"
 #include "base/widen.h"
 #include "verify/pair_sums.h"
 
@@ -26,6 +27,36 @@ double relative(double error2, double reference2) {
   if (error2 == 0) return 0;
   return reference2 == 0 ? std::numeric_limits<double>::infinity() : std::sqrt(error2 / reference2);
 }
+
+// Follows a walk through mapped bytes and gives back what lies behind, so that memory does not grow
+// with the file.
+class Behind {
+ public:
+  explicit Behind(bool mapped) : mapped_(mapped) {}
+  ~Behind() { flush(); }
+  Behind(const Behind&) = delete;
+  Behind& operator=(const Behind&) = delete;
+  void passed(const std::byte* from, std::size_t count) {
+    if (!mapped_) return;
+    if (from != end_) {
+      flush();
+      begin_ = from;
+    }
+    end_ = from + count;
+    if (end_ - begin_ >= kMost) flush();
+  }
+
+ private:
+  static constexpr std::ptrdiff_t kMost = 8 << 20;
+  void flush() {
+    if (begin_ != end_) give_back({begin_, end_});
+    begin_ = end_;
+  }
+
+  bool mapped_;
+  const std::byte* begin_ = nullptr;
+  const std::byte* end_ = nullptr;
+};
 
 struct Part {
   std::vector<PairSums> rows;
@@ -57,6 +88,8 @@ class Measurement {
               std::vector<double>(by_channel ? rows_.width : 0)};
     std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
     std::vector<Real> y(x.size());
+    Behind behind_reference(reference_.mapped);
+    Behind behind_candidate(candidate_.mapped());
     std::vector<double> unused(by_channel ? 0 : x.size());
     for (std::size_t r = begin; r < end; ++r) {
       const std::size_t row = reference_row(r);
@@ -80,6 +113,11 @@ class Measurement {
         }
         sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(),
              part.rows[r - begin]);
+        const std::size_t item = dtype_size(reference_dtype_);
+        behind_reference.passed(reference_.bytes.data() + first * item, n * item);
+        if (in_place != nullptr) {
+          behind_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
+        }
       }
     }
     return part;

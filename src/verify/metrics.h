@@ -28,6 +28,7 @@ class CandidateRows {
   // Elements [begin, begin + out.size()) of row r.
   template <class Real>
   void read(std::size_t r, std::size_t begin, std::span<Real> out) const;
+  bool mapped() const { return view_.mapped; }
   // Where row r lies, when its elements are consecutive; else null.
   const std::byte* in_place(std::size_t r) const;
 

@@ -19,6 +19,7 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kBlock = 256;
+constexpr std::size_t kAhead = 2048;  // bytes
 constexpr std::size_t kLanes = 16;
 
 // BF16 values in order: neighbours differ by 1, and -0 is +0.
@@ -45,11 +46,11 @@ inline void one_pair(double x, double y, std::size_t index, double& channel_erro
     return;
   }
   const double error = x - y;
-  s.error2 += error * error;
-  s.reference2 += x * x;
-  s.candidate2 += y * y;
-  s.product += x * y;
-  channel_error2 += error * error;
+  s.error2 = std::fma(error, error, s.error2);
+  s.reference2 = std::fma(x, x, s.reference2);
+  s.candidate2 = std::fma(y, y, s.candidate2);
+  s.product = std::fma(x, y, s.product);
+  channel_error2 = std::fma(error, error, channel_error2);
   if (std::abs(error) > s.max_error) {
     s.max_error = std::abs(error);
     s.max_index = index;
@@ -104,21 +105,44 @@ inline Doubles magnitude(Doubles x) {
   return std::bit_cast<Doubles>(std::bit_cast<Longs>(x) & kMagnitude);
 }
 
-inline Doubles larger(Doubles a, Doubles b) {
+// Operations that the vector types have no sign for. a * b + c is rounded once.
 #if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return _mm512_max_pd(a, b);
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+inline Doubles larger(Doubles a, Doubles b) { return _mm512_max_pd(a, b); }
+inline Ints larger(Ints a, Ints b) {
+  return std::bit_cast<Ints>(
+      _mm512_max_epi32(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
+}
+inline Ints magnitude(Ints a) {
+  return std::bit_cast<Ints>(_mm512_abs_epi32(std::bit_cast<__m512i>(a)));
+}
 #elif ASSAY_VECTOR_BYTES == 32 && defined(__AVX2__)
-  return _mm256_max_pd(a, b);
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+inline Doubles larger(Doubles a, Doubles b) { return _mm256_max_pd(a, b); }
+inline Ints larger(Ints a, Ints b) {
+  return std::bit_cast<Ints>(
+      _mm256_max_epi32(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
+}
+inline Ints magnitude(Ints a) {
+  return std::bit_cast<Ints>(_mm256_abs_epi32(std::bit_cast<__m256i>(a)));
+}
 #else
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) {
+  Doubles result = {};
+  for (std::size_t l = 0; l < kWidth; ++l) result[l] = std::fma(a[l], b[l], c[l]);
+  return result;
+}
+inline Doubles larger(Doubles a, Doubles b) {
   const Longs mask = a > b;
   return std::bit_cast<Doubles>((mask & std::bit_cast<Longs>(a)) |
                                 (~mask & std::bit_cast<Longs>(b)));
-#endif
 }
 inline Ints larger(Ints a, Ints b) {
   const Ints mask = a > b;
   return (mask & a) | (~mask & b);
 }
+inline Ints magnitude(Ints a) { return (a ^ (a >> 31)) - (a >> 31); }
+#endif
 
 inline Ints bf16_ranks(Floats x) {
   const Ints bits = std::bit_cast<Ints>(x);
@@ -153,61 +177,70 @@ struct Lanes {
   Ints unequal[kFloatRegisters] = {};  // each counts as -1
 };
 
+inline std::int64_t any(Longs mask) {
+  std::int64_t found = 0;
+  for (std::size_t l = 0; l < kWidth; ++l) found |= mask[l];
+  return found;
+}
+
+// True when no pair of the block is to be left out.
+inline bool all_plain(const Unaligned<float>* x, const Unaligned<float>* y) {
+  constexpr std::int32_t kInfinity = 0x7F800000;
+  constexpr auto kLowest = static_cast<float>(PairSums::kHidden);
+  Ints most = {};
+  Ints hidden = {};
+  for (std::size_t i = 0; i < kBlock; i += 2 * kWidth) {
+    // Two streams: the CPU alone does not look far enough ahead.
+    __builtin_prefetch(reinterpret_cast<const char*>(x + i) + kAhead);
+    __builtin_prefetch(reinterpret_cast<const char*>(y + i) + kAhead);
+    const Floats a = load_floats(x + i);
+    most = larger(most, std::bit_cast<Ints>(a) & 0x7FFFFFFF);
+    most = larger(most, std::bit_cast<Ints>(load_floats(y + i)) & 0x7FFFFFFF);
+    hidden |= a < kLowest;
+  }
+  return any(std::bit_cast<Longs>((most >= kInfinity) | hidden)) == 0;
+}
+inline bool all_plain(const Unaligned<double>* x, const Unaligned<double>* y) {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  Longs other = {};
+  for (std::size_t i = 0; i < kBlock; i += kWidth) {
+    const Doubles a = load_doubles(x + i);
+    other |= ~((a >= PairSums::kHidden) & (a <= kLargest) &
+               (magnitude(load_doubles(y + i)) <= kLargest));
+  }
+  return any(other) == 0;
+}
+
 template <class Real>
-Lanes real_sums(const Unaligned<Real>* x, const Unaligned<Real>* y) {
+Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, double* channel_error2) {
   Lanes sums;
   for (std::size_t i = 0; i < kBlock; i += kLanes) {
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kRegisters; ++r) {
-      const Doubles a = load_doubles(x + i + r * kWidth);
-      const Doubles b = load_doubles(y + i + r * kWidth);
+      const std::size_t k = i + r * kWidth;
+      const Doubles a = load_doubles(x + k);
+      const Doubles b = load_doubles(y + k);
       const Doubles error = a - b;
-      sums.error2[r] += error * error;
-      sums.reference2[r] += a * a;
-      sums.candidate2[r] += b * b;
-      sums.product[r] += a * b;
+      sums.error2[r] = multiply_add(error, error, sums.error2[r]);
+      sums.reference2[r] = multiply_add(a, a, sums.reference2[r]);
+      sums.candidate2[r] = multiply_add(b, b, sums.candidate2[r]);
+      sums.product[r] = multiply_add(a, b, sums.product[r]);
       sums.max_error[r] = larger(magnitude(error), sums.max_error[r]);
+      const Doubles channel = multiply_add(error, error, load<Doubles>(channel_error2 + k));
+      std::memcpy(channel_error2 + k, &channel, sizeof channel);
     }
-  }
-  return sums;
-}
-
-// NaN and infinity make a sum of squares that is none; a hidden value one above its own square.
-inline bool all_plain(const Lanes& block) {
-  Longs plain = Longs{} == Longs{};
-  for (std::size_t r = 0; r < kRegisters; ++r) {
-    plain &= (block.reference2[r] < PairSums::kHidden * PairSums::kHidden) &
-             (block.candidate2[r] <= std::numeric_limits<double>::max());
-  }
-  std::int64_t all = -1;
-  for (std::size_t l = 0; l < kWidth; ++l) all &= plain[l];
-  return all != 0;
-}
-
-template <class Real>
-void add_steps(const Unaligned<Real>* x, const Unaligned<Real>* y, Lanes& lanes) {
-  for (std::size_t i = 0; i < kBlock; i += kLanes) {
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kFloatRegisters; ++r) {
       const std::size_t k = i + r * 2 * kWidth;
       const Floats a = load_floats(x + k);
       const Floats b = load_floats(y + k);
-      const Ints step = bf16_ranks(a) - bf16_ranks(b);
-      const Ints steps = (step ^ (step >> 31)) - (step >> 31);
-      lanes.steps[r] += steps;
-      lanes.max_steps[r] = larger(steps, lanes.max_steps[r]);
-      if constexpr (sizeof(Real) == 4) lanes.unequal[r] += a != b;
+      const Ints steps = magnitude(bf16_ranks(a) - bf16_ranks(b));
+      sums.steps[r] += steps;
+      sums.max_steps[r] = larger(steps, sums.max_steps[r]);
+      if constexpr (sizeof(Real) == 4) sums.unequal[r] += a != b;
     }
   }
-}
-
-template <class Real>
-void add_channels(const Unaligned<Real>* x, const Unaligned<Real>* y, double* channel_error2) {
-  for (std::size_t i = 0; i < kBlock; i += kWidth) {
-    const Doubles error = load_doubles(x + i) - load_doubles(y + i);
-    const Doubles sum = load<Doubles>(channel_error2 + i) + error * error;
-    std::memcpy(channel_error2 + i, &sum, sizeof sum);
-  }
+  return sums;
 }
 
 // Of the first pair of the block that is `error` apart.
@@ -229,9 +262,7 @@ inline double largest_of(const Lanes& lanes) {
 inline bool any_larger(const Lanes& block, const Lanes& lanes) {
   Longs found = {};
   for (std::size_t r = 0; r < kRegisters; ++r) found |= block.max_error[r] > lanes.max_error[r];
-  std::int64_t any = 0;
-  for (std::size_t l = 0; l < kWidth; ++l) any |= found[l];
-  return any != 0;
+  return any(found) != 0;
 }
 
 // What sums_of keeps while it goes through the blocks of a call.
@@ -242,12 +273,10 @@ struct Progress {
   std::size_t max_block = 0;
 };
 
-// False, and nothing added, when a pair of the block is to be left out or a square overflows.
 template <class Real>
-bool one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t at,
+void one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t at,
                double* channel_error2, Progress& progress, PairSums& s) {
-  const Lanes block = real_sums(x, y);
-  if (!all_plain(block)) return false;
+  const Lanes block = block_sums(x, y, channel_error2);
   Lanes& lanes = progress.lanes;
   if (progress.elements == 0 || any_larger(block, lanes)) {
     const double largest = largest_of(block);
@@ -263,13 +292,15 @@ bool one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t a
     lanes.product[r] += block.product[r];
     lanes.max_error[r] = larger(block.max_error[r], lanes.max_error[r]);
   }
-  add_steps(x, y, lanes);
+  for (std::size_t r = 0; r < kFloatRegisters; ++r) {
+    lanes.steps[r] += block.steps[r];
+    lanes.max_steps[r] = larger(block.max_steps[r], lanes.max_steps[r]);
+    lanes.unequal[r] += block.unequal[r];
+  }
   if constexpr (sizeof(Real) == 8) {
     for (std::size_t i = 0; i < kBlock; ++i) s.equal += Real{x[i]} == Real{y[i]};
   }
-  add_channels(x, y, channel_error2);
   progress.elements += kBlock;
-  return true;
 }
 
 template <class Real>
@@ -279,7 +310,8 @@ void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, 
   Progress blocks;
   std::size_t i = 0;
   while (i < n) {
-    if (i + kBlock <= n && one_block(x + i, y + i, i, channel_error2 + i, blocks, s)) {
+    if (i + kBlock <= n && all_plain(x + i, y + i)) {
+      one_block(x + i, y + i, i, channel_error2 + i, blocks, s);
       i += kBlock;
       continue;
     }
