@@ -1,73 +1,45 @@
 #include "reference/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
+#include <span>
 
-#include "base/half.h"
+#include "base/widen.h"
 
 namespace assay {
 namespace {
 
-// Calls body(get) with get(i) -> double for the array's dtype, so that the switch is outside loops.
+constexpr std::size_t kBlock = 1024;
+
+// Calls body(first, values) for the elements' values in order, `first` being the first one's index.
 template <class Body>
-auto with_elements(const ArrayView& array, Body&& body) {
-  const std::byte* data = array.bytes.data();
-  const auto read = [data]<class T>(std::size_t i, T) {
-    T value;
-    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
-    return value;
-  };
-  switch (array.dtype) {
-    case DType::kBool:
-    case DType::kU8:
-      return body([=](std::size_t i) { return static_cast<double>(read(i, std::uint8_t{})); });
-    case DType::kI8:
-      return body([=](std::size_t i) { return static_cast<double>(read(i, std::int8_t{})); });
-    case DType::kI16:
-      return body([=](std::size_t i) { return static_cast<double>(read(i, std::int16_t{})); });
-    case DType::kI32:
-      return body([=](std::size_t i) { return static_cast<double>(read(i, std::int32_t{})); });
-    case DType::kI64:
-      return body([=](std::size_t i) { return static_cast<double>(read(i, std::int64_t{})); });
-    case DType::kF8E4M3:
-      return body([=](std::size_t i) {
-        return static_cast<double>(f8e4m3_to_f32(read(i, std::uint8_t{})));
-      });
-    case DType::kF8E5M2:
-      return body([=](std::size_t i) {
-        return static_cast<double>(f8e5m2_to_f32(read(i, std::uint8_t{})));
-      });
-    case DType::kF16:
-      return body(
-          [=](std::size_t i) { return static_cast<double>(f16_to_f32(read(i, std::uint16_t{}))); });
-    case DType::kBF16:
-      return body([=](std::size_t i) {
-        return static_cast<double>(bf16_to_f32(read(i, std::uint16_t{})));
-      });
-    case DType::kF64:
-      return body([=](std::size_t i) { return read(i, double{}); });
-    case DType::kF32:
-      break;
+void in_blocks(const ArrayView& array, std::size_t count, Body&& body) {
+  const std::size_t item = dtype_size(array.dtype);
+  std::array<double, kBlock> buffer;
+  for (std::size_t first = 0; first < count; first += kBlock) {
+    const std::span<double> values = std::span(buffer).first(std::min(kBlock, count - first));
+    widen(array.dtype, array.bytes.data() + first * item, static_cast<std::ptrdiff_t>(item),
+          values);
+    body(first, values);
   }
-  return body([=](std::size_t i) { return static_cast<double>(read(i, float{})); });
 }
+
+std::size_t size_of(const ArrayView& array) { return array.bytes.size() / dtype_size(array.dtype); }
 
 }  // namespace
 
 Statistics statistics(const ArrayView& array) {
-  const std::size_t count = array.bytes.size() / dtype_size(array.dtype);
-  return with_elements(array, [&](auto get) {
-    Statistics s;
-    double low = std::numeric_limits<double>::infinity();
-    double high = -low;
-    double sum = 0;
-    double squares = 0;
-    std::size_t finite = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      const double x = get(i);
+  Statistics s;
+  double low = std::numeric_limits<double>::infinity();
+  double high = -low;
+  double sum = 0;
+  double squares = 0;
+  std::size_t finite = 0;
+  in_blocks(array, size_of(array), [&](std::size_t, std::span<const double> values) {
+    for (const double x : values) {
       if (std::isnan(x)) {
         ++s.nan;
       } else if (std::isinf(x)) {
@@ -81,37 +53,40 @@ Statistics statistics(const ArrayView& array) {
         squares += x * x;
       }
     }
-    if (finite > 0) {
-      const auto n = static_cast<double>(finite);
-      s.min = low;
-      s.max = high;
-      s.mean = sum / n;
-      s.std = std::sqrt(std::max(0.0, squares / n - s.mean * s.mean));
-    }
-    return s;
   });
+  if (finite > 0) {
+    const auto n = static_cast<double>(finite);
+    s.min = low;
+    s.max = high;
+    s.mean = sum / n;
+    s.std = std::sqrt(std::max(0.0, squares / n - s.mean * s.mean));
+  }
+  return s;
 }
 
 double element(const ArrayView& array, std::size_t i) {
-  return with_elements(array, [&](auto get) { return get(i); });
+  std::array<double, 1> value;
+  widen(array.dtype, array.bytes.data() + i * dtype_size(array.dtype), 0, std::span<double>(value));
+  return value[0];
 }
 
 std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count) {
   const std::size_t width = array.shape.empty() ? 1 : static_cast<std::size_t>(array.shape.back());
-  const std::size_t rows = width == 0 ? 0 : array.bytes.size() / dtype_size(array.dtype) / width;
   std::vector<Channel> channels(width);
   for (std::size_t c = 0; c < width; ++c) channels[c].index = c;
-  with_elements(array, [&](auto get) {
-    for (std::size_t row = 0; row < rows; ++row) {
-      for (std::size_t c = 0; c < width; ++c) {
-        const double x = get(row * width + c);
-        if (std::abs(x) > std::abs(channels[c].value)) channels[c] = {c, x, row};
+  std::size_t c = 0;
+  std::size_t row = 0;
+  in_blocks(array, size_of(array), [&](std::size_t, std::span<const double> values) {
+    for (const double x : values) {
+      if (std::abs(x) > std::abs(channels[c].value)) channels[c] = {c, x, row};
+      if (++c == width) {
+        c = 0;
+        ++row;
       }
     }
-    return 0;
   });
   std::ranges::stable_sort(channels, std::greater(),
-                           [](const Channel& c) { return std::abs(c.value); });
+                           [](const Channel& channel) { return std::abs(channel.value); });
   channels.resize(std::min(count, width));
   return channels;
 }
@@ -119,35 +94,34 @@ std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count)
 std::vector<std::int64_t> histogram(const ArrayView& array, double low, double high,
                                     std::size_t bins) {
   std::vector<std::int64_t> counts(bins, 0);
-  const std::size_t size = array.bytes.size() / dtype_size(array.dtype);
   const double scale = high > low ? static_cast<double>(bins) / (high - low) : 0;
-  with_elements(array, [&](auto get) {
-    for (std::size_t i = 0; i < size; ++i) {
-      const double x = get(i);
+  in_blocks(array, size_of(array), [&](std::size_t, std::span<const double> values) {
+    for (const double x : values) {
       if (!(x >= low && x <= high)) continue;
       ++counts[std::min(bins - 1, static_cast<std::size_t>((x - low) * scale))];
     }
-    return 0;
   });
   return counts;
 }
 
 double relative_l2(const ArrayView& a, const ArrayView& b, std::size_t count) {
   constexpr double kMasked = -1e38;
-  return with_elements(a, [&](auto get_a) {
-    return with_elements(b, [&](auto get_b) {
-      double error = 0;
-      double norm = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        const double x = get_a(i);
-        const double y = get_b(i);
-        if (x < kMasked && y < kMasked) continue;
-        error += (x - y) * (x - y);
-        norm += y * y;
-      }
-      return error == 0 ? 0.0 : std::sqrt(error / norm);
-    });
+  double error = 0;
+  double norm = 0;
+  std::array<double, kBlock> other;
+  const std::size_t item = dtype_size(b.dtype);
+  in_blocks(a, count, [&](std::size_t first, std::span<const double> values) {
+    widen(b.dtype, b.bytes.data() + first * item, static_cast<std::ptrdiff_t>(item),
+          std::span(other).first(values.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double x = values[i];
+      const double y = other[i];
+      if (x < kMasked && y < kMasked) continue;
+      error += (x - y) * (x - y);
+      norm += y * y;
+    }
   });
+  return error == 0 ? 0.0 : std::sqrt(error / norm);
 }
 
 }  // namespace assay

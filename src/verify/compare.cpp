@@ -187,28 +187,6 @@ class PromptComparison {
     return reference_.size_of(tensor.name) >= kLarge;
   }
 
-  static std::vector<std::int64_t> read_ids(const ArrayFile& file, const std::string& name) {
-    const LoadedArray array = file.load(name);
-    if (array.view.dtype != DType::kI64 && array.view.dtype != DType::kI32) {
-      throw input_error(fmt::format("{}: array '{}'", file.path().string(), name),
-                        std::string(dtype_name(array.view.dtype)), "I64 or I32 token ids");
-    }
-    std::vector<std::int64_t> ids;
-    const std::size_t item = dtype_size(array.view.dtype);
-    for (std::size_t at = 0; at < array.view.bytes.size(); at += item) {
-      std::int32_t narrow = 0;
-      std::int64_t wide = 0;
-      if (item == 4) {
-        std::memcpy(&narrow, &array.view.bytes[at], item);
-        wide = narrow;
-      } else {
-        std::memcpy(&wide, &array.view.bytes[at], item);
-      }
-      ids.push_back(wide);
-    }
-    return ids;
-  }
-
   // Other tokens make every other difference meaningless.
   void compare_ids() {
     if (result_.tensors.empty() || result_.tensors[0].name != "input_ids") return;

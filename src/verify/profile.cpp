@@ -96,7 +96,7 @@ void Profile::read(const std::string& file) {
                           "taps, mse, relative_l2, cosine, max_abs or noise_ratio");
       }
       if (!value.is_number()) {
-        throw input_error(where + "." + key, shown(value.dump()), "a number");
+        throw input_error(fmt::format("{}.{}", where, key), shown(value.dump()), "a number");
       }
       *limit = value.get<double>();
     }

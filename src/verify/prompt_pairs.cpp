@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
@@ -12,6 +11,7 @@
 #include "formats/json_file.h"
 #include "verify/data_flow.h"
 #include "verify/reading.h"
+#include "verify/tokens.h"
 
 namespace assay {
 namespace {
@@ -101,17 +101,6 @@ std::optional<fs::path> below(const fs::path& candidate, const std::string& id) 
   return files.size() == 1 ? files.front() : directory;
 }
 
-std::vector<std::int64_t> ids_of(const LoadedArray& array) {
-  std::vector<std::int64_t> ids;
-  const std::size_t item = dtype_size(array.view.dtype);
-  for (std::size_t at = 0; at < array.view.bytes.size(); at += item) {
-    std::int64_t id = 0;
-    std::memcpy(&id, &array.view.bytes[at], item);
-    ids.push_back(id);
-  }
-  return ids;
-}
-
 // How well the layouts of the candidate's taps fit the reference's: padded ones half.
 std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
   const std::int64_t layers = count_layers(reference.names());
@@ -148,10 +137,7 @@ std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
   for (std::size_t p = 0; p < ids.size(); ++p) {
     const ArrayFile reference(pairing.prompts[p].reference);
     if (arrays.contains("input_ids") && reference.contains("input_ids")) {
-      const LoadedArray own = arrays.load("input_ids");
-      if (own.view.dtype == DType::kI32 || own.view.dtype == DType::kI64) {
-        if (ids_of(own) == ids_of(reference.load("input_ids"))) return p;
-      }
+      if (read_ids(arrays, "input_ids") == read_ids(reference, "input_ids")) return p;
     }
     fits.push_back(fitting(reference, arrays, map));
   }

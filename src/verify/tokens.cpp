@@ -1,6 +1,9 @@
 #include "verify/tokens.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstring>
 
 #include "assay/error.h"
 #include "assay/taps.h"
@@ -31,6 +34,29 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
 }
 
 }  // namespace
+
+std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name) {
+  const LoadedArray loaded = file.load(name);
+  const ArrayView& array = loaded.view;
+  if (array.dtype != DType::kI64 && array.dtype != DType::kI32) {
+    throw input_error(fmt::format("{}: array '{}'", file.path().string(), name),
+                      dtype_name(array.dtype), "I64 or I32 token ids");
+  }
+  const std::size_t item = dtype_size(array.dtype);
+  std::vector<std::int64_t> ids;
+  for (std::size_t at = 0; at < array.bytes.size(); at += item) {
+    std::int32_t narrow = 0;
+    std::int64_t id = 0;
+    if (item == sizeof narrow) {
+      std::memcpy(&narrow, &array.bytes[at], item);
+      id = narrow;
+    } else {
+      std::memcpy(&id, &array.bytes[at], item);
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
 
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens) {

@@ -7,10 +7,14 @@
 #include <string_view>
 #include <vector>
 
+#include "assay/array_file.h"
 #include "assay/compare.h"
 #include "base/thread_pool.h"
 
 namespace assay {
+
+// The token ids of an array of any shape. Throws an input error unless they are I32 or I64.
+std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name);
 
 // Where the two texts first differ; steps up to there are matches, behind there unknown.
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
