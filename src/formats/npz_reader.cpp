@@ -76,6 +76,8 @@ struct NpzReader::Impl {
                           fmt::format("data that inflates to {} bytes", member.size));
       }
     }
+    // A copy is made: the file's own pages need not stay.
+    give_back(data);
     const std::uint32_t crc = libdeflate_crc32(0, bytes.data(), bytes.size());
     if (crc != member.crc32) {
       throw input_error(where(member), fmt::format("CRC-32 {:08x}", crc),

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <set>
 
 #include "assay/array_file.h"
@@ -26,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Larger arrays are shared out over the threads; of smaller ones each thread takes another.
-constexpr std::size_t kLarge = std::size_t{32} << 20;
+constexpr std::size_t kLarge = std::size_t{64} << 20;
 // A reading that lies this far off is doubted: another may fit by content.
 constexpr double kDoubtful = 0.2;
 
@@ -95,12 +96,13 @@ class PromptComparison {
  public:
   PromptComparison(const CompareOptions& options, const PromptPair& pair,
                    const std::string& numerics, const NameMap& map, const Profile& profile,
-                   ThreadPool& pool)
+                   ThreadPool& pool, std::function<void(double)> on_progress)
       : options_(options),
         pair_(pair),
         numerics_(numerics),
         profile_(profile),
         pool_(pool),
+        on_progress_(std::move(on_progress)),
         reference_(pair.reference),
         candidate_(*pair.candidate),
         layers_(count_layers(reference_.names())) {
@@ -125,15 +127,18 @@ class PromptComparison {
     list_tensors();
     compare_ids();
     std::vector<std::size_t> small;
+    std::vector<std::size_t> large;
     for (std::size_t i = 0; i < result_.tensors.size(); ++i) {
       TensorResult& tensor = result_.tensors[i];
       if (tensor.name == "input_ids" || tensor.candidate_name.empty()) continue;
+      total_ += reference_.size_of(tensor.name);
       if (is_large(tensor)) {
-        compare_tensor(tensor, &pool_);
+        large.push_back(i);
       } else {
         small.push_back(i);
       }
     }
+    for (const std::size_t i : large) compare_tensor(result_.tensors[i], &pool_);
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
     for (std::string& tap : not_in_reference()) result_.unmatched.push_back(std::move(tap));
@@ -206,21 +211,40 @@ class PromptComparison {
                     other.size(), own.size(), a - own.begin());
   }
 
-  void compare_tensor(TensorResult& tensor, ThreadPool* pool) const {
+  void compare_tensor(TensorResult& tensor, ThreadPool* pool) {
+    measure_and_judge(tensor, pool);
+    const std::lock_guard lock(progress_mutex_);
+    done_ += reference_.size_of(tensor.name);
+    if (on_progress_) on_progress_(static_cast<double>(done_) / static_cast<double>(total_));
+  }
+
+  void measure_and_judge(TensorResult& tensor, ThreadPool* pool) const {
     try {
       const std::optional<TapPlace> place = parse_tap_name(tensor.name);
       const std::size_t axis = place ? position_axis(place->tap) : 1;
-      const LoadedArray reference = reference_.load(tensor.name);
-      const LoadedArray candidate = candidate_.load(tensor.candidate_name);
+      // Deflated arrays take longer to inflate than to compare.
+      LoadedArray reference;
+      LoadedArray candidate;
+      LoadedArray oracle;
+      const auto load = [&](std::size_t which) {
+        if (which == 0) reference = reference_.load(tensor.name);
+        if (which == 1) candidate = candidate_.load(tensor.candidate_name);
+        if (which == 2 && oracle_ && place) oracle = oracle_->load(tensor.name);
+      };
+      if (pool != nullptr) {
+        pool->for_each_item(3, load);
+      } else {
+        for (std::size_t which = 0; which < 3; ++which) load(which);
+      }
       const std::optional<Reading> reading =
           choose_reading(tensor, reference.view, axis, candidate.view, pool);
       if (!reading) return;
       tensor.reading = reading->text;
       if (oracle_ && place) {
-        measure_noise(tensor, reference.view, axis, candidate.view, *reading, pool);
+        measure_noise(tensor, reference.view, axis, candidate.view, *reading, oracle.view, pool);
       }
       if (tensor.name == "logits") {
-        tensor.logits = measure_logits(reference.view, candidate.view, *reading);
+        tensor.logits = measure_logits(reference.view, candidate.view, *reading, pool);
       }
       judge(tensor, profile_);
     } catch (const Error& error) {
@@ -258,11 +282,10 @@ class PromptComparison {
 
   // The candidate's error from the oracle over the reference's own.
   void measure_noise(TensorResult& tensor, const ArrayView& reference, std::size_t axis,
-                     const ArrayView& candidate, const Reading& reading, ThreadPool* pool) const {
-    const LoadedArray oracle = oracle_->load(tensor.name);
-    const TensorMetrics own =
-        measure(oracle.view, axis, reference, same_layout(reference.shape), pool);
-    const TensorMetrics other = measure(oracle.view, axis, candidate, reading, pool);
+                     const ArrayView& candidate, const Reading& reading, const ArrayView& oracle,
+                     ThreadPool* pool) const {
+    const TensorMetrics own = measure(oracle, axis, reference, same_layout(reference.shape), pool);
+    const TensorMetrics other = measure(oracle, axis, candidate, reading, pool);
     const double floor = rounding_floor(numerics_);
     if (reading.last_position) {
       const double last = std::max(own.position_error.back(), floor);
@@ -356,11 +379,15 @@ class PromptComparison {
   const std::string& numerics_;
   const Profile& profile_;
   ThreadPool& pool_;
+  std::function<void(double)> on_progress_;
   ArrayFile reference_;
   ArrayFile candidate_;
   std::optional<ArrayFile> oracle_;
   std::int64_t layers_;
   std::map<std::string, std::string> names_;  // tap -> the candidate's name
+  std::mutex progress_mutex_;
+  std::uint64_t done_ = 0;  // bytes of the reference
+  std::uint64_t total_ = 0;
   PromptResult result_;
 };
 
@@ -401,12 +428,13 @@ CompareReport compare(const CompareOptions& options,
   for (std::size_t p = 0; p < pairing.prompts.size(); ++p) {
     const PromptPair& pair = pairing.prompts[p];
     if (!pair.candidate) continue;
-    if (on_progress) {
-      on_progress("comparing " + pair.id,
-                  static_cast<double>(p) / static_cast<double>(pairing.prompts.size()));
-    }
+    const auto progress = [&](double fraction) {
+      if (!on_progress) return;
+      on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /
+                                              static_cast<double>(pairing.prompts.size()));
+    };
     report.prompts.push_back(
-        PromptComparison(options, pair, pairing.numerics, map, profile, pool).run());
+        PromptComparison(options, pair, pairing.numerics, map, profile, pool, progress).run());
     report.passed = report.passed && passed(report.prompts.back());
     any = any || compared_anything(report.prompts.back());
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "base/widen.h"
 
@@ -52,37 +53,51 @@ double bf16_step(double x) {
 }
 
 LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
-                            const Reading& reading) {
+                            const Reading& reading, ThreadPool* pool) {
   const Rows rows = rows_of(reference.shape, 1);
   const CandidateRows candidates(candidate, reading, rows.width);
   const std::size_t first = reading.last_position ? rows.positions - 1 : 0;
-  const std::size_t count = rows.positions - first;
-  std::vector<double> x(rows.width);
-  std::vector<double> y(rows.width);
-  LogitMetrics m;
-  for (std::size_t p = first; p < rows.positions; ++p) {
+  struct Position {
+    std::optional<LogitMetrics::Flip> flip;
+    double common = 0;  // part of the five best
+    double kl_divergence = 0;
+  };
+  std::vector<Position> positions(rows.width == 0 ? 0 : rows.positions - first);
+  const auto measure_position = [&](std::size_t i) {
+    std::vector<double> x(rows.width);
+    std::vector<double> y(rows.width);
+    const std::size_t p = first + i;
     const std::size_t item = dtype_size(reference.dtype);
     widen(reference.dtype, reference.bytes.data() + p * rows.width * item,
           static_cast<std::ptrdiff_t>(item), std::span(x));
-    candidates.read(p - first, 0, std::span(y));
+    candidates.read(i, 0, std::span(y));
     const std::vector<std::size_t> best = best_ids(x, 5);
     const std::vector<std::size_t> other = best_ids(y, 5);
-    if (best[0] == other[0]) {
-      m.top1_agreement += 1;
-    } else {
+    if (best[0] != other[0]) {
       const double margin = x[best[0]] - x[other[0]];
-      m.flips.push_back({static_cast<std::int64_t>(p), static_cast<std::int64_t>(best[0]),
-                         static_cast<std::int64_t>(other[0]), margin,
-                         margin / bf16_step(x[best[0]])});
+      positions[i].flip = {static_cast<std::int64_t>(p), static_cast<std::int64_t>(best[0]),
+                           static_cast<std::int64_t>(other[0]), margin,
+                           margin / bf16_step(x[best[0]])};
     }
     const auto common = std::ranges::count_if(
         best, [&](std::size_t id) { return std::ranges::find(other, id) != other.end(); });
-    m.top5_agreement += static_cast<double>(common) / static_cast<double>(best.size());
-    m.kl_divergence += kl_divergence(x, y);
+    positions[i].common = static_cast<double>(common) / static_cast<double>(best.size());
+    positions[i].kl_divergence = kl_divergence(x, y);
+  };
+  if (pool != nullptr) {
+    pool->for_each_item(positions.size(), measure_position);
+  } else {
+    for (std::size_t i = 0; i < positions.size(); ++i) measure_position(i);
   }
-  m.top1_agreement /= static_cast<double>(count);
-  m.top5_agreement /= static_cast<double>(count);
-  m.kl_divergence /= static_cast<double>(count);
+
+  LogitMetrics m;
+  const auto count = static_cast<double>(std::max<std::size_t>(positions.size(), 1));
+  for (const Position& position : positions) {
+    if (position.flip) m.flips.push_back(*position.flip);
+    m.top5_agreement += position.common / count;
+    m.kl_divergence += position.kl_divergence / count;
+  }
+  m.top1_agreement = 1 - static_cast<double>(m.flips.size()) / count;
   return m;
 }
 

@@ -14,7 +14,8 @@ double bf16_step(double x);
 // round that differently.
 constexpr double kTieSteps = 2;
 
+// pool: null to stay in this thread. An empty array gives no flips and agreement 1.
 LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
-                            const Reading& reading);
+                            const Reading& reading, ThreadPool* pool);
 
 }  // namespace assay

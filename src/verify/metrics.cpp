@@ -308,6 +308,7 @@ template void CandidateRows::read(std::size_t, std::size_t, std::span<double>) c
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, const Reading& reading, ThreadPool* pool) {
   const Rows rows = rows_of(reference.shape, position_axis);
+  if (rows.count() * rows.width == 0) return {};
   if (fits_float(reference.dtype) && fits_float(candidate.dtype)) {
     return measure_as<float>(reference, rows, candidate, reading, pool);
   }

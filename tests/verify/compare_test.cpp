@@ -469,6 +469,16 @@ TEST(Compare, JudgesLogits) {
   EXPECT_GT(m.kl_divergence, 0.01);
 }
 
+TEST(Compare, EmptyLogitsDoNotPass) {
+  const TemporaryDirectory directory;
+  const Array logits{"logits", DType::kF32, {1, 5, 0}, {}};
+  const ArrayView view = logits.view();
+  write_npz(directory / "empty.npz", {&view, 1});
+  CompareOptions options;
+  options.reference = options.candidate = directory / "empty.npz";
+  EXPECT_FALSE(compare(options).passed);
+}
+
 TEST(Compare, JudgesEveryStepOfTheText) {
   Candidate candidate;
   candidate["generated_ids"].as<std::int64_t>()[8] = 3;
