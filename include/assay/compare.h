@@ -68,6 +68,7 @@ struct TensorResult {
   std::string candidate_name;  // the array's own name in the candidate
   std::string reading;         // how the candidate's layout was read where it was not the same
   TensorMetrics metrics;
+  std::optional<double> noise;           // the reference's own distance from the oracle
   std::optional<double> noise_ratio;     // error from the oracle over the reference's own
   std::optional<double> position_ratio;  // the same, every position counting alike
   std::optional<LogitMetrics> logits;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "base/sha256.h"
 #include "base/widen.h"
@@ -46,41 +45,30 @@ std::string sentence(Tap own, Tap other, std::int64_t layer, const std::string& 
 
 class Checks {
  public:
-  Checks(const PromptArrays& arrays, const std::vector<TensorResult>& tensors)
-      : arrays_(arrays), tensors_(tensors) {}
+  Checks(const ArrayFile& reference, std::int64_t layers, const TensorResult& tensor,
+         const ArrayView& candidate)
+      : reference_(reference), layers_(layers), tensor_(tensor), candidate_(candidate) {}
 
-  std::vector<DumpFinding> run() {
-    for (const TensorResult& tensor : tensors_) {
-      if (tensor.verdict != Verdict::kFail || !parse_tap_name(tensor.name)) continue;
-      if (!check_values(tensor) && tensor.metrics.relative_l2 > kUnlike) check_content(tensor);
-    }
-    check_twins();
-    return std::move(findings_);
+  std::optional<std::string> run() const {
+    if (auto text = check_values()) return text;
+    if (tensor_.metrics.relative_l2 > kUnlike) return check_content();
+    return std::nullopt;
   }
 
  private:
-  void find(const std::string& tensor, std::string text) {
-    findings_.push_back({tensor, std::move(text)});
-  }
-
-  bool check_values(const TensorResult& tensor) {
-    const TensorMetrics& m = tensor.metrics;
+  std::optional<std::string> check_values() const {
+    const TensorMetrics& m = tensor_.metrics;
     if (m.nan_candidate > 0) {
-      find(tensor.name,
-           fmt::format("{} of {} elements are NaN", m.nan_candidate, m.compared + m.unlike));
-      return true;
+      return fmt::format("{} of {} elements are NaN", m.nan_candidate, m.compared + m.unlike);
     }
     if (m.cosine == 0 && m.relative_l2 == 1) {
-      find(tensor.name, "all zeros: was it dumped before it was computed?");
-      return true;
+      return "all zeros: was it dumped before it was computed?";
     }
     if (only_last_position(m)) {
-      find(tensor.name,
-           "only the last position is filled, the others are zero: dump the whole prompt, or the "
-           "last position alone");
-      return true;
+      return "only the last position is filled, the others are zero: dump the whole prompt, or the "
+             "last position alone";
     }
-    return false;
+    return std::nullopt;
   }
 
   // Taps whose content is handed in by mistake for this one.
@@ -91,7 +79,7 @@ class Checks {
       all.push_back({Tap::kFinalNormOutput, -1});
       for (const std::int64_t other : {l - 1, l + 1}) {
         if (other == -1) all.push_back({Tap::kEmbeddingOutput, -1});
-        if (other >= 0 && other < arrays_.layers) all.push_back({Tap::kLayerOutput, other});
+        if (other >= 0 && other < layers_) all.push_back({Tap::kLayerOutput, other});
       }
     }
     if (l >= 0) {
@@ -100,22 +88,20 @@ class Checks {
         if (is_layer_tap(tap) && tap != place.tap) all.push_back({tap, l});
       }
     }
-    if (place.tap == Tap::kFinalNormOutput) all.push_back({Tap::kLayerOutput, arrays_.layers - 1});
+    if (place.tap == Tap::kFinalNormOutput) all.push_back({Tap::kLayerOutput, layers_ - 1});
     return all;
   }
 
-  void check_content(const TensorResult& tensor) {
-    const TapPlace place = *parse_tap_name(tensor.name);
-    const LoadedArray candidate = arrays_.candidate.load(tensor.candidate_name);
+  std::optional<std::string> check_content() const {
+    const TapPlace place = *parse_tap_name(tensor_.name);
     ModelSpec spec;
-    spec.num_hidden_layers = arrays_.layers;
-    double closest = std::min(kAlike, kMuchCloser * tensor.metrics.relative_l2);
+    spec.num_hidden_layers = layers_;
+    double closest = std::min(kAlike, kMuchCloser * tensor_.metrics.relative_l2);
     std::optional<TapPlace> whose;
     for (const TapPlace& other : suspects(place)) {
       const std::string name = tap_name(other.tap, other.layer, spec);
-      if (!arrays_.reference.contains(name)) continue;
-      const double distance =
-          distance_from(arrays_.reference.load(name).view, other.tap, candidate);
+      if (!reference_.contains(name)) continue;
+      const double distance = distance_from(reference_.load(name).view, other.tap);
       if (distance < closest) {
         closest = distance;
         whose = other;
@@ -123,44 +109,41 @@ class Checks {
     }
     if (whose) {
       const std::string name = tap_name(whose->tap, whose->layer, spec);
-      find(tensor.name, sentence(place.tap, whose->tap, place.layer, name, arrays_.layers));
-    } else if (place.tap == Tap::kLayerOutput) {
-      check_without_residual(tensor, place, candidate, spec);
+      return sentence(place.tap, whose->tap, place.layer, name, layers_);
     }
+    if (place.tap == Tap::kLayerOutput) return check_without_residual(place, spec);
+    return std::nullopt;
   }
 
-  static double distance_from(const ArrayView& reference, Tap tap, const LoadedArray& candidate) {
+  double distance_from(const ArrayView& reference, Tap tap) const {
     const std::size_t axis = position_axis(tap);
     double least = INFINITY;
-    for (const Reading& reading : readings(reference.shape, axis, candidate.view.shape)) {
+    for (const Reading& reading : readings(reference.shape, axis, candidate_.shape)) {
       if (reading.strangeness > 0) break;
-      least =
-          std::min(least, measure(reference, axis, candidate.view, reading, nullptr).relative_l2);
+      least = std::min(least, measure(reference, axis, candidate_, reading, nullptr).relative_l2);
     }
     return least;
   }
 
   // With layer outputs only: is it what the layer adds, and not the sum?
-  void check_without_residual(const TensorResult& tensor, const TapPlace& place,
-                              const LoadedArray& candidate, const ModelSpec& spec) {
-    const TapPlace before = computed_from({Tap::kInputNorm, place.layer}, arrays_.layers, true)[0];
+  std::optional<std::string> check_without_residual(const TapPlace& place,
+                                                    const ModelSpec& spec) const {
+    const TapPlace before = computed_from({Tap::kInputNorm, place.layer}, layers_, true)[0];
     const std::string name = tap_name(before.tap, before.layer, spec);
-    if (!arrays_.reference.contains(name)) return;
-    const LoadedArray sum = arrays_.reference.load(tensor.name);
-    const LoadedArray residual = arrays_.reference.load(name);
-    if (sum.view.shape != residual.view.shape) return;
+    if (!reference_.contains(name)) return std::nullopt;
+    const LoadedArray sum = reference_.load(tensor_.name);
+    const LoadedArray residual = reference_.load(name);
+    if (sum.view.shape != residual.view.shape) return std::nullopt;
     const auto size = static_cast<std::size_t>(element_count(sum.view.shape, name));
     std::vector<double> x(size);
     std::vector<double> y(size);
     widen_all(sum.view, x);
     widen_all(residual.view, y);
-    Array difference{tensor.name, DType::kF64, sum.view.shape, {}};
+    Array difference{tensor_.name, DType::kF64, sum.view.shape, {}};
     difference.bytes.resize(size * sizeof(double));
     std::ranges::transform(x, y, difference.as<double>().begin(), std::minus<>());
-    if (distance_from(difference.view(), place.tap, candidate) < kAlike) {
-      find(tensor.name,
-           fmt::format("holds what the layer adds to {}: the residual is not yet added", name));
-    }
+    if (distance_from(difference.view(), place.tap) >= kAlike) return std::nullopt;
+    return fmt::format("holds what the layer adds to {}: the residual is not yet added", name);
   }
 
   static void widen_all(const ArrayView& array, std::vector<double>& out) {
@@ -168,42 +151,51 @@ class Checks {
           std::span(out));
   }
 
-  // The same bytes under two names, where the reference's differ.
-  void check_twins() {
-    std::map<std::string, std::string> first_of;
-    for (const TensorResult& tensor : tensors_) {
-      if (tensor.verdict == Verdict::kNotCompared || tensor.verdict == Verdict::kError) continue;
-      if (!parse_tap_name(tensor.name) || tensor.metrics.compared < 2) continue;
-      if (std::ranges::any_of(findings_, [&](const auto& f) { return f.tensor == tensor.name; })) {
-        continue;
-      }
-      const LoadedArray array = arrays_.candidate.load(tensor.candidate_name);
-      const std::string key = sha256_hex(array.view.bytes) + shape_text(array.view.shape);
-      const auto [twin, is_new] = first_of.emplace(key, tensor.name);
-      if (is_new || same_in_reference(twin->second, tensor.name)) continue;
-      find(tensor.name,
-           fmt::format("has the same content as {}: was one buffer dumped twice?", twin->second));
-    }
-  }
-
-  bool same_in_reference(const std::string& a, const std::string& b) const {
-    return std::ranges::equal(arrays_.reference.load(a).view.bytes,
-                              arrays_.reference.load(b).view.bytes);
-  }
-
-  const PromptArrays& arrays_;
-  const std::vector<TensorResult>& tensors_;
-  std::vector<DumpFinding> findings_;
+  const ArrayFile& reference_;
+  std::int64_t layers_;
+  const TensorResult& tensor_;
+  const ArrayView& candidate_;
 };
 
 }  // namespace
 
-std::vector<DumpFinding> check_dump(const PromptArrays& arrays,
-                                    const std::vector<TensorResult>& tensors) {
-  if (std::ranges::none_of(tensors, [](const auto& t) { return t.verdict == Verdict::kFail; })) {
-    return {};
+std::optional<DumpFinding> check_tensor(const ArrayFile& reference, std::int64_t layers,
+                                        const TensorResult& tensor, const ArrayView& candidate) {
+  if (tensor.verdict != Verdict::kFail || !parse_tap_name(tensor.name)) return std::nullopt;
+  std::optional<std::string> text = Checks(reference, layers, tensor, candidate).run();
+  if (!text) return std::nullopt;
+  return DumpFinding{tensor.name, std::move(*text)};
+}
+
+std::optional<DumpFinding> Twins::add(const TensorResult& tensor, const ArrayView& candidate) {
+  if (!parse_tap_name(tensor.name) || tensor.metrics.compared < 2) return std::nullopt;
+  const std::string key = sha256_hex(candidate.bytes) + shape_text(candidate.shape);
+  const auto [twin, is_new] = first_of_.emplace(key, tensor.name);
+  if (is_new || twin->second == tensor.name) return std::nullopt;
+  if (std::ranges::equal(reference_.load(twin->second).view.bytes,
+                         reference_.load(tensor.name).view.bytes)) {
+    return std::nullopt;
   }
-  return Checks(arrays, tensors).run();
+  return DumpFinding{tensor.name, fmt::format("has the same content as {}: was one buffer dumped "
+                                              "twice?",
+                                              twin->second)};
+}
+
+std::vector<DumpFinding> check_dump(const ArrayFile& reference, const ArrayFile& candidate,
+                                    std::int64_t layers, const std::vector<TensorResult>& tensors) {
+  std::vector<DumpFinding> findings;
+  if (std::ranges::none_of(tensors, [](const auto& t) { return t.verdict == Verdict::kFail; })) {
+    return findings;
+  }
+  Twins twins(reference);
+  for (const TensorResult& tensor : tensors) {
+    if (tensor.verdict != Verdict::kPass && tensor.verdict != Verdict::kFail) continue;
+    const LoadedArray array = candidate.load(tensor.candidate_name);
+    std::optional<DumpFinding> finding = check_tensor(reference, layers, tensor, array.view);
+    if (!finding) finding = twins.add(tensor, array.view);
+    if (finding) findings.push_back(std::move(*finding));
+  }
+  return findings;
 }
 
 }  // namespace assay

@@ -1,7 +1,9 @@
 // Is the dump what it says it is? The commonest reason for a false alarm is that it is not.
 #pragma once
 
-#include <functional>
+#include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,17 +12,25 @@
 
 namespace assay {
 
-// What compare knows of one prompt while it is at work.
-struct PromptArrays {
-  const ArrayFile& reference;
-  const ArrayFile& candidate;
-  std::int64_t layers;
+// Looks at a tensor that failed: all zeros, NaN, only the last position filled, another tap's
+// content (the final norm's output as the last layer's, a residual already added or not yet, layers
+// counted from 1). Says what it finds in words. layers: of the model.
+std::optional<DumpFinding> check_tensor(const ArrayFile& reference, std::int64_t layers,
+                                        const TensorResult& tensor, const ArrayView& candidate);
+
+// Finds the same content under two names, where the reference's differ.
+class Twins {
+ public:
+  explicit Twins(const ArrayFile& reference) : reference_(reference) {}
+  std::optional<DumpFinding> add(const TensorResult& tensor, const ArrayView& candidate);
+
+ private:
+  const ArrayFile& reference_;
+  std::map<std::string, std::string> first_of_;  // content -> tap
 };
 
-// Looks at tensors that failed: all zeros, NaN, only the last position filled, the same content
-// under two names, another tap's content (the final norm's output as the last layer's, a residual
-// already added or not yet, layers counted from 1). Says what it finds in words.
-std::vector<DumpFinding> check_dump(const PromptArrays& arrays,
-                                    const std::vector<TensorResult>& tensors);
+// Both, over a whole dump; nothing when no tensor failed.
+std::vector<DumpFinding> check_dump(const ArrayFile& reference, const ArrayFile& candidate,
+                                    std::int64_t layers, const std::vector<TensorResult>& tensors);
 
 }  // namespace assay

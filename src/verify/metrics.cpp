@@ -315,4 +315,10 @@ TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
   return measure_as<double>(reference, rows, candidate, reading, pool);
 }
 
+double root_mean_square(std::span<const double> values) {
+  double sum = 0;
+  for (const double x : values) sum += x * x;
+  return std::sqrt(sum / static_cast<double>(std::max<std::size_t>(values.size(), 1)));
+}
+
 }  // namespace assay

@@ -45,4 +45,7 @@ class CandidateRows {
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, const Reading& reading, ThreadPool* pool);
 
+// 0 of none.
+double root_mean_square(std::span<const double> values);
+
 }  // namespace assay

@@ -119,23 +119,21 @@ std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, cons
   return count;
 }
 
-std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
-                        const std::string& wanted, const NameMap& map) {
+std::string ids_of(const Pairing& pairing) {
   std::vector<std::string> ids;
   for (const PromptPair& pair : pairing.prompts) ids.push_back(pair.id);
-  if (!wanted.empty()) {
-    const auto found = std::ranges::find(ids, wanted);
-    if (found == ids.end()) {
-      throw usage_error("--prompt", "'" + wanted + "'",
-                        fmt::format("one of {}", fmt::join(ids, ", ")));
-    }
-    return static_cast<std::size_t>(found - ids.begin());
-  }
-  if (ids.size() == 1) return 0;
+  return fmt::format("{}", fmt::join(ids, ", "));
+}
+
+std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
+                        const std::string& wanted, const NameMap& map) {
+  if (!wanted.empty()) return index_of_prompt(pairing, wanted);
+  if (pairing.prompts.size() == 1) return 0;
   const ArrayFile arrays(candidate);
   std::vector<std::size_t> fits;
-  for (std::size_t p = 0; p < ids.size(); ++p) {
-    const ArrayFile reference(pairing.prompts[p].reference);
+  for (const PromptPair& pair : pairing.prompts) {
+    const std::size_t p = fits.size();
+    const ArrayFile reference(pair.reference);
     if (arrays.contains("input_ids") && reference.contains("input_ids")) {
       if (read_ids(arrays, "input_ids") == read_ids(reference, "input_ids")) return p;
     }
@@ -145,7 +143,7 @@ std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
   if (most == 0 || std::ranges::count(fits, most) != 1) {
     throw usage_error("--prompt",
                       fmt::format("{} does not say which prompt it is of", candidate.string()),
-                      fmt::format("one of {}, or input_ids in the dump", fmt::join(ids, ", ")));
+                      fmt::format("one of {}, or input_ids in the dump", ids_of(pairing)));
   }
   return static_cast<std::size_t>(std::ranges::find(fits, most) - fits.begin());
 }
@@ -160,10 +158,22 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
   return layers;
 }
 
+std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
+  const auto found = std::ranges::find(pairing.prompts, id, &PromptPair::id);
+  if (found == pairing.prompts.end()) {
+    throw usage_error("--prompt", "'" + id + "'", fmt::format("one of {}", ids_of(pairing)));
+  }
+  return static_cast<std::size_t>(found - pairing.prompts.begin());
+}
+
+Pairing read_reference(const fs::path& reference) {
+  const bool is_set = is_folder(reference) && !has_npy_files(reference);
+  return is_set ? read_manifest(reference) : one_file(reference);
+}
+
 Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
                      const std::string& prompt, const NameMap& map) {
-  const bool is_set = is_folder(reference) && !has_npy_files(reference);
-  Pairing pairing = is_set ? read_manifest(reference) : one_file(reference);
+  Pairing pairing = read_reference(reference);
   if (!is_there(candidate)) {
     throw input_error(candidate.string(), "not there", "the arrays that another engine wrote");
   }

@@ -23,6 +23,13 @@ struct Pairing {
   std::vector<PromptPair> prompts;
 };
 
+// What a reference_data directory, or one file (or directory of .npy files) of arrays, offers: no
+// candidates yet. Throws input errors.
+Pairing read_reference(const std::filesystem::path& reference);
+
+// Throws a usage error when there is no prompt of that id.
+std::size_t index_of_prompt(const Pairing& pairing, const std::string& id);
+
 // reference: a reference_data directory, or one file (or directory of .npy files) of arrays.
 // candidate: a file or directory of arrays for one prompt, or a directory with one for each prompt
 // by its id (ID.npz, ID.safetensors, ID.json, or a directory ID). prompt: an id, or empty to find

@@ -111,11 +111,13 @@ std::vector<Reading> padded(std::span<const std::int64_t> reference, std::size_t
   return result;
 }
 
-std::vector<Reading> in_any_order(std::span<const std::int64_t> reference,
+// axes: the candidate's of more than one element.
+std::vector<Reading> in_any_order(std::span<const std::int64_t> reference, const Axes& axes,
                                   std::span<const std::int64_t> candidate) {
   std::vector<Reading> result;
-  const Axes axes = real_axes(candidate);
-  if (product(reference) != product(candidate) || axes.size() > kMostAxes) return result;
+  std::int64_t elements = 1;
+  for (const Axis& axis : axes) elements *= axis.extent;
+  if (product(reference) != elements || axes.size() > kMostAxes) return result;
   std::vector<std::size_t> order(axes.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   do {
@@ -144,6 +146,28 @@ std::vector<Reading> in_any_order(std::span<const std::int64_t> reference,
   return result;
 }
 
+// Of a sequence that goes on behind the reference's, as the decode steps after a prompt.
+std::vector<Reading> longer(std::span<const std::int64_t> reference, std::size_t position_axis,
+                            std::span<const std::int64_t> candidate) {
+  std::vector<Reading> result;
+  if (position_axis >= reference.size()) return result;
+  const std::int64_t positions = reference[position_axis];
+  const Axes all = real_axes(candidate);
+  for (std::size_t a = 0; a < all.size(); ++a) {
+    if (all[a].extent <= positions) continue;
+    Axes axes = all;
+    axes[a].extent = positions;
+    if (positions == 1) axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a));
+    for (Reading& reading : in_any_order(reference, axes, candidate)) {
+      reading.strangeness = std::max(reading.strangeness, 1);
+      reading.text = fmt::format("{}: the first {} of {} positions", shape_text(candidate),
+                                 positions, all[a].extent);
+      result.push_back(std::move(reading));
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 Reading same_layout(std::span<const std::int64_t> shape) {
@@ -154,19 +178,20 @@ Reading same_layout(std::span<const std::int64_t> shape) {
 
 std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
                               std::span<const std::int64_t> candidate) {
-  std::vector<Reading> result = in_any_order(reference, candidate);
+  std::vector<Reading> result = in_any_order(reference, real_axes(candidate), candidate);
   if (result.empty()) result = padded(reference, position_axis, candidate);
   const bool has_positions = position_axis < reference.size() && reference[position_axis] > 1;
   if (result.empty() && has_positions) {
     std::vector<std::int64_t> last(reference.begin(), reference.end());
     last[position_axis] = 1;
-    for (Reading& reading : in_any_order(last, candidate)) {
+    for (Reading& reading : in_any_order(last, real_axes(candidate), candidate)) {
       reading.last_position = true;
       reading.strangeness = std::max(reading.strangeness, 1);
       reading.text = fmt::format("{}: the last position only", shape_text(candidate));
       result.push_back(std::move(reading));
     }
   }
+  if (result.empty()) result = longer(reference, position_axis, candidate);
   std::ranges::stable_sort(result, {}, &Reading::strangeness);
   return result;
 }

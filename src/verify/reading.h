@@ -30,7 +30,8 @@ Reading same_layout(std::span<const std::int64_t> shape);
 
 // Every reading under which `candidate` has the reference's elements, least strange first. Axes of
 // size 1 do not count; heads may be split or joined; axes may be in another order; the candidate
-// may be padded, or hold the last position only. position_axis: of the reference.
+// may be padded, hold the last position only, or go on behind the reference's last position.
+// position_axis: of the reference.
 std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
                               std::span<const std::int64_t> candidate);
 

@@ -35,12 +35,9 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
 
 }  // namespace
 
-std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name) {
-  const LoadedArray loaded = file.load(name);
-  const ArrayView& array = loaded.view;
+std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where) {
   if (array.dtype != DType::kI64 && array.dtype != DType::kI32) {
-    throw input_error(fmt::format("{}: array '{}'", file.path().string(), name),
-                      dtype_name(array.dtype), "I64 or I32 token ids");
+    throw input_error(where, dtype_name(array.dtype), "I64 or I32 token ids");
   }
   const std::size_t item = dtype_size(array.dtype);
   std::vector<std::int64_t> ids;
@@ -56,6 +53,19 @@ std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name)
     ids.push_back(id);
   }
   return ids;
+}
+
+std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name) {
+  return read_ids(file.load(name).view, fmt::format("{}: array '{}'", file.path().string(), name));
+}
+
+std::size_t continuation_begin(std::span<const std::int64_t> prompt,
+                               std::span<const std::int64_t> text, std::string_view where) {
+  if (text.size() < prompt.size() || !std::ranges::equal(prompt, text.first(prompt.size()))) {
+    throw input_error(where, "does not begin with the prompt's tokens",
+                      "prompt and continuation, as transformers' generate returns them");
+  }
+  return prompt.size();
 }
 
 TokenResult compare_tokens(std::span<const std::int64_t> reference,

@@ -79,7 +79,15 @@ TEST(Readings, OfPaddedArrays) {
   // A vocabulary of 250 padded to 256.
   EXPECT_EQ(read_as({1, 2, 250}, 1, {1, 2, 256})[250], 256);
   // No multiple of anything.
-  EXPECT_TRUE(readings(Shape{1, 5, 4}, 1, Shape{7, 4}).empty());
+  EXPECT_TRUE(readings(Shape{1, 5, 4}, 1, Shape{1, 5, 7}).empty());
+}
+
+TEST(Readings, OfMorePositionsAreTheFirst) {
+  const std::vector<Reading> all = readings(Shape{1, 5, 2, 3}, 1, Shape{7, 6});
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_NE(all[0].text.find("the first 5 of 7 positions"), std::string::npos) << all[0].text;
+  EXPECT_EQ(read_as({1, 5, 2, 3}, 1, {7, 6}), counting(30));
+  EXPECT_EQ(read_as({1, 1, 2, 3}, 1, {4, 6}), counting(6));
 }
 
 TEST(Readings, OfTheLastPositionOnly) {

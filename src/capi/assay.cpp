@@ -1,0 +1,262 @@
+// The C API: pointers in, verdicts out. No exception leaves it.
+#include "assay.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "capi/strided.h"
+#include "report/compare_report.h"
+#include "verify/checker.h"
+#include "verify/divergence.h"
+
+struct assay_checker {
+  assay_checker(assay::CheckerOptions options, int at_failure, bool prints)
+      : checker(std::move(options)), stop(at_failure), print(prints) {}
+  assay::Checker checker;
+  int stop;  // assay_stop
+  bool print;
+  std::atomic<bool> any_error = false;
+};
+
+namespace {
+
+using assay::Error;
+using assay::TensorResult;
+using assay::Verdict;
+
+thread_local std::string last_message;
+thread_local std::string last_tap;
+thread_local std::string last_report;
+
+// Not fmt::print: it throws when standard error takes no more.
+void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+// Runs `action`; what it throws becomes this thread's message and `otherwise`.
+template <class T, class Action>
+T guarded(T otherwise, const Action& action) {
+  last_message.clear();
+  try {
+    return action();
+  } catch (const std::bad_alloc&) {
+    last_message = "out of memory";
+  } catch (const std::exception& error) {
+    last_message = error.what();
+  }
+  return otherwise;
+}
+
+std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
+
+assay_verdict c_verdict(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kPass:
+      return ASSAY_PASS;
+    case Verdict::kFail:
+      return ASSAY_FAIL;
+    case Verdict::kError:
+      return ASSAY_ERROR;
+    case Verdict::kNotCompared:
+      return ASSAY_NOT_COMPARED;
+  }
+  return ASSAY_ERROR;
+}
+
+// Only as far as the caller's struct goes, whose version may be older.
+void fill(assay_result* result, const TensorResult& from) {
+  if (result == nullptr) return;
+  last_tap = from.name;
+  const bool was_compared = from.verdict == Verdict::kPass || from.verdict == Verdict::kFail;
+  const assay_result full = {
+      .size = result->size,
+      .verdict = c_verdict(from.verdict),
+      .tap = was_compared ? last_tap.c_str() : nullptr,
+      .message = last_message.c_str(),
+      .compared = from.metrics.compared,
+      .relative_l2 = from.metrics.relative_l2,
+      .cosine = from.metrics.cosine,
+      .mse = from.metrics.mse,
+      .max_abs = from.metrics.max_abs,
+      .noise_ratio = from.noise_ratio.value_or(std::nan("")),
+      .mean_ulp = from.metrics.mean_ulp,
+      .max_ulp = from.metrics.max_ulp,
+  };
+  std::memcpy(result, &full, std::min(result->size, sizeof full));
+}
+
+std::string final_text(const assay_checker& handle) {
+  const assay::CompareReport report = handle.checker.report();
+  return report.prompts.empty() ? "" : assay::compare_text(report, false, false);
+}
+
+// Record and report; true unless the record could not be written.
+bool finish(const assay_checker& handle) {
+  const bool written = guarded(false, [&] {
+    handle.checker.write_record();
+    return true;
+  });
+  const std::string problem = last_message;
+  if (handle.print) {
+    if (!written) say(fmt::format("assay: error: {}\n", problem));
+    say(guarded(std::string(), [&] { return final_text(handle); }));
+  }
+  last_message = problem;
+  return written;
+}
+
+void stop_if_wished(const assay_checker& handle) {
+  if (handle.stop == ASSAY_STOP_NEVER) return;
+  finish(handle);
+  std::fflush(nullptr);
+  if (handle.stop == ASSAY_STOP_ABORT) std::abort();
+  std::_Exit(1);
+}
+
+assay_stop stop_of(const std::string& value) {
+  if (value.empty() || value == "0") return ASSAY_STOP_NEVER;
+  if (value == "1") return ASSAY_STOP_EXIT;
+  if (value == "abort") return ASSAY_STOP_ABORT;
+  throw assay::usage_error("ASSAY_STOP", "'" + value + "'", "0, 1 or abort");
+}
+
+}  // namespace
+
+const char* assay_version(void) { return ASSAY_VERSION; }
+
+assay_checker* assay_open(const assay_options* options) {
+  return guarded<assay_checker*>(nullptr, [&] {
+    if (options == nullptr) throw assay::usage_error("assay_open", "NULL", "options");
+    if (options->size < offsetof(assay_options, print) + sizeof options->print) {
+      throw assay::usage_error("assay_open", fmt::format("size {}", options->size),
+                               "sizeof(assay_options)");
+    }
+    if (options->stop < ASSAY_STOP_NEVER || options->stop > ASSAY_STOP_ABORT) {
+      throw assay::usage_error("assay_open", fmt::format("stop {}", options->stop),
+                               "one of assay_stop");
+    }
+    assay::CheckerOptions wanted;
+    wanted.reference = text_or_empty(options->reference);
+    wanted.prompt = text_or_empty(options->prompt);
+    wanted.record = text_or_empty(options->record);
+    wanted.map = text_or_empty(options->map);
+    if (options->profile != nullptr) wanted.profile = options->profile;
+    if (options->tolerance != 0) wanted.tolerance = options->tolerance;
+    return new assay_checker(std::move(wanted), options->stop, options->print != 0);
+  });
+}
+
+assay_checker* assay_open_environment(void) {
+  const auto get = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr || *value == '\0' ? nullptr : value;
+  };
+  if (get("ASSAY_REFERENCE") == nullptr && get("ASSAY_RECORD") == nullptr) {
+    last_message.clear();
+    return nullptr;
+  }
+  assay_checker* checker = guarded<assay_checker*>(nullptr, [&] {
+    const assay_options options = {
+        .size = sizeof(assay_options),
+        .reference = get("ASSAY_REFERENCE"),
+        .prompt = get("ASSAY_PROMPT"),
+        .record = get("ASSAY_RECORD"),
+        .map = get("ASSAY_MAP"),
+        .profile = get("ASSAY_PROFILE"),
+        .tolerance = 0,
+        .stop = stop_of(text_or_empty(get("ASSAY_STOP"))),
+        .print = 1,
+    };
+    return assay_open(&options);
+  });
+  if (checker == nullptr) {
+    say(fmt::format("assay: error: {}\n", last_message));
+    std::_Exit(static_cast<int>(assay::ErrorKind::kInput));
+  }
+  return checker;
+}
+
+int assay_wants(const assay_checker* checker, const char* name) {
+  if (checker == nullptr || name == nullptr) return 0;
+  return guarded(0, [&] { return checker->checker.wants(name) ? 1 : 0; });
+}
+
+assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count) {
+  if (checker == nullptr) return ASSAY_NOT_COMPARED;
+  const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
+    checker->checker.set_positions({first, count});
+    return ASSAY_PASS;
+  });
+  if (verdict == ASSAY_ERROR) checker->any_error = true;
+  return verdict;
+}
+
+assay_verdict assay_check(assay_checker* checker, const char* name, const void* data, int dtype,
+                          int rank, const int64_t* shape, const int64_t* strides,
+                          assay_result* result) {
+  TensorResult outcome;
+  outcome.verdict = Verdict::kError;
+  if (checker == nullptr) {
+    last_message.clear();
+    outcome.verdict = Verdict::kNotCompared;
+    fill(result, outcome);
+    return ASSAY_NOT_COMPARED;
+  }
+  guarded(0, [&] {
+    if (name == nullptr) throw assay::usage_error("assay_check", "name NULL", "a name");
+    const assay::Strided tensor(name, data, dtype, rank, shape, strides);
+    outcome = checker->checker.hand_over(tensor.view());
+    return 0;
+  });
+  if (last_message.empty()) last_message = outcome.reason;
+  const bool bad = outcome.verdict == Verdict::kFail || outcome.verdict == Verdict::kError;
+  if (outcome.verdict == Verdict::kError) checker->any_error = true;
+  if (bad && checker->print) {
+    say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : name,
+                    assay::verdict_name(outcome.verdict), last_message));
+  }
+  if (bad) stop_if_wished(*checker);
+  fill(result, outcome);
+  return c_verdict(outcome.verdict);
+}
+
+const char* assay_report_text(const assay_checker* checker) {
+  if (checker == nullptr) return nullptr;
+  return guarded<const char*>(nullptr, [&] {
+    last_report = final_text(*checker);
+    return last_report.c_str();
+  });
+}
+
+const char* assay_report_json(const assay_checker* checker) {
+  if (checker == nullptr) return nullptr;
+  return guarded<const char*>(nullptr, [&] {
+    last_report = assay::compare_json(checker->checker.report()).dump(2);
+    return last_report.c_str();
+  });
+}
+
+assay_verdict assay_close(assay_checker* checker) {
+  if (checker == nullptr) return ASSAY_NOT_COMPARED;
+  const bool written = finish(*checker);
+  const std::string problem = last_message;
+  const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
+    const assay::CompareReport report = checker->checker.report();
+    if (!written || checker->any_error) return ASSAY_ERROR;
+    if (report.prompts.empty() || !assay::compared_anything(report.prompts[0])) {
+      return ASSAY_NOT_COMPARED;
+    }
+    return report.passed ? ASSAY_PASS : ASSAY_FAIL;
+  });
+  if (last_message.empty()) last_message = problem;
+  delete checker;
+  return verdict;
+}
+
+const char* assay_message(void) { return last_message.c_str(); }

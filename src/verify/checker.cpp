@@ -1,0 +1,319 @@
+#include "verify/checker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "assay/error.h"
+#include "verify/compare_arrays.h"
+#include "verify/data_flow.h"
+#include "verify/divergence.h"
+#include "verify/metrics.h"
+#include "verify/tokens.h"
+
+namespace assay {
+namespace {
+
+std::string list_of(const std::vector<std::int64_t>& positions) {
+  constexpr std::size_t kMost = 8;
+  const std::vector<std::int64_t> some(
+      positions.begin(),
+      positions.begin() + static_cast<std::ptrdiff_t>(std::min(kMost, positions.size())));
+  return fmt::format("{}{}", fmt::join(some, ", "), positions.size() > kMost ? ", ..." : "");
+}
+
+// A tap that comes in pieces: the reference's arrays are kept until it is complete.
+struct OpenTap {
+  LoadedArray reference;
+  LoadedArray oracle;
+  double least_noise = 0;  // see Truth
+  Pieces pieces;
+  TensorResult worst;  // of the pieces so far
+};
+
+}  // namespace
+
+// The prompt's reference and what was found so far.
+struct Checker::Prompt {
+  Prompt(const PromptPair& pair, std::string_view of_numerics)
+      : reference(pair.reference),
+        layers(count_layers(reference.names())),
+        numerics(of_numerics),
+        twins(reference) {
+    if (pair.oracle) oracle.emplace(*pair.oracle);
+    result.id = pair.id;
+    result.tensors = list_tensors(reference);
+  }
+
+  // None: it is no tap of the reference.
+  TensorResult* find(std::string_view tap) {
+    const auto found = std::ranges::find(result.tensors, tap, &TensorResult::name);
+    return found == result.tensors.end() ? nullptr : &*found;
+  }
+
+  LoadedArray load_oracle(const TensorResult& tensor) const {
+    return oracle && parse_tap_name(tensor.name) ? oracle->load(tensor.name) : LoadedArray{};
+  }
+
+  void compare_whole(TensorResult& tensor, const ArrayView& candidate, const Profile& profile) {
+    const LoadedArray own = reference.load(tensor.name);
+    const LoadedArray exact = load_oracle(tensor);
+    const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+    compare_arrays(tensor,
+                   {.reference = own.view,
+                    .oracle = oracle && place ? &exact.view : nullptr,
+                    .position_axis = place ? position_axis(place->tap) : 1,
+                    .numerics = numerics},
+                   candidate, profile, nullptr);
+    note_findings(tensor, candidate);
+  }
+
+  void note_findings(const TensorResult& tensor, const ArrayView& candidate) {
+    std::optional<DumpFinding> finding = check_tensor(reference, layers, tensor, candidate);
+    std::optional<DumpFinding> twin = twins.add(tensor, candidate);
+    if (!finding) finding = std::move(twin);
+    if (finding) result.findings.push_back(std::move(*finding));
+  }
+
+  OpenTap& open(const TensorResult& tensor, std::size_t axis) {
+    const auto known = open_taps.find(tensor.name);
+    if (known != open_taps.end()) return known->second;
+    LoadedArray own = reference.load(tensor.name);
+    LoadedArray exact = load_oracle(tensor);
+    Pieces pieces(own.view, axis);
+    OpenTap tap{std::move(own), std::move(exact), 0, std::move(pieces), {}};
+    if (!tap.oracle.view.shape.empty()) {
+      tap.least_noise = root_mean_square(measure(tap.oracle.view, axis, tap.reference.view,
+                                                 same_layout(tap.reference.view.shape), nullptr)
+                                             .position_error);
+    }
+    return open_taps.emplace(tensor.name, std::move(tap)).first->second;
+  }
+
+  TensorResult compare_piece(TensorResult& tensor, Positions positions, const ArrayView& candidate,
+                             const Profile& profile) {
+    const std::size_t axis = position_axis(parse_tap_name(tensor.name)->tap);
+    OpenTap& tap = open(tensor, axis);
+    const Array own = slice_positions(tap.reference.view, axis, positions);
+    const bool has_oracle = !tap.oracle.view.shape.empty();
+    const Array exact = has_oracle ? slice_positions(tap.oracle.view, axis, positions) : Array();
+    const ArrayView own_view = own.view();
+    const ArrayView exact_view = exact.view();
+    TensorResult piece;
+    piece.name = tensor.name;
+    piece.layer = tensor.layer;
+    piece.candidate_name = candidate.name;
+    const std::optional<Reading> reading =
+        compare_arrays(piece,
+                       {.reference = own_view,
+                        .oracle = has_oracle ? &exact_view : nullptr,
+                        .position_axis = axis,
+                        .numerics = numerics,
+                        .least_noise = tap.least_noise},
+                       candidate, profile, nullptr);
+    if (piece.verdict != Verdict::kPass) {
+      piece.reason = fmt::format(
+          "position {}: {}",
+          positions.count == 1
+              ? std::to_string(positions.first)
+              : fmt::format("{} to {}", positions.first, positions.first + positions.count - 1),
+          piece.reason);
+    }
+    if (tap.worst.name.empty() || tap.worst.verdict == Verdict::kPass) tap.worst = piece;
+    if (reading) tap.pieces.put(positions, candidate, *reading);
+    if (tap.pieces.complete()) {
+      // One bad position is enough, also where the whole array's error hides it.
+      if (tap.worst.verdict != Verdict::kError) {
+        compare_whole(tensor, tap.pieces.whole(), profile);
+      }
+      if (tensor.verdict != Verdict::kFail && tap.worst.verdict != Verdict::kPass) {
+        tensor = tap.worst;
+      }
+      open_taps.erase(tensor.name);
+    }
+    return piece;
+  }
+
+  // The results with what is open.
+  PromptResult so_far() const {
+    PromptResult all = result;
+    for (TensorResult& tensor : all.tensors) {
+      const auto found = open_taps.find(tensor.name);
+      if (found == open_taps.end()) continue;
+      const OpenTap& tap = found->second;
+      tensor = tap.worst;
+      if (tensor.verdict != Verdict::kPass) continue;
+      const std::vector<std::int64_t> missing = tap.pieces.missing();
+      if (tap.pieces.last_only()) {
+        tensor.reading = "the last position only";
+      } else {
+        tensor.verdict = Verdict::kNotCompared;
+        tensor.reason = fmt::format("positions {} were not handed over", list_of(missing));
+      }
+    }
+    find_first_divergence(all, layers);
+    if (!all.first_divergence) all.findings.clear();
+    return all;
+  }
+
+  ArrayFile reference;
+  std::optional<ArrayFile> oracle;
+  std::int64_t layers;
+  std::string numerics;
+  Twins twins;
+  std::map<std::string, OpenTap> open_taps;
+  std::set<std::string> again;  // taps handed over whole a second time
+  PromptResult result;
+};
+
+Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(options_.map) {
+  if (options_.reference.empty()) {
+    if (options_.record.empty()) {
+      throw usage_error("assay_open", "neither a reference nor a record", "one of them");
+    }
+    return;
+  }
+  pairing_ = read_reference(options_.reference);
+  const bool has_oracle = std::ranges::all_of(
+      pairing_.prompts, [](const PromptPair& p) { return p.oracle.has_value(); });
+  profile_ =
+      options_.tolerance ? Profile(*options_.tolerance) : Profile(options_.profile, has_oracle);
+  if (!options_.prompt.empty()) {
+    open(pairing_.prompts[index_of_prompt(pairing_, options_.prompt)]);
+  } else if (pairing_.prompts.size() == 1) {
+    open(pairing_.prompts[0]);
+  }
+}
+
+Checker::~Checker() = default;
+
+void Checker::open(const PromptPair& pair) {
+  prompt_ = std::make_unique<Prompt>(pair, pairing_.numerics);
+}
+
+void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {
+  for (const PromptPair& pair : pairing_.prompts) {
+    const ArrayFile arrays(pair.reference);
+    if (arrays.contains("input_ids") && read_ids(arrays, "input_ids") == ids) return open(pair);
+  }
+  throw input_error("input_ids", fmt::format("{} tokens that are no prompt's", ids.size()),
+                    fmt::format("a prompt of {}", options_.reference.string()));
+}
+
+bool Checker::wants(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  if (!options_.record.empty()) return true;
+  if (!prompt_) return true;
+  const std::optional<std::string> tap = map_.tap_of(name, prompt_->layers);
+  return tap && prompt_->reference.contains(*tap);
+}
+
+void Checker::set_positions(Positions positions) {
+  if (positions.first < 0 || positions.count < 0) {
+    throw usage_error("assay_set_positions",
+                      fmt::format("first {}, count {}", positions.first, positions.count),
+                      "numbers not below 0");
+  }
+  const std::lock_guard lock(mutex_);
+  positions_ = positions;
+}
+
+TensorResult Checker::hand_over(const ArrayView& tensor) {
+  const std::lock_guard lock(mutex_);
+  if (!options_.record.empty()) {
+    const bool is_ids = tensor.name == "input_ids" || tensor.name == "generated_ids";
+    recording_.add(tensor, is_ids ? std::nullopt : positions_);
+  }
+  if (profile_) return compare(tensor);
+  TensorResult recorded;
+  recorded.name = recorded.candidate_name = tensor.name;
+  recorded.reason = "recorded only";
+  return recorded;
+}
+
+TensorResult Checker::compare(const ArrayView& tensor) {
+  TensorResult not_compared;
+  not_compared.name = not_compared.candidate_name = tensor.name;
+  const auto because = [&](std::string reason) {
+    not_compared.reason = std::move(reason);
+    return not_compared;
+  };
+  if (!prompt_ && tensor.name == "input_ids") choose_prompt(read_ids(tensor, "input_ids"));
+  if (!prompt_) {
+    throw usage_error(tensor.name,
+                      fmt::format("handed over while it is open which of {} prompts is run",
+                                  pairing_.prompts.size()),
+                      "a prompt's id when opening, or input_ids first");
+  }
+  Prompt& prompt = *prompt_;
+  const std::optional<std::string> tap = map_.tap_of(tensor.name, prompt.layers);
+  if (tap == "generated_ids" && prompt.reference.contains(*tap)) {
+    const std::vector<std::int64_t> own = read_ids(prompt.reference, *tap);
+    const std::vector<std::int64_t> ids = read_ids(tensor, tensor.name);
+    const std::size_t begin =
+        continuation_begin(read_ids(prompt.reference, "input_ids"), ids, tensor.name);
+    prompt.result.tokens = compare_tokens(own, ids, begin);
+    TensorResult text = not_compared;
+    const auto different = prompt.result.tokens.first_difference;
+    text.verdict = different ? Verdict::kFail : Verdict::kPass;
+    if (different) text.reason = fmt::format("differs from position {} on", *different);
+    return text;
+  }
+  TensorResult* result = tap ? prompt.find(*tap) : nullptr;
+  if (result == nullptr) {
+    std::vector<std::string>& unmatched = prompt.result.unmatched;
+    if (std::ranges::find(unmatched, tensor.name) == unmatched.end()) {
+      unmatched.push_back(tensor.name);
+    }
+    return because(tap ? "the reference does not hold it" : "no tap has that name (see the map)");
+  }
+  const std::optional<TapPlace> place = parse_tap_name(*tap);
+  const bool is_open = prompt.open_taps.contains(*tap);
+  if (place && positions_) {
+    const Shape shape = prompt.reference.load(*tap).view.shape;
+    const std::size_t axis = position_axis(place->tap);
+    if (positions_->first + positions_->count > shape.at(axis)) {
+      return because(fmt::format("positions from {} on lie behind the reference's {}",
+                                 positions_->first, shape[axis]));
+    }
+    if (is_open || positions_->first != 0 || positions_->count != shape[axis]) {
+      if (!is_open && result->verdict != Verdict::kNotCompared) {
+        return because("its positions were handed over before");
+      }
+      result->candidate_name = tensor.name;
+      return prompt.compare_piece(*result, *positions_, tensor, *profile_);
+    }
+  }
+  if (result->verdict != Verdict::kNotCompared) {
+    return because(
+        "handed over before: only the first counts until assay_set_positions says which positions "
+        "a forward pass computes");
+  }
+  result->candidate_name = tensor.name;
+  if (tap == "input_ids") {
+    compare_input_ids(*result, read_ids(prompt.reference, *tap), read_ids(tensor, tensor.name));
+  } else {
+    prompt.compare_whole(*result, tensor, *profile_);
+  }
+  return *result;
+}
+
+CompareReport Checker::report() const {
+  const std::lock_guard lock(mutex_);
+  CompareReport report;
+  if (!profile_) return report;
+  report.profile = profile_->name();
+  report.statement = profile_->statement();
+  if (!prompt_) return report;
+  report.prompts.push_back(prompt_->so_far());
+  report.passed = compared_anything(report.prompts[0]) && passed(report.prompts[0]);
+  return report;
+}
+
+void Checker::write_record() const {
+  const std::lock_guard lock(mutex_);
+  if (!options_.record.empty()) recording_.write(options_.record);
+}
+
+}  // namespace assay

@@ -1,0 +1,39 @@
+// One tensor: its layout read, its metrics measured, its verdict given.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "assay/array.h"
+#include "assay/compare.h"
+#include "base/thread_pool.h"
+#include "verify/profile.h"
+#include "verify/reading.h"
+
+namespace assay {
+
+// What a tensor is held against.
+struct Truth {
+  const ArrayView& reference;
+  const ArrayView* oracle = nullptr;  // of the reference's shape; null: none
+  std::size_t position_axis = 1;      // of the reference
+  std::string_view numerics;          // of the reference: how large one rounding is
+  double least_noise = 0;             // the noise is not taken for less; of a few positions' own
+                                      // noise, which is a matter of luck
+};
+
+// Sets all of `tensor` but its names and layer. The result is the reading by which the candidate
+// was compared; none when its shape fits none (then the verdict is kError). pool: null to stay in
+// this thread.
+std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
+                                      const ArrayView& candidate, const Profile& profile,
+                                      ThreadPool* pool);
+
+// Token ids: equal, or the verdict is kFail and says from where on they differ.
+void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,
+                       std::span<const std::int64_t> candidate);
+
+}  // namespace assay

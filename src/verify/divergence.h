@@ -1,0 +1,25 @@
+// What the verdicts of one prompt's tensors mean together.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "assay/array_file.h"
+#include "assay/compare.h"
+
+namespace assay {
+
+// The reference's arrays that can be compared, in data-flow order, tables last; names and layers
+// set, nothing compared yet.
+std::vector<TensorResult> list_tensors(const ArrayFile& reference);
+
+// Sets first_divergence, the earliest tap that fails while all that it is computed from passes (as
+// far as it was compared), and divergence_text, which says what lies between. layers: of the model.
+void find_first_divergence(PromptResult& result, std::int64_t layers);
+
+// Fails closed: what is missing does not count, and one failure is enough.
+bool passed(const PromptResult& prompt);
+bool compared_anything(const PromptResult& prompt);
+
+}  // namespace assay

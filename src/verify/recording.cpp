@@ -1,0 +1,58 @@
+#include "verify/recording.h"
+
+#include <fmt/format.h>
+
+#include "assay/npz.h"
+#include "base/widen.h"
+
+namespace assay {
+namespace {
+
+bool is_for_numpy(DType dtype) {
+  return dtype != DType::kBF16 && dtype != DType::kF8E4M3 && dtype != DType::kF8E5M2;
+}
+
+Array kept(const ArrayView& array) {
+  Array copy{array.name, array.dtype, array.shape, {}};
+  if (is_for_numpy(array.dtype)) {
+    copy.bytes.assign(array.bytes.begin(), array.bytes.end());
+    return copy;
+  }
+  const std::size_t item = dtype_size(array.dtype);
+  copy.dtype = DType::kF32;
+  copy.bytes.resize(array.bytes.size() / item * sizeof(float));
+  widen(array.dtype, array.bytes.data(), static_cast<std::ptrdiff_t>(item), copy.as<float>());
+  return copy;
+}
+
+}  // namespace
+
+void Recording::add(const ArrayView& array, const std::optional<Positions>& positions) {
+  const auto [found, is_new] = entries_.try_emplace(array.name);
+  Entry& entry = found->second;
+  if (is_new) {
+    order_.push_back(array.name);
+    if (positions) entry.next = positions->first;
+  } else if (!positions || positions->first != entry.next) {
+    return;
+  }
+  entry.pieces.push_back(kept(array));
+  if (!positions) return;
+  entry.counts.push_back(positions->count);
+  entry.next = positions->first + positions->count;
+}
+
+void Recording::write(const std::filesystem::path& path) const {
+  std::vector<Array> arrays;
+  std::vector<ArrayView> views;
+  arrays.reserve(order_.size());
+  for (const std::string& name : order_) {
+    const Entry& entry = entries_.at(name);
+    arrays.push_back(join_positions(entry.pieces, entry.counts,
+                                    fmt::format("{}: array '{}'", path.string(), name)));
+    views.push_back(arrays.back().view());
+  }
+  write_npz(path, views);
+}
+
+}  // namespace assay

@@ -1,0 +1,460 @@
+// The C API as an engine in another language uses it.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "assay.h"
+#include "assay/npz.h"
+#include "cli/program.h"
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+class CApi : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    directory_ = new TemporaryDirectory;
+    for (const auto& [name, prompts] : {std::pair{"one", 1}, std::pair{"three", 3}}) {
+      std::vector<std::string> words = {"extract", "--numerics", "bf16,f64", "--taps",
+                                        "layer_05_*"};
+      for (const char* text : {"The capital of France is", "Hello", "What is 2+2?"}) {
+        if (words.size() >= 5 + 2 * static_cast<std::size_t>(prompts)) break;
+        words.insert(words.end(), {"--prompt", text});
+      }
+      words.insert(words.end(), {"--out", *directory_ / name});
+      const Result made = run_program(words);
+      ASSERT_EQ(made.exit_code, 0) << made.err;
+    }
+    const NpzReader npz(*directory_ / "one/prompt1/reference.npz");
+    for (const std::string& name : npz.names()) arrays_->push_back(npz.read(name));
+  }
+  static void TearDownTestSuite() {
+    delete directory_;
+    arrays_->clear();
+  }
+  static std::string one() { return *directory_ / "one"; }
+  static std::string three() { return *directory_ / "three"; }
+
+  static Array array(const std::string& name) {
+    return *std::ranges::find(*arrays_, name, &Array::name);
+  }
+  static std::size_t axis_of(const std::string& name) {
+    return name.ends_with("_attn_scores") || name.ends_with("_attn_probs") ? 2 : 1;
+  }
+  static bool is_whole(const std::string& name) {
+    return name.ends_with("_ids") || name.starts_with("rope_");
+  }
+
+  static TemporaryDirectory* directory_;
+  static std::vector<Array>* arrays_;  // of the one prompt, five tokens
+};
+TemporaryDirectory* CApi::directory_ = nullptr;
+std::vector<Array>* CApi::arrays_ = new std::vector<Array>;
+
+assay_checker* open(const std::string& reference, const std::string& record = "") {
+  const assay_options options = {.size = sizeof(assay_options),
+                                 .reference = reference.empty() ? nullptr : reference.c_str(),
+                                 .prompt = nullptr,
+                                 .record = record.empty() ? nullptr : record.c_str(),
+                                 .map = nullptr,
+                                 .profile = nullptr,
+                                 .tolerance = 0,
+                                 .stop = ASSAY_STOP_NEVER,
+                                 .print = 0};
+  return assay_open(&options);
+}
+
+assay_verdict check(assay_checker* checker, const Array& array, assay_result* result = nullptr) {
+  return assay_check(checker, array.name.c_str(), array.bytes.data(), static_cast<int>(array.dtype),
+                     static_cast<int>(array.shape.size()), array.shape.data(), nullptr, result);
+}
+
+assay_result empty_result() {
+  assay_result result = {};
+  result.size = sizeof result;
+  return result;
+}
+
+// One position: of [1, S, ...], or of [1, N, S, S] with the keys up to it, by strides into `array`.
+assay_verdict check_position(assay_checker* checker, const Array& array, std::size_t axis,
+                             std::int64_t position) {
+  Shape shape = array.shape;
+  Shape strides(shape.size(), 1);
+  for (std::size_t a = shape.size() - 1; a-- > 0;) strides[a] = strides[a + 1] * shape[a + 1];
+  shape[axis] = 1;
+  if (axis == 2) shape[3] = position + 1;
+  return assay_check(
+      checker, array.name.c_str(),
+      array.bytes.data() + static_cast<std::size_t>(position * strides[axis]) * sizeof(float),
+      ASSAY_F32, static_cast<int>(shape.size()), shape.data(), strides.data(), nullptr);
+}
+
+json report_of(const assay_checker* checker) { return json::parse(assay_report_json(checker)); }
+
+// What `assay compare` says of the same arrays.
+json compared(const std::string& reference, const std::string& candidate) {
+  return json::parse(run_program({"compare", "--json", reference, candidate}).out);
+}
+
+// Without what tells how the arrays came.
+json verdicts(json report) {
+  json result;
+  for (json& tensor : report["prompts"][0]["tensors"]) {
+    tensor.erase("reading");
+    tensor.erase("candidate_name");
+    result.push_back(tensor);
+  }
+  return result;
+}
+
+TEST_F(CApi, SaysOfWholeTensorsWhatCompareSays) {
+  assay_checker* checker = open(one());
+  ASSERT_NE(checker, nullptr) << assay_message();
+  for (const Array& a : *arrays_) {
+    assay_result result = empty_result();
+    EXPECT_EQ(check(checker, a, &result), ASSAY_PASS) << a.name << ": " << assay_message();
+    EXPECT_STREQ(result.message, "");
+    if (is_whole(a.name)) continue;
+    EXPECT_STREQ(result.tap, a.name.c_str());
+    EXPECT_EQ(result.relative_l2, 0);
+    EXPECT_LE(result.noise_ratio, 1);
+  }
+  EXPECT_EQ(report_of(checker), compared(one(), one() + "/prompt1/reference.npz"));
+  EXPECT_NE(std::string(assay_report_text(checker)).find("PASS: profile noise"), std::string::npos);
+  EXPECT_EQ(assay_close(checker), ASSAY_PASS) << assay_message();
+}
+
+TEST_F(CApi, JudgesTokenByTokenAndSumsUpAsCompareDoes) {
+  assay_checker* checker = open(one());
+  for (std::int64_t position = 0; position < 5; ++position) {
+    ASSERT_EQ(assay_set_positions(checker, position, 1), ASSAY_PASS);
+    for (const Array& a : *arrays_) {
+      if (is_whole(a.name)) {
+        if (position == 0) {
+          EXPECT_EQ(check(checker, a), ASSAY_PASS) << a.name;
+        }
+        continue;
+      }
+      EXPECT_EQ(check_position(checker, a, axis_of(a.name), position), ASSAY_PASS)
+          << a.name << ": " << assay_message();
+    }
+    const json tensor = verdicts(report_of(checker))[1];
+    EXPECT_EQ(tensor["verdict"], position < 4 ? "not compared" : "pass") << tensor;
+  }
+  EXPECT_EQ(verdicts(report_of(checker)),
+            verdicts(compared(one(), one() + "/prompt1/reference.npz")));
+  // Decoding goes on behind the prompt.
+  assay_set_positions(checker, 5, 1);
+  EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, 4), ASSAY_NOT_COMPARED);
+  EXPECT_NE(std::string(assay_message()).find("behind the reference's 5"), std::string::npos);
+  EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+}
+
+TEST_F(CApi, FindsTheOnePositionThatIsWrong) {
+  assay_checker* checker = open(one());
+  Array wrong = array("layer_05_output");
+  const std::size_t width = wrong.as<float>().size() / 5;
+  for (float& x : wrong.as<float>().subspan(3 * width, width)) x *= 1.1F;
+  for (std::int64_t position = 0; position < 5; ++position) {
+    assay_set_positions(checker, position, 1);
+    EXPECT_EQ(check_position(checker, wrong, 1, position), position == 3 ? ASSAY_FAIL : ASSAY_PASS);
+    if (position == 3) {
+      EXPECT_EQ(std::string(assay_message()).find("position 3: noise ratio"), 0u)
+          << assay_message();
+    }
+  }
+  EXPECT_EQ(report_of(checker)["prompts"][0]["first_divergence"]["tensor"], "layer_05_output");
+  EXPECT_EQ(assay_close(checker), ASSAY_FAIL);
+}
+
+TEST_F(CApi, CountsWhatIsMissingAsNotCompared) {
+  assay_checker* checker = open(one());
+  for (const std::int64_t position : {0, 1, 4}) {
+    assay_set_positions(checker, position, 1);
+    EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, position), ASSAY_PASS);
+  }
+  for (const json& tensor : report_of(checker)["prompts"][0]["tensors"]) {
+    if (tensor["name"] != "layer_05_output") continue;
+    EXPECT_EQ(tensor["verdict"], "not compared");
+    EXPECT_EQ(tensor["reason"], "positions 2, 3 were not handed over");
+  }
+  EXPECT_EQ(assay_close(checker), ASSAY_NOT_COMPARED);
+  // Logits of the last position only are what engines compute.
+  checker = open(one());
+  assay_set_positions(checker, 4, 1);
+  EXPECT_EQ(check_position(checker, array("logits"), 1, 4), ASSAY_PASS);
+  EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+  EXPECT_EQ(assay_close(open(one())), ASSAY_NOT_COMPARED);
+}
+
+TEST_F(CApi, GivesTheVerdictAtOnceAndSaysWhatTheDumpIs) {
+  assay_checker* checker = open(one());
+  assay_result result = empty_result();
+  Array wrong = array("layer_05_q_norm");
+  for (float& x : wrong.as<float>()) x *= 1.5F;
+  EXPECT_EQ(check(checker, array("layer_05_q_proj")), ASSAY_PASS);
+  EXPECT_EQ(check(checker, wrong, &result), ASSAY_FAIL);
+  EXPECT_EQ(result.verdict, ASSAY_FAIL);
+  EXPECT_NE(std::string(result.message).find("noise ratio"), std::string::npos);
+  EXPECT_NEAR(result.relative_l2, 0.5, 1e-3);
+  EXPECT_GT(result.noise_ratio, 2);
+  EXPECT_EQ(result.compared, static_cast<std::int64_t>(wrong.as<float>().size()));
+  // One buffer under two names.
+  Array twin = array("layer_05_k_proj");
+  twin.bytes = array("layer_05_v_proj").bytes;
+  EXPECT_EQ(check(checker, array("layer_05_v_proj")), ASSAY_PASS);
+  EXPECT_EQ(check(checker, twin), ASSAY_FAIL);
+  const json prompt = report_of(checker)["prompts"][0];
+  EXPECT_EQ(prompt["first_divergence"]["tensor"], "layer_05_k_proj");
+  EXPECT_NE(prompt["findings"].dump().find("layer_05_v_proj"), std::string::npos) << prompt;
+  EXPECT_EQ(assay_close(checker), ASSAY_FAIL);
+}
+
+TEST_F(CApi, ReadsOtherNamesLayoutsAndTypes) {
+  assay_checker* checker = open(one());
+  // [S, H] of another name, as columns.
+  const Array output = array("layer_05_output");
+  const std::int64_t width = output.shape[2];
+  std::vector<float> columns(output.as<float>().size());
+  for (std::int64_t s = 0; s < 5; ++s) {
+    for (std::int64_t h = 0; h < width; ++h) {
+      columns[static_cast<std::size_t>(h * 5 + s)] =
+          output.as<float>()[static_cast<std::size_t>(s * width + h)];
+    }
+  }
+  const Shape shape = {5, width};
+  const Shape strides = {1, 5};
+  EXPECT_EQ(assay_check(checker, "model.layers.5", columns.data(), ASSAY_F32, 2, shape.data(),
+                        strides.data(), nullptr),
+            ASSAY_PASS)
+      << assay_message();
+  // BF16 where the reference holds BF16 values: exact. A vector of the heads, joined.
+  const Array projected = array("layer_05_v_proj");
+  std::vector<std::uint16_t> narrow;
+  for (const float x : projected.as<float>()) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &x, sizeof bits);
+    narrow.push_back(static_cast<std::uint16_t>(bits >> 16));
+  }
+  const Shape joined = {5, projected.shape[2] * projected.shape[3]};
+  assay_result result = empty_result();
+  EXPECT_EQ(assay_check(checker, "layer_05_v_proj", narrow.data(), ASSAY_BF16, 2, joined.data(),
+                        nullptr, &result),
+            ASSAY_PASS);
+  EXPECT_EQ(result.max_abs, 0);
+  EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+}
+
+TEST_F(CApi, RecordsWhatItIsHanded) {
+  const fs::path whole = *directory_ / "whole.npz";
+  assay_checker* checker = open("", whole);
+  for (const Array& a : *arrays_) EXPECT_EQ(check(checker, a), ASSAY_NOT_COMPARED);
+  EXPECT_FALSE(fs::exists(whole));
+  EXPECT_EQ(assay_close(checker), ASSAY_NOT_COMPARED);
+  EXPECT_EQ(compared(one(), whole)["passed"], true);
+  EXPECT_EQ(NpzReader(whole).names(), NpzReader(one() + "/prompt1/reference.npz").names());
+
+  // Prompt and a decode step, in pieces: compare reads the prompt's positions.
+  const fs::path pieces = *directory_ / "pieces.npz";
+  checker = open("", pieces);
+  Array output = array("layer_05_output");
+  check(checker, array("input_ids"));
+  assay_set_positions(checker, 0, 5);
+  check(checker, output);
+  output.shape[1] = 1;
+  output.bytes.resize(output.bytes.size() / 5);
+  assay_set_positions(checker, 5, 1);
+  check(checker, output);
+  EXPECT_EQ(assay_close(checker), ASSAY_NOT_COMPARED);
+  EXPECT_EQ(NpzReader(pieces).read("layer_05_output").shape, (Shape{1, 6, output.shape[2]}));
+  const json report = compared(one(), pieces);
+  EXPECT_EQ(report["passed"], true) << report;
+  EXPECT_NE(report.dump().find("the first 5 of 6 positions"), std::string::npos);
+
+  checker = open(one(), "/nowhere/record.npz");
+  EXPECT_EQ(check(checker, array("logits")), ASSAY_PASS);
+  EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
+  EXPECT_NE(std::string(assay_message()).find("/nowhere/record.npz"), std::string::npos);
+}
+
+TEST_F(CApi, FindsThePromptByItsIds) {
+  for (const bool first : {true, false}) {
+    assay_checker* checker = open(three());
+    if (!first) {
+      EXPECT_EQ(check(checker, array("logits")), ASSAY_ERROR);
+      EXPECT_NE(std::string(assay_message()).find("3 prompts"), std::string::npos);
+    }
+    EXPECT_EQ(check(checker, array("input_ids")), ASSAY_PASS) << assay_message();
+    EXPECT_EQ(check(checker, array("logits")), ASSAY_PASS) << assay_message();
+    EXPECT_EQ(report_of(checker)["prompts"][0]["id"], "prompt1");
+    EXPECT_EQ(assay_close(checker), first ? ASSAY_PASS : ASSAY_ERROR);
+  }
+  assay_checker* checker = open(three());
+  Array ids = array("input_ids");
+  ids.as<std::int64_t>()[4] = 7;
+  EXPECT_EQ(check(checker, ids), ASSAY_ERROR);
+  EXPECT_NE(std::string(assay_message()).find("no prompt"), std::string::npos);
+  assay_close(checker);
+  checker = open(one());
+  EXPECT_EQ(check(checker, ids), ASSAY_FAIL);
+  EXPECT_NE(std::string(assay_message()).find("different from position 4 on"), std::string::npos);
+  Array text = array("generated_ids");
+  EXPECT_EQ(check(checker, text), ASSAY_PASS);
+  text.as<std::int64_t>()[7] += 1;
+  EXPECT_EQ(check(checker, text), ASSAY_FAIL);
+  assay_close(checker);
+}
+
+TEST_F(CApi, KnowsWhatItWants) {
+  assay_checker* checker = open(one());
+  EXPECT_EQ(assay_wants(checker, "layer_05_q_norm"), 1);
+  EXPECT_EQ(assay_wants(checker, "model.layers.5.self_attn.q_norm"), 1);
+  EXPECT_EQ(assay_wants(checker, "layer_04_q_norm"), 0);
+  EXPECT_EQ(assay_wants(checker, "my_buffer"), 0);
+  EXPECT_EQ(check(checker, array("layer_05_q_norm")), ASSAY_PASS);
+  // A second time without positions.
+  Array wrong = array("layer_05_q_norm");
+  wrong.as<float>()[0] = NAN;
+  EXPECT_EQ(check(checker, wrong), ASSAY_NOT_COMPARED);
+  EXPECT_NE(std::string(assay_message()).find("assay_set_positions"), std::string::npos);
+  assay_close(checker);
+}
+
+TEST_F(CApi, DoesNothingWithoutAChecker) {
+  ::unsetenv("ASSAY_REFERENCE");
+  ::unsetenv("ASSAY_RECORD");
+  assay_checker* none = assay_open_environment();
+  ASSERT_EQ(none, nullptr);
+  EXPECT_EQ(assay_wants(none, "logits"), 0);
+  EXPECT_EQ(assay_set_positions(none, 0, 5), ASSAY_NOT_COMPARED);
+  assay_result result = empty_result();
+  EXPECT_EQ(assay_check(none, nullptr, nullptr, ASSAY_F32, 99, nullptr, nullptr, &result),
+            ASSAY_NOT_COMPARED);
+  EXPECT_EQ(result.verdict, ASSAY_NOT_COMPARED);
+  EXPECT_EQ(assay_report_text(none), nullptr);
+  EXPECT_EQ(assay_close(none), ASSAY_NOT_COMPARED);
+  EXPECT_STREQ(assay_message(), "");
+}
+
+TEST_F(CApi, RefusesNonsenseInWords) {
+  EXPECT_EQ(assay_open(nullptr), nullptr);
+  assay_options old = {};
+  old.size = 8;
+  EXPECT_EQ(assay_open(&old), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("sizeof"), std::string::npos);
+  EXPECT_EQ(open("", ""), nullptr);
+  EXPECT_EQ(open("/nowhere"), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("/nowhere"), std::string::npos);
+
+  assay_checker* checker = open(one());
+  const float x[8] = {};
+  const Shape shape = {2, 4};
+  const Shape negative = {2, -4};
+  const Shape huge = {std::numeric_limits<std::int64_t>::max() / 2, 1};
+  const char* name = "layer_05_output";
+  const auto refused = [&](assay_verdict verdict, const char* what) {
+    EXPECT_EQ(verdict, ASSAY_ERROR);
+    EXPECT_NE(std::string(assay_message()).find(what), std::string::npos) << assay_message();
+  };
+  constexpr int no_dtype = 77;
+  refused(assay_check(checker, nullptr, x, ASSAY_F32, 2, shape.data(), nullptr, nullptr), "name");
+  refused(assay_check(checker, name, nullptr, ASSAY_F32, 2, shape.data(), nullptr, nullptr),
+          "data NULL");
+  refused(assay_check(checker, name, x, no_dtype, 2, shape.data(), nullptr, nullptr), "dtype 77");
+  refused(assay_check(checker, name, x, ASSAY_F32, 17, shape.data(), nullptr, nullptr), "rank 17");
+  refused(assay_check(checker, name, x, ASSAY_F32, -1, shape.data(), nullptr, nullptr), "rank -1");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, nullptr, nullptr, nullptr), "shape NULL");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, negative.data(), nullptr, nullptr), "-4");
+  refused(assay_check(checker, name, x, ASSAY_F64, 2, huge.data(), nullptr, nullptr), "memory");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, shape.data(), nullptr, nullptr),
+          "[2, 4] cannot be read as");
+  refused(assay_set_positions(checker, -1, 1), "first -1");
+  // A caller built against an older header gets no byte more than it has room for.
+  assay_result result;
+  std::memset(&result, 0x55, sizeof result);
+  result.size = offsetof(assay_result, tap);
+  EXPECT_EQ(check(checker, array("logits"), &result), ASSAY_PASS);
+  EXPECT_EQ(result.verdict, ASSAY_PASS);
+  EXPECT_EQ(result.max_ulp, 0x5555555555555555);
+  EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
+}
+
+TEST_F(CApi, TakesTensorsFromManyThreads) {
+  for (int round = 0; round < 3; ++round) {
+    assay_checker* checker = open(one(), *directory_ / "threads.npz");
+    std::vector<std::thread> threads;
+    std::atomic<std::size_t> next = 0;
+    std::atomic<int> passed = 0;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&] {
+        for (std::size_t i = next++; i < arrays_->size(); i = next++) {
+          passed += check(checker, (*arrays_)[i]) == ASSAY_PASS;
+          assay_wants(checker, "logits");
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(passed, static_cast<int>(arrays_->size()));
+    EXPECT_EQ(verdicts(report_of(checker)),
+              verdicts(compared(one(), one() + "/prompt1/reference.npz")));
+    EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+  }
+}
+
+// In a process of its own: what the environment asks for.
+class CApiEnvironment : public CApi {
+ protected:
+  void SetUp() override { testing::GTEST_FLAG(death_test_style) = "fast"; }
+  // An engine whose layer 5 is wrong, run with these variables.
+  static void run_wrong_engine(const char* stop) {
+    ::setenv("ASSAY_REFERENCE", one().c_str(), 1);
+    ::setenv("ASSAY_RECORD", (*directory_ / "stopped.npz").c_str(), 1);
+    ::setenv("ASSAY_STOP", stop, 1);
+    assay_checker* checker = assay_open_environment();
+    check(checker, array("layer_04_output"));
+    Array wrong = array("layer_05_output");
+    for (float& x : wrong.as<float>()) x *= 2;
+    check(checker, wrong);
+    check(checker, array("layer_06_output"));
+    std::exit(40 + static_cast<int>(assay_close(checker)));
+  }
+};
+
+TEST_F(CApiEnvironment, GoesOnAndReports) {
+  EXPECT_EXIT(run_wrong_engine("0"), testing::ExitedWithCode(40 + ASSAY_FAIL),
+              "layer_05_output: fail: noise ratio.*First divergence: layer_05_output");
+  EXPECT_EXIT(
+      {
+        ::setenv("ASSAY_PROFILE", "table", 1);
+        run_wrong_engine("");
+      },
+      testing::ExitedWithCode(40 + ASSAY_FAIL), "layer_05_output: fail: MSE");
+}
+
+TEST_F(CApiEnvironment, StopsAtTheFirstDivergence) {
+  EXPECT_EXIT(run_wrong_engine("1"), testing::ExitedWithCode(1), "First divergence: layer_05");
+  EXPECT_EXIT(run_wrong_engine("abort"), testing::KilledBySignal(SIGABRT), "layer_05_output: fail");
+  EXPECT_EQ(NpzReader(*directory_ / "stopped.npz").names(),
+            (std::vector<std::string>{"layer_04_output", "layer_05_output"}));
+}
+
+TEST_F(CApiEnvironment, DoesNotSkipAWantedCheckInSilence) {
+  EXPECT_EXIT(
+      {
+        ::setenv("ASSAY_REFERENCE", "/nowhere", 1);
+        assay_open_environment();
+      },
+      testing::ExitedWithCode(3), "assay: error: /nowhere");
+  EXPECT_EXIT(run_wrong_engine("maybe"), testing::ExitedWithCode(3), "ASSAY_STOP.*'maybe'");
+}
+
+}  // namespace
+}  // namespace assay
