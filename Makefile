@@ -8,7 +8,7 @@ PYTHON ?= python3
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show them"
-	@echo "make build    build/assay"
+	@echo "make build    build/assay and build/libassay.so"
 	@echo "make test     all tests that need no Python"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
 	@echo "make bench    full-size timing against transformers"
@@ -19,12 +19,13 @@ deps:
 
 build: deps
 	@cmake --preset release >/dev/null
-	@cmake --build --preset release -j $(JOBS) --target assay
+	@cmake --build --preset release -j $(JOBS) --target assay assay_shared
 
 demo: build
 	@scripts/demo
 
 test: build
+	@scripts/install-deps test
 	@cmake --build --preset release -j $(JOBS)
 	@ctest --preset release -j $(JOBS)
 
@@ -49,7 +50,7 @@ format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
 
 check: deps
-	@scripts/install-deps check
+	@scripts/install-deps test check
 	@scripts/check
 
 clean:

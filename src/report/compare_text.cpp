@@ -168,12 +168,24 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   for (const Row& row : rows_of(prompt, every_tensor)) add_row(table, row, first, color);
   std::string text = fmt::format("{}\n{}\n", colored(prompt.id, Color::kBold, color), table.text());
   if (first != nullptr) {
-    text += fmt::format("{}: {}: {}\n  {}\n", colored("First divergence", Color::kRed, color),
-                        first->name, first->reason, prompt.divergence_text);
+    text += fmt::format("{}: {}: {}\n", colored("First divergence", Color::kRed, color),
+                        first->name, first->reason);
+    if (prompt.divergence_text != first->reason) {
+      text += fmt::format("  {}\n", prompt.divergence_text);
+    }
   }
   for (const DumpFinding& f : prompt.findings) {
     text +=
         fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
+  }
+  std::map<std::string, std::vector<std::string>> incomplete;
+  for (const TensorResult& t : prompt.tensors) {
+    if (t.verdict == Verdict::kNotCompared && !t.reason.empty()) {
+      incomplete[t.reason].push_back(t.name);
+    }
+  }
+  for (const auto& [reason, names] : incomplete) {
+    text += fmt::format("Not compared: {}: {}\n", names_text(names), reason);
   }
   std::map<std::string, std::size_t> layouts;
   for (const TensorResult& t : prompt.tensors) {
@@ -230,7 +242,7 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   for (const PromptResult& prompt : report.prompts) {
     text += prompt_text(prompt, every_tensor, color);
   }
-  return text + fmt::format("{}: profile {}: {}\n",
+  return text + fmt::format("{}: profile {}, which asks that {}\n",
                             report.passed ? colored("PASS", Color::kGreen, color)
                                           : colored("FAIL", Color::kRed, color),
                             report.profile, report.statement);

@@ -84,9 +84,9 @@ struct Checker::Prompt {
     Pieces pieces(own.view, axis);
     OpenTap tap{std::move(own), std::move(exact), 0, std::move(pieces), {}};
     if (!tap.oracle.view.shape.empty()) {
-      tap.least_noise = root_mean_square(measure(tap.oracle.view, axis, tap.reference.view,
-                                                 same_layout(tap.reference.view.shape), nullptr)
-                                             .position_error);
+      const TensorMetrics noise = measure(tap.oracle.view, axis, tap.reference.view,
+                                          same_layout(tap.reference.view.shape), nullptr);
+      tap.least_noise = largest(noise.position_error);
     }
     return open_taps.emplace(tensor.name, std::move(tap)).first->second;
   }

@@ -56,8 +56,7 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
   const TensorMetrics other = measure(*oracle, axis, candidate, reading, pool);
   const double floor = std::max(rounding_floor(numerics), least_noise);
   if (reading.last_position) {
-    tensor.noise =
-        std::max({own.position_error.back(), root_mean_square(own.position_error), floor});
+    tensor.noise = std::max(largest(own.position_error), floor);
     tensor.noise_ratio = tensor.position_ratio = other.position_error.back() / *tensor.noise;
     return;
   }

@@ -21,8 +21,9 @@ struct Truth {
   const ArrayView* oracle = nullptr;  // of the reference's shape; null: none
   std::size_t position_axis = 1;      // of the reference
   std::string_view numerics;          // of the reference: how large one rounding is
-  double least_noise = 0;             // the noise is not taken for less; of a few positions' own
-                                      // noise, which is a matter of luck
+  // The noise is not taken for less. That of a single position is a matter of luck: few positions
+  // are held against the noisiest of all.
+  double least_noise = 0;
 };
 
 // Sets all of `tensor` but its names and layer. The result is the reading by which the candidate

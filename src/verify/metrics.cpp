@@ -315,10 +315,16 @@ TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
   return measure_as<double>(reference, rows, candidate, reading, pool);
 }
 
-double root_mean_square(std::span<const double> values) {
+double root_mean_square(std::span<const double> errors) {
   double sum = 0;
-  for (const double x : values) sum += x * x;
-  return std::sqrt(sum / static_cast<double>(std::max<std::size_t>(values.size(), 1)));
+  for (const double x : errors) sum += x * x;
+  return std::sqrt(sum / static_cast<double>(std::max<std::size_t>(errors.size(), 1)));
+}
+
+double largest(std::span<const double> errors) {
+  double most = 0;
+  for (const double x : errors) most = std::max(most, x);
+  return most;
 }
 
 }  // namespace assay

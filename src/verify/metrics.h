@@ -45,7 +45,8 @@ class CandidateRows {
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, const Reading& reading, ThreadPool* pool);
 
-// 0 of none.
-double root_mean_square(std::span<const double> values);
+// Of errors, none below 0; 0 of none.
+double root_mean_square(std::span<const double> errors);
+double largest(std::span<const double> errors);
 
 }  // namespace assay

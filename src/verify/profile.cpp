@@ -32,7 +32,7 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
       limits.max_abs = max_abs;
       return limits;
     };
-    statement_ = "every tap within the classic absolute thresholds";
+    statement_ = "every tap keeps the classic absolute thresholds";
     rules_ = {{"rope_*", rope},
               {"logits", classic(1e-3, 0.99, 0.1)},
               {"embedding_output", classic(1e-5, 0.999, 0.001)},
@@ -45,13 +45,13 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
     if (has_oracle) {
       limits.noise_ratio = kNoiseRatio;
       statement_ = fmt::format(
-          "no tap further from the f64 oracle than {:g} times the reference's own error",
+          "no tap lies further from the f64 oracle than {:g} times the reference's own error",
           kNoiseRatio);
     } else {
       limits.relative_l2 = kWithoutOracle;
       statement_ = fmt::format(
-          "the reference has no oracle, so only that no tap is further from it than a relative L2 "
-          "of {:g}: small faults stay unseen (make one with extract --numerics bf16,f64)",
+          "no tap lies further from the reference than a relative L2 of {:g}; small faults stay "
+          "unseen, because the reference has no oracle (make one with extract --numerics bf16,f64)",
           kWithoutOracle);
     }
     rules_ = {{"rope_*", rope}, {"*", limits}};
@@ -64,7 +64,8 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
 
 Profile::Profile(double tolerance)
     : name_("tolerance"),
-      statement_(fmt::format("relative L2 distance from the reference at most {:g}", tolerance)) {
+      statement_(fmt::format("no tap lies further from the reference than a relative L2 of {:g}",
+                             tolerance)) {
   Limits limits;
   limits.relative_l2 = tolerance;
   rules_ = {{"*", limits}};
@@ -106,7 +107,7 @@ void Profile::read(const std::string& file) {
     }
     rules_.push_back(std::move(rule));
   }
-  statement_ = fmt::format("every tap within the limits of {}", file);
+  statement_ = fmt::format("every tap keeps the limits of {}", file);
 }
 
 std::optional<Limits> Profile::limits(std::string_view tap) const {

@@ -103,6 +103,9 @@ def sharded(directory: Path, shards: int = 3) -> Path:
 
 MASSIVE_LAYER = 2
 MASSIVE_CHANNELS = {7: 13000.0, 29: -12000.0, 51: 11000.0}
+SUM = "The sum of all the things that we have seen today is larger than the sum of its parts. "
+COMPARE_PROMPTS = ["Hello", "The capital of France is", "What is 2+2?", SUM * 3]
+
 MASSIVE_PREFIX = "<|endoftext|>"  # every prompt's first token: the one that turns massive
 
 

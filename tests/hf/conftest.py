@@ -73,6 +73,19 @@ def figures() -> Callable[[str], list[PromptFigures]]:
     return of
 
 
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every tap of the bundled model, with oracle, for a few prompts."""
+    directory = tmp_path_factory.mktemp("reference")
+    prompts = directory / "prompts.txt"
+    prompts.write_text("\n".join(checkpoints.COMPARE_PROMPTS) + "\n", encoding="utf-8")
+    run_assay(
+        ["extract", "--prompts", prompts, "--numerics", "bf16,f64", "--taps", "*"]
+        + ["--out", directory / "reference"]
+    )
+    return directory / "reference"
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A directory that does not outlive the test: pytest's own keeps gigabytes of three runs."""

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay_cli import assay_program, run_assay
+from assay_cli import assay_program
 from assay_hf.model import HfModel, Numerics
 from assay_hf.taps import choose_taps, record
-from checkpoints import BUNDLED
+from checkpoints import BUNDLED, COMPARE_PROMPTS
 
-SUM = "The sum of all the things that we have seen today is larger than the sum of its parts. "
-PROMPTS = ["Hello", "The capital of France is", "What is 2+2?", SUM * 3]
 # Inside the fused attention nothing can be seen.
 HIDDEN = ("attn_scores", "attn_probs")
 
@@ -167,18 +165,6 @@ def test_more_than_2_31_elements(scratch: Path) -> None:
     assert found["mse"] == pytest.approx(4 / count, rel=1e-12)
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("compare")
-    prompts = directory / "prompts.txt"
-    prompts.write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
-    run_assay(
-        ["extract", "--prompts", prompts, "--numerics", "bf16,f64", "--taps", "*"]
-        + ["--out", directory / "reference"]
-    )
-    return directory / "reference"
-
-
 def dump(model: HfModel, reference: Path, out: Path, globs: list[str]) -> Path:
     """What transformers makes of the reference's prompts, under its own modules' names or taps'."""
     out.mkdir()
@@ -194,14 +180,14 @@ def test_sdpa_passes(reference: Path, scratch: Path) -> None:
     model = HfModel(BUNDLED, Numerics.BF16, "sdpa")
     code, report = compare(reference, dump(model, reference, scratch / "sdpa", ["*"]))
     assert code == 0
-    assert len(report["prompts"]) == len(PROMPTS)
+    assert len(report["prompts"]) == len(COMPARE_PROMPTS)
     ratios = [
         max(number(t["noise_ratio"]), number(t["position_ratio"]))
         for p in report["prompts"]
         for t in p["tensors"]
         if "noise_ratio" in t
     ]
-    assert len(ratios) == len(PROMPTS) * (17 * 28 + 3)
+    assert len(ratios) == len(COMPARE_PROMPTS) * (17 * 28 + 3)
     print(f"sdpa: largest noise ratio {max(ratios):.2f}")
     # It does differ from the reference: this is no comparison of a thing with itself.
     longest = report["prompts"][-1]["tensors"]
