@@ -175,6 +175,28 @@ TEST_F(CApi, FindsTheOnePositionThatIsWrong) {
   EXPECT_EQ(assay_close(checker), ASSAY_FAIL);
 }
 
+TEST_F(CApi, OneBadPositionIsEnough) {
+  // The smallest error that fails for its position alone is small in the whole array.
+  for (float error = 0.001F;; error *= 1.2F) {
+    ASSERT_LT(error, 1);
+    Array wrong = array("layer_05_output");
+    const std::size_t width = wrong.as<float>().size() / 5;
+    for (float& x : wrong.as<float>().subspan(3 * width, width)) x *= 1 + error;
+    assay_checker* checker = open(one());
+    for (std::int64_t position = 0; position < 5; ++position) {
+      assay_set_positions(checker, position, 1);
+      check_position(checker, wrong, 1, position);
+    }
+    const assay_verdict in_pieces = assay_close(checker);
+    if (in_pieces == ASSAY_PASS) continue;
+    EXPECT_EQ(in_pieces, ASSAY_FAIL);
+    checker = open(one());
+    EXPECT_EQ(check(checker, wrong), ASSAY_PASS);
+    assay_close(checker);
+    return;
+  }
+}
+
 TEST_F(CApi, CountsWhatIsMissingAsNotCompared) {
   assay_checker* checker = open(one());
   for (const std::int64_t position : {0, 1, 4}) {
