@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,37 @@ struct LogitMetrics {
     double steps = 0;   // the same in BF16 steps of the best logit: up to 2 is a tie
   };
   std::vector<Flip> flips;
+  struct Score {
+    std::int64_t id = 0;
+    double logit = 0;
+  };
+  // Each side's five best of every compared position, the last of which is the reference's last.
+  std::vector<std::vector<Score>> best_of_reference;
+  std::vector<std::vector<Score>> best_of_candidate;
+};
+
+// Upper limits of a profile; cosine's is a lower one. What is not set is not looked at.
+struct Limits {
+  std::optional<double> mse;
+  std::optional<double> relative_l2;
+  std::optional<double> cosine;
+  std::optional<double> max_abs;
+  std::optional<double> noise_ratio;  // holds for noise_ratio and position_ratio
+};
+
+// What a report shows of a tensor beside its metrics.
+struct TensorDetail {
+  // Bins [edges[i], edges[i + 1]): linear around 0, logarithmic beyond the typical magnitude.
+  // Finite elements only.
+  std::vector<double> edges;
+  std::vector<std::int64_t> reference_counts;
+  std::vector<std::int64_t> candidate_counts;
+  struct Element {
+    std::vector<std::int64_t> index;  // in the reference
+    double reference = 0;
+    double candidate = 0;
+  };
+  std::vector<Element> worst;  // largest difference first; what is NaN on one side before all
 };
 
 enum class Verdict {
@@ -72,6 +104,8 @@ struct TensorResult {
   std::optional<double> noise_ratio;     // error from the oracle over the reference's own
   std::optional<double> position_ratio;  // the same, every position counting alike
   std::optional<LogitMetrics> logits;
+  std::optional<Limits> limits;        // the profile's for this tap
+  std::optional<TensorDetail> detail;  // when asked for
 };
 
 // One step of the greedy text.
@@ -108,10 +142,14 @@ struct PromptResult {
 };
 
 struct CompareReport {
+  std::string reference;  // paths, as given
+  std::string candidate;
   std::string profile;
   std::string statement;  // what the profile's verdict rests on, in a sentence
   bool passed = false;
   std::vector<PromptResult> prompts;
+  // Texts of the token ids in the report, when details were asked for and a model is given.
+  std::map<std::int64_t, std::string> token_text;
 };
 
 struct CompareOptions {
@@ -123,6 +161,7 @@ struct CompareOptions {
   std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
   std::filesystem::path model;      // to replay the candidate's text; none when empty
   int threads = 0;
+  bool details = false;  // TensorDetail for every tensor: about as long again
 };
 
 // Compares what both have. Throws an input error for files that cannot be read, when the prompt

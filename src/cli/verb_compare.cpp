@@ -23,6 +23,7 @@ struct Arguments {
   double tolerance = 0;
   bool has_tolerance = false;
   std::string junit;
+  std::string html;
   bool all = false;
   bool json = false;
 };
@@ -38,6 +39,7 @@ int run(Arguments& args) {
   args.options.candidate = args.candidate;
   if (!args.model.empty()) args.options.model = model_directory(args.model);
   if (args.has_tolerance) args.options.tolerance = args.tolerance;
+  args.options.details = !args.html.empty();
   CompareReport report;
   {
     ProgressBar bar;
@@ -45,6 +47,7 @@ int run(Arguments& args) {
                      [&](std::string_view what, double fraction) { bar.update(what, fraction); });
   }
   if (!args.junit.empty()) write_text_file(args.junit, compare_junit(report));
+  if (!args.html.empty()) write_text_file(args.html, compare_html(report));
   if (args.json) {
     print_json(compare_json(report));
   } else {
@@ -79,8 +82,10 @@ void add_compare(CLI::App& app, Action& action) {
       ->excludes(verb->get_option("--profile"))
       ->each([args](const std::string&) { args->has_tolerance = true; });
   verb->add_option("--model", args->model,
-                   "Checkpoint, to judge every step of the candidate's generated_ids");
+                   "Checkpoint, to judge every step of the candidate's generated_ids, and to show "
+                   "tokens as text in the HTML report");
   verb->add_option("--junit", args->junit, "Also write JUnit XML to this file");
+  verb->add_option("--html", args->html, "Also write a report for a browser to this file");
   verb->add_flag("--all", args->all, "A line for every array, not for every layer");
   verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);

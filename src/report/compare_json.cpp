@@ -60,6 +60,43 @@ Json to_json(const TensorMetrics& m) {
           {"worst_channels", worst_channels(m.channel_rmse)}};
 }
 
+// [[id, logit], ...] for each position.
+Json scores(const std::vector<std::vector<LogitMetrics::Score>>& positions) {
+  Json list = Json::array();
+  for (const auto& position : positions) {
+    Json best = Json::array();
+    for (const LogitMetrics::Score& s : position) best.push_back({s.id, number(s.logit)});
+    list.push_back(std::move(best));
+  }
+  return list;
+}
+
+Json to_json(const Limits& limits) {
+  Json json = Json::object();
+  const auto add = [&](const char* name, const std::optional<double>& limit) {
+    if (limit) json[name] = *limit;
+  };
+  add("noise_ratio", limits.noise_ratio);
+  add("relative_l2", limits.relative_l2);
+  add("mse", limits.mse);
+  add("max_abs", limits.max_abs);
+  add("cosine", limits.cosine);
+  return json;
+}
+
+Json to_json(const TensorDetail& detail) {
+  Json worst = Json::array();
+  for (const TensorDetail::Element& e : detail.worst) {
+    worst.push_back({{"index", e.index},
+                     {"reference", number(e.reference)},
+                     {"candidate", number(e.candidate)}});
+  }
+  return {{"edges", numbers(detail.edges)},
+          {"reference_counts", detail.reference_counts},
+          {"candidate_counts", detail.candidate_counts},
+          {"worst", std::move(worst)}};
+}
+
 Json to_json(const LogitMetrics& l) {
   Json flips = Json::array();
   for (const LogitMetrics::Flip& f : l.flips) {
@@ -72,7 +109,9 @@ Json to_json(const LogitMetrics& l) {
   return {{"top1_agreement", l.top1_agreement},
           {"top5_agreement", l.top5_agreement},
           {"kl_divergence", number(l.kl_divergence)},
-          {"flips", std::move(flips)}};
+          {"flips", std::move(flips)},
+          {"best_of_reference", scores(l.best_of_reference)},
+          {"best_of_candidate", scores(l.best_of_candidate)}};
 }
 
 Json to_json(const TensorResult& t) {
@@ -82,10 +121,13 @@ Json to_json(const TensorResult& t) {
   if (t.verdict == Verdict::kNotCompared) return json;
   json["candidate_name"] = t.candidate_name;
   if (!t.reading.empty()) json["reading"] = t.reading;
+  if (t.limits) json["limits"] = to_json(*t.limits);
+  if (t.noise) json["noise"] = number(*t.noise);
   if (t.noise_ratio) json["noise_ratio"] = number(*t.noise_ratio);
   if (t.position_ratio) json["position_ratio"] = number(*t.position_ratio);
   json["metrics"] = to_json(t.metrics);
   if (t.logits) json["logits"] = to_json(*t.logits);
+  if (t.detail) json["detail"] = to_json(*t.detail);
   return json;
 }
 
@@ -126,10 +168,9 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
                        {"unmatched", p.unmatched},
                        {"tensors", std::move(tensors)}});
   }
-  return {{"schema", "assay.compare/1"},
-          {"passed", report.passed},
-          {"profile", report.profile},
-          {"statement", report.statement},
+  return {{"schema", "assay.compare/1"},   {"passed", report.passed},
+          {"reference", report.reference}, {"candidate", report.candidate},
+          {"profile", report.profile},     {"statement", report.statement},
           {"prompts", std::move(prompts)}};
 }
 

@@ -1,4 +1,4 @@
-// A comparison for people, for programs and for CI.
+// A comparison for people, for programs, for CI and for browsers.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -20,5 +20,8 @@ nlohmann::ordered_json compare_json(const CompareReport& report);
 // JUnit XML: a suite for each prompt, a case for each tensor and one for the text; what was not
 // compared is skipped.
 std::string compare_junit(const CompareReport& report);
+
+// One HTML page without references to anything outside, for a report made with details.
+std::string compare_html(const CompareReport& report);
 
 }  // namespace assay

@@ -303,6 +303,8 @@ CompareReport Checker::report() const {
   const std::lock_guard lock(mutex_);
   CompareReport report;
   if (!profile_) return report;
+  report.reference = options_.reference.string();
+  report.candidate = "from a running engine";
   report.profile = profile_->name();
   report.statement = profile_->statement();
   if (!prompt_) return report;

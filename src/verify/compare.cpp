@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
+#include "assay/tokenizer.h"
 #include "base/thread_pool.h"
 #include "verify/compare_arrays.h"
 #include "verify/data_flow.h"
+#include "verify/details.h"
 #include "verify/divergence.h"
 #include "verify/dump_checks.h"
 #include "verify/name_map.h"
@@ -144,12 +147,16 @@ class PromptComparison {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
       const bool has_oracle = oracle_ && place;
-      compare_arrays(tensor,
-                     {.reference = reference.view,
-                      .oracle = has_oracle ? &oracle.view : nullptr,
-                      .position_axis = axis,
-                      .numerics = numerics_},
-                     candidate.view, profile_, pool);
+      const std::optional<Reading> reading =
+          compare_arrays(tensor,
+                         {.reference = reference.view,
+                          .oracle = has_oracle ? &oracle.view : nullptr,
+                          .position_axis = axis,
+                          .numerics = numerics_},
+                         candidate.view, profile_, pool);
+      if (reading && options_.details) {
+        tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
+      }
     } catch (const Error& error) {
       tensor.verdict = Verdict::kError;
       tensor.reason = error.what();
@@ -186,6 +193,31 @@ class PromptComparison {
   PromptResult result_;
 };
 
+// Of all tokens that the report speaks of.
+std::map<std::int64_t, std::string> texts_of(const std::vector<PromptResult>& prompts,
+                                             const Tokenizer& tokenizer) {
+  std::set<std::int64_t> ids;
+  for (const PromptResult& prompt : prompts) {
+    for (const TensorResult& tensor : prompt.tensors) {
+      if (!tensor.logits) continue;
+      for (const auto* side :
+           {&tensor.logits->best_of_reference, &tensor.logits->best_of_candidate}) {
+        for (const auto& position : *side) {
+          for (const LogitMetrics::Score& score : position) ids.insert(score.id);
+        }
+      }
+    }
+    for (const TokenStep& step : prompt.tokens.steps) {
+      ids.insert({step.reference_id, step.candidate_id});
+    }
+  }
+  std::map<std::int64_t, std::string> texts;
+  for (const std::int64_t id : ids) {
+    if (id >= 0) texts[id] = tokenizer.decode({&id, 1});
+  }
+  return texts;
+}
+
 }  // namespace
 
 CompareReport compare(const CompareOptions& options,
@@ -198,6 +230,8 @@ CompareReport compare(const CompareOptions& options,
       options.tolerance ? Profile(*options.tolerance) : Profile(options.profile, has_oracle);
   ThreadPool pool(options.threads);
   CompareReport report;
+  report.reference = options.reference.string();
+  report.candidate = options.candidate.string();
   report.profile = profile.name();
   report.statement = profile.statement();
   report.passed = true;
@@ -214,6 +248,9 @@ CompareReport compare(const CompareOptions& options,
         PromptComparison(options, pair, pairing.numerics, map, profile, pool, progress).run());
     report.passed = report.passed && passed(report.prompts.back());
     any = any || compared_anything(report.prompts.back());
+  }
+  if (options.details && !options.model.empty()) {
+    report.token_text = texts_of(report.prompts, Tokenizer::load(options.model / "tokenizer.json"));
   }
   if (!any) {
     throw input_error(options.candidate.string(), "none of its arrays is one of the reference's",

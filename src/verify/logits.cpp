@@ -26,6 +26,13 @@ std::vector<std::size_t> best_ids(std::span<const double> row, std::size_t count
   return ids;
 }
 
+std::vector<LogitMetrics::Score> scores(std::span<const double> row,
+                                        const std::vector<std::size_t>& ids) {
+  std::vector<LogitMetrics::Score> all;
+  for (const std::size_t id : ids) all.push_back({static_cast<std::int64_t>(id), row[id]});
+  return all;
+}
+
 // log(sum(exp(row))), the largest taken out.
 double log_sum_exp(std::span<const double> row) {
   const double largest = *std::ranges::max_element(row);
@@ -61,6 +68,8 @@ LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candida
     std::optional<LogitMetrics::Flip> flip;
     double common = 0;  // part of the five best
     double kl_divergence = 0;
+    std::vector<LogitMetrics::Score> best_of_reference;
+    std::vector<LogitMetrics::Score> best_of_candidate;
   };
   std::vector<Position> positions(rows.width == 0 ? 0 : rows.positions - first);
   const auto measure_position = [&](std::size_t i) {
@@ -83,6 +92,8 @@ LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candida
         best, [&](std::size_t id) { return std::ranges::find(other, id) != other.end(); });
     positions[i].common = static_cast<double>(common) / static_cast<double>(best.size());
     positions[i].kl_divergence = kl_divergence(x, y);
+    positions[i].best_of_reference = scores(x, best);
+    positions[i].best_of_candidate = scores(y, other);
   };
   if (pool != nullptr) {
     pool->for_each_item(positions.size(), measure_position);
@@ -92,7 +103,9 @@ LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candida
 
   LogitMetrics m;
   const auto count = static_cast<double>(std::max<std::size_t>(positions.size(), 1));
-  for (const Position& position : positions) {
+  for (Position& position : positions) {
+    m.best_of_reference.push_back(std::move(position.best_of_reference));
+    m.best_of_candidate.push_back(std::move(position.best_of_candidate));
     if (position.flip) m.flips.push_back(*position.flip);
     m.top5_agreement += position.common / count;
     m.kl_divergence += position.kl_divergence / count;

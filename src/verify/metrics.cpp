@@ -144,15 +144,6 @@ class Measurement {
   PairSumsTable table_;
 };
 
-std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat) {
-  std::vector<std::int64_t> index(shape.size());
-  for (std::size_t a = shape.size(); a-- > 0;) {
-    index[a] = static_cast<std::int64_t>(flat % static_cast<std::size_t>(shape[a]));
-    flat /= static_cast<std::size_t>(shape[a]);
-  }
-  return index;
-}
-
 TensorMetrics metrics_of(const PairSums& s) {
   TensorMetrics m;
   m.compared = s.compared;
@@ -313,6 +304,15 @@ TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
     return measure_as<float>(reference, rows, candidate, reading, pool);
   }
   return measure_as<double>(reference, rows, candidate, reading, pool);
+}
+
+std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat) {
+  std::vector<std::int64_t> index(shape.size());
+  for (std::size_t a = shape.size(); a-- > 0;) {
+    index[a] = static_cast<std::int64_t>(flat % static_cast<std::size_t>(shape[a]));
+    flat /= static_cast<std::size_t>(shape[a]);
+  }
+  return index;
 }
 
 double root_mean_square(std::span<const double> errors) {

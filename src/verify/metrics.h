@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -44,6 +45,9 @@ class CandidateRows {
 // depend on the pool.
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, const Reading& reading, ThreadPool* pool);
+
+// An element's place in an array of that shape, by its number in row-major order.
+std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat);
 
 // Of errors, none below 0; 0 of none.
 double root_mean_square(std::span<const double> errors);

@@ -130,6 +130,7 @@ void judge(TensorResult& tensor, const Profile& profile) {
         fmt::format("{} entries that the causal mask should hide are not hidden", m.not_hidden));
   }
   const std::optional<Limits> limits = profile.limits(tensor.name);
+  tensor.limits = limits;
   if (!limits) {
     reasons.push_back("no rule of the profile speaks of this tap");
   } else {

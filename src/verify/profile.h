@@ -10,15 +10,6 @@
 
 namespace assay {
 
-// Upper limits; cosine's is a lower one. What is not set is not looked at.
-struct Limits {
-  std::optional<double> mse;
-  std::optional<double> relative_l2;
-  std::optional<double> cosine;
-  std::optional<double> max_abs;
-  std::optional<double> noise_ratio;  // holds for noise_ratio and position_ratio
-};
-
 class Profile {
  public:
   // "table", "noise", or a JSON file:

@@ -136,6 +136,41 @@ def test_metrics_are_numpys(scratch: Path, kind: str, dtype: type) -> None:
         assert [number(e) for e in found["position_error"]] == pytest.approx(rows, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["random", "nan", "infinite", "huge", "scaled", "zeros", "one"])
+def test_details_are_numpys(scratch: Path, kind: str) -> None:
+    x, y = arrays(kind, np.float32)
+    np.savez(scratch / "r.npz", layer_00_output=x)
+    np.savez(scratch / "c.npz", layer_00_output=y)
+    html = scratch / "report.html"
+    _, report = compare(
+        scratch / "r.npz", scratch / "c.npz", "--tolerance", 1, "--html", html
+    )
+    detail = report["prompts"][0]["tensors"][0]["detail"]
+    edges = np.array([number(e) for e in detail["edges"]])
+    assert (np.diff(edges) > 0).all()
+    for side, values in (("reference", x), ("candidate", y)):
+        finite = values[np.isfinite(values)].astype(np.float64)
+        counts = np.array(detail[f"{side}_counts"])
+        assert counts.sum() == finite.size
+        # An element on an edge may fall to either side: edges go through asinh and back.
+        slack = 1e-9 * np.abs(edges)
+        for i, count in enumerate(np.cumsum(counts)[:-1]):
+            assert (finite < edges[i + 1] - slack[i + 1]).sum() <= count
+            assert count <= (finite <= edges[i + 1] + slack[i + 1]).sum()
+    with np.errstate(invalid="ignore"):
+        differences = np.abs(x.astype(np.float64) - y.astype(np.float64))
+    differences[(x == y) | (np.isnan(x) & np.isnan(y))] = 0
+    differences[np.isnan(differences)] = np.inf
+    order = np.argsort(-differences.ravel(), kind="stable")[:10]
+    order = [i for i in order if differences.ravel()[i] > 0]
+    expected = [list(map(int, np.unravel_index(i, x.shape))) for i in order]
+    assert [e["index"] for e in detail["worst"]] == expected
+    for element in detail["worst"]:
+        at = tuple(element["index"])
+        assert np.float32(number(element["reference"])) == x[at] or np.isnan(x[at])
+        assert np.float32(number(element["candidate"])) == y[at] or np.isnan(y[at])
+
+
 def test_an_empty_array_does_not_pass(scratch: Path) -> None:
     empty = np.zeros((1, 0, 64), np.float32)
     np.savez(scratch / "r.npz", layer_00_output=empty)

@@ -1,0 +1,16 @@
+// Files that are part of the program: see assets.cpp.
+#pragma once
+
+#include <string_view>
+
+namespace assay {
+
+// The HTML report's page, style and scripts (src/report/html), and Chart.js as the distribution
+// ships it.
+std::string_view page_html();
+std::string_view page_css();
+std::string_view page_js();
+std::string_view charts_js();
+std::string_view chart_library_js();
+
+}  // namespace assay

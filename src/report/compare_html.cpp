@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "report/assets.h"
+#include "report/compare_report.h"
+
+namespace assay {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Nobody reads more digits off a page, and they are most of its bytes.
+void shorten_numbers(Json& json) {
+  if (json.is_structured()) {
+    for (Json& value : json) shorten_numbers(value);
+  } else if (json.is_number_float()) {
+    json = std::strtod(fmt::format("{:.7g}", json.get<double>()).c_str(), nullptr);
+  }
+}
+
+// As JSON inside a <script>: nothing in it may look like the script's end.
+std::string embedded(const Json& json) {
+  std::string text;
+  for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace)) {
+    if (c == '<') {
+      text += "\\u003c";
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string compare_html(const CompareReport& report) {
+  Json data = compare_json(report);
+  shorten_numbers(data);
+  Json texts = Json::object();
+  for (const auto& [id, text] : report.token_text) texts[std::to_string(id)] = text;
+  data["token_text"] = std::move(texts);
+  const std::string json = embedded(data);
+  const std::array<std::pair<std::string_view, std::string_view>, 5> parts = {
+      {{"@page.css@", page_css()},
+       {"@data@", json},
+       {"@chart.js@", chart_library_js()},
+       {"@charts.js@", charts_js()},
+       {"@page.js@", page_js()}}};
+  std::string page;
+  std::string_view rest = page_html();
+  for (const auto& [mark, content] : parts) {
+    const std::size_t at = rest.find(mark);
+    page += rest.substr(0, at);
+    page += content;
+    rest.remove_prefix(at + mark.size());
+  }
+  return page += rest;
+}
+
+}  // namespace assay

@@ -1,0 +1,17 @@
+// What a report shows of a tensor beside its metrics.
+#pragma once
+
+#include <cstddef>
+
+#include "assay/array.h"
+#include "assay/compare.h"
+#include "verify/reading.h"
+
+namespace assay {
+
+// Histograms of both sides and the ten worst elements. Elements that the causal mask hides are left
+// out.
+TensorDetail measure_details(const ArrayView& reference, std::size_t position_axis,
+                             const ArrayView& candidate, const Reading& reading);
+
+}  // namespace assay
