@@ -28,10 +28,19 @@ void PairSums::add(const PairSums& other) {
   not_hidden += other.not_hidden;
 }
 
+bool supports_avx512bf16() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
 PairSumsTable pair_sums_table() {
   switch (chosen_simd()) {
     case Simd::kAvx512:
-      return pair_sums_avx512();
+      return supports_avx512bf16() ? pair_sums_avx512bf16() : pair_sums_avx512();
     case Simd::kAvx2:
       return pair_sums_avx2();
     case Simd::kPlain:

@@ -62,6 +62,8 @@ struct PairSumsTable {
 PairSumsTable pair_sums_plain();
 PairSumsTable pair_sums_avx2();
 PairSumsTable pair_sums_avx512();
+PairSumsTable pair_sums_avx512bf16();  // and rounds to BF16 in one instruction
+bool supports_avx512bf16();
 
 // Of the instruction set that is in use (numerics/kernels.h); all give the same bits.
 PairSumsTable pair_sums_table();

@@ -8,19 +8,15 @@
 #include <cstring>
 #include <type_traits>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "base/half.h"
 #include "verify/pair_sums.h"
+#include "verify/pair_sums_vectors.h"
 
 namespace assay {
 namespace {
 
 constexpr std::size_t kBlock = 256;
-constexpr std::size_t kAhead = 2048;  // bytes
-constexpr std::size_t kLanes = 16;
+constexpr std::size_t kAhead = 1024;  // bytes
 
 // BF16 values in order: neighbours differ by 1, and -0 is +0.
 inline std::int32_t bf16_rank(float x) {
@@ -63,87 +59,6 @@ inline void one_pair(double x, double y, std::size_t index, double& channel_erro
   ++s.compared;
 }
 
-// Registers of doubles and of as many bytes of floats, in the compiler's vector types: every
-// operation is per lane, as IEEE says, whatever instructions it becomes.
-constexpr std::size_t kBytes = ASSAY_VECTOR_BYTES;
-constexpr std::size_t kWidth = kBytes / sizeof(double);
-constexpr std::size_t kRegisters = kLanes / kWidth;
-constexpr std::size_t kFloatRegisters = kRegisters / 2;
-using Doubles [[gnu::vector_size(kBytes)]] = double;
-using Longs [[gnu::vector_size(kBytes)]] = std::int64_t;
-using Floats [[gnu::vector_size(kBytes)]] = float;
-using Ints [[gnu::vector_size(kBytes)]] = std::int32_t;
-using HalfFloats [[gnu::vector_size(kBytes / 2)]] = float;
-
-template <class Vector, class From>
-Vector load(const From* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-// What the compiler makes several instructions of is spelled out where one does.
-inline Doubles load_doubles(const Unaligned<float>* from) {
-  const auto values = load<HalfFloats>(from);
-#if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return _mm512_cvtps_pd(values);
-#elif ASSAY_VECTOR_BYTES == 32 && defined(__AVX2__)
-  return _mm256_cvtps_pd(values);
-#else
-  return __builtin_convertvector(values, Doubles);
-#endif
-}
-inline Doubles load_doubles(const Unaligned<double>* from) { return load<Doubles>(from); }
-inline Floats load_floats(const Unaligned<float>* from) { return load<Floats>(from); }
-inline Floats load_floats(const Unaligned<double>* from) {
-  float values[2 * kWidth];
-  for (std::size_t l = 0; l < 2 * kWidth; ++l) values[l] = static_cast<float>(double{from[l]});
-  return load<Floats>(values);
-}
-
-inline Doubles magnitude(Doubles x) {
-  constexpr std::int64_t kMagnitude = std::numeric_limits<std::int64_t>::max();
-  return std::bit_cast<Doubles>(std::bit_cast<Longs>(x) & kMagnitude);
-}
-
-// Operations that the vector types have no sign for. a * b + c is rounded once.
-#if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
-inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
-inline Doubles larger(Doubles a, Doubles b) { return _mm512_max_pd(a, b); }
-inline Ints larger(Ints a, Ints b) {
-  return std::bit_cast<Ints>(
-      _mm512_max_epi32(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
-}
-inline Ints magnitude(Ints a) {
-  return std::bit_cast<Ints>(_mm512_abs_epi32(std::bit_cast<__m512i>(a)));
-}
-#elif ASSAY_VECTOR_BYTES == 32 && defined(__AVX2__)
-inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
-inline Doubles larger(Doubles a, Doubles b) { return _mm256_max_pd(a, b); }
-inline Ints larger(Ints a, Ints b) {
-  return std::bit_cast<Ints>(
-      _mm256_max_epi32(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
-}
-inline Ints magnitude(Ints a) {
-  return std::bit_cast<Ints>(_mm256_abs_epi32(std::bit_cast<__m256i>(a)));
-}
-#else
-inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) {
-  Doubles result = {};
-  for (std::size_t l = 0; l < kWidth; ++l) result[l] = std::fma(a[l], b[l], c[l]);
-  return result;
-}
-inline Doubles larger(Doubles a, Doubles b) {
-  const Longs mask = a > b;
-  return std::bit_cast<Doubles>((mask & std::bit_cast<Longs>(a)) |
-                                (~mask & std::bit_cast<Longs>(b)));
-}
-inline Ints larger(Ints a, Ints b) {
-  const Ints mask = a > b;
-  return (mask & a) | (~mask & b);
-}
-inline Ints magnitude(Ints a) { return (a ^ (a >> 31)) - (a >> 31); }
-#endif
-
 inline Ints bf16_ranks(Floats x) {
   const Ints bits = std::bit_cast<Ints>(x);
   const Ints rounded = ((bits & 0x7FFFFFFF) + 0x7FFF + ((bits >> 16) & 1)) >> 16;
@@ -183,24 +98,58 @@ inline std::int64_t any(Longs mask) {
   return found;
 }
 
-// True when no pair of the block is to be left out.
-inline bool all_plain(const Unaligned<float>* x, const Unaligned<float>* y) {
+// What a block holds. Denormals are as good as others, but see bf16_steps.
+enum class Block { kPlain, kDenormal, kLeavesOut };
+
+// Two streams: the CPU alone does not look far enough ahead.
+inline void prefetch(const void* x, const void* y) {
+  __builtin_prefetch(static_cast<const char*>(x) + kAhead);
+  __builtin_prefetch(static_cast<const char*>(y) + kAhead);
+}
+
+#if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
+constexpr int kNanOrInfinity = 0x99;
+constexpr int kIsDenormal = 0x20;
+
+// True when an element is of those classes, or hidden.
+template <int kClasses>
+bool any_of_class(const Unaligned<float>* x, const Unaligned<float>* y) {
+  const __m512 lowest = _mm512_set1_ps(static_cast<float>(PairSums::kHidden));
+  __mmask16 found = 0;
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kBlock; i += kLanes) {
+    prefetch(x + i, y + i);
+    const __m512 a = load_floats(x + i);
+    found |= _mm512_fpclass_ps_mask(a, kClasses);
+    found |= _mm512_fpclass_ps_mask(load_floats(y + i), kClasses);
+    found |= _mm512_cmp_ps_mask(a, lowest, _CMP_LT_OQ);
+  }
+  return found != 0;
+}
+
+inline Block block_of(const Unaligned<float>* x, const Unaligned<float>* y) {
+  if (!any_of_class<kNanOrInfinity | kIsDenormal>(x, y)) return Block::kPlain;
+  return any_of_class<kNanOrInfinity>(x, y) ? Block::kLeavesOut : Block::kDenormal;
+}
+#else
+inline Block block_of(const Unaligned<float>* x, const Unaligned<float>* y) {
   constexpr std::int32_t kInfinity = 0x7F800000;
   constexpr auto kLowest = static_cast<float>(PairSums::kHidden);
   Ints most = {};
   Ints hidden = {};
   for (std::size_t i = 0; i < kBlock; i += 2 * kWidth) {
-    // Two streams: the CPU alone does not look far enough ahead.
-    __builtin_prefetch(reinterpret_cast<const char*>(x + i) + kAhead);
-    __builtin_prefetch(reinterpret_cast<const char*>(y + i) + kAhead);
+    prefetch(x + i, y + i);
     const Floats a = load_floats(x + i);
     most = larger(most, std::bit_cast<Ints>(a) & 0x7FFFFFFF);
     most = larger(most, std::bit_cast<Ints>(load_floats(y + i)) & 0x7FFFFFFF);
     hidden |= a < kLowest;
   }
-  return any(std::bit_cast<Longs>((most >= kInfinity) | hidden)) == 0;
+  const bool leaves_out = any(std::bit_cast<Longs>((most >= kInfinity) | hidden)) != 0;
+  return leaves_out ? Block::kLeavesOut : Block::kPlain;
 }
-inline bool all_plain(const Unaligned<double>* x, const Unaligned<double>* y) {
+#endif
+
+inline Block block_of(const Unaligned<double>* x, const Unaligned<double>* y) {
   constexpr double kLargest = std::numeric_limits<double>::max();
   Longs other = {};
   for (std::size_t i = 0; i < kBlock; i += kWidth) {
@@ -208,12 +157,12 @@ inline bool all_plain(const Unaligned<double>* x, const Unaligned<double>* y) {
     other |= ~((a >= PairSums::kHidden) & (a <= kLargest) &
                (magnitude(load_doubles(y + i)) <= kLargest));
   }
-  return any(other) == 0;
+  return any(other) == 0 ? Block::kPlain : Block::kLeavesOut;
 }
 
 template <class Real>
-Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, double* channel_error2) {
-  Lanes sums;
+void add_values(const Unaligned<Real>* x, const Unaligned<Real>* y, double* channel_error2,
+                Lanes& sums) {
   for (std::size_t i = 0; i < kBlock; i += kLanes) {
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kRegisters; ++r) {
@@ -225,10 +174,17 @@ Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, double* cha
       sums.reference2[r] = multiply_add(a, a, sums.reference2[r]);
       sums.candidate2[r] = multiply_add(b, b, sums.candidate2[r]);
       sums.product[r] = multiply_add(a, b, sums.product[r]);
-      sums.max_error[r] = larger(magnitude(error), sums.max_error[r]);
+      sums.max_error[r] = larger_magnitude(error, sums.max_error[r]);
       const Doubles channel = multiply_add(error, error, load<Doubles>(channel_error2 + k));
       std::memcpy(channel_error2 + k, &channel, sizeof channel);
     }
+  }
+}
+
+// BF16 steps, and which pairs differ.
+template <class Real>
+void add_steps(const Unaligned<Real>* x, const Unaligned<Real>* y, Lanes& sums) {
+  for (std::size_t i = 0; i < kBlock; i += kLanes) {
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kFloatRegisters; ++r) {
       const std::size_t k = i + r * 2 * kWidth;
@@ -240,6 +196,64 @@ Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, double* cha
       if constexpr (sizeof(Real) == 4) sums.unequal[r] += a != b;
     }
   }
+}
+
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+// bf16_ranks of 32 values, in 16 bits each. The instruction takes denormals for 0.
+inline __m512i bf16_ranks(__m512 low, __m512 high) {
+  const auto bits = std::bit_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+  const __m512i sign = _mm512_srai_epi16(bits, 15);
+  constexpr int kAndThenXor = 0x6A;
+  return _mm512_sub_epi16(
+      _mm512_ternarylogic_epi32(bits, _mm512_set1_epi16(0x7FFF), sign, kAndThenXor), sign);
+}
+
+// add_steps for a block without denormals, of all lanes together.
+inline void add_steps_bf16(const Unaligned<float>* x, const Unaligned<float>* y, Lanes& sums) {
+  constexpr std::size_t kAtOnce = 2 * kLanes;
+  const __m512i middle = _mm512_set1_epi16(-0x8000);
+  __m512i steps = _mm512_setzero_si512();  // of two pairs each, less twice the middle
+  __m512i most = _mm512_setzero_si512();
+  __m512i unequal = _mm512_setzero_si512();
+  for (std::size_t i = 0; i < kBlock; i += kAtOnce) {
+    const __m512 a0 = load_floats(x + i);
+    const __m512 a1 = load_floats(x + i + kLanes);
+    const __m512 b0 = load_floats(y + i);
+    const __m512 b1 = load_floats(y + i + kLanes);
+    const __m512i a = bf16_ranks(a0, a1);
+    const __m512i b = bf16_ranks(b0, b1);
+    // Up to 65280: without a sign, or moved down by the middle.
+    const __m512i distance = _mm512_sub_epi16(_mm512_max_epi16(a, b), _mm512_min_epi16(a, b));
+    most = _mm512_max_epu16(most, distance);
+    steps = _mm512_dpwssd_epi32(steps, _mm512_xor_si512(distance, middle), _mm512_set1_epi16(1));
+    const __m512i one = _mm512_set1_epi32(-1);
+    unequal = _mm512_mask_add_epi32(unequal, _mm512_cmp_ps_mask(a0, b0, _CMP_NEQ_UQ), unequal, one);
+    unequal = _mm512_mask_add_epi32(unequal, _mm512_cmp_ps_mask(a1, b1, _CMP_NEQ_UQ), unequal, one);
+  }
+  constexpr int kMiddles = kBlock / kLanes * 0x8000;
+  sums.steps[0] = std::bit_cast<Ints>(_mm512_add_epi32(steps, _mm512_set1_epi32(kMiddles)));
+  sums.unequal[0] = std::bit_cast<Ints>(unequal);
+  sums.max_steps[0] = std::bit_cast<Ints>(
+      _mm512_max_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(most)),
+                       _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(most, 1))));
+}
+#endif
+
+template <class Real>
+Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, Block block,
+                 double* channel_error2) {
+  Lanes sums;
+  add_values(x, y, channel_error2, sums);
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  if constexpr (sizeof(Real) == 4) {
+    if (block == Block::kPlain) {
+      add_steps_bf16(x, y, sums);
+      return sums;
+    }
+  }
+#endif
+  static_cast<void>(block);
+  add_steps(x, y, sums);
   return sums;
 }
 
@@ -274,9 +288,9 @@ struct Progress {
 };
 
 template <class Real>
-void one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t at,
+void one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, Block kind, std::size_t at,
                double* channel_error2, Progress& progress, PairSums& s) {
-  const Lanes block = block_sums(x, y, channel_error2);
+  const Lanes block = block_sums(x, y, kind, channel_error2);
   Lanes& lanes = progress.lanes;
   if (progress.elements == 0 || any_larger(block, lanes)) {
     const double largest = largest_of(block);
@@ -310,8 +324,9 @@ void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, 
   Progress blocks;
   std::size_t i = 0;
   while (i < n) {
-    if (i + kBlock <= n && all_plain(x + i, y + i)) {
-      one_block(x + i, y + i, i, channel_error2 + i, blocks, s);
+    const Block block = i + kBlock <= n ? block_of(x + i, y + i) : Block::kLeavesOut;
+    if (block != Block::kLeavesOut) {
+      one_block(x + i, y + i, block, i, channel_error2 + i, blocks, s);
       i += kBlock;
       continue;
     }
