@@ -12,9 +12,15 @@
 namespace assay {
 namespace {
 
-// Rows are shared out in this many parts, whatever the thread count: each has channel sums of its
-// own, added in order.
-constexpr std::size_t kParts = 8;
+// Rows are shared out in parts, whatever the thread count: each has sums of its own, added in
+// order. Enough that no thread waits long for another, but large enough that giving back pages,
+// which stops every thread for a moment, stays rare; and few where a part's channels take room.
+std::size_t part_count(const Rows& rows, std::size_t count) {
+  constexpr std::size_t kElements = std::size_t{4} << 20;
+  const std::size_t most = rows.width <= (std::size_t{1} << 14) ? 64 : 8;
+  const std::size_t wanted = std::clamp<std::size_t>(count * rows.width / kElements, 8, most);
+  return std::clamp<std::size_t>(count, 1, wanted);
+}
 // Beyond any model's width; the sums of every channel would take more room than the arrays.
 constexpr std::size_t kMostChannels = std::size_t{1} << 20;
 
@@ -59,7 +65,9 @@ class Behind {
 };
 
 struct Part {
-  std::vector<PairSums> rows;
+  PairSums total;
+  std::vector<double> row_error2;
+  std::vector<double> row_reference2;
   std::vector<double> channel_error2;  // none where there are more than kMostChannels
 };
 
@@ -84,8 +92,10 @@ class Measurement {
 
   Part run(std::size_t begin, std::size_t end) const {
     const bool by_channel = rows_.width <= kMostChannels;
-    Part part{std::vector<PairSums>(end - begin),
-              std::vector<double>(by_channel ? rows_.width : 0)};
+    Part part;
+    part.row_error2.reserve(end - begin);
+    part.row_reference2.reserve(end - begin);
+    part.channel_error2.resize(by_channel ? rows_.width : 0);
     std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
     std::vector<Real> y(x.size());
     Behind behind_reference(reference_.mapped);
@@ -93,6 +103,8 @@ class Measurement {
     std::vector<double> unused(by_channel ? 0 : x.size());
     for (std::size_t r = begin; r < end; ++r) {
       const std::size_t row = reference_row(r);
+      PairSums row_sums;
+      row_sums.max_error = part.total.max_error;
       const std::byte* in_place = candidate_as_is_ ? candidate_.in_place(r) : nullptr;
       for (std::size_t i = 0; i < rows_.width; i += PairSumsTable::kMostPairs) {
         const std::size_t n = std::min(rows_.width - i, PairSumsTable::kMostPairs);
@@ -111,14 +123,16 @@ class Measurement {
         } else {
           candidate_.read(r, i, std::span(y).first(n));
         }
-        sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(),
-             part.rows[r - begin]);
+        sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(), row_sums);
         const std::size_t item = dtype_size(reference_dtype_);
         behind_reference.passed(reference_.bytes.data() + first * item, n * item);
         if (in_place != nullptr) {
           behind_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
         }
       }
+      part.row_error2.push_back(row_sums.error2);
+      part.row_reference2.push_back(row_sums.reference2);
+      part.total.add(row_sums);
     }
     return part;
   }
@@ -177,7 +191,7 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
                          const Reading& reading, ThreadPool* pool) {
   const Measurement<Real> measurement(reference, rows, candidate, reading);
   const std::size_t count = measurement.count();
-  std::vector<Part> parts(std::clamp<std::size_t>(count, 1, kParts));
+  std::vector<Part> parts(part_count(rows, count));
   const auto run = [&](std::size_t p) {
     parts[p] = measurement.run(count * p / parts.size(), count * (p + 1) / parts.size());
   };
@@ -193,11 +207,11 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
   std::vector<double> channels(parts[0].channel_error2.size());
   std::size_t r = 0;
   for (const Part& part : parts) {
-    for (const PairSums& row : part.rows) {
-      total.add(row);
+    total.add(part.total);
+    for (std::size_t i = 0; i < part.row_error2.size(); ++i) {
       const std::size_t position = measurement.reference_row(r++) % rows.positions;
-      error2[position] += row.error2;
-      reference2[position] += row.reference2;
+      error2[position] += part.row_error2[i];
+      reference2[position] += part.row_reference2[i];
     }
     for (std::size_t c = 0; c < part.channel_error2.size(); ++c) {
       channels[c] += part.channel_error2[c];

@@ -283,7 +283,7 @@ inline bool any_larger(const Lanes& block, const Lanes& lanes) {
 struct Progress {
   Lanes lanes;
   std::size_t elements = 0;
-  double max_error = -1;
+  double max_error = -1;  // above what was known before the call, else that
   std::size_t max_block = 0;
 };
 
@@ -292,19 +292,16 @@ void one_block(const Unaligned<Real>* x, const Unaligned<Real>* y, Block kind, s
                double* channel_error2, Progress& progress, PairSums& s) {
   const Lanes block = block_sums(x, y, kind, channel_error2);
   Lanes& lanes = progress.lanes;
-  if (progress.elements == 0 || any_larger(block, lanes)) {
-    const double largest = largest_of(block);
-    if (largest > progress.max_error) {
-      progress.max_error = largest;
-      progress.max_block = at;
-    }
+  if (any_larger(block, lanes)) {
+    progress.max_error = largest_of(block);
+    progress.max_block = at;
+    for (Doubles& most : lanes.max_error) most = Doubles{} + progress.max_error;
   }
   for (std::size_t r = 0; r < kRegisters; ++r) {
     lanes.error2[r] += block.error2[r];
     lanes.reference2[r] += block.reference2[r];
     lanes.candidate2[r] += block.candidate2[r];
     lanes.product[r] += block.product[r];
-    lanes.max_error[r] = larger(block.max_error[r], lanes.max_error[r]);
   }
   for (std::size_t r = 0; r < kFloatRegisters; ++r) {
     lanes.steps[r] += block.steps[r];
@@ -321,7 +318,11 @@ template <class Real>
 void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, std::size_t first,
              double* channel_error2, PairSums& total) {
   PairSums s;
+  // An index is looked for only where the error is larger than all before.
+  s.max_error = total.max_error;
   Progress blocks;
+  blocks.max_error = total.max_error;
+  for (Doubles& most : blocks.lanes.max_error) most = Doubles{} + total.max_error;
   std::size_t i = 0;
   while (i < n) {
     const Block block = i + kBlock <= n ? block_of(x + i, y + i) : Block::kLeavesOut;
@@ -348,12 +349,11 @@ void sums_of(const Unaligned<Real>* x, const Unaligned<Real>* y, std::size_t n, 
       const std::int32_t steps = lanes.max_steps[l / (2 * kWidth)][l % (2 * kWidth)];
       s.ulp_max = std::max(s.ulp_max, static_cast<std::uint32_t>(steps));
     }
-    const std::size_t at = blocks.max_block;
-    const std::size_t index = first + at + index_of(blocks.max_error, x + at, y + at);
-    if (blocks.max_error > s.max_error ||
-        (blocks.max_error == s.max_error && index < s.max_index)) {
+    if (blocks.max_error > total.max_error && blocks.max_error >= s.max_error) {
+      const std::size_t at = blocks.max_block;
+      const std::size_t index = first + at + index_of(blocks.max_error, x + at, y + at);
+      if (blocks.max_error > s.max_error || index < s.max_index) s.max_index = index;
       s.max_error = blocks.max_error;
-      s.max_index = index;
     }
   }
   total.add(s);

@@ -1,0 +1,8 @@
+#define ASSAY_VECTOR_BYTES 64
+#include "verify/pair_sums_impl.h"
+
+namespace assay {
+
+PairSumsTable pair_sums_avx512bf16() { return {sums_of<float>, sums_of<double>}; }
+
+}  // namespace assay
