@@ -73,6 +73,7 @@ Rules transformers_rules() {
 // in a row; a dump by name keeps the last, after the rotary embedding.
 Rules llama_cpp_rules() {
   return {{"inp_embd", "embedding_output"},
+          {"embd", "embedding_output"},
           {"attn_norm-{layer}", "layer_{layer}_input_norm"},
           {"Qcur_normed-{layer}", "layer_{layer}_q_norm"},
           {"Kcur_normed-{layer}", "layer_{layer}_k_norm"},

@@ -196,4 +196,18 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
   return result;
 }
 
+std::vector<Reading> half_table_readings(std::span<const std::int64_t> reference,
+                                         std::span<const std::int64_t> candidate) {
+  if (reference.size() < 2 || candidate.size() < 2) return {};
+  const std::int64_t width = reference.back();
+  const std::int64_t half = candidate.back();
+  const std::int64_t positions = product(reference) / std::max<std::int64_t>(width, 1);
+  if (half < 1 || width != 2 * half || product(candidate) / half < positions) return {};
+  Reading reading;
+  reading.axes = {{positions, half}, {2, 0}, {half, 1}};
+  reading.strangeness = 1;
+  reading.text = fmt::format("{}: half the width, each value used twice", shape_text(candidate));
+  return {reading};
+}
+
 }  // namespace assay

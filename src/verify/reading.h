@@ -35,4 +35,9 @@ Reading same_layout(std::span<const std::int64_t> shape);
 std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
                               std::span<const std::int64_t> candidate);
 
+// Of rotary tables: the reference's rows [.., P, D] hold each angle's value twice, many engines'
+// once: [P, D / 2], for these positions or more.
+std::vector<Reading> half_table_readings(std::span<const std::int64_t> reference,
+                                         std::span<const std::int64_t> candidate);
+
 }  // namespace assay

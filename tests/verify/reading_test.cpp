@@ -9,23 +9,29 @@
 namespace assay {
 namespace {
 
-// The candidate's element numbers, row by row of the reference, under the n-th reading.
-std::vector<double> read_as(const Shape& reference, std::size_t axis, const Shape& candidate,
-                            std::size_t n = 0) {
-  const std::vector<Reading> all = readings(reference, axis, candidate);
-  if (n >= all.size()) return {};
+// The candidate's element numbers, row by row of the reference, as the reading finds them.
+std::vector<double> read_by(const Reading& reading, const Shape& reference, std::size_t axis,
+                            const Shape& candidate) {
   Array array{"a", DType::kF64, candidate, {}};
   const auto size = static_cast<std::size_t>(element_count(candidate, "a"));
   array.bytes.resize(size * sizeof(double));
   std::iota(array.as<double>().begin(), array.as<double>().end(), 0.0);
   const Rows rows = rows_of(reference, axis);
-  const CandidateRows candidates(array.view(), all[n], rows.width);
-  const std::size_t count = all[n].last_position ? rows.lead : rows.count();
+  const CandidateRows candidates(array.view(), reading, rows.width);
+  const std::size_t count = reading.last_position ? rows.lead : rows.count();
   std::vector<double> result(count * rows.width);
   for (std::size_t r = 0; r < count; ++r) {
     candidates.read(r, 0, std::span(result).subspan(r * rows.width, rows.width));
   }
   return result;
+}
+
+// Under the n-th reading.
+std::vector<double> read_as(const Shape& reference, std::size_t axis, const Shape& candidate,
+                            std::size_t n = 0) {
+  const std::vector<Reading> all = readings(reference, axis, candidate);
+  if (n >= all.size()) return {};
+  return read_by(all[n], reference, axis, candidate);
 }
 
 std::vector<double> counting(std::size_t n) {
@@ -96,6 +102,16 @@ TEST(Readings, OfTheLastPositionOnly) {
   EXPECT_TRUE(all[0].last_position);
   EXPECT_EQ(read_as({1, 5, 64}, 1, {64}), counting(64));
   EXPECT_EQ(read_as({1, 2, 5, 5}, 2, {2, 5}), counting(10));  // scores of the last query
+}
+
+TEST(Readings, OfRotaryTablesOfHalfTheWidth) {
+  const std::vector<Reading> all = half_table_readings(Shape{1, 3, 4}, Shape{5, 2});
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(read_by(all[0], {1, 3, 4}, 1, {5, 2}),
+            (std::vector<double>{0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5}));
+  EXPECT_TRUE(half_table_readings(Shape{1, 3, 4}, Shape{2, 2}).empty());
+  EXPECT_TRUE(half_table_readings(Shape{1, 3, 4}, Shape{3, 3}).empty());
+  EXPECT_TRUE(half_table_readings(Shape{1, 3, 4}, Shape{3, 0}).empty());
 }
 
 TEST(Readings, OfWhatDoesNotFitAreNone) {
