@@ -125,6 +125,13 @@ struct TokenResult {
   std::vector<TokenStep> steps;
 };
 
+// Whether the step is another than the reference's, as far as that can be told: the first
+// difference counts unless it is a near tie.
+inline bool is_wrong(const TokenResult& tokens, const TokenStep& step) {
+  return step.verdict == StepVerdict::kDiverged ||
+         (step.verdict == StepVerdict::kUnknown && tokens.first_difference == step.position);
+}
+
 // What was found out about the dump itself.
 struct DumpFinding {
   std::string tensor;

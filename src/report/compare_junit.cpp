@@ -60,10 +60,8 @@ std::string suite(const PromptResult& prompt) {
   std::size_t tests = prompt.tensors.size();
   std::size_t failures = static_cast<std::size_t>(count(Verdict::kFail));
   if (prompt.tokens.compared) {
-    const auto wrong = std::ranges::find_if(prompt.tokens.steps, [&](const TokenStep& s) {
-      return prompt.tokens.replayed ? s.verdict == StepVerdict::kDiverged
-                                    : s.verdict != StepVerdict::kMatch;
-    });
+    const auto wrong = std::ranges::find_if(
+        prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
     const bool bad = wrong != prompt.tokens.steps.end();
     ++tests;
     failures += bad;

@@ -98,8 +98,18 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   if (!tokens.replayed) {
     if (!tokens.first_difference)
       return fmt::format("Text: all {} tokens are the reference's\n", all);
-    return fmt::format("Text: {} at position {}; give --model to judge every step\n",
-                       colored("first difference", Color::kRed, color), *tokens.first_difference);
+    const auto step =
+        std::ranges::find(tokens.steps, *tokens.first_difference, &TokenStep::position);
+    std::string how;
+    if (step->verdict != StepVerdict::kUnknown) {
+      how =
+          fmt::format(", {}: {:.1f} BF16 steps apart",
+                      step->verdict == StepVerdict::kTie ? "a near tie" : "diverged", step->steps);
+    }
+    const bool wrong = is_wrong(tokens, *step);
+    return fmt::format("Text: {} at position {}{}; give --model to judge every step\n",
+                       colored("first difference", wrong ? Color::kRed : Color::kYellow, color),
+                       step->position, how);
   }
   std::string text =
       fmt::format("Text: {} of {} steps are what the reference chooses there, {} near ties, {}\n",

@@ -171,9 +171,17 @@ class PromptComparison {
     const std::size_t prompt =
         continuation_begin(read_ids(reference_, "input_ids"), other,
                            fmt::format("{}: array '{}'", candidate_.path().string(), name->second));
-    result_.tokens = options_.model.empty()
-                         ? compare_tokens(own, other, prompt)
-                         : replay_tokens(options_.model, numerics_, own, other, prompt, pool_);
+    if (!options_.model.empty()) {
+      result_.tokens = replay_tokens(options_.model, numerics_, own, other, prompt, pool_);
+      return;
+    }
+    result_.tokens = compare_tokens(own, other, prompt);
+    if (!result_.tokens.first_difference) return;
+    if (reference_.contains("logits")) {
+      judge_split(result_.tokens, reference_.load("logits").view);
+    }
+    const auto logits = names_.find("logits");
+    if (logits != names_.end()) judge_split(result_.tokens, candidate_.load(logits->second).view);
   }
 
   const CompareOptions& options_;

@@ -150,11 +150,9 @@ void find_first_divergence(PromptResult& result, std::int64_t layers) {
 
 bool passed(const PromptResult& prompt) {
   const bool bad = std::ranges::any_of(prompt.tensors, is_bad);
-  const bool diverged = std::ranges::any_of(
-      prompt.tokens.steps, [](const TokenStep& s) { return s.verdict == StepVerdict::kDiverged; });
-  const bool other_text = prompt.tokens.compared && !prompt.tokens.replayed &&
-                          prompt.tokens.first_difference.has_value();
-  return !bad && !diverged && !other_text;
+  const bool other_text = std::ranges::any_of(
+      prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
+  return !bad && !other_text;
 }
 
 bool compared_anything(const PromptResult& prompt) {

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "assay/error.h"
 #include "assay/taps.h"
+#include "base/widen.h"
 #include "model/generate.h"
 #include "verify/logits.h"
 
@@ -86,6 +88,28 @@ TokenResult compare_tokens(std::span<const std::int64_t> reference,
     result.steps.push_back(step);
   }
   return result;
+}
+
+void judge_split(TokenResult& tokens, const ArrayView& logits) {
+  if (!tokens.first_difference || logits.shape.empty()) return;
+  const auto step = std::ranges::find(tokens.steps, *tokens.first_difference, &TokenStep::position);
+  const std::int64_t vocab = logits.shape.back();
+  if (step == tokens.steps.end() || step->verdict != StepVerdict::kUnknown || vocab < 1) return;
+  const std::int64_t rows = element_count(logits.shape, logits.name) / vocab;
+  const std::int64_t row = step->position - 1;
+  const auto is_token = [&](std::int64_t id) { return id >= 0 && id < vocab; };
+  if (row >= rows || !is_token(step->reference_id) || !is_token(step->candidate_id)) return;
+  const std::size_t item = dtype_size(logits.dtype);
+  const auto logit = [&](std::int64_t id) {
+    double value = 0;
+    widen(logits.dtype, &logits.bytes[static_cast<std::size_t>(row * vocab + id) * item], 0,
+          std::span(&value, 1));
+    return value;
+  };
+  const double a = logit(step->reference_id);
+  const double b = logit(step->candidate_id);
+  step->steps = a == b ? 0 : std::abs(a - b) / bf16_step(std::max(std::abs(a), std::abs(b)));
+  step->verdict = step->steps <= kTieSteps ? StepVerdict::kTie : StepVerdict::kDiverged;
 }
 
 TokenResult replay_tokens(const std::filesystem::path& model_directory, std::string_view numerics,

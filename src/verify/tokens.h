@@ -26,6 +26,11 @@ std::size_t continuation_begin(std::span<const std::int64_t> prompt,
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens);
 
+// Judges the first difference by the logits of the position before it, if `logits` [.., P, V] has
+// them: how far apart the two tokens are there. Of either engine: up to there both ran the same
+// text.
+void judge_split(TokenResult& tokens, const ArrayView& logits);
+
 // Runs the model once over the candidate's own text and asks at every step whether its token is
 // what the reference engine chooses there (kMatch), nearly so (kTie: within kTieSteps BF16 steps),
 // or not (kDiverged). Each step is judged after the candidate's own text, so that a tie early on

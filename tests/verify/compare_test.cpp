@@ -6,115 +6,19 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <map>
 
 #include "assay/array_file.h"
-#include "assay/extract.h"
 #include "assay/npz.h"
 #include "assay/safetensors.h"
 #include "base/expect_error.h"
 #include "base/half.h"
 #include "base/temporary_directory.h"
+#include "verify/candidate.h"
 
 namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
-
-const fs::path kModel = ASSAY_ROOT "/models/tiny-qwen3";
-
-// One prompt of five tokens: every tap of layer 5 and the classic set, with oracle.
-const fs::path& reference() {
-  static const TemporaryDirectory directory;
-  static const bool made = [] {
-    ExtractOptions options;
-    options.model = kModel;
-    options.out = directory.path();
-    options.numerics = {Numerics::kBf16, Numerics::kF64};
-    options.taps = {"layer_05_*"};
-    extract(options, prompts_from_texts({"The capital of France is"}));
-    return true;
-  }();
-  static const fs::path path = made ? directory.path() : fs::path();
-  return path;
-}
-
-// The reference's own arrays, to be spoiled and written as a candidate.
-class Candidate {
- public:
-  Candidate() {
-    const NpzReader npz(reference() / "prompt1/reference.npz");
-    for (const std::string& name : npz.names()) arrays_[name] = npz.read(name);
-  }
-  Array& operator[](const std::string& name) { return arrays_.at(name); }
-  std::span<float> values(const std::string& name) { return arrays_.at(name).as<float>(); }
-  void erase(const std::string& name) { arrays_.erase(name); }
-  void only(const std::string& prefix) {
-    std::erase_if(arrays_, [&](const auto& a) { return !a.first.starts_with(prefix); });
-  }
-  void rename(const std::string& from, const std::string& to) {
-    arrays_[to] = std::move(arrays_.at(from));
-    arrays_.erase(from);
-  }
-  // Multiplied by 1 + error, another for each element.
-  void disturb(const std::string& name, float error) {
-    float sign = 1;
-    for (float& x : values(name)) x *= 1 + (sign = -sign) * error;
-  }
-  void copy(const std::string& from, const std::string& to) {
-    arrays_.at(to).bytes = arrays_.at(from).bytes;
-  }
-
-  std::vector<ArrayView> views() {
-    std::vector<ArrayView> all;
-    for (auto& [name, array] : arrays_) {
-      array.name = name;
-      all.push_back(array.view());
-    }
-    return all;
-  }
-  fs::path write() {
-    write_npz(directory_ / "candidate.npz", views(), Compression::kNone);
-    return directory_ / "candidate.npz";
-  }
-  const TemporaryDirectory& directory() const { return directory_; }
-
- private:
-  TemporaryDirectory directory_;
-  std::map<std::string, Array> arrays_;
-};
-
-CompareOptions options_for(const fs::path& candidate) {
-  CompareOptions options;
-  options.reference = reference();
-  options.candidate = candidate;
-  return options;
-}
-
-PromptResult run(Candidate& candidate) {
-  CompareReport report = compare(options_for(candidate.write()));
-  PromptResult result = std::move(report.prompts.at(0));
-  const bool bad = result.first_divergence.has_value();
-  EXPECT_EQ(report.passed, !bad);
-  return result;
-}
-
-const TensorResult& tensor(const PromptResult& result, const std::string& name) {
-  return *std::ranges::find(result.tensors, name, &TensorResult::name);
-}
-
-std::string first(const PromptResult& result) {
-  return result.first_divergence ? result.tensors[*result.first_divergence].name : "";
-}
-
-// What was found of the tensor; all in one text.
-std::string found(const PromptResult& result, const std::string& name) {
-  std::string text;
-  for (const DumpFinding& f : result.findings) {
-    if (f.tensor == name) text += f.text;
-  }
-  return text;
-}
 
 TEST(Compare, TheReferencePassesWithANoiseRatioOfOne) {
   Candidate candidate;
@@ -479,35 +383,6 @@ TEST(Compare, EmptyLogitsDoNotPass) {
   CompareOptions options;
   options.reference = options.candidate = directory / "empty.npz";
   EXPECT_FALSE(compare(options).passed);
-}
-
-TEST(Compare, JudgesEveryStepOfTheText) {
-  Candidate candidate;
-  candidate["generated_ids"].as<std::int64_t>()[8] = 3;
-  CompareOptions options = options_for(candidate.write());
-  {
-    const CompareReport report = compare(options);
-    EXPECT_FALSE(report.passed);
-    EXPECT_EQ(report.prompts[0].tokens.first_difference, 8);
-    EXPECT_EQ(report.prompts[0].tokens.steps[3].verdict, StepVerdict::kUnknown);
-  }
-  options.model = kModel;
-  const CompareReport report = compare(options);
-  EXPECT_FALSE(report.passed);
-  const TokenResult& tokens = report.prompts[0].tokens;
-  EXPECT_TRUE(tokens.replayed);
-  ASSERT_EQ(tokens.steps.size(), 20u);
-  EXPECT_EQ(tokens.steps[2].verdict, StepVerdict::kMatch);
-  EXPECT_EQ(tokens.steps[3].verdict, StepVerdict::kDiverged);
-  EXPECT_EQ(tokens.steps[3].candidate_id, 3);
-  EXPECT_GT(tokens.steps[3].steps, 2);
-
-  // The reference's own text matches at every step.
-  Candidate good;
-  options.candidate = good.write();
-  for (const TokenStep& step : compare(options).prompts[0].tokens.steps) {
-    EXPECT_EQ(step.verdict, StepVerdict::kMatch) << step.position;
-  }
 }
 
 TEST(Compare, FollowsProfiles) {
