@@ -28,7 +28,6 @@ struct assay_checker {
 
 namespace {
 
-using assay::Error;
 using assay::TensorResult;
 using assay::Verdict;
 
