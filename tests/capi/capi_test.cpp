@@ -205,7 +205,8 @@ TEST_F(CApi, CountsWhatIsMissingAsNotCompared) {
     assay_set_positions(checker, position, 1);
     EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, position), ASSAY_PASS);
   }
-  for (const json& tensor : report_of(checker)["prompts"][0]["tensors"]) {
+  const json report = report_of(checker);
+  for (const json& tensor : report["prompts"][0]["tensors"]) {
     if (tensor["name"] != "layer_05_output") continue;
     EXPECT_EQ(tensor["verdict"], "not compared");
     EXPECT_EQ(tensor["reason"], "positions 2, 3 were not handed over");

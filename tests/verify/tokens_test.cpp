@@ -32,7 +32,8 @@ TEST(Text, JudgesEveryStep) {
   // The reference's own text matches at every step.
   Candidate good;
   options.candidate = good.write();
-  for (const TokenStep& step : compare(options).prompts[0].tokens.steps) {
+  const CompareReport same = compare(options);
+  for (const TokenStep& step : same.prompts[0].tokens.steps) {
     EXPECT_EQ(step.verdict, StepVerdict::kMatch) << step.position;
   }
 }

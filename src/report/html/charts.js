@@ -85,7 +85,7 @@ function drawErrors(id, points, metric, onPick) {
         interaction: { mode: "nearest", axis: "x", intersect: false },
         onClick: (_event, hits) => hits.length && onPick(points[hits[0].index].name),
         plugins: {
-          legend: { labels: { usePointStyle: true, pointStyleWidth: 24 } },
+          legend: { labels: { usePointStyle: true } },
           tooltip: {
             filter: (item) => item.datasetIndex === 0,
             callbacks: {
