@@ -55,13 +55,25 @@ class ThreadPool {
     });
   }
 
+  // Calls body(item, worker) for every item in [0, count), each taken by the next free worker of at
+  // most `workers`: for items of unequal length, and for neighbours that slow one core down.
+  template <class Body>
+  void share_items(std::size_t count, std::size_t workers, Body&& body) {
+    if (std::min(count, workers) <= 1 || size() == 1) {
+      for (std::size_t i = 0; i < count; ++i) body(i, 0);
+      return;
+    }
+    std::atomic<std::size_t> next{0};
+    run([&](int worker) {
+      if (static_cast<std::size_t>(worker) >= workers) return;
+      for (std::size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(i, worker);
+    });
+  }
+
   // Calls body(item) for every item in [0, count), each taken by the next free worker.
   template <class Body>
   void for_each_item(std::size_t count, Body&& body) {
-    std::atomic<std::size_t> next{0};
-    run([&](int) {
-      for (std::size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(i);
-    });
+    share_items(count, count, [&](std::size_t i, int) { body(i); });
   }
 
  private:

@@ -11,6 +11,8 @@ namespace {
 
 // Multiply-adds that are worth waking another thread for.
 constexpr std::size_t kGrain = 32768;
+// Queries of one head that are taken together: their scores stay in the cache.
+constexpr std::size_t kQueries = 12;
 // Rows of logits computed at a time, so that the buffer stays small beside a long prompt.
 constexpr std::size_t kLogitRows = 32;
 
@@ -88,7 +90,7 @@ void ForwardPass<N>::attention(std::int64_t l) {
   std::size_t work = 0;
   for (const Token& token : tokens_) {
     longest = std::max(longest, token.position + 1);
-    work += (token.position + 1) * head_dim * 2;
+    work += (token.position + 1) * head_dim * heads * 2;
   }
   for (const Chunk<N>& chunk : chunks_) {
     for (const Tap tap : {Tap::kAttnScores, Tap::kAttnProbs}) {
@@ -97,33 +99,38 @@ void ForwardPass<N>::attention(std::int64_t l) {
     }
   }
 
-  // Head by head, so that every thread gets its share of the long last rows.
-  const std::size_t rows = heads * tokens_.size();
-  pool_.parallel_for(
-      rows, kGrain * rows / (work * heads) + 1, [&](std::size_t begin, std::size_t end) {
-        std::vector<Real> scores(longest);
-        for (std::size_t row = begin; row < end; ++row) {
-          const std::size_t h = row / tokens_.size();
-          const std::size_t t = row % tokens_.size();
-          const Token token = tokens_[t];
-          const Chunk<N>& chunk = chunks_[token.chunk];
-          const std::size_t count = token.position + 1;
-          const auto look = [&](Tap tap) {
-            if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) return;
-            chunk.recorder->attention_row(tap, l, static_cast<std::int64_t>(h),
-                                          static_cast<std::int64_t>(token.position), scores.data());
-          };
-          const std::size_t at = (t * heads + h) * head_dim;
-          const auto layer = static_cast<std::size_t>(l);
-          kernels_.scores(&act_.q[at], chunk.cache->keys(layer, h / group), count, head_dim, scale,
-                          scores.data());
-          look(Tap::kAttnScores);
-          kernels_.softmax(scores.data(), count, scores.data());
-          look(Tap::kAttnProbs);
-          kernels_.weighted_sum(scores.data(), chunk.cache->values(layer, h / group), count,
-                                head_dim, &act_.context[at]);
-        }
-      });
+  scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * longest);
+  // A head's keys and values stay in the cache while its queries pass over them.
+  const auto one = [&](std::size_t item, int worker) {
+    const std::size_t h = item / queries_.size();
+    const Queries queries = queries_[item % queries_.size()];
+    const Token first = tokens_[queries.first];
+    const Chunk<N>& chunk = chunks_[first.chunk];
+    const std::size_t count = first.position + queries.count;  // positions that the last one sees
+    Real* scores = &scores_[static_cast<std::size_t>(worker) * kQueries * longest];
+    const auto look = [&](Tap tap) {
+      if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) return;
+      for (std::size_t i = 0; i < queries.count; ++i) {
+        chunk.recorder->attention_row(tap, l, static_cast<std::int64_t>(h),
+                                      static_cast<std::int64_t>(first.position + i),
+                                      scores + i * count);
+      }
+    };
+    const std::size_t stride = heads * head_dim;
+    const std::size_t at = queries.first * stride + h * head_dim;
+    const auto layer = static_cast<std::size_t>(l);
+    kernels_.scores(&act_.q[at], stride, queries.count, chunk.cache->keys(layer, h / group), count,
+                    head_dim, scale, scores, count);
+    look(Tap::kAttnScores);
+    for (std::size_t i = 0; i < queries.count; ++i) {
+      kernels_.softmax(scores + i * count, first.position + i + 1, scores + i * count);
+    }
+    look(Tap::kAttnProbs);
+    kernels_.weighted_sum(scores, count, queries.count, first.position + 1,
+                          chunk.cache->values(layer, h / group), head_dim, &act_.context[at],
+                          stride);
+  };
+  pool_.share_items(heads * queries_.size(), work / kGrain + 1, one);
 }
 
 template <class N>
@@ -137,11 +144,16 @@ template <class N>
 void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
   chunks_ = chunks;
   tokens_.clear();
+  queries_.clear();
   std::size_t positions = 0;
   for (std::size_t c = 0; c < chunks.size(); ++c) {
     const std::size_t first = chunks[c].cache->length();
     assert(!chunks[c].ids.empty() && first + chunks[c].ids.size() <= chunks[c].cache->capacity());
-    for (std::size_t i = 0; i < chunks[c].ids.size(); ++i) tokens_.push_back({c, first + i});
+    const std::size_t count = chunks[c].ids.size();
+    for (std::size_t i = 0; i < count; i += kQueries) {
+      queries_.push_back({tokens_.size() + i, std::min(kQueries, count - i)});
+    }
+    for (std::size_t i = 0; i < count; ++i) tokens_.push_back({c, first + i});
     positions = std::max(positions, chunks[c].cache->capacity());
   }
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);

@@ -77,6 +77,7 @@ class ForwardPass {
   const Kernels<N>& kernels_;
   std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
   Activations<Real> act_;
+  std::vector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
 
   // The step at hand.
@@ -86,6 +87,12 @@ class ForwardPass {
     std::size_t position;
   };
   std::vector<Token> tokens_;
+  // Consecutive tokens of one chunk, whose queries go through a head's keys together.
+  struct Queries {
+    std::size_t first;  // of tokens_
+    std::size_t count;
+  };
+  std::vector<Queries> queries_;
 };
 
 }  // namespace assay

@@ -54,16 +54,18 @@ struct Kernels {
   // x[..n/2]).
   void (*rope)(const Real* x, const Real* cos, const Real* sin, std::size_t n, Real* out);
 
-  // out[j] = round(round(dot(q, keys[j])) * scale), keys: [count, n].
-  void (*scores)(const Real* q, const Real* keys, std::size_t count, std::size_t n, Real scale,
-                 Real* out);
+  // out[i * ldo + j] = round(round(dot(q[i], keys[j])) * scale) for `queries` rows of q, ldq apart.
+  // keys: [count, n].
+  void (*scores)(const Real* q, std::size_t ldq, std::size_t queries, const Real* keys,
+                 std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo);
 
   // e[j] = exp(x[j] - max(x)); out[j] = round(e[j] / sum(e)). In place is allowed.
   void (*softmax)(const Real* x, std::size_t count, Real* out);
 
-  // out[i] = round(sum over j of probs[j] * values[j][i]), values: [count, n].
-  void (*weighted_sum)(const Real* probs, const Real* values, std::size_t count, std::size_t n,
-                       Real* out);
+  // out[i * ldo + c] = round(sum over j < first + i of probs[i * ldp + j] * values[j][c]): each
+  // query sees one position more than the one before. values: [first + queries - 1, n].
+  void (*weighted_sum)(const Real* probs, std::size_t ldp, std::size_t queries, std::size_t first,
+                       const Real* values, std::size_t n, Real* out, std::size_t ldo);
 
   // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i].
   void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);

@@ -9,138 +9,14 @@
 #include <cstring>
 
 #include "numerics/kernels.h"
+#include "numerics/matmul_impl.h"
 
 namespace assay {
 namespace {
 
-constexpr std::size_t kLanes = 32;
-
 // Not std::sqrt: an inline library function compiled here could be the copy that everybody links.
 ASSAY_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 ASSAY_INLINE double square_root(double x) { return __builtin_sqrt(x); }
-
-// Rows whose weights stay in the L2 cache while all token tiles pass over them.
-constexpr std::size_t kRowBlock = 32;
-
-template <DType kStored>
-constexpr std::size_t kStoredSize = kStored == DType::kF32 ? 4 : 2;
-
-// 32 weights as lanes of Real.
-template <class N, class Lanes, DType kStored>
-ASSAY_INLINE Lanes load_weights(const std::byte* w) {
-  if constexpr (kStored == DType::kBF16) {
-    return Lanes::load_bf16(w);
-  } else if constexpr (kStored == DType::kF16) {
-    if constexpr (N::kRoundsWeights) return Lanes::rounded_to_bf16(Lanes::load_f16(w));
-    return Lanes::load_f16(w);
-  } else {
-    if constexpr (N::kRoundsWeights) return Lanes::rounded_to_bf16(Lanes::load_f32(w));
-    return Lanes::load_f32(w);
-  }
-}
-
-// The last n < 32 weights, padded with zeros.
-template <class N, class Lanes, DType kStored>
-ASSAY_INLINE Lanes load_weights_tail(const std::byte* w, std::size_t n) {
-  std::byte padded[kLanes * 4] = {};
-  std::memcpy(padded, w, n * kStoredSize<kStored>);
-  return load_weights<N, Lanes, kStored>(padded);
-}
-
-template <class Lanes, class Real>
-ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
-  Real padded[kLanes] = {};
-  std::memcpy(padded, x, n * sizeof(Real));
-  return Lanes::load(padded);
-}
-
-// kRows x kTokens dot products at once; the tile's shape does not touch the order within a dot.
-template <class N, class Lanes, DType kStored, int kRows, int kTokens>
-ASSAY_INLINE void matmul_tile(const typename N::Real* x, const std::byte* w, std::size_t k,
-                              typename N::Real* out, std::size_t ldo) {
-  constexpr std::size_t kSize = kStoredSize<kStored>;
-  const std::size_t whole = k - k % kLanes;
-  Lanes sum[kRows][kTokens];
-  for (auto& row : sum) {
-    for (Lanes& lanes : row) lanes = Lanes::zero();
-  }
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    Lanes weights[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      const std::byte* row = w + (static_cast<std::size_t>(r) * k + i) * kSize;
-      if constexpr (kRows == 1) __builtin_prefetch(row + 4096);
-      weights[r] = load_weights<N, Lanes, kStored>(row);
-    }
-    for (int t = 0; t < kTokens; ++t) {
-      const Lanes tokens = Lanes::load(x + static_cast<std::size_t>(t) * k + i);
-      for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], tokens);
-    }
-  }
-  if (whole != k) {
-    for (int r = 0; r < kRows; ++r) {
-      const Lanes weights = load_weights_tail<N, Lanes, kStored>(
-          w + (static_cast<std::size_t>(r) * k + whole) * kSize, k - whole);
-      for (int t = 0; t < kTokens; ++t) {
-        sum[r][t].fma(weights,
-                      load_tail<Lanes>(x + static_cast<std::size_t>(t) * k + whole, k - whole));
-      }
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTokens; ++t)
-      out[static_cast<std::size_t>(t) * ldo + r] = N::round(sum[r][t].sum());
-  }
-}
-
-// All rows of a block for kTokens tokens, kRows at a time.
-template <class N, class Lanes, DType kStored, int kRows, int kTokens>
-void matmul_rows(const typename N::Real* x, const std::byte* w, std::size_t rows, std::size_t k,
-                 typename N::Real* out, std::size_t ldo) {
-  const std::size_t row_bytes = k * kStoredSize<kStored>;
-  std::size_t r = 0;
-  for (; r + kRows <= rows; r += kRows) {
-    matmul_tile<N, Lanes, kStored, kRows, kTokens>(x, w + r * row_bytes, k, out + r, ldo);
-  }
-  for (; r < rows; ++r) {
-    matmul_tile<N, Lanes, kStored, 1, kTokens>(x, w + r * row_bytes, k, out + r, ldo);
-  }
-}
-
-// As matmul_rows for `tokens` <= kTokens: finds the instantiation.
-template <class N, class Lanes, DType kStored, int kRows, int kTokens>
-void matmul_tokens(const typename N::Real* x, std::size_t tokens, const std::byte* w,
-                   std::size_t rows, std::size_t k, typename N::Real* out, std::size_t ldo) {
-  if constexpr (kTokens > 0) {
-    if (tokens == kTokens) {
-      matmul_rows<N, Lanes, kStored, kRows, kTokens>(x, w, rows, k, out, ldo);
-    } else {
-      matmul_tokens<N, Lanes, kStored, kRows, kTokens - 1>(x, tokens, w, rows, k, out, ldo);
-    }
-  }
-}
-
-template <class N, class Lanes, DType kStored>
-void matmul_stored(const typename N::Real* x, std::size_t tokens, const Weight& w,
-                   std::size_t row_begin, std::size_t row_end, typename N::Real* out,
-                   std::size_t ldo) {
-  constexpr std::size_t kTokens = Lanes::kTokenTile;
-  // Few tokens are a memory stream, and a single row at a time reads fastest.
-  if (tokens <= kTokens) {
-    matmul_tokens<N, Lanes, kStored, 1, Lanes::kTokenTile>(
-        x, tokens, w.data + row_begin * w.cols * kStoredSize<kStored>, row_end - row_begin, w.cols,
-        out + row_begin, ldo);
-    return;
-  }
-  for (std::size_t r = row_begin; r < row_end; r += kRowBlock) {
-    const std::size_t rows = std::min(kRowBlock, row_end - r);
-    const std::byte* block = w.data + r * w.cols * kStoredSize<kStored>;
-    for (std::size_t t = 0; t < tokens; t += kTokens) {
-      matmul_tokens<N, Lanes, kStored, Lanes::kRowTile, Lanes::kTokenTile>(
-          x + t * w.cols, std::min(kTokens, tokens - t), block, rows, w.cols, out + t * ldo + r,
-          ldo);
-    }
-  }
-}
 
 // Calls body.operator()<dtype>() for the weight's stored type.
 template <class Body>
@@ -162,18 +38,21 @@ struct KernelSet {
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
                      std::size_t row_end, Real* out, std::size_t ldo) {
     with_stored(w.dtype, [&]<DType kStored>() {
-      matmul_stored<N, Lanes, kStored>(x, tokens, w, row_begin, row_end, out, ldo);
+      using Rows = StoredWeights<N, Lanes, kStored>;
+      all_dots<Lanes, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
+                            row_end - row_begin, w.cols, out + row_begin, ldo,
+                            [](Real dot) { return N::round(dot); });
     });
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
     with_stored(w.dtype, [&]<DType kStored>() {
-      const std::byte* data = w.data + row * w.cols * kStoredSize<kStored>;
+      using Rows = StoredWeights<N, Lanes, kStored>;
+      const std::byte* data = w.data + row * w.cols * Rows::kSize;
       for (std::size_t i = 0; i < w.cols; i += kLanes) {
         const std::size_t n = std::min(kLanes, w.cols - i);
-        const std::byte* at = data + i * kStoredSize<kStored>;
-        const Lanes lanes = n == kLanes ? load_weights<N, Lanes, kStored>(at)
-                                        : load_weights_tail<N, Lanes, kStored>(at, n);
+        const std::byte* at = data + i * Rows::kSize;
+        const Lanes lanes = n == kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, n);
         std::memcpy(out + i, &lanes, n * sizeof(Real));
       }
     });
@@ -191,11 +70,12 @@ struct KernelSet {
   static void rms_norm(const Real* x, const Weight& w, Real eps, std::size_t n, Real* out) {
     const Real r = Real{1} / square_root(dot(x, x, n) / static_cast<Real>(n) + eps);
     with_stored(w.dtype, [&]<DType kStored>() {
+      using Rows = StoredWeights<N, Lanes, kStored>;
       for (std::size_t i = 0; i < n; i += kLanes) {
         const std::size_t count = std::min(kLanes, n - i);
-        const std::byte* at = w.data + i * kStoredSize<kStored>;
-        const Lanes lanes = count == kLanes ? load_weights<N, Lanes, kStored>(at)
-                                            : load_weights_tail<N, Lanes, kStored>(at, count);
+        const std::byte* at = w.data + i * Rows::kSize;
+        const Lanes lanes =
+            count == kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, count);
         Real weight[kLanes];
         std::memcpy(weight, &lanes, sizeof weight);
         for (std::size_t j = 0; j < count; ++j) {
@@ -215,11 +95,11 @@ struct KernelSet {
     }
   }
 
-  static void scores(const Real* q, const Real* keys, std::size_t count, std::size_t n, Real scale,
-                     Real* out) {
-    for (std::size_t j = 0; j < count; ++j) {
-      out[j] = N::round(N::round(dot(q, keys + j * n, n)) * scale);
-    }
+  static void scores(const Real* q, std::size_t ldq, std::size_t queries, const Real* keys,
+                     std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
+    all_dots<Lanes, CachedRows<N, Lanes>>(
+        q, ldq, queries, reinterpret_cast<const std::byte*>(keys), count, n, out, ldo,
+        [scale](Real dot) { return N::round(N::round(dot) * scale); });
   }
 
   // out[i] = exp(x[i]); the tail goes through a padded block, so that every element takes one path.
@@ -235,9 +115,21 @@ struct KernelSet {
     }
   }
 
+  // A NaN may be passed over: it makes the sum of the exponentials NaN, and with it every result.
+  ASSAY_INLINE static Real max(const Real* x, std::size_t count) {
+    Lanes highest = Lanes::broadcast(x[0]);
+    std::size_t j = 0;
+    for (; j + kLanes <= count; j += kLanes) highest.max(Lanes::load(x + j));
+    Real lane[kLanes];
+    std::memcpy(lane, &highest, sizeof lane);
+    Real most = lane[0];
+    for (const Real value : lane) most = value > most ? value : most;
+    for (; j < count; ++j) most = x[j] > most ? x[j] : most;
+    return most;
+  }
+
   static void softmax(const Real* x, std::size_t count, Real* out) {
-    Real highest = x[0];
-    for (std::size_t j = 1; j < count; ++j) highest = x[j] > highest ? x[j] : highest;
+    const Real highest = max(x, count);
     for (std::size_t j = 0; j < count; ++j) out[j] = x[j] - highest;
     exp(out, count, out);
     Lanes sum = Lanes::zero();
@@ -248,22 +140,57 @@ struct KernelSet {
     for (std::size_t i = 0; i < count; ++i) out[i] = N::round(out[i] / total);
   }
 
-  static void weighted_sum(const Real* probs, const Real* values, std::size_t count, std::size_t n,
-                           Real* out) {
-    std::size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      Lanes sum = Lanes::zero();
-      for (std::size_t j = 0; j < count; ++j) {
-        sum.fma(Lanes::broadcast(probs[j]), Lanes::load(values + j * n + i));
-      }
-      store_rounded(sum, kLanes, out + i);
+  // kQueries x (32 * kGroups) channels, or n < 32 channels where kGroups is 0.
+  template <int kQueries, int kGroups>
+  ASSAY_INLINE static void weighted_tile(const Real* probs, std::size_t ldp, std::size_t first,
+                                         const Real* values, std::size_t stride, std::size_t n,
+                                         Real* out, std::size_t ldo) {
+    constexpr int kParts = kGroups == 0 ? 1 : kGroups;
+    Lanes sum[kQueries][kParts];
+    for (auto& query : sum) {
+      for (Lanes& lanes : query) lanes = Lanes::zero();
     }
-    if (i < n) {
-      Lanes sum = Lanes::zero();
-      for (std::size_t j = 0; j < count; ++j) {
-        sum.fma(Lanes::broadcast(probs[j]), load_tail<Lanes>(values + j * n + i, n - i));
+    const auto add_position = [&](std::size_t j, int from_query) {
+      Lanes value[kParts];
+      for (int g = 0; g < kParts; ++g) {
+        const Real* at = values + j * stride + static_cast<std::size_t>(g) * kLanes;
+        value[g] = kGroups == 0 ? load_tail<Lanes>(at, n) : Lanes::load(at);
       }
-      store_rounded(sum, n - i, out + i);
+      for (int i = from_query; i < kQueries; ++i) {
+        const Lanes p = Lanes::broadcast(probs[static_cast<std::size_t>(i) * ldp + j]);
+        for (int g = 0; g < kParts; ++g) sum[i][g].fma(p, value[g]);
+      }
+    };
+    for (std::size_t j = 0; j < first; ++j) add_position(j, 0);
+    for (int i = 1; i < kQueries; ++i) add_position(first + static_cast<std::size_t>(i) - 1, i);
+    for (int i = 0; i < kQueries; ++i) {
+      for (int g = 0; g < kParts; ++g) {
+        store_rounded(
+            sum[i][g], kGroups == 0 ? n : kLanes,
+            out + static_cast<std::size_t>(i) * ldo + static_cast<std::size_t>(g) * kLanes);
+      }
+    }
+  }
+
+  static void weighted_sum(const Real* probs, std::size_t ldp, std::size_t queries,
+                           std::size_t first, const Real* values, std::size_t n, Real* out,
+                           std::size_t ldo) {
+    constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
+    constexpr std::size_t kWide = static_cast<std::size_t>(Lanes::kRowTile) * kLanes;
+    for (std::size_t q = 0; q < queries; q += kTile) {
+      with_tokens<Lanes::kTokenTile>(std::min(kTile, queries - q), [&]<int kQueries>() {
+        const Real* p = probs + q * ldp;
+        Real* to = out + q * ldo;
+        std::size_t i = 0;
+        for (; i + kWide <= n; i += kWide) {
+          weighted_tile<kQueries, Lanes::kRowTile>(p, ldp, first + q, values + i, n, 0, to + i,
+                                                   ldo);
+        }
+        for (; i + kLanes <= n; i += kLanes) {
+          weighted_tile<kQueries, 1>(p, ldp, first + q, values + i, n, 0, to + i, ldo);
+        }
+        if (i < n) weighted_tile<kQueries, 0>(p, ldp, first + q, values + i, n, n - i, to + i, ldo);
+      });
     }
   }
 

@@ -69,6 +69,10 @@ struct FloatLanes {
     for (int i = 0; i < 4; ++i) v[i] = _mm256_add_ps(v[i], a.v[i]);
   }
 
+  ASSAY_INLINE void max(const FloatLanes& a) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm256_max_ps(a.v[i], v[i]);
+  }
+
   ASSAY_INLINE float sum() const {
     const __m256 a = _mm256_add_ps(v[0], v[2]);  // l with l + 16
     const __m256 b = _mm256_add_ps(v[1], v[3]);
@@ -115,6 +119,10 @@ struct DoubleLanes {
   }
   ASSAY_INLINE void add(const DoubleLanes& a) {
     for (int i = 0; i < 8; ++i) v[i] = _mm256_add_pd(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE void max(const DoubleLanes& a) {
+    for (int i = 0; i < 8; ++i) v[i] = _mm256_max_pd(a.v[i], v[i]);
   }
 
   ASSAY_INLINE double sum() const {

@@ -67,6 +67,11 @@ struct FloatLanes {
     v[1] = _mm512_add_ps(v[1], a.v[1]);
   }
 
+  ASSAY_INLINE void max(const FloatLanes& a) {
+    v[0] = _mm512_max_ps(a.v[0], v[0]);
+    v[1] = _mm512_max_ps(a.v[1], v[1]);
+  }
+
   ASSAY_INLINE float sum() const {
     const __m512 a = _mm512_add_ps(v[0], v[1]);  // l with l + 16
     const __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));  // + 8
@@ -75,8 +80,38 @@ struct FloatLanes {
     return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));                                  // + 1
   }
 
+  // out[i] = dots[i].sum() for sixteen at once: each step of the tree halves the lanes of two
+  // registers into one. Taken in the order 0, 4, 8, 12, 1, 5, ... they end in their own order.
+  ASSAY_INLINE static void sums(const FloatLanes* dots, float* out) {
+    __m512 four[4];
+    for (int i = 0; i < 4; ++i) {
+      const FloatLanes* d = dots + i;
+      four[i] = halve4(halve8(d[0].halved(), d[4].halved()), halve8(d[8].halved(), d[12].halved()));
+    }
+    _mm512_storeu_ps(out, halve1(halve2(four[0], four[1]), halve2(four[2], four[3])));
+  }
+
   ASSAY_INLINE static void exp(const float* x, float* out) {
     _mm512_storeu_ps(out, Sleef_finz_expf16_u10avx512f(_mm512_loadu_ps(x)));
+  }
+
+ private:
+  ASSAY_INLINE __m512 halved() const { return _mm512_add_ps(v[0], v[1]); }
+  // Lane l + lane l + 8 of a, then of b; and so on for pairs, then quadruples of smaller dots.
+  ASSAY_INLINE static __m512 halve8(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+  }
+  ASSAY_INLINE static __m512 halve4(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+  }
+  ASSAY_INLINE static __m512 halve2(__m512 a, __m512 b) {
+    const __m512d x = _mm512_castps_pd(a);
+    const __m512d y = _mm512_castps_pd(b);
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  }
+  ASSAY_INLINE static __m512 halve1(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
   }
 };
 
@@ -111,6 +146,10 @@ struct DoubleLanes {
   }
   ASSAY_INLINE void add(const DoubleLanes& a) {
     for (int i = 0; i < 4; ++i) v[i] = _mm512_add_pd(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE void max(const DoubleLanes& a) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm512_max_pd(a.v[i], v[i]);
   }
 
   ASSAY_INLINE double sum() const {

@@ -87,6 +87,11 @@ struct PlainLanes {
     for (int i = 0; i < 32; ++i) lane[i] += a.lane[i];
   }
 
+  // The greater of both; the one it had where either is NaN.
+  void max(const PlainLanes& a) {
+    for (int i = 0; i < 32; ++i) lane[i] = a.lane[i] > lane[i] ? a.lane[i] : lane[i];
+  }
+
   Real sum() const {
     Real t[32];
     std::memcpy(t, lane, sizeof t);

@@ -192,15 +192,58 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
         k.softmax(x.data(), 2 * n, out);
       });
       for (const std::size_t count : {1, 2, 5, 40}) {
-        const auto keys = this->values(count * n, nasty);
-        this->compare("scores" + size, count, [&](const auto& k, typename TypeParam::Real* out) {
-          k.scores(x.data(), keys.data(), count, n, static_cast<typename TypeParam::Real>(0.17),
-                   out);
-        });
-        this->compare("weighted_sum" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
-          k.weighted_sum(y.data(), keys.data(), std::min(count, 2 * n), n, out);
-        });
+        for (const std::size_t queries : {1, 2, 6, 7, 13}) {
+          const std::size_t positions = count + queries - 1;
+          const auto rows = this->values(positions * n, nasty);
+          const auto q = this->values(queries * (n + 3), nasty);
+          this->compare("scores" + size, queries * positions,
+                        [&](const auto& k, typename TypeParam::Real* out) {
+                          k.scores(q.data(), n + 3, queries, rows.data(), positions, n,
+                                   static_cast<typename TypeParam::Real>(0.17), out, positions);
+                        });
+          const auto p = this->values(queries * positions, nasty);
+          this->compare("weighted_sum" + size, queries * (n + 1),
+                        [&](const auto& k, typename TypeParam::Real* out) {
+                          k.weighted_sum(p.data(), positions, queries, count, rows.data(), n, out,
+                                         n + 1);
+                        });
+        }
       }
+    }
+  }
+}
+
+// What a query sees does not depend on the queries beside it, and ends at its own position.
+TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
+  using R = typename TypeParam::Real;
+  constexpr std::size_t kQueries = 13, kFirst = 9, kChannels = 80;
+  constexpr std::size_t kPositions = kFirst + kQueries - 1;
+  const auto q = this->values(kQueries * kChannels);
+  const auto rows = this->values(kPositions * kChannels);
+  for (const Simd simd : supported_simd()) {
+    const auto& k = kernels<TypeParam>(simd);
+    std::vector<R> scores(kQueries * kPositions), whole(kQueries * kChannels);
+    k.scores(q.data(), kChannels, kQueries, rows.data(), kPositions, kChannels, R(0.3),
+             scores.data(), kPositions);
+    k.weighted_sum(scores.data(), kPositions, kQueries, kFirst, rows.data(), kChannels,
+                   whole.data(), kChannels);
+    for (std::size_t i = 0; i < kQueries; ++i) {
+      const std::size_t count = kFirst + i;
+      std::vector<R> alone(count),
+          block(&scores[i * kPositions], &scores[i * kPositions] + count);
+      k.scores(&q[i * kChannels], kChannels, 1, rows.data(), count, kChannels, R(0.3),
+               alone.data(), count);
+      this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
+      // The order of the contract: one fused multiply-add per position.
+      std::vector<R> context(kChannels);
+      for (std::size_t c = 0; c < kChannels; ++c) {
+        R sum{0};
+        for (std::size_t j = 0; j < count; ++j)
+          sum = std::fma(block[j], rows[j * kChannels + c], sum);
+        context[c] = TypeParam::round(sum);
+      }
+      this->expect_same({&whole[i * kChannels], &whole[i * kChannels] + kChannels}, context,
+                        "weighted_sum on " + std::string(simd_name(simd)));
     }
   }
 }
