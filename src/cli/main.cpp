@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   assay::add_generate(app, action);
   assay::add_tokenize(app, action);
   assay::add_synth(app, action);
+  assay::add_bench(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -21,6 +21,7 @@ void add_doctor(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
 
 // The checkpoint that comes with Assay: beside the program when installed, else in the source tree.
 std::filesystem::path bundled_model();

@@ -188,9 +188,9 @@ void ForwardPass<N>::head() {
   tap(Tap::kFinalNormOutput, 0, act_.normed);
 
   act_.logits.resize(chunks_.size() * vocab);
-  std::vector<Real> rows;
-  std::vector<Real> logits;
-  std::vector<Real> last_rows;
+  AlignedVector<Real> rows;
+  AlignedVector<Real> logits;
+  AlignedVector<Real> last_rows;
   std::vector<std::size_t> last_of;  // the chunk of each of last_rows
   const Real* from = act_.normed.data();
   for (std::size_t c = 0; c < chunks_.size(); ++c) {
@@ -222,7 +222,8 @@ void ForwardPass<N>::head() {
 
 // out = x w^T, for as many rows as x has.
 template <class N>
-void ForwardPass<N>::linear(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out) {
+void ForwardPass<N>::linear(const AlignedVector<Real>& x, const Weight& w,
+                            AlignedVector<Real>& out) {
   const std::size_t tokens = x.size() / w.cols;
   pool_.parallel_for(w.rows, kGrain / (w.cols * tokens) + 1,
                      [&](std::size_t begin, std::size_t end) {
@@ -232,7 +233,8 @@ void ForwardPass<N>::linear(const std::vector<Real>& x, const Weight& w, std::ve
 
 // Every w.cols values are one vector: a token's hidden state, or one head's query or key.
 template <class N>
-void ForwardPass<N>::rms_norm(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out) {
+void ForwardPass<N>::rms_norm(const AlignedVector<Real>& x, const Weight& w,
+                              AlignedVector<Real>& out) {
   const auto eps = static_cast<Real>(spec_.rms_norm_eps);
   pool_.parallel_for(x.size() / w.cols, kGrain / w.cols + 1,
                      [&](std::size_t begin, std::size_t end) {
@@ -243,7 +245,7 @@ void ForwardPass<N>::rms_norm(const std::vector<Real>& x, const Weight& w, std::
 }
 
 template <class N>
-void ForwardPass<N>::rope(std::vector<Real>& heads, std::size_t count) {
+void ForwardPass<N>::rope(AlignedVector<Real>& heads, std::size_t count) {
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   pool_.parallel_for(tokens_.size(), kGrain / (count * head_dim) + 1,
                      [&](std::size_t begin, std::size_t end) {
@@ -273,21 +275,21 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
 }
 
 template <class N>
-void ForwardPass<N>::silu_mul(const std::vector<Real>& gate, std::vector<Real>& up) {
+void ForwardPass<N>::silu_mul(const AlignedVector<Real>& gate, AlignedVector<Real>& up) {
   pool_.parallel_for(gate.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
     kernels_.silu_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
   });
 }
 
 template <class N>
-void ForwardPass<N>::add(const std::vector<Real>& block, std::vector<Real>& hidden) {
+void ForwardPass<N>::add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden) {
   pool_.parallel_for(hidden.size(), kGrain, [&](std::size_t begin, std::size_t end) {
     kernels_.add(&hidden[begin], &block[begin], end - begin, &hidden[begin]);
   });
 }
 
 template <class N>
-void ForwardPass<N>::tap(Tap tap, std::int64_t l, const std::vector<Real>& values) {
+void ForwardPass<N>::tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values) {
   const std::size_t width = values.size() / tokens_.size();
   std::size_t t = 0;
   for (const Chunk<N>& chunk : chunks_) {
@@ -301,7 +303,7 @@ void ForwardPass<N>::tap(Tap tap, std::int64_t l, const std::vector<Real>& value
 
 template <class Real>
 void Activations<Real>::resize(const ModelSpec& spec, std::size_t tokens) {
-  const auto per_token = [&](std::vector<Real>& buffer, std::int64_t width) {
+  const auto per_token = [&](AlignedVector<Real>& buffer, std::int64_t width) {
     buffer.resize(tokens * static_cast<std::size_t>(width));
   };
   per_token(hidden, spec.hidden_size);

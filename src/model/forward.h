@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/aligned_vector.h"
 #include "base/thread_pool.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
@@ -26,13 +27,13 @@ struct Chunk {
 // Every buffer of a step, by its tap's name; [tokens of all chunks, width], row-major.
 template <class Real>
 struct Activations {
-  std::vector<Real> hidden;  // the residual stream
-  std::vector<Real> normed;
-  std::vector<Real> q, k, v;
-  std::vector<Real> context;
-  std::vector<Real> block;  // what attention or MLP adds to the residual stream
-  std::vector<Real> gate, up;
-  std::vector<Real> logits;
+  AlignedVector<Real> hidden;  // the residual stream
+  AlignedVector<Real> normed;
+  AlignedVector<Real> q, k, v;
+  AlignedVector<Real> context;
+  AlignedVector<Real> block;  // what attention or MLP adds to the residual stream
+  AlignedVector<Real> gate, up;
+  AlignedVector<Real> logits;
 
   void resize(const ModelSpec& spec, std::size_t tokens);
 };
@@ -61,15 +62,15 @@ class ForwardPass {
   void head();
 
   // Operations on all tokens of the step, shared over the threads.
-  void linear(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out);
-  void rms_norm(const std::vector<Real>& x, const Weight& w, std::vector<Real>& out);
-  void rope(std::vector<Real>& heads, std::size_t count);
+  void linear(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
+  void rms_norm(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
+  void rope(AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
   void attention(std::int64_t l);
-  void silu_mul(const std::vector<Real>& gate, std::vector<Real>& up);
-  void add(const std::vector<Real>& block, std::vector<Real>& hidden);
+  void silu_mul(const AlignedVector<Real>& gate, AlignedVector<Real>& up);
+  void add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
 
-  void tap(Tap tap, std::int64_t l, const std::vector<Real>& values);
+  void tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values);
 
   const Model& model_;
   const ModelSpec& spec_;
@@ -77,7 +78,7 @@ class ForwardPass {
   const Kernels<N>& kernels_;
   std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
   Activations<Real> act_;
-  std::vector<Real> scores_;  // of the queries at hand, per worker
+  AlignedVector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
 
   // The step at hand.

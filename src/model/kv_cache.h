@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include "assay/spec.h"
+#include "base/aligned_vector.h"
 
 namespace assay {
 
@@ -40,8 +40,8 @@ class KvCache {
   std::size_t head_dim_;
   std::size_t capacity_;
   std::size_t length_ = 0;
-  std::vector<Real> keys_;
-  std::vector<Real> values_;
+  AlignedVector<Real> keys_;
+  AlignedVector<Real> values_;
 };
 
 }  // namespace assay

@@ -72,6 +72,10 @@ struct Kernels {
 
   // out[i] = round(a[i] + b[i]). In place is allowed.
   void (*add)(const Real* a, const Real* b, std::size_t n, Real* out);
+
+  // Multiply-adds in registers and nothing else: the peak that matmul is measured against. Returns
+  // how many; *out keeps them from being optimised away.
+  std::size_t (*multiply_adds)(std::size_t rounds, Real* out);
 };
 
 // Throws a system error when this CPU has no fused multiply-add: nothing here runs on it.

@@ -147,23 +147,31 @@ struct KernelSet {
                                          Real* out, std::size_t ldo) {
     constexpr int kParts = kGroups == 0 ? 1 : kGroups;
     Lanes sum[kQueries][kParts];
+    ASSAY_UNROLL
     for (auto& query : sum) {
+      ASSAY_UNROLL
       for (Lanes& lanes : query) lanes = Lanes::zero();
     }
     const auto add_position = [&](std::size_t j, int from_query) {
       Lanes value[kParts];
+      ASSAY_UNROLL
       for (int g = 0; g < kParts; ++g) {
         const Real* at = values + j * stride + static_cast<std::size_t>(g) * kLanes;
         value[g] = kGroups == 0 ? load_tail<Lanes>(at, n) : Lanes::load(at);
       }
+      ASSAY_UNROLL
       for (int i = from_query; i < kQueries; ++i) {
         const Lanes p = Lanes::broadcast(probs[static_cast<std::size_t>(i) * ldp + j]);
+        ASSAY_UNROLL
         for (int g = 0; g < kParts; ++g) sum[i][g].fma(p, value[g]);
       }
     };
     for (std::size_t j = 0; j < first; ++j) add_position(j, 0);
+    ASSAY_UNROLL
     for (int i = 1; i < kQueries; ++i) add_position(first + static_cast<std::size_t>(i) - 1, i);
+    ASSAY_UNROLL
     for (int i = 0; i < kQueries; ++i) {
+      ASSAY_UNROLL
       for (int g = 0; g < kParts; ++g) {
         store_rounded(
             sum[i][g], kGroups == 0 ? n : kLanes,
@@ -211,6 +219,24 @@ struct KernelSet {
     for (std::size_t i = 0; i < n; ++i) out[i] = N::round(a[i] + b[i]);
   }
 
+  static std::size_t multiply_adds(std::size_t rounds, Real* out) {
+    constexpr std::size_t kSums = Lanes::kRowTile * Lanes::kTokenTile;  // as many as matmul holds
+    Lanes sum[kSums];
+    // Different sums: equal ones would be computed once.
+    ASSAY_UNROLL
+    for (std::size_t i = 0; i < kSums; ++i) sum[i] = Lanes::broadcast(static_cast<Real>(i));
+    Lanes factor = Lanes::broadcast(Real{0.5});
+    for (std::size_t i = 0; i < rounds; ++i) {
+      asm volatile("" : "+m"(factor));  // the compiler may not know it
+      ASSAY_UNROLL
+      for (Lanes& lanes : sum) lanes.fma(factor, factor);
+    }
+    ASSAY_UNROLL
+    for (std::size_t i = 1; i < kSums; ++i) sum[0].add(sum[i]);
+    *out = sum[0].sum();
+    return rounds * kSums * kLanes;
+  }
+
   ASSAY_INLINE static void store_rounded(const Lanes& lanes, std::size_t n, Real* out) {
     Real values[kLanes];
     std::memcpy(values, &lanes, sizeof values);
@@ -218,7 +244,7 @@ struct KernelSet {
   }
 
   static constexpr Kernels<N> kTable = {matmul,  load_row,     rms_norm, rope, scores,
-                                        softmax, weighted_sum, silu_mul, add};
+                                        softmax, weighted_sum, silu_mul, add,  multiply_adds};
 };
 
 }  // namespace

@@ -73,6 +73,16 @@ struct FloatLanes {
     for (int i = 0; i < 4; ++i) v[i] = _mm256_max_ps(a.v[i], v[i]);
   }
 
+  ASSAY_INLINE void store(float* out) const {
+    for (int i = 0; i < 4; ++i) _mm256_storeu_ps(out + 8 * i, v[i]);
+  }
+
+  using Partial = FloatLanes;
+  ASSAY_INLINE const Partial& partial() const { return *this; }
+  ASSAY_INLINE static float sum(const Partial& dot) { return dot.sum(); }
+  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
+    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  }
   ASSAY_INLINE float sum() const {
     const __m256 a = _mm256_add_ps(v[0], v[2]);  // l with l + 16
     const __m256 b = _mm256_add_ps(v[1], v[3]);
@@ -125,6 +135,16 @@ struct DoubleLanes {
     for (int i = 0; i < 8; ++i) v[i] = _mm256_max_pd(a.v[i], v[i]);
   }
 
+  ASSAY_INLINE void store(double* out) const {
+    for (int i = 0; i < 8; ++i) _mm256_storeu_pd(out + 4 * i, v[i]);
+  }
+
+  using Partial = DoubleLanes;
+  ASSAY_INLINE const Partial& partial() const { return *this; }
+  ASSAY_INLINE static double sum(const Partial& dot) { return dot.sum(); }
+  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
+    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  }
   ASSAY_INLINE double sum() const {
     __m256d a[4];
     for (int i = 0; i < 4; ++i) a[i] = _mm256_add_pd(v[i], v[i + 4]);  // l with l + 16

@@ -67,26 +67,38 @@ struct FloatLanes {
     v[1] = _mm512_add_ps(v[1], a.v[1]);
   }
 
+  // Loaded once: gcc would load it again for each use, and loads are as scarce as multiply-adds.
+  ASSAY_INLINE void keep() { asm("" : "+v"(v[0]), "+v"(v[1])); }
+
   ASSAY_INLINE void max(const FloatLanes& a) {
     v[0] = _mm512_max_ps(a.v[0], v[0]);
     v[1] = _mm512_max_ps(a.v[1], v[1]);
   }
 
-  ASSAY_INLINE float sum() const {
-    const __m512 a = _mm512_add_ps(v[0], v[1]);  // l with l + 16
+  ASSAY_INLINE void store(float* out) const {
+    _mm512_storeu_ps(out, v[0]);
+    _mm512_storeu_ps(out + 16, v[1]);
+  }
+
+  // The tree's first step, l with l + 16.
+  using Partial = __m512;
+  ASSAY_INLINE Partial partial() const { return _mm512_add_ps(v[0], v[1]); }
+  ASSAY_INLINE float sum() const { return sum(partial()); }
+  ASSAY_INLINE static float sum(Partial a) {
     const __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));  // + 8
     const __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));      // + 4
     const __m128 d = _mm_add_ps(c, _mm_movehl_ps(c, c));                                      // + 2
     return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));                                  // + 1
   }
 
-  // out[i] = dots[i].sum() for sixteen at once: each step of the tree halves the lanes of two
+  // out[i] = sum(dots[i]) for sixteen at once: each step of the tree halves the lanes of two
   // registers into one. Taken in the order 0, 4, 8, 12, 1, 5, ... they end in their own order.
-  ASSAY_INLINE static void sums(const FloatLanes* dots, float* out) {
+  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
     __m512 four[4];
+    ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const FloatLanes* d = dots + i;
-      four[i] = halve4(halve8(d[0].halved(), d[4].halved()), halve8(d[8].halved(), d[12].halved()));
+      const Partial* d = dots + i;
+      four[i] = halve4(halve8(d[0], d[4]), halve8(d[8], d[12]));
     }
     _mm512_storeu_ps(out, halve1(halve2(four[0], four[1]), halve2(four[2], four[3])));
   }
@@ -96,7 +108,6 @@ struct FloatLanes {
   }
 
  private:
-  ASSAY_INLINE __m512 halved() const { return _mm512_add_ps(v[0], v[1]); }
   // Lane l + lane l + 8 of a, then of b; and so on for pairs, then quadruples of smaller dots.
   ASSAY_INLINE static __m512 halve8(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
@@ -152,6 +163,16 @@ struct DoubleLanes {
     for (int i = 0; i < 4; ++i) v[i] = _mm512_max_pd(a.v[i], v[i]);
   }
 
+  ASSAY_INLINE void store(double* out) const {
+    for (int i = 0; i < 4; ++i) _mm512_storeu_pd(out + 8 * i, v[i]);
+  }
+
+  using Partial = DoubleLanes;
+  ASSAY_INLINE const Partial& partial() const { return *this; }
+  ASSAY_INLINE static double sum(const Partial& dot) { return dot.sum(); }
+  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
+    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  }
   ASSAY_INLINE double sum() const {
     const __m512d a = _mm512_add_pd(v[0], v[2]);  // l with l + 16
     const __m512d b = _mm512_add_pd(v[1], v[3]);

@@ -92,6 +92,16 @@ struct PlainLanes {
     for (int i = 0; i < 32; ++i) lane[i] = a.lane[i] > lane[i] ? a.lane[i] : lane[i];
   }
 
+  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
+
+  // What is kept of a finished dot, and the sums of sixteen of them.
+  using Partial = PlainLanes;
+  const Partial& partial() const { return *this; }
+  static Real sum(const Partial& dot) { return dot.sum(); }
+  static void sums(const Partial* dots, Real* out) {
+    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  }
+
   Real sum() const {
     Real t[32];
     std::memcpy(t, lane, sizeof t);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "base/aligned_vector.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -15,12 +16,13 @@ namespace {
 constexpr std::size_t kLanes = 32;
 // Rows of weights whose dots are summed up together.
 constexpr std::size_t kGroup = 16;
-// Rows that stay in the L2 cache while all tokens pass over them.
-constexpr std::size_t kRowBlock = 64;
-// Elements of a dot computed at a time: a tile's tokens stay in the L1 cache over a group of rows.
-constexpr std::size_t kDepth = 512;
-// How far ahead of a stream of weights to ask for memory, in bytes.
-constexpr std::size_t kAhead = 4096;
+// Rows that stay in the L2 cache while all tokens pass over them, in bytes.
+constexpr std::size_t kBlockBytes = 256 << 10;
+// Lanes of a dot computed at a time: a tile's tokens stay in the L1 cache over a group of rows.
+constexpr std::size_t kDepth = 32;
+// How far ahead of a stream of weights to ask for memory, in bytes. Into the L2 cache: the tokens
+// need all of L1.
+constexpr std::size_t kAhead = 8192;
 
 // Weights in the mapped file: 32 of them as lanes.
 template <class N, class Lanes, DType kStored>
@@ -63,99 +65,113 @@ ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
   return Lanes::load(padded);
 }
 
-// One row against kTokens tokens: out[t * ldo] = finish(dot). Reads weights as one stream.
-template <class Lanes, class Rows, int kTokens, class Real, class Finish>
-ASSAY_INLINE void stream_row(const Real* x, std::size_t ldx, const std::byte* w, std::size_t k,
-                             Real* out, std::size_t ldo, const Finish& finish) {
-  const std::size_t whole = k - k % kLanes;
-  Lanes sum[kTokens];
-  for (Lanes& lanes : sum) lanes = Lanes::zero();
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    __builtin_prefetch(w + i * Rows::kSize + kAhead);
-    const Lanes weights = Rows::load(w + i * Rows::kSize);
-    for (int t = 0; t < kTokens; ++t) {
-      sum[t].fma(weights, Lanes::load(x + static_cast<std::size_t>(t) * ldx + i));
+// Tokens side by side, as the tiles read them: lanes i of token t at [i * tokens + t], the last
+// ones padded with zeros. As they lie in memory, a power of two apart, they would push each other
+// out of the cache.
+template <class Lanes, class Real>
+const Lanes* pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k) {
+  thread_local AlignedVector<Real> panel;
+  const std::size_t whole = k / kLanes;
+  const std::size_t all = (k + kLanes - 1) / kLanes;
+  panel.resize(std::max(panel.size(), all * tokens * kLanes));
+  Real* to = panel.data();
+  for (std::size_t i = 0; i < all; ++i) {
+    for (std::size_t t = 0; t < tokens; ++t, to += kLanes) {
+      const Real* from = x + t * ldx + i * kLanes;
+      (i < whole ? Lanes::load(from) : load_tail<Lanes>(from, k % kLanes)).store(to);
     }
   }
-  if (whole != k) {
-    const Lanes weights = load_row_tail<Lanes, Rows>(w + whole * Rows::kSize, k - whole);
-    for (int t = 0; t < kTokens; ++t) {
-      sum[t].fma(weights,
-                 load_tail<Lanes>(x + static_cast<std::size_t>(t) * ldx + whole, k - whole));
-    }
-  }
-  for (int t = 0; t < kTokens; ++t) out[static_cast<std::size_t>(t) * ldo] = finish(sum[t].sum());
+  return reinterpret_cast<const Lanes*>(panel.data());
 }
 
-// Elements [begin, end) of kRows x kTokens dots, whose lanes lie in sums[t * kGroup + r].
-template <class Lanes, class Rows, int kRows, int kTokens, class Real>
-ASSAY_INLINE void accumulate(const Real* x, std::size_t ldx, const std::byte* w,
-                             std::size_t row_bytes, std::size_t begin, std::size_t end,
-                             Lanes* sums) {
+// Lanes [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
+// r], where begin > 0; the result goes there, or as partial sums to `done` where k ends.
+template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
+ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, std::size_t begin,
+                             std::size_t end, Lanes* sums, typename Lanes::Partial* done) {
+  const std::size_t row_bytes = k * Rows::kSize;
+  const std::size_t whole = std::min(end, k / kLanes);
   Lanes sum[kRows][kTokens];
+  ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
       sum[r][t] = begin == 0 ? Lanes::zero() : sums[static_cast<std::size_t>(t) * kGroup + r];
     }
   }
-  for (std::size_t i = begin; i < end; i += kLanes) {
-    Lanes weights[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      weights[r] = Rows::load(w + static_cast<std::size_t>(r) * row_bytes + i * Rows::kSize);
-    }
+  const auto add = [&](std::size_t i, const Lanes(&weights)[kRows]) {
+    ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      const Lanes token = Lanes::load(x + static_cast<std::size_t>(t) * ldx + i);
+      Lanes token = x[i * kTokens + static_cast<std::size_t>(t)];
+      if constexpr (kRows > 1 && requires { token.keep(); }) token.keep();
+      ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
     }
+  };
+  for (std::size_t i = begin; i < whole; ++i) {
+    Lanes weights[kRows];
+    ASSAY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
+      if constexpr (kStream) __builtin_prefetch(at + kAhead, 0, 2);
+      weights[r] = Rows::load(at);
+    }
+    add(i, weights);
   }
+  if (whole < end) {
+    Lanes weights[kRows];
+    ASSAY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* row = w + static_cast<std::size_t>(r) * row_bytes;
+      weights[r] = load_row_tail<Lanes, Rows>(row + whole * kLanes * Rows::kSize, k % kLanes);
+    }
+    add(whole, weights);
+  }
+  const bool last = end * kLanes >= k;
+  ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTokens; ++t) sums[static_cast<std::size_t>(t) * kGroup + r] = sum[r][t];
+    ASSAY_UNROLL
+    for (int t = 0; t < kTokens; ++t) {
+      const std::size_t at = static_cast<std::size_t>(t) * kGroup + static_cast<std::size_t>(r);
+      if (last) {
+        done[at] = sum[r][t].partial();
+      } else {
+        sums[at] = sum[r][t];
+      }
+    }
   }
 }
 
 // At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot).
-template <class Lanes, class Rows, int kTokens, class Real, class Finish>
-void group_of_rows(const Real* x, std::size_t ldx, const std::byte* w, std::size_t rows,
-                   std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
-  constexpr auto kRows = static_cast<std::size_t>(Lanes::kRowTile);
+template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real, class Finish>
+void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::size_t k, Real* out,
+                   std::size_t ldo, const Finish& finish) {
   const std::size_t row_bytes = k * Rows::kSize;
-  const std::size_t whole = k - k % kLanes;
+  const std::size_t all = (k + kLanes - 1) / kLanes;
   Lanes sums[kTokens * kGroup];
-  std::size_t begin = 0;
-  do {
-    const std::size_t end = std::min(begin + kDepth, whole);
+  typename Lanes::Partial done[kTokens * kGroup];
+  const std::size_t depth = kStream ? all : kDepth;
+  for (std::size_t begin = 0; begin < all; begin += depth) {
+    const std::size_t end = std::min(begin + depth, all);
     std::size_t r = 0;
     for (; r + kRows <= rows; r += kRows) {
-      accumulate<Lanes, Rows, Lanes::kRowTile, kTokens>(x, ldx, w + r * row_bytes, row_bytes, begin,
-                                                        end, &sums[r]);
+      accumulate<Lanes, Rows, kRows, kTokens, kStream>(x, w + r * row_bytes, k, begin, end,
+                                                       &sums[r], &done[r]);
     }
     for (; r < rows; ++r) {
-      accumulate<Lanes, Rows, 1, kTokens>(x, ldx, w + r * row_bytes, row_bytes, begin, end,
-                                          &sums[r]);
-    }
-    begin = end;
-  } while (begin < whole);
-  if (whole != k) {
-    for (std::size_t r = 0; r < rows; ++r) {
-      const Lanes weights =
-          load_row_tail<Lanes, Rows>(w + r * row_bytes + whole * Rows::kSize, k - whole);
-      for (std::size_t t = 0; t < kTokens; ++t) {
-        sums[t * kGroup + r].fma(weights, load_tail<Lanes>(x + t * ldx + whole, k - whole));
-      }
+      accumulate<Lanes, Rows, 1, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, &sums[r],
+                                                   &done[r]);
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
-    const Lanes* of_token = &sums[t * kGroup];
-    Real* to = out + t * ldo;
-    if constexpr (requires { Lanes::sums(of_token, to); }) {
-      if (rows == kGroup) {
-        Real dots[kGroup];
-        Lanes::sums(of_token, dots);
-        for (std::size_t r = 0; r < kGroup; ++r) to[r] = finish(dots[r]);
-        continue;
-      }
+    Real dots[kGroup];
+    if (rows == kGroup) {
+      Lanes::sums(&done[t * kGroup], dots);
+    } else {
+      for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(done[t * kGroup + r]);
     }
-    for (std::size_t r = 0; r < rows; ++r) to[r] = finish(of_token[r].sum());
+    Real* to = out + t * ldo;
+    for (std::size_t r = 0; r < rows; ++r) to[r] = finish(dots[r]);
   }
 }
 
@@ -175,25 +191,29 @@ ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, c
                            const Finish& finish) {
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
   const std::size_t row_bytes = k * Rows::kSize;
-  // Few tokens are a memory stream, and a single row at a time reads fastest.
-  if (tokens <= kTile) {
-    with_tokens<Lanes::kTokenTile>(tokens, [&]<int kTokens>() {
-      for (std::size_t r = 0; r < rows; ++r) {
-        stream_row<Lanes, Rows, kTokens>(x, ldx, w + r * row_bytes, k, out + r, ldo, finish);
-      }
-    });
-    return;
-  }
+  // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
-  for (std::size_t block = 0; block < rows; block += kRowBlock) {
-    const std::size_t block_end = std::min(block + kRowBlock, rows);
+  const std::size_t block_rows =
+      tiles == 1 ? rows : std::max(kGroup, kBlockBytes / row_bytes / kGroup * kGroup);
+  for (std::size_t block = 0; block < rows; block += block_rows) {
+    const std::size_t block_end = std::min(block + block_rows, rows);
     for (std::size_t tile = 0; tile < tiles; ++tile) {
       const std::size_t first = tokens * tile / tiles;
-      with_tokens<Lanes::kTokenTile>(tokens * (tile + 1) / tiles - first, [&]<int kTokens>() {
-        for (std::size_t r = block; r < block_end; r += kGroup) {
-          group_of_rows<Lanes, Rows, kTokens>(x + first * ldx, ldx, w + r * row_bytes,
-                                              std::min(kGroup, block_end - r), k,
-                                              out + first * ldo + r, ldo, finish);
+      const std::size_t count = tokens * (tile + 1) / tiles - first;
+      const Lanes* packed = pack<Lanes>(x + first * ldx, ldx, count, k);
+      with_tokens<Lanes::kTokenTile>(count, [&]<int kTokens>() {
+        const auto groups = [&]<int kRows, bool kStream>() {
+          for (std::size_t r = block; r < block_end; r += kGroup) {
+            group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(packed, w + r * row_bytes,
+                                                                std::min(kGroup, block_end - r), k,
+                                                                out + first * ldo + r, ldo, finish);
+          }
+        };
+        // One row at a time is read fastest; two share what is loaded of the tokens.
+        if (tiles > 1) {
+          groups.template operator()<Lanes::kRowTile, false>();
+        } else {
+          groups.template operator()<(kTokens > 2 ? Lanes::kRowTile : 1), true>();
         }
       });
     }

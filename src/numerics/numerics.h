@@ -16,6 +16,10 @@ namespace assay {
 // the linker to hand to everybody else.
 #define ASSAY_INLINE [[gnu::always_inline]] inline
 
+// Before a loop of constant length over registers: gcc keeps an array in registers only where it
+// has unrolled the loops over it early.
+#define ASSAY_UNROLL _Pragma("GCC unroll 32")
+
 // Nearest BF16 value, ties to even; a NaN stays a NaN.
 ASSAY_INLINE float round_to_bf16(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);

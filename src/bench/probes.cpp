@@ -1,0 +1,54 @@
+#include "bench/probes.h"
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+#include "numerics/kernels.h"
+
+namespace assay {
+namespace {
+
+// Where results go that nobody reads, so that no compiler drops the work.
+std::atomic<std::uint64_t> sink;
+
+std::uint64_t read_all(std::span<const std::byte> bytes) {
+  std::uint64_t sum[16] = {};
+  const std::byte* at = bytes.data();
+  for (std::size_t left = bytes.size() / sizeof sum; left > 0; --left, at += sizeof sum) {
+    __builtin_prefetch(at + 8192, 0, 2);
+    __builtin_prefetch(at + 8192 + 64, 0, 2);
+    std::uint64_t words[16];
+    std::memcpy(words, at, sizeof words);
+    for (int i = 0; i < 16; ++i) sum[i] += words[i];
+  }
+  std::uint64_t total = 0;
+  for (const std::uint64_t s : sum) total += s;
+  return total;
+}
+
+}  // namespace
+
+double read_rate(ThreadPool& pool, std::span<const std::byte> bytes) {
+  const double time = seconds([&] {
+    pool.parallel_for(bytes.size(), 1, [&](std::size_t begin, std::size_t end) {
+      sink += read_all(bytes.subspan(begin, end - begin));
+    });
+  });
+  return static_cast<double>(bytes.size()) / time;
+}
+
+double fma_rate(ThreadPool& pool) {
+  const Kernels<F32>& set = kernels<F32>(chosen_simd());
+  std::atomic<std::size_t> done{0};
+  const double time = seconds([&] {
+    pool.run([&](int) {
+      float result;
+      done += set.multiply_adds(std::size_t{1} << 20, &result);
+      sink += static_cast<std::uint64_t>(result);
+    });
+  });
+  return 2.0 * static_cast<double>(done) / time;
+}
+
+}  // namespace assay

@@ -1,0 +1,31 @@
+// What this machine can do, measured: the limits that other figures are held against.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/thread_pool.h"
+
+namespace assay {
+
+// Seconds that body() takes.
+template <class Body>
+double seconds(Body&& body);
+
+// Bytes per second at which all workers read `bytes` once, each its own part as one stream.
+double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
+
+// Floating-point operations per second (a fused multiply-add is two) of FP32 kernels on the
+// instruction set in use, in registers, all workers at once.
+double fma_rate(ThreadPool& pool);
+
+}  // namespace assay
+
+#include <chrono>
+
+template <class Body>
+double assay::seconds(Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}

@@ -1,0 +1,129 @@
+// assay bench: how fast this machine runs the engine, and how close that is to its limits.
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "assay/error.h"
+#include "assay/synth.h"
+#include "bench/bench.h"
+#include "cli/verbs.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  std::string model;
+  std::string like;
+  int threads = 0;
+  int runs = 5;
+  bool json = false;
+};
+
+// A directory that goes away with its files.
+class Scratch {
+ public:
+  Scratch() {
+    std::string name = (fs::temp_directory_path() / "assay-bench-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw system_error(name, "cannot create", errno);
+    path_ = name;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::string number(double value) {
+  return value >= 100 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
+}
+
+void print_table(const std::vector<BenchFigure>& figures) {
+  using enum Table::Align;
+  Table table({{"what"}, {"median", kRight}, {"unit"}, {"runs"}, {"of limit", kRight}, {"limit"}});
+  for (const BenchFigure& f : figures) {
+    table.add({f.name, number(f.value), f.unit,
+               fmt::format("{} to {}", number(f.low), number(f.high)),
+               f.limit.empty() ? "" : fmt::format("{:.2f}", f.ratio), f.limit});
+  }
+  fmt::print("{}", table.text());
+}
+
+int run(const Arguments& args) {
+  const Scratch scratch;
+  BenchOptions options;
+  options.scratch = scratch.path();
+  options.program = fs::read_symlink("/proc/self/exe");
+  options.threads = args.threads;
+  options.runs = args.runs;
+  std::vector<BenchFigure> figures;
+  {
+    ProgressBar bar;
+    if (args.like.empty()) {
+      options.model = model_directory(args.model);
+    } else {
+      options.model = scratch.path() / "model";
+      SynthOptions synth;
+      synth.like = args.like;
+      synth.out = options.model;
+      synth.tokenizer = bundled_model() / "tokenizer.json";
+      synthesize(synth, [&](double fraction) { bar.update("making a checkpoint", fraction); });
+    }
+    figures =
+        bench(options, [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+  }
+  if (!args.json) {
+    print_table(figures);
+    return 0;
+  }
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const BenchFigure& f : figures) {
+    nlohmann::ordered_json figure = {
+        {"name", f.name}, {"unit", f.unit}, {"median", f.value}, {"low", f.low}, {"high", f.high}};
+    if (!f.limit.empty()) {
+      figure["limit"] = f.limit;
+      figure["ratio"] = f.ratio;
+    }
+    list.push_back(std::move(figure));
+  }
+  const nlohmann::ordered_json result = {
+      {"model", args.like.empty() ? options.model.string() : args.like},
+      {"runs", args.runs},
+      {"figures", std::move(list)}};
+  print_json(result);
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb = app.add_subcommand("bench", "Measure speed against this machine's limits");
+  CLI::Option* model =
+      verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--like", args->like, "Measure a random checkpoint of this model's shape")
+      ->check(CLI::IsMember(known_models()))
+      ->excludes(model);
+  verb->add_option("--threads", args->threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  verb->add_option("--runs", args->runs, "Runs of everything, in turns")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  verb->add_flag("--json", args->json, "Print the figures as JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay
