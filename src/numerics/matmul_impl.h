@@ -18,8 +18,9 @@ constexpr std::size_t kLanes = 32;
 constexpr std::size_t kGroup = 16;
 // Rows that stay in the L2 cache while all tokens pass over them, in bytes.
 constexpr std::size_t kBlockBytes = 256 << 10;
-// Lanes of a dot computed at a time: a tile's tokens stay in the L1 cache over a group of rows.
-constexpr std::size_t kDepth = 32;
+// Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
+// rows.
+constexpr std::size_t kDepthBytes = 24 << 10;
 // How far ahead of a stream of weights to ask for memory, in bytes. Into the L2 cache: the tokens
 // need all of L1.
 constexpr std::size_t kAhead = 8192;
@@ -88,7 +89,8 @@ const Lanes* pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_
 // r], where begin > 0; the result goes there, or as partial sums to `done` where k ends.
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
 ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, std::size_t begin,
-                             std::size_t end, Lanes* sums, typename Lanes::Partial* done) {
+                             std::size_t end, std::size_t ahead, Lanes* sums,
+                             typename Lanes::Partial* done) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t whole = std::min(end, k / kLanes);
   Lanes sum[kRows][kTokens];
@@ -113,7 +115,7 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
-      if constexpr (kStream) __builtin_prefetch(at + kAhead, 0, 2);
+      if constexpr (kStream) __builtin_prefetch(at + ahead, 0, 2);
       weights[r] = Rows::load(at);
     }
     add(i, weights);
@@ -150,17 +152,19 @@ void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::si
   const std::size_t all = (k + kLanes - 1) / kLanes;
   Lanes sums[kTokens * kGroup];
   typename Lanes::Partial done[kTokens * kGroup];
-  const std::size_t depth = kStream ? all : kDepth;
-  for (std::size_t begin = 0; begin < all; begin += depth) {
-    const std::size_t end = std::min(begin + depth, all);
+  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(Lanes));
+  // A stream is asked for ahead; in pieces, a whole group ahead.
+  const std::size_t ahead = all <= kDepth ? kAhead : kGroup * row_bytes;
+  for (std::size_t begin = 0; begin < all; begin += kDepth) {
+    const std::size_t end = std::min(begin + kDepth, all);
     std::size_t r = 0;
     for (; r + kRows <= rows; r += kRows) {
-      accumulate<Lanes, Rows, kRows, kTokens, kStream>(x, w + r * row_bytes, k, begin, end,
+      accumulate<Lanes, Rows, kRows, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
                                                        &sums[r], &done[r]);
     }
     for (; r < rows; ++r) {
-      accumulate<Lanes, Rows, 1, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, &sums[r],
-                                                   &done[r]);
+      accumulate<Lanes, Rows, 1, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
+                                                   &sums[r], &done[r]);
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
