@@ -225,10 +225,14 @@ template <class N>
 void ForwardPass<N>::linear(const AlignedVector<Real>& x, const Weight& w,
                             AlignedVector<Real>& out) {
   const std::size_t tokens = x.size() / w.cols;
-  pool_.parallel_for(w.rows, kGrain / (w.cols * tokens) + 1,
-                     [&](std::size_t begin, std::size_t end) {
-                       kernels_.matmul(x.data(), tokens, w, begin, end, out.data(), w.rows);
-                     });
+  // Parts small enough that a thread which is held up leaves work to the others.
+  const auto threads = static_cast<std::size_t>(pool_.size());
+  const std::size_t part = std::clamp<std::size_t>(w.rows / (4 * threads) / 16 * 16, 64, 1024);
+  const std::size_t worth = w.rows * w.cols * tokens / kGrain + 1;
+  pool_.share_items((w.rows + part - 1) / part, worth, [&](std::size_t i, int) {
+    kernels_.matmul(x.data(), tokens, w, i * part, std::min((i + 1) * part, w.rows), out.data(),
+                    w.rows);
+  });
 }
 
 // Every w.cols values are one vector: a token's hidden state, or one head's query or key.

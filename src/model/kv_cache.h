@@ -28,6 +28,8 @@ class KvCache {
   Real* keys(std::size_t layer, std::size_t head) { return &keys_[offset(layer, head)]; }
   Real* values(std::size_t layer, std::size_t head) { return &values_[offset(layer, head)]; }
 
+  // Forgets all positions and keeps the memory.
+  void clear() { length_ = 0; }
   // The new positions are in place in every layer.
   void advance(std::size_t positions) { length_ += positions; }
 

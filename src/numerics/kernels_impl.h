@@ -86,12 +86,22 @@ struct KernelSet {
   }
 
   static void rope(const Real* x, const Real* cos, const Real* sin, std::size_t n, Real* out) {
+    constexpr std::size_t kBlock = 32;  // through arrays: `out` may be `x`
     const std::size_t half = n / 2;
-    for (std::size_t i = 0; i < half; ++i) {
-      const Real low = x[i];
-      const Real high = x[i + half];
-      out[i] = N::round(N::round(low * cos[i]) + N::round(-high * sin[i]));
-      out[i + half] = N::round(N::round(high * cos[i + half]) + N::round(low * sin[i + half]));
+    for (std::size_t first = 0; first < half; first += kBlock) {
+      const std::size_t count = std::min(kBlock, half - first);
+      Real low[kBlock], high[kBlock];
+      std::memcpy(low, x + first, count * sizeof(Real));
+      std::memcpy(high, x + first + half, count * sizeof(Real));
+      const Real* c = cos + first;
+      const Real* s = sin + first;
+      for (std::size_t i = 0; i < count; ++i) {
+        out[first + i] = N::round(N::round(low[i] * c[i]) + N::round(-high[i] * s[i]));
+      }
+      for (std::size_t i = 0; i < count; ++i) {
+        out[first + half + i] =
+            N::round(N::round(high[i] * c[half + i]) + N::round(low[i] * s[half + i]));
+      }
     }
   }
 

@@ -18,6 +18,8 @@ constexpr std::size_t kLanes = 32;
 constexpr std::size_t kGroup = 16;
 // Rows that stay in the L2 cache while all tokens pass over them, in bytes.
 constexpr std::size_t kBlockBytes = 256 << 10;
+// Tokens packed at a time; more would only cost memory.
+constexpr std::size_t kPackedTokens = 512;
 // Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
 // rows.
 constexpr std::size_t kDepthBytes = 24 << 10;
@@ -70,19 +72,13 @@ ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
 // ones padded with zeros. As they lie in memory, a power of two apart, they would push each other
 // out of the cache.
 template <class Lanes, class Real>
-const Lanes* pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k) {
-  thread_local AlignedVector<Real> panel;
-  const std::size_t whole = k / kLanes;
-  const std::size_t all = (k + kLanes - 1) / kLanes;
-  panel.resize(std::max(panel.size(), all * tokens * kLanes));
-  Real* to = panel.data();
-  for (std::size_t i = 0; i < all; ++i) {
+void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Real* to) {
+  for (std::size_t i = 0; i < k; i += kLanes) {
     for (std::size_t t = 0; t < tokens; ++t, to += kLanes) {
-      const Real* from = x + t * ldx + i * kLanes;
-      (i < whole ? Lanes::load(from) : load_tail<Lanes>(from, k % kLanes)).store(to);
+      const Real* from = x + t * ldx + i;
+      (i + kLanes <= k ? Lanes::load(from) : load_tail<Lanes>(from, k - i)).store(to);
     }
   }
-  return reinterpret_cast<const Lanes*>(panel.data());
 }
 
 // Lanes [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
@@ -188,27 +184,34 @@ ASSAY_INLINE void with_tokens(std::size_t tokens, const Body& body) {
   body.template operator()<kMost>();
 }
 
-// out[t * ldo + r] = finish(dot(x[t], w[r])) for all tokens and rows.
+// out[t * ldo + r] = finish(dot(x[t], w[r])) for all rows and at most kPackedTokens tokens.
 template <class Lanes, class Rows, class Real, class Finish>
-ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
-                           std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
-                           const Finish& finish) {
+void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
+                  std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
+                  const Finish& finish) {
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
+  thread_local AlignedVector<Real> packed;
   const std::size_t row_bytes = k * Rows::kSize;
+  const std::size_t padded = (k + kLanes - 1) / kLanes * kLanes;
+  packed.resize(std::max(packed.size(), tokens * padded));
   // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
+  const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
+  for (std::size_t tile = 0; tile < tiles; ++tile) {
+    const std::size_t first = first_of(tile);
+    pack<Lanes>(x + first * ldx, ldx, first_of(tile + 1) - first, k, &packed[first * padded]);
+  }
   const std::size_t block_rows =
       tiles == 1 ? rows : std::max(kGroup, kBlockBytes / row_bytes / kGroup * kGroup);
   for (std::size_t block = 0; block < rows; block += block_rows) {
     const std::size_t block_end = std::min(block + block_rows, rows);
     for (std::size_t tile = 0; tile < tiles; ++tile) {
-      const std::size_t first = tokens * tile / tiles;
-      const std::size_t count = tokens * (tile + 1) / tiles - first;
-      const Lanes* packed = pack<Lanes>(x + first * ldx, ldx, count, k);
-      with_tokens<Lanes::kTokenTile>(count, [&]<int kTokens>() {
+      const std::size_t first = first_of(tile);
+      const auto* tokens_of_tile = reinterpret_cast<const Lanes*>(&packed[first * padded]);
+      with_tokens<Lanes::kTokenTile>(first_of(tile + 1) - first, [&]<int kTokens>() {
         const auto groups = [&]<int kRows, bool kStream>() {
           for (std::size_t r = block; r < block_end; r += kGroup) {
-            group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(packed, w + r * row_bytes,
+            group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(tokens_of_tile, w + r * row_bytes,
                                                                 std::min(kGroup, block_end - r), k,
                                                                 out + first * ldo + r, ldo, finish);
           }
@@ -221,6 +224,17 @@ ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, c
         }
       });
     }
+  }
+}
+
+// The same for any number of tokens.
+template <class Lanes, class Rows, class Real, class Finish>
+ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
+                           std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
+                           const Finish& finish) {
+  for (std::size_t t = 0; t < tokens; t += kPackedTokens) {
+    dots_of_some<Lanes, Rows>(x + t * ldx, ldx, std::min(kPackedTokens, tokens - t), w, rows, k,
+                              out + t * ldo, ldo, finish);
   }
 }
 
