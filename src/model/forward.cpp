@@ -187,36 +187,43 @@ void ForwardPass<N>::head() {
   rms_norm(act_.hidden, model_.norm, act_.normed);
   tap(Tap::kFinalNormOutput, 0, act_.normed);
 
+  // The rows of all chunks together, so that the head's weights are read once for all of them.
+  struct Row {
+    std::size_t token;
+    const Chunk<N>* records;  // whose recorder wants it
+    Real* last;               // where it goes as a chunk's last row
+  };
   act_.logits.resize(chunks_.size() * vocab);
-  AlignedVector<Real> rows;
-  AlignedVector<Real> logits;
-  AlignedVector<Real> last_rows;
-  std::vector<std::size_t> last_of;  // the chunk of each of last_rows
-  const Real* from = act_.normed.data();
+  std::vector<Row> wanted;
+  std::size_t token = 0;
   for (std::size_t c = 0; c < chunks_.size(); ++c) {
     const Chunk<N>& chunk = chunks_[c];
-    const std::size_t count = chunk.ids.size();
-    if (chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0)) {
-      for (std::size_t i = 0; i < count; i += kLogitRows) {
-        const std::size_t n = std::min(kLogitRows, count - i);
-        rows.assign(from + i * hidden, from + (i + n) * hidden);
-        logits.resize(n * vocab);
-        linear(rows, model_.lm_head, logits);
-        chunk.recorder->rows(Tap::kLogits, 0, static_cast<std::int64_t>(chunk.cache->length() + i),
-                             static_cast<std::int64_t>(n), logits.data());
-      }
-      std::copy_n(logits.end() - spec_.vocab_size, vocab, &act_.logits[c * vocab]);
-    } else {
-      last_rows.insert(last_rows.end(), from + (count - 1) * hidden, from + count * hidden);
-      last_of.push_back(c);
+    const bool records = chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0);
+    for (std::size_t left = chunk.ids.size(); left > 0; --left, ++token) {
+      if (!records && left > 1) continue;
+      wanted.push_back(
+          {token, records ? &chunk : nullptr, left == 1 ? &act_.logits[c * vocab] : nullptr});
     }
-    from += count * hidden;
   }
-  if (last_of.empty()) return;
-  logits.resize(last_of.size() * vocab);
-  linear(last_rows, model_.lm_head, logits);
-  for (std::size_t i = 0; i < last_of.size(); ++i) {
-    std::copy_n(&logits[i * vocab], vocab, &act_.logits[last_of[i] * vocab]);
+  AlignedVector<Real> rows;
+  AlignedVector<Real> logits;
+  for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
+    const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
+    rows.resize(count * hidden);
+    logits.resize(count * vocab);
+    for (std::size_t i = 0; i < count; ++i) {
+      std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
+    }
+    linear(rows, model_.lm_head, logits);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Row& row = wanted[begin + i];
+      if (row.records != nullptr) {
+        row.records->recorder->rows(Tap::kLogits, 0,
+                                    static_cast<std::int64_t>(tokens_[row.token].position), 1,
+                                    &logits[i * vocab]);
+      }
+      if (row.last != nullptr) std::copy_n(&logits[i * vocab], vocab, row.last);
+    }
   }
 }
 

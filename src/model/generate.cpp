@@ -59,17 +59,25 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
     return !results[r].stopped_by_eos && counts[r] < max_new_tokens;
   };
 
+  std::vector<Chunk<N>> chunks;
   caches.reserve(requests.size());
-  for (std::size_t r = 0; r < requests.size(); ++r) {
-    const auto prompt = requests[r].prompt;
-    results[r].ids.assign(prompt.begin(), prompt.end());
-    caches.emplace_back(spec, prompt.size() + static_cast<std::size_t>(max_new_tokens));
-    const Chunk<N> chunk{prompt, &caches[r], requests[r].recorder};
-    const std::span<const Real> logits = forward.run({&chunk, 1});
-    if (max_new_tokens > 0 && append(r, logits)) active.push_back(r);
+  for (std::size_t begin = 0; begin < requests.size();) {
+    const std::size_t end = prefill_end(begin, requests.size(),
+                                        [&](std::size_t r) { return requests[r].prompt.size(); });
+    chunks.clear();
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto prompt = requests[r].prompt;
+      results[r].ids.assign(prompt.begin(), prompt.end());
+      caches.emplace_back(spec, prompt.size() + static_cast<std::size_t>(max_new_tokens));
+      chunks.push_back({prompt, &caches[r], requests[r].recorder});
+    }
+    const std::span<const Real> logits = forward.run(chunks);
+    for (std::size_t r = begin; r < end && max_new_tokens > 0; ++r) {
+      if (append(r, logits.subspan((r - begin) * vocab, vocab))) active.push_back(r);
+    }
+    begin = end;
   }
 
-  std::vector<Chunk<N>> chunks;
   std::vector<std::size_t> still_active;
   while (!active.empty()) {
     chunks.clear();

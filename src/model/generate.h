@@ -1,4 +1,4 @@
-// Greedy generation: prompts run whole, then all sequences decode together.
+// Greedy generation: prompts run whole, short ones together; then all sequences decode together.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,20 @@ using OnToken = std::function<void(std::size_t request, std::int64_t count, std:
 // max_position_embeddings, and each lies in [0, vocab_size).
 void check_token_ids(std::span<const std::int64_t> ids, const ModelSpec& spec,
                      std::string_view where);
+
+// Prompts run together while they have no more tokens than this: the weights are read once for
+// them.
+inline constexpr std::size_t kPrefillTokens = 512;
+
+// The end of the requests that begin at `begin` and are prefilled in one step, at least one;
+// length(i): tokens of request i's prompt.
+template <class Length>
+std::size_t prefill_end(std::size_t begin, std::size_t count, const Length& length) {
+  std::size_t tokens = length(begin);
+  std::size_t end = begin + 1;
+  while (end < count && tokens + length(end) <= kPrefillTokens) tokens += length(end++);
+  return end;
+}
 
 // The highest logit's id, the lowest id among equals; a NaN counts as highest. As torch.argmax.
 template <class Real>

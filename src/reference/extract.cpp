@@ -98,7 +98,7 @@ class Extraction {
     count_steps();
     for (std::size_t begin = 0; begin < prompts_.size();) {
       const std::size_t end = group_end(begin);
-      extract_group(begin, end);
+      extract_group(group(begin, end));
       begin = end;
     }
     hashes.get();
@@ -182,23 +182,30 @@ class Extraction {
     return end;
   }
 
-  // A step is one layer of one run of the model: a prompt, or a token for a whole group.
-  double steps_of_group(std::size_t prompts) const {
-    const auto tokens = static_cast<double>(std::max<std::int64_t>(options_.max_new_tokens - 1, 0));
-    return (static_cast<double>(prompts) + tokens) *
-           static_cast<double>(model_.spec.num_hidden_layers);
+  // A step is one layer of one run of the model: prompts that are prefilled together, or a token
+  // for a whole group.
+  double steps_of_group(std::span<const Prompt> group) const {
+    std::int64_t runs = std::max<std::int64_t>(options_.max_new_tokens - 1, 0);
+    for (std::size_t begin = 0; begin < group.size(); ++runs) {
+      begin = prefill_end(begin, group.size(),
+                          [&](std::size_t p) { return group[p].input_ids.size(); });
+    }
+    return static_cast<double>(runs * model_.spec.num_hidden_layers);
+  }
+
+  std::span<const Prompt> group(std::size_t begin, std::size_t end) const {
+    return std::span(prompts_).subspan(begin, end - begin);
   }
 
   void count_steps() {
     total_steps_ = 0;
     for (std::size_t begin = 0; begin < prompts_.size(); begin = group_end(begin)) {
-      total_steps_ +=
-          steps_of_group(group_end(begin) - begin) * static_cast<double>(options_.numerics.size());
+      total_steps_ += steps_of_group(group(begin, group_end(begin))) *
+                      static_cast<double>(options_.numerics.size());
     }
   }
 
-  void extract_group(std::size_t begin, std::size_t end) {
-    const std::span<const Prompt> group = std::span(prompts_).subspan(begin, end - begin);
+  void extract_group(std::span<const Prompt> group) {
     std::vector<std::vector<Run>> runs;  // [numerics][prompt]
     for (const Numerics numerics : options_.numerics) {
       switch (numerics) {
@@ -237,7 +244,7 @@ class Extraction {
     const double before = done_steps_;
     std::vector<Generated> generated = generate_greedy<N>(
         *forward, model_.spec, requests, options_.max_new_tokens, model_.eos_token_ids);
-    done_steps_ = before + steps_of_group(group.size());  // it may have stopped at an EOS id
+    done_steps_ = before + steps_of_group(group);  // it may have stopped at an EOS id
 
     std::vector<Run> runs;
     for (std::size_t p = 0; p < group.size(); ++p) {
