@@ -1,6 +1,7 @@
 // What transformers makes of the bundled model (python/make_goldens.py), without Python; and the
 // digests of what Assay makes of it, which may not move.
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,7 @@
 
 #include "assay/extract.h"
 #include "base/temporary_directory.h"
+#include "numerics/kernels.h"
 
 namespace assay {
 namespace {
@@ -109,19 +111,41 @@ TEST_F(Golden, F32Arrays) {
   }
 }
 
-// SHA-256 of every array. To change them on purpose: ASSAY_WRITE_DIGESTS=1
-// build/tests/test_reference
+// The default prompts and one of 300 tokens, which takes every path of prefill.
+std::vector<Prompt> digest_prompts() {
+  std::vector<Prompt> prompts = default_prompts();
+  Prompt longest{"long", std::nullopt, {}};
+  for (std::int64_t i = 0; i < 300; ++i) longest.input_ids.push_back((i * 7919 + 13) % 2560);
+  prompts.push_back(std::move(longest));
+  return prompts;
+}
+
+// SHA-256 of every array, by prompt.
+Json digests_of(const std::vector<Prompt>& prompts, Numerics numerics, int threads) {
+  const TemporaryDirectory out;
+  ExtractOptions options = options_for(out.path(), numerics);
+  options.threads = threads;
+  options.taps = {"layer_05_*", "layer_27_*"};
+  extract(options, prompts);
+  const Json manifest = load(out / "manifest.json");
+  Json digests;
+  for (const Json& prompt : manifest["prompts"]) {
+    Json& of_prompt = digests[prompt["id"].get<std::string>()];
+    for (const auto& [name, record] : prompt["arrays"].items()) {
+      of_prompt[name] = record["sha256"];
+    }
+  }
+  return digests;
+}
+
+constexpr Numerics kAllNumerics[] = {Numerics::kBf16, Numerics::kF32, Numerics::kF64};
+
+// To change them on purpose: ASSAY_WRITE_DIGESTS=1 build/tests/test_reference
 TEST(Digests, HaveNotMoved) {
   const fs::path file = kData / "digests.json";
   Json found;
-  for (const Numerics numerics : {Numerics::kBf16, Numerics::kF32, Numerics::kF64}) {
-    const TemporaryDirectory out;
-    extract(options_for(out.path(), numerics), default_prompts());
-    const Json manifest = load(out / "manifest.json");
-    for (const Json& prompt : manifest["prompts"]) {
-      Json& digests = found[std::string(numerics_name(numerics))][prompt["id"].get<std::string>()];
-      for (const auto& [name, record] : prompt["arrays"].items()) digests[name] = record["sha256"];
-    }
+  for (const Numerics numerics : kAllNumerics) {
+    found[std::string(numerics_name(numerics))] = digests_of(digest_prompts(), numerics, 0);
   }
   if (std::getenv("ASSAY_WRITE_DIGESTS") != nullptr) {
     std::ofstream(file) << found.dump(1) << '\n';
@@ -137,6 +161,28 @@ TEST(Digests, HaveNotMoved) {
     }
   }
   EXPECT_EQ(found.dump().size(), expected.dump().size());
+}
+
+// One digest per array, whatever it is computed with.
+TEST(Digests, AreTheSameOnAllThreadsAndInstructionSets) {
+  const Json expected = load(kData / "digests.json");
+  for (const Numerics numerics : kAllNumerics) {
+    const Json& of_numerics = expected[std::string(numerics_name(numerics))];
+    for (const int threads : {1, 2, 3, 7}) {
+      EXPECT_EQ(digests_of(digest_prompts(), numerics, threads), of_numerics)
+          << numerics_name(numerics) << ", " << threads << " threads";
+    }
+    for (const Simd simd : supported_simd()) {
+      ::setenv("ASSAY_SIMD", std::string(simd_name(simd)).c_str(), 1);
+      EXPECT_EQ(digests_of(digest_prompts(), numerics, 2), of_numerics)
+          << numerics_name(numerics) << ", " << simd_name(simd);
+    }
+    ::unsetenv("ASSAY_SIMD");
+    for (const Prompt& prompt : digest_prompts()) {
+      EXPECT_EQ(digests_of({prompt}, numerics, 2)[prompt.id], of_numerics[prompt.id])
+          << numerics_name(numerics) << ", " << prompt.id << " alone";
+    }
+  }
 }
 
 }  // namespace
