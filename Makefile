@@ -11,7 +11,7 @@ help:
 	@echo "make build    build/assay and build/libassay.so"
 	@echo "make test     all tests that need no Python"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
-	@echo "make bench    full-size timing against transformers"
+	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
 	@echo "make check    format, lint, tests under sanitizers"
 
 deps:
@@ -44,6 +44,11 @@ test-hf: build venv
 	@$(VENV)/bin/python -m pytest tests/hf -q -rs
 
 bench: build venv
+	@scripts/install-deps bench
+	@cmake --preset release -DASSAY_BUILD_BENCH=ON >/dev/null
+	@cmake --build --preset release -j $(JOBS) --target kernels
+	@build/bench/kernels
+	@build/assay bench --like Qwen3-0.6B
 	@$(VENV)/bin/python bench/full_size.py
 
 format:

@@ -26,9 +26,7 @@ struct AlignedAllocator {
     if (bytes >= 2 * kHugePage) ::madvise(memory, bytes, MADV_HUGEPAGE);
     return static_cast<T*>(memory);
   }
-  void deallocate(T* memory, std::size_t n) {
-    ::operator delete(memory, alignment(n * sizeof(T)));
-  }
+  void deallocate(T* memory, std::size_t n) { ::operator delete(memory, alignment(n * sizeof(T))); }
   // resize() leaves new elements as they are.
   template <class U>
   void construct(U*) {}

@@ -18,7 +18,6 @@
 #include "assay/error.h"
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/tokenizer.h"
 #include "base/half.h"
 #include "bench/probes.h"
 #include "model/forward.h"
@@ -49,7 +48,6 @@ class Bench {
       : options_(options),
         on_progress_(on_progress),
         model_(load_model(options.model)),
-        tokenizer_(Tokenizer::load(options.model / "tokenizer.json")),
         pool_(options.threads),
         bf16_(model_, pool_),
         cache_(model_.spec, 512) {
@@ -282,7 +280,6 @@ class Bench {
   const BenchOptions& options_;
   const std::function<void(std::string_view, double)>& on_progress_;
   Model model_;
-  Tokenizer tokenizer_;
   ThreadPool pool_;
   ForwardPass<Bf16> bf16_;
   KvCache<float> cache_;

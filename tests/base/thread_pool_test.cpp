@@ -23,6 +23,22 @@ TEST(ThreadPool, EveryItemIsDoneOnceWhateverTheThreadCount) {
   }
 }
 
+TEST(ThreadPool, SharedItemsGoToNoMoreWorkersThanAskedFor) {
+  ThreadPool pool(4);
+  for (const std::size_t workers : {1, 2, 9}) {
+    std::vector<std::atomic<int>> done(1000);
+    std::atomic<int> highest{0};
+    pool.share_items(done.size(), workers, [&](std::size_t i, int worker) {
+      ++done[i];
+      int seen = highest;
+      while (seen < worker && !highest.compare_exchange_weak(seen, worker)) {
+      }
+    });
+    for (const auto& count : done) EXPECT_EQ(count, 1);
+    EXPECT_LT(highest, std::min<int>(static_cast<int>(workers), 4));
+  }
+}
+
 TEST(ThreadPool, ManyShortJobsInARow) {
   ThreadPool pool(3);
   std::vector<long> sums(3, 0);

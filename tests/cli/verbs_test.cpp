@@ -1,5 +1,6 @@
 // What the verbs print and return when all is well, and when they are called wrongly.
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cli/program.h"
 
@@ -20,7 +21,8 @@ json run_json(const std::vector<std::string>& arguments, const std::string& inpu
 TEST(Program, HelpAndVersionAreGood) {
   EXPECT_EQ(run_program({"--help"}).exit_code, 0);
   EXPECT_TRUE(run_program({"--version"}).out.starts_with("assay 0."));
-  for (const char* verb : {"doctor", "extract", "inspect", "generate", "tokenize", "synth"}) {
+  for (const char* verb :
+       {"doctor", "extract", "inspect", "generate", "tokenize", "synth", "bench"}) {
     const Result help = run_program({verb, "--help"});
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_NE(help.out.find("--json"), std::string::npos) << verb;
@@ -174,6 +176,25 @@ TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
   expect_failure(run_program({"inspect", directory / "none.npz"}), 3, {"none.npz", "No such file"});
   write_text(directory / "a.txt", "x");
   expect_failure(run_program({"inspect", directory / "a.txt"}), 3, {"a.txt", "'.txt'", ".npz"});
+}
+
+// How fast anything is, no test may ask; that everything is measured, this one does.
+TEST(Bench, MeasuresEverythingAgainstItsLimit) {
+  const json result = run_json({"bench", "--runs", "1", "--json"});
+  std::set<std::string> names;
+  for (const json& figure : result["figures"]) {
+    names.insert(figure["name"]);
+    EXPECT_GT(figure["median"], 0.0) << figure;
+    EXPECT_LE(figure["low"], figure["high"]) << figure;
+    EXPECT_TRUE(!figure.contains("limit") || figure["ratio"] > 0.0) << figure;
+  }
+  const std::set<std::string> expected = {
+      "memory read", "decode",  "FMA peak",  "prefill 5", "prefill 64",
+      "prefill 512", "extract", "write npz", "compare",   "start to first token",
+      "tokenize"};
+  EXPECT_EQ(names, expected);
+  const Result both = run_program({"bench", "--model", kModel, "--like", "Qwen3-0.6B"});
+  EXPECT_EQ(both.exit_code, 2);
 }
 
 TEST(Synth, MakesACheckpointThatRuns) {

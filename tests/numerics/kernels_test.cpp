@@ -229,10 +229,9 @@ TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
                    whole.data(), kChannels);
     for (std::size_t i = 0; i < kQueries; ++i) {
       const std::size_t count = kFirst + i;
-      std::vector<R> alone(count),
-          block(&scores[i * kPositions], &scores[i * kPositions] + count);
-      k.scores(&q[i * kChannels], kChannels, 1, rows.data(), count, kChannels, R(0.3),
-               alone.data(), count);
+      std::vector<R> alone(count), block(&scores[i * kPositions], &scores[i * kPositions] + count);
+      k.scores(&q[i * kChannels], kChannels, 1, rows.data(), count, kChannels, R(0.3), alone.data(),
+               count);
       this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
       // The order of the contract: one fused multiply-add per position.
       std::vector<R> context(kChannels);
