@@ -1,6 +1,7 @@
 // What this machine can do, measured: the limits that other figures are held against.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <span>
 
@@ -10,7 +11,11 @@ namespace assay {
 
 // Seconds that body() takes.
 template <class Body>
-double seconds(Body&& body);
+double seconds(Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 // Bytes per second at which all workers read `bytes` once, each its own part as one stream.
 double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
@@ -20,12 +25,3 @@ double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
 double fma_rate(ThreadPool& pool);
 
 }  // namespace assay
-
-#include <chrono>
-
-template <class Body>
-double assay::seconds(Body&& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}

@@ -31,7 +31,12 @@ struct Arguments {
 class Scratch {
  public:
   Scratch() {
-    std::string name = (fs::temp_directory_path() / "assay-bench-XXXXXX").string();
+    std::error_code error;
+    const fs::path parent = fs::temp_directory_path(error);
+    if (error) {
+      throw usage_error("environment variable TMPDIR", error.message(), "an existing directory");
+    }
+    std::string name = (parent / "assay-bench-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw system_error(name, "cannot create", errno);
     path_ = name;
   }

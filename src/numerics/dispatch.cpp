@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/aligned_vector.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -33,6 +34,12 @@ void require_fma() {
                        "later, or AArch64");
   }
 #endif
+}
+
+std::byte* kernel_scratch(std::size_t bytes) {
+  thread_local AlignedVector<std::byte> memory;
+  if (memory.size() < bytes) memory.resize(bytes);
+  return memory.data();
 }
 
 std::string_view simd_name(Simd simd) {

@@ -81,6 +81,11 @@ struct Kernels {
 // Throws a system error when this CPU has no fused multiply-add: nothing here runs on it.
 void require_fma();
 
+// This thread's memory for a kernel at work, aligned to a cache line, valid until the next call.
+// Not in the kernels' own sources: what they instantiate for AVX-512, the linker could give to
+// everybody.
+std::byte* kernel_scratch(std::size_t bytes);
+
 // The instruction sets that kernels exist for.
 enum class Simd { kPlain, kAvx2, kAvx512 };
 std::string_view simd_name(Simd simd);

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "base/aligned_vector.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -190,10 +189,9 @@ void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std:
                   std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
                   const Finish& finish) {
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
-  thread_local AlignedVector<Real> packed;
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t padded = (k + kLanes - 1) / kLanes * kLanes;
-  packed.resize(std::max(packed.size(), tokens * padded));
+  auto* packed = reinterpret_cast<Real*>(kernel_scratch(tokens * padded * sizeof(Real)));
   // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
   const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
