@@ -54,7 +54,7 @@ void count_flops(benchmark::State& state, double flops) {
 
 // tokens, rows, columns
 template <class N>
-void matmul(benchmark::State& state) {
+void matmul(benchmark::State& state, const Kernels<N>& k) {
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const auto rows = static_cast<std::size_t>(state.range(1));
   const auto columns = static_cast<std::size_t>(state.range(2));
@@ -62,7 +62,6 @@ void matmul(benchmark::State& state) {
   const auto bytes = some_weights(rows * columns);
   AlignedVector<typename N::Real> out(tokens * rows);
   const Weight w = {bytes.data(), DType::kBF16, rows, columns};
-  const Kernels<N>& k = kernels<N>(chosen_simd());
   for (auto _ : state) {
     k.matmul(x.data(), tokens, w, 0, rows, out.data(), rows);
     benchmark::ClobberMemory();
@@ -70,7 +69,7 @@ void matmul(benchmark::State& state) {
   count_flops(state, 2.0 * static_cast<double>(tokens * rows * columns));
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes.size()));
 }
-BENCHMARK(matmul<Bf16>)
+BENCHMARK_CAPTURE(matmul, bf16, kernels<Bf16>(chosen_simd()))
     ->Args({512, 3072, 1024})
     ->Args({512, 1024, 3072})
     ->Args({512, 1024, 2048})
@@ -81,7 +80,13 @@ BENCHMARK(matmul<Bf16>)
     ->Args({1, 1024, 3072})
     ->Args({1, 65536, 1024})
     ->UseRealTime();
-BENCHMARK(matmul<F64>)->Args({64, 3072, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, fast, fast_kernels())
+    ->Args({512, 3072, 1024})
+    ->Args({512, 1024, 3072})
+    ->Args({512, 1024, 2048})
+    ->Args({1, 65536, 1024})
+    ->UseRealTime();
+BENCHMARK_CAPTURE(matmul, f64, kernels<F64>(chosen_simd()))->Args({64, 3072, 1024})->UseRealTime();
 
 // One head of a block of queries over `positions`.
 void attention(benchmark::State& state) {

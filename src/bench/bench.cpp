@@ -21,6 +21,7 @@
 #include "base/half.h"
 #include "bench/probes.h"
 #include "model/forward.h"
+#include "reference/statistics.h"
 
 namespace assay {
 namespace {
@@ -50,6 +51,7 @@ class Bench {
         model_(load_model(options.model)),
         pool_(options.threads),
         bf16_(model_, pool_),
+        fast_(model_, pool_, fast_kernels()),
         cache_(model_.spec, 512) {
     for (const Weight* w : matrices()) {
       step_bytes_ += w->rows * w->cols * dtype_size(w->dtype);
@@ -64,6 +66,7 @@ class Bench {
     run_all(true);  // pages, buffers and clocks warm up
     series_.clear();
     for (int r = 0; r < options_.runs; ++r) run_all(false);
+    measure_noise();
     std::vector<BenchFigure> figures;
     for (const Series& s : series_) {
       figures.push_back({s.name, s.unit, median(s.values), std::ranges::min(s.values),
@@ -132,6 +135,10 @@ class Bench {
         add(fmt::format("prefill {}", tokens), "tokens/s", static_cast<double>(tokens) / time,
             "FMA peak", flops(tokens) / time / peak);
       }
+      if (tokens < 512 || !has_fast_kernels()) continue;
+      const double fast = prefill_seconds(fast_, tokens);
+      add("prefill 512 fast", "tokens/s", static_cast<double>(tokens) / fast, "prefill 512",
+          time / fast);
     }
   }
 
@@ -144,6 +151,31 @@ class Bench {
     cache_.clear();  // filled once: an engine keeps it
     const Chunk<N> chunk{ids, &cache_, nullptr};
     return seconds([&] { forward.run({&chunk, 1}); });
+  }
+
+  // How far the arrays of a prompt lie from double precision, against bf16's own distance.
+  void measure_noise() {
+    if (!has_fast_kernels()) return;
+    ForwardPass<F64> f64(model_, pool_);
+    const std::vector<Array> truth = record(f64);
+    const std::vector<Array> bf16 = record(bf16_);
+    const std::vector<Array> fast = record(fast_);
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+      const std::size_t count = truth[i].bytes.size() / sizeof(float);
+      const double noise = relative_l2(fast[i].view(), truth[i].view(), count);
+      const double own = relative_l2(bf16[i].view(), truth[i].view(), count);
+      if (own > 0) add("noise of fast", "of bf16's", noise / own);
+    }
+  }
+
+  template <class N>
+  std::vector<Array> record(ForwardPass<N>& forward) {
+    const std::vector<std::int64_t> ids = {1, 2, 3, 4, 5};
+    Recorder recorder(model_.spec, TapSet::classic(model_.spec), std::ssize(ids));
+    KvCache<typename N::Real> cache(model_.spec, ids.size());
+    const Chunk<N> chunk{ids, &cache, &recorder};
+    forward.run({&chunk, 1});
+    return recorder.take();
   }
 
   // Of the matrices; attention adds to the time, not to this count. The head is of one position.
@@ -281,7 +313,7 @@ class Bench {
   const std::function<void(std::string_view, double)>& on_progress_;
   Model model_;
   ThreadPool pool_;
-  ForwardPass<Bf16> bf16_;
+  ForwardPass<Bf16> bf16_, fast_;
   KvCache<float> cache_;
   std::size_t step_bytes_ = 0;
   double step_flops_ = 0;

@@ -18,7 +18,7 @@ struct BenchOptions {
   int runs = 5;                   // of everything, in turns
 };
 
-// `value` is the median over the runs, in `unit`; `ratio` the median of each run's value (of times:
+// `value` is the median over the runs (of "noise of fast": over the arrays of a prompt), in `unit`; `ratio` the median of each run's value (of times:
 // its inverse) over the limit measured beside it.
 struct BenchFigure {
   std::string name;  // "decode", "prefill 512", ...

@@ -53,9 +53,10 @@ class TextStream {
 
 template <class N>
 int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer,
-           const std::vector<std::int64_t>& ids) {
+           const std::vector<std::int64_t>& ids,
+           const Kernels<N>& with = kernels<N>(chosen_simd())) {
   ThreadPool pool(args.threads);
-  ForwardPass<N> forward(model, pool);
+  ForwardPass<N> forward(model, pool, with);
   const GenerateRequest request{ids, nullptr};
   TextStream stream;
   if (!args.json) stream.write(args.prompt);
@@ -92,6 +93,8 @@ int run(const Arguments& args) {
       return run_as<F32>(args, model, tokenizer, ids);
     case Numerics::kF64:
       return run_as<F64>(args, model, tokenizer, ids);
+    case Numerics::kFast:
+      return run_as<Bf16>(args, model, tokenizer, ids, fast_kernels());
     case Numerics::kBf16:
       break;
   }
@@ -105,8 +108,8 @@ void add_generate(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
   verb->add_option("prompt", args->prompt, "Text to continue")->required();
   verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
-  verb->add_option("--numerics", args->numerics, "bf16, f32 or f64")
-      ->check(CLI::IsMember({"bf16", "f32", "f64"}))
+  verb->add_option("--numerics", args->numerics, "bf16, f32, f64 or fast")
+      ->check(CLI::IsMember({"bf16", "f32", "f64", "fast"}))
       ->capture_default_str();
   verb->add_option("--max-new-tokens", args->max_new_tokens, "Tokens at most")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))

@@ -134,8 +134,8 @@ void ForwardPass<N>::attention(std::int64_t l) {
 }
 
 template <class N>
-ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool)
-    : model_(model), spec_(model.spec), pool_(pool), kernels_(kernels<N>(chosen_simd())) {
+ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool, const Kernels<N>& with)
+    : model_(model), spec_(model.spec), pool_(pool), kernels_(with) {
   require_fma();
 }
 

@@ -45,8 +45,9 @@ class ForwardPass {
  public:
   using Real = typename N::Real;
 
-  // model and pool must outlive it.
-  ForwardPass(const Model& model, ThreadPool& pool);
+  // model, pool and kernels must outlive it.
+  ForwardPass(const Model& model, ThreadPool& pool,
+              const Kernels<N>& with = kernels<N>(chosen_simd()));
 
   // Runs the chunks' tokens through the model, appends them to their caches, and returns the logits
   // of each chunk's last token: [chunks, vocab], valid until the next call. Ids must lie in

@@ -88,4 +88,23 @@ template const Kernels<Bf16>& kernels<Bf16>(Simd);
 template const Kernels<F32>& kernels<F32>(Simd);
 template const Kernels<F64>& kernels<F64>(Simd);
 
+bool has_fast_kernels() {
+#if defined(__x86_64__)
+  return chosen_simd() == Simd::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
+         avx512bf16_matmul() != nullptr;
+#else
+  return false;
+#endif
+}
+
+const Kernels<Bf16>& fast_kernels() {
+  if (!has_fast_kernels()) return kernels<Bf16>(chosen_simd());
+  static const Kernels<Bf16> fast = [] {
+    Kernels<Bf16> all = kernels<Bf16>(Simd::kAvx512);
+    all.matmul = avx512bf16_matmul();
+    return all;
+  }();
+  return fast;
+}
+
 }  // namespace assay

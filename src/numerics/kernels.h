@@ -100,6 +100,13 @@ Simd chosen_simd();
 template <class N>
 const Kernels<N>& kernels(Simd simd);
 
+// Numerics `fast`: bf16 whose matmul uses the CPU's own BF16 dot products (AVX512-BF16), at twice
+// the rate, with sums in an order of their own: not the same bits elsewhere, nor transformers'
+// roundings more closely or less. On other CPUs, or with ASSAY_SIMD below avx512, those of bf16.
+const Kernels<Bf16>& fast_kernels();
+// Whether fast_kernels() are any other than those of bf16.
+bool has_fast_kernels();
+
 // One per source file; null tables where the build has none.
 template <class N>
 const Kernels<N>* plain_kernels();
@@ -107,5 +114,6 @@ template <class N>
 const Kernels<N>* avx2_kernels();
 template <class N>
 const Kernels<N>* avx512_kernels();
+decltype(Kernels<Bf16>::matmul) avx512bf16_matmul();
 
 }  // namespace assay

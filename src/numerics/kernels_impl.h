@@ -18,31 +18,13 @@ namespace {
 ASSAY_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 ASSAY_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 
-// Calls body.operator()<dtype>() for the weight's stored type.
-template <class Body>
-ASSAY_INLINE void with_stored(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::kF16:
-      return body.template operator()<DType::kF16>();
-    case DType::kF32:
-      return body.template operator()<DType::kF32>();
-    default:
-      return body.template operator()<DType::kBF16>();
-  }
-}
-
 template <class N, class Lanes>
 struct KernelSet {
   using Real = typename N::Real;
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
                      std::size_t row_end, Real* out, std::size_t ldo) {
-    with_stored(w.dtype, [&]<DType kStored>() {
-      using Rows = StoredWeights<N, Lanes, kStored>;
-      all_dots<Lanes, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
-                            row_end - row_begin, w.cols, out + row_begin, ldo,
-                            [](Real dot) { return N::round(dot); });
-    });
+    weights_dots<N, Lanes>(x, tokens, w, row_begin, row_end, out, ldo);
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {

@@ -31,6 +31,7 @@ ASSAY_INLINE __m128i load_16_bytes(const std::byte* w) {
 }
 
 struct FloatLanes {
+  using Packed = FloatLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 2;
   static constexpr std::size_t kExpWidth = 8;
@@ -98,6 +99,7 @@ struct FloatLanes {
 };
 
 struct DoubleLanes {
+  using Packed = DoubleLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
   static constexpr std::size_t kExpWidth = 4;

@@ -31,6 +31,7 @@ ASSAY_INLINE __m256i load_32_bytes(const std::byte* w) {
 }
 
 struct FloatLanes {
+  using Packed = FloatLanes;
   static constexpr int kRowTile = 2;
   static constexpr int kTokenTile = 6;
   static constexpr std::size_t kExpWidth = 16;
@@ -127,6 +128,7 @@ struct FloatLanes {
 };
 
 struct DoubleLanes {
+  using Packed = DoubleLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 6;
   static constexpr std::size_t kExpWidth = 8;

@@ -38,6 +38,7 @@ inline float widen_f16(std::uint16_t bits) {
 
 template <class Real>
 struct PlainLanes {
+  using Packed = PlainLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
   static constexpr std::size_t kExpWidth = 1;

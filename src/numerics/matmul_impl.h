@@ -1,6 +1,9 @@
 // Dot products in tiles: of activations with weights, and of queries with keys. Which dots share a
 // tile, and where a long one is set down and taken up again, does not touch the order within a dot.
 // Included as kernels_impl.h is.
+//
+// A Lanes type adds up 32 products at a time; Lanes::Packed is what it multiplies, 32 weights or
+// values of a token.
 #pragma once
 
 #include <algorithm>
@@ -30,18 +33,37 @@ constexpr std::size_t kAhead = 8192;
 template <class N, class Lanes, DType kStored>
 struct StoredWeights {
   static constexpr std::size_t kSize = kStored == DType::kF32 ? 4 : 2;
-  ASSAY_INLINE static Lanes load(const std::byte* w) {
+  ASSAY_INLINE static typename Lanes::Packed load(const std::byte* w) {
     if constexpr (kStored == DType::kBF16) {
       return Lanes::load_bf16(w);
     } else if constexpr (kStored == DType::kF16) {
-      if constexpr (N::kRoundsWeights) return Lanes::rounded_to_bf16(Lanes::load_f16(w));
-      return Lanes::load_f16(w);
+      if constexpr (N::kRoundsWeights) {
+        return Lanes::rounded_to_bf16(Lanes::load_f16(w));
+      } else {
+        return Lanes::load_f16(w);
+      }
     } else {
-      if constexpr (N::kRoundsWeights) return Lanes::rounded_to_bf16(Lanes::load_f32(w));
-      return Lanes::load_f32(w);
+      if constexpr (N::kRoundsWeights) {
+        return Lanes::rounded_to_bf16(Lanes::load_f32(w));
+      } else {
+        return Lanes::load_f32(w);
+      }
     }
   }
 };
+
+// Calls body.operator()<dtype>() for the weight's stored type.
+template <class Body>
+ASSAY_INLINE void with_stored(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::kF16:
+      return body.template operator()<DType::kF16>();
+    case DType::kF32:
+      return body.template operator()<DType::kF32>();
+    default:
+      return body.template operator()<DType::kBF16>();
+  }
+}
 
 // Keys in the cache: values as they are.
 template <class N, class Lanes>
@@ -54,14 +76,14 @@ struct CachedRows {
 
 // The last n < 32 elements of a row, padded with zeros.
 template <class Lanes, class Rows>
-ASSAY_INLINE Lanes load_row_tail(const std::byte* w, std::size_t n) {
+ASSAY_INLINE typename Lanes::Packed load_row_tail(const std::byte* w, std::size_t n) {
   alignas(64) std::byte padded[kLanes * Rows::kSize] = {};
   std::memcpy(padded, w, n * Rows::kSize);
   return Rows::load(padded);
 }
 
 template <class Lanes, class Real>
-ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
+ASSAY_INLINE typename Lanes::Packed load_tail(const Real* x, std::size_t n) {
   Real padded[kLanes] = {};
   std::memcpy(padded, x, n * sizeof(Real));
   return Lanes::load(padded);
@@ -71,11 +93,12 @@ ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
 // ones padded with zeros. As they lie in memory, a power of two apart, they would push each other
 // out of the cache.
 template <class Lanes, class Real>
-void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Real* to) {
+void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k,
+          typename Lanes::Packed* to) {
   for (std::size_t i = 0; i < k; i += kLanes) {
-    for (std::size_t t = 0; t < tokens; ++t, to += kLanes) {
+    for (std::size_t t = 0; t < tokens; ++t) {
       const Real* from = x + t * ldx + i;
-      (i + kLanes <= k ? Lanes::load(from) : load_tail<Lanes>(from, k - i)).store(to);
+      *to++ = i + kLanes <= k ? Lanes::load(from) : load_tail<Lanes>(from, k - i);
     }
   }
 }
@@ -83,8 +106,8 @@ void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Rea
 // Lanes [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
 // r], where begin > 0; the result goes there, or as partial sums to `done` where k ends.
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
-ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, std::size_t begin,
-                             std::size_t end, std::size_t ahead, Lanes* sums,
+ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w, std::size_t k,
+                             std::size_t begin, std::size_t end, std::size_t ahead, Lanes* sums,
                              typename Lanes::Partial* done) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t whole = std::min(end, k / kLanes);
@@ -96,17 +119,18 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
       sum[r][t] = begin == 0 ? Lanes::zero() : sums[static_cast<std::size_t>(t) * kGroup + r];
     }
   }
-  const auto add = [&](std::size_t i, const Lanes(&weights)[kRows]) {
+  using Packed = typename Lanes::Packed;
+  const auto add = [&](std::size_t i, const Packed(&weights)[kRows]) {
     ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      Lanes token = x[i * kTokens + static_cast<std::size_t>(t)];
+      Packed token = x[i * kTokens + static_cast<std::size_t>(t)];
       if constexpr (kRows > 1 && requires { token.keep(); }) token.keep();
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
     }
   };
   for (std::size_t i = begin; i < whole; ++i) {
-    Lanes weights[kRows];
+    Packed weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
@@ -116,7 +140,7 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
     add(i, weights);
   }
   if (whole < end) {
-    Lanes weights[kRows];
+    Packed weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* row = w + static_cast<std::size_t>(r) * row_bytes;
@@ -141,13 +165,13 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
 
 // At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot).
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real, class Finish>
-void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::size_t k, Real* out,
-                   std::size_t ldo, const Finish& finish) {
+void group_of_rows(const typename Lanes::Packed* x, const std::byte* w, std::size_t rows,
+                   std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t all = (k + kLanes - 1) / kLanes;
   Lanes sums[kTokens * kGroup];
   typename Lanes::Partial done[kTokens * kGroup];
-  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(Lanes));
+  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(typename Lanes::Packed));
   // A stream is asked for ahead; in pieces, a whole group ahead.
   const std::size_t ahead = all <= kDepth ? kAhead : kGroup * row_bytes;
   for (std::size_t begin = 0; begin < all; begin += kDepth) {
@@ -190,14 +214,15 @@ void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std:
                   const Finish& finish) {
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
   const std::size_t row_bytes = k * Rows::kSize;
-  const std::size_t padded = (k + kLanes - 1) / kLanes * kLanes;
-  auto* packed = reinterpret_cast<Real*>(kernel_scratch(tokens * padded * sizeof(Real)));
+  using Packed = typename Lanes::Packed;
+  const std::size_t depth = (k + kLanes - 1) / kLanes;
+  auto* packed = reinterpret_cast<Packed*>(kernel_scratch(tokens * depth * sizeof(Packed)));
   // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
   const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
   for (std::size_t tile = 0; tile < tiles; ++tile) {
     const std::size_t first = first_of(tile);
-    pack<Lanes>(x + first * ldx, ldx, first_of(tile + 1) - first, k, &packed[first * padded]);
+    pack<Lanes>(x + first * ldx, ldx, first_of(tile + 1) - first, k, packed + first * depth);
   }
   const std::size_t block_rows =
       tiles == 1 ? rows : std::max(kGroup, kBlockBytes / row_bytes / kGroup * kGroup);
@@ -205,7 +230,7 @@ void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std:
     const std::size_t block_end = std::min(block + block_rows, rows);
     for (std::size_t tile = 0; tile < tiles; ++tile) {
       const std::size_t first = first_of(tile);
-      const auto* tokens_of_tile = reinterpret_cast<const Lanes*>(&packed[first * padded]);
+      const Packed* tokens_of_tile = packed + first * depth;
       with_tokens<Lanes::kTokenTile>(first_of(tile + 1) - first, [&]<int kTokens>() {
         const auto groups = [&]<int kRows, bool kStream>() {
           for (std::size_t r = block; r < block_end; r += kGroup) {
@@ -234,6 +259,19 @@ ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, c
     dots_of_some<Lanes, Rows>(x + t * ldx, ldx, std::min(kPackedTokens, tokens - t), w, rows, k,
                               out + t * ldo, ldo, finish);
   }
+}
+
+// Kernels::matmul.
+template <class N, class Lanes, class Real>
+ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& w,
+                               std::size_t row_begin, std::size_t row_end, Real* out,
+                               std::size_t ldo) {
+  with_stored(w.dtype, [&]<DType kStored>() {
+    using Rows = StoredWeights<N, Lanes, kStored>;
+    all_dots<Lanes, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
+                          row_end - row_begin, w.cols, out + row_begin, ldo,
+                          [](Real dot) { return N::round(dot); });
+  });
 }
 
 }  // namespace

@@ -210,13 +210,16 @@ class Extraction {
     for (const Numerics numerics : options_.numerics) {
       switch (numerics) {
         case Numerics::kBf16:
-          runs.push_back(run_group(bf16_, group));
+          runs.push_back(run_group(bf16_, group, kernels<Bf16>(chosen_simd()), numerics));
           break;
         case Numerics::kF32:
-          runs.push_back(run_group(f32_, group));
+          runs.push_back(run_group(f32_, group, kernels<F32>(chosen_simd()), numerics));
           break;
         case Numerics::kF64:
-          runs.push_back(run_group(f64_, group));
+          runs.push_back(run_group(f64_, group, kernels<F64>(chosen_simd()), numerics));
+          break;
+        case Numerics::kFast:
+          runs.push_back(run_group(fast_, group, fast_kernels(), numerics));
           break;
       }
     }
@@ -224,13 +227,13 @@ class Extraction {
   }
 
   template <class N>
-  std::vector<Run> run_group(std::optional<ForwardPass<N>>& forward,
-                             std::span<const Prompt> group) {
+  std::vector<Run> run_group(std::optional<ForwardPass<N>>& forward, std::span<const Prompt> group,
+                             const Kernels<N>& kernels, Numerics numerics) {
     if (!forward) {
-      forward.emplace(model_, pool_);
-      forward->on_layer([this] {
+      forward.emplace(model_, pool_, kernels);
+      forward->on_layer([this, numerics] {
         done_steps_ += 1;
-        progress(fmt::format("{} run", N::kName));
+        progress(fmt::format("{} run", numerics_name(numerics)));
       });
     }
     std::vector<Recorder> recorders;
@@ -329,7 +332,7 @@ class Extraction {
   TapSet taps_;
   ThreadPool pool_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ForwardPass<Bf16>> bf16_;
+  std::optional<ForwardPass<Bf16>> bf16_, fast_;
   std::optional<ForwardPass<F32>> f32_;
   std::optional<ForwardPass<F64>> f64_;
   Manifest manifest_;
@@ -347,15 +350,18 @@ std::string_view numerics_name(Numerics numerics) {
       return F32::kName;
     case Numerics::kF64:
       return F64::kName;
+    case Numerics::kFast:
+      return "fast";
   }
   return "?";
 }
 
 Numerics parse_numerics(std::string_view name) {
-  for (const Numerics numerics : {Numerics::kBf16, Numerics::kF32, Numerics::kF64}) {
+  for (const Numerics numerics :
+       {Numerics::kBf16, Numerics::kF32, Numerics::kF64, Numerics::kFast}) {
     if (numerics_name(numerics) == name) return numerics;
   }
-  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32 or f64");
+  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32, f64 or fast");
 }
 
 std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,

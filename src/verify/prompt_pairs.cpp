@@ -50,7 +50,7 @@ Pairing read_manifest(const fs::path& directory) {
   Pairing pairing;
   const auto numerics = manifest.find("numerics");
   if (numerics == manifest.end() || !numerics->is_string())
-    throw bad("numerics", "bf16, f32 or f64");
+    throw bad("numerics", "bf16, f32, f64 or fast");
   pairing.numerics = *numerics;
   const auto prompts = manifest.find("prompts");
   if (prompts == manifest.end() || !prompts->is_array()) throw bad("prompts", "a list");

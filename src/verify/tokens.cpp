@@ -17,8 +17,9 @@ namespace {
 
 // [1, S, vocab] as float: which BF16 step a logit is on does not need more.
 template <class N>
-Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadPool& pool) {
-  ForwardPass<N> forward(model, pool);
+Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadPool& pool,
+                  const Kernels<N>& with = kernels<N>(chosen_simd())) {
+  ForwardPass<N> forward(model, pool, with);
   TapSet taps(model.spec);
   taps.add("logits");
   Recorder recorder(model.spec, taps, static_cast<std::int64_t>(ids.size()));
@@ -32,6 +33,7 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
                   ThreadPool& pool) {
   if (numerics == F32::kName) return logits_over<F32>(model, ids, pool);
   if (numerics == F64::kName) return logits_over<F64>(model, ids, pool);
+  if (numerics == "fast") return logits_over<Bf16>(model, ids, pool, fast_kernels());
   return logits_over<Bf16>(model, ids, pool);
 }
 

@@ -106,6 +106,57 @@ struct KernelsTest : testing::Test {
   }
 };
 
+// Numerics `fast` adds in an order of its own: as close to the truth as any order is, no more.
+struct FastKernels : KernelsTest<Bf16> {
+  void TestBody() override {}
+};
+
+TEST(Fast, MatmulIsAsCloseAsAnyOrderOfFp32Sums) {
+  FastKernels make;
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const std::size_t cols : {1, 31, 32, 33, 200, 1024, 3072}) {
+      for (const std::size_t tokens : {1, 2, 5, 6, 7, 13}) {
+        const std::size_t rows = 37;
+        const Weight w = make.weight(dtype, rows, cols);
+        const std::vector<float> x = make.values(tokens * cols);
+        std::vector<float> out(tokens * rows);
+        fast_kernels().matmul(x.data(), tokens, w, 0, 20, out.data(), rows);
+        fast_kernels().matmul(x.data(), tokens, w, 20, rows, out.data(), rows);
+        std::vector<float> row(cols);
+        for (std::size_t r = 0; r < rows; ++r) {
+          plain_kernels<Bf16>()->load_row(w, r, row.data());
+          for (std::size_t t = 0; t < tokens; ++t) {
+            double dot = 0, size = 0;
+            for (std::size_t i = 0; i < cols; ++i) {
+              const double product = static_cast<double>(row[i]) * x[t * cols + i];
+              dot += product;
+              size += std::abs(product);
+            }
+            const double rounding = std::abs(dot) * 0x1p-8 + size * 0x1p-24 * 100;
+            ASSERT_NEAR(out[t * rows + r], dot, rounding) << cols << " columns, " << tokens;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Of the same numbers in the same tile or another, on one thread or several.
+TEST(Fast, MatmulDoesNotDependOnWhatElseIsComputed) {
+  FastKernels make;
+  const std::size_t rows = 70, cols = 3072, tokens = 13;
+  const Weight w = make.weight(DType::kBF16, rows, cols);
+  const std::vector<float> x = make.values(tokens * cols);
+  std::vector<float> all(tokens * rows), alone(tokens * rows);
+  fast_kernels().matmul(x.data(), tokens, w, 0, rows, all.data(), rows);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      fast_kernels().matmul(&x[t * cols], 1, w, r, r + 1, &alone[t * rows], rows);
+    }
+  }
+  make.expect_same(all, alone, "alone");
+}
+
 using AllNumerics = testing::Types<Bf16, F32, F64>;
 TYPED_TEST_SUITE(KernelsTest, AllNumerics);
 
