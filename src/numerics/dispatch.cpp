@@ -19,6 +19,8 @@ std::vector<Simd> detect() {
       found.push_back(Simd::kAvx512);
     }
   }
+#elif defined(__aarch64__)
+  found.push_back(Simd::kNeon);  // every AArch64 CPU has it
 #endif
   return found;
 }
@@ -50,6 +52,8 @@ std::string_view simd_name(Simd simd) {
       return "avx2";
     case Simd::kAvx512:
       return "avx512";
+    case Simd::kNeon:
+      return "neon";
   }
   return "?";
 }
@@ -74,6 +78,8 @@ Simd chosen_simd() {
 template <class N>
 const Kernels<N>& kernels(Simd simd) {
   switch (simd) {
+    case Simd::kNeon:
+      return *neon_kernels<N>();
     case Simd::kAvx512:
       return *avx512_kernels<N>();
     case Simd::kAvx2:

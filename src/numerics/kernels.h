@@ -87,14 +87,14 @@ void require_fma();
 std::byte* kernel_scratch(std::size_t bytes);
 
 // The instruction sets that kernels exist for.
-enum class Simd { kPlain, kAvx2, kAvx512 };
+enum class Simd { kPlain, kAvx2, kAvx512, kNeon };
 std::string_view simd_name(Simd simd);
 
 // What this CPU can run, plainest first; kPlain is always there.
 std::span<const Simd> supported_simd();
 
-// The best supported one, unless the environment variable ASSAY_SIMD (plain, avx2, avx512) asks for
-// another; an unknown or unsupported value is a usage error.
+// The best supported one, unless the environment variable ASSAY_SIMD (plain, avx2, avx512, neon)
+// asks for another; an unknown or unsupported value is a usage error.
 Simd chosen_simd();
 
 template <class N>
@@ -114,6 +114,8 @@ template <class N>
 const Kernels<N>* avx2_kernels();
 template <class N>
 const Kernels<N>* avx512_kernels();
+template <class N>
+const Kernels<N>* neon_kernels();
 decltype(Kernels<Bf16>::matmul) avx512bf16_matmul();
 
 }  // namespace assay

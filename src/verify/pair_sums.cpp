@@ -43,6 +43,7 @@ PairSumsTable pair_sums_table() {
       return supports_avx512bf16() ? pair_sums_avx512bf16() : pair_sums_avx512();
     case Simd::kAvx2:
       return pair_sums_avx2();
+    case Simd::kNeon:  // the plain source's vectors are as wide
     case Simd::kPlain:
       break;
   }

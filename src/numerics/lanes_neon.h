@@ -1,0 +1,218 @@
+// 32 lanes in NEON registers: eight of four floats, or sixteen of two doubles.
+#pragma once
+
+#include <arm_neon.h>
+#include <sleef.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+ASSAY_INLINE float32x4_t round_to_bf16(float32x4_t x) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(x);
+  const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+  const uint32x4_t top = vdupq_n_u32(0xFFFF0000u);
+  const uint32x4_t rounded = vandq_u32(vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7FFFu)), odd), top);
+  const uint32x4_t quiet = vandq_u32(vorrq_u32(bits, vdupq_n_u32(0x00400000u)), top);
+  const uint32x4_t number = vceqq_f32(x, x);
+  return vreinterpretq_f32_u32(vbslq_u32(number, rounded, quiet));
+}
+
+// As bytes: a file promises no alignment.
+ASSAY_INLINE uint8x16_t load_16_bytes(const std::byte* w) {
+  return vld1q_u8(reinterpret_cast<const std::uint8_t*>(w));
+}
+
+struct FloatLanes {
+  using Packed = FloatLanes;
+  // Two dots take half of the 32 registers, a row's lanes 8; a third dot would spill.
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 2;
+  static constexpr std::size_t kExpWidth = 4;
+
+  float32x4_t v[8];
+
+  ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
+  ASSAY_INLINE static FloatLanes broadcast(float x) {
+    const float32x4_t b = vdupq_n_f32(x);
+    return {{b, b, b, b, b, b, b, b}};
+  }
+  ASSAY_INLINE static FloatLanes load(const float* x) {
+    FloatLanes lanes;
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) lanes.v[i] = vld1q_f32(x + 4 * i);
+    return lanes;
+  }
+  ASSAY_INLINE static FloatLanes load_bf16(const std::byte* w) {
+    FloatLanes lanes;
+    const uint16x8_t zero = vdupq_n_u16(0);
+    ASSAY_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const uint16x8_t bits = vreinterpretq_u16_u8(load_16_bytes(w + 16 * i));
+      lanes.v[2 * i] = vreinterpretq_f32_u16(vzip1q_u16(zero, bits));  // bits << 16
+      lanes.v[2 * i + 1] = vreinterpretq_f32_u16(vzip2q_u16(zero, bits));
+    }
+    return lanes;
+  }
+  ASSAY_INLINE static FloatLanes load_f16(const std::byte* w) {
+    FloatLanes lanes;
+    ASSAY_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const float16x8_t half = vreinterpretq_f16_u8(load_16_bytes(w + 16 * i));
+      lanes.v[2 * i] = vcvt_f32_f16(vget_low_f16(half));
+      lanes.v[2 * i + 1] = vcvt_high_f32_f16(half);
+    }
+    return lanes;
+  }
+  ASSAY_INLINE static FloatLanes load_f32(const std::byte* w) {
+    FloatLanes lanes;
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) lanes.v[i] = vreinterpretq_f32_u8(load_16_bytes(w + 16 * i));
+    return lanes;
+  }
+  ASSAY_INLINE static FloatLanes rounded_to_bf16(FloatLanes x) {
+    ASSAY_UNROLL
+    for (float32x4_t& part : x.v) part = round_to_bf16(part);
+    return x;
+  }
+
+  ASSAY_INLINE void fma(const FloatLanes& a, const FloatLanes& b) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) v[i] = vfmaq_f32(v[i], a.v[i], b.v[i]);
+  }
+  ASSAY_INLINE void add(const FloatLanes& a) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) v[i] = vaddq_f32(v[i], a.v[i]);
+  }
+
+  // Not vmaxq: its result is NaN where either is.
+  ASSAY_INLINE void max(const FloatLanes& a) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) v[i] = vbslq_f32(vcgtq_f32(a.v[i], v[i]), a.v[i], v[i]);
+  }
+
+  ASSAY_INLINE void store(float* out) const {
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) vst1q_f32(out + 4 * i, v[i]);
+  }
+
+  // The tree's first three steps.
+  using Partial = float32x4_t;
+  ASSAY_INLINE Partial partial() const {
+    const float32x4_t a = vaddq_f32(vaddq_f32(v[0], v[4]), vaddq_f32(v[2], v[6]));  // + 16, + 8
+    const float32x4_t b = vaddq_f32(vaddq_f32(v[1], v[5]), vaddq_f32(v[3], v[7]));
+    return vaddq_f32(a, b);  // + 4
+  }
+  ASSAY_INLINE float sum() const { return sum(partial()); }
+  ASSAY_INLINE static float sum(Partial a) {
+    return vpadds_f32(vadd_f32(vget_low_f32(a), vget_high_f32(a)));  // + 2, + 1
+  }
+  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; i += 4) {
+      const Partial* d = dots + i;
+      vst1q_f32(out + i, vpaddq_f32(halve2(d[0], d[1]), halve2(d[2], d[3])));  // + 1
+    }
+  }
+
+  ASSAY_INLINE static void exp(const float* x, float* out) {
+    vst1q_f32(out, Sleef_finz_expf4_u10advsimd(vld1q_f32(x)));
+  }
+
+ private:
+  // Lane l + lane l + 2 of a, then of b.
+  ASSAY_INLINE static float32x4_t halve2(float32x4_t a, float32x4_t b) {
+    return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)),
+                     vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+  }
+};
+
+struct DoubleLanes {
+  using Packed = DoubleLanes;
+  static constexpr int kRowTile = 1;
+  static constexpr int kTokenTile = 1;
+  static constexpr std::size_t kExpWidth = 2;
+
+  float64x2_t v[16];
+
+  ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
+  ASSAY_INLINE static DoubleLanes broadcast(double x) {
+    DoubleLanes lanes;
+    ASSAY_UNROLL
+    for (float64x2_t& part : lanes.v) part = vdupq_n_f64(x);
+    return lanes;
+  }
+  ASSAY_INLINE static DoubleLanes load(const double* x) {
+    DoubleLanes lanes;
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; ++i) lanes.v[i] = vld1q_f64(x + 2 * i);
+    return lanes;
+  }
+  ASSAY_INLINE static DoubleLanes load_bf16(const std::byte* w) {
+    return widened(FloatLanes::load_bf16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f16(const std::byte* w) {
+    return widened(FloatLanes::load_f16(w));
+  }
+  ASSAY_INLINE static DoubleLanes load_f32(const std::byte* w) {
+    return widened(FloatLanes::load_f32(w));
+  }
+
+  ASSAY_INLINE void fma(const DoubleLanes& a, const DoubleLanes& b) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; ++i) v[i] = vfmaq_f64(v[i], a.v[i], b.v[i]);
+  }
+  ASSAY_INLINE void add(const DoubleLanes& a) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; ++i) v[i] = vaddq_f64(v[i], a.v[i]);
+  }
+
+  ASSAY_INLINE void max(const DoubleLanes& a) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; ++i) v[i] = vbslq_f64(vcgtq_f64(a.v[i], v[i]), a.v[i], v[i]);
+  }
+
+  ASSAY_INLINE void store(double* out) const {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; ++i) vst1q_f64(out + 2 * i, v[i]);
+  }
+
+  // All of the tree but its last step.
+  using Partial = float64x2_t;
+  ASSAY_INLINE Partial partial() const {
+    float64x2_t a[4];
+    ASSAY_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      a[i] = vaddq_f64(vaddq_f64(v[i], v[i + 8]), vaddq_f64(v[i + 4], v[i + 12]));  // + 16, + 8
+    }
+    return vaddq_f64(vaddq_f64(a[0], a[2]), vaddq_f64(a[1], a[3]));  // + 4, + 2
+  }
+  ASSAY_INLINE double sum() const { return sum(partial()); }
+  ASSAY_INLINE static double sum(Partial a) { return vpaddd_f64(a); }
+  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
+    ASSAY_UNROLL
+    for (int i = 0; i < 16; i += 2) vst1q_f64(out + i, vpaddq_f64(dots[i], dots[i + 1]));
+  }
+
+  ASSAY_INLINE static void exp(const double* x, double* out) {
+    vst1q_f64(out, Sleef_finz_expd2_u10advsimd(vld1q_f64(x)));
+  }
+
+ private:
+  ASSAY_INLINE static DoubleLanes widened(const FloatLanes& x) {
+    DoubleLanes lanes;
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      lanes.v[2 * i] = vcvt_f64_f32(vget_low_f32(x.v[i]));
+      lanes.v[2 * i + 1] = vcvt_high_f64_f32(x.v[i]);
+    }
+    return lanes;
+  }
+};
+
+}  // namespace
+}  // namespace assay
