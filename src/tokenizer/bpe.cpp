@@ -23,7 +23,9 @@ constexpr std::size_t hash(std::uint64_t pair) {
 }  // namespace
 
 Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::size_t max_merges)
-    : byte_ids_(byte_ids), slots_(std::bit_ceil(max_merges * 2 + 2)), mask_(slots_.size() - 1) {}
+    : byte_ids_(byte_ids),
+      slots_(std::bit_ceil(max_merges + max_merges / 2 + 2)),
+      mask_(slots_.size() - 1) {}
 
 // The pair's slot, or the empty one where it belongs.
 std::size_t Bpe::place(std::uint64_t pair) const {

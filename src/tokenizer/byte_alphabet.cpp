@@ -40,16 +40,18 @@ std::string byte_symbol(unsigned char byte) {
   return symbol;
 }
 
-std::optional<std::string> symbols_to_bytes(std::string_view token) {
-  std::string bytes;
-  bytes.reserve(token.size());
+bool append_symbols_as_bytes(std::string_view token, std::string& bytes) {
+  const std::size_t before = bytes.size();
   for (std::size_t at = 0; at < token.size();) {
     const Utf8Step step = utf8_step(token, at);
-    if (!step.valid || step.code_point >= kSymbolEnd || kBytes[step.code_point] < 0) return {};
+    if (!step.valid || step.code_point >= kSymbolEnd || kBytes[step.code_point] < 0) {
+      bytes.resize(before);
+      return false;
+    }
     bytes += static_cast<char>(kBytes[step.code_point]);
     at += step.length;
   }
-  return bytes;
+  return true;
 }
 
 }  // namespace assay

@@ -1,7 +1,6 @@
 // GPT-2's byte alphabet: the visible code point that stands for each byte in a token's text.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,8 +10,8 @@ namespace assay {
 // U+0100...U+0143 in order.
 std::string byte_symbol(unsigned char byte);
 
-// The bytes that a token's text (valid UTF-8) stands for; none when a code point stands for no
-// byte.
-std::optional<std::string> symbols_to_bytes(std::string_view token);
+// Appends the bytes that a token's text (valid UTF-8) stands for. False, and nothing appended, when
+// a code point stands for no byte.
+bool append_symbols_as_bytes(std::string_view token, std::string& bytes);
 
 }  // namespace assay

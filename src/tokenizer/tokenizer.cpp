@@ -11,23 +11,12 @@
 namespace assay {
 
 struct Tokenizer::Impl {
-  struct Token {
-    std::string bytes;  // what decode appends
-    bool exists = false;
-    bool special = false;
-  };
-
   bool nfc = false;
   Splitter splitter;
   Bpe bpe;
   AddedTokens added;
-  std::vector<Token> tokens;  // by id
-
-  const Token* find(std::int64_t id) const {
-    if (id < 0 || id >= std::ssize(tokens)) return nullptr;
-    const Token& token = tokens[static_cast<std::size_t>(id)];
-    return token.exists ? &token : nullptr;
-  }
+  TokenBytes tokens;
+  std::vector<bool> special;  // by id
 
   // Text without added tokens.
   void encode_plain(std::string_view text, std::vector<std::int64_t>& ids) const {
@@ -47,13 +36,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
   Impl& impl = *tokenizer.impl_;
   impl.nfc = json.nfc;
   impl.bpe = std::move(json.bpe);
-  impl.tokens.resize(json.size);
-  for (VocabEntry& entry : json.vocab) {
-    impl.tokens[entry.id] = {std::move(entry.bytes), true, false};
-  }
-  for (const AddedToken& token : json.added) {
-    impl.tokens[token.id] = {decoded_bytes(token.content), true, token.special};
-  }
+  impl.tokens = std::move(json.tokens);
+  impl.special.resize(impl.tokens.size());
+  for (const AddedToken& token : json.added) impl.special[token.id] = token.special;
   impl.added = AddedTokens(std::move(json.added));
   return tokenizer;
 }
@@ -80,17 +65,20 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_v
 std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special) const {
   std::string bytes;
   for (const std::int64_t id : ids) {
-    const Impl::Token* token = impl_->find(id);
-    if (token != nullptr && !(skip_special && token->special)) bytes += token->bytes;
+    if (id < 0 || id >= size()) continue;
+    const auto token = static_cast<std::size_t>(id);
+    if (!(skip_special && impl_->special[token])) bytes += impl_->tokens[token];
   }
   return utf8_lossy(bytes);
 }
 
 std::string Tokenizer::token_bytes(std::int64_t id) const {
-  const Impl::Token* token = impl_->find(id);
-  return token == nullptr ? std::string() : token->bytes;
+  // A negative id is larger than any.
+  return std::string(impl_->tokens[static_cast<std::size_t>(id)]);
 }
 
-std::int64_t Tokenizer::size() const noexcept { return std::ssize(impl_->tokens); }
+std::int64_t Tokenizer::size() const noexcept {
+  return static_cast<std::int64_t>(impl_->tokens.size());
+}
 
 }  // namespace assay

@@ -15,19 +15,20 @@
 #include "tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <functional>
 #include <optional>
 #include <unordered_set>
 
 #include "assay/error.h"
 #include "base/mapped_file.h"
+#include "base/thread_pool.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/json_fields.h"
 #include "tokenizer/split.h"
+#include "tokenizer/vocab_table.h"
 
 namespace assay {
 namespace {
@@ -35,42 +36,8 @@ namespace {
 namespace dom = simdjson::dom;
 
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+constexpr std::size_t kMeanTokenBytes = 7;  // a guess that saves growing
 constexpr std::uint64_t kMaxId = (1u << 22) - 1;
-
-// Token text to id: open addressing, the texts live in the parsed JSON.
-class VocabTable {
- public:
-  explicit VocabTable(std::size_t count) : slots_(std::bit_ceil(count * 2 + 2)) {}
-
-  // False when the text is there already.
-  bool insert(std::string_view text, TokenId id) {
-    Slot& slot = slots_[place(text)];
-    if (slot.used) return false;
-    slot = {text, id, true};
-    return true;
-  }
-
-  std::optional<TokenId> find(std::string_view text) const {
-    const Slot& slot = slots_[place(text)];
-    return slot.used ? std::optional(slot.id) : std::nullopt;
-  }
-
- private:
-  struct Slot {
-    std::string_view text;
-    TokenId id = 0;
-    bool used = false;
-  };
-
-  std::size_t place(std::string_view text) const {
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t i = std::hash<std::string_view>()(text) & mask;
-    while (slots_[i].used && slots_[i].text != text) i = (i + 1) & mask;
-    return i;
-  }
-
-  std::vector<Slot> slots_;
-};
 
 JsonFields item(const JsonFields& parent, std::string_view field, std::size_t index,
                 const dom::element& value, std::initializer_list<std::string_view> known) {
@@ -143,7 +110,6 @@ void check_bpe(const JsonFields& model) {
 VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
   const dom::object vocab = model.object("vocab");
   VocabTable table(vocab.size());
-  json.vocab.reserve(vocab.size());
   std::vector<bool> seen;
   for (const dom::key_value_pair pair : vocab) {
     const auto error = [&](std::string_view found, std::string_view expected) {
@@ -157,9 +123,8 @@ VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
     if (seen[id]) throw error(fmt::format("with id {} of another token", id), "an id of its own");
     seen[id] = true;
     if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("twice", "once");
-    json.vocab.push_back({static_cast<TokenId>(id), decoded_bytes(pair.key)});
   }
-  json.size = seen.size();
+  json.vocab_size = table.entries().size();
   std::array<TokenId, 256> byte_ids{};
   for (unsigned byte = 0; byte < 256; ++byte) {
     const std::string symbol = byte_symbol(static_cast<unsigned char>(byte));
@@ -192,25 +157,32 @@ std::optional<std::pair<std::string_view, std::string_view>> merge_pair(const do
   return std::pair(left, right);
 }
 
-void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson& json) {
+void read_bytes(const VocabTable& vocab, TokenBytes& tokens) {
+  tokens.reserve(vocab.entries().size(), kMeanTokenBytes * vocab.entries().size());
+  for (const auto& [text, id] : vocab.entries()) tokens.add(id, text);
+}
+
+void read_merges(const JsonFields& model, VocabTable& vocab, Bpe& bpe) {
   std::size_t index = 0;
-  std::string joined;
   for (const dom::element value : model.array("merges")) {
     const auto error = [&](std::string_view found, std::string_view expected) {
       return model.error(fmt::format("merges[{}]", index), found, expected);
     };
     const auto pair = merge_pair(value);
     if (!pair) throw error(json_text(value), R"(["a", "b"] or "a b")");
-    joined.assign(pair->first).append(pair->second);
-    const auto id_of = [&](std::string_view token) {
-      const auto id = vocab.find(token);
-      if (!id) throw error(fmt::format("unknown token '{}'", token), "tokens of model.vocab");
+    const auto& [left, right] = *pair;
+    const auto known = [&](std::optional<TokenId> id, std::string_view text,
+                           std::string_view more = {}) {
+      if (!id) {
+        throw error(fmt::format("unknown token '{}{}'", text, more), "tokens of model.vocab");
+      }
       return *id;
     };
-    const TokenId left = id_of(pair->first);
-    const TokenId right = id_of(pair->second);
-    if (!json.bpe.add(left, right, id_of(joined))) {
-      throw error(fmt::format("'{}' '{}' again", pair->first, pair->second), "each pair once");
+    const TokenId left_id = known(vocab.find(left), left);
+    const TokenId right_id = known(vocab.find(right), right);
+    const TokenId joined_id = known(vocab.find_joined(left, right), left, right);
+    if (!bpe.add(left_id, right_id, joined_id)) {
+      throw error(fmt::format("'{}' '{}' again", left, right), "each pair once");
     }
     ++index;
   }
@@ -219,8 +191,7 @@ void read_merges(const JsonFields& model, const VocabTable& vocab, TokenizerJson
 void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
   if (!root.find("added_tokens")) return;
   // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
-  const std::size_t vocab_size = json.size;
-  std::uint64_t next = json.vocab.size();
+  std::uint64_t next = json.vocab_size;
   std::unordered_set<std::string_view> seen;
   for (const dom::element value : root.array("added_tokens")) {
     const JsonFields fields =
@@ -243,32 +214,31 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
                                      known ? "id in model.vocab" : "next id after the others"));
     }
     // A vocabulary with gaps in its ids may have given that number away.
-    if (!known && id < vocab_size &&
-        std::ranges::any_of(json.vocab, [&](const VocabEntry& e) { return e.id == id; })) {
+    if (!known && json.tokens.contains(id)) {
       throw fields.error("id", fmt::format("{} of another token", id), "an id of its own");
     }
-    if (!known) ++next;
+    if (!known) {
+      json.tokens.add(static_cast<TokenId>(id), content);
+      ++next;
+    }
     json.added.push_back(
         {static_cast<TokenId>(id), std::string(content), fields.boolean("special")});
-    json.size = std::max<std::size_t>(json.size, id + 1);
   }
 }
 
 }  // namespace
 
-// The decoder turns a token back into bytes when its whole text is of the byte alphabet.
-std::string decoded_bytes(std::string_view token) {
-  std::optional<std::string> bytes = symbols_to_bytes(token);
-  return bytes ? std::move(*bytes) : std::string(token);
-}
-
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
   const MappedFile mapped(path);
-  return parse_tokenizer_json(
-      path.string(), {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()});
+  const std::size_t size = mapped.bytes().size();
+  // The system fills the last page with zeros.
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const bool padded = (page - size % page) % page >= simdjson::SIMDJSON_PADDING;
+  return parse_tokenizer_json(path.string(),
+                              {reinterpret_cast<const char*>(mapped.bytes().data()), size}, padded);
 }
 
-TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text) {
+TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text, bool padded) {
   if (text.size() > kMaxBytes) {
     throw input_error(file, fmt::format("{} bytes", text.size()),
                       fmt::format("at most {}", kMaxBytes));
@@ -277,8 +247,8 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
   if (text.empty()) throw input_error(file, "empty file", "a JSON text");
   dom::parser parser;
   dom::element document;
-  // The parser copies the text: it needs padding behind it.
-  const simdjson::error_code error = parser.parse(text.data(), text.size()).get(document);
+  const simdjson::error_code error =
+      parser.parse(text.data(), text.size(), /*realloc_if_needed=*/!padded).get(document);
   if (error != simdjson::SUCCESS) {
     throw input_error(file, fmt::format("not valid JSON ({})", simdjson::error_message(error)),
                       "a JSON text (is the file cut short?)");
@@ -299,8 +269,12 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
       {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
   check_bpe(model);
-  const VocabTable vocab = read_vocab(model, json);
-  read_merges(model, vocab, json);
+  VocabTable vocab = read_vocab(model, json);
+  ThreadPool pool(2);
+  pool.for_each_item(2, [&](std::size_t part) {
+    if (part == 0) read_merges(model, vocab, json.bpe);
+    if (part == 1) read_bytes(vocab, json.tokens);
+  });
   read_added_tokens(root, vocab, json);
   return json;
 }

@@ -9,30 +9,25 @@
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/token_bytes.h"
 
 namespace assay {
-
-// What decode appends for the token or the added token of this text.
-std::string decoded_bytes(std::string_view token);
-
-struct VocabEntry {
-  TokenId id;
-  std::string bytes;  // decoded_bytes
-};
 
 // Consistent: no id or text twice, every merge between tokens that exist, a token for every byte.
 struct TokenizerJson {
   bool nfc = false;
-  std::vector<VocabEntry> vocab;
+  std::size_t vocab_size = 0;  // without added tokens
+  TokenBytes tokens;           // with them
   Bpe bpe;
   std::vector<AddedToken> added;
-  std::size_t size = 0;  // highest id + 1
 };
 
 // Throws an input error that names file and field.
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
 
-// The same for the file's contents; `file` names them in errors.
-TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text);
+// The same for the file's contents; `file` names them in errors. `padded`: SIMDJSON_PADDING bytes
+// behind the text may be read. Otherwise the parser takes a copy.
+TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text,
+                                   bool padded = false);
 
 }  // namespace assay

@@ -51,9 +51,9 @@ void expect_errors(const std::vector<Case>& cases) {
 TEST(TokenizerJson, AcceptsTheBundledFile) {
   const TokenizerJson json = parse_tokenizer_json("T.json", bundled().dump());
   EXPECT_TRUE(json.nfc);
-  EXPECT_EQ(json.vocab.size(), 2500u);
+  EXPECT_EQ(json.vocab_size, 2500u);
   EXPECT_EQ(json.added.size(), 26u);
-  EXPECT_EQ(json.size, 2526u);
+  EXPECT_EQ(json.tokens.size(), 2526u);
 }
 
 TEST(TokenizerJson, AcceptsTheOtherSpellings) {
@@ -75,7 +75,7 @@ TEST(TokenizerJson, AcceptsTheOtherSpellings) {
   read.bpe.encode("he", ids);
   EXPECT_EQ(ids, (std::vector<std::int64_t>{bundled()["model"]["vocab"]["he"]}));
   json.erase("added_tokens");
-  EXPECT_EQ(parse_tokenizer_json("T.json", json.dump()).size, 2500u);
+  EXPECT_EQ(parse_tokenizer_json("T.json", json.dump()).tokens.size(), 2500u);
 }
 
 TEST(TokenizerJson, RefusesWhatIsNoJsonObject) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "assay/error.h"
+#include "base/temporary_directory.h"
 
 namespace assay {
 namespace {
@@ -167,6 +168,19 @@ TEST(Tokenizer, ThreadsShareIt) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+// The parser reads some bytes behind the text, which a full last page does not have.
+TEST(Tokenizer, FilesOfEveryLengthWithinAPageLoad) {
+  std::ifstream file(ASSAY_ROOT "/models/tiny-qwen3/tokenizer.json");
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  const TemporaryDirectory directory;
+  const std::filesystem::path copy = directory.path() / "tokenizer.json";
+  text.resize((text.size() / 4096 + 2) * 4096, ' ');
+  for (const std::size_t beyond : {4096, 1, 4000, 4064, 4095}) {
+    std::ofstream(copy, std::ios::binary) << text.substr(0, text.size() - 4096 + beyond);
+    EXPECT_EQ(Tokenizer::load(copy).encode("Hello"), bundled().encode("Hello")) << beyond;
+  }
 }
 
 TEST(Tokenizer, MissingFileIsAnInputError) {
