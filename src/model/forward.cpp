@@ -11,6 +11,8 @@ namespace {
 
 // Multiply-adds that are worth waking another thread for.
 constexpr std::size_t kGrain = 32768;
+// Tokens up to which weights are read as one stream; from there on both are laid out first.
+constexpr std::size_t kFewTokens = 24;
 // Queries of one head that are taken together: their scores stay in the cache.
 constexpr std::size_t kQueries = 12;
 // Rows of logits computed at a time, so that the buffer stays small beside a long prompt.
@@ -38,11 +40,9 @@ void ForwardPass<N>::layer(std::int64_t l) {
 
   rms_norm(a.hidden, w.input_layernorm, a.normed);
   tap(Tap::kInputNorm, l, a.normed);
-  linear(a.normed, w.q_proj, a.q);
+  linear(a.normed, {{w.q_proj, a.q}, {w.k_proj, a.k}, {w.v_proj, a.v}});
   tap(Tap::kQProj, l, a.q);
-  linear(a.normed, w.k_proj, a.k);
   tap(Tap::kKProj, l, a.k);
-  linear(a.normed, w.v_proj, a.v);
   tap(Tap::kVProj, l, a.v);
   if (spec_.qk_norm) {
     rms_norm(a.q, w.q_norm, a.q);
@@ -58,20 +58,19 @@ void ForwardPass<N>::layer(std::int64_t l) {
   append_to_cache(static_cast<std::size_t>(l));
   attention(l);
   tap(Tap::kAttnContext, l, a.context);
-  linear(a.context, w.o_proj, a.block);
+  linear(a.context, {{w.o_proj, a.block}});
   tap(Tap::kAttnOutput, l, a.block);
   add(a.block, a.hidden);
   tap(Tap::kAttnResidual, l, a.hidden);
 
   rms_norm(a.hidden, w.post_attention_layernorm, a.normed);
   tap(Tap::kMlpNorm, l, a.normed);
-  linear(a.normed, w.gate_proj, a.gate);
+  linear(a.normed, {{w.gate_proj, a.gate}, {w.up_proj, a.up}});
   tap(Tap::kGateProj, l, a.gate);
-  linear(a.normed, w.up_proj, a.up);
   tap(Tap::kUpProj, l, a.up);
   silu_mul(a.gate, a.up);
   tap(Tap::kMlpAct, l, a.up);
-  linear(a.up, w.down_proj, a.block);
+  linear(a.up, {{w.down_proj, a.block}});
   tap(Tap::kMlpOutput, l, a.block);
   add(a.block, a.hidden);
   tap(Tap::kLayerOutput, l, a.hidden);
@@ -214,7 +213,7 @@ void ForwardPass<N>::head() {
     for (std::size_t i = 0; i < count; ++i) {
       std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
     }
-    linear(rows, model_.lm_head, logits);
+    linear(rows, {{model_.lm_head, logits}});
     for (std::size_t i = 0; i < count; ++i) {
       const Row& row = wanted[begin + i];
       if (row.records != nullptr) {
@@ -227,22 +226,37 @@ void ForwardPass<N>::head() {
   }
 }
 
-// out = x w^T, for as many rows as x has.
+// out = x w^T of each projection, for as many rows as x has.
 template <class N>
-void ForwardPass<N>::linear(const AlignedVector<Real>& x, const Weight& w,
-                            AlignedVector<Real>& out) {
-  const std::size_t tokens = x.size() / w.cols;
+void ForwardPass<N>::linear(const AlignedVector<Real>& x,
+                            std::initializer_list<Projection> projections) {
+  const std::size_t cols = projections.begin()->w.cols;
+  const std::size_t tokens = x.size() / cols;
+  const bool many = tokens > kFewTokens;
+  if (many) {
+    packed_.resize(packed_size(tokens, cols));
+    pool_.for_each_item(kernels_.tiles(tokens), [&](std::size_t tile) {
+      kernels_.pack_tile(x.data(), tokens, cols, tile, packed_.data());
+    });
+  }
+
   // Parts small enough that a thread which is held up leaves work to the others.
+  std::size_t rows = 0;
+  for (const Projection& p : projections) rows += p.w.rows;
   const auto threads = static_cast<std::size_t>(pool_.size());
-  const std::size_t part = std::clamp<std::size_t>(w.rows / (4 * threads) / 16 * 16, 64, 1024);
-  const std::size_t worth = w.rows * w.cols * tokens / kGrain + 1;
-  pool_.share_items((w.rows + part - 1) / part, worth, [&](std::size_t i, int) {
-    kernels_.matmul(x.data(), tokens, w, i * part, std::min((i + 1) * part, w.rows), out.data(),
-                    w.rows);
+  const std::size_t part = std::clamp<std::size_t>(rows / (8 * threads) / 96 * 96, 96, 1152);
+  std::size_t parts = 0;
+  for (const Projection& p : projections) parts += (p.w.rows + part - 1) / part;
+  const std::size_t worth = rows * cols * tokens / kGrain + 1;
+  pool_.share_items(parts, worth, [&](std::size_t i, int) {
+    const Projection* p = projections.begin();
+    for (; i >= (p->w.rows + part - 1) / part; ++p) i -= (p->w.rows + part - 1) / part;
+    const std::size_t end = std::min((i + 1) * part, p->w.rows);
+    const auto matmul = many ? kernels_.packed_matmul : kernels_.matmul;
+    matmul(many ? packed_.data() : x.data(), tokens, p->w, i * part, end, p->out.data(), p->w.rows);
   });
 }
 
-// Every w.cols values are one vector: a token's hidden state, or one head's query or key.
 template <class N>
 void ForwardPass<N>::rms_norm(const AlignedVector<Real>& x, const Weight& w,
                               AlignedVector<Real>& out) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <utility>
 #include <vector>
@@ -63,7 +64,11 @@ class ForwardPass {
   void head();
 
   // Operations on all tokens of the step, shared over the threads.
-  void linear(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
+  struct Projection {
+    const Weight& w;
+    AlignedVector<Real>& out;
+  };
+  void linear(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
   void rms_norm(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
   void rope(AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
@@ -79,6 +84,7 @@ class ForwardPass {
   const Kernels<N>& kernels_;
   std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
   Activations<Real> act_;
+  AlignedVector<Real> packed_;  // the tokens at hand, as a matmul of many reads them
   AlignedVector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
 

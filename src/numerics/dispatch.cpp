@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -40,7 +41,8 @@ void require_fma() {
 
 std::byte* kernel_scratch(std::size_t bytes) {
   thread_local AlignedVector<std::byte> memory;
-  if (memory.size() < bytes) memory.resize(bytes);
+  // Large enough for huge pages: panels of weights lie on hundreds of small ones.
+  if (memory.size() < bytes) memory.resize(std::max(bytes, std::size_t{4} << 20));
   return memory.data();
 }
 
@@ -94,23 +96,31 @@ template const Kernels<Bf16>& kernels<Bf16>(Simd);
 template const Kernels<F32>& kernels<F32>(Simd);
 template const Kernels<F64>& kernels<F64>(Simd);
 
-bool has_fast_kernels() {
-#if defined(__x86_64__)
-  return chosen_simd() == Simd::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
-         avx512bf16_matmul() != nullptr;
-#else
-  return false;
-#endif
-}
+namespace {
 
-const Kernels<Bf16>& fast_kernels() {
-  if (!has_fast_kernels()) return kernels<Bf16>(chosen_simd());
-  static const Kernels<Bf16> fast = [] {
-    Kernels<Bf16> all = kernels<Bf16>(Simd::kAvx512);
-    all.matmul = avx512bf16_matmul();
-    return all;
-  }();
+struct Fast {
+  Kernels<Bf16> kernels;
+  bool other = false;  // than those of bf16
+};
+
+Fast make_fast() {
+  Fast fast{kernels<Bf16>(chosen_simd())};
+#if defined(__x86_64__)
+  fast.other = chosen_simd() == Simd::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
+               take_avx512bf16_matmul(fast.kernels);
+#endif
   return fast;
 }
+
+const Fast& fast() {
+  static const Fast made = make_fast();
+  return made;
+}
+
+}  // namespace
+
+bool has_fast_kernels() { return fast().other; }
+
+const Kernels<Bf16>& fast_kernels() { return fast().kernels; }
 
 }  // namespace assay

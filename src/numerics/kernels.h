@@ -38,10 +38,21 @@ template <class N>
 struct Kernels {
   using Real = typename N::Real;
 
+  // Tokens of a tile; pack_tile() has the tiles 0, 1, ..., tiles(tokens) - 1.
+  std::size_t token_tile;
+  std::size_t tiles(std::size_t tokens) const { return (tokens + token_tile - 1) / token_tile; }
+
   // out[t * ldo + r] = round(dot(x[t], w[r])) for t in [0, tokens), r in [row_begin, row_end).
-  // x: [tokens, w.cols].
+  // x: [tokens, w.cols]. For few tokens: one stream of weights.
   void (*matmul)(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
                  std::size_t row_end, Real* out, std::size_t ldo);
+
+  // The same for many tokens, which pack_tile() has laid out once for all threads and matrices.
+  // packed: packed_size(tokens, k) Reals from a cache line on; each tile fills its own part.
+  void (*pack_tile)(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile,
+                    Real* packed);
+  void (*packed_matmul)(const Real* packed, std::size_t tokens, const Weight& w,
+                        std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo);
 
   // Row `row` of w as Reals: out[w.cols].
   void (*load_row)(const Weight& w, std::size_t row, Real* out);
@@ -78,6 +89,11 @@ struct Kernels {
   std::size_t (*multiply_adds)(std::size_t rounds, Real* out);
 };
 
+// Reals that the packed tokens of Kernels::packed_matmul take.
+constexpr std::size_t packed_size(std::size_t tokens, std::size_t k) {
+  return tokens * ((k + 31) / 32 * 32);
+}
+
 // Throws a system error when this CPU has no fused multiply-add: nothing here runs on it.
 void require_fma();
 
@@ -100,9 +116,10 @@ Simd chosen_simd();
 template <class N>
 const Kernels<N>& kernels(Simd simd);
 
-// Numerics `fast`: bf16 whose matmul uses the CPU's own BF16 dot products (AVX512-BF16), at twice
-// the rate, with sums in an order of their own: not the same bits elsewhere, nor transformers'
-// roundings more closely or less. On other CPUs, or with ASSAY_SIMD below avx512, those of bf16.
+// Numerics `fast`: bf16 whose packed matmul uses the CPU's own BF16 dot products (AVX512-BF16), at
+// twice the rate, with sums in an order of their own: not the same bits elsewhere, nor
+// transformers' roundings more closely or less. On other CPUs, or with ASSAY_SIMD below avx512,
+// those of bf16.
 const Kernels<Bf16>& fast_kernels();
 // Whether fast_kernels() are any other than those of bf16.
 bool has_fast_kernels();
@@ -116,6 +133,7 @@ template <class N>
 const Kernels<N>* avx512_kernels();
 template <class N>
 const Kernels<N>* neon_kernels();
-decltype(Kernels<Bf16>::matmul) avx512bf16_matmul();
+// Puts the packed matmul of BF16 dot products into the table; false where the build has none.
+bool take_avx512bf16_matmul(Kernels<Bf16>& kernels);
 
 }  // namespace assay

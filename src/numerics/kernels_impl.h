@@ -10,6 +10,7 @@
 
 #include "numerics/kernels.h"
 #include "numerics/matmul_impl.h"
+#include "numerics/matmul_packed_impl.h"
 
 namespace assay {
 namespace {
@@ -25,6 +26,17 @@ struct KernelSet {
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
                      std::size_t row_end, Real* out, std::size_t ldo) {
     weights_dots<N, Lanes>(x, tokens, w, row_begin, row_end, out, ldo);
+  }
+
+  static void pack_tile(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile,
+                        Real* packed) {
+    assay::pack_tile<Lanes>(x, tokens, k, tile, packed);
+  }
+
+  static void packed_matmul(const Real* packed, std::size_t tokens, const Weight& w,
+                            std::size_t row_begin, std::size_t row_end, Real* out,
+                            std::size_t ldo) {
+    packed_weights_dots<N, Lanes>(packed, tokens, w, row_begin, row_end, out, ldo);
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
@@ -235,8 +247,19 @@ struct KernelSet {
     for (std::size_t i = 0; i < n; ++i) out[i] = N::round(values[i]);
   }
 
-  static constexpr Kernels<N> kTable = {matmul,  load_row,     rms_norm, rope, scores,
-                                        softmax, weighted_sum, silu_mul, add,  multiply_adds};
+  static constexpr Kernels<N> kTable = {.token_tile = static_cast<std::size_t>(Lanes::kPartTokens),
+                                        .matmul = matmul,
+                                        .pack_tile = pack_tile,
+                                        .packed_matmul = packed_matmul,
+                                        .load_row = load_row,
+                                        .rms_norm = rms_norm,
+                                        .rope = rope,
+                                        .scores = scores,
+                                        .softmax = softmax,
+                                        .weighted_sum = weighted_sum,
+                                        .silu_mul = silu_mul,
+                                        .add = add,
+                                        .multiply_adds = multiply_adds};
 };
 
 }  // namespace

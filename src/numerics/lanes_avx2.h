@@ -30,10 +30,23 @@ ASSAY_INLINE __m128i load_16_bytes(const std::byte* w) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
 }
 
+struct FloatPart {
+  __m256 v;
+
+  ASSAY_INLINE static FloatPart zero() { return {_mm256_setzero_ps()}; }
+  ASSAY_INLINE static FloatPart load(const float* x) { return {_mm256_loadu_ps(x)}; }
+  ASSAY_INLINE void store(float* out) const { _mm256_storeu_ps(out, v); }
+  ASSAY_INLINE void fma(FloatPart a, FloatPart b) { v = _mm256_fmadd_ps(a.v, b.v, v); }
+  ASSAY_INLINE void add(FloatPart a) { v = _mm256_add_ps(v, a.v); }
+};
+
 struct FloatLanes {
-  using Packed = FloatLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 2;
+  // Twelve sums, three tokens and a row take the sixteen registers.
+  using Part = FloatPart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 3;
   static constexpr std::size_t kExpWidth = 8;
 
   __m256 v[4];
@@ -78,19 +91,25 @@ struct FloatLanes {
     for (int i = 0; i < 4; ++i) _mm256_storeu_ps(out + 8 * i, v[i]);
   }
 
-  using Partial = FloatLanes;
-  ASSAY_INLINE const Partial& partial() const { return *this; }
-  ASSAY_INLINE static float sum(const Partial& dot) { return dot.sum(); }
-  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
-    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  // The tree's first step, l with l + 16.
+  ASSAY_INLINE void halve(float* to) const {
+    _mm256_storeu_ps(to, _mm256_add_ps(v[0], v[2]));
+    _mm256_storeu_ps(to + 8, _mm256_add_ps(v[1], v[3]));
   }
   ASSAY_INLINE float sum() const {
-    const __m256 a = _mm256_add_ps(v[0], v[2]);  // l with l + 16
-    const __m256 b = _mm256_add_ps(v[1], v[3]);
-    const __m256 c = _mm256_add_ps(a, b);                                                 // + 8
-    const __m128 d = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));  // + 4
-    const __m128 e = _mm_add_ps(d, _mm_movehl_ps(d, d));                                  // + 2
-    return _mm_cvtss_f32(_mm_add_ss(e, _mm_movehdup_ps(e)));                              // + 1
+    float halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  // The rest of it.
+  ASSAY_INLINE static float sum(const float* halved) {
+    const __m256 c = _mm256_add_ps(_mm256_loadu_ps(halved), _mm256_loadu_ps(halved + 8));  // + 8
+    const __m128 d = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));   // + 4
+    const __m128 e = _mm_add_ps(d, _mm_movehl_ps(d, d));                                   // + 2
+    return _mm_cvtss_f32(_mm_add_ss(e, _mm_movehdup_ps(e)));                               // + 1
+  }
+  ASSAY_INLINE static void sums(const float* halved, float* out) {
+    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const float* x, float* out) {
@@ -98,10 +117,22 @@ struct FloatLanes {
   }
 };
 
+struct DoublePart {
+  __m256d v;
+
+  ASSAY_INLINE static DoublePart zero() { return {_mm256_setzero_pd()}; }
+  ASSAY_INLINE static DoublePart load(const double* x) { return {_mm256_loadu_pd(x)}; }
+  ASSAY_INLINE void store(double* out) const { _mm256_storeu_pd(out, v); }
+  ASSAY_INLINE void fma(DoublePart a, DoublePart b) { v = _mm256_fmadd_pd(a.v, b.v, v); }
+  ASSAY_INLINE void add(DoublePart a) { v = _mm256_add_pd(v, a.v); }
+};
+
 struct DoubleLanes {
-  using Packed = DoubleLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
+  using Part = DoublePart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 3;
   static constexpr std::size_t kExpWidth = 4;
 
   __m256d v[8];
@@ -141,20 +172,25 @@ struct DoubleLanes {
     for (int i = 0; i < 8; ++i) _mm256_storeu_pd(out + 4 * i, v[i]);
   }
 
-  using Partial = DoubleLanes;
-  ASSAY_INLINE const Partial& partial() const { return *this; }
-  ASSAY_INLINE static double sum(const Partial& dot) { return dot.sum(); }
-  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
-    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  ASSAY_INLINE void halve(double* to) const {
+    for (int i = 0; i < 4; ++i) _mm256_storeu_pd(to + 4 * i, _mm256_add_pd(v[i], v[i + 4]));
   }
   ASSAY_INLINE double sum() const {
+    double halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  ASSAY_INLINE static double sum(const double* halved) {
     __m256d a[4];
-    for (int i = 0; i < 4; ++i) a[i] = _mm256_add_pd(v[i], v[i + 4]);  // l with l + 16
-    const __m256d b = _mm256_add_pd(a[0], a[2]);                       // + 8
+    for (int i = 0; i < 4; ++i) a[i] = _mm256_loadu_pd(halved + 4 * i);
+    const __m256d b = _mm256_add_pd(a[0], a[2]);  // + 8
     const __m256d c = _mm256_add_pd(a[1], a[3]);
     const __m256d d = _mm256_add_pd(b, c);                                                 // + 4
     const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
     return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
+  }
+  ASSAY_INLINE static void sums(const double* halved, double* out) {
+    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

@@ -30,10 +30,24 @@ ASSAY_INLINE __m256i load_32_bytes(const std::byte* w) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
 }
 
+struct FloatPart {
+  __m512 v;
+
+  ASSAY_INLINE static FloatPart zero() { return {_mm512_setzero_ps()}; }
+  ASSAY_INLINE static FloatPart load(const float* x) { return {_mm512_loadu_ps(x)}; }
+  ASSAY_INLINE void store(float* out) const { _mm512_storeu_ps(out, v); }
+  ASSAY_INLINE void fma(FloatPart a, FloatPart b) { v = _mm512_fmadd_ps(a.v, b.v, v); }
+  ASSAY_INLINE void add(FloatPart a) { v = _mm512_add_ps(v, a.v); }
+  // Loaded once: gcc would load it again for each use, and loads are as scarce as multiply-adds.
+  ASSAY_INLINE void keep() { asm("" : "+v"(v)); }
+};
+
 struct FloatLanes {
-  using Packed = FloatLanes;
   static constexpr int kRowTile = 2;
   static constexpr int kTokenTile = 6;
+  using Part = FloatPart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 6;
   static constexpr std::size_t kExpWidth = 16;
 
   __m512 v[2];
@@ -68,7 +82,7 @@ struct FloatLanes {
     v[1] = _mm512_add_ps(v[1], a.v[1]);
   }
 
-  // Loaded once: gcc would load it again for each use, and loads are as scarce as multiply-adds.
+  // As FloatPart::keep.
   ASSAY_INLINE void keep() { asm("" : "+v"(v[0]), "+v"(v[1])); }
 
   ASSAY_INLINE void max(const FloatLanes& a) {
@@ -82,24 +96,28 @@ struct FloatLanes {
   }
 
   // The tree's first step, l with l + 16.
-  using Partial = __m512;
-  ASSAY_INLINE Partial partial() const { return _mm512_add_ps(v[0], v[1]); }
-  ASSAY_INLINE float sum() const { return sum(partial()); }
-  ASSAY_INLINE static float sum(Partial a) {
-    const __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));  // + 8
-    const __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));      // + 4
-    const __m128 d = _mm_add_ps(c, _mm_movehl_ps(c, c));                                      // + 2
-    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));                                  // + 1
+  ASSAY_INLINE void halve(float* to) const { _mm512_storeu_ps(to, _mm512_add_ps(v[0], v[1])); }
+  ASSAY_INLINE float sum() const {
+    float halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  // The rest of it.
+  ASSAY_INLINE static float sum(const float* halved) {
+    const __m256 b = halve8(halved);
+    const __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));  // + 4
+    const __m128 d = _mm_add_ps(c, _mm_movehl_ps(c, c));                                  // + 2
+    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));                              // + 1
   }
 
-  // out[i] = sum(dots[i]) for sixteen at once: each step of the tree halves the lanes of two
+  // out[i] = sum(halved + 16 * i) for sixteen at once: each step of the tree puts the lanes of two
   // registers into one. Taken in the order 0, 4, 8, 12, 1, 5, ... they end in their own order.
-  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
+  ASSAY_INLINE static void sums(const float* halved, float* out) {
     __m512 four[4];
     ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const Partial* d = dots + i;
-      four[i] = halve4(halve8(d[0], d[4]), halve8(d[8], d[12]));
+      const float* h = halved + 16 * i;
+      four[i] = halve4(halve8(h, h + 64), halve8(h + 128, h + 192));
     }
     _mm512_storeu_ps(out, halve1(halve2(four[0], four[1]), halve2(four[2], four[3])));
   }
@@ -109,9 +127,13 @@ struct FloatLanes {
   }
 
  private:
-  // Lane l + lane l + 8 of a, then of b; and so on for pairs, then quadruples of smaller dots.
-  ASSAY_INLINE static __m512 halve8(__m512 a, __m512 b) {
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+  // Lane l + lane l + 8; from memory, where it takes no shuffle.
+  ASSAY_INLINE static __m256 halve8(const float* halved) {
+    return _mm256_add_ps(_mm256_loadu_ps(halved), _mm256_loadu_ps(halved + 8));
+  }
+  // The same of a, then of b; and so on for pairs, then quadruples of smaller dots.
+  ASSAY_INLINE static __m512 halve8(const float* a, const float* b) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(halve8(a)), halve8(b), 1);
   }
   ASSAY_INLINE static __m512 halve4(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
@@ -127,10 +149,23 @@ struct FloatLanes {
   }
 };
 
+struct DoublePart {
+  __m512d v;
+
+  ASSAY_INLINE static DoublePart zero() { return {_mm512_setzero_pd()}; }
+  ASSAY_INLINE static DoublePart load(const double* x) { return {_mm512_loadu_pd(x)}; }
+  ASSAY_INLINE void store(double* out) const { _mm512_storeu_pd(out, v); }
+  ASSAY_INLINE void fma(DoublePart a, DoublePart b) { v = _mm512_fmadd_pd(a.v, b.v, v); }
+  ASSAY_INLINE void add(DoublePart a) { v = _mm512_add_pd(v, a.v); }
+  ASSAY_INLINE void keep() { asm("" : "+v"(v)); }
+};
+
 struct DoubleLanes {
-  using Packed = DoubleLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 6;
+  using Part = DoublePart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 6;
   static constexpr std::size_t kExpWidth = 8;
 
   __m512d v[4];
@@ -169,19 +204,23 @@ struct DoubleLanes {
     for (int i = 0; i < 4; ++i) _mm512_storeu_pd(out + 8 * i, v[i]);
   }
 
-  using Partial = DoubleLanes;
-  ASSAY_INLINE const Partial& partial() const { return *this; }
-  ASSAY_INLINE static double sum(const Partial& dot) { return dot.sum(); }
-  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
-    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  ASSAY_INLINE void halve(double* to) const {
+    _mm512_storeu_pd(to, _mm512_add_pd(v[0], v[2]));
+    _mm512_storeu_pd(to + 8, _mm512_add_pd(v[1], v[3]));
   }
   ASSAY_INLINE double sum() const {
-    const __m512d a = _mm512_add_pd(v[0], v[2]);  // l with l + 16
-    const __m512d b = _mm512_add_pd(v[1], v[3]);
-    const __m512d c = _mm512_add_pd(a, b);  // + 8
+    double halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  ASSAY_INLINE static double sum(const double* halved) {
+    const __m512d c = _mm512_add_pd(_mm512_loadu_pd(halved), _mm512_loadu_pd(halved + 8));  // + 8
     const __m256d d = _mm256_add_pd(_mm512_castpd512_pd256(c), _mm512_extractf64x4_pd(c, 1));  // +4
     const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
     return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
+  }
+  ASSAY_INLINE static void sums(const double* halved, double* out) {
+    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

@@ -27,11 +27,23 @@ ASSAY_INLINE uint8x16_t load_16_bytes(const std::byte* w) {
   return vld1q_u8(reinterpret_cast<const std::uint8_t*>(w));
 }
 
+struct FloatPart {
+  float32x4_t v;
+
+  ASSAY_INLINE static FloatPart zero() { return {vdupq_n_f32(0.0F)}; }
+  ASSAY_INLINE static FloatPart load(const float* x) { return {vld1q_f32(x)}; }
+  ASSAY_INLINE void store(float* out) const { vst1q_f32(out, v); }
+  ASSAY_INLINE void fma(FloatPart a, FloatPart b) { v = vfmaq_f32(v, a.v, b.v); }
+  ASSAY_INLINE void add(FloatPart a) { v = vaddq_f32(v, a.v); }
+};
+
 struct FloatLanes {
-  using Packed = FloatLanes;
   // Two dots take half of the 32 registers, a row's lanes 8; a third dot would spill.
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 2;
+  using Part = FloatPart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 6;
   static constexpr std::size_t kExpWidth = 4;
 
   float32x4_t v[8];
@@ -100,22 +112,28 @@ struct FloatLanes {
     for (int i = 0; i < 8; ++i) vst1q_f32(out + 4 * i, v[i]);
   }
 
-  // The tree's first three steps.
-  using Partial = float32x4_t;
-  ASSAY_INLINE Partial partial() const {
-    const float32x4_t a = vaddq_f32(vaddq_f32(v[0], v[4]), vaddq_f32(v[2], v[6]));  // + 16, + 8
-    const float32x4_t b = vaddq_f32(vaddq_f32(v[1], v[5]), vaddq_f32(v[3], v[7]));
-    return vaddq_f32(a, b);  // + 4
+  // The tree's first step, l with l + 16.
+  ASSAY_INLINE void halve(float* to) const {
+    ASSAY_UNROLL
+    for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, vaddq_f32(v[i], v[i + 4]));
   }
-  ASSAY_INLINE float sum() const { return sum(partial()); }
-  ASSAY_INLINE static float sum(Partial a) {
+  ASSAY_INLINE float sum() const {
+    float halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  // The rest of it.
+  ASSAY_INLINE static float sum(const float* halved) {
+    const float32x4_t a = halve8_halve4(halved);
     return vpadds_f32(vadd_f32(vget_low_f32(a), vget_high_f32(a)));  // + 2, + 1
   }
-  ASSAY_INLINE static void sums(const Partial* dots, float* out) {
+  ASSAY_INLINE static void sums(const float* halved, float* out) {
     ASSAY_UNROLL
     for (int i = 0; i < 16; i += 4) {
-      const Partial* d = dots + i;
-      vst1q_f32(out + i, vpaddq_f32(halve2(d[0], d[1]), halve2(d[2], d[3])));  // + 1
+      const float* h = halved + 16 * i;
+      const float32x4_t a = halve2(halve8_halve4(h), halve8_halve4(h + 16));
+      const float32x4_t b = halve2(halve8_halve4(h + 32), halve8_halve4(h + 48));
+      vst1q_f32(out + i, vpaddq_f32(a, b));  // + 1
     }
   }
 
@@ -124,6 +142,11 @@ struct FloatLanes {
   }
 
  private:
+  ASSAY_INLINE static float32x4_t halve8_halve4(const float* halved) {
+    const float32x4_t a = vaddq_f32(vld1q_f32(halved), vld1q_f32(halved + 8));  // + 8
+    const float32x4_t b = vaddq_f32(vld1q_f32(halved + 4), vld1q_f32(halved + 12));
+    return vaddq_f32(a, b);  // + 4
+  }
   // Lane l + lane l + 2 of a, then of b.
   ASSAY_INLINE static float32x4_t halve2(float32x4_t a, float32x4_t b) {
     return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)),
@@ -131,10 +154,22 @@ struct FloatLanes {
   }
 };
 
+struct DoublePart {
+  float64x2_t v;
+
+  ASSAY_INLINE static DoublePart zero() { return {vdupq_n_f64(0.0)}; }
+  ASSAY_INLINE static DoublePart load(const double* x) { return {vld1q_f64(x)}; }
+  ASSAY_INLINE void store(double* out) const { vst1q_f64(out, v); }
+  ASSAY_INLINE void fma(DoublePart a, DoublePart b) { v = vfmaq_f64(v, a.v, b.v); }
+  ASSAY_INLINE void add(DoublePart a) { v = vaddq_f64(v, a.v); }
+};
+
 struct DoubleLanes {
-  using Packed = DoubleLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
+  using Part = DoublePart;
+  static constexpr int kPartRows = 4;
+  static constexpr int kPartTokens = 6;
   static constexpr std::size_t kExpWidth = 2;
 
   float64x2_t v[16];
@@ -181,21 +216,25 @@ struct DoubleLanes {
     for (int i = 0; i < 16; ++i) vst1q_f64(out + 2 * i, v[i]);
   }
 
-  // All of the tree but its last step.
-  using Partial = float64x2_t;
-  ASSAY_INLINE Partial partial() const {
+  ASSAY_INLINE void halve(double* to) const {
+    ASSAY_UNROLL
+    for (int i = 0; i < 8; ++i) vst1q_f64(to + 2 * i, vaddq_f64(v[i], v[i + 8]));
+  }
+  ASSAY_INLINE double sum() const {
+    double halved[16];
+    halve(halved);
+    return sum(halved);
+  }
+  ASSAY_INLINE static double sum(const double* halved) {
     float64x2_t a[4];
     ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) {
-      a[i] = vaddq_f64(vaddq_f64(v[i], v[i + 8]), vaddq_f64(v[i + 4], v[i + 12]));  // + 16, + 8
+      a[i] = vaddq_f64(vld1q_f64(halved + 2 * i), vld1q_f64(halved + 2 * i + 8));  // + 8
     }
-    return vaddq_f64(vaddq_f64(a[0], a[2]), vaddq_f64(a[1], a[3]));  // + 4, + 2
+    return vpaddd_f64(vaddq_f64(vaddq_f64(a[0], a[2]), vaddq_f64(a[1], a[3])));  // + 4, + 2, + 1
   }
-  ASSAY_INLINE double sum() const { return sum(partial()); }
-  ASSAY_INLINE static double sum(Partial a) { return vpaddd_f64(a); }
-  ASSAY_INLINE static void sums(const Partial* dots, double* out) {
-    ASSAY_UNROLL
-    for (int i = 0; i < 16; i += 2) vst1q_f64(out + i, vpaddq_f64(dots[i], dots[i + 1]));
+  ASSAY_INLINE static void sums(const double* halved, double* out) {
+    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

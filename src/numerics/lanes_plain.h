@@ -37,10 +37,31 @@ inline float widen_f16(std::uint16_t bits) {
 }
 
 template <class Real>
+struct PlainPart {
+  Real lane[16];
+
+  static PlainPart zero() { return {}; }
+  static PlainPart load(const Real* x) {
+    PlainPart part;
+    std::memcpy(part.lane, x, sizeof part.lane);
+    return part;
+  }
+  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
+  void fma(const PlainPart& a, const PlainPart& b) {
+    for (int i = 0; i < 16; ++i) lane[i] = std::fma(a.lane[i], b.lane[i], lane[i]);
+  }
+  void add(const PlainPart& a) {
+    for (int i = 0; i < 16; ++i) lane[i] += a.lane[i];
+  }
+};
+
+template <class Real>
 struct PlainLanes {
-  using Packed = PlainLanes;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
+  using Part = PlainPart<Real>;
+  static constexpr int kPartRows = 1;
+  static constexpr int kPartTokens = 2;
   static constexpr std::size_t kExpWidth = 1;
 
   Real lane[32];
@@ -95,21 +116,27 @@ struct PlainLanes {
 
   void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
 
-  // What is kept of a finished dot, and the sums of sixteen of them.
-  using Partial = PlainLanes;
-  const Partial& partial() const { return *this; }
-  static Real sum(const Partial& dot) { return dot.sum(); }
-  static void sums(const Partial* dots, Real* out) {
-    for (int i = 0; i < 16; ++i) out[i] = dots[i].sum();
+  // The tree's first step, l with l + 16: what is kept of a finished dot.
+  void halve(Real* to) const {
+    for (int l = 0; l < 16; ++l) to[l] = lane[l] + lane[l + 16];
   }
-
-  Real sum() const {
-    Real t[32];
-    std::memcpy(t, lane, sizeof t);
-    for (int width = 16; width > 0; width /= 2) {
+  // The rest of it.
+  static Real sum(const Real* halved) {
+    Real t[16];
+    std::memcpy(t, halved, sizeof t);
+    for (int width = 8; width > 0; width /= 2) {
       for (int l = 0; l < width; ++l) t[l] += t[l + width];
     }
     return t[0];
+  }
+  static void sums(const Real* halved, Real* out) {
+    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
+  }
+
+  Real sum() const {
+    Real halved[16];
+    halve(halved);
+    return sum(halved);
   }
 
   static void exp(const Real* x, Real* out) {

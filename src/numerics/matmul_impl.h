@@ -1,9 +1,8 @@
-// Dot products in tiles: of activations with weights, and of queries with keys. Which dots share a
-// tile, and where a long one is set down and taken up again, does not touch the order within a dot.
-// Included as kernels_impl.h is.
+// Dot products in tiles, straight from where the rows lie: of a few activations with weights, and
+// of queries with keys. Which dots share a tile, and where a long one is set down and taken up
+// again, does not touch the order within a dot. Included as kernels_impl.h is.
 //
-// A Lanes type adds up 32 products at a time; Lanes::Packed is what it multiplies, 32 weights or
-// values of a token.
+// A Lanes type adds up 32 products at a time.
 #pragma once
 
 #include <algorithm>
@@ -16,12 +15,11 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kLanes = 32;
-// Rows of weights whose dots are summed up together.
+// Rows whose dots are summed up together, and what is kept of a dot until then: half of its lanes.
 constexpr std::size_t kGroup = 16;
+constexpr std::size_t kHalf = kLanes / 2;
 // Rows that stay in the L2 cache while all tokens pass over them, in bytes.
 constexpr std::size_t kBlockBytes = 256 << 10;
-// Tokens packed at a time; more would only cost memory.
-constexpr std::size_t kPackedTokens = 512;
 // Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
 // rows.
 constexpr std::size_t kDepthBytes = 24 << 10;
@@ -33,7 +31,7 @@ constexpr std::size_t kAhead = 8192;
 template <class N, class Lanes, DType kStored>
 struct StoredWeights {
   static constexpr std::size_t kSize = kStored == DType::kF32 ? 4 : 2;
-  ASSAY_INLINE static typename Lanes::Packed load(const std::byte* w) {
+  ASSAY_INLINE static Lanes load(const std::byte* w) {
     if constexpr (kStored == DType::kBF16) {
       return Lanes::load_bf16(w);
     } else if constexpr (kStored == DType::kF16) {
@@ -76,14 +74,14 @@ struct CachedRows {
 
 // The last n < 32 elements of a row, padded with zeros.
 template <class Lanes, class Rows>
-ASSAY_INLINE typename Lanes::Packed load_row_tail(const std::byte* w, std::size_t n) {
+ASSAY_INLINE Lanes load_row_tail(const std::byte* w, std::size_t n) {
   alignas(64) std::byte padded[kLanes * Rows::kSize] = {};
   std::memcpy(padded, w, n * Rows::kSize);
   return Rows::load(padded);
 }
 
 template <class Lanes, class Real>
-ASSAY_INLINE typename Lanes::Packed load_tail(const Real* x, std::size_t n) {
+ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
   Real padded[kLanes] = {};
   std::memcpy(padded, x, n * sizeof(Real));
   return Lanes::load(padded);
@@ -93,8 +91,7 @@ ASSAY_INLINE typename Lanes::Packed load_tail(const Real* x, std::size_t n) {
 // ones padded with zeros. As they lie in memory, a power of two apart, they would push each other
 // out of the cache.
 template <class Lanes, class Real>
-void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k,
-          typename Lanes::Packed* to) {
+void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Lanes* to) {
   for (std::size_t i = 0; i < k; i += kLanes) {
     for (std::size_t t = 0; t < tokens; ++t) {
       const Real* from = x + t * ldx + i;
@@ -104,11 +101,10 @@ void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k,
 }
 
 // Lanes [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
-// r], where begin > 0; the result goes there, or as partial sums to `done` where k ends.
-template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
-ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w, std::size_t k,
-                             std::size_t begin, std::size_t end, std::size_t ahead, Lanes* sums,
-                             typename Lanes::Partial* done) {
+// r], where begin > 0; the result goes there, or halved to `done` where k ends.
+template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real>
+ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, std::size_t begin,
+                             std::size_t end, std::size_t ahead, Lanes* sums, Real* done) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t whole = std::min(end, k / kLanes);
   Lanes sum[kRows][kTokens];
@@ -119,18 +115,17 @@ ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w
       sum[r][t] = begin == 0 ? Lanes::zero() : sums[static_cast<std::size_t>(t) * kGroup + r];
     }
   }
-  using Packed = typename Lanes::Packed;
-  const auto add = [&](std::size_t i, const Packed(&weights)[kRows]) {
+  const auto add = [&](std::size_t i, const Lanes(&weights)[kRows]) {
     ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      Packed token = x[i * kTokens + static_cast<std::size_t>(t)];
+      Lanes token = x[i * kTokens + static_cast<std::size_t>(t)];
       if constexpr (kRows > 1 && requires { token.keep(); }) token.keep();
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
     }
   };
   for (std::size_t i = begin; i < whole; ++i) {
-    Packed weights[kRows];
+    Lanes weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
@@ -140,7 +135,7 @@ ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w
     add(i, weights);
   }
   if (whole < end) {
-    Packed weights[kRows];
+    Lanes weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* row = w + static_cast<std::size_t>(r) * row_bytes;
@@ -155,7 +150,7 @@ ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w
     for (int t = 0; t < kTokens; ++t) {
       const std::size_t at = static_cast<std::size_t>(t) * kGroup + static_cast<std::size_t>(r);
       if (last) {
-        done[at] = sum[r][t].partial();
+        sum[r][t].halve(done + at * kHalf);
       } else {
         sums[at] = sum[r][t];
       }
@@ -165,13 +160,13 @@ ASSAY_INLINE void accumulate(const typename Lanes::Packed* x, const std::byte* w
 
 // At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot).
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real, class Finish>
-void group_of_rows(const typename Lanes::Packed* x, const std::byte* w, std::size_t rows,
-                   std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
+void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::size_t k, Real* out,
+                   std::size_t ldo, const Finish& finish) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t all = (k + kLanes - 1) / kLanes;
   Lanes sums[kTokens * kGroup];
-  typename Lanes::Partial done[kTokens * kGroup];
-  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(typename Lanes::Packed));
+  alignas(64) Real done[kTokens * kGroup * kHalf];
+  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(Lanes));
   // A stream is asked for ahead; in pieces, a whole group ahead.
   const std::size_t ahead = all <= kDepth ? kAhead : kGroup * row_bytes;
   for (std::size_t begin = 0; begin < all; begin += kDepth) {
@@ -179,19 +174,19 @@ void group_of_rows(const typename Lanes::Packed* x, const std::byte* w, std::siz
     std::size_t r = 0;
     for (; r + kRows <= rows; r += kRows) {
       accumulate<Lanes, Rows, kRows, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
-                                                       &sums[r], &done[r]);
+                                                       &sums[r], &done[r * kHalf]);
     }
     for (; r < rows; ++r) {
       accumulate<Lanes, Rows, 1, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
-                                                   &sums[r], &done[r]);
+                                                   &sums[r], &done[r * kHalf]);
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
     Real dots[kGroup];
     if (rows == kGroup) {
-      Lanes::sums(&done[t * kGroup], dots);
+      Lanes::sums(&done[t * kGroup * kHalf], dots);
     } else {
-      for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(done[t * kGroup + r]);
+      for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(&done[(t * kGroup + r) * kHalf]);
     }
     Real* to = out + t * ldo;
     for (std::size_t r = 0; r < rows; ++r) to[r] = finish(dots[r]);
@@ -207,16 +202,14 @@ ASSAY_INLINE void with_tokens(std::size_t tokens, const Body& body) {
   body.template operator()<kMost>();
 }
 
-// out[t * ldo + r] = finish(dot(x[t], w[r])) for all rows and at most kPackedTokens tokens.
+// out[t * ldo + r] = finish(dot(x[t], w[r])).
 template <class Lanes, class Rows, class Real, class Finish>
-void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
-                  std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
-                  const Finish& finish) {
+void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
+              std::size_t rows, std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
   const std::size_t row_bytes = k * Rows::kSize;
-  using Packed = typename Lanes::Packed;
   const std::size_t depth = (k + kLanes - 1) / kLanes;
-  auto* packed = reinterpret_cast<Packed*>(kernel_scratch(tokens * depth * sizeof(Packed)));
+  auto* packed = reinterpret_cast<Lanes*>(kernel_scratch(tokens * depth * sizeof(Lanes)));
   // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
   const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
@@ -230,34 +223,22 @@ void dots_of_some(const Real* x, std::size_t ldx, std::size_t tokens, const std:
     const std::size_t block_end = std::min(block + block_rows, rows);
     for (std::size_t tile = 0; tile < tiles; ++tile) {
       const std::size_t first = first_of(tile);
-      const Packed* tokens_of_tile = packed + first * depth;
       with_tokens<Lanes::kTokenTile>(first_of(tile + 1) - first, [&]<int kTokens>() {
         const auto groups = [&]<int kRows, bool kStream>() {
           for (std::size_t r = block; r < block_end; r += kGroup) {
-            group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(tokens_of_tile, w + r * row_bytes,
-                                                                std::min(kGroup, block_end - r), k,
-                                                                out + first * ldo + r, ldo, finish);
+            group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(
+                packed + first * depth, w + r * row_bytes, std::min(kGroup, block_end - r), k,
+                out + first * ldo + r, ldo, finish);
           }
         };
         // One row at a time is read fastest; two share what is loaded of the tokens.
-        if (tiles > 1) {
+        if (tile > 0) {
           groups.template operator()<Lanes::kRowTile, false>();
         } else {
           groups.template operator()<(kTokens > 2 ? Lanes::kRowTile : 1), true>();
         }
       });
     }
-  }
-}
-
-// The same for any number of tokens.
-template <class Lanes, class Rows, class Real, class Finish>
-ASSAY_INLINE void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
-                           std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
-                           const Finish& finish) {
-  for (std::size_t t = 0; t < tokens; t += kPackedTokens) {
-    dots_of_some<Lanes, Rows>(x + t * ldx, ldx, std::min(kPackedTokens, tokens - t), w, rows, k,
-                              out + t * ldo, ldo, finish);
   }
 }
 

@@ -10,10 +10,23 @@
 #include <random>
 #include <vector>
 
+#include "base/aligned_vector.h"
+
 namespace assay {
 namespace {
 
 constexpr std::uint32_t kSeed = 20260731;
+
+// What packed_matmul makes of x: [tokens, w.cols], rows [row_begin, row_end).
+template <class N, class Real = typename N::Real>
+void packed_matmul(const Kernels<N>& k, const Real* x, std::size_t tokens, const Weight& w,
+                   std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
+  AlignedVector<Real> packed(packed_size(tokens, w.cols));
+  for (std::size_t tile = k.tiles(tokens); tile-- > 0;) {
+    k.pack_tile(x, tokens, w.cols, tile, packed.data());
+  }
+  k.packed_matmul(packed.data(), tokens, w, row_begin, row_end, out, ldo);
+}
 
 template <class N>
 struct KernelsTest : testing::Test {
@@ -120,8 +133,8 @@ TEST(Fast, MatmulIsAsCloseAsAnyOrderOfFp32Sums) {
         const Weight w = make.weight(dtype, rows, cols);
         const std::vector<float> x = make.values(tokens * cols);
         std::vector<float> out(tokens * rows);
-        fast_kernels().matmul(x.data(), tokens, w, 0, 20, out.data(), rows);
-        fast_kernels().matmul(x.data(), tokens, w, 20, rows, out.data(), rows);
+        packed_matmul(fast_kernels(), x.data(), tokens, w, 0, 20, out.data(), rows);
+        packed_matmul(fast_kernels(), x.data(), tokens, w, 20, rows, out.data(), rows);
         std::vector<float> row(cols);
         for (std::size_t r = 0; r < rows; ++r) {
           plain_kernels<Bf16>()->load_row(w, r, row.data());
@@ -148,10 +161,10 @@ TEST(Fast, MatmulDoesNotDependOnWhatElseIsComputed) {
   const Weight w = make.weight(DType::kBF16, rows, cols);
   const std::vector<float> x = make.values(tokens * cols);
   std::vector<float> all(tokens * rows), alone(tokens * rows);
-  fast_kernels().matmul(x.data(), tokens, w, 0, rows, all.data(), rows);
+  packed_matmul(fast_kernels(), x.data(), tokens, w, 0, rows, all.data(), rows);
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t r = 0; r < rows; ++r) {
-      fast_kernels().matmul(&x[t * cols], 1, w, r, r + 1, &alone[t * rows], rows);
+      packed_matmul(fast_kernels(), &x[t * cols], 1, w, r, r + 1, &alone[t * rows], rows);
     }
   }
   make.expect_same(all, alone, "alone");
@@ -170,10 +183,20 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
           const std::size_t rows = 1 + this->random() % 70;
           const Weight w = this->weight(dtype, rows, cols, nasty);
           const auto x = this->values(tokens * cols, nasty);
-          this->compare("matmul " + std::to_string(tokens) + "x" + std::to_string(cols) + "x" +
-                            std::to_string(rows),
-                        tokens * rows, [&](const Kernels<TypeParam>& k, auto* out) {
+          const std::string size = " " + std::to_string(tokens) + "x" + std::to_string(cols) + "x" +
+                                   std::to_string(rows);
+          this->compare("matmul" + size, tokens * rows,
+                        [&](const Kernels<TypeParam>& k, auto* out) {
                           k.matmul(x.data(), tokens, w, 0, rows, out, rows);
+                        });
+          // Against the same plain matmul: tokens laid out or not, the bits are one.
+          this->compare("packed matmul" + size, tokens * rows,
+                        [&](const Kernels<TypeParam>& k, auto* out) {
+                          if (&k == plain_kernels<TypeParam>()) {
+                            k.matmul(x.data(), tokens, w, 0, rows, out, rows);
+                          } else {
+                            packed_matmul(k, x.data(), tokens, w, 0, rows, out, rows);
+                          }
                         });
         }
       }
@@ -181,20 +204,25 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
   }
 }
 
-// A dot product's bits may not depend on which rows and tokens are computed with it.
+// A dot product's bits may not depend on which rows and tokens are computed with it; on all sets,
+// the plain one included. More tokens than are packed at a time, more rows than a block of panels.
 TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
-  constexpr std::size_t kRows = 67, kCols = 200, kTokens = 14;
+  constexpr std::size_t kRows = 167, kCols = 2000, kTokens = 530;
   const Weight w = this->weight(DType::kBF16, kRows, kCols);
   const auto x = this->values(kTokens * kCols);
   for (const Simd simd : supported_simd()) {
     const auto& k = kernels<TypeParam>(simd);
-    std::vector<typename TypeParam::Real> whole(kTokens * kRows), single(kTokens * kRows);
-    k.matmul(x.data(), kTokens, w, 0, kRows, whole.data(), kRows);
+    std::vector<typename TypeParam::Real> whole(kTokens * kRows), few(kTokens * kRows),
+        single(kTokens * kRows);
+    packed_matmul(k, x.data(), kTokens, w, 0, 53, whole.data(), kRows);
+    packed_matmul(k, x.data(), kTokens, w, 53, kRows, whole.data(), kRows);
+    k.matmul(x.data(), kTokens, w, 0, kRows, few.data(), kRows);
     for (std::size_t t = 0; t < kTokens; ++t) {
       k.matmul(x.data() + t * kCols, 1, w, 0, 5, single.data() + t * kRows, kRows);
       k.matmul(x.data() + t * kCols, 1, w, 5, kRows, single.data() + t * kRows, kRows);
     }
-    this->expect_same(whole, single, std::string(simd_name(simd)));
+    this->expect_same(few, single, std::string(simd_name(simd)));
+    this->expect_same(few, whole, "packed, " + std::string(simd_name(simd)));
   }
 }
 
