@@ -90,6 +90,10 @@ void AtomicFile::write_out(std::span<const std::byte> bytes) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) throw system_error(path_.string(), "cannot write", n < 0 ? errno : ENOSPC);
+#ifdef SYNC_FILE_RANGE_WRITE
+    // On its way to the disk from now on: the sync at the end has less to wait for.
+    ::sync_file_range(fd_, static_cast<off64_t>(flushed_), n, SYNC_FILE_RANGE_WRITE);
+#endif
     bytes = bytes.subspan(static_cast<std::size_t>(n));
     flushed_ += static_cast<std::uint64_t>(n);
   }

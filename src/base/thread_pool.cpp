@@ -39,11 +39,13 @@ int available_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-ThreadPool::ThreadPool(int threads) {
-  const int count = threads > 0 ? threads : available_threads();
-  workers_.reserve(static_cast<std::size_t>(count - 1));
+ThreadPool::ThreadPool(int threads)
+    : rounds_(static_cast<std::size_t>((threads > 0 ? threads : available_threads()) - 1)) {
+  workers_.reserve(rounds_.size());
   try {
-    for (int w = 1; w < count; ++w) workers_.emplace_back([this, w] { work(w); });
+    for (int w = 1; w <= static_cast<int>(rounds_.size()); ++w) {
+      workers_.emplace_back([this, w] { work(w); });
+    }
   } catch (const std::system_error&) {
     // No more threads to be had: fewer do the same work.
   }
@@ -51,18 +53,24 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_.store(true, std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
+  for (int w = 1; w < size(); ++w) wake(w);
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::start(Job job) {
+void ThreadPool::wake(int worker) {
+  std::atomic<std::uint32_t>& round = rounds_[static_cast<std::size_t>(worker - 1)].count;
+  round.fetch_add(1, std::memory_order_release);
+  round.notify_one();
+}
+
+// On workers [0, workers). The others are not even woken: they would take time from those who have
+// borrowed their cores.
+void ThreadPool::start(Job job, int workers) {
   error_ = nullptr;
   job_ = job;
-  if (!workers_.empty()) {
-    pending_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
+  if (workers > 1) {
+    pending_.store(static_cast<std::uint32_t>(workers - 1), std::memory_order_relaxed);
+    for (int w = 1; w < workers; ++w) wake(w);
   }
   call(0);
   for (std::uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
@@ -73,10 +81,11 @@ void ThreadPool::start(Job job) {
 }
 
 void ThreadPool::work(int worker) {
+  const std::atomic<std::uint32_t>& round = rounds_[static_cast<std::size_t>(worker - 1)].count;
   std::uint32_t seen = 0;
   for (;;) {
-    wait_while(round_, seen);
-    seen = round_.load(std::memory_order_acquire);
+    wait_while(round, seen);
+    seen = round.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     call(worker);
     if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();

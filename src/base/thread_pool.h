@@ -29,13 +29,17 @@ class ThreadPool {
 
   int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(worker) once for each worker in [0, size()), the caller being worker 0, and returns
-  // when all are done. The first exception that a body threw is thrown again here.
+  // Work outside the pool that wants a core: jobs that begin meanwhile do without a worker (the
+  // caller always works). From any thread.
+  void lend() noexcept { lent_.fetch_add(1, std::memory_order_relaxed); }
+  void take_back() noexcept { lent_.fetch_sub(1, std::memory_order_relaxed); }
+
+  // Calls body(worker) once for each worker in [0, size()) that is not lent, the caller being
+  // worker 0, and returns when all are done. The first exception that a body threw is thrown again
+  // here.
   template <class Body>
   void run(Body&& body) {
-    using Plain = std::remove_reference_t<Body>;
-    start({[](void* b, int worker) { (*static_cast<Plain*>(b))(worker); },
-           const_cast<void*>(static_cast<const void*>(std::addressof(body)))});
+    run_on(free_workers(), body);
   }
 
   // Calls body(begin, end) for contiguous parts of [0, count) of at least `grain` items each.
@@ -44,14 +48,14 @@ class ThreadPool {
   void parallel_for(std::size_t count, std::size_t grain, Body&& body) {
     if (count == 0) return;
     const std::size_t parts =
-        std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, size());
+        std::clamp<std::size_t>(count / std::max<std::size_t>(grain, 1), 1, free_workers());
     if (parts == 1) {
       body(std::size_t{0}, count);
       return;
     }
-    run([&](int worker) {
+    run_on(static_cast<int>(parts), [&](int worker) {
       const auto w = static_cast<std::size_t>(worker);
-      if (w < parts) body(count * w / parts, count * (w + 1) / parts);
+      body(count * w / parts, count * (w + 1) / parts);
     });
   }
 
@@ -59,13 +63,13 @@ class ThreadPool {
   // most `workers`: for items of unequal length, and for neighbours that slow one core down.
   template <class Body>
   void share_items(std::size_t count, std::size_t workers, Body&& body) {
-    if (std::min(count, workers) <= 1 || size() == 1) {
+    const auto wanted = std::min<std::size_t>(std::min(count, workers), free_workers());
+    if (wanted <= 1) {
       for (std::size_t i = 0; i < count; ++i) body(i, 0);
       return;
     }
     std::atomic<std::size_t> next{0};
-    run([&](int worker) {
-      if (static_cast<std::size_t>(worker) >= workers) return;
+    run_on(static_cast<int>(wanted), [&](int worker) {
       for (std::size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(i, worker);
     });
   }
@@ -81,12 +85,29 @@ class ThreadPool {
     void (*call)(void*, int) = nullptr;
     void* body = nullptr;
   };
-  void start(Job job);
+  // On its own cache line: a worker waits for its round to be incremented.
+  struct alignas(64) Round {
+    std::atomic<std::uint32_t> count{0};
+  };
+
+  template <class Body>
+  void run_on(int workers, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    start({[](void* b, int worker) { (*static_cast<Plain*>(b))(worker); },
+           const_cast<void*>(static_cast<const void*>(std::addressof(body)))},
+          workers);
+  }
+  int free_workers() const noexcept {
+    return std::max(1, size() - lent_.load(std::memory_order_relaxed));
+  }
+  void start(Job job, int workers);
+  void wake(int worker);
   void work(int worker);
   void call(int worker) noexcept;
 
   Job job_;
-  std::atomic<std::uint32_t> round_{0};    // incremented for each job; workers wait for it
+  std::vector<Round> rounds_;  // of each worker but the caller
+  std::atomic<int> lent_{0};
   std::atomic<std::uint32_t> pending_{0};  // workers that have not finished the current job
   std::atomic<bool> stop_{false};
   std::mutex error_mutex_;

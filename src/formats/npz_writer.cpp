@@ -2,13 +2,15 @@
 #include <libdeflate.h>
 #include <simdjson.h>
 
-#include <condition_variable>
+#include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 
 #include "assay/error.h"
 #include "assay/npz.h"
+#include "base/aligned_vector.h"
 #include "base/atomic_file.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
@@ -33,8 +35,8 @@ using Compressor = std::unique_ptr<libdeflate_compressor, FreeCompressor>;
 struct Encoded {
   ZipMember member;
   std::string header;                 // npy header, as it goes to the file
-  std::unique_ptr<std::byte[]> data;  // deflated elements
-  std::size_t data_size = 0;
+  std::span<const std::byte> data;    // the elements, deflated or as they are
+  std::shared_ptr<const void> owner;  // of data, where it is held until its turn
 };
 
 // A stored deflate block that is not the last one. It ends at a whole byte, so that the elements'
@@ -49,7 +51,33 @@ std::string stored_block(std::string_view text) {
   return block.append(text);
 }
 
-Encoded encode(const ArrayView& array, Compression compression, Compressor& compressor) {
+// What a thread needs to deflate one array after the other: fresh memory for each would cost as
+// much as the work.
+struct Deflater {
+  Compressor compressor;
+  int level = 0;
+  AlignedVector<std::byte> out;
+
+  std::span<const std::byte> deflate(std::span<const std::byte> bytes, int with_level) {
+    if (level != with_level) compressor.reset(libdeflate_alloc_compressor(with_level));
+    if (!compressor) throw std::bad_alloc();
+    level = with_level;
+    const std::size_t bound = libdeflate_deflate_compress_bound(compressor.get(), bytes.size());
+    if (out.size() < bound) out.resize(bound);
+    return {out.data(), libdeflate_deflate_compress(compressor.get(), bytes.data(), bytes.size(),
+                                                    out.data(), bound)};
+  }
+  // A thread may outlive the largest of its arrays by long.
+  void trim() {
+    if (out.size() > kKeep) out = {};
+  }
+
+ private:
+  static constexpr std::size_t kKeep = std::size_t{32} << 20;
+};
+
+// The elements lie in `array` or in the deflater.
+Encoded encode(const ArrayView& array, Compression compression, Deflater& deflater) {
   Encoded e;
   e.header = npy_header(array);
   e.member.name = array.name + ".npy";
@@ -59,113 +87,125 @@ Encoded encode(const ArrayView& array, Compression compression, Compressor& comp
     e.member.crc32 = libdeflate_crc32(e.member.crc32, array.bytes.data(), array.bytes.size());
   }
   if (compression == Compression::kNone) {
-    e.member.compressed_size = e.member.size;
-    return e;
+    e.data = array.bytes;
+  } else {
+    e.data = deflater.deflate(array.bytes, level_of(compression));
+    e.header = stored_block(e.header);
+    e.member.method = ZipMethod::kDeflated;
   }
-  if (!compressor) compressor.reset(libdeflate_alloc_compressor(level_of(compression)));
-  if (!compressor) throw std::bad_alloc();
-  const std::size_t bound = libdeflate_deflate_compress_bound(compressor.get(), array.bytes.size());
-  e.data = std::make_unique_for_overwrite<std::byte[]>(bound);
-  e.data_size = libdeflate_deflate_compress(compressor.get(), array.bytes.data(),
-                                            array.bytes.size(), e.data.get(), bound);
-  e.header = stored_block(e.header);
-  e.member.method = ZipMethod::kDeflated;
-  e.member.compressed_size = e.header.size() + e.data_size;
+  e.member.compressed_size = e.header.size() + e.data.size();
   return e;
 }
 
-// Members are encoded several at once and written in order; a worker that is done early waits, so
-// that at most one member per thread is held in memory.
-class NpzFile {
- public:
-  NpzFile(const std::filesystem::path& path, std::span<const ArrayView> arrays)
-      : arrays_(arrays), file_(path) {}
-
-  void write(std::size_t i, const Encoded& encoded) {
-    std::unique_lock lock(mutex_);
-    turn_.wait(lock, [&] { return next_ == i || failed_; });
-    if (failed_) return;
-    ZipMember member = encoded.member;
-    member.header_offset = file_.size();
-    const std::string header = zip_local_header(member);
-    file_.write(std::as_bytes(std::span(header)));
-    file_.write(std::as_bytes(std::span(encoded.header)));
-    if (encoded.data) {
-      file_.write({encoded.data.get(), encoded.data_size});
-    } else {
-      file_.write(arrays_[i].bytes);
-    }
-    members_.push_back(std::move(member));
-    ++next_;
-    turn_.notify_all();
+// Throws unless the array can be a member beside those of the names so far.
+void check(const ArrayView& array, std::set<std::string, std::less<>>& names) {
+  const std::string where = "array '" + shown(array.name) + "'";
+  if (array.name.empty() || array.name.size() > kMaxName) {
+    throw input_error(where, fmt::format("a name of {} bytes", array.name.size()),
+                      fmt::format("1 to {}", kMaxName));
   }
-
-  // Lets the waiting workers go.
-  void fail() {
-    const std::lock_guard lock(mutex_);
-    failed_ = true;
-    turn_.notify_all();
+  if (array.name.find('\0') != std::string::npos ||
+      !simdjson::validate_utf8(array.name.data(), array.name.size())) {
+    throw input_error(where, "a name that is no UTF-8 text", "one");
   }
-  bool failed() {
-    const std::lock_guard lock(mutex_);
-    return failed_;
-  }
-
-  void finish() {
-    const std::string directory = zip_directory(members_, file_.size());
-    file_.write(std::as_bytes(std::span(directory)));
-    file_.commit();
-  }
-
- private:
-  std::span<const ArrayView> arrays_;
-  AtomicFile file_;
-  std::vector<ZipMember> members_;
-  std::mutex mutex_;
-  std::condition_variable turn_;
-  std::size_t next_ = 0;
-  bool failed_ = false;
-};
-
-void check(std::span<const ArrayView> arrays) {
-  std::set<std::string_view> names;
-  for (const ArrayView& array : arrays) {
-    const std::string where = "array '" + shown(array.name) + "'";
-    if (array.name.empty() || array.name.size() > kMaxName) {
-      throw input_error(where, fmt::format("a name of {} bytes", array.name.size()),
-                        fmt::format("1 to {}", kMaxName));
-    }
-    if (array.name.find('\0') != std::string::npos ||
-        !simdjson::validate_utf8(array.name.data(), array.name.size())) {
-      throw input_error(where, "a name that is no UTF-8 text", "one");
-    }
-    if (!names.insert(array.name).second) throw input_error(where, "given twice", "unique names");
-    static_cast<void>(npy_header(array));  // dtype, shape and bytes, before a file is made
-  }
+  if (!names.insert(array.name).second) throw input_error(where, "given twice", "unique names");
+  static_cast<void>(npy_header(array));  // dtype, shape and bytes, before a file is made
 }
 
 }  // namespace
 
+struct NpzWriter::Impl {
+  Impl(const std::filesystem::path& path, Compression with) : compression(with), file(path) {}
+
+  // Of the member whose turn it is.
+  void write(const Encoded& e) {
+    ZipMember member = e.member;
+    member.header_offset = file.size();
+    const std::string header = zip_local_header(member);
+    file.write(std::as_bytes(std::span(header)));
+    file.write(std::as_bytes(std::span(e.header)));
+    file.write(e.data);
+    members.push_back(std::move(member));
+  }
+
+  void complete_if_done() {
+    if (!closed || members.size() != names.size()) return;
+    const std::string directory = zip_directory(members, file.size());
+    file.write(std::as_bytes(std::span(directory)));
+    file.commit();
+  }
+
+  const Compression compression;
+  std::set<std::string, std::less<>> names;
+  std::mutex mutex;
+  AtomicFile file;
+  std::vector<ZipMember> members;          // written
+  std::map<std::size_t, Encoded> waiting;  // for their turn, by place
+  bool closed = false;
+};
+
+NpzWriter::NpzWriter(const std::filesystem::path& path, Compression compression)
+    : impl_(std::make_unique<Impl>(path, compression)) {}
+
+NpzWriter::~NpzWriter() = default;
+
+std::size_t NpzWriter::reserve(const ArrayView& array) {
+  const std::lock_guard lock(impl_->mutex);
+  check(array, impl_->names);
+  return impl_->names.size() - 1;
+}
+
+void NpzWriter::put(std::size_t place, const ArrayView& array, std::shared_ptr<const void> owner) {
+  thread_local Deflater deflater;
+  Encoded encoded = encode(array, impl_->compression, deflater);
+  const std::lock_guard lock(impl_->mutex);
+  if (place != impl_->members.size()) {
+    if (encoded.member.method == ZipMethod::kDeflated) {
+      const auto copy =
+          std::make_shared<const std::vector<std::byte>>(encoded.data.begin(), encoded.data.end());
+      encoded.data = *copy;
+      encoded.owner = copy;
+    } else {
+      encoded.owner = std::move(owner);
+    }
+    impl_->waiting.emplace(place, std::move(encoded));
+    deflater.trim();
+    return;
+  }
+  impl_->write(encoded);
+  deflater.trim();
+  for (auto next = impl_->waiting.begin();
+       next != impl_->waiting.end() && next->first == impl_->members.size();
+       next = impl_->waiting.erase(next)) {
+    impl_->write(next->second);
+  }
+  impl_->complete_if_done();
+}
+
+void NpzWriter::close() {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->closed = true;
+  impl_->complete_if_done();
+}
+
 void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
                Compression compression, int threads) {
-  check(arrays);
+  std::set<std::string, std::less<>> names;
+  for (const ArrayView& array : arrays) check(array, names);
   ThreadPool pool(threads);
-  NpzFile file(path, arrays);
-  std::vector<Compressor> compressors(static_cast<std::size_t>(pool.size()));
-  std::atomic<std::size_t> next{0};
-  pool.run([&](int worker) {
+  NpzWriter file(path, compression);
+  for (const ArrayView& array : arrays) file.reserve(array);
+  file.close();
+  std::atomic<bool> failed{false};
+  pool.for_each_item(arrays.size(), [&](std::size_t i) {
+    if (failed) return;
     try {
-      for (std::size_t i = next.fetch_add(1); i < arrays.size() && !file.failed();
-           i = next.fetch_add(1)) {
-        file.write(i,
-                   encode(arrays[i], compression, compressors[static_cast<std::size_t>(worker)]));
-      }
+      file.put(i, arrays[i]);
     } catch (...) {
-      file.fail();
+      failed = true;
       throw;
     }
   });
-  file.finish();
 }
 
 }  // namespace assay

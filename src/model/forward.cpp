@@ -130,6 +130,12 @@ void ForwardPass<N>::attention(std::int64_t l) {
                           stride);
   };
   pool_.share_items(heads * queries_.size(), work / kGrain + 1, one);
+  for (const Chunk<N>& chunk : chunks_) {
+    for (const Tap tap : {Tap::kAttnScores, Tap::kAttnProbs}) {
+      if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) continue;
+      chunk.recorder->end_attention(tap, l, std::ssize(chunk.ids));
+    }
+  }
 }
 
 template <class N>

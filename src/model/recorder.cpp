@@ -29,17 +29,17 @@ void store(const Real* from, std::int64_t count, Array& to, std::int64_t offset)
 
 }  // namespace
 
-Recorder::Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store)
-    : spec_(spec), taps_(std::move(taps)), tokens_(tokens), store_(store) {
-  arrays_.resize(static_cast<std::size_t>(spec.num_hidden_layers) * kTapCount);
+Recorder::Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store, Sink sink)
+    : spec_(spec), taps_(std::move(taps)), tokens_(tokens), store_(store), sink_(std::move(sink)) {
+  slots_.resize(static_cast<std::size_t>(spec.num_hidden_layers) * kTapCount);
 }
 
-Array& Recorder::slot(Tap tap, std::int64_t layer) {
-  return arrays_[static_cast<std::size_t>(layer * kTapCount + static_cast<int>(tap))];
+Recorder::Slot& Recorder::slot(Tap tap, std::int64_t layer) {
+  return slots_[static_cast<std::size_t>(layer * kTapCount + static_cast<int>(tap))];
 }
 
 Array& Recorder::array(Tap tap, std::int64_t layer) {
-  Array& a = slot(tap, layer);
+  Array& a = slot(tap, layer).array;
   if (a.bytes.empty()) {
     a.name = tap_name(tap, layer, spec_);
     a.dtype = store_;
@@ -55,11 +55,12 @@ void Recorder::rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_
   Array& a = array(tap, layer);
   const std::int64_t width = element_count(a.shape, a.name) / tokens_;
   store(data, count * width, a, first * width);
+  add_positions(tap, layer, count);
 }
 
 template <class Real>
 void Recorder::begin_attention(Tap tap, std::int64_t layer, Real masked) {
-  if (!slot(tap, layer).bytes.empty()) return;  // an earlier chunk of the prompt made it
+  if (!slot(tap, layer).array.bytes.empty()) return;  // an earlier chunk of the prompt made it
   Array& a = array(tap, layer);
   if (a.dtype == DType::kF64) {
     std::ranges::fill(a.as<double>(), static_cast<double>(masked));
@@ -74,10 +75,16 @@ void Recorder::attention_row(Tap tap, std::int64_t layer, std::int64_t head, std
   store(data, position + 1, array(tap, layer), (head * tokens_ + position) * tokens_);
 }
 
+void Recorder::add_positions(Tap tap, std::int64_t layer, std::int64_t count) {
+  Slot& s = slot(tap, layer);
+  s.positions += count;
+  if (sink_ && s.positions == tokens_) sink_(std::exchange(s.array, {}));
+}
+
 std::vector<Array> Recorder::take() {
   std::vector<Array> taken;
   const auto move_out = [&](Tap tap, std::int64_t layer) {
-    Array& a = slot(tap, layer);
+    Array& a = slot(tap, layer).array;
     if (!a.bytes.empty()) taken.push_back(std::move(a));
   };
   move_out(Tap::kEmbeddingOutput, 0);
@@ -88,8 +95,8 @@ std::vector<Array> Recorder::take() {
   }
   move_out(Tap::kFinalNormOutput, 0);
   move_out(Tap::kLogits, 0);
-  arrays_.clear();
-  arrays_.resize(static_cast<std::size_t>(spec_.num_hidden_layers) * kTapCount);
+  slots_.clear();
+  slots_.resize(static_cast<std::size_t>(spec_.num_hidden_layers) * kTapCount);
   return taken;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "assay/array.h"
@@ -14,8 +15,12 @@ namespace assay {
 // those of one run whole.
 class Recorder {
  public:
-  // store: kF32 or kF64.
-  Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store = DType::kF32);
+  // Takes an array once it is complete, in data-flow order where a prompt is run whole.
+  using Sink = std::function<void(Array)>;
+
+  // store: kF32 or kF64. Without a sink, arrays are kept for take().
+  Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store = DType::kF32,
+           Sink sink = {});
 
   bool wants(Tap tap, std::int64_t layer) const { return taps_.wants(tap, layer); }
 
@@ -31,19 +36,29 @@ class Recorder {
   template <class Real>
   void attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
                      const Real* data);
+  // To be called after attention_row: `count` more positions are there.
+  void end_attention(Tap tap, std::int64_t layer, std::int64_t count) {
+    add_positions(tap, layer, count);
+  }
 
-  // The arrays in data-flow order; the recorder is empty afterwards.
+  // The arrays that no sink has taken, in data-flow order; the recorder is empty afterwards.
   std::vector<Array> take();
 
  private:
-  Array& slot(Tap tap, std::int64_t layer);
+  struct Slot {
+    Array array;                 // no bytes until first recorded
+    std::int64_t positions = 0;  // that are there
+  };
+  Slot& slot(Tap tap, std::int64_t layer);
   Array& array(Tap tap, std::int64_t layer);
+  void add_positions(Tap tap, std::int64_t layer, std::int64_t count);
 
   ModelSpec spec_;
   TapSet taps_;
   std::int64_t tokens_;
   DType store_;
-  std::vector<Array> arrays_;  // [layer][tap]; no bytes until first recorded
+  Sink sink_;
+  std::vector<Slot> slots_;  // [layer][tap]
 };
 
 }  // namespace assay

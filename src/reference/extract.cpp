@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <future>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/background.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
@@ -16,21 +17,24 @@
 #include "model/generate.h"
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
+#include "reference/prompt_file.h"
 
 namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Recorded arrays that may wait in memory to be written together; more prompts decode faster
-// together, since each step reads the weights once for all of them.
-constexpr std::int64_t kGroupBytes = std::int64_t{256} << 20;
+// Prompts decode faster together, since each step reads the weights once for all of them.
 constexpr std::size_t kGroupPrompts = 16;
+// Recorded arrays that may wait in memory to be written.
+constexpr std::size_t kWaitingBytes = std::size_t{256} << 20;
 
 // What one numerics makes of one prompt.
 struct Run {
+  std::string role;
+  std::string path;  // of the file, relative to the output directory
+  std::unique_ptr<PromptFile> file;
   Generated generated;
-  std::vector<Array> arrays;  // in file order
 };
 
 Array int64_array(std::string name, std::span<const std::int64_t> values) {
@@ -61,10 +65,9 @@ Array rope_array(std::string name, const std::vector<Real>& table, std::size_t h
   return array;
 }
 
-std::vector<ArrayView> views(const std::vector<Array>& arrays) {
-  std::vector<ArrayView> result;
-  for (const Array& array : arrays) result.push_back(array.view());
-  return result;
+void describe(const ArrayView& array, ArrayRecord& record) {
+  record.sha256 = sha256_hex(array.bytes);
+  if (array.dtype != DType::kI64) record.stats = statistics(array);
 }
 
 class Extraction {
@@ -76,13 +79,20 @@ class Extraction {
         on_progress_(on_progress),
         model_(load_model(options.model)),
         taps_(TapSet::classic(model_.spec)),
-        pool_(options.threads) {
+        pool_(options.threads),
+        background_(pool_, kWaitingBytes) {
     for (const std::string& glob : options.taps) {
       if (taps_.add(glob) == 0) {
         throw usage_error("--taps", "'" + glob + "' matches no tap of this model",
                           "a glob over names such as layer_00_q_proj, layer_*_mlp_output");
       }
     }
+    background_.on_wait([this](std::size_t bytes) {
+      progress(fmt::format("writing ({} MB to go)", bytes / 1000000));
+    });
+    // One thread's work for as long as the model takes for a dozen tokens: it begins before all
+    // else.
+    background_.add(0, [this] { hash_weights(); });
     read_tokenizer();
     encode_prompts();
     create_out();
@@ -93,16 +103,12 @@ class Extraction {
   }
 
   std::vector<ExtractedPrompt> run() {
-    // Hashing reads the weights once, ahead of or beside the first pass that needs them anyway.
-    std::future<void> hashes = std::async(std::launch::async, [this] { hash_files(); });
     count_steps();
-    for (std::size_t begin = 0; begin < prompts_.size();) {
-      const std::size_t end = group_end(begin);
-      extract_group(group(begin, end));
-      begin = end;
+    for (std::size_t begin = 0; begin < prompts_.size(); begin = group_end(begin)) {
+      extract_group(group(begin, group_end(begin)));
     }
-    hashes.get();
     progress("writing manifest.json");
+    background_.finish();
     write_json(options_.out / "manifest.json", to_json(manifest_));
     std::vector<ExtractedPrompt> extracted;
     for (const PromptRecord& record : manifest_.prompts) extracted.push_back(record.extracted);
@@ -116,6 +122,7 @@ class Extraction {
         std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
     if (!needed && !is_there(file)) return;
     tokenizer_ = Tokenizer::load(file);
+    background_.add(0, [this, file] { manifest_.tokenizer = hash(file); });
   }
 
   void encode_prompts() {
@@ -146,40 +153,15 @@ class Extraction {
     }
   }
 
-  void hash_files() {
-    const auto record = [](const fs::path& file) {
-      return FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
-    };
-    for (const fs::path& file : model_.files.files()) manifest_.weights.push_back(record(file));
-    if (tokenizer_) manifest_.tokenizer = record(options_.model / "tokenizer.json");
+  static FileRecord hash(const fs::path& file) {
+    return {file.filename().string(), fs::file_size(file), sha256_file(file)};
   }
-
-  // Bytes that the recorded arrays of a prompt take.
-  std::int64_t recorded_bytes(const Prompt& prompt) const {
-    const ModelSpec& spec = model_.spec;
-    std::int64_t count = 0;
-    for (std::int64_t layer = 0; layer < spec.num_hidden_layers; ++layer) {
-      for (int t = 0; t < kTapCount; ++t) {
-        const Tap tap = static_cast<Tap>(t);
-        if (!is_layer_tap(tap) && layer != 0) continue;
-        if (!taps_.wants(tap, layer)) continue;
-        const Shape shape =
-            tap_shape(tap, spec, static_cast<std::int64_t>(prompt.input_ids.size()));
-        count += element_count(shape, "tap");
-      }
-    }
-    return count * static_cast<std::int64_t>(dtype_size(options_.store) * options_.numerics.size());
+  void hash_weights() {
+    for (const fs::path& file : model_.files.files()) manifest_.weights.push_back(hash(file));
   }
 
   std::size_t group_end(std::size_t begin) const {
-    std::int64_t bytes = recorded_bytes(prompts_[begin]);
-    std::size_t end = begin + 1;
-    while (end < prompts_.size() && end - begin < kGroupPrompts) {
-      bytes += recorded_bytes(prompts_[end]);
-      if (bytes > kGroupBytes) break;
-      ++end;
-    }
-    return end;
+    return std::min(begin + kGroupPrompts, prompts_.size());
   }
 
   // A step is one layer of one run of the model: prompts that are prefilled together, or a token
@@ -206,29 +188,69 @@ class Extraction {
   }
 
   void extract_group(std::span<const Prompt> group) {
-    std::vector<std::vector<Run>> runs;  // [numerics][prompt]
     for (const Numerics numerics : options_.numerics) {
+      // An oracle is compared with what the reference's file holds.
+      const bool oracle = !runs_.empty() && numerics == Numerics::kF64;
+      if (oracle) {
+        background_.finish();
+      }
+      std::vector<Run>& of_prompts = runs_.emplace_back();
+      for (const Prompt& prompt : group) {
+        of_prompts.push_back(open(prompt, runs_.size() == 1 ? "reference"
+                                          : oracle          ? "oracle"
+                                                            : numerics_name(numerics)));
+      }
       switch (numerics) {
         case Numerics::kBf16:
-          runs.push_back(run_group(bf16_, group, kernels<Bf16>(chosen_simd()), numerics));
+          run_group(bf16_, group, kernels<Bf16>(chosen_simd()), numerics, of_prompts);
           break;
         case Numerics::kF32:
-          runs.push_back(run_group(f32_, group, kernels<F32>(chosen_simd()), numerics));
+          run_group(f32_, group, kernels<F32>(chosen_simd()), numerics, of_prompts);
           break;
         case Numerics::kF64:
-          runs.push_back(run_group(f64_, group, kernels<F64>(chosen_simd()), numerics));
+          run_group(f64_, group, kernels<F64>(chosen_simd()), numerics, of_prompts);
           break;
         case Numerics::kFast:
-          runs.push_back(run_group(fast_, group, fast_kernels(), numerics));
+          run_group(fast_, group, fast_kernels(), numerics, of_prompts);
           break;
       }
     }
-    for (std::size_t p = 0; p < group.size(); ++p) write_prompt(group[p], runs, p);
+    background_.finish();
+    for (std::size_t p = 0; p < group.size(); ++p) record_prompt(group[p], p);
+    runs_.clear();
+  }
+
+  Run open(const Prompt& prompt, std::string_view role) {
+    std::error_code error;
+    fs::create_directory(options_.out / prompt.id, error);
+    if (error) {
+      throw system_error((options_.out / prompt.id).string(), "cannot create directory",
+                         error.value());
+    }
+    Run run{std::string(role), fmt::format("{}/{}.npz", prompt.id, role), nullptr, {}};
+    PromptFile::Measure measure;
+    if (role == "reference") {
+      measure = describe;
+    } else if (role == "oracle") {
+      measure = [reference =
+                     std::make_shared<NpzReader>(options_.out / prompt.id / "reference.npz")](
+                    const ArrayView& array, ArrayRecord& record) {
+        if (array.dtype == DType::kI64) return;
+        const Array other = reference->read(array.name);
+        // The RoPE tables are as long as the generated text, which may stop earlier in one of the
+        // runs.
+        const std::size_t bytes = std::min(array.bytes.size(), other.bytes.size());
+        record.noise = relative_l2(other.view(), array, bytes / dtype_size(array.dtype));
+      };
+    }
+    run.file = std::make_unique<PromptFile>(background_, options_.out / run.path,
+                                            options_.compression, std::move(measure));
+    return run;
   }
 
   template <class N>
-  std::vector<Run> run_group(std::optional<ForwardPass<N>>& forward, std::span<const Prompt> group,
-                             const Kernels<N>& kernels, Numerics numerics) {
+  void run_group(std::optional<ForwardPass<N>>& forward, std::span<const Prompt> group,
+                 const Kernels<N>& kernels, Numerics numerics, std::vector<Run>& runs) {
     if (!forward) {
       forward.emplace(model_, pool_, kernels);
       forward->on_layer([this, numerics] {
@@ -239,26 +261,24 @@ class Extraction {
     std::vector<Recorder> recorders;
     std::vector<GenerateRequest> requests;
     recorders.reserve(group.size());
-    for (const Prompt& prompt : group) {
-      recorders.emplace_back(model_.spec, taps_, static_cast<std::int64_t>(prompt.input_ids.size()),
-                             options_.store);
-      requests.push_back({prompt.input_ids, &recorders.back()});
+    for (std::size_t p = 0; p < group.size(); ++p) {
+      PromptFile& file = *runs[p].file;
+      file.add(int64_array("input_ids", group[p].input_ids));
+      recorders.emplace_back(model_.spec, taps_, std::ssize(group[p].input_ids), options_.store,
+                             [&file](Array array) { file.add(std::move(array)); });
+      requests.push_back({group[p].input_ids, &recorders.back()});
     }
     const double before = done_steps_;
     std::vector<Generated> generated = generate_greedy<N>(
         *forward, model_.spec, requests, options_.max_new_tokens, model_.eos_token_ids);
     done_steps_ = before + steps_of_group(group);  // it may have stopped at an EOS id
 
-    std::vector<Run> runs;
     for (std::size_t p = 0; p < group.size(); ++p) {
-      Run run{std::move(generated[p]), {}};
-      run.arrays.push_back(int64_array("input_ids", group[p].input_ids));
-      std::ranges::move(recorders[p].take(), std::back_inserter(run.arrays));
-      run.arrays.push_back(int64_array("generated_ids", run.generated.ids));
-      add_rope_tables<typename N::Real>(group[p], run);
-      runs.push_back(std::move(run));
+      runs[p].generated = std::move(generated[p]);
+      runs[p].file->add(int64_array("generated_ids", runs[p].generated.ids));
+      add_rope_tables<typename N::Real>(group[p], runs[p]);
+      runs[p].file->close();
     }
-    return runs;
   }
 
   // For every position that was fed to the model: the last generated token was not.
@@ -267,13 +287,12 @@ class Extraction {
     const std::size_t positions = std::max(prompt.input_ids.size(), run.generated.ids.size() - 1);
     const auto head_dim = static_cast<std::size_t>(model_.spec.head_dim);
     const auto table = make_rope_table<Real>(model_.spec.rope_theta, head_dim, positions);
-    run.arrays.push_back(rope_array("rope_cos", table.cos, head_dim, options_.store));
-    run.arrays.push_back(rope_array("rope_sin", table.sin, head_dim, options_.store));
+    run.file->add(rope_array("rope_cos", table.cos, head_dim, options_.store));
+    run.file->add(rope_array("rope_sin", table.sin, head_dim, options_.store));
   }
 
-  void write_prompt(const Prompt& prompt, const std::vector<std::vector<Run>>& runs,
-                    std::size_t p) {
-    const Run& reference = runs.front()[p];
+  void record_prompt(const Prompt& prompt, std::size_t p) {
+    const Run& reference = runs_.front()[p];
     PromptRecord record;
     record.extracted.prompt = prompt;
     record.extracted.generated_ids = reference.generated.ids;
@@ -282,43 +301,17 @@ class Extraction {
       record.extracted.generated_text =
           tokenizer_->decode(std::span(reference.generated.ids).subspan(prompt.input_ids.size()));
     }
-
-    std::error_code error;
-    fs::create_directory(options_.out / prompt.id, error);
-    if (error) {
-      throw system_error((options_.out / prompt.id).string(), "cannot create directory",
-                         error.value());
-    }
-    const std::vector<Array>* oracle = nullptr;
-    for (std::size_t n = 0; n < runs.size(); ++n) {
-      const Numerics numerics = options_.numerics[n];
-      std::string role = "reference";
-      if (n > 0) role = numerics == Numerics::kF64 ? "oracle" : numerics_name(numerics);
-      if (role == "oracle") oracle = &runs[n][p].arrays;
-      const std::string path = prompt.id + "/" + role + ".npz";
-      progress("writing " + path);
-      write_npz(options_.out / path, views(runs[n][p].arrays), options_.compression, pool_.size());
+    record.arrays.assign(reference.file->records().begin(), reference.file->records().end());
+    for (const std::vector<Run>& of_prompts : runs_) {
+      const Run& run = of_prompts[p];
       record.extracted.files.push_back(
-          {role, path, fs::file_size(options_.out / path), runs[n][p].arrays.size()});
+          {run.role, run.path, fs::file_size(options_.out / run.path), run.file->records().size()});
+      if (run.role != "oracle") continue;
+      for (std::size_t i = 0; i < record.arrays.size(); ++i) {
+        record.arrays[i].noise = run.file->records()[i].noise;
+      }
     }
-
-    record.arrays.resize(reference.arrays.size());
-    pool_.for_each_item(reference.arrays.size(), [&](std::size_t i) {
-      record.arrays[i] = describe(reference.arrays[i], oracle);
-    });
     manifest_.prompts.push_back(std::move(record));
-  }
-
-  static ArrayRecord describe(const Array& array, const std::vector<Array>* oracle) {
-    ArrayRecord record{array.name, array.dtype, array.shape, sha256_hex(array.bytes), {}, {}};
-    if (array.dtype == DType::kI64) return record;
-    record.stats = statistics(array.view());
-    if (oracle == nullptr) return record;
-    const auto same = std::ranges::find(*oracle, array.name, &Array::name);
-    // The RoPE tables are as long as the generated text, which may stop earlier in one of the runs.
-    const std::size_t bytes = std::min(array.bytes.size(), same->bytes.size());
-    record.noise = relative_l2(array.view(), same->view(), bytes / dtype_size(array.dtype));
-    return record;
   }
 
   void progress(std::string_view what) const {
@@ -338,6 +331,8 @@ class Extraction {
   Manifest manifest_;
   double done_steps_ = 0;
   double total_steps_ = 1;
+  std::vector<std::vector<Run>> runs_;  // of the group at hand: [numerics][prompt]
+  Background background_;               // last: its jobs work on the others
 };
 
 }  // namespace

@@ -39,6 +39,26 @@ TEST(ThreadPool, SharedItemsGoToNoMoreWorkersThanAskedFor) {
   }
 }
 
+TEST(ThreadPool, DoesWithoutWorkersThatAreLent) {
+  ThreadPool pool(3);
+  for (const int lent : {0, 1, 2, 3}) {
+    for (int i = 0; i < lent; ++i) pool.lend();
+    std::atomic<int> calls{0};
+    pool.run([&](int worker) {
+      EXPECT_LT(worker, std::max(1, 3 - lent));
+      ++calls;
+    });
+    EXPECT_EQ(calls, std::max(1, 3 - lent));
+    std::vector<std::atomic<int>> done(100);
+    pool.parallel_for(done.size(), 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) ++done[i];
+    });
+    pool.for_each_item(done.size(), [&](std::size_t i) { ++done[i]; });
+    for (const auto& count : done) EXPECT_EQ(count, 2);
+    for (int i = 0; i < lent; ++i) pool.take_back();
+  }
+}
+
 TEST(ThreadPool, ManyShortJobsInARow) {
   ThreadPool pool(3);
   std::vector<long> sums(3, 0);

@@ -108,6 +108,38 @@ TEST(NpzWriter, TheBytesDoNotDependOnThreads) {
   }
 }
 
+TEST(NpzWriter, TakesArraysInAnyOrderForPlacesReservedBefore) {
+  const std::vector<Array> arrays = golden_arrays();
+  for (const Compression compression : {Compression::kNone, Compression::kFast}) {
+    for (const bool close_first : {false, true}) {
+      const TemporaryDirectory directory;
+      NpzWriter writer(directory / "x.npz", compression);
+      for (const Array& array : arrays) writer.reserve(array.view());
+      if (close_first) writer.close();
+      for (std::size_t i = arrays.size(); i-- > 0;) {
+        EXPECT_FALSE(std::filesystem::exists(directory / "x.npz"));
+        const auto owner = std::make_shared<const Array>(arrays[i]);
+        writer.put(i, owner->view(), owner);
+      }
+      if (!close_first) writer.close();
+      EXPECT_TRUE(read_text(directory / "x.npz") == written(arrays, compression));
+    }
+  }
+}
+
+TEST(NpzWriter, LeavesNothingOfAFileThatMissesAnArray) {
+  const std::vector<Array> arrays = golden_arrays();
+  const TemporaryDirectory directory;
+  {
+    NpzWriter writer(directory / "x.npz", Compression::kFast);
+    for (const Array& array : arrays) writer.reserve(array.view());
+    writer.close();
+    for (std::size_t i = 1; i < arrays.size(); ++i) writer.put(i, arrays[i].view());
+    expect_error(ErrorKind::kInput, {"given twice"}, [&] { writer.reserve(arrays[0].view()); });
+  }
+  EXPECT_TRUE(directory.names().empty());
+}
+
 TEST(NpzWriter, AnArchiveOfNothingIsNumpysToo) {
   EXPECT_EQ(written({}, Compression::kFast),
             std::string("PK\x05\x06") + std::string(18, '\0'));  // np.savez(file)

@@ -242,6 +242,18 @@ TEST(Extract, StopsAtEosOrAtTheLimit) {
   }
 }
 
+// What is written while the model computes goes away with an extraction that fails.
+TEST(Extract, LeavesNoPartialFileBehind) {
+  const TemporaryDirectory out;
+  fs::create_directories(out / "prompt2" / "reference.npz");  // cannot be replaced by a file
+  expect_error(ErrorKind::kSystem, {"prompt2/reference.npz"},
+               [&] { extract(options_for(out.path()), default_prompts()); });
+  for (const auto& entry : fs::recursive_directory_iterator(out.path())) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path();
+  }
+  EXPECT_FALSE(fs::exists(out / "manifest.json"));
+}
+
 TEST(Extract, ProgressGoesUpToOne) {
   const TemporaryDirectory out;
   ExtractOptions options = options_for(out.path());
@@ -257,7 +269,10 @@ TEST(Extract, ProgressGoesUpToOne) {
   EXPECT_LT(fractions.front(), 0.05);
   EXPECT_EQ(fractions.back(), 1.0);
   EXPECT_TRUE(said.contains("bf16 run") && said.contains("f64 run") &&
-              said.contains("writing prompt2/oracle.npz"));
+              said.contains("writing manifest.json"));
+  EXPECT_TRUE(std::ranges::any_of(said, [](const std::string& what) {
+    return what.starts_with("writing (") && what.ends_with(" MB to go)");
+  }));
 }
 
 TEST(Extract, RefusesWhatItCannotDo) {
