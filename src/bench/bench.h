@@ -18,8 +18,8 @@ struct BenchOptions {
   int runs = 5;                   // of everything, in turns
 };
 
-// `value` is the median over the runs (of "noise of fast": over the arrays of a prompt), in `unit`; `ratio` the median of each run's value (of times:
-// its inverse) over the limit measured beside it.
+// `value` is the median over the runs (of "noise of fast": over the arrays of a prompt), in `unit`;
+// `ratio` the median of each run's value (of times: its inverse) over the limit measured beside it.
 struct BenchFigure {
   std::string name;  // "decode", "prefill 512", ...
   std::string unit;  // "tokens/s", "GB/s", "ms", ...

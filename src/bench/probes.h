@@ -17,7 +17,8 @@ double seconds(Body&& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Bytes per second at which all workers read `bytes` once, each its own part as one stream.
+// Bytes per second at which all workers read `bytes` once, each a part of 2 MB as one stream at a
+// time.
 double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
 
 // Floating-point operations per second (a fused multiply-add is two) of FP32 kernels on the

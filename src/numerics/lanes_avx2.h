@@ -51,6 +51,7 @@ struct FloatLanes {
 
   __m256 v[4];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
   ASSAY_INLINE static FloatLanes broadcast(float x) {
     const __m256 b = _mm256_set1_ps(x);
@@ -137,6 +138,7 @@ struct DoubleLanes {
 
   __m256d v[8];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
   ASSAY_INLINE static DoubleLanes broadcast(double x) {
     const __m256d b = _mm256_set1_pd(x);

@@ -52,6 +52,7 @@ struct FloatLanes {
 
   __m512 v[2];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
   ASSAY_INLINE static FloatLanes broadcast(float x) {
     const __m512 b = _mm512_set1_ps(x);
@@ -170,6 +171,7 @@ struct DoubleLanes {
 
   __m512d v[4];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
   ASSAY_INLINE static DoubleLanes broadcast(double x) {
     const __m512d b = _mm512_set1_pd(x);

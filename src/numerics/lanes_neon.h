@@ -48,6 +48,7 @@ struct FloatLanes {
 
   float32x4_t v[8];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static FloatLanes zero() { return broadcast(0.0F); }
   ASSAY_INLINE static FloatLanes broadcast(float x) {
     const float32x4_t b = vdupq_n_f32(x);
@@ -174,6 +175,7 @@ struct DoubleLanes {
 
   float64x2_t v[16];
 
+  ASSAY_INLINE Part part(std::size_t p) const { return {v[p]}; }
   ASSAY_INLINE static DoubleLanes zero() { return broadcast(0.0); }
   ASSAY_INLINE static DoubleLanes broadcast(double x) {
     DoubleLanes lanes;

@@ -66,6 +66,8 @@ struct PlainLanes {
 
   Real lane[32];
 
+  Part part(std::size_t p) const { return Part::load(lane + 16 * p); }
+
   static PlainLanes zero() { return {}; }
 
   static PlainLanes broadcast(Real x) {

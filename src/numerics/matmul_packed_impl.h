@@ -40,11 +40,9 @@ template <class Lanes, class Real>
 ASSAY_INLINE void put(const Lanes& lanes, std::size_t step, std::size_t steps, std::size_t at,
                       std::size_t rows, Real* to) {
   using P = Parts<Lanes>;
-  Real values[kLanes];
-  lanes.store(values);
   ASSAY_UNROLL
   for (std::size_t p = 0; p < P::kCount; ++p) {
-    P::Part::load(values + p * P::kWidth).store(to + ((p * steps + step) * rows + at) * P::kWidth);
+    lanes.part(p).store(to + ((p * steps + step) * rows + at) * P::kWidth);
   }
 }
 
