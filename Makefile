@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-hf venv bench check format clean
+.PHONY: help deps build demo test test-aarch64 test-hf venv bench bench-peers check format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show them"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-aarch64  the tests that concern bits, in an AArch64 build under qemu"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
 	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
+	@echo "make bench-peers  decode and prefill beside llama.cpp and transformers, oneDNN, numpy's npz"
 	@echo "make check    format, lint, tests under sanitizers"
 
 deps:
@@ -59,6 +60,20 @@ bench: build venv
 	@build/bench/kernels
 	@build/assay bench --like Qwen3-0.6B
 	@$(VENV)/bin/python bench/full_size.py
+
+# Building llama.cpp takes minutes. oneDNN's waiting threads must not spin, see bench/onednn.cpp.
+$(VENV)/bench: bench/requirements.txt $(VENV)/ready
+	@echo "building llama.cpp into $(VENV)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
+
+bench-peers: build $(VENV)/bench
+	@scripts/install-deps bench
+	@cmake --preset release -DASSAY_BUILD_BENCH=ON >/dev/null
+	@cmake --build --preset release -j $(JOBS) --target engine npz onednn
+	@$(VENV)/bin/python bench/peers.py
+	@OMP_WAIT_POLICY=passive build/bench/onednn
+	@$(VENV)/bin/python bench/npz.py
 
 format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
