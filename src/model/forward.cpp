@@ -142,6 +142,7 @@ ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool, const Kernels<
 // Lays out the step's tokens and looks up their embeddings.
 template <class N>
 void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
+  if (model_.stream) model_.stream->begin();
   chunks_ = chunks;
   tokens_.clear();
   queries_.clear();
@@ -207,38 +208,60 @@ void ForwardPass<N>::head() {
   }
   AlignedVector<Real> rows;
   AlignedVector<Real> logits;
-  for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
-    const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
-    rows.resize(count * hidden);
-    logits.resize(count * vocab);
-    for (std::size_t i = 0; i < count; ++i) {
-      std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
-    }
-    linear(rows, model_.lm_head, logits);
-    for (std::size_t i = 0; i < count; ++i) {
-      const Row& row = wanted[begin + i];
-      if (row.records != nullptr) {
-        row.records->recorder->rows(Tap::kLogits, 0,
-                                    static_cast<std::int64_t>(tokens_[row.token].position), 1,
-                                    &logits[i * vocab]);
+  for_each_block(model_.lm_head, [&](const Weight& block, std::size_t first) {
+    for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
+      const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
+      rows.resize(count * hidden);
+      logits.resize(count * block.rows);
+      for (std::size_t i = 0; i < count; ++i) {
+        std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
       }
-      if (row.last != nullptr) std::copy_n(&logits[i * vocab], vocab, row.last);
+      matmul(rows, block, logits.data(), block.rows);
+      for (std::size_t i = 0; i < count; ++i) {
+        const Row& row = wanted[begin + i];
+        const Real* values = &logits[i * block.rows];
+        if (row.records != nullptr) {
+          row.records->recorder->columns(
+              Tap::kLogits, 0, static_cast<std::int64_t>(tokens_[row.token].position),
+              static_cast<std::int64_t>(first), static_cast<std::int64_t>(block.rows), values);
+        }
+        if (row.last != nullptr) std::copy_n(values, block.rows, row.last + first);
+      }
     }
-  }
+  });
 }
 
 // out = x w^T, for as many rows as x has.
 template <class N>
 void ForwardPass<N>::linear(const AlignedVector<Real>& x, const Weight& w,
                             AlignedVector<Real>& out) {
+  for_each_block(
+      w, [&](const Weight& block, std::size_t row) { matmul(x, block, out.data() + row, w.rows); });
+}
+
+template <class N>
+template <class Body>
+void ForwardPass<N>::for_each_block(const Weight& w, const Body& body) {
+  if (!model_.stream) return body(w, 0);
+  for (std::size_t row = 0; row < w.rows;) {
+    const Weight block = model_.stream->next();
+    assert(block.cols == w.cols && row + block.rows <= w.rows);
+    body(block, row);
+    row += block.rows;
+  }
+}
+
+// out[t * ldo + r] = x[t] w[r], for as many rows as x has.
+template <class N>
+void ForwardPass<N>::matmul(const AlignedVector<Real>& x, const Weight& w, Real* out,
+                            std::size_t ldo) {
   const std::size_t tokens = x.size() / w.cols;
   // Parts small enough that a thread which is held up leaves work to the others.
   const auto threads = static_cast<std::size_t>(pool_.size());
   const std::size_t part = std::clamp<std::size_t>(w.rows / (4 * threads) / 16 * 16, 64, 1024);
   const std::size_t worth = w.rows * w.cols * tokens / kGrain + 1;
   pool_.share_items((w.rows + part - 1) / part, worth, [&](std::size_t i, int) {
-    kernels_.matmul(x.data(), tokens, w, i * part, std::min((i + 1) * part, w.rows), out.data(),
-                    w.rows);
+    kernels_.matmul(x.data(), tokens, w, i * part, std::min((i + 1) * part, w.rows), out, ldo);
   });
 }
 

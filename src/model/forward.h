@@ -64,6 +64,7 @@ class ForwardPass {
 
   // Operations on all tokens of the step, shared over the threads.
   void linear(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
+  void matmul(const AlignedVector<Real>& x, const Weight& w, Real* out, std::size_t ldo);
   void rms_norm(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
   void rope(AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
@@ -72,6 +73,11 @@ class ForwardPass {
   void add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
 
   void tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values);
+
+  // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
+  // block unless weights are streamed.
+  template <class Body>
+  void for_each_block(const Weight& w, const Body& body);
 
   const Model& model_;
   const ModelSpec& spec_;

@@ -74,7 +74,7 @@ class Extraction {
       : options_(options),
         prompts_(std::move(prompts)),
         on_progress_(on_progress),
-        model_(load_model(options.model)),
+        model_(load_model(options.model, options.stream)),
         taps_(TapSet::classic(model_.spec)),
         pool_(options.threads) {
     for (const std::string& glob : options.taps) {
@@ -147,8 +147,9 @@ class Extraction {
   }
 
   void hash_files() {
-    const auto record = [](const fs::path& file) {
-      return FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
+    const auto record = [this](const fs::path& file) {
+      return FileRecord{file.filename().string(), fs::file_size(file),
+                        sha256_file(file, model_.stream != nullptr)};
     };
     for (const fs::path& file : model_.files.files()) manifest_.weights.push_back(record(file));
     if (tokenizer_) manifest_.tokenizer = record(options_.model / "tokenizer.json");
