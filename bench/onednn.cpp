@@ -5,8 +5,8 @@
 // Every iteration runs both, one after the other. The counters are medians: "fast" and "oneDNN" in
 // floating-point operations per second, "ratio" the first over the second of each iteration; the
 // time is that of `fast`. oneDNN has its weights packed ahead in the layout of its choice, reads x
-// in BF16 and writes BF16. `fast` takes the weights as they lie in a checkpoint, reads x in FP32
-// and writes FP32.
+// in BF16 and writes BF16. `fast` takes the weights as they lie in a checkpoint and packs them each
+// time, reads x in FP32 and writes FP32.
 // The variable keeps oneDNN's threads from spinning while `fast` is at work.
 #include <benchmark/benchmark.h>
 #include <omp.h>
@@ -88,14 +88,18 @@ class OneDnn {
   Bf16Vector out_;
 };
 
-// The rows shared among the threads as ForwardPass::linear does it.
+// Packed and shared among the threads as ForwardPass::linear does it.
 void fast_matmul(ThreadPool& pool, const AlignedVector<float>& x, const Weight& w,
-                 AlignedVector<float>& out) {
+                 AlignedVector<float>& packed, AlignedVector<float>& out) {
+  const Kernels<Bf16>& k = fast_kernels();
+  pool.for_each_item(k.tiles(kTokens), [&](std::size_t tile) {
+    k.pack_tile(x.data(), kTokens, w.cols, tile, packed.data());
+  });
   const auto threads = static_cast<std::size_t>(pool.size());
-  const std::size_t part = std::clamp<std::size_t>(w.rows / (4 * threads) / 16 * 16, 64, 1024);
+  const std::size_t part = std::clamp<std::size_t>(w.rows / (8 * threads) / 96 * 96, 96, 1152);
   pool.for_each_item((w.rows + part - 1) / part, [&](std::size_t i) {
-    fast_kernels().matmul(x.data(), kTokens, w, i * part, std::min((i + 1) * part, w.rows),
-                          out.data(), w.rows);
+    k.packed_matmul(packed.data(), kTokens, w, i * part, std::min((i + 1) * part, w.rows),
+                    out.data(), w.rows);
   });
 }
 
@@ -121,14 +125,14 @@ void matmul(benchmark::State& state) {
   }
   Bf16Vector x = some_values(kTokens * columns, 1);
   Bf16Vector w = some_values(rows * columns, 2);
-  AlignedVector<float> wide(x.size()), out(kTokens * rows);
+  AlignedVector<float> wide(x.size()), packed(packed_size(kTokens, columns)), out(kTokens * rows);
   std::ranges::transform(x, wide.begin(), bf16_to_f32);
   const Weight weight = {reinterpret_cast<const std::byte*>(w.data()), DType::kBF16, rows, columns};
   ThreadPool pool(threads);
   omp_set_num_threads(threads);
   OneDnn onednn(x, w, rows, columns);
 
-  fast_matmul(pool, wide, weight, out);
+  fast_matmul(pool, wide, weight, packed, out);
   onednn.run();
   if (!agree(out, onednn.out())) {
     state.SkipWithError("the results differ");
@@ -137,8 +141,8 @@ void matmul(benchmark::State& state) {
   std::vector<double> fast, theirs, ratios;
   for (auto _ : state) {
     // Each once untimed: its threads are awake and its weights in the cache as far as they go.
-    fast_matmul(pool, wide, weight, out);
-    fast.push_back(seconds([&] { fast_matmul(pool, wide, weight, out); }));
+    fast_matmul(pool, wide, weight, packed, out);
+    fast.push_back(seconds([&] { fast_matmul(pool, wide, weight, packed, out); }));
     onednn.run();
     theirs.push_back(seconds([&] { onednn.run(); }));
     ratios.push_back(theirs.back() / fast.back());

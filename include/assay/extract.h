@@ -51,6 +51,10 @@ struct ExtractOptions {
   DType store = DType::kF32;  // kF64 stores the activations of a run as float64
   Compression compression = Compression::kFast;
   int threads = 0;  // 0: all cores; the result does not depend on it
+  // Hold no more than a layer of the weights in memory, and leave none in the page cache. A
+  // checkpoint larger than half of the memory that this process may use is streamed anyway. The
+  // result does not depend on it.
+  bool stream = false;
 };
 
 struct ExtractedFile {

@@ -41,6 +41,8 @@ class Weights {
   // The files in the order in which they are hashed (sorted by name).
   const std::vector<std::filesystem::path>& files() const noexcept;
   std::size_t total_bytes() const noexcept;  // sum of all file sizes
+  // All bytes of files()[file]; the tensors are views into these.
+  std::span<const std::byte> mapped(std::size_t file) const noexcept;
 
  private:
   Weights();

@@ -32,6 +32,14 @@ class Descriptor {
   int fd_;
 };
 
+// Of whole pages. Only a wish: a failure costs memory or time, not correctness.
+void advise(std::span<const std::byte> mapped, int advice) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(mapped.data() + mapped.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
 }  // namespace
 
 bool is_there(const std::filesystem::path& path) {
@@ -41,13 +49,9 @@ bool is_there(const std::filesystem::path& path) {
           error != std::errc::not_a_directory);
 }
 
-void give_back(std::span<const std::byte> mapped) {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(mapped.data() + mapped.size()) / page * page;
-  // Only a wish: a failure costs memory, not correctness.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
+void give_back(std::span<const std::byte> mapped) { advise(mapped, MADV_DONTNEED); }
+
+void expect_random_access(std::span<const std::byte> mapped) { advise(mapped, MADV_RANDOM); }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor file(path);

@@ -15,6 +15,9 @@ bool is_there(const std::filesystem::path& path);
 // and come again when they are read.
 void give_back(std::span<const std::byte> mapped);
 
+// Only what is touched of a mapped file's bytes will be read, without its surroundings.
+void expect_random_access(std::span<const std::byte> mapped);
+
 class MappedFile {
  public:
   // Throws an input error when the file is missing, unreadable or no regular file.

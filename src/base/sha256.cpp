@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/file_reader.h"
 
 namespace assay {
 namespace {
@@ -54,7 +55,7 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   return hash.hex();
 }
 
-std::string sha256_file(const std::filesystem::path& path) {
+std::string sha256_file(const std::filesystem::path& path, bool let_go) {
   // Read, not mapped: a second mapping of the weights would count twice as resident memory.
   const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "rb"));
   if (!file)
@@ -62,10 +63,13 @@ std::string sha256_file(const std::filesystem::path& path) {
                       "a readable file");
   Hash hash;
   std::vector<std::byte> buffer(std::size_t{1} << 20);
+  std::uint64_t done = 0;
   for (;;) {
     const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get());
     if (n == 0) break;
     hash.add(std::span(buffer).first(n));
+    done += n;
+    if (let_go) forget_cached(::fileno(file.get()), done - n, n);
   }
   if (std::ferror(file.get()) != 0) {
     throw input_error(path.string(), std::string("cannot read: ") + std::strerror(errno),

@@ -26,6 +26,7 @@ struct Arguments {
   std::string store = "f32";
   std::string compression = "fast";
   int threads = 0;
+  bool stream = false;
   bool json = false;
 };
 
@@ -107,6 +108,7 @@ int run(const Arguments& args) {
                         : args.compression == "small" ? Compression::kSmall
                                                       : Compression::kFast;
   options.threads = args.threads;
+  options.stream = args.stream;
   std::vector<ExtractedPrompt> prompts;
   {
     ProgressBar bar;
@@ -156,6 +158,11 @@ void add_extract(CLI::App& app, Action& action) {
       ->capture_default_str();
   verb->add_option("--threads", args->threads, "Threads (default: all cores; bits do not change)")
       ->check(CLI::Range(1, 1024));
+  verb->add_flag(
+      "--stream", args->stream,
+      "Read the weights from disk for every token, a layer at a time, and keep none in "
+      "memory (of itself where the checkpoint is larger than half of the memory; bits do not "
+      "change)");
   verb->add_flag("--json", args->json, "Print what was written as JSON");
   verb->callback([args, &action] { action = [args] { return run(*args); }; });
 }

@@ -377,6 +377,10 @@ std::size_t Weights::total_bytes() const noexcept {
   return total;
 }
 
+std::span<const std::byte> Weights::mapped(std::size_t file) const noexcept {
+  return impl_->mapped[file].bytes();
+}
+
 void write_safetensors(const fs::path& path, std::span<const TensorInfo> tensors,
                        const std::function<void(const TensorInfo&, ByteSink&)>& fill) {
   OrderedJson header = {{"__metadata__", {{"format", "pt"}}}};

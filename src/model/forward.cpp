@@ -147,6 +147,7 @@ ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool, const Kernels<
 // Lays out the step's tokens and looks up their embeddings.
 template <class N>
 void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
+  if (model_.stream) model_.stream->begin();
   chunks_ = chunks;
   tokens_.clear();
   queries_.clear();
@@ -212,54 +213,87 @@ void ForwardPass<N>::head() {
   }
   AlignedVector<Real> rows;
   AlignedVector<Real> logits;
-  for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
-    const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
-    rows.resize(count * hidden);
-    logits.resize(count * vocab);
-    for (std::size_t i = 0; i < count; ++i) {
-      std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
-    }
-    linear(rows, {{model_.lm_head, logits}});
-    for (std::size_t i = 0; i < count; ++i) {
-      const Row& row = wanted[begin + i];
-      if (row.records != nullptr) {
-        row.records->recorder->rows(Tap::kLogits, 0,
-                                    static_cast<std::int64_t>(tokens_[row.token].position), 1,
-                                    &logits[i * vocab]);
+  for_each_block(model_.lm_head, [&](const Weight& block, std::size_t first) {
+    for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
+      const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
+      rows.resize(count * hidden);
+      logits.resize(count * block.rows);
+      for (std::size_t i = 0; i < count; ++i) {
+        std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
       }
-      if (row.last != nullptr) std::copy_n(&logits[i * vocab], vocab, row.last);
+      pack(rows, hidden);
+      matmul(rows, {{block, logits.data(), block.rows}});
+      for (std::size_t i = 0; i < count; ++i) {
+        const Row& row = wanted[begin + i];
+        const Real* values = &logits[i * block.rows];
+        if (row.records != nullptr) {
+          row.records->recorder->columns(
+              Tap::kLogits, 0, static_cast<std::int64_t>(tokens_[row.token].position),
+              static_cast<std::int64_t>(first), static_cast<std::int64_t>(block.rows), values);
+        }
+        if (row.last != nullptr) std::copy_n(values, block.rows, row.last + first);
+      }
     }
-  }
+  });
 }
 
 // out = x w^T of each projection, for as many rows as x has.
 template <class N>
 void ForwardPass<N>::linear(const AlignedVector<Real>& x,
                             std::initializer_list<Projection> projections) {
-  const std::size_t cols = projections.begin()->w.cols;
-  const std::size_t tokens = x.size() / cols;
-  const bool many = tokens > kFewTokens;
-  if (many) {
-    packed_.resize(packed_size(tokens, cols));
-    pool_.for_each_item(kernels_.tiles(tokens), [&](std::size_t tile) {
-      kernels_.pack_tile(x.data(), tokens, cols, tile, packed_.data());
+  pack(x, projections.begin()->w.cols);
+  if (!model_.stream) return matmul(x, projections);
+  for (const Projection& p : projections) {
+    for_each_block(p.w, [&](const Weight& block, std::size_t row) {
+      matmul(x, {{block, p.out + row, p.ldo}});
     });
   }
+}
 
-  // Parts small enough that a thread which is held up leaves work to the others.
+template <class N>
+template <class Body>
+void ForwardPass<N>::for_each_block(const Weight& w, const Body& body) {
+  if (!model_.stream) return body(w, 0);
+  for (std::size_t row = 0; row < w.rows;) {
+    const Weight block = model_.stream->next();
+    assert(block.cols == w.cols && row + block.rows <= w.rows);
+    body(block, row);
+    row += block.rows;
+  }
+}
+
+// Lays many tokens out for the matmuls that follow; few are taken as they are.
+template <class N>
+void ForwardPass<N>::pack(const AlignedVector<Real>& x, std::size_t cols) {
+  const std::size_t tokens = x.size() / cols;
+  if (tokens <= kFewTokens) return;
+  packed_.resize(packed_size(tokens, cols));
+  pool_.for_each_item(kernels_.tiles(tokens), [&](std::size_t tile) {
+    kernels_.pack_tile(x.data(), tokens, cols, tile, packed_.data());
+  });
+}
+
+// Of x as pack() has it, with matrices of as many columns: their rows are shared together.
+template <class N>
+void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
+                            std::initializer_list<Projection> projections) {
+  const std::size_t cols = projections.begin()->w.cols;
+  const std::size_t tokens = x.size() / cols;
   std::size_t rows = 0;
   for (const Projection& p : projections) rows += p.w.rows;
+  // Parts small enough that a thread which is held up leaves work to the others.
   const auto threads = static_cast<std::size_t>(pool_.size());
   const std::size_t part = std::clamp<std::size_t>(rows / (8 * threads) / 96 * 96, 96, 1152);
+  const auto parts_of = [part](const Projection& p) { return (p.w.rows + part - 1) / part; };
   std::size_t parts = 0;
-  for (const Projection& p : projections) parts += (p.w.rows + part - 1) / part;
-  const std::size_t worth = rows * cols * tokens / kGrain + 1;
-  pool_.share_items(parts, worth, [&](std::size_t i, int) {
+  for (const Projection& p : projections) parts += parts_of(p);
+  const bool many = tokens > kFewTokens;
+  const auto kernel = many ? kernels_.packed_matmul : kernels_.matmul;
+  const Real* from = many ? packed_.data() : x.data();
+  pool_.share_items(parts, rows * cols * tokens / kGrain + 1, [&](std::size_t i, int) {
     const Projection* p = projections.begin();
-    for (; i >= (p->w.rows + part - 1) / part; ++p) i -= (p->w.rows + part - 1) / part;
-    const std::size_t end = std::min((i + 1) * part, p->w.rows);
-    const auto matmul = many ? kernels_.packed_matmul : kernels_.matmul;
-    matmul(many ? packed_.data() : x.data(), tokens, p->w, i * part, end, p->out.data(), p->w.rows);
+    for (; i >= parts_of(*p); ++p) i -= parts_of(*p);
+    kernel(from, tokens, p->w, i * part, std::min((i + 1) * part, p->w.rows), p->out, p->ldo);
   });
 }
 

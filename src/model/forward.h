@@ -65,10 +65,17 @@ class ForwardPass {
 
   // Operations on all tokens of the step, shared over the threads.
   struct Projection {
+    Projection(const Weight& weight, AlignedVector<Real>& to)
+        : w(weight), out(to.data()), ldo(weight.rows) {}
+    Projection(const Weight& weight, Real* to, std::size_t stride)
+        : w(weight), out(to), ldo(stride) {}
     const Weight& w;
-    AlignedVector<Real>& out;
+    Real* out;  // of token t and row r: out[t * ldo + r]
+    std::size_t ldo;
   };
   void linear(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
+  void pack(const AlignedVector<Real>& x, std::size_t cols);
+  void matmul(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
   void rms_norm(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
   void rope(AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
@@ -77,6 +84,11 @@ class ForwardPass {
   void add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
 
   void tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values);
+
+  // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
+  // block unless weights are streamed.
+  template <class Body>
+  void for_each_block(const Weight& w, const Body& body);
 
   const Model& model_;
   const ModelSpec& spec_;

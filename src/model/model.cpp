@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "assay/error.h"
+#include "base/mapped_file.h"
+#include "base/memory.h"
 
 namespace assay {
 namespace {
@@ -47,12 +51,41 @@ class Loader {
   const Weights& files_;
 };
 
+// Read and computed with at a time while weights are streamed: enough rows for all threads.
+constexpr std::size_t kBlockBytes = std::size_t{32} << 20;
+
+std::size_t byte_count(const Weight& w) { return w.rows * w.cols * dtype_size(w.dtype); }
+
+std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t cached_bytes) {
+  std::vector<Weight> matrices;
+  std::size_t largest_matrix = 0;
+  std::size_t largest_layer = 0;
+  for (const LayerWeights& w : model.layers) {
+    std::size_t layer = 0;
+    for (const Weight& matrix :
+         {w.q_proj, w.k_proj, w.v_proj, w.o_proj, w.gate_proj, w.up_proj, w.down_proj}) {
+      matrices.push_back(matrix);
+      largest_matrix = std::max(largest_matrix, byte_count(matrix));
+      layer += byte_count(matrix);
+    }
+    largest_layer = std::max(largest_layer, layer);
+  }
+  matrices.push_back(model.lm_head);
+  for (std::size_t i = 0; i < model.files.files().size(); ++i) {
+    expect_random_access(model.files.mapped(i));
+  }
+  return std::make_unique<WeightStream>(
+      model.files, matrices,
+      WeightStream::Limits{std::min(kBlockBytes, largest_matrix), largest_layer, cached_bytes});
+}
+
 }  // namespace
 
-Model load_model(const std::filesystem::path& directory) {
+bool must_stream(const Weights& files) { return files.total_bytes() > usable_memory() / 2; }
+
+Model load_model(const std::filesystem::path& directory, bool stream) {
   ModelSpec spec = read_spec(directory);
-  Model model{directory, spec, read_eos_token_ids(directory), Weights::open(directory), {}, {},
-              {},        {}};
+  Model model{directory, spec, read_eos_token_ids(directory), Weights::open(directory)};
   const Loader loader(model.files);
   model.embed_tokens =
       loader.matrix("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size);
@@ -66,6 +99,9 @@ Model load_model(const std::filesystem::path& directory) {
   model.lm_head = spec.tie_word_embeddings && !stored_head
                       ? model.embed_tokens
                       : loader.matrix("lm_head.weight", spec.vocab_size, spec.hidden_size);
+  if (stream || must_stream(model.files)) {
+    model.stream = stream_weights(model, stream ? 0 : usable_memory() / 2);
+  }
   return model;
 }
 

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <vector>
 
 #include "assay/safetensors.h"
 #include "assay/spec.h"
+#include "model/weight_stream.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -30,14 +32,24 @@ struct Model {
   std::vector<std::int64_t> eos_token_ids;
   Weights files;
 
-  Weight embed_tokens;  // [vocab, hidden]
-  std::vector<LayerWeights> layers;
-  Weight norm;     // [hidden]
-  Weight lm_head;  // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
+  Weight embed_tokens = {};  // [vocab, hidden]
+  std::vector<LayerWeights> layers = {};
+  Weight norm = {};     // [hidden]
+  Weight lm_head = {};  // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
+
+  // Where not null, the matrices are to be had from here, those of the layers and then lm_head;
+  // what else a pass needs of the mappings (norms, rows of the embedding) is little.
+  std::unique_ptr<WeightStream> stream = {};
 };
 
 // Opens DIR. Throws an input error that names file, field or tensor. Reads no weights.
-Model load_model(const std::filesystem::path& directory);
+// stream: hold no more than a layer of the weights in memory, and leave none in the page cache. A
+// checkpoint that must_stream is streamed anyway, and as much of it as half of the usable memory
+// holds may stay in the page cache.
+Model load_model(const std::filesystem::path& directory, bool stream = false);
+
+// Whether the files are larger than half of the memory that this process may use.
+bool must_stream(const Weights& files);
 
 // The tensors that a checkpoint of this spec holds, in the order of the forward pass;
 // lm_head.weight only where it is not tied.

@@ -59,6 +59,15 @@ void Recorder::rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_
 }
 
 template <class Real>
+void Recorder::columns(Tap tap, std::int64_t layer, std::int64_t position, std::int64_t column,
+                       std::int64_t count, const Real* data) {
+  Array& a = array(tap, layer);
+  const std::int64_t width = element_count(a.shape, a.name) / tokens_;
+  store(data, count, a, position * width + column);
+  if (column + count == width) add_positions(tap, layer, 1);
+}
+
+template <class Real>
 void Recorder::begin_attention(Tap tap, std::int64_t layer, Real masked) {
   if (!slot(tap, layer).array.bytes.empty()) return;  // an earlier chunk of the prompt made it
   Array& a = array(tap, layer);
@@ -102,6 +111,10 @@ std::vector<Array> Recorder::take() {
 
 template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);
 template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const double*);
+template void Recorder::columns(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                const float*);
+template void Recorder::columns(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                const double*);
 template void Recorder::begin_attention(Tap, std::int64_t, float);
 template void Recorder::begin_attention(Tap, std::int64_t, double);
 template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);

@@ -28,6 +28,11 @@ class Recorder {
   template <class Real>
   void rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count, const Real* data);
 
+  // Columns [column, column + count) of one position of such a tap; the position's last ones last.
+  template <class Real>
+  void columns(Tap tap, std::int64_t layer, std::int64_t position, std::int64_t column,
+               std::int64_t count, const Real* data);
+
   // Makes the [1, heads, S, S] array of an attention tap, all entries `masked`, unless it is there.
   // To be called before attention_row, which several threads may then call for different rows.
   template <class Real>

@@ -13,6 +13,7 @@
 
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "model/model.h"
@@ -151,13 +152,20 @@ std::optional<Check> check_tied_head(const ModelSpec& spec, const Weights& weigh
 }
 
 Check check_memory(const Weights& weights) {
+  if (must_stream(weights)) {
+    return {
+        "memory", CheckStatus::kOk,
+        fmt::format("{} of weights, {} of memory: they will be streamed from disk, a layer at a "
+                    "time, for every token anew",
+                    bytes_text(weights.total_bytes()), bytes_text(usable_memory())),
+        ""};
+  }
   const std::uint64_t available = available_memory();
   const std::string detail =
       fmt::format("{} of weights, {} available", bytes_text(weights.total_bytes()),
                   available == 0 ? std::string("unknown memory") : bytes_text(available));
   if (available != 0 && weights.total_bytes() > available) {
-    return {"memory", CheckStatus::kWarning, detail,
-            "it will run, but read the weights from disk for every token"};
+    return {"memory", CheckStatus::kWarning, detail, "free some memory, or use extract --stream"};
   }
   return {"memory", CheckStatus::kOk, detail, ""};
 }

@@ -77,7 +77,7 @@ class Extraction {
       : options_(options),
         prompts_(std::move(prompts)),
         on_progress_(on_progress),
-        model_(load_model(options.model)),
+        model_(load_model(options.model, options.stream)),
         taps_(TapSet::classic(model_.spec)),
         pool_(options.threads),
         background_(pool_, kWaitingBytes) {
@@ -153,8 +153,9 @@ class Extraction {
     }
   }
 
-  static FileRecord hash(const fs::path& file) {
-    return {file.filename().string(), fs::file_size(file), sha256_file(file)};
+  FileRecord hash(const fs::path& file) const {
+    return {file.filename().string(), fs::file_size(file),
+            sha256_file(file, model_.stream != nullptr)};
   }
   void hash_weights() {
     for (const fs::path& file : model_.files.files()) manifest_.weights.push_back(hash(file));

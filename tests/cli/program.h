@@ -24,6 +24,7 @@ struct Result {
   int exit_code = -1;  // 128 + signal when killed
   std::string out;
   std::string err;
+  long peak_kib = 0;  // most memory that was resident
 };
 
 struct RunOptions {
@@ -70,8 +71,10 @@ inline Result run_program(const std::vector<std::string>& arguments,
     ::kill(child, options.kill_signal);
   }
   int status = 0;
-  ::waitpid(child, &status, 0);
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
   Result result;
+  result.peak_kib = usage.ru_maxrss;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (options.out_path.empty()) result.out = read_text(out);
   result.err = read_text(err);

@@ -1,0 +1,73 @@
+// The matrices of a checkpoint that memory does not hold: read from its files in blocks of rows, in
+// the order of the forward pass, ahead of their use.
+//
+// A thread reads into a ring of buffers while the blocks before are computed with, and tells the
+// kernel to let go of what it has read. The other way, to use the mapped files and to advise the
+// kernel which pages to fetch and drop, is slower: advice fetches no more than the device's
+// read-ahead size per call, in single pages, and a fault fetches what lies before it as well, which
+// has just been dropped. What is fetched may also be evicted before it is used.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "assay/safetensors.h"
+#include "base/aligned_vector.h"
+#include "base/file_reader.h"
+#include "numerics/kernels.h"
+
+namespace assay {
+
+class WeightStream {
+ public:
+  struct Limits {
+    std::size_t block_bytes;     // read and computed with at a time; at least 16 rows
+    std::size_t buffer_bytes;    // in memory at a time; at least three blocks
+    std::uint64_t cached_bytes;  // of a pass, from its beginning: what the page cache may keep
+  };
+
+  // matrices: views into `files`, in the order in which every pass uses them.
+  WeightStream(const Weights& files, std::span<const Weight> matrices, const Limits& limits);
+  ~WeightStream();
+  WeightStream(const WeightStream&) = delete;
+  WeightStream& operator=(const WeightStream&) = delete;
+
+  // Starts a pass: reading begins, whether or not the one before came to its end.
+  void begin();
+  // The next block of rows of this pass, valid until the next call. Throws where reading failed.
+  Weight next();
+
+ private:
+  struct Block {
+    Weight rows;  // data: null
+    std::size_t file;
+    std::uint64_t offset;
+    bool cached;  // the page cache may keep it
+  };
+
+  void read_blocks();
+  void read(std::size_t block);
+  std::byte* buffer(std::size_t block) { return buffers_[block % buffers_.size()].data(); }
+
+  std::vector<FileReader> files_;
+  std::vector<Block> blocks_;
+  std::size_t block_bytes_;  // of the largest
+  std::vector<AlignedVector<std::byte>> buffers_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t pass_ = 0;
+  std::size_t read_ = 0;   // blocks that this pass has in buffers, or had
+  std::size_t taken_ = 0;  // blocks that next() gave out; the last of them is in use
+  bool stop_ = false;
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
+}  // namespace assay
