@@ -45,7 +45,7 @@ class Engine {
   Model model_;
   ThreadPool pool_;
   ForwardPass<Bf16> forward_;
-  KvCache<float> cache_;
+  KvCache<Bf16> cache_;
   std::vector<std::int64_t> ids_;
 };
 

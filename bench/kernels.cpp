@@ -5,6 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -100,7 +101,9 @@ void attention(benchmark::State& state) {
   constexpr std::size_t kQueries = 12, kChannels = 128;
   const auto positions = static_cast<std::size_t>(state.range(0));
   const auto q = some_values<float>(kQueries * kChannels);
-  const auto rows = some_values<float>(positions * kChannels);
+  const auto values = some_values<float>(positions * kChannels);
+  AlignedVector<Bf16::Cached> rows(values.size());
+  std::transform(values.begin(), values.end(), rows.begin(), Bf16::cached);
   AlignedVector<float> scores(kQueries * positions), out(kQueries * kChannels);
   const Kernels<Bf16>& k = kernels<Bf16>(chosen_simd());
   for (auto _ : state) {

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <random>
 
@@ -170,9 +171,10 @@ class Bench {
 
   template <class N>
   std::vector<Array> record(ForwardPass<N>& forward) {
-    const std::vector<std::int64_t> ids = {1, 2, 3, 4, 5};
+    std::vector<std::int64_t> ids(32);  // enough for fast to be anything else than bf16
+    std::iota(ids.begin(), ids.end(), 1);
     Recorder recorder(model_.spec, TapSet::classic(model_.spec), std::ssize(ids));
-    KvCache<typename N::Real> cache(model_.spec, ids.size());
+    KvCache<N> cache(model_.spec, ids.size());
     const Chunk<N> chunk{ids, &cache, &recorder};
     forward.run({&chunk, 1});
     return recorder.take();
@@ -314,7 +316,7 @@ class Bench {
   Model model_;
   ThreadPool pool_;
   ForwardPass<Bf16> bf16_, fast_;
-  KvCache<float> cache_;
+  KvCache<Bf16> cache_;
   std::size_t step_bytes_ = 0;
   double step_flops_ = 0;
   std::vector<Array> activations_;

@@ -329,12 +329,12 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
   const auto heads = static_cast<std::size_t>(spec_.num_key_value_heads);
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   for (std::size_t t = 0; t < tokens_.size(); ++t) {
-    KvCache<Real>& cache = *chunks_[tokens_[t].chunk].cache;
+    KvCache<N>& cache = *chunks_[tokens_[t].chunk].cache;
     const std::size_t to = tokens_[t].position * head_dim;
     for (std::size_t h = 0; h < heads; ++h) {
       const std::size_t from = (t * heads + h) * head_dim;
-      std::copy_n(&act_.k[from], head_dim, cache.keys(l, h) + to);
-      std::copy_n(&act_.v[from], head_dim, cache.values(l, h) + to);
+      std::transform(&act_.k[from], &act_.k[from] + head_dim, cache.keys(l, h) + to, N::cached);
+      std::transform(&act_.v[from], &act_.v[from] + head_dim, cache.values(l, h) + to, N::cached);
     }
   }
 }

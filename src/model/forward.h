@@ -20,9 +20,9 @@ namespace assay {
 // One sequence's part of a step: a whole prompt, a piece of one, or one decoded token.
 template <class N>
 struct Chunk {
-  std::span<const std::int64_t> ids;           // the new tokens, at least one
-  KvCache<typename N::Real>* cache = nullptr;  // holds all tokens before them
-  Recorder* recorder = nullptr;                // looks on, where not null
+  std::span<const std::int64_t> ids;  // the new tokens, at least one
+  KvCache<N>* cache = nullptr;        // holds all tokens before them
+  Recorder* recorder = nullptr;       // looks on, where not null
 };
 
 // Every buffer of a step, by its tap's name; [tokens of all chunks, width], row-major.

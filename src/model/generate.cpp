@@ -46,7 +46,7 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
   using Real = typename N::Real;
   const auto vocab = static_cast<std::size_t>(spec.vocab_size);
   std::vector<Generated> results(requests.size());
-  std::vector<KvCache<Real>> caches;
+  std::vector<KvCache<N>> caches;
   std::vector<std::size_t> active;
   std::vector<std::int64_t> counts(requests.size(), 0);
 

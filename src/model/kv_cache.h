@@ -8,9 +8,11 @@
 
 namespace assay {
 
-template <class Real>
+template <class N>
 class KvCache {
  public:
+  using Cached = typename N::Cached;
+
   // Room for `capacity` positions.
   KvCache(const ModelSpec& spec, std::size_t capacity)
       : heads_(static_cast<std::size_t>(spec.num_key_value_heads)),
@@ -25,8 +27,8 @@ class KvCache {
   std::size_t capacity() const { return capacity_; }
 
   // [capacity, head_dim] of one layer and key/value head; the first length() rows are filled.
-  Real* keys(std::size_t layer, std::size_t head) { return &keys_[offset(layer, head)]; }
-  Real* values(std::size_t layer, std::size_t head) { return &values_[offset(layer, head)]; }
+  Cached* keys(std::size_t layer, std::size_t head) { return &keys_[offset(layer, head)]; }
+  Cached* values(std::size_t layer, std::size_t head) { return &values_[offset(layer, head)]; }
 
   // Forgets all positions and keeps the memory.
   void clear() { length_ = 0; }
@@ -42,8 +44,8 @@ class KvCache {
   std::size_t head_dim_;
   std::size_t capacity_;
   std::size_t length_ = 0;
-  AlignedVector<Real> keys_;
-  AlignedVector<Real> values_;
+  AlignedVector<Cached> keys_;
+  AlignedVector<Cached> values_;
 };
 
 }  // namespace assay

@@ -37,6 +37,7 @@ struct Weight {
 template <class N>
 struct Kernels {
   using Real = typename N::Real;
+  using Cached = typename N::Cached;
 
   // Tokens of a tile; pack_tile() has the tiles 0, 1, ..., tiles(tokens) - 1.
   std::size_t token_tile;
@@ -67,7 +68,7 @@ struct Kernels {
 
   // out[i * ldo + j] = round(round(dot(q[i], keys[j])) * scale) for `queries` rows of q, ldq apart.
   // keys: [count, n].
-  void (*scores)(const Real* q, std::size_t ldq, std::size_t queries, const Real* keys,
+  void (*scores)(const Real* q, std::size_t ldq, std::size_t queries, const Cached* keys,
                  std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo);
 
   // e[j] = exp(x[j] - max(x)); out[j] = round(e[j] / sum(e)). In place is allowed.
@@ -76,7 +77,7 @@ struct Kernels {
   // out[i * ldo + c] = round(sum over j < first + i of probs[i * ldp + j] * values[j][c]): each
   // query sees one position more than the one before. values: [first + queries - 1, n].
   void (*weighted_sum)(const Real* probs, std::size_t ldp, std::size_t queries, std::size_t first,
-                       const Real* values, std::size_t n, Real* out, std::size_t ldo);
+                       const Cached* values, std::size_t n, Real* out, std::size_t ldo);
 
   // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i].
   void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);

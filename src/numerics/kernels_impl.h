@@ -22,6 +22,7 @@ ASSAY_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 template <class N, class Lanes>
 struct KernelSet {
   using Real = typename N::Real;
+  using Cached = typename N::Cached;
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
                      std::size_t row_end, Real* out, std::size_t ldo) {
@@ -99,7 +100,7 @@ struct KernelSet {
     }
   }
 
-  static void scores(const Real* q, std::size_t ldq, std::size_t queries, const Real* keys,
+  static void scores(const Real* q, std::size_t ldq, std::size_t queries, const Cached* keys,
                      std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
     all_dots<Lanes, CachedRows<N, Lanes>>(
         q, ldq, queries, reinterpret_cast<const std::byte*>(keys), count, n, out, ldo,
@@ -147,7 +148,7 @@ struct KernelSet {
   // kQueries x (32 * kGroups) channels, or n < 32 channels where kGroups is 0.
   template <int kQueries, int kGroups>
   ASSAY_INLINE static void weighted_tile(const Real* probs, std::size_t ldp, std::size_t first,
-                                         const Real* values, std::size_t stride, std::size_t n,
+                                         const Cached* values, std::size_t stride, std::size_t n,
                                          Real* out, std::size_t ldo) {
     constexpr int kParts = kGroups == 0 ? 1 : kGroups;
     Lanes sum[kQueries][kParts];
@@ -160,8 +161,10 @@ struct KernelSet {
       Lanes value[kParts];
       ASSAY_UNROLL
       for (int g = 0; g < kParts; ++g) {
-        const Real* at = values + j * stride + static_cast<std::size_t>(g) * kLanes;
-        value[g] = kGroups == 0 ? load_tail<Lanes>(at, n) : Lanes::load(at);
+        using Rows = CachedRows<N, Lanes>;
+        const auto* at = reinterpret_cast<const std::byte*>(values + j * stride +
+                                                            static_cast<std::size_t>(g) * kLanes);
+        value[g] = kGroups == 0 ? load_row_tail<Lanes, Rows>(at, n) : Rows::load(at);
       }
       ASSAY_UNROLL
       for (int i = from_query; i < kQueries; ++i) {
@@ -185,7 +188,7 @@ struct KernelSet {
   }
 
   static void weighted_sum(const Real* probs, std::size_t ldp, std::size_t queries,
-                           std::size_t first, const Real* values, std::size_t n, Real* out,
+                           std::size_t first, const Cached* values, std::size_t n, Real* out,
                            std::size_t ldo) {
     constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
     constexpr std::size_t kWide = static_cast<std::size_t>(Lanes::kRowTile) * kLanes;

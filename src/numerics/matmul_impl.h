@@ -63,12 +63,17 @@ ASSAY_INLINE void with_stored(DType dtype, Body&& body) {
   }
 }
 
-// Keys in the cache: values as they are.
+// Keys and values in the cache.
 template <class N, class Lanes>
 struct CachedRows {
-  static constexpr std::size_t kSize = sizeof(typename N::Real);
+  using Cached = typename N::Cached;
+  static constexpr std::size_t kSize = sizeof(Cached);
   ASSAY_INLINE static Lanes load(const std::byte* x) {
-    return Lanes::load(reinterpret_cast<const typename N::Real*>(x));
+    if constexpr (kSize == 2) {
+      return Lanes::load_bf16(x);
+    } else {
+      return Lanes::load(reinterpret_cast<const Cached*>(x));
+    }
   }
 };
 

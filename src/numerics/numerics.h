@@ -1,8 +1,8 @@
 // How a run rounds: the three policies that the forward pass and its kernels are compiled for.
 //
-// A policy says in which type values are held (Real) and what `round` does after each operation
-// that transformers would have stored to a tensor. bf16 values are held as floats that lie on the
-// BF16 grid, so that one kernel source serves all three.
+// A policy says in which type values are held (Real; in the KV cache, Cached) and what `round` does
+// after each operation that transformers would have stored to a tensor. bf16 values are held as
+// floats that lie on the BF16 grid, so that one kernel source serves all three.
 #pragma once
 
 #include <bit>
@@ -36,6 +36,11 @@ struct Bf16 {
   static constexpr bool kRoundsWeights = true;  // an F32 or F16 checkpoint is cast at load
   static constexpr Real kMasked = -3.38953138925153547590470800371487866880e38F;  // BF16's lowest
   ASSAY_INLINE static Real round(Real x) { return round_to_bf16(x); }
+  // Keys and values in the KV cache: rounded values, and so nothing is lost.
+  using Cached = std::uint16_t;  // the bits of a BF16
+  ASSAY_INLINE static Cached cached(Real x) {
+    return static_cast<Cached>(std::bit_cast<std::uint32_t>(x) >> 16);
+  }
 };
 
 // Every intermediate in FP32.
@@ -45,6 +50,8 @@ struct F32 {
   static constexpr bool kRoundsWeights = false;
   static constexpr Real kMasked = std::numeric_limits<float>::lowest();
   ASSAY_INLINE static Real round(Real x) { return x; }
+  using Cached = Real;
+  ASSAY_INLINE static Cached cached(Real x) { return x; }
 };
 
 // The oracle: every intermediate in double.
@@ -54,6 +61,8 @@ struct F64 {
   static constexpr bool kRoundsWeights = false;
   static constexpr Real kMasked = std::numeric_limits<double>::lowest();
   ASSAY_INLINE static Real round(Real x) { return x; }
+  using Cached = Real;
+  ASSAY_INLINE static Cached cached(Real x) { return x; }
 };
 
 }  // namespace assay

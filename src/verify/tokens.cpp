@@ -23,7 +23,7 @@ Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadP
   TapSet taps(model.spec);
   taps.add("logits");
   Recorder recorder(model.spec, taps, static_cast<std::int64_t>(ids.size()));
-  KvCache<typename N::Real> cache(model.spec, ids.size());
+  KvCache<N> cache(model.spec, ids.size());
   const Chunk<N> chunk{ids, &cache, &recorder};
   forward.run({&chunk, 1});
   return std::move(recorder.take().front());

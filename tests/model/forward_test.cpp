@@ -80,7 +80,7 @@ void expect_same(const std::vector<Array>& expected, const std::vector<Array>& f
 
 template <class N>
 struct ForwardTest : testing::Test {
-  using Cache = KvCache<typename N::Real>;
+  using Cache = KvCache<N>;
 
   // All taps of the ids, run in pieces of these lengths.
   static std::vector<Array> record(const Model& model, const std::vector<std::int64_t>& ids,
