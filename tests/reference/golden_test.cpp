@@ -11,7 +11,10 @@
 #include <numeric>
 
 #include "assay/extract.h"
+#include "assay/tokenizer.h"
+#include "base/sha256.h"
 #include "base/temporary_directory.h"
+#include "model/forward.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -21,12 +24,13 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 const fs::path kData = ASSAY_TEST_DATA "/reference/data";
+const fs::path kModel = ASSAY_ROOT "/models/tiny-qwen3";
 
 Json load(const fs::path& path) { return Json::parse(read_text(path)); }
 
 ExtractOptions options_for(const fs::path& out, Numerics numerics) {
   ExtractOptions options;
-  options.model = ASSAY_ROOT "/models/tiny-qwen3";
+  options.model = kModel;
   options.out = out;
   options.numerics = {numerics};
   return options;
@@ -111,21 +115,26 @@ TEST_F(Golden, F32Arrays) {
   }
 }
 
-// The default prompts and one of 300 tokens, which takes every path of prefill.
+// The default prompts and two long ones, which take every path of prefill: a batch of five.
 std::vector<Prompt> digest_prompts() {
   std::vector<Prompt> prompts = default_prompts();
-  Prompt longest{"long", std::nullopt, {}};
-  for (std::int64_t i = 0; i < 300; ++i) longest.input_ids.push_back((i * 7919 + 13) % 2560);
-  prompts.push_back(std::move(longest));
+  const Tokenizer tokenizer = Tokenizer::load(kModel / "tokenizer.json");
+  for (Prompt& prompt : prompts) prompt.input_ids = tokenizer.encode(*prompt.text, prompt.id);
+  for (const auto& [id, tokens] : {std::pair{"long", 300}, {"middle", 41}}) {
+    Prompt& prompt = prompts.emplace_back(Prompt{id, std::nullopt, {}});
+    for (std::int64_t i = 0; i < tokens; ++i) prompt.input_ids.push_back((i * 7919 + 13) % 2560);
+  }
   return prompts;
 }
+
+const std::vector<std::string> kDigestTaps = {"layer_05_*", "layer_27_*"};
 
 // SHA-256 of every array, by prompt.
 Json digests_of(const std::vector<Prompt>& prompts, Numerics numerics, int threads) {
   const TemporaryDirectory out;
   ExtractOptions options = options_for(out.path(), numerics);
   options.threads = threads;
-  options.taps = {"layer_05_*", "layer_27_*"};
+  options.taps = kDigestTaps;
   extract(options, prompts);
   const Json manifest = load(out / "manifest.json");
   Json digests;
@@ -181,6 +190,40 @@ TEST(Digests, AreTheSameOnAllThreadsAndInstructionSets) {
     for (const Prompt& prompt : digest_prompts()) {
       EXPECT_EQ(digests_of({prompt}, numerics, 2)[prompt.id], of_numerics[prompt.id])
           << numerics_name(numerics) << ", " << prompt.id << " alone";
+    }
+  }
+}
+
+// The prompt's ids in pieces of at most `piece`: what a recorder sees has the digests too.
+template <class N>
+void expect_digests_in_pieces(const Prompt& prompt, std::size_t piece, const Json& expected) {
+  static const Model model = load_model(kModel);
+  ThreadPool pool(2);
+  ForwardPass<N> forward(model, pool);
+  KvCache<N> cache(model.spec, prompt.input_ids.size());
+  TapSet taps = TapSet::classic(model.spec);
+  for (const std::string& glob : kDigestTaps) taps.add(glob);
+  Recorder recorder(model.spec, taps, std::ssize(prompt.input_ids));
+  for (std::span<const std::int64_t> left = prompt.input_ids; !left.empty();) {
+    const Chunk<N> chunk{left.first(std::min(piece, left.size())), &cache, &recorder};
+    forward.run({&chunk, 1});
+    left = left.subspan(chunk.ids.size());
+  }
+  const std::vector<Array> arrays = recorder.take();
+  EXPECT_EQ(arrays.size() + 4, expected.size());  // ids and rotary tables
+  for (const Array& array : arrays) {
+    EXPECT_EQ(sha256_hex(array.bytes), expected[array.name])
+        << N::kName << ", " << prompt.id << " in pieces of " << piece << ": " << array.name;
+  }
+}
+
+TEST(Digests, AreTheSameWholeInChunksAndTokenByToken) {
+  const Json expected = load(kData / "digests.json");
+  for (const Prompt& prompt : digest_prompts()) {
+    for (const std::size_t piece : {1, 2, 29, 1000}) {
+      expect_digests_in_pieces<Bf16>(prompt, piece, expected["bf16"][prompt.id]);
+      expect_digests_in_pieces<F32>(prompt, piece, expected["f32"][prompt.id]);
+      expect_digests_in_pieces<F64>(prompt, piece, expected["f64"][prompt.id]);
     }
   }
 }
