@@ -65,7 +65,7 @@ void matmul(benchmark::State& state, const Kernels<N>& k) {
   const Weight w = {bytes.data(), DType::kBF16, rows, columns};
   AlignedVector<typename N::Real> packed(packed_size(tokens, columns));
   for (auto _ : state) {
-    if (tokens > 24) {
+    if (tokens > kFewTokens) {
       for (std::size_t tile = 0; tile < k.tiles(tokens); ++tile) {
         k.pack_tile(x.data(), tokens, columns, tile, packed.data());
       }

@@ -11,8 +11,6 @@ namespace {
 
 // Multiply-adds that are worth waking another thread for.
 constexpr std::size_t kGrain = 32768;
-// Tokens up to which weights are read as one stream; from there on both are laid out first.
-constexpr std::size_t kFewTokens = 24;
 // Queries of one head that are taken together: their scores stay in the cache.
 constexpr std::size_t kQueries = 12;
 // Rows of logits computed at a time, so that the buffer stays small beside a long prompt.

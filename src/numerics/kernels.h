@@ -90,6 +90,9 @@ struct Kernels {
   std::size_t (*multiply_adds)(std::size_t rounds, Real* out);
 };
 
+// Tokens up to which Kernels::matmul is the faster one, and packed_matmul from there on.
+constexpr std::size_t kFewTokens = 24;
+
 // Reals that the packed tokens of Kernels::packed_matmul take.
 constexpr std::size_t packed_size(std::size_t tokens, std::size_t k) {
   return tokens * ((k + 31) / 32 * 32);
