@@ -14,7 +14,7 @@ help:
 	@echo "make test-aarch64-bits"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
 	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
-	@echo "make bench-peers  decode and prefill beside llama.cpp and transformers, oneDNN, numpy's npz"
+	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
 
 deps:
@@ -81,6 +81,7 @@ bench-peers: build $(VENV)/bench
 	@$(VENV)/bin/python bench/peers.py
 	@OMP_WAIT_POLICY=passive build/bench/onednn
 	@$(VENV)/bin/python bench/npz.py
+	@$(VENV)/bin/python bench/tokenizer.py
 
 format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i

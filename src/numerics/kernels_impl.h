@@ -59,7 +59,7 @@ struct KernelSet {
     std::size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) sum.fma(Lanes::load(a + i), Lanes::load(b + i));
     if (i < n) sum.fma(load_tail<Lanes>(a + i, n - i), load_tail<Lanes>(b + i, n - i));
-    return sum.sum();
+    return sum_of(sum);
   }
 
   static void rms_norm(const Real* x, const Weight& w, Real eps, std::size_t n, Real* out) {
@@ -141,7 +141,7 @@ struct KernelSet {
     std::size_t j = 0;
     for (; j + kLanes <= count; j += kLanes) sum.add(Lanes::load(out + j));
     if (j < count) sum.add(load_tail<Lanes>(out + j, count - j));
-    const Real total = sum.sum();
+    const Real total = sum_of(sum);
     for (std::size_t i = 0; i < count; ++i) out[i] = N::round(out[i] / total);
   }
 
@@ -240,7 +240,7 @@ struct KernelSet {
     }
     ASSAY_UNROLL
     for (std::size_t i = 1; i < kSums; ++i) sum[0].add(sum[i]);
-    *out = sum[0].sum();
+    *out = sum_of(sum[0]);
     return rounds * kSums * kLanes;
   }
 

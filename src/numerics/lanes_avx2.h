@@ -97,20 +97,12 @@ struct FloatLanes {
     _mm256_storeu_ps(to, _mm256_add_ps(v[0], v[2]));
     _mm256_storeu_ps(to + 8, _mm256_add_ps(v[1], v[3]));
   }
-  ASSAY_INLINE float sum() const {
-    float halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   // The rest of it.
   ASSAY_INLINE static float sum(const float* halved) {
     const __m256 c = _mm256_add_ps(_mm256_loadu_ps(halved), _mm256_loadu_ps(halved + 8));  // + 8
     const __m128 d = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));   // + 4
     const __m128 e = _mm_add_ps(d, _mm_movehl_ps(d, d));                                   // + 2
     return _mm_cvtss_f32(_mm_add_ss(e, _mm_movehdup_ps(e)));                               // + 1
-  }
-  ASSAY_INLINE static void sums(const float* halved, float* out) {
-    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const float* x, float* out) {
@@ -177,11 +169,6 @@ struct DoubleLanes {
   ASSAY_INLINE void halve(double* to) const {
     for (int i = 0; i < 4; ++i) _mm256_storeu_pd(to + 4 * i, _mm256_add_pd(v[i], v[i + 4]));
   }
-  ASSAY_INLINE double sum() const {
-    double halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   ASSAY_INLINE static double sum(const double* halved) {
     __m256d a[4];
     for (int i = 0; i < 4; ++i) a[i] = _mm256_loadu_pd(halved + 4 * i);
@@ -190,9 +177,6 @@ struct DoubleLanes {
     const __m256d d = _mm256_add_pd(b, c);                                                 // + 4
     const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
     return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
-  }
-  ASSAY_INLINE static void sums(const double* halved, double* out) {
-    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

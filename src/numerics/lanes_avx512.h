@@ -98,11 +98,6 @@ struct FloatLanes {
 
   // The tree's first step, l with l + 16.
   ASSAY_INLINE void halve(float* to) const { _mm512_storeu_ps(to, _mm512_add_ps(v[0], v[1])); }
-  ASSAY_INLINE float sum() const {
-    float halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   // The rest of it.
   ASSAY_INLINE static float sum(const float* halved) {
     const __m256 b = halve8(halved);
@@ -210,19 +205,11 @@ struct DoubleLanes {
     _mm512_storeu_pd(to, _mm512_add_pd(v[0], v[2]));
     _mm512_storeu_pd(to + 8, _mm512_add_pd(v[1], v[3]));
   }
-  ASSAY_INLINE double sum() const {
-    double halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   ASSAY_INLINE static double sum(const double* halved) {
     const __m512d c = _mm512_add_pd(_mm512_loadu_pd(halved), _mm512_loadu_pd(halved + 8));  // + 8
     const __m256d d = _mm256_add_pd(_mm512_castpd512_pd256(c), _mm512_extractf64x4_pd(c, 1));  // +4
     const __m128d e = _mm_add_pd(_mm256_castpd256_pd128(d), _mm256_extractf128_pd(d, 1));  // + 2
     return _mm_cvtsd_f64(_mm_add_sd(e, _mm_unpackhi_pd(e, e)));                            // + 1
-  }
-  ASSAY_INLINE static void sums(const double* halved, double* out) {
-    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

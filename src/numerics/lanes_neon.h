@@ -118,11 +118,6 @@ struct FloatLanes {
     ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, vaddq_f32(v[i], v[i + 4]));
   }
-  ASSAY_INLINE float sum() const {
-    float halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   // The rest of it.
   ASSAY_INLINE static float sum(const float* halved) {
     const float32x4_t a = halve8_halve4(halved);
@@ -222,11 +217,6 @@ struct DoubleLanes {
     ASSAY_UNROLL
     for (int i = 0; i < 8; ++i) vst1q_f64(to + 2 * i, vaddq_f64(v[i], v[i + 8]));
   }
-  ASSAY_INLINE double sum() const {
-    double halved[16];
-    halve(halved);
-    return sum(halved);
-  }
   ASSAY_INLINE static double sum(const double* halved) {
     float64x2_t a[4];
     ASSAY_UNROLL
@@ -234,9 +224,6 @@ struct DoubleLanes {
       a[i] = vaddq_f64(vld1q_f64(halved + 2 * i), vld1q_f64(halved + 2 * i + 8));  // + 8
     }
     return vpaddd_f64(vaddq_f64(vaddq_f64(a[0], a[2]), vaddq_f64(a[1], a[3])));  // + 4, + 2, + 1
-  }
-  ASSAY_INLINE static void sums(const double* halved, double* out) {
-    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
   }
 
   ASSAY_INLINE static void exp(const double* x, double* out) {

@@ -131,15 +131,6 @@ struct PlainLanes {
     }
     return t[0];
   }
-  static void sums(const Real* halved, Real* out) {
-    for (int i = 0; i < 16; ++i) out[i] = sum(halved + 16 * i);
-  }
-
-  Real sum() const {
-    Real halved[16];
-    halve(halved);
-    return sum(halved);
-  }
 
   static void exp(const Real* x, Real* out) {
     if constexpr (sizeof(Real) == 4) {

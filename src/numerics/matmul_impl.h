@@ -27,6 +27,24 @@ constexpr std::size_t kDepthBytes = 24 << 10;
 // need all of L1.
 constexpr std::size_t kAhead = 8192;
 
+// The tree over all lanes.
+template <class Lanes>
+ASSAY_INLINE auto sum_of(const Lanes& lanes) {
+  decltype(Lanes::sum(nullptr)) halved[kHalf];
+  lanes.halve(halved);
+  return Lanes::sum(halved);
+}
+
+// out[i] = Lanes::sum(halved + kHalf * i) for a group of dots.
+template <class Lanes, class Real>
+ASSAY_INLINE void sums_of(const Real* halved, Real* out) {
+  if constexpr (requires { Lanes::sums(halved, out); }) {
+    Lanes::sums(halved, out);
+  } else {
+    for (std::size_t i = 0; i < kGroup; ++i) out[i] = Lanes::sum(halved + kHalf * i);
+  }
+}
+
 // Weights in the mapped file: 32 of them as lanes.
 template <class N, class Lanes, DType kStored>
 struct StoredWeights {
@@ -189,7 +207,7 @@ void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::si
   for (std::size_t t = 0; t < kTokens; ++t) {
     Real dots[kGroup];
     if (rows == kGroup) {
-      Lanes::sums(&done[t * kGroup * kHalf], dots);
+      sums_of<Lanes>(&done[t * kGroup * kHalf], dots);
     } else {
       for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(&done[(t * kGroup + r) * kHalf]);
     }

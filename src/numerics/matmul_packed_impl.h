@@ -170,7 +170,7 @@ void sweep(const Real* x, const Real* panels, std::size_t rows, std::size_t step
       Real* to = out + t * ldo + first;
       if (count == kGroup) {
         Real dots[kGroup];
-        Lanes::sums(halved, dots);
+        sums_of<Lanes>(halved, dots);
         for (std::size_t r = 0; r < kGroup; ++r) to[r] = finish(dots[r]);
       } else {
         for (std::size_t r = 0; r < count; ++r) to[r] = finish(Lanes::sum(halved + r * kHalf));

@@ -88,7 +88,8 @@ class Extraction {
       }
     }
     background_.on_wait([this](std::size_t bytes) {
-      progress(fmt::format("writing ({} MB to go)", bytes / 1000000));
+      progress(bytes > 0 ? fmt::format("writing ({} MB to go)", bytes / 1000000)
+                         : std::string("hashing the weights"));
     });
     // One thread's work for as long as the model takes for a dozen tokens: it begins before all
     // else.
