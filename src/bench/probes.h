@@ -18,7 +18,7 @@ double seconds(Body&& body) {
 }
 
 // Bytes per second at which all workers read `bytes` once, each a part of 2 MB as one stream at a
-// time.
+// time: with prefetch and without, whichever is faster on this machine today.
 double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
 
 // Floating-point operations per second (a fused multiply-add is two) of FP32 kernels on the

@@ -23,8 +23,7 @@ constexpr std::size_t kBlockBytes = 256 << 10;
 // Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
 // rows.
 constexpr std::size_t kDepthBytes = 24 << 10;
-// How far ahead of a stream of weights to ask for memory, in bytes. Into the L2 cache: the tokens
-// need all of L1.
+// How far ahead of a stream of weights to ask for memory, in bytes.
 constexpr std::size_t kAhead = 8192;
 
 // The tree over all lanes.
@@ -152,7 +151,9 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
-      if constexpr (kStream) __builtin_prefetch(at + ahead, 0, 2);
+      // Where several tokens need all of L1, into L2.
+      if constexpr (kStream && kRows > 1) __builtin_prefetch(at + ahead, 0, 2);
+      if constexpr (kStream && kRows == 1) __builtin_prefetch(at + ahead / 2, 0, 3);
       weights[r] = Rows::load(at);
     }
     add(i, weights);

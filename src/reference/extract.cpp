@@ -123,7 +123,10 @@ class Extraction {
         std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
     if (!needed && !is_there(file)) return;
     tokenizer_ = Tokenizer::load(file);
-    background_.add(0, [this, file] { manifest_.tokenizer = hash(file); });
+    background_.add(0, [this, file] {
+      manifest_.tokenizer =
+          FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
+    });
   }
 
   void encode_prompts() {
@@ -154,12 +157,14 @@ class Extraction {
     }
   }
 
-  FileRecord hash(const fs::path& file) const {
-    return {file.filename().string(), fs::file_size(file),
-            sha256_file(file, model_.stream != nullptr)};
-  }
+  // Through the mapping, where the model reads them too; a streamed one is not to become resident.
   void hash_weights() {
-    for (const fs::path& file : model_.files.files()) manifest_.weights.push_back(hash(file));
+    for (std::size_t i = 0; i < model_.files.files().size(); ++i) {
+      const fs::path& file = model_.files.files()[i];
+      const std::span<const std::byte> bytes = model_.files.mapped(i);
+      manifest_.weights.push_back({file.filename().string(), bytes.size(),
+                                   model_.stream ? sha256_file(file, true) : sha256_hex(bytes)});
+    }
   }
 
   std::size_t group_end(std::size_t begin) const {
