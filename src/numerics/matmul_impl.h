@@ -266,16 +266,29 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
   }
 }
 
+// The lanes that few tokens are multiplied in: for BF16 weights an instruction set may have a
+// cheaper arrangement of them.
+template <class Lanes, DType kStored>
+struct LanesFor {
+  using Type = Lanes;
+};
+template <class Lanes>
+requires requires { typename Lanes::ForBf16; }
+struct LanesFor<Lanes, DType::kBF16> {
+  using Type = typename Lanes::ForBf16;
+};
+
 // Kernels::matmul.
 template <class N, class Lanes, class Real>
 ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& w,
                                std::size_t row_begin, std::size_t row_end, Real* out,
                                std::size_t ldo) {
   with_stored(w.dtype, [&]<DType kStored>() {
-    using Rows = StoredWeights<N, Lanes, kStored>;
-    all_dots<Lanes, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
-                          row_end - row_begin, w.cols, out + row_begin, ldo,
-                          [](Real dot) { return N::round(dot); });
+    using Few = typename LanesFor<Lanes, kStored>::Type;
+    using Rows = StoredWeights<N, Few, kStored>;
+    all_dots<Few, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
+                        row_end - row_begin, w.cols, out + row_begin, ldo,
+                        [](Real dot) { return N::round(dot); });
   });
 }
 
