@@ -279,9 +279,9 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
   const std::size_t tokens = x.size() / cols;
   std::size_t rows = 0;
   for (const Projection& p : projections) rows += p.w.rows;
-  // Parts small enough that a thread which is held up leaves work to the others.
+  // Parts small enough that a thread which is held up leaves work to the others, of whole panels.
   const auto threads = static_cast<std::size_t>(pool_.size());
-  const std::size_t part = std::clamp<std::size_t>(rows / (8 * threads) / 96 * 96, 96, 1152);
+  const std::size_t part = std::clamp<std::size_t>(rows / (8 * threads) / 64 * 64, 64, 1152);
   const auto parts_of = [part](const Projection& p) { return (p.w.rows + part - 1) / part; };
   std::size_t parts = 0;
   for (const Projection& p : projections) parts += parts_of(p);
