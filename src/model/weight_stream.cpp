@@ -30,7 +30,7 @@ std::size_t file_of(const Weights& files, const std::byte* data) {
 WeightStream::WeightStream(const Weights& files, std::span<const Weight> matrices,
                            const Limits& limits) {
   for (const std::filesystem::path& path : files.files()) files_.emplace_back(path);
-  std::size_t largest = 0;
+  std::size_t largest = 1;
   std::uint64_t pass_bytes = 0;
   for (const Weight& w : matrices) {
     const std::size_t file = file_of(files, w.data);

@@ -150,7 +150,7 @@ struct KernelSet {
   ASSAY_INLINE static void weighted_tile(const Real* probs, std::size_t ldp, std::size_t first,
                                          const Cached* values, std::size_t stride, std::size_t n,
                                          Real* out, std::size_t ldo) {
-    constexpr int kParts = kGroups == 0 ? 1 : kGroups;
+    constexpr int kParts = std::max(kGroups, 1);
     Lanes sum[kQueries][kParts];
     ASSAY_UNROLL
     for (auto& query : sum) {
