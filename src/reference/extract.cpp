@@ -91,12 +91,12 @@ class Extraction {
       progress(bytes > 0 ? fmt::format("writing ({} MB to go)", bytes / 1000000)
                          : std::string("hashing the weights"));
     });
-    // One thread's work for as long as the model takes for a dozen tokens: it begins before all
-    // else.
-    background_.add(0, [this] { hash_weights(); });
     read_tokenizer();
     encode_prompts();
     create_out();
+    // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
+    // before what may be wrong is known, for it is waited for.
+    background_.add(0, [this] { hash_weights(); });
     manifest_.numerics = options.numerics;
     manifest_.model = fs::weakly_canonical(options.model);
     manifest_.max_new_tokens = options.max_new_tokens;
