@@ -35,9 +35,13 @@ class Descriptor {
 // Of whole pages. Only a wish: a failure costs memory or time, not correctness.
 void advise(std::span<const std::byte> mapped, int advice) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(mapped.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(mapped.data() + mapped.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+  const auto at = reinterpret_cast<std::uintptr_t>(mapped.data());
+  const std::uintptr_t skipped = (page - at % page) % page;
+  if (mapped.size() <= skipped) return;
+  const std::size_t whole = (mapped.size() - skipped) / page * page;
+  // madvise takes what it only gives advice about as writable.
+  auto* first = const_cast<std::byte*>(mapped.data() + skipped);
+  if (whole > 0) ::madvise(first, whole, advice);
 }
 
 }  // namespace
