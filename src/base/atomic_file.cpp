@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -40,7 +41,39 @@ void forget(int slot) {
   if (slot >= 0) std::free(partial_paths[static_cast<std::size_t>(slot)].exchange(nullptr));
 }
 
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+
+std::atomic<int> creating{0};    // threads between a file's creation and its place in a slot
+std::atomic<bool> dying{false};  // a signal's handler is at work: nothing may be created any more
+
+// While a file is created and remembered: the handler waits for other threads, and cannot come to
+// this one.
+class Creation {
+ public:
+  Creation() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : kSignals) ::sigaddset(&set, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+    creating.fetch_add(1);
+    if (!dying) return;
+    creating.fetch_sub(1);
+    for (;;) ::pause();  // until the handler ends the process
+  }
+  ~Creation() {
+    creating.fetch_sub(1);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Creation(const Creation&) = delete;
+  Creation& operator=(const Creation&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 void on_signal(int signal) {
+  dying = true;
+  while (creating > 0) ::poll(nullptr, 0, 1);
   for (std::atomic<char*>& path : partial_paths) {
     if (const char* name = path.exchange(nullptr)) ::unlink(name);
   }
@@ -53,6 +86,7 @@ void on_signal(int signal) {
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   static std::atomic<unsigned> counter{0};
   buffer_.reserve(kBuffer);
+  const Creation creation;
   // A killed process of the same id (in a container it often is) may have left its partial file.
   do {
     partial_ = path.parent_path() / fmt::format(".{}.partial-{}-{}", path.filename().string(),
@@ -121,7 +155,7 @@ void AtomicFile::commit() {
 void remove_partial_files_on_signals() {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
+  for (const int signal : kSignals) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
     if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
