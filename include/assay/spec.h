@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "assay/variants.h"
 
 namespace assay {
 
@@ -23,6 +26,18 @@ struct ModelSpec {
   double rope_theta = 0;
   bool qk_norm = false;  // per-head RMSNorm on queries and keys, before the rotary embedding
   bool tie_word_embeddings = false;
+
+  // What no config of this model type says: the defaults are transformers' Qwen3, and anything else
+  // is what a port gets wrong. assay diagnose searches among them.
+  EmbeddingSpec embedding;
+  NormSpec input_norm, q_norm, k_norm, mlp_norm, final_norm;
+  QkNormSpec qk_norms;
+  RopeSpec rope;
+  AttentionSpec attention;
+  MlpSpec mlp;
+  BlockSpec block;
+  HeadSpec head;
+  Store store = Store::kOwn;
 
   std::int64_t q_size() const { return num_attention_heads * head_dim; }
   std::int64_t kv_size() const { return num_key_value_heads * head_dim; }

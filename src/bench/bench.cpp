@@ -103,7 +103,7 @@ class Bench {
 
   // Bytes per second of reading the weights, as the measured thing reads them.
   double read_weights() {
-    const Weight& w = model_.lm_head;
+    const Weight& w = model_.outer.lm_head;
     return read_rate(pool_, {w.data, w.rows * w.cols * dtype_size(w.dtype)});
   }
 
@@ -182,8 +182,8 @@ class Bench {
 
   // Of the matrices; attention adds to the time, not to this count. The head is of one position.
   double flops(std::size_t tokens) const {
-    const double head =
-        2.0 * static_cast<double>(model_.lm_head.rows) * static_cast<double>(model_.lm_head.cols);
+    const double head = 2.0 * static_cast<double>(model_.outer.lm_head.rows) *
+                        static_cast<double>(model_.outer.lm_head.cols);
     return (step_flops_ - head) * static_cast<double>(tokens) + head;
   }
 
@@ -299,7 +299,7 @@ class Bench {
         all.push_back(w);
       }
     }
-    all.push_back(&model_.lm_head);
+    all.push_back(&model_.outer.lm_head);
     return all;
   }
 

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "model/variant_ops.h"
 #include "numerics/rope_table.h"
 
 namespace assay {
@@ -30,48 +31,111 @@ std::span<const typename N::Real> ForwardPass<N>::run(std::span<const Chunk<N>> 
   return act_.logits;
 }
 
+template <class N>
+void ForwardPass<N>::replay(const Chunk<N>& chunk, std::span<const std::int64_t> layers,
+                            bool with_head) {
+  assert(chunk.exchange != nullptr && chunk.cache->length() == 0);
+  start({&chunk, 1});
+  std::int64_t next = 0;  // the layer that act_.hidden enters
+  for (const std::int64_t l : layers) {
+    if (l != next) chunk.exchange->stream_into(l, act_.hidden.data());
+    layer(l);
+    next = l + 1;
+  }
+  if (!with_head) return;
+  if (next != spec_.num_hidden_layers) {
+    chunk.exchange->stream_into(spec_.num_hidden_layers, act_.hidden.data());
+  }
+  head();
+}
+
 // A decoder layer: x + attention(norm(x)), then x + mlp(norm(x)).
 template <class N>
 void ForwardPass<N>::layer(std::int64_t l) {
-  const LayerWeights& w = model_.layers[static_cast<std::size_t>(l)];
+  const LayerWeights* read =
+      read_layer_ ? read_layer_(l) : &model_.layers[static_cast<std::size_t>(l)];
+  if (read == nullptr) return tap(Tap::kLayerOutput, l, act_.hidden);
+  const LayerWeights& w = *read;
+  const BlockSpec& block = spec_.block;
   Activations<Real>& a = act_;
+  if (block != BlockSpec{}) a.layer_input = a.hidden;
 
-  rms_norm(a.hidden, w.input_layernorm, a.normed);
-  tap(Tap::kInputNorm, l, a.normed);
+  if (block.post_norm) {
+    a.normed = a.hidden;
+  } else {
+    rms_norm(spec_.input_norm, a.hidden, w.input_layernorm, a.normed);
+    tap(Tap::kInputNorm, l, a.normed);
+  }
   linear(a.normed, {{w.q_proj, a.q}, {w.k_proj, a.k}, {w.v_proj, a.v}});
   tap(Tap::kQProj, l, a.q);
   tap(Tap::kKProj, l, a.k);
   tap(Tap::kVProj, l, a.v);
-  if (spec_.qk_norm) {
-    rms_norm(a.q, w.q_norm, a.q);
-    tap(Tap::kQNorm, l, a.q);
-    rms_norm(a.k, w.k_norm, a.k);
-    tap(Tap::kKNorm, l, a.k);
-  }
-  rope(a.q, static_cast<std::size_t>(spec_.num_attention_heads));
-  tap(Tap::kQRope, l, a.q);
-  rope(a.k, static_cast<std::size_t>(spec_.num_key_value_heads));
-  tap(Tap::kKRope, l, a.k);
+  if (!spec_.qk_norms.after_rope) q_and_k_norms(l, w);
+  rope(l);
+  if (spec_.qk_norms.after_rope) q_and_k_norms(l, w);
 
   append_to_cache(static_cast<std::size_t>(l));
-  attention(l);
+  if (attends_in_full()) {
+    attention_in_full(l);
+  } else {
+    attention(l);
+  }
   tap(Tap::kAttnContext, l, a.context);
   linear(a.context, {{w.o_proj, a.block}});
   tap(Tap::kAttnOutput, l, a.block);
-  add(a.block, a.hidden);
+  add(block.attention, a.block, a.hidden);
+  if (block.post_norm) {
+    rms_norm(spec_.input_norm, a.hidden, w.input_layernorm, a.hidden);
+    tap(Tap::kInputNorm, l, a.hidden);
+  }
   tap(Tap::kAttnResidual, l, a.hidden);
 
-  rms_norm(a.hidden, w.post_attention_layernorm, a.normed);
-  tap(Tap::kMlpNorm, l, a.normed);
+  if (block.post_norm) {
+    a.normed = a.hidden;
+  } else {
+    rms_norm(spec_.mlp_norm, block.parallel ? a.layer_input : a.hidden, w.post_attention_layernorm,
+             a.normed);
+    tap(Tap::kMlpNorm, l, a.normed);
+  }
   linear(a.normed, {{w.gate_proj, a.gate}, {w.up_proj, a.up}});
   tap(Tap::kGateProj, l, a.gate);
   tap(Tap::kUpProj, l, a.up);
-  silu_mul(a.gate, a.up);
+  activation(a.gate, a.up);
   tap(Tap::kMlpAct, l, a.up);
   linear(a.up, {{w.down_proj, a.block}});
   tap(Tap::kMlpOutput, l, a.block);
-  add(a.block, a.hidden);
+  add(block.mlp, a.block, a.hidden);
+  if (block.post_norm) {
+    rms_norm(spec_.mlp_norm, a.hidden, w.post_attention_layernorm, a.hidden);
+    tap(Tap::kMlpNorm, l, a.hidden);
+  }
   tap(Tap::kLayerOutput, l, a.hidden);
+}
+
+// Per head, where the model has them.
+template <class N>
+void ForwardPass<N>::q_and_k_norms(std::int64_t l, const LayerWeights& w) {
+  if (!spec_.qk_norm) return;
+  const bool across = spec_.qk_norms.across_heads;
+  rms_norm(spec_.q_norm, act_.q, w.q_norm, act_.q,
+           across ? static_cast<std::size_t>(spec_.num_attention_heads) : 1);
+  tap(Tap::kQNorm, l, act_.q);
+  const std::size_t kv_heads = across ? static_cast<std::size_t>(spec_.num_key_value_heads) : 1;
+  rms_norm(spec_.k_norm, act_.k, w.k_norm, act_.k, kv_heads);
+  tap(Tap::kKNorm, l, act_.k);
+  if (spec_.qk_norms.on_v) rms_norm(spec_.k_norm, act_.v, w.k_norm, act_.v, kv_heads);
+}
+
+template <class N>
+void ForwardPass<N>::rope(std::int64_t l) {
+  const RopeSpec& rope_spec = spec_.rope;
+  if (spec_.attention.decode.fault == DecodeFault::kNotRotated) act_.unrotated = act_.k;
+  if (rope_spec.on_q) rope(act_.q, static_cast<std::size_t>(spec_.num_attention_heads));
+  tap(Tap::kQRope, l, act_.q);
+  const auto kv_heads = static_cast<std::size_t>(spec_.num_key_value_heads);
+  if (rope_spec.on_k) rope(act_.k, kv_heads);
+  tap(Tap::kKRope, l, act_.k);
+  if (rope_spec.on_v) rope(act_.v, kv_heads);
 }
 
 // Grouped-query attention over the cache, query head h reading key/value head h / group. Each query
@@ -138,7 +202,12 @@ void ForwardPass<N>::attention(std::int64_t l) {
 
 template <class N>
 ForwardPass<N>::ForwardPass(const Model& model, ThreadPool& pool, const Kernels<N>& with)
-    : model_(model), spec_(model.spec), pool_(pool), kernels_(with) {
+    : ForwardPass(model, model.spec, pool, with) {}
+
+template <class N>
+ForwardPass<N>::ForwardPass(const Model& model, const ModelSpec& spec, ThreadPool& pool,
+                            const Kernels<N>& with)
+    : model_(model), spec_(spec), outer_(model.outer), pool_(pool), kernels_(with) {
   require_fma();
 }
 
@@ -162,9 +231,11 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
   }
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   if (rope_cos_.size() < positions * head_dim) {
-    RopeTable<Real> table = make_rope_table<Real>(spec_.rope_theta, head_dim, positions);
+    RopeTable<Real> table = spec_.rope == RopeSpec{}
+                                ? make_rope_table<Real>(spec_.rope_theta, head_dim, positions)
+                                : variant_rope_table<Real>(spec_, positions);
     for (std::vector<Real>* values : {&table.cos, &table.sin}) {
-      for (Real& value : *values) value = N::round(value);
+      for (Real& value : *values) value = stored<N>(spec_.store, value);
     }
     rope_cos_ = std::move(table.cos);
     rope_sin_ = std::move(table.sin);
@@ -175,11 +246,14 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
   std::size_t t = 0;
   for (const Chunk<N>& chunk : chunks) {
     for (const std::int64_t id : chunk.ids) {
-      kernels_.load_row(model_.embed_tokens, static_cast<std::size_t>(id),
+      const std::int64_t row =
+          std::clamp<std::int64_t>(id + spec_.embedding.row_offset, 0, spec_.vocab_size - 1);
+      kernels_.load_row(outer_.embed_tokens, static_cast<std::size_t>(row),
                         &act_.hidden[t * hidden]);
       ++t;
     }
   }
+  variant_embedding();
   tap(Tap::kEmbeddingOutput, 0, act_.hidden);
 }
 
@@ -188,13 +262,13 @@ template <class N>
 void ForwardPass<N>::head() {
   const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
   const auto vocab = static_cast<std::size_t>(spec_.vocab_size);
-  rms_norm(act_.hidden, model_.norm, act_.normed);
+  rms_norm(spec_.final_norm, act_.hidden, outer_.norm, act_.normed);
   tap(Tap::kFinalNormOutput, 0, act_.normed);
 
   // The rows of all chunks together, so that the head's weights are read once for all of them.
   struct Row {
     std::size_t token;
-    const Chunk<N>* records;  // whose recorder wants it
+    const Chunk<N>* records;  // whose recorder or exchange wants it
     Real* last;               // where it goes as a chunk's last row
   };
   act_.logits.resize(chunks_.size() * vocab);
@@ -202,7 +276,8 @@ void ForwardPass<N>::head() {
   std::size_t token = 0;
   for (std::size_t c = 0; c < chunks_.size(); ++c) {
     const Chunk<N>& chunk = chunks_[c];
-    const bool records = chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0);
+    const bool records = (chunk.recorder != nullptr && chunk.recorder->wants(Tap::kLogits, 0)) ||
+                         chunk.exchange != nullptr;
     for (std::size_t left = chunk.ids.size(); left > 0; --left, ++token) {
       if (!records && left > 1) continue;
       wanted.push_back(
@@ -211,23 +286,32 @@ void ForwardPass<N>::head() {
   }
   AlignedVector<Real> rows;
   AlignedVector<Real> logits;
-  for_each_block(model_.lm_head, [&](const Weight& block, std::size_t first) {
+  for_each_block(outer_.lm_head, [&](const Weight& block, std::size_t first) {
     for (std::size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
       const std::size_t count = std::min(kLogitRows, wanted.size() - begin);
       rows.resize(count * hidden);
       logits.resize(count * block.rows);
       for (std::size_t i = 0; i < count; ++i) {
-        std::copy_n(&act_.normed[wanted[begin + i].token * hidden], hidden, &rows[i * hidden]);
+        const auto from = std::clamp<std::int64_t>(
+            static_cast<std::int64_t>(wanted[begin + i].token) + spec_.head.row_offset, 0,
+            std::ssize(tokens_) - 1);
+        std::copy_n(&act_.normed[static_cast<std::size_t>(from) * hidden], hidden,
+                    &rows[i * hidden]);
       }
       pack(rows, hidden);
       matmul(rows, {{block, logits.data(), block.rows}});
+      variant_logits(logits);
       for (std::size_t i = 0; i < count; ++i) {
         const Row& row = wanted[begin + i];
         const Real* values = &logits[i * block.rows];
-        if (row.records != nullptr) {
-          row.records->recorder->columns(
-              Tap::kLogits, 0, static_cast<std::int64_t>(tokens_[row.token].position),
-              static_cast<std::int64_t>(first), static_cast<std::int64_t>(block.rows), values);
+        const std::size_t position = tokens_[row.token].position;
+        if (row.records != nullptr && row.records->recorder != nullptr) {
+          row.records->recorder->columns(Tap::kLogits, 0, static_cast<std::int64_t>(position),
+                                         static_cast<std::int64_t>(first),
+                                         static_cast<std::int64_t>(block.rows), values);
+        }
+        if (row.records != nullptr && row.records->exchange != nullptr) {
+          row.records->exchange->logits(position, first, block.rows, values);
         }
         if (row.last != nullptr) std::copy_n(values, block.rows, row.last + first);
       }
@@ -240,7 +324,10 @@ template <class N>
 void ForwardPass<N>::linear(const AlignedVector<Real>& x,
                             std::initializer_list<Projection> projections) {
   pack(x, projections.begin()->w.cols);
-  if (!model_.stream) return matmul(x, projections);
+  if (!model_.stream) {
+    matmul(x, projections);
+    return store(projections);
+  }
   for (const Projection& p : projections) {
     for_each_block(p.w, [&](const Weight& block, std::size_t row) {
       matmul(x, {{block, p.out + row, p.ldo}});
@@ -295,9 +382,13 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
   });
 }
 
+// heads: how many consecutive rows of w.cols are normalised as one.
 template <class N>
-void ForwardPass<N>::rms_norm(const AlignedVector<Real>& x, const Weight& w,
-                              AlignedVector<Real>& out) {
+void ForwardPass<N>::rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
+                              AlignedVector<Real>& out, std::size_t heads) {
+  if (norm != NormSpec{} || heads != 1 || spec_.store != Store::kOwn) {
+    return variant_norm(norm, x, w, out, heads);
+  }
   const auto eps = static_cast<Real>(spec_.rms_norm_eps);
   pool_.parallel_for(x.size() / w.cols, kGrain / w.cols + 1,
                      [&](std::size_t begin, std::size_t end) {
@@ -310,16 +401,21 @@ void ForwardPass<N>::rms_norm(const AlignedVector<Real>& x, const Weight& w,
 template <class N>
 void ForwardPass<N>::rope(AlignedVector<Real>& heads, std::size_t count) {
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  pool_.parallel_for(tokens_.size(), kGrain / (count * head_dim) + 1,
-                     [&](std::size_t begin, std::size_t end) {
-                       for (std::size_t t = begin; t < end; ++t) {
-                         const std::size_t p = tokens_[t].position * head_dim;
-                         for (std::size_t h = 0; h < count; ++h) {
-                           Real* x = &heads[(t * count + h) * head_dim];
-                           kernels_.rope(x, &rope_cos_[p], &rope_sin_[p], head_dim, x);
-                         }
-                       }
-                     });
+  const bool plain = spec_.rope == RopeSpec{} && spec_.store == Store::kOwn;
+  pool_.parallel_for(
+      tokens_.size(), kGrain / (count * head_dim) + 1, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t t = begin; t < end; ++t) {
+          const std::size_t p = rope_position(tokens_[t]) * head_dim;
+          for (std::size_t h = 0; h < count; ++h) {
+            Real* x = &heads[(t * count + h) * head_dim];
+            if (plain) {
+              kernels_.rope(x, &rope_cos_[p], &rope_sin_[p], head_dim, x);
+            } else {
+              variant_rope<N>(spec_.rope, spec_.store, &rope_cos_[p], &rope_sin_[p], head_dim, x);
+            }
+          }
+        }
+      });
 }
 
 template <class N>
@@ -338,27 +434,45 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
 }
 
 template <class N>
-void ForwardPass<N>::silu_mul(const AlignedVector<Real>& gate, AlignedVector<Real>& up) {
+void ForwardPass<N>::activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up) {
+  const bool plain = spec_.mlp == MlpSpec{} && spec_.store == Store::kOwn;
   pool_.parallel_for(gate.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
-    kernels_.silu_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
+    if (plain) {
+      kernels_.silu_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
+    } else {
+      variant_activation<N>(spec_.mlp, spec_.store, &gate[begin], &up[begin], end - begin,
+                            &up[begin]);
+    }
   });
 }
 
 template <class N>
-void ForwardPass<N>::add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden) {
+void ForwardPass<N>::add(Residual from, const AlignedVector<Real>& block,
+                         AlignedVector<Real>& hidden) {
+  const AlignedVector<Real>& stream = from == Residual::kNormed       ? act_.normed
+                                      : from == Residual::kLayerInput ? act_.layer_input
+                                                                      : hidden;
   pool_.parallel_for(hidden.size(), kGrain, [&](std::size_t begin, std::size_t end) {
-    kernels_.add(&hidden[begin], &block[begin], end - begin, &hidden[begin]);
+    if (from == Residual::kNone) {
+      std::copy(&block[begin], &block[begin] + (end - begin), &hidden[begin]);
+    } else {
+      kernels_.add(&stream[begin], &block[begin], end - begin, &hidden[begin]);
+    }
   });
+  if (spec_.store != Store::kOwn) store(hidden.data(), hidden.size());
 }
 
 template <class N>
-void ForwardPass<N>::tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values) {
+void ForwardPass<N>::tap(Tap tap, std::int64_t l, AlignedVector<Real>& values) {
   const std::size_t width = values.size() / tokens_.size();
   std::size_t t = 0;
   for (const Chunk<N>& chunk : chunks_) {
     if (chunk.recorder != nullptr && chunk.recorder->wants(tap, l)) {
       chunk.recorder->rows(tap, l, static_cast<std::int64_t>(chunk.cache->length()),
                            static_cast<std::int64_t>(chunk.ids.size()), &values[t * width]);
+    }
+    if (chunk.exchange != nullptr) {
+      chunk.exchange->rows(tap, l, chunk.ids.size(), width, &values[t * width]);
     }
     t += chunk.ids.size();
   }

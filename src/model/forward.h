@@ -10,6 +10,7 @@
 
 #include "base/aligned_vector.h"
 #include "base/thread_pool.h"
+#include "model/exchange.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/recorder.h"
@@ -20,9 +21,10 @@ namespace assay {
 // One sequence's part of a step: a whole prompt, a piece of one, or one decoded token.
 template <class N>
 struct Chunk {
-  std::span<const std::int64_t> ids;  // the new tokens, at least one
-  KvCache<N>* cache = nullptr;        // holds all tokens before them
-  Recorder* recorder = nullptr;       // looks on, where not null
+  std::span<const std::int64_t> ids;               // the new tokens, at least one
+  KvCache<N>* cache = nullptr;                     // holds all tokens before them
+  Recorder* recorder = nullptr;                    // looks on, where not null
+  Exchange<typename N::Real>* exchange = nullptr;  // looks on and takes part, where not null
 };
 
 // Every buffer of a step, by its tap's name; [tokens of all chunks, width], row-major.
@@ -35,6 +37,8 @@ struct Activations {
   AlignedVector<Real> block;  // what attention or MLP adds to the residual stream
   AlignedVector<Real> gate, up;
   AlignedVector<Real> logits;
+  AlignedVector<Real> layer_input;  // the stream before the layer, where the spec needs it later
+  AlignedVector<Real> unrotated;    // keys before the rotary embedding, where it needs those
 
   void resize(const ModelSpec& spec, std::size_t tokens);
 };
@@ -49,16 +53,35 @@ class ForwardPass {
   // model, pool and kernels must outlive it.
   ForwardPass(const Model& model, ThreadPool& pool,
               const Kernels<N>& with = kernels<N>(chosen_simd()));
+  // With another spec than the model's own; its sizes fit the weights.
+  ForwardPass(const Model& model, const ModelSpec& spec, ThreadPool& pool,
+              const Kernels<N>& with = kernels<N>(chosen_simd()));
 
   // Runs the chunks' tokens through the model, appends them to their caches, and returns the logits
   // of each chunk's last token: [chunks, vocab], valid until the next call. Ids must lie in
   // [0, vocab) and the caches have room.
   std::span<const Real> run(std::span<const Chunk<N>> chunks);
 
+  // One whole sequence through some of the layers, in increasing order, and through final norm and
+  // lm_head if asked to. The chunk's cache is empty and its exchange not null: it gives what lies
+  // between layers that are left out. Nothing is appended to the sequence.
+  void replay(const Chunk<N>& chunk, std::span<const std::int64_t> layers, bool with_head);
+
+  // Weights in place of the model's, not while those are streamed. A layer's are valid until the
+  // next call; null: the layer is left out.
+  using LayerReader = std::function<const LayerWeights*(std::int64_t)>;
+  void read_layers_with(LayerReader reader) { read_layer_ = std::move(reader); }
+  void use_outer(const OuterWeights& outer) { outer_ = outer; }
+
   // Called after each layer of each step: for a progress bar.
   void on_layer(std::function<void()> callback) { on_layer_ = std::move(callback); }
 
  private:
+  struct Token {
+    std::size_t chunk;
+    std::size_t position;
+  };
+
   void start(std::span<const Chunk<N>> chunks);
   void layer(std::int64_t l);
   void head();
@@ -76,14 +99,30 @@ class ForwardPass {
   void linear(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
   void pack(const AlignedVector<Real>& x, std::size_t cols);
   void matmul(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
-  void rms_norm(const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out);
+  void rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
+                AlignedVector<Real>& out, std::size_t heads = 1);
+  void q_and_k_norms(std::int64_t l, const LayerWeights& w);
+  void rope(std::int64_t l);
   void rope(AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
   void attention(std::int64_t l);
-  void silu_mul(const AlignedVector<Real>& gate, AlignedVector<Real>& up);
-  void add(const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
+  void activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up);
+  void add(Residual from, const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
 
-  void tap(Tap tap, std::int64_t l, const AlignedVector<Real>& values);
+  // In forward_variants.cpp: what the kernels do not do.
+  void store(std::initializer_list<Projection> projections);
+  void store(Real* values, std::size_t count);
+  void variant_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
+                    AlignedVector<Real>& out, std::size_t heads);
+  void variant_embedding();
+  void variant_logits(AlignedVector<Real>& logits);
+  std::size_t rope_position(const Token& token) const;
+  bool attends_in_full() const;
+  void attention_in_full(std::int64_t l);
+  struct Head;
+  void attend(const Head& head);
+
+  void tap(Tap tap, std::int64_t l, AlignedVector<Real>& values);
 
   // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
   // block unless weights are streamed.
@@ -91,7 +130,8 @@ class ForwardPass {
   void for_each_block(const Weight& w, const Body& body);
 
   const Model& model_;
-  const ModelSpec& spec_;
+  ModelSpec spec_;
+  OuterWeights outer_;
   ThreadPool& pool_;
   const Kernels<N>& kernels_;
   std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
@@ -99,13 +139,10 @@ class ForwardPass {
   AlignedVector<Real> packed_;  // the tokens at hand, as a matmul of many reads them
   AlignedVector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
+  LayerReader read_layer_;
 
   // The step at hand.
   std::span<const Chunk<N>> chunks_;
-  struct Token {
-    std::size_t chunk;
-    std::size_t position;
-  };
   std::vector<Token> tokens_;
   // Consecutive tokens of one chunk, whose queries go through a head's keys together.
   struct Queries {

@@ -70,7 +70,7 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
     }
     largest_layer = std::max(largest_layer, layer);
   }
-  matrices.push_back(model.lm_head);
+  matrices.push_back(model.outer.lm_head);
   for (std::size_t i = 0; i < model.files.files().size(); ++i) {
     expect_random_access(model.files.mapped(i));
   }
@@ -87,18 +87,18 @@ Model load_model(const std::filesystem::path& directory, bool stream) {
   ModelSpec spec = read_spec(directory);
   Model model{directory, spec, read_eos_token_ids(directory), Weights::open(directory)};
   const Loader loader(model.files);
-  model.embed_tokens =
+  model.outer.embed_tokens =
       loader.matrix("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size);
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     model.layers.push_back(loader.layer(spec, l));
   }
-  model.norm = loader.vector("model.norm.weight", spec.hidden_size);
+  model.outer.norm = loader.vector("model.norm.weight", spec.hidden_size);
   // transformers 5 ties only when a stored head equals the embedding, and keeps it otherwise:
   // either way, a stored head is the one to use.
   const bool stored_head = model.files.find("lm_head.weight") != nullptr;
-  model.lm_head = spec.tie_word_embeddings && !stored_head
-                      ? model.embed_tokens
-                      : loader.matrix("lm_head.weight", spec.vocab_size, spec.hidden_size);
+  model.outer.lm_head = spec.tie_word_embeddings && !stored_head
+                            ? model.outer.embed_tokens
+                            : loader.matrix("lm_head.weight", spec.vocab_size, spec.hidden_size);
   if (stream || must_stream(model.files)) {
     model.stream = stream_weights(model, stream ? 0 : usable_memory() / 2);
   }

@@ -25,6 +25,13 @@ struct LayerWeights {
   Weight down_proj;           // [hidden, intermediate]
 };
 
+// The weights outside the layers.
+struct OuterWeights {
+  Weight embed_tokens;  // [vocab, hidden]
+  Weight norm;          // [hidden]
+  Weight lm_head;       // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
+};
+
 // The weights are views into mappings that `files` owns: a Model may be moved, not copied.
 struct Model {
   std::filesystem::path directory;
@@ -32,10 +39,8 @@ struct Model {
   std::vector<std::int64_t> eos_token_ids;
   Weights files;
 
-  Weight embed_tokens = {};  // [vocab, hidden]
+  OuterWeights outer = {};
   std::vector<LayerWeights> layers = {};
-  Weight norm = {};     // [hidden]
-  Weight lm_head = {};  // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
 
   // Where not null, the matrices are to be had from here, those of the layers and then lm_head;
   // what else a pass needs of the mappings (norms, rows of the embedding) is little.

@@ -41,6 +41,9 @@ struct Bf16 {
   ASSAY_INLINE static Cached cached(Real x) {
     return static_cast<Cached>(std::bit_cast<std::uint32_t>(x) >> 16);
   }
+  ASSAY_INLINE static Real uncached(Cached bits) {
+    return std::bit_cast<Real>(static_cast<std::uint32_t>(bits) << 16);
+  }
 };
 
 // Every intermediate in FP32.
@@ -52,6 +55,7 @@ struct F32 {
   ASSAY_INLINE static Real round(Real x) { return x; }
   using Cached = Real;
   ASSAY_INLINE static Cached cached(Real x) { return x; }
+  ASSAY_INLINE static Real uncached(Cached x) { return x; }
 };
 
 // The oracle: every intermediate in double.
@@ -63,6 +67,7 @@ struct F64 {
   ASSAY_INLINE static Real round(Real x) { return x; }
   using Cached = Real;
   ASSAY_INLINE static Cached cached(Real x) { return x; }
+  ASSAY_INLINE static Real uncached(Cached x) { return x; }
 };
 
 }  // namespace assay

@@ -1,0 +1,240 @@
+// What the forward pass does where its spec asks for something that no kernel does: plain, whole
+// rows at a time, for assay diagnose.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "model/forward.h"
+#include "model/variant_ops.h"
+
+namespace assay {
+
+template <class N>
+void ForwardPass<N>::store(Real* values, std::size_t count) {
+  std::transform(values, values + count, values,
+                 [this](Real x) { return stored<N>(spec_.store, x); });
+}
+
+template <class N>
+void ForwardPass<N>::store(std::initializer_list<Projection> projections) {
+  if (spec_.store == Store::kOwn) return;
+  for (const Projection& p : projections) store(p.out, tokens_.size() * p.ldo);
+}
+
+template <class N>
+void ForwardPass<N>::variant_norm(const NormSpec& norm, const AlignedVector<Real>& x,
+                                  const Weight& w, AlignedVector<Real>& out, std::size_t heads) {
+  std::vector<Real> weights(w.cols);
+  kernels_.load_row(w, 0, weights.data());
+  const std::size_t n = w.cols * heads;
+  for (std::size_t i = 0; i < x.size(); i += n) {
+    variant_rms_norm<N>(norm, spec_.store, spec_.rms_norm_eps, weights, &x[i], n, &out[i]);
+  }
+}
+
+template <class N>
+void ForwardPass<N>::variant_embedding() {
+  if (spec_.embedding.scale != 1) {
+    const Real scale = stored<N>(spec_.store, static_cast<Real>(spec_.embedding.scale));
+    for (Real& x : act_.hidden) x = stored<N>(spec_.store, x * scale);
+  }
+  if (spec_.store != Store::kOwn) store(act_.hidden.data(), act_.hidden.size());
+}
+
+template <class N>
+void ForwardPass<N>::variant_logits(AlignedVector<Real>& logits) {
+  if (spec_.store != Store::kOwn) store(logits.data(), logits.size());
+  if (spec_.head.scale != 1) {
+    for (Real& x : logits) {
+      x = stored<N>(spec_.store, static_cast<Real>(static_cast<double>(x) * spec_.head.scale));
+    }
+  }
+  if (spec_.head.softcap > 0) {
+    softcap<N>(spec_.head.softcap, spec_.store, {logits.data(), logits.size()});
+  }
+}
+
+// The row of the rotary tables that the token is rotated by.
+template <class N>
+std::size_t ForwardPass<N>::rope_position(const Token& token) const {
+  const DecodeSpec& decode = spec_.attention.decode;
+  if (decode.fault == DecodeFault::kNone || std::cmp_less(token.position, decode.from)) {
+    return token.position;
+  }
+  if (decode.fault == DecodeFault::kStuck) return static_cast<std::size_t>(decode.from);
+  if (decode.fault != DecodeFault::kPosition) return token.position;
+  const auto rows = std::ssize(rope_cos_) / spec_.head_dim;
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(
+      static_cast<std::int64_t>(token.position) + decode.amount, 0, rows - 1));
+}
+
+// Where somebody takes part in it, or it is not the causal attention of the kernels.
+template <class N>
+bool ForwardPass<N>::attends_in_full() const {
+  return spec_.attention != AttentionSpec{} || spec_.store != Store::kOwn ||
+         chunks_.front().exchange != nullptr;
+}
+
+// One query head of a whole sequence.
+template <class N>
+struct ForwardPass<N>::Head {
+  std::int64_t layer;
+  std::size_t index;
+  const typename N::Cached* keys;  // [positions, head_dim]
+  const typename N::Cached* values;
+  std::vector<typename N::Cached> unrotated;  // keys
+};
+
+template <class N>
+void ForwardPass<N>::attention_in_full(std::int64_t l) {
+  assert(chunks_.size() == 1 && chunks_.front().cache->length() == 0);
+  const AttentionSpec& attention = spec_.attention;
+  KvCache<N>& cache = *chunks_.front().cache;
+  const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
+  const auto kv_heads = static_cast<std::size_t>(spec_.num_key_value_heads);
+  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
+  const std::size_t group = heads / kv_heads;
+  const auto layer = static_cast<std::size_t>(l);
+  if (attention.cache != DType::kF32) {
+    for (std::size_t h = 0; h < kv_heads; ++h) {
+      for (std::size_t p = 0; p < tokens_.size(); ++p) {
+        through_cache<N>(attention.cache, {cache.keys(layer, h) + p * head_dim, head_dim});
+        through_cache<N>(attention.cache, {cache.values(layer, h) + p * head_dim, head_dim});
+      }
+    }
+  }
+  pool_.for_each_item(heads, [&](std::size_t h) {
+    const std::size_t of_keys =
+        attention.modulo_heads || attention.keys_modulo ? h % kv_heads : h / group;
+    const std::size_t of_values = attention.modulo_heads ? h % kv_heads : h / group;
+    Head head{l, h, cache.keys(layer, of_keys), cache.values(layer, of_values), {}};
+    if (attention.decode.fault == DecodeFault::kNotRotated) {
+      for (std::size_t t = 0; t < tokens_.size(); ++t) {
+        const Real* row = &act_.unrotated[(t * kv_heads + of_keys) * head_dim];
+        std::transform(row, row + head_dim, std::back_inserter(head.unrotated), N::cached);
+      }
+    }
+    attend(head);
+  });
+}
+
+namespace {
+
+// Which of the sequence's tokens the query at p finds in slot j; -1: a slot nobody has written.
+std::int64_t token_in_slot(const DecodeSpec& decode, std::int64_t p, std::int64_t j) {
+  if (decode.fault != DecodeFault::kSlot || p < decode.from) return j;
+  const std::int64_t decoded = j - decode.amount;
+  if (decoded >= decode.from) return decoded <= p ? decoded : -1;
+  return j < decode.from ? j : -1;
+}
+
+bool is_visible(const AttentionSpec& attention, std::int64_t p, std::int64_t j) {
+  const DecodeSpec& decode = attention.decode;
+  if (decode.fault != DecodeFault::kNone && p >= decode.from) {
+    if (decode.fault == DecodeFault::kAlone) return j == p;
+    if (decode.fault == DecodeFault::kFirstOnly) return j == 0;
+    if (decode.fault == DecodeFault::kNotItself) return j < p;
+  }
+  if (attention.mask == Mask::kNone) return true;
+  if (attention.window > 0 && j <= p - attention.window) return false;
+  return j <= p + attention.mask_offset;
+}
+
+}  // namespace
+
+// As attention(), but every row in full: what is hidden is masked, not left out. The same bits,
+// because what is left out there adds zeros here.
+template <class N>
+void ForwardPass<N>::attend(const Head& head) {
+  using Cached = typename N::Cached;
+  const AttentionSpec& attention = spec_.attention;
+  const std::size_t count = tokens_.size();
+  const auto n = static_cast<std::size_t>(spec_.head_dim);
+  const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
+  const double scale =
+      attention.scale != 0 ? attention.scale : 1.0 / std::sqrt(static_cast<double>(n));
+  Chunk<N> chunk = chunks_.front();
+
+  // What the query at p finds in its slots.
+  std::vector<Cached> slots;
+  const auto in_slots = [&](const Cached* rows, std::size_t p, bool keys) {
+    const DecodeSpec& decode = attention.decode;
+    const bool decoded =
+        decode.fault != DecodeFault::kNone && std::cmp_greater_equal(p, decode.from);
+    const bool slot = decode.fault == DecodeFault::kSlot;
+    const bool rotation = keys && (decode.fault == DecodeFault::kNotRotated ||
+                                   decode.fault == DecodeFault::kRotatedAgain);
+    if (!decoded || !(slot || rotation)) return rows;
+    slots.assign(count * n, Cached{0});
+    for (std::size_t j = 0; j < count; ++j) {
+      const std::int64_t token =
+          token_in_slot(decode, static_cast<std::int64_t>(p), static_cast<std::int64_t>(j));
+      if (token < 0) continue;
+      const bool again = rotation && std::cmp_less(j, decode.from);
+      const Cached* from = again && !head.unrotated.empty() ? head.unrotated.data() : rows;
+      std::copy_n(from + static_cast<std::size_t>(token) * n, n, &slots[j * n]);
+      if (!again || decode.fault != DecodeFault::kRotatedAgain) continue;
+      std::vector<Real> row(n);
+      for (std::size_t i = 0; i < n; ++i) row[i] = N::uncached(slots[j * n + i]);
+      variant_rope<N>(spec_.rope, spec_.store, &rope_cos_[j * n], &rope_sin_[j * n], n, row.data());
+      std::transform(row.begin(), row.end(), &slots[j * n], N::cached);
+    }
+    return static_cast<const Cached*>(slots.data());
+  };
+
+  std::vector<Real> rows(count * count);
+  for (std::size_t p = 0; p < count; ++p) {
+    Real* row = &rows[p * count];
+    kernels_.scores(&act_.q[(p * heads + head.index) * n], heads * n, 1,
+                    in_slots(head.keys, p, true), count, n, static_cast<Real>(scale), row, count);
+    if (spec_.store != Store::kOwn) store(row, count);
+    if (attention.softcap > 0) softcap<N>(attention.softcap, spec_.store, {row, count});
+    const Real hidden = attention.mask == Mask::kZero ? Real{0} : N::kMasked;
+    for (std::size_t j = 0; j < count; ++j) {
+      const bool open =
+          attention.mask == Mask::kAfterSoftmax ||
+          is_visible(attention, static_cast<std::int64_t>(p), static_cast<std::int64_t>(j));
+      if (!open) row[j] = hidden;
+    }
+  }
+  const auto look = [&](Tap tap) {
+    if (chunk.exchange != nullptr) {
+      chunk.exchange->attention(tap, head.layer, head.index, count, count, rows.data());
+    }
+  };
+  look(Tap::kAttnScores);
+  variant_softmax<N>(attention, spec_.store, kernels_, count, count, rows.data());
+  if (attention.mask == Mask::kAfterSoftmax) {
+    for (std::size_t p = 0; p < count; ++p) {
+      for (std::size_t j = p + 1; j < count; ++j) rows[p * count + j] = 0;
+    }
+  }
+  look(Tap::kAttnProbs);
+  for (std::size_t p = 0; p < count; ++p) {
+    const Real* row = &rows[p * count];
+    std::size_t seen = count;  // a value that nobody looks at may be anything, even NaN
+    while (seen > 1 && row[seen - 1] == 0) --seen;
+    const std::size_t at =
+        attention.joins_heads ? (p * heads + head.index) * n : (head.index * count + p) * n;
+    kernels_.weighted_sum(row, count, 1, seen, in_slots(head.values, p, false), n,
+                          &act_.context[at], heads * n);
+    if (spec_.store != Store::kOwn) store(&act_.context[at], n);
+  }
+}
+
+#define ASSAY_INSTANTIATE(N)                                                                    \
+  template void ForwardPass<N>::store(std::initializer_list<Projection>);                       \
+  template void ForwardPass<N>::store(Real*, std::size_t);                                      \
+  template void ForwardPass<N>::variant_norm(const NormSpec&, const AlignedVector<Real>&,       \
+                                             const Weight&, AlignedVector<Real>&, std::size_t); \
+  template void ForwardPass<N>::variant_embedding();                                            \
+  template void ForwardPass<N>::variant_logits(AlignedVector<Real>&);                           \
+  template std::size_t ForwardPass<N>::rope_position(const Token&) const;                       \
+  template bool ForwardPass<N>::attends_in_full() const;                                        \
+  template void ForwardPass<N>::attention_in_full(std::int64_t)
+ASSAY_INSTANTIATE(Bf16);
+ASSAY_INSTANTIATE(F32);
+ASSAY_INSTANTIATE(F64);
+#undef ASSAY_INSTANTIATE
+
+}  // namespace assay

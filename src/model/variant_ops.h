@@ -1,0 +1,53 @@
+// The operations as a spec may have them: plain and slow, for what the kernels do not do.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "assay/spec.h"
+#include "numerics/kernels.h"
+#include "numerics/rope_table.h"
+
+namespace assay {
+
+// x as it is stored.
+template <class N>
+typename N::Real stored(Store store, typename N::Real x);
+// x rounded to kBF16, kF16 or kF8E4M3; as it is for any other type.
+double rounded_to(DType dtype, double x);
+
+// As Kernels::rms_norm, over n elements; the weights are repeated where there are fewer. In place
+// is allowed.
+template <class N>
+void variant_rms_norm(const NormSpec& norm, Store store, double eps,
+                      std::span<const typename N::Real> weights, const typename N::Real* x,
+                      std::size_t n, typename N::Real* out);
+
+// cos and sin of every position in [0, positions), as spec.rope says; not rounded as N rounds.
+template <class Real>
+RopeTable<Real> variant_rope_table(const ModelSpec& spec, std::size_t positions);
+
+// Rotates one head of n elements in place.
+template <class N>
+void variant_rope(const RopeSpec& rope, Store store, const typename N::Real* cos,
+                  const typename N::Real* sin, std::size_t n, typename N::Real* x);
+
+// out[i] = act(gate[i]) * up[i]. In place is allowed.
+template <class N>
+void variant_activation(const MlpSpec& mlp, Store store, const typename N::Real* gate,
+                        const typename N::Real* up, std::size_t n, typename N::Real* out);
+
+// x[i] = cap * tanh(x[i] / cap).
+template <class N>
+void softcap(double cap, Store store, std::span<typename N::Real> x);
+
+// Softmax of `rows` rows of `count` scores in place, as the spec says.
+template <class N>
+void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<N>& kernels,
+                     std::size_t rows, std::size_t count, typename N::Real* x);
+
+// One row of the KV cache as it comes back from a cache of another type.
+template <class N>
+void through_cache(DType dtype, std::span<typename N::Cached> row);
+
+}  // namespace assay
