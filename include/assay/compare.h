@@ -155,6 +155,9 @@ struct CompareReport {
   std::string statement;  // what the profile's verdict rests on, in a sentence
   bool passed = false;
   std::vector<PromptResult> prompts;
+  // Common mistakes that the reference's prompts do not show, by its manifest: a pass says nothing
+  // about them. Empty where the manifest does not say.
+  std::vector<std::string> blind_spots;
   // Texts of the token ids in the report, when details were asked for and a model is given.
   std::map<std::int64_t, std::string> token_text;
 };

@@ -40,6 +40,13 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
 // Part of the work that is done, for a progress bar: called from one thread, often.
 using OnProgress = std::function<void(std::string_view what, double fraction)>;
 
+// A mistake that no prompt of a set shows: a green check says nothing about it.
+struct UnseenMistake {
+  std::string id;    // of assay diagnose's catalog
+  std::string name;  // in a few words
+  bool common = false;
+};
+
 struct ExtractOptions {
   std::filesystem::path model;  // checkpoint directory
   std::filesystem::path out;    // created where missing
@@ -55,6 +62,8 @@ struct ExtractOptions {
   // checkpoint larger than half of the memory that this process may use is streamed anyway. The
   // result does not depend on it.
   bool stream = false;
+  // Goes into the manifest as it is; see find_blind_spots in assay/diagnose.h.
+  std::optional<std::vector<UnseenMistake>> blind_spots = {};
 };
 
 struct ExtractedFile {

@@ -67,6 +67,7 @@ int main(int argc, char** argv) {
   assay::add_extract(app, action);
   assay::add_inspect(app, action);
   assay::add_compare(app, action);
+  assay::add_diagnose(app, action);
   assay::add_generate(app, action);
   assay::add_tokenize(app, action);
   assay::add_synth(app, action);

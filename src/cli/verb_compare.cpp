@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/compare.h"
-#include "base/atomic_file.h"
 #include "cli/verbs.h"
 #include "report/compare_report.h"
 #include "report/progress.h"
@@ -27,12 +26,6 @@ struct Arguments {
   bool all = false;
   bool json = false;
 };
-
-void write_text_file(const std::string& path, std::string_view text) {
-  AtomicFile file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
-}
 
 int run(Arguments& args) {
   args.options.reference = args.reference;

@@ -5,6 +5,7 @@
 #include <CLI/Validators.hpp>
 #include <nlohmann/json.hpp>
 
+#include "assay/diagnose.h"
 #include "assay/error.h"
 #include "assay/extract.h"
 #include "base/text.h"
@@ -27,17 +28,9 @@ struct Arguments {
   std::string compression = "fast";
   int threads = 0;
   bool stream = false;
+  bool blind_spots = false;
   bool json = false;
 };
-
-std::vector<Prompt> all_prompts(const Arguments& args) {
-  std::vector<Prompt> prompts = prompts_from_texts(args.prompts);
-  for (const std::string& file : args.prompt_files) {
-    const int next = static_cast<int>(prompts.size()) + 1;
-    for (Prompt& prompt : read_prompts(file, next)) prompts.push_back(std::move(prompt));
-  }
-  return prompts.empty() ? default_prompts() : prompts;
-}
 
 std::vector<Numerics> all_numerics(const Arguments& args) {
   std::vector<Numerics> all;
@@ -109,18 +102,28 @@ int run(const Arguments& args) {
                                                       : Compression::kFast;
   options.threads = args.threads;
   options.stream = args.stream;
-  std::vector<ExtractedPrompt> prompts;
+  const std::vector<Prompt> prompts = collect_prompts(args.prompts, args.prompt_files);
+  std::vector<ExtractedPrompt> extracted;
   {
     ProgressBar bar;
-    prompts = extract(options, all_prompts(args),
-                      [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+    const auto progress = [&](std::string_view what, double fraction) {
+      bar.update(what, fraction);
+    };
+    if (args.blind_spots) {
+      options.blind_spots.emplace();
+      for (const BlindSpot& spot :
+           find_blind_spots(options.model, prompts, args.threads, progress)) {
+        if (spot.is_blind()) options.blind_spots->push_back({spot.id, spot.name, spot.common});
+      }
+    }
+    extracted = extract(options, prompts, progress);
   }
   if (!args.json) {
-    print_table(args.out, prompts);
+    print_table(args.out, extracted);
     return 0;
   }
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const ExtractedPrompt& e : prompts) list.push_back(to_json(e));
+  for (const ExtractedPrompt& e : extracted) list.push_back(to_json(e));
   const nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
   print_json(result);
   return 0;
@@ -163,6 +166,9 @@ void add_extract(CLI::App& app, Action& action) {
       "Read the weights from disk for every token, a layer at a time, and keep none in "
       "memory (of itself where the checkpoint is larger than half of the memory; bits do not "
       "change)");
+  verb->add_flag("--blind-spots", args->blind_spots,
+                 "Find out which mistakes these prompts do not show, and write them into the "
+                 "manifest (see assay diagnose --power)");
   verb->add_flag("--json", args->json, "Print what was written as JSON");
   verb->callback([args, &action] { action = [args] { return run(*args); }; });
 }

@@ -8,6 +8,10 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/extract.h"
 
 namespace assay {
 
@@ -17,6 +21,7 @@ using Action = std::function<int()>;
 void add_extract(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
+void add_diagnose(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
@@ -29,6 +34,13 @@ std::filesystem::path bundled_model();
 // `given` as a checkpoint directory, or the bundled model where it is empty. Throws an input error
 // when it is no directory.
 std::filesystem::path model_directory(const std::string& given);
+
+// Prompts from texts and files; the default ones where there are none.
+std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
+                                    const std::vector<std::string>& files);
+
+// The whole text, or no file at all. Throws system errors.
+void write_text_file(const std::string& path, std::string_view text);
 
 // To standard output, indented. Bytes that are no UTF-8 (a path may hold any) become U+FFFD.
 void print_json(const nlohmann::ordered_json& json);

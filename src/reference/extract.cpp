@@ -100,6 +100,7 @@ class Extraction {
     manifest_.numerics = options.numerics;
     manifest_.model = fs::weakly_canonical(options.model);
     manifest_.max_new_tokens = options.max_new_tokens;
+    manifest_.blind_spots = options.blind_spots;
     manifest_.eos_token_ids = model_.eos_token_ids;
   }
 

@@ -52,7 +52,7 @@ Json to_json(const Manifest& manifest) {
   for (std::size_t i = 1; i < manifest.numerics.size(); ++i) {
     oracle = oracle || manifest.numerics[i] == Numerics::kF64;
   }
-  return {
+  Json json = {
       {"schema", kManifestSchema},
       {"producer", {{"name", "assay"}, {"version", ASSAY_VERSION}}},
       {"numerics", numerics_name(manifest.numerics.front())},
@@ -63,8 +63,16 @@ Json to_json(const Manifest& manifest) {
         {"weights", std::move(weights)},
         {"tokenizer", manifest.tokenizer ? to_json(*manifest.tokenizer) : Json(nullptr)}}},
       {"generation",
-       {{"max_new_tokens", manifest.max_new_tokens}, {"eos_token_ids", manifest.eos_token_ids}}},
-      {"prompts", std::move(prompts)}};
+       {{"max_new_tokens", manifest.max_new_tokens}, {"eos_token_ids", manifest.eos_token_ids}}}};
+  if (manifest.blind_spots) {
+    Json list = Json::array();
+    for (const UnseenMistake& m : *manifest.blind_spots) {
+      list.push_back({{"id", m.id}, {"name", m.name}, {"common", m.common}});
+    }
+    json["blind_spots"] = std::move(list);
+  }
+  json["prompts"] = std::move(prompts);
+  return json;
 }
 
 }  // namespace assay

@@ -44,6 +44,7 @@ struct Manifest {
   std::optional<FileRecord> tokenizer;
   std::int64_t max_new_tokens = 0;
   std::vector<std::int64_t> eos_token_ids;
+  std::optional<std::vector<UnseenMistake>> blind_spots;
   std::vector<PromptRecord> prompts;
 };
 

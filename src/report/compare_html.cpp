@@ -36,8 +36,11 @@ std::string embedded(const Json& json) {
 
 }  // namespace
 
-std::string compare_html(const CompareReport& report) {
+std::string compare_html(const CompareReport& report) { return compare_html(report, Json()); }
+
+std::string compare_html(const CompareReport& report, const Json& diagnosis) {
   Json data = compare_json(report);
+  data["diagnosis"] = diagnosis;
   shorten_numbers(data);
   Json texts = Json::object();
   for (const auto& [id, text] : report.token_text) texts[std::to_string(id)] = text;

@@ -168,10 +168,10 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
                        {"unmatched", p.unmatched},
                        {"tensors", std::move(tensors)}});
   }
-  return {{"schema", "assay.compare/1"},   {"passed", report.passed},
-          {"reference", report.reference}, {"candidate", report.candidate},
-          {"profile", report.profile},     {"statement", report.statement},
-          {"prompts", std::move(prompts)}};
+  return {{"schema", "assay.compare/1"},       {"passed", report.passed},
+          {"reference", report.reference},     {"candidate", report.candidate},
+          {"profile", report.profile},         {"statement", report.statement},
+          {"blind_spots", report.blind_spots}, {"prompts", std::move(prompts)}};
 }
 
 }  // namespace assay

@@ -23,5 +23,7 @@ std::string compare_junit(const CompareReport& report);
 
 // One HTML page without references to anything outside, for a report made with details.
 std::string compare_html(const CompareReport& report);
+// With what assay diagnose found out (diagnose_json) as a section of its own.
+std::string compare_html(const CompareReport& report, const nlohmann::ordered_json& diagnosis);
 
 }  // namespace assay

@@ -252,6 +252,12 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   for (const PromptResult& prompt : report.prompts) {
     text += prompt_text(prompt, every_tensor, color);
   }
+  if (report.passed && !report.blind_spots.empty()) {
+    text +=
+        fmt::format("{}: these prompts do not show {} common mistake{}: {}\n",
+                    colored("Note", Color::kYellow, color), report.blind_spots.size(),
+                    report.blind_spots.size() == 1 ? "" : "s", fmt::join(report.blind_spots, "; "));
+  }
   return text + fmt::format("{}: profile {}, which asks that {}\n",
                             report.passed ? colored("PASS", Color::kGreen, color)
                                           : colored("FAIL", Color::kRed, color),

@@ -242,6 +242,7 @@ CompareReport compare(const CompareOptions& options,
   report.candidate = options.candidate.string();
   report.profile = profile.name();
   report.statement = profile.statement();
+  report.blind_spots = pairing.blind_spots;
   report.passed = true;
   bool any = false;
   for (std::size_t p = 0; p < pairing.prompts.size(); ++p) {

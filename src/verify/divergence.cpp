@@ -11,53 +11,6 @@
 namespace assay {
 namespace {
 
-// The operation that makes a tap, for the sentence about the first divergence.
-std::string operation(const TapPlace& place) {
-  switch (place.tap) {
-    case Tap::kEmbeddingOutput:
-      return "the embedding lookup";
-    case Tap::kInputNorm:
-      return "the RMSNorm before attention";
-    case Tap::kQProj:
-    case Tap::kKProj:
-    case Tap::kVProj:
-    case Tap::kGateProj:
-    case Tap::kUpProj:
-      return fmt::format("the {} projection", tap_base_name(place.tap));
-    case Tap::kQNorm:
-      return "the RMSNorm of each query head";
-    case Tap::kKNorm:
-      return "the RMSNorm of each key head";
-    case Tap::kQRope:
-      return "the rotary embedding of the queries";
-    case Tap::kKRope:
-      return "the rotary embedding of the keys";
-    case Tap::kAttnScores:
-      return "the attention scores (scale, head mapping, mask)";
-    case Tap::kAttnProbs:
-      return "the softmax over the scores";
-    case Tap::kAttnContext:
-      return "the probabilities times the values (head mapping, joining of heads)";
-    case Tap::kAttnOutput:
-      return "the o_proj projection";
-    case Tap::kAttnResidual:
-      return "the residual add after attention";
-    case Tap::kMlpNorm:
-      return "the RMSNorm before the MLP";
-    case Tap::kMlpAct:
-      return "silu(gate) times up";
-    case Tap::kMlpOutput:
-      return "the down_proj projection";
-    case Tap::kLayerOutput:
-      return "the residual add after the MLP";
-    case Tap::kFinalNormOutput:
-      return "the final RMSNorm";
-    case Tap::kLogits:
-      return "the lm_head";
-  }
-  return "?";
-}
-
 class Divergence {
  public:
   Divergence(const std::vector<TensorResult>& tensors, std::int64_t layers)
@@ -75,7 +28,7 @@ class Divergence {
     }
     const std::string before = fmt::format("{}", fmt::join(good, ", "));
     const char* verb = good.size() == 1 ? "passes" : "pass";
-    if (!gap) return fmt::format("{} {}: look at {}", before, verb, operation(*place));
+    if (!gap) return fmt::format("{} {}: look at {}", before, verb, operation_of(*place));
     std::string text = fmt::format("{} {}: the fault lies between", before, verb);
     if (place->layer >= 0) {
       text += fmt::format(
@@ -121,6 +74,52 @@ bool is_bad(const TensorResult& t) {
 }
 
 }  // namespace
+
+std::string operation_of(const TapPlace& place) {
+  switch (place.tap) {
+    case Tap::kEmbeddingOutput:
+      return "the embedding lookup";
+    case Tap::kInputNorm:
+      return "the RMSNorm before attention";
+    case Tap::kQProj:
+    case Tap::kKProj:
+    case Tap::kVProj:
+    case Tap::kGateProj:
+    case Tap::kUpProj:
+      return fmt::format("the {} projection", tap_base_name(place.tap));
+    case Tap::kQNorm:
+      return "the RMSNorm of each query head";
+    case Tap::kKNorm:
+      return "the RMSNorm of each key head";
+    case Tap::kQRope:
+      return "the rotary embedding of the queries";
+    case Tap::kKRope:
+      return "the rotary embedding of the keys";
+    case Tap::kAttnScores:
+      return "the attention scores (scale, head mapping, mask)";
+    case Tap::kAttnProbs:
+      return "the softmax over the scores";
+    case Tap::kAttnContext:
+      return "the probabilities times the values (head mapping, joining of heads)";
+    case Tap::kAttnOutput:
+      return "the o_proj projection";
+    case Tap::kAttnResidual:
+      return "the residual add after attention";
+    case Tap::kMlpNorm:
+      return "the RMSNorm before the MLP";
+    case Tap::kMlpAct:
+      return "silu(gate) times up";
+    case Tap::kMlpOutput:
+      return "the down_proj projection";
+    case Tap::kLayerOutput:
+      return "the residual add after the MLP";
+    case Tap::kFinalNormOutput:
+      return "the final RMSNorm";
+    case Tap::kLogits:
+      return "the lm_head";
+  }
+  return "?";
+}
 
 std::vector<TensorResult> list_tensors(const ArrayFile& reference) {
   std::vector<std::pair<TapPlace, std::string>> taps;

@@ -7,8 +7,12 @@
 
 #include "assay/array_file.h"
 #include "assay/compare.h"
+#include "verify/data_flow.h"
 
 namespace assay {
+
+// The operation that makes a tap, in words: "the RMSNorm before attention".
+std::string operation_of(const TapPlace& place);
 
 // The reference's arrays that can be compared, in data-flow order, tables last; names and layers
 // set, nothing compared yet.

@@ -52,6 +52,16 @@ Pairing read_manifest(const fs::path& directory) {
   if (numerics == manifest.end() || !numerics->is_string())
     throw bad("numerics", "bf16, f32, f64 or fast");
   pairing.numerics = *numerics;
+  if (const auto spots = manifest.find("blind_spots"); spots != manifest.end()) {
+    if (!spots->is_array()) throw bad("blind_spots", "a list");
+    for (const OrderedJson& spot : *spots) {
+      if (!spot.is_object() || !spot.contains("name") || !spot["name"].is_string() ||
+          !spot.contains("common") || !spot["common"].is_boolean()) {
+        throw bad("blind_spots", "names of mistakes and whether they are common");
+      }
+      if (spot["common"].get<bool>()) pairing.blind_spots.push_back(spot["name"]);
+    }
+  }
   const auto prompts = manifest.find("prompts");
   if (prompts == manifest.end() || !prompts->is_array()) throw bad("prompts", "a list");
   for (const OrderedJson& prompt : *prompts) {

@@ -21,6 +21,8 @@ struct PromptPair {
 struct Pairing {
   std::string numerics = "bf16";  // of the reference; a lone .npz does not say
   std::vector<PromptPair> prompts;
+  // Common mistakes that the reference's prompts do not show, in words; as the manifest says.
+  std::vector<std::string> blind_spots;
 };
 
 // What a reference_data directory, or one file (or directory of .npy files) of arrays, offers: no

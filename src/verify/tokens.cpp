@@ -29,6 +29,8 @@ Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadP
   return std::move(recorder.take().front());
 }
 
+}  // namespace
+
 Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
                   ThreadPool& pool) {
   if (numerics == F32::kName) return logits_over<F32>(model, ids, pool);
@@ -36,8 +38,6 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
   if (numerics == "fast") return logits_over<Bf16>(model, ids, pool, fast_kernels());
   return logits_over<Bf16>(model, ids, pool);
 }
-
-}  // namespace
 
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where) {
   if (array.dtype != DType::kI64 && array.dtype != DType::kI32) {

@@ -10,8 +10,13 @@
 #include "assay/array_file.h"
 #include "assay/compare.h"
 #include "base/thread_pool.h"
+#include "model/model.h"
 
 namespace assay {
+
+// [1, S, vocab], FP32: logits of every position, in that numerics ("bf16", ...).
+Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
+                  ThreadPool& pool);
 
 // The token ids of an array of any shape. Throws an input error unless they are I32 or I64.
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where);

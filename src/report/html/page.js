@@ -308,6 +308,61 @@ function drawFindings() {
   $("findings").replaceChildren(...parts);
 }
 
+const errorText = (x) => (x >= 1e3 ? "beyond all measure" : String(Number(x.toPrecision(2))));
+const withDetail = (m) => m.name + (m.detail ? `: ${m.detail}` : "");
+
+function fields(pairs) {
+  const list = make("dl");
+  for (const [term, text] of pairs) {
+    if (text) list.append(make("dt", {}, term), make("dd", {}, text));
+  }
+  return list;
+}
+
+function findingCard(f) {
+  const evidence = f.of_text
+    ? ""
+    : `error ${errorText(f.error_before)} as the model is, ${errorText(f.error_after)} with the ` +
+      `mistake built in (rounding makes ${errorText(f.noise)})`;
+  const others = f.alternatives.map((a) => `${a.id} (${withDetail(a)}) ${a.separated_by}`);
+  return card(
+    "bad",
+    make("strong", {}, withDetail(f)),
+    make("span", { className: "dim" }, ` ${f.id}`),
+    fields([
+      ["what", f.explanation],
+      ["where", f.of_text ? f.where : `${f.where}; puts right ${f.taps.join(", ")}`],
+      ["evidence", evidence],
+      ["look at", f.look_at],
+      ["or", others.join("; ")],
+    ]),
+  );
+}
+
+function placeCard(p) {
+  const list = (numbers) => (numbers.length > 16 ? `${numbers.length} of them` : numbers.join(", "));
+  return card(
+    "bad",
+    make("strong", {}, `Not explained: ${p.tap} of prompt ${p.prompt}`),
+    fields([
+      ["operation", p.operation],
+      ["positions", list(p.positions)],
+      ["heads", list(p.heads)],
+      ["channels", list(p.channels)],
+      ["looks like", p.relations.map((r) => r.text).join("; ")],
+    ]),
+  );
+}
+
+// Of all prompts together.
+function drawDiagnosis() {
+  const d = report.diagnosis;
+  $("diagnosis-section").hidden = !d;
+  if (!d) return;
+  $("diagnosis-summary").textContent = `${d.verdict}: ${d.summary}`;
+  $("diagnosis").append(...d.findings.map(findingCard), ...d.unexplained.map(placeCard));
+}
+
 function tokenText(id) {
   if (id < 0) return "(end)";
   const text = report.token_text?.[id];
@@ -477,6 +532,7 @@ function start() {
       open(firstBad(), true);
     }
   });
+  drawDiagnosis();
   drawPrompt();
 }
 

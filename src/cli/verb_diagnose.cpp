@@ -1,0 +1,139 @@
+// assay diagnose: which mistake explains another engine's arrays.
+#include <fmt/format.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <nlohmann/json.hpp>
+
+#include "assay/compare.h"
+#include "assay/diagnose.h"
+#include "assay/error.h"
+#include "cli/verbs.h"
+#include "report/compare_report.h"
+#include "report/diagnose_report.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+struct Arguments {
+  DiagnoseOptions options;
+  std::string model;
+  std::string candidate;
+  std::string reference;
+  std::vector<std::string> texts;
+  std::vector<std::string> prompt_files;
+  std::string html;
+  bool list = false;
+  bool power = false;
+  bool json = false;
+};
+
+int list(const Arguments& args) {
+  const std::vector<Mistake> mistakes = known_mistakes();
+  if (args.json) {
+    print_json(mistakes_json(mistakes));
+  } else {
+    fmt::print("{}", mistakes_text(mistakes));
+  }
+  return 0;
+}
+
+int power(const Arguments& args) {
+  std::vector<BlindSpot> spots;
+  const std::vector<Prompt> prompts = collect_prompts(args.texts, args.prompt_files);
+  {
+    ProgressBar bar;
+    spots = find_blind_spots(
+        args.options.model, prompts, args.options.threads,
+        [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+  }
+  if (args.json) {
+    print_json(power_json(spots, prompts));
+  } else {
+    fmt::print("{}", power_text(spots, prompts, wants_color(stdout)));
+  }
+  return 0;
+}
+
+// The comparison's page, with the diagnosis in it.
+void write_html(const Arguments& args, const Diagnosis& diagnosis, ProgressBar& bar) {
+  CompareOptions options;
+  options.reference = args.options.reference;
+  options.candidate = args.options.candidate;
+  options.prompt = args.options.prompt;
+  options.map = args.options.map;
+  options.threads = args.options.threads;
+  options.details = true;
+  const CompareReport report =
+      compare(options, [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+  write_text_file(args.html, compare_html(report, diagnose_json(diagnosis)));
+}
+
+int run(Arguments& args) {
+  if (args.list) return list(args);
+  args.options.model = model_directory(args.model);
+  if (args.power) return power(args);
+  if (args.candidate.empty()) {
+    throw usage_error("diagnose", "no --candidate", "the arrays that the engine wrote");
+  }
+  if (!args.html.empty() && args.reference.empty()) {
+    throw usage_error("--html", "no --reference", "what the page compares the candidate with");
+  }
+  args.options.candidate = args.candidate;
+  args.options.reference = args.reference;
+  Diagnosis diagnosis;
+  {
+    ProgressBar bar;
+    diagnosis = diagnose(
+        args.options, [&](std::string_view what, double fraction) { bar.update(what, fraction); });
+    if (!args.html.empty()) write_html(args, diagnosis, bar);
+  }
+  if (args.json) {
+    print_json(diagnose_json(diagnosis));
+  } else {
+    fmt::print("{}", diagnose_text(diagnosis, wants_color(stdout)));
+  }
+  const bool good = diagnosis.verdict == DiagnosisVerdict::kCorrect ||
+                    diagnosis.verdict == DiagnosisVerdict::kRounding;
+  return good ? 0 : 1;
+}
+
+}  // namespace
+
+void add_diagnose(CLI::App& app, Action& action) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* verb =
+      app.add_subcommand("diagnose", "Name the mistake that explains another engine's arrays");
+  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--candidate", args->candidate,
+                   ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
+                   "directory with one of these for each prompt");
+  verb->add_option(
+      "--reference", args->reference,
+      "A reference_data directory or one file of arrays: which tokens each prompt has");
+  verb->add_option("--prompt", args->options.prompt,
+                   "The prompt's id, where the dump does not say");
+  verb->add_option("--map", args->options.map,
+                   "From the dump's names to taps: transformers, llama.cpp, candle or a .json file "
+                   "(default: all three)");
+  verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--html", args->html,
+                   "Also write the comparison with --reference and the diagnosis to this file, for "
+                   "a browser");
+  verb->add_flag("--power", args->power,
+                 "Say which mistakes the prompts (--text, --prompts) show, and which not");
+  verb->add_option("--text", args->texts, "With --power: a prompt; may be repeated")
+      ->allow_extra_args(false);
+  verb->add_option("--prompts", args->prompt_files,
+                   "With --power: file of prompts, as extract takes it (default: the three prompts "
+                   "of the classic set)")
+      ->allow_extra_args(false);
+  verb->add_flag("--list", args->list, "Print the mistakes that it knows");
+  verb->add_flag("--json", args->json, "Print JSON");
+  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+}
+
+}  // namespace assay

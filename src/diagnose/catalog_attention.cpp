@@ -1,0 +1,210 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+template <class Apply>
+auto always(Apply apply) {
+  return [apply](const Circumstances&) { return only(apply); };
+}
+
+template <class Apply>
+auto with_groups(Apply apply) {
+  return [apply](const Circumstances& at) {
+    return at.spec.num_key_value_heads > 1 &&
+                   at.spec.num_attention_heads > at.spec.num_key_value_heads
+               ? only(apply)
+               : std::vector<Variant>{};
+  };
+}
+
+std::vector<Variant> other_scale(const Circumstances& at) {
+  std::vector<Variant> all;
+  const auto d = static_cast<double>(at.spec.head_dim);
+  const auto add = [&](std::string text, double scale) {
+    if (std::abs(scale * std::sqrt(d) - 1) < 1e-9) return;
+    all.push_back({std::move(text), [scale](Hypothesis& h) { h.spec.attention.scale = scale; }});
+  };
+  add("not scaled", 1);
+  add("1/head_dim (scaled twice)", 1 / d);
+  const auto share =
+      static_cast<double>(at.spec.hidden_size) / static_cast<double>(at.spec.num_attention_heads);
+  add("1/sqrt(hidden_size / num_attention_heads)", 1 / std::sqrt(share));
+  add("1/sqrt(hidden_size)", 1 / std::sqrt(static_cast<double>(at.spec.hidden_size)));
+  add("sqrt(head_dim), multiplied and not divided", std::sqrt(d));
+  add("1/sqrt(head_dim / 2)", 1 / std::sqrt(d / 2));
+  add("1/sqrt(2 head_dim)", 1 / std::sqrt(2 * d));
+  return all;
+}
+
+auto mask_variant(std::string detail, Mask mask, std::int64_t offset) {
+  return Variant{std::move(detail), [mask, offset](Hypothesis& h) {
+                   h.spec.attention.mask = mask;
+                   h.spec.attention.mask_offset = offset;
+                 }};
+}
+
+std::vector<Variant> windows(const Circumstances& at) {
+  std::vector<Variant> all;
+  const auto add = [&](std::int64_t w) {
+    all.push_back(
+        {fmt::format("of {} positions", w), [w](Hypothesis& h) { h.spec.attention.window = w; }});
+  };
+  if (at.first_bad_position) add(*at.first_bad_position);
+  for (const std::int64_t w : {128, 1024, 4096}) {
+    if (at.survey) add(w);
+  }
+  return all;
+}
+
+std::vector<Variant> low_softmax(const Circumstances&) {
+  return {{"in BF16", [](Hypothesis& h) { h.spec.attention.softmax = DType::kBF16; }},
+          {"in F16", [](Hypothesis& h) { h.spec.attention.softmax = DType::kF16; }}};
+}
+
+std::vector<Variant> softcaps(const Circumstances&) {
+  std::vector<Variant> all;
+  for (const double cap : {50.0, 30.0, 20.0, 10.0}) {
+    all.push_back(
+        {fmt::format("at {:g}", cap), [cap](Hypothesis& h) { h.spec.attention.softcap = cap; }});
+  }
+  return all;
+}
+
+std::vector<Variant> low_cache(const Circumstances&) {
+  return {
+      {"int8, a scale for each row", [](Hypothesis& h) { h.spec.attention.cache = DType::kI8; }},
+      {"FP8 E4M3", [](Hypothesis& h) { h.spec.attention.cache = DType::kF8E4M3; }}};
+}
+
+// The fault begins where decoding does: at the first position with an error, or one before it.
+std::vector<Variant> in_decode(const Circumstances& at, DecodeFault fault,
+                               const std::vector<std::int64_t>& amounts, std::int64_t before = 0) {
+  const std::int64_t first =
+      at.survey ? at.positions / 2 + before : at.first_bad_position.value_or(0);
+  const std::int64_t from = first - before;
+  if (from < 1 && !at.survey) return {};
+  std::vector<Variant> all;
+  for (const std::int64_t amount : amounts) {
+    const std::string by = amount != 0 ? fmt::format("by {:+} ", amount) : "";
+    all.push_back(
+        {fmt::format("{}from position {} on", by, from), [fault, from, amount](Hypothesis& h) {
+           h.spec.attention.decode = {fault, from, amount};
+         }});
+  }
+  return all;
+}
+
+auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}, std::int64_t before = 0) {
+  return [fault, amounts = std::move(amounts), before](const Circumstances& at) {
+    return in_decode(at, fault, amounts, before);
+  };
+}
+
+}  // namespace
+
+std::vector<Entry> attention_entries() {
+  std::vector<Entry> all;
+  all.push_back({"attn-scale", "attention", "attention scores scaled wrongly",
+                 "The scores are multiplied by another factor than 1/sqrt(head_dim).",
+                 "the scale, and whether head_dim is the config's or hidden_size / heads", 3, false,
+                 other_scale});
+  all.push_back({"gqa-map", "attention", "query heads read the wrong key/value heads",
+                 "Query head h reads key/value head h % n; grouped-query attention wants "
+                 "h / (heads / n): each is repeated for consecutive query heads.",
+                 "repeat_kv (interleave or tile), or the head index in the kernel", 3, false,
+                 with_groups([](Hypothesis& h) { h.spec.attention.modulo_heads = true; })});
+  all.push_back({"gqa-map-keys", "attention", "query heads read the wrong key heads",
+                 "As gqa-map, of keys alone: values are read from the right heads.",
+                 "repeat_kv of the keys", 1, false,
+                 with_groups([](Hypothesis& h) { h.spec.attention.keys_modulo = true; })});
+  all.push_back({"heads-merge", "attention", "heads joined without transposing",
+                 "The context lies as [heads, tokens, head_dim] when o_proj reads it as [tokens, "
+                 "heads * head_dim].",
+                 "the transpose before o_proj", 2, false,
+                 always([](Hypothesis& h) { h.spec.attention.joins_heads = false; })});
+  all.push_back({"mask-missing", "attention", "no causal mask",
+                 "Every position sees the later ones. The last position is right in the first "
+                 "layer.",
+                 "is_causal, and the mask when a whole prompt is run at once", 3, false,
+                 always([](Hypothesis& h) { h.spec.attention.mask = Mask::kNone; })});
+  all.push_back({"mask-off-by-one", "attention", "causal mask off by one",
+                 "A position sees its successor, or not itself.",
+                 "<= or < where the mask is made; the offset of the diagonal", 2, false,
+                 [](const Circumstances&) -> std::vector<Variant> {
+                   return {mask_variant("sees the next position", Mask::kCausal, 1),
+                           mask_variant("does not see itself", Mask::kCausal, -1)};
+                 }});
+  all.push_back({"mask-zero", "attention", "hidden scores are 0",
+                 "The mask multiplies the scores, or adds 0: what should be hidden takes part with "
+                 "score 0.",
+                 "the value that the mask puts in, and its type", 2, false,
+                 always([](Hypothesis& h) { h.spec.attention.mask = Mask::kZero; })});
+  all.push_back({"mask-after-softmax", "attention", "mask applied after softmax",
+                 "Probabilities of hidden positions are dropped, the others not scaled up again.",
+                 "the order of mask and softmax", 1, false,
+                 always([](Hypothesis& h) { h.spec.attention.mask = Mask::kAfterSoftmax; })});
+  all.push_back({"sliding-window", "attention", "a sliding window that the model has not",
+                 "Positions further back than the window are hidden.",
+                 "use_sliding_window (false here) and sliding_window", 3, false, windows});
+  all.push_back({"softmax-wrong-axis", "attention", "softmax over the queries",
+                 "The columns of the probabilities add up to 1, not the rows.", "softmax's axis", 1,
+                 false, always([](Hypothesis& h) { h.spec.attention.over_queries = true; })});
+  all.push_back({"softmax-lowp", "attention", "softmax in low precision",
+                 "Exponentials and their sum are rounded to 16 bits; transformers computes softmax "
+                 "in FP32.",
+                 "the type of the scores when softmax is called", 2, true, low_softmax});
+  all.push_back({"softmax-plus-one", "attention", "one added to softmax's denominator",
+                 "The softmax has a sink (a score of 0 that belongs to no position).",
+                 "softmax variants: off by one, attention sinks", 1, false,
+                 always([](Hypothesis& h) { h.spec.attention.sink = true; })});
+  all.push_back({"attn-softcap", "attention", "attention scores capped",
+                 "cap * tanh(score / cap) is applied, which Gemma 2 has and this model has not.",
+                 "attn_logit_softcapping and its default", 1, false, softcaps});
+  all.push_back({"kv-quant", "cache", "KV cache in 8 bits",
+                 "Keys and values lose bits when they are stored.", "the cache's type and scales",
+                 2, false, low_cache});
+  all.push_back(
+      {"pos-decode", "cache", "wrong position in decode",
+       "Decoded tokens are rotated by a position that is off by a constant; the prompt is "
+       "right.",
+       "what counts positions after prefill (cache length before or after the append)", 3, false,
+       decode(DecodeFault::kPosition, {1, -1, 2})});
+  all.push_back({"pos-stuck", "cache", "position stands still in decode",
+                 "All decoded tokens have the position of the first one.",
+                 "whether the position is counted up for each token", 2, false,
+                 decode(DecodeFault::kStuck, {0}, 1)});
+  all.push_back({"kv-not-read", "cache", "decode does not read the cache",
+                 "A decoded token sees itself only.",
+                 "what keys and values attention gets in decode", 2, false,
+                 decode(DecodeFault::kAlone)});
+  all.push_back({"mask-alignment", "cache", "mask aligned to the wrong corner in decode",
+                 "With one query and many keys the causal mask begins at the top left: a decoded "
+                 "token sees position 0 only.",
+                 "is_causal with fewer queries than keys", 3, false,
+                 decode(DecodeFault::kFirstOnly)});
+  all.push_back({"kv-late", "cache", "token's own key not in the cache yet",
+                 "Attention runs before the token's key and value are appended, or one position "
+                 "short.",
+                 "the order of append and attention, and the length passed on", 2, false,
+                 decode(DecodeFault::kNotItself)});
+  all.push_back({"kv-slot", "cache", "cache written at the wrong slot",
+                 "Decoded keys and values are stored one slot too far or too near.",
+                 "the index at which the cache is written in decode", 2, false,
+                 decode(DecodeFault::kSlot, {1, -1})});
+  all.push_back({"kv-unrotated", "cache", "keys cached before RoPE",
+                 "In decode the prompt's keys are read without their rotation.",
+                 "whether keys are stored before or after the rotary embedding", 2, false,
+                 decode(DecodeFault::kNotRotated)});
+  all.push_back({"kv-rerotated", "cache", "cached keys rotated again",
+                 "In decode the prompt's keys are rotated a second time.",
+                 "whether the cache holds rotated keys, and what is done on reading", 2, false,
+                 decode(DecodeFault::kRotatedAgain)});
+  return all;
+}
+
+}  // namespace assay

@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+std::vector<Variant> other_activation(const Circumstances&) {
+  constexpr std::pair<std::string_view, Activation> kAll[] = {
+      {"GELU", Activation::kGelu},
+      {"GELU, tanh approximation", Activation::kGeluTanh},
+      {"quick GELU", Activation::kQuickGelu},
+      {"ReLU", Activation::kRelu},
+      {"squared ReLU", Activation::kRelu2},
+      {"sigmoid", Activation::kSigmoid},
+      {"tanh", Activation::kTanh},
+      {"hard swish", Activation::kHardSwish},
+      {"none", Activation::kNone}};
+  std::vector<Variant> all;
+  for (const auto& [name, activation] : kAll) {
+    all.push_back(
+        {std::string(name), [kind = activation](Hypothesis& h) { h.spec.mlp.activation = kind; }});
+  }
+  return all;
+}
+
+auto quantized(WeightChange::Kind kind) {
+  return [kind](const Circumstances&) -> std::vector<Variant> {
+    const auto layers = [kind](Hypothesis& h) {
+      h.weights.push_back({kind, Part::kQ, Part::kQ, 0});
+    };
+    return {{"in the layers", layers},
+            {"in layers, embedding and head",
+             [=](Hypothesis& h) {
+               layers(h);
+               h.embedding = WeightChange{kind};
+               h.head = WeightChange{kind};
+             }},
+            {"in the head", [kind](Hypothesis& h) { h.head = WeightChange{kind}; }}};
+  };
+}
+
+}  // namespace
+
+std::vector<Entry> mlp_entries() {
+  std::vector<Entry> all;
+  all.push_back({"act-variant", "MLP", "another activation",
+                 "The MLP's gate passes through another function than SiLU.", "hidden_act", 3,
+                 false, other_activation});
+  all.push_back(
+      {"gate-up-swap", "MLP", "activation on up, not on gate",
+       "gate * silu(up) in place of silu(gate) * up; or the two matrices are exchanged.",
+       "the order of gate and up in a fused matrix, and which half is activated", 3, false,
+       [](const Circumstances&) -> std::vector<Variant> {
+         return {
+             {"silu(up) * gate", [](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kUp; }},
+             {"gate_proj and up_proj exchanged", [](Hypothesis& h) {
+                h.weights.push_back({WeightChange::Kind::kExchanged, Part::kGate, Part::kUp, 0});
+              }}};
+       }});
+  all.push_back({"act-on-product", "MLP", "activation on the product",
+                 "silu(gate * up) in place of silu(gate) * up.",
+                 "the order of activation and product", 1, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kProduct; });
+                 }});
+  all.push_back(
+      {"gate-up-mixed", "MLP", "fused gate/up split wrongly",
+       "Gate and up lie row by row in one matrix that is split in halves.",
+       "how the fused gate_up matrix is laid out and split", 2, false, [](const Circumstances&) {
+         return only([](Hypothesis& h) {
+           h.weights.push_back({WeightChange::Kind::kGateUpMixed, Part::kGate, Part::kUp, 0});
+         });
+       }});
+  all.push_back({"int8-weights", "precision", "weights in int8",
+                 "Matrices are quantised with one scale per row.",
+                 "the checkpoint's conversion: this is not the model that was trained", 2, false,
+                 quantized(WeightChange::Kind::kInt8)});
+  all.push_back({"int4-weights", "precision", "weights in 4 bits",
+                 "Matrices are quantised with one scale per 32 weights.",
+                 "the checkpoint's conversion: this is not the model that was trained", 2, false,
+                 quantized(WeightChange::Kind::kInt4)});
+  all.push_back({"fp8-weights", "precision", "weights in FP8", "Matrices were cast to E4M3.",
+                 "the checkpoint's conversion: this is not the model that was trained", 1, false,
+                 quantized(WeightChange::Kind::kFp8)});
+  all.push_back({"fp16-weights", "precision", "weights cast to F16",
+                 "BF16 weights lose what is smaller than F16's normal numbers.",
+                 "the type that weights are loaded as", 2, true,
+                 quantized(WeightChange::Kind::kF16)});
+  all.push_back({"bf16-as-fp16", "precision", "BF16 weights read as F16",
+                 "The bits are those of BF16 and are taken for F16: values near 1 or tiny ones "
+                 "come out wrong by orders of magnitude.",
+                 "the dtype in the checkpoint's header", 1, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) {
+                     const WeightChange change{WeightChange::Kind::kBf16AsF16};
+                     h.weights.push_back(change);
+                     h.embedding = h.head = change;
+                   });
+                 }});
+  all.push_back({"bf16-trunc", "precision", "BF16 by cutting off",
+                 "Results are cut to BF16 and not rounded to the nearest: a bias towards zero.",
+                 "the cast from FP32 to BF16 (>> 16 alone is not it)", 1, true,
+                 [](const Circumstances& at) {
+                   if (!at.rounds_to_bf16) return std::vector<Variant>{};
+                   return only([](Hypothesis& h) { h.spec.store = Store::kTruncated; });
+                 }});
+  return all;
+}
+
+}  // namespace assay

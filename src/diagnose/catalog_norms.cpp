@@ -1,0 +1,221 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+struct NormPlace {
+  std::string_view name;
+  NormSpec ModelSpec::*norm;
+};
+constexpr NormPlace kPlaces[] = {{"the norm before attention", &ModelSpec::input_norm},
+                                 {"the query norm", &ModelSpec::q_norm},
+                                 {"the key norm", &ModelSpec::k_norm},
+                                 {"the norm before the MLP", &ModelSpec::mlp_norm},
+                                 {"the final norm", &ModelSpec::final_norm}};
+
+// In all norms, in those of the residual stream, in those of the heads, and in each alone.
+template <class Change>
+std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, Change change) {
+  std::vector<Variant> all;
+  const auto add = [&](std::string_view where, const std::vector<NormSpec ModelSpec::*>& norms) {
+    const std::string gap = what.empty() ? "" : " ";
+    all.push_back({fmt::format("{}{}in {}", what, gap, where), [norms, change](Hypothesis& h) {
+                     for (const auto norm : norms) change(h.spec.*norm);
+                   }});
+  };
+  if (at.spec.qk_norm) {
+    add("all norms", {&ModelSpec::input_norm, &ModelSpec::q_norm, &ModelSpec::k_norm,
+                      &ModelSpec::mlp_norm, &ModelSpec::final_norm});
+    add("the query and key norms", {&ModelSpec::q_norm, &ModelSpec::k_norm});
+  }
+  add("the norms of hidden size",
+      {&ModelSpec::input_norm, &ModelSpec::mlp_norm, &ModelSpec::final_norm});
+  add("the layers' norms of hidden size", {&ModelSpec::input_norm, &ModelSpec::mlp_norm});
+  for (const NormPlace& place : kPlaces) {
+    const bool of_heads = place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm;
+    if (!of_heads || at.spec.qk_norm) add(place.name, {place.norm});
+  }
+  return all;
+}
+
+template <class Change>
+auto norms(Change change) {
+  return [change](const Circumstances& at) { return in_norms(at, "", change); };
+}
+
+std::vector<Variant> other_eps(const Circumstances& at) {
+  std::vector<Variant> all;
+  for (const double eps : {1e-5, 1e-6, 1e-8, 1e-12, 0.0, 1e-7, 1e-4, 1e-3, 1e-2}) {
+    if (eps == at.spec.rms_norm_eps) continue;
+    for (Variant& variant :
+         in_norms(at, fmt::format("{:g}", eps), [eps](NormSpec& norm) { norm.eps = eps; })) {
+      all.push_back(std::move(variant));
+    }
+  }
+  return all;
+}
+
+std::vector<Variant> missing_norm(const Circumstances& at) {
+  std::vector<Variant> all;
+  for (const NormPlace& place : kPlaces) {
+    if (place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm) continue;
+    if (place.norm == &ModelSpec::final_norm) continue;
+    all.push_back({std::string(place.name),
+                   [norm = place.norm](Hypothesis& h) { (h.spec.*norm).times = 0; }});
+  }
+  static_cast<void>(at);
+  return all;
+}
+
+std::vector<Variant> missing_qk_norm(const Circumstances& at) {
+  if (!at.spec.qk_norm) return {};
+  return {
+      {"of queries and keys", [](Hypothesis& h) { h.spec.q_norm.times = h.spec.k_norm.times = 0; }},
+      {"of queries", [](Hypothesis& h) { h.spec.q_norm.times = 0; }},
+      {"of keys", [](Hypothesis& h) { h.spec.k_norm.times = 0; }}};
+}
+
+template <class Apply>
+auto with_qk_norm(Apply apply) {
+  return [apply](const Circumstances& at) {
+    return at.spec.qk_norm ? only(apply) : std::vector<Variant>{};
+  };
+}
+
+}  // namespace
+
+std::vector<Entry> norm_entries() {
+  std::vector<Entry> all;
+  all.push_back({"eps-value", "norms", "another epsilon in RMSNorm",
+                 "The norm adds another epsilon to the mean of squares than the config's "
+                 "rms_norm_eps; tokens with small values are scaled most wrongly.",
+                 "where rms_norm_eps is read from config.json, and every default for it", 3, false,
+                 other_eps});
+  all.push_back({"eps-outside", "norms", "epsilon outside of the root",
+                 "x / (sqrt(mean) + eps) in place of x / sqrt(mean + eps).",
+                 "the RMSNorm's formula", 2, false,
+                 norms([](NormSpec& norm) { norm.eps_outside = true; })});
+  all.push_back({"norm-cast-order", "norms", "RMSNorm rounds after its weight only",
+                 "transformers rounds x / rms to BF16 before it multiplies by the weight, and "
+                 "again after; here it is rounded once. No logic is wrong.",
+                 "where the norm's result is cast back to BF16", 2, true,
+                 [](const Circumstances& at) {
+                   if (!at.rounds_to_bf16) return std::vector<Variant>{};
+                   return in_norms(at, "", [](NormSpec& norm) { norm.rounded_once = true; });
+                 }});
+  all.push_back({"norm-lowp-var", "norms", "RMSNorm's mean of squares in BF16",
+                 "Squares, their mean and the inverse root are rounded to BF16; transformers holds "
+                 "them in FP32.",
+                 "the type in which the norm computes", 2, true,
+                 norms([](NormSpec& norm) { norm.rounded_squares = true; })});
+  all.push_back({"norm-plus1", "norms", "norm weight used as 1 + weight",
+                 "Gemma's norms multiply by 1 + weight; this model's by the weight.",
+                 "the norm's last multiplication", 3, false,
+                 norms([](NormSpec& norm) { norm.one_plus = true; })});
+  all.push_back({"norm-no-weight", "norms", "norm weight not applied",
+                 "The values are normalised but not multiplied by the norm's weight.",
+                 "whether the norm's weight is loaded and used", 2, false,
+                 norms([](NormSpec& norm) { norm.weighted = false; })});
+  all.push_back({"layernorm", "norms", "LayerNorm in place of RMSNorm",
+                 "The mean is subtracted before the values are scaled.", "the norm's type", 2,
+                 false, norms([](NormSpec& norm) { norm.centred = true; })});
+  all.push_back({"norm-sum", "norms", "RMSNorm divides by the L2 norm",
+                 "The root is taken of the sum of squares, not of their mean: everything comes out "
+                 "smaller by sqrt(width).",
+                 "the division by the number of channels", 2, false,
+                 norms([](NormSpec& norm) { norm.sum_of_squares = true; })});
+  all.push_back({"norm-missing", "norms", "a layer norm is left out",
+                 "The block reads the residual stream as it is.",
+                 "the layer's norms before attention and MLP", 2, false, missing_norm});
+  all.push_back({"norms-swapped", "norms", "the two layer norms' weights exchanged",
+                 "input_layernorm and post_attention_layernorm are taken for each other.",
+                 "the names under which the norms are loaded", 1, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) {
+                     h.weights.push_back(
+                         {WeightChange::Kind::kExchanged, Part::kInputNorm, Part::kMlpNorm, 0});
+                   });
+                 }});
+  all.push_back({"qk-norm-missing", "q/k norm", "query or key norm left out",
+                 "Qwen3 normalises each head's queries and keys before the rotary embedding; here "
+                 "they are not.",
+                 "attention, between the projections and RoPE", 3, false, missing_qk_norm});
+  all.push_back({"qk-norm-fulldim", "q/k norm", "query and key norm over all heads together",
+                 "The mean of squares is taken over the whole width, not over each head's "
+                 "head_dim.",
+                 "the reshape to heads before the norm", 2, false,
+                 with_qk_norm([](Hypothesis& h) { h.spec.qk_norms.across_heads = true; })});
+  all.push_back({"qk-norm-after-rope", "q/k norm", "query and key norm after RoPE",
+                 "The norms are applied to rotated queries and keys; their weights differ within a "
+                 "pair of channels, so the order matters.",
+                 "the order of q_norm/k_norm and the rotary embedding", 2, false,
+                 with_qk_norm([](Hypothesis& h) { h.spec.qk_norms.after_rope = true; })});
+  all.push_back(
+      {"qk-norm-weights-swapped", "q/k norm", "query and key norm weights exchanged",
+       "Queries are multiplied by k_norm's weight and keys by q_norm's.",
+       "the names under which q_norm and k_norm are loaded", 1, false,
+       with_qk_norm([](Hypothesis& h) {
+         h.weights.push_back({WeightChange::Kind::kExchanged, Part::kQNorm, Part::kKNorm, 0});
+       })});
+  all.push_back({"v-norm-too", "q/k norm", "values normalised like keys",
+                 "The values pass through the key norm as well.",
+                 "which of q, k and v are normalised", 1, false,
+                 with_qk_norm([](Hypothesis& h) { h.spec.qk_norms.on_v = true; })});
+  all.push_back({"final-norm-missing", "norms", "final norm left out",
+                 "The head reads the residual stream as the last layer leaves it.",
+                 "between the last layer and lm_head", 2, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) { h.spec.final_norm.times = 0; });
+                 }});
+  all.push_back({"final-norm-twice", "norms", "final norm applied twice",
+                 "What the head reads was normalised a second time.",
+                 "between the last layer and lm_head", 1, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) { h.spec.final_norm.times = 2; });
+                 }});
+
+  const auto residual = [](Residual BlockSpec::*of, Residual from) {
+    return [of, from](Hypothesis& h) { h.spec.block.*of = from; };
+  };
+  all.push_back({"residual-missing", "residual", "a residual add is left out",
+                 "The block's output replaces the residual stream in place of being added to it.",
+                 "the adds after attention and after the MLP", 2, false,
+                 [residual](const Circumstances&) -> std::vector<Variant> {
+                   return {{"after attention", residual(&BlockSpec::attention, Residual::kNone)},
+                           {"after the MLP", residual(&BlockSpec::mlp, Residual::kNone)},
+                           {"after both", [](Hypothesis& h) {
+                              h.spec.block.attention = h.spec.block.mlp = Residual::kNone;
+                            }}};
+                 }});
+  all.push_back({"residual-from-normed", "residual", "the normed stream is added, not the raw one",
+                 "The block's output is added to what its norm made of the stream (a norm that "
+                 "works in place does this).",
+                 "whether the norm overwrites its input, and what the add reads", 2, false,
+                 [residual](const Circumstances&) -> std::vector<Variant> {
+                   return {{"after attention", residual(&BlockSpec::attention, Residual::kNormed)},
+                           {"after the MLP", residual(&BlockSpec::mlp, Residual::kNormed)},
+                           {"after both", [](Hypothesis& h) {
+                              h.spec.block.attention = h.spec.block.mlp = Residual::kNormed;
+                            }}};
+                 }});
+  all.push_back({"residual-source", "residual", "the MLP is added to the layer's input",
+                 "Attention's output is lost: the second add takes the stream from before "
+                 "attention.",
+                 "what the add after the MLP reads", 2, false, [residual](const Circumstances&) {
+                   return only(residual(&BlockSpec::mlp, Residual::kLayerInput));
+                 }});
+  all.push_back({"parallel-block", "residual", "attention and MLP in parallel",
+                 "The MLP reads the layer's input, not the stream after attention (as GPT-J).",
+                 "what the norm before the MLP reads", 1, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) { h.spec.block.parallel = true; });
+                 }});
+  all.push_back({"norm-place", "residual", "norms after the adds",
+                 "The norms stand behind the residual adds (post-norm), not before the blocks.",
+                 "where the layer's norms are applied", 2, false, [](const Circumstances&) {
+                   return only([](Hypothesis& h) { h.spec.block.post_norm = true; });
+                 }});
+  return all;
+}
+
+}  // namespace assay

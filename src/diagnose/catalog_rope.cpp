@@ -1,0 +1,146 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+template <class Apply>
+auto always(Apply apply) {
+  return [apply](const Circumstances&) { return only(apply); };
+}
+
+std::vector<Variant> other_theta(const Circumstances& at) {
+  std::vector<Variant> all;
+  for (const double theta : {1e4, 1e6, 5e5, 1e5, 5e6, 1e7, 5e4, 2e5, 2.5e5, 3e5, 8e6, 2e4, 1e8}) {
+    if (theta == at.spec.rope_theta) continue;
+    all.push_back(
+        {fmt::format("{:.0f}", theta), [theta](Hypothesis& h) { h.spec.rope_theta = theta; }});
+  }
+  return all;
+}
+
+// theta^(-c i/d) is the right formula with theta^(c/2).
+std::vector<Variant> other_exponent(const Circumstances& at) {
+  const auto power = [](double exponent) {
+    return [exponent](Hypothesis& h) { h.spec.rope_theta = std::pow(h.spec.rope_theta, exponent); };
+  };
+  const double d = static_cast<double>(at.spec.head_dim);
+  std::vector<Variant> all = {{"i/d in place of 2i/d", power(0.5)},
+                              {"4i/d in place of 2i/d", power(2)}};
+  all.push_back({"d is hidden_size", power(d / static_cast<double>(at.spec.hidden_size))});
+  const std::int64_t share = at.spec.hidden_size / at.spec.num_attention_heads;
+  if (share != at.spec.head_dim && share > 0) {
+    all.push_back(
+        {"d is hidden_size / num_attention_heads", power(d / static_cast<double>(share))});
+  }
+  return all;
+}
+
+std::vector<Variant> missing(const Circumstances&) {
+  return {
+      {"of queries and keys", [](Hypothesis& h) { h.spec.rope.on_q = h.spec.rope.on_k = false; }},
+      {"of queries", [](Hypothesis& h) { h.spec.rope.on_q = false; }},
+      {"of keys", [](Hypothesis& h) { h.spec.rope.on_k = false; }}};
+}
+
+std::vector<Variant> part_of_head(const Circumstances& at) {
+  std::vector<Variant> all;
+  for (const std::int64_t divisor : {2, 4}) {
+    const std::int64_t dims = at.spec.head_dim / divisor;
+    if (dims % 2 != 0 || dims < 2) continue;
+    all.push_back({fmt::format("the first {} of {} channels", dims, at.spec.head_dim),
+                   [dims](Hypothesis& h) { h.spec.rope.dims = dims; }});
+  }
+  return all;
+}
+
+std::vector<Variant> low_precision(const Circumstances& at) {
+  std::vector<Variant> all = {
+      {"frequencies in BF16", [](Hypothesis& h) { h.spec.rope.frequencies = DType::kBF16; }},
+      {"positions and angles in BF16", [](Hypothesis& h) { h.spec.rope.angles = DType::kBF16; }},
+      {"frequencies in F16", [](Hypothesis& h) { h.spec.rope.frequencies = DType::kF16; }},
+      {"positions and angles in F16", [](Hypothesis& h) { h.spec.rope.angles = DType::kF16; }}};
+  if (!at.rounds_to_bf16) {
+    all.push_back({"cos and sin in BF16", [](Hypothesis& h) { h.spec.rope.table = DType::kBF16; }});
+    all.push_back({"cos and sin in F16", [](Hypothesis& h) { h.spec.rope.table = DType::kF16; }});
+  }
+  return all;
+}
+
+std::vector<Variant> shifted(const Circumstances&) {
+  std::vector<Variant> all;
+  for (const std::int64_t n : {1, -1, 2}) {
+    all.push_back({fmt::format("by {:+}", n), [n](Hypothesis& h) { h.spec.rope.offset = n; }});
+  }
+  return all;
+}
+
+std::vector<Variant> scaled(const Circumstances&) {
+  std::vector<Variant> all;
+  for (const double factor : {2.0, 4.0, 8.0, 32.0, 0.5}) {
+    all.push_back(
+        {fmt::format("by {:g}", factor), [factor](Hypothesis& h) { h.spec.rope.factor = factor; }});
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<Entry> rope_entries() {
+  std::vector<Entry> all;
+  all.push_back({"rope-interleaved", "RoPE", "RoPE pairs neighbouring channels",
+                 "Channels 2i and 2i+1 are rotated together (GPT-J); this model pairs i with "
+                 "i + head_dim/2. Position 0 is right.",
+                 "which two channels a rotation mixes; or the conversion's permutation of q_proj "
+                 "and k_proj",
+                 3, false, always([](Hypothesis& h) { h.spec.rope.interleaved = true; })});
+  all.push_back({"rope-theta", "RoPE", "another RoPE base",
+                 "The angles come from another theta than the config's rope_theta.",
+                 "where rope_theta is read (transformers 5 keeps it in rope_parameters)", 3, false,
+                 other_theta});
+  all.push_back({"rope-exponent", "RoPE", "wrong exponent of the RoPE frequencies",
+                 "theta^(-2i/head_dim) is computed with another factor or width.",
+                 "the formula of inv_freq", 2, false, other_exponent});
+  all.push_back({"rope-sign", "RoPE", "RoPE turns backwards",
+                 "The rotation is by minus the angle: the sign of the sine is wrong.",
+                 "rotate_half, and which product is subtracted", 2, false,
+                 always([](Hypothesis& h) { h.spec.rope.backwards = true; })});
+  all.push_back({"rope-cos-sin", "RoPE", "cos and sin taken for each other",
+                 "The tables are exchanged; even position 0 is wrong.",
+                 "the order in which the tables are returned and read", 1, false,
+                 always([](Hypothesis& h) { h.spec.rope.exchanged = true; })});
+  all.push_back({"rope-missing", "RoPE", "RoPE left out",
+                 "Queries or keys are not rotated (or every token has position 0).",
+                 "whether positions reach the rotary embedding", 3, false, missing});
+  all.push_back({"rope-twice", "RoPE", "RoPE applied twice",
+                 "Queries and keys are rotated by twice the angle.",
+                 "rotation both in the projection's and in the attention's code", 2, false,
+                 always([](Hypothesis& h) { h.spec.rope.times = 2; })});
+  all.push_back({"rope-on-v", "RoPE", "values rotated too",
+                 "The rotary embedding is applied to the values as well.",
+                 "which of q, k and v are rotated", 1, false,
+                 always([](Hypothesis& h) { h.spec.rope.on_v = true; })});
+  all.push_back({"rope-partial", "RoPE", "only a part of each head rotated",
+                 "A partial rotary factor is applied where the model rotates all of head_dim.",
+                 "partial_rotary_factor, rotary_dim", 2, false, part_of_head});
+  all.push_back({"rope-scaling", "RoPE", "positions scaled",
+                 "Linear RoPE scaling is applied, which the config does not ask for.",
+                 "rope_scaling and its default", 2, false, scaled});
+  all.push_back(
+      {"pos-offset", "RoPE", "positions shifted",
+       "All positions are off by a constant. Scores see only differences of positions, so "
+       "results stay right as long as queries and keys are shifted alike.",
+       "whether positions count from 0 (from 1?), and padding", 2, false, shifted});
+  all.push_back({"rope-table-lowp", "RoPE", "RoPE angles in low precision",
+                 "Frequencies, positions or tables are rounded to 16 bits; the error grows with "
+                 "the position.",
+                 "the type of inv_freq and of the position ids (model.to(bfloat16) rounds the "
+                 "buffer)",
+                 3, false, low_precision});
+  return all;
+}
+
+}  // namespace assay

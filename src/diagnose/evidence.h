@@ -1,0 +1,56 @@
+// What a candidate gives for one prompt, laid out as the forward pass has it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/spec.h"
+#include "verify/data_flow.h"
+#include "verify/name_map.h"
+
+namespace assay {
+
+// The type that an engine's values are held in, told by which grid they lie on.
+enum class Grid : std::uint8_t { kBf16, kF16, kF32 };
+std::string_view grid_name(Grid grid);  // "BF16", ...
+
+// One tap that the candidate has.
+struct Site {
+  TapPlace place;
+  std::string name;        // of the tap
+  std::size_t rows = 0;    // positions; of scores and probabilities: heads
+  std::size_t width = 0;   // elements of each
+  bool last_only = false;  // only the last position is there: rows is 1
+  std::vector<float> values = {};
+  bool is_attention() const {
+    return place.tap == Tap::kAttnScores || place.tap == Tap::kAttnProbs;
+  }
+};
+
+struct Evidence {
+  std::string id;                      // of the prompt
+  std::vector<std::int64_t> ids;       // that the candidate ran
+  std::vector<Site> sites;             // in data-flow order
+  std::vector<std::string> unmatched;  // arrays that no rule maps to a tap of the model
+  std::optional<std::vector<std::int64_t>> generated;  // prompt and continuation
+
+  // Null where the candidate has no such tap.
+  const Site* find(Tap tap, std::int64_t layer) const;
+  // Index into sites, or -1.
+  std::ptrdiff_t index_of(Tap tap, std::int64_t layer) const;
+};
+
+// file: arrays of one prompt. ids: what it ran, where the file has no input_ids. Throws input
+// errors: a file that cannot be read, no ids, a layout that fits no reading, no tap at all.
+Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const ModelSpec& spec,
+                       std::string id, const std::optional<std::vector<std::int64_t>>& ids);
+
+// Of all values together.
+Grid grid_of(const std::vector<Evidence>& all);
+
+}  // namespace assay

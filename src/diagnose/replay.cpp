@@ -1,0 +1,307 @@
+#include "diagnose/replay.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <cmath>
+#include <mutex>
+#include <numeric>
+
+#include "model/forward.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kSpare = 8;  // positions
+
+template <class Real>
+class Forcing : public Exchange<Real> {
+ public:
+  Forcing(const Evidence& evidence, const ReplayOptions& options, Real (*round)(Real))
+      : evidence_(evidence), options_(options), round_(round) {
+    result_.sites.resize(evidence.sites.size());
+    result_.row_errors.resize(evidence.sites.size());
+    equal_.resize(evidence.sites.size());
+    if (options.keep) result_.computed.resize(evidence.sites.size());
+    for (std::size_t i = 0; i < evidence.sites.size(); ++i) {
+      const Site& site = evidence.sites[i];
+      result_.row_errors[i].resize(site.rows);
+      equal_[i].resize(site.rows);
+      if (options.keep) result_.computed[i].resize(site.values.size());
+    }
+    const Site* logits = evidence.find(Tap::kLogits, 0);
+    if (logits != nullptr) logits_.resize(logits->values.size());
+  }
+
+  void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
+            Real* values) override {
+    const std::ptrdiff_t at = evidence_.index_of(tap, layer);
+    if (at < 0) return;
+    const auto i = static_cast<std::size_t>(at);
+    const Site& site = evidence_.sites[i];
+    assert(site.width == width);
+    const std::size_t first = site.last_only ? tokens - 1 : 0;
+    for (std::size_t r = 0; r < site.rows; ++r) {
+      row(i, r, std::span<const Real>(values + (first + r) * width, width));
+    }
+    if (options_.forced && !site.last_only) put(site, 0, site.values.size(), values);
+  }
+
+  void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
+                 std::size_t keys, Real* values) override {
+    const std::ptrdiff_t at = evidence_.index_of(tap, layer);
+    if (at < 0) return;
+    const auto i = static_cast<std::size_t>(at);
+    const Site& site = evidence_.sites[i];
+    const std::size_t size = queries * keys;
+    if (site.last_only) return;
+    row(i, head, std::span<const Real>(values, size));
+    if (options_.forced) put(site, head * size, size, values);
+  }
+
+  void logits(std::size_t position, std::size_t first, std::size_t count,
+              const Real* values) override {
+    const Site* site = evidence_.find(Tap::kLogits, 0);
+    if (site == nullptr) return;
+    const std::size_t skipped = site->last_only ? evidence_.ids.size() - 1 : 0;
+    if (position < skipped) return;
+    std::copy_n(values, count, &logits_[(position - skipped) * site->width + first]);
+    seen_logits_ = true;
+  }
+
+  void stream_into(std::int64_t layer, Real* hidden) override {
+    const Site* site = layer == 0 ? evidence_.find(Tap::kEmbeddingOutput, 0)
+                                  : evidence_.find(Tap::kLayerOutput, layer - 1);
+    assert(site != nullptr && !site->last_only);
+    put(*site, 0, site->values.size(), hidden);
+  }
+
+  ReplayResult finish() {
+    const std::ptrdiff_t at = evidence_.index_of(Tap::kLogits, 0);
+    if (at >= 0 && seen_logits_) {
+      const Site& site = evidence_.sites[static_cast<std::size_t>(at)];
+      for (std::size_t r = 0; r < site.rows; ++r) {
+        row(static_cast<std::size_t>(at), r,
+            std::span<const Real>(&logits_[r * site.width], site.width));
+      }
+    }
+    for (std::size_t i = 0; i < result_.sites.size(); ++i) {
+      Distance& distance = result_.sites[i];
+      if (!distance.seen) continue;
+      double squares = 0;
+      std::size_t equal = 0;
+      for (const double error : result_.row_errors[i]) squares += error * error;
+      for (const std::size_t count : equal_[i]) equal += count;
+      const Site& site = evidence_.sites[i];
+      distance.error = std::sqrt(squares / static_cast<double>(site.rows));
+      distance.exact = static_cast<double>(equal) / static_cast<double>(site.values.size());
+    }
+    if (!options_.keep) result_.row_errors.clear();
+    return std::move(result_);
+  }
+
+ private:
+  void row(std::size_t i, std::size_t r, std::span<const Real> values) {
+    const Site& site = evidence_.sites[i];
+    const std::vector<float>& other =
+        options_.against != nullptr ? (*options_.against)[i] : site.values;
+    if (other.empty()) return;
+    const std::size_t begin = r * site.width;
+    result_.row_errors[i][r] =
+        row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
+    // Heads come from several threads, and all write the same.
+    std::atomic_ref(result_.sites[i].seen).store(true, std::memory_order_relaxed);
+    if (!options_.keep) return;
+    std::ranges::transform(values, &result_.computed[i][begin],
+                           [](Real x) { return static_cast<float>(x); });
+  }
+
+  void put(const Site& site, std::size_t first, std::size_t count, Real* to) const {
+    std::transform(&site.values[first], &site.values[first] + count, to,
+                   [this](float x) { return round_(static_cast<Real>(x)); });
+  }
+
+  const Evidence& evidence_;
+  const ReplayOptions& options_;
+  Real (*round_)(Real);
+  ReplayResult result_;
+  std::vector<std::vector<std::size_t>> equal_;
+  std::vector<Real> logits_;
+  bool seen_logits_ = false;
+};
+
+// Takes down what passes by.
+class Recording : public Exchange<float> {
+ public:
+  Recording(std::vector<std::int64_t> ids, const ModelSpec& spec,
+            const std::function<bool(Tap, std::int64_t)>& wanted)
+      : spec_(spec) {
+    evidence_.ids = std::move(ids);
+    for (std::int64_t l = -1; l <= spec.num_hidden_layers; ++l) {
+      for (int t = 0; t < kTapCount; ++t) {
+        const Tap tap = static_cast<Tap>(t);
+        const bool here = is_layer_tap(tap)              ? l >= 0 && l < spec.num_hidden_layers
+                          : tap == Tap::kEmbeddingOutput ? l < 0
+                                                         : l == spec.num_hidden_layers;
+        if (!here || !wanted(tap, std::max<std::int64_t>(l, 0))) continue;
+        add_site(tap, is_layer_tap(tap) ? l : -1);
+      }
+    }
+  }
+
+  void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
+            float* values) override {
+    if (Site* site = find(tap, layer)) site->values.assign(values, values + tokens * width);
+  }
+  void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
+                 std::size_t keys, float* values) override {
+    Site* site = find(tap, layer);
+    if (site == nullptr) return;
+    const std::lock_guard lock(mutex_);
+    site->values.resize(site->rows * site->width);
+    std::copy_n(values, queries * keys, &site->values[head * queries * keys]);
+  }
+  void logits(std::size_t position, std::size_t first, std::size_t count,
+              const float* values) override {
+    Site* site = find(Tap::kLogits, 0);
+    if (site == nullptr) return;
+    site->values.resize(site->rows * site->width);
+    std::copy_n(values, count, &site->values[position * site->width + first]);
+  }
+  void stream_into(std::int64_t, float*) override {}
+
+  // Without the taps of layers that were left out.
+  Evidence take() {
+    std::erase_if(evidence_.sites, [](const Site& site) { return site.values.empty(); });
+    return std::move(evidence_);
+  }
+
+ private:
+  void add_site(Tap tap, std::int64_t layer) {
+    const auto tokens = static_cast<std::int64_t>(evidence_.ids.size());
+    const Shape shape = tap_shape(tap, spec_, tokens);
+    Site site;
+    site.place = {tap, layer};
+    site.name = tap_name(tap, layer, spec_);
+    const auto count = static_cast<std::size_t>(element_count(shape, site.name));
+    site.rows = site.is_attention() ? static_cast<std::size_t>(spec_.num_attention_heads)
+                                    : evidence_.ids.size();
+    site.width = count / site.rows;
+    evidence_.sites.push_back(std::move(site));
+  }
+  Site* find(Tap tap, std::int64_t layer) { return const_cast<Site*>(evidence_.find(tap, layer)); }
+
+  const ModelSpec& spec_;
+  std::mutex mutex_;  // heads come from several threads
+  Evidence evidence_;
+};
+
+template <class N>
+void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std::int64_t> ids,
+          const ReplayOptions& options, Exchange<typename N::Real>& exchange, ThreadPool& pool) {
+  ForwardPass<N> forward(model, hypothesis.spec, pool);
+  std::vector<std::byte> embedding_memory;
+  std::vector<std::byte> head_memory;
+  OuterWeights outer = model.outer;
+  if (hypothesis.embedding) {
+    outer.embed_tokens = changed(outer.embed_tokens, *hypothesis.embedding, embedding_memory);
+  }
+  if (hypothesis.head) outer.lm_head = changed(outer.lm_head, *hypothesis.head, head_memory);
+  if (hypothesis.head_is_embedding) outer.lm_head = outer.embed_tokens;
+  forward.use_outer(outer);
+  ChangedWeights weights(model, hypothesis.weights, hypothesis.order);
+  if (!hypothesis.weights.empty() || !hypothesis.order.empty()) {
+    forward.read_layers_with([&](std::int64_t l) { return weights.layer(l); });
+  }
+  // Room behind the end: a hypothesis may look up later positions.
+  KvCache<N> cache(hypothesis.spec, ids.size() + kSpare);
+  Chunk<N> chunk{ids, &cache};
+  chunk.exchange = &exchange;
+  forward.replay(chunk, options.layers, options.head);
+}
+
+template <class N>
+ReplayResult run(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
+                 const ReplayOptions& options, ThreadPool& pool) {
+  using Real = typename N::Real;
+  Forcing<Real> forcing(evidence, options, [](Real x) { return N::round(x); });
+  pass<N>(model, hypothesis, evidence.ids, options, forcing, pool);
+  return forcing.finish();
+}
+
+}  // namespace
+
+Evidence own_run(const Model& model, const Hypothesis& hypothesis,
+                 const std::vector<std::int64_t>& ids,
+                 const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool) {
+  ReplayOptions options;
+  options.layers.resize(static_cast<std::size_t>(model.spec.num_hidden_layers));
+  std::iota(options.layers.begin(), options.layers.end(), 0);
+  Recording recording(ids, model.spec, wanted);
+  // Cutting off is done by hand: see replay().
+  if (hypothesis.spec.store == Store::kTruncated) {
+    pass<F32>(model, hypothesis, ids, options, recording, pool);
+  } else {
+    pass<Bf16>(model, hypothesis, ids, options, recording, pool);
+  }
+  return recording.take();
+}
+
+template <class Real>
+double row_error(std::span<const float> a, std::span<const Real> b, std::size_t& equal) {
+  double difference = 0;
+  double size = 0;
+  bool unlike = false;
+  equal = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const auto x = static_cast<double>(a[i]);
+    const auto y = static_cast<double>(b[i]);
+    const bool hidden_x = x < -1e30;
+    const bool hidden_y = y < -1e30;
+    if (hidden_x || hidden_y) {
+      equal += hidden_x == hidden_y ? 1 : 0;
+      unlike = unlike || hidden_x != hidden_y;
+      continue;
+    }
+    if (!(std::abs(x) <= 3.5e38 && std::abs(y) <= 3.5e38)) {
+      const bool same = (x != x && y != y) || x == y;
+      equal += same ? 1 : 0;
+      unlike = unlike || !same;
+      continue;
+    }
+    equal += static_cast<float>(y) == a[i] ? 1 : 0;
+    difference += (x - y) * (x - y);
+    size += y * y;
+  }
+  if (unlike) return kFar;
+  if (difference == 0) return 0;
+  return size == 0 ? kFar : std::min(std::sqrt(difference / size), kFar);
+}
+
+template double row_error(std::span<const float>, std::span<const float>, std::size_t&);
+template double row_error(std::span<const float>, std::span<const double>, std::size_t&);
+
+ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
+                    Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
+  Hypothesis own = hypothesis;
+  switch (rounding) {
+    case Rounding::kBf16:
+      // Cutting off is done by hand: Bf16 itself would round first.
+      if (own.spec.store == Store::kTruncated) {
+        return run<F32>(model, own, evidence, options, pool);
+      }
+      return run<Bf16>(model, own, evidence, options, pool);
+    case Rounding::kF16:
+      own.spec.store = Store::kF16;
+      return run<F32>(model, own, evidence, options, pool);
+    case Rounding::kF32:
+      own.spec.store = Store::kOwn;
+      return run<F32>(model, own, evidence, options, pool);
+    case Rounding::kF64:
+      own.spec.store = Store::kOwn;
+      return run<F64>(model, own, evidence, options, pool);
+  }
+  return {};
+}
+
+}  // namespace assay

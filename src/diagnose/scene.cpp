@@ -1,0 +1,216 @@
+#include "diagnose/scene.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <numeric>
+
+namespace assay {
+namespace {
+
+// Half of what one rounding to BF16 makes (measured, see docs/validating-your-engine.md): an exact
+// operation has no noise, and nothing may be divided by it.
+constexpr double kLeastNoise = 0.83e-3;
+// Below this part of the noise distances mean nothing more.
+constexpr std::int64_t kLongPrompt = 256;
+constexpr double kFinest = 1.0 / 32;
+
+// An FP32 engine may add up in any order, one element after the other at worst; our own sums are
+// among the most exact.
+constexpr double kLeastF32Noise = 5e-7;
+constexpr double kOrderOfSums = 4;
+
+double least_noise(Grid grid) {
+  return grid == Grid::kBf16 ? kLeastNoise : grid == Grid::kF16 ? kLeastNoise / 8 : kLeastF32Noise;
+}
+
+}  // namespace
+
+Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool)
+    : model_(model),
+      evidence_(std::move(evidence)),
+      pool_(pool),
+      grid_(grid_of(evidence_)),
+      rounding_(grid_ == Grid::kBf16  ? Rounding::kBf16
+                : grid_ == Grid::kF16 ? Rounding::kF16
+                                      : Rounding::kF32) {
+  find_segments();
+  noise_ = measure_noise(right(), rounding_);
+  coarse_noise_ = grid_ == Grid::kBf16 ? noise_ : measure_noise(right(), Rounding::kBf16);
+}
+
+void Scene::find_segments() {
+  const auto given = [this](Tap tap, std::int64_t layer) {
+    return std::ranges::all_of(evidence_, [&](const Evidence& e) {
+      const Site* site = e.find(tap, layer);
+      return site != nullptr && !site->last_only;
+    });
+  };
+  segments_.push_back({});  // the embedding
+  if (given(Tap::kEmbeddingOutput, 0)) segments_.push_back({});
+  for (std::int64_t l = 0; l < spec().num_hidden_layers; ++l) {
+    if (l > 0 && given(Tap::kLayerOutput, l - 1)) segments_.push_back({});
+    segments_.back().layers.push_back(l);
+    segment_of_layer_.push_back(segments_.size() - 1);
+  }
+  if (given(Tap::kLayerOutput, spec().num_hidden_layers - 1)) segments_.push_back({});
+  segments_.back().head = true;
+}
+
+std::size_t Scene::segment_of(const Site& site) const {
+  if (site.place.tap == Tap::kEmbeddingOutput) return 0;
+  if (site.place.layer < 0) return segments_.size() - 1;
+  return segment_of_layer_[static_cast<std::size_t>(site.place.layer)];
+}
+
+ReplayOptions Scene::all_of_it() const {
+  ReplayOptions options;
+  options.layers.resize(static_cast<std::size_t>(spec().num_hidden_layers));
+  std::iota(options.layers.begin(), options.layers.end(), 0);
+  return options;
+}
+
+Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments) const {
+  return evaluate(hypothesis, segments, pool_);
+}
+
+std::vector<Score> Scene::evaluate_all(std::size_t count,
+                                       const std::function<Hypothesis(std::size_t)>& hypothesis,
+                                       const std::set<std::size_t>& segments,
+                                       const std::function<void(std::size_t)>& done) const {
+  std::vector<Score> scores(count);
+  std::mutex mutex;
+  std::size_t finished = 0;
+  std::exception_ptr error;
+  // One thread for each: most operations are too small to be shared.
+  pool_.for_each_item(count, [&](std::size_t i) {
+    try {
+      ThreadPool alone(1);
+      scores[i] = evaluate(hypothesis(i), segments, alone);
+      const std::lock_guard lock(mutex);
+      if (done) done(++finished);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      error = std::current_exception();
+    }
+  });
+  if (error) std::rethrow_exception(error);
+  return scores;
+}
+
+Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments,
+                      ThreadPool& pool) const {
+  Score score;
+  score.cost.resize(segments_.size());
+  score.ran.resize(segments_.size());
+  ReplayOptions options;
+  options.head = false;
+  for (std::size_t s = 0; s < segments_.size(); ++s) {
+    // The embedding is computed at any rate.
+    if (!segments.empty() && !segments.contains(s) && s != 0) continue;
+    score.ran[s] = true;
+    options.layers.insert(options.layers.end(), segments_[s].layers.begin(),
+                          segments_[s].layers.end());
+    options.head = options.head || segments_[s].head;
+  }
+  for (std::size_t e = 0; e < evidence_.size(); ++e) {
+    score.sites.push_back(replay(model_, hypothesis, evidence_[e], rounding_, options, pool).sites);
+    for (std::size_t i = 0; i < score.sites[e].size(); ++i) {
+      const std::size_t segment = segment_of(evidence_[e].sites[i]);
+      if (!score.ran[segment]) continue;
+      // What the candidate has and the hypothesis does not even compute is wrong in it.
+      const Distance wrong{.seen = true, .error = 1, .exact = 0};
+      const Distance& distance = score.sites[e][i];
+      score.cost[segment] += cost(e, i, distance.seen ? distance : wrong);
+    }
+  }
+  ++runs_;
+  return score;
+}
+
+ReplayResult Scene::look(const Hypothesis& hypothesis, std::size_t evidence) const {
+  ReplayOptions options = all_of_it();
+  options.keep = true;
+  return replay(model_, hypothesis, evidence_[evidence], rounding_, options, pool_);
+}
+
+std::vector<std::vector<double>> Scene::measure_noise(const Hypothesis& hypothesis,
+                                                      Rounding rounding) const {
+  std::vector<std::vector<double>> noise;
+  for (const Evidence& evidence : evidence_) {
+    ReplayOptions options = all_of_it();
+    options.keep = true;
+    const ReplayResult rounded = replay(model_, hypothesis, evidence, rounding, options, pool_);
+    options.keep = false;
+    options.against = &rounded.computed;
+    const ReplayResult exact = replay(model_, hypothesis, evidence, Rounding::kF64, options, pool_);
+    std::vector<double>& own = noise.emplace_back();
+    for (const Distance& distance : exact.sites) {
+      const double orders = grid_ == Grid::kF32 && rounding == Rounding::kF32 ? kOrderOfSums : 1;
+      own.push_back(std::max(orders * distance.error, least_noise(grid_)));
+    }
+  }
+  return noise;
+}
+
+std::vector<std::vector<double>> Scene::noise_of(const Hypothesis& hypothesis) const {
+  std::vector<std::vector<double>> noise = measure_noise(hypothesis, rounding_);
+  for (std::size_t e = 0; e < noise.size(); ++e) {
+    for (std::size_t i = 0; i < noise[e].size(); ++i) {
+      noise[e][i] = std::max(noise[e][i], noise_[e][i]);
+    }
+  }
+  return noise;
+}
+
+std::string Scene::separate(const Hypothesis& a, const Hypothesis& b, std::int64_t layer) const {
+  // And what enters it.
+  const auto of_layer = [&](Tap tap, std::int64_t l) {
+    return !is_layer_tap(tap) || l == layer || (tap == Tap::kLayerOutput && l == layer - 1);
+  };
+  // The first tap in which one differs from the other on the other's own inputs.
+  const auto first_difference = [&](const std::vector<std::int64_t>& ids) -> std::string {
+    const Evidence own = own_run(model_, a, ids, of_layer, pool_);
+    ReplayOptions options = all_of_it();
+    const ReplayResult other = replay(model_, b, own, Rounding::kBf16, options, pool_);
+    for (std::size_t i = 0; i < own.sites.size(); ++i) {
+      if (own.sites[i].place.layer == layer - 1 && layer > 0) continue;
+      if (other.sites[i].seen && other.sites[i].error > kBeyondNoise * 2 * kLeastNoise) {
+        return own.sites[i].name;
+      }
+    }
+    return {};
+  };
+  const Evidence& longest =
+      *std::ranges::max_element(evidence_, {}, [](const Evidence& e) { return e.ids.size(); });
+  const std::string tap = first_difference(longest.ids);
+  if (!tap.empty()) return fmt::format("dump {} to tell them apart", tap);
+  std::vector<std::int64_t> ids;
+  const auto most = static_cast<std::size_t>(std::min(spec().max_position_embeddings, kLongPrompt));
+  while (ids.size() < most) ids.push_back(longest.ids[ids.size() % longest.ids.size()]);
+  const std::string later = first_difference(ids);
+  if (later.empty()) return "they compute the same: no dump tells them apart";
+  return fmt::format("a prompt of {} tokens tells them apart, at {}", most, later);
+}
+
+SiteState Scene::state(std::size_t evidence, std::size_t site, const Distance& distance) const {
+  if (!distance.seen) return SiteState::kUnseen;
+  const double noise = noise_[evidence][site];
+  if (distance.error > kBeyondNoise * noise) {
+    const double coarse = coarse_noise_[evidence][site];
+    return grid_ != Grid::kBf16 && distance.error <= 2 * coarse ? SiteState::kLoose
+                                                                : SiteState::kBad;
+  }
+  const bool odd = distance.error > noise / 16 && distance.exact < 0.999 && grid_ != Grid::kF32;
+  return odd ? SiteState::kOdd : SiteState::kClean;
+}
+
+double Scene::cost(std::size_t evidence, std::size_t site, const Distance& distance) const {
+  const double finest = noise_[evidence][site] * kFinest;
+  return std::log2(std::max(distance.error, finest) / finest);
+}
+
+}  // namespace assay

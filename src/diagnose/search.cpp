@@ -1,0 +1,382 @@
+#include "diagnose/search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+
+namespace assay {
+namespace {
+
+// Mistakes at once, at most.
+constexpr int kMostCulprits = 4;
+// Suspects that are looked at in all segments.
+constexpr std::size_t kFinalists = 16;
+// Of these every pair with another is tried where none explains anything alone.
+constexpr std::size_t kPairLeaders = 6;
+constexpr std::size_t kPairLeadersOfWholeRuns = 2;
+// Bits a site by which two explanations are told apart.
+constexpr double kTold = 0.15;
+// What lies within noise is explained only by something that halves the errors of a tap in layer
+// after layer: bits of improvement over all of them.
+constexpr double kOddBits = 6;
+
+using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
+
+struct Tried {
+  Suspect suspect = {};
+  std::optional<Suspect> second = {};  // made together with it
+  Score score = {};
+  double left = 0;  // bits over the segments that ran, with what was known where that is better
+};
+
+class Search {
+ public:
+  Search(const Scene& scene, bool tied_head, const std::function<void(double)>& on_progress)
+      : scene_(scene), tied_head_(tied_head), on_progress_(on_progress) {}
+
+  SearchResult run() {
+    result_.best = scene_.right();
+    result_.before = scene_.evaluate(result_.best);
+    result_.sites = result_.before.sites;
+    cost_ = result_.before.cost;
+    while (std::ssize(result_.culprits) < kMostCulprits) {
+      find_targets();
+      if (targets_.empty() || !find_culprit()) break;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  SiteState state(const SiteId& id) const {
+    return scene_.state(id.first, id.second, result_.sites[id.first][id.second]);
+  }
+  const Site& site(const SiteId& id) const { return scene_.evidence()[id.first].sites[id.second]; }
+
+  // What is bad; where nothing is, what is not as it should be.
+  void find_targets() {
+    targets_.clear();
+    for (const bool bad : {true, false}) {
+      for (std::size_t e = 0; e < result_.sites.size(); ++e) {
+        for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
+          const SiteState now = state({e, i});
+          const bool wanted =
+              bad ? now == SiteState::kBad : now == SiteState::kLoose || now == SiteState::kOdd;
+          if (wanted) targets_.insert({e, i});
+        }
+      }
+      if (!targets_.empty()) return;
+    }
+  }
+
+  Circumstances circumstances() const {
+    Circumstances at{.spec = scene_.spec(),
+                     .tied_head = tied_head_,
+                     .rounds_to_bf16 = scene_.grid() == Grid::kBf16};
+    std::set<std::int64_t> layers;
+    for (const SiteId& id : targets_) {
+      const Segment& segment = scene_.segments()[scene_.segment_of(site(id))];
+      if (segment.layers.size() == 1) layers.insert(segment.layers.front());
+    }
+    at.bad_layers.assign(layers.begin(), layers.end());
+    for (std::size_t e = 0; e < scene_.evidence().size(); ++e) {
+      const Evidence& evidence = scene_.evidence()[e];
+      at.positions = std::max(at.positions, std::ssize(evidence.ids));
+      if (at.first_bad_position) continue;
+      if (std::ranges::none_of(targets_, [&](const SiteId& id) { return id.first == e; })) continue;
+      const ReplayResult kept = scene_.look(result_.best, e);
+      for (std::size_t i = 0; i < evidence.sites.size() && !at.first_bad_position; ++i) {
+        if (!targets_.contains({e, i}) || evidence.sites[i].last_only) continue;
+        at.first_bad_position = first_bad(evidence, e, i, kept);
+      }
+    }
+    return at;
+  }
+
+  // The first position with an error, where those before it have none.
+  std::optional<std::int64_t> first_bad(const Evidence& evidence, std::size_t e, std::size_t i,
+                                        const ReplayResult& kept) const {
+    const Site& at = evidence.sites[i];
+    const double most = kBeyondNoise * scene_.noise(e, i);
+    const std::size_t tokens = evidence.ids.size();
+    for (std::size_t p = 0; p < tokens; ++p) {
+      double error = 0;
+      if (at.is_attention()) {
+        for (std::size_t h = 0; h < at.rows; ++h) {
+          const std::size_t begin = h * at.width + p * tokens;
+          std::size_t equal = 0;
+          error = std::max(error, row_error(std::span(&at.values[begin], p + 1),
+                                            std::span(&kept.computed[i][begin], p + 1), equal));
+        }
+      } else {
+        error = kept.row_errors[i][p];
+      }
+      if (error > most) return p > 0 ? std::optional<std::int64_t>(p) : std::nullopt;
+    }
+    return std::nullopt;
+  }
+
+  Hypothesis with(const Suspect& suspect, const std::optional<Suspect>& second) const {
+    Hypothesis hypothesis = result_.best;
+    suspect.variant.apply(hypothesis);
+    if (second) second->variant.apply(hypothesis);
+    return hypothesis;
+  }
+
+  // A few segments of each tap that is a target: what no suspect explains there it does not
+  // explain.
+  std::set<std::size_t> probes() const {
+    std::map<Tap, std::vector<std::size_t>> of_tap;
+    for (const SiteId& id : targets_) {
+      of_tap[site(id).place.tap].push_back(scene_.segment_of(site(id)));
+    }
+    std::set<std::size_t> segments;
+    for (auto& [tap, all] : of_tap) {
+      std::ranges::sort(all);
+      segments.insert({all.front(), all[all.size() / 2]});
+    }
+    return segments;
+  }
+
+  // All of them, in the segments (empty: in all).
+  std::vector<Tried> judge(std::vector<Tried> all, const std::set<std::size_t>& segments) const {
+    std::vector<Score> scores = scene_.evaluate_all(
+        all.size(), [&](std::size_t i) { return with(all[i].suspect, all[i].second); }, segments,
+        [&](std::size_t done) {
+          const auto count = static_cast<double>(all.size());
+          if (on_progress_) on_progress_(static_cast<double>(done) / count);
+        });
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Tried& tried = all[i];
+      tried.score = std::move(scores[i]);
+      tried.left = 0;
+      for (std::size_t s = 0; s < cost_.size(); ++s) {
+        tried.left += tried.score.ran[s] ? std::min(cost_[s], tried.score.cost[s]) : cost_[s];
+      }
+    }
+    return all;
+  }
+
+  bool improves(const Tried& tried, std::size_t segment) const {
+    return tried.score.ran[segment] && tried.score.cost[segment] < cost_[segment] - 1;
+  }
+
+  // Target sites that the hypothesis makes clean. noise: its own.
+  std::set<SiteId> fixed_by(const Tried& tried,
+                            const std::vector<std::vector<double>>* noise) const {
+    std::set<SiteId> fixed;
+    for (const SiteId& id : targets_) {
+      if (!improves(tried, scene_.segment_of(site(id)))) continue;
+      const auto& [e, i] = id;
+      const Distance& before = result_.sites[e][i];
+      const Distance& after = tried.score.sites[e][i];
+      const double own = scene_.noise(e, i);
+      const double level = noise != nullptr ? (*noise)[e][i] : own;
+      const bool fits =
+          state(id) == SiteState::kOdd
+              ? after.error <= before.error / 2 && after.error <= own / 2
+              : after.error <= kBeyondNoise * level && after.error <= before.error / 3;
+      if (fits) fixed.insert(id);
+    }
+    return fixed;
+  }
+
+  // The sites that it explains: nearly all targets of a tap, in the segments where it explains
+  // anything. Empty: it is not believed.
+  std::set<SiteId> explained_by(const Tried& tried, const std::set<SiteId>& fixed) const {
+    struct Count {
+      std::size_t fixed = 0;
+      std::size_t targets = 0;
+      double bits = 0;  // of improvement, over those that were fixed
+    };
+    std::map<Tap, Count> counts;
+    for (const SiteId& id : targets_) {
+      if (!improves(tried, scene_.segment_of(site(id)))) continue;
+      const auto& [e, i] = id;
+      Count& count = counts[site(id).place.tap];
+      ++count.targets;
+      if (!fixed.contains(id)) continue;
+      ++count.fixed;
+      count.bits +=
+          scene_.cost(e, i, result_.sites[e][i]) - scene_.cost(e, i, tried.score.sites[e][i]);
+    }
+    std::set<SiteId> explained;
+    for (const SiteId& id : fixed) {
+      const Count& count = counts[site(id).place.tap];
+      const bool enough = state(id) != SiteState::kOdd || count.bits >= kOddBits;
+      if (count.fixed * 10 >= count.targets * 9 && enough) explained.insert(id);
+    }
+    return explained;
+  }
+
+  // Better explanations first; of equal ones the common mistake, and what the catalog has first.
+  void rank(std::vector<Tried>& all) const {
+    const double step = kTold * static_cast<double>(std::max<std::size_t>(targets_.size(), 1));
+    std::ranges::stable_sort(all, {}, [&](const Tried& t) { return t.left; });
+    // Ties are told from the best of them, so that a chain of small steps is not one tie.
+    std::size_t begin = 0;
+    while (begin < all.size()) {
+      std::size_t end = begin;
+      while (end < all.size() && all[end].left <= all[begin].left + step) ++end;
+      std::stable_sort(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                       all.begin() + static_cast<std::ptrdiff_t>(end),
+                       [&](const Tried& a, const Tried& b) {
+                         const int x = a.suspect.entry->frequency;
+                         const int y = b.suspect.entry->frequency;
+                         return x != y ? x > y : order_.at(key(a)) < order_.at(key(b));
+                       });
+      begin = end;
+    }
+  }
+
+  static std::string key(const Tried& t) {
+    return std::string(t.suspect.entry->id) + '/' + t.suspect.variant.detail;
+  }
+
+  std::vector<Suspect> suspects() {
+    const Circumstances at = circumstances();
+    std::vector<Suspect> all;
+    order_.clear();
+    for (const Entry& entry : catalog()) {
+      for (Variant& variant : entry.variants(at)) {
+        order_.emplace(std::string(entry.id) + '/' + variant.detail, order_.size());
+        all.push_back({&entry, std::move(variant)});
+      }
+    }
+    return all;
+  }
+
+  bool find_culprit() {
+    const std::vector<Suspect> all = suspects();
+    const std::set<std::size_t> segments = probes();
+    std::vector<Tried> tried;
+    for (const Suspect& suspect : all) tried.push_back({.suspect = suspect});
+    tried = judge(std::move(tried), segments);
+    rank(tried);
+    if (convict(tried)) return true;
+    return convict_pair(all, tried, segments);
+  }
+
+  // Accepts the best of those that explain something.
+  bool convict(std::vector<Tried>& tried) {
+    std::vector<Tried> finalists(
+        tried.begin(),
+        tried.begin() + static_cast<std::ptrdiff_t>(std::min(kFinalists, tried.size())));
+    finalists = judge(std::move(finalists), {});
+    rank(finalists);
+    std::vector<std::set<SiteId>> explained;
+    for (const Tried& t : finalists) {
+      std::set<SiteId> sites = explained_by(t, fixed_by(t, nullptr));
+      if (sites.empty() && is_near(t)) {
+        const auto noise = scene_.noise_of(with(t.suspect, t.second));
+        sites = explained_by(t, fixed_by(t, &noise));
+      }
+      explained.push_back(std::move(sites));
+    }
+    const auto best = std::ranges::find_if(explained, [](const auto& s) { return !s.empty(); });
+    if (best == explained.end()) return false;
+    const auto b = static_cast<std::size_t>(best - explained.begin());
+    std::vector<const Tried*> others;
+    const double close = 0.5 * static_cast<double>(explained[b].size());
+    std::set<std::string_view> ids = {finalists[b].suspect.entry->id};
+    for (std::size_t i = 0; i < finalists.size(); ++i) {
+      if (explained[i].empty() || finalists[i].left > finalists[b].left + close) continue;
+      if (ids.insert(finalists[i].suspect.entry->id).second) others.push_back(&finalists[i]);
+    }
+    accept(finalists[b], explained[b], others);
+    return true;
+  }
+
+  // Whether the hypothesis halves what is wrong: then its own noise may be the reason why it is not
+  // clean.
+  bool is_near(const Tried& t) const {
+    double before = 0;
+    for (const double bits : cost_) before += bits;
+    return t.left < before / 2 || targets_.size() <= 3;
+  }
+
+  bool convict_pair(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
+                    const std::set<std::size_t>& segments) {
+    std::vector<Tried> pairs;
+    std::set<std::string_view> leaders;
+    double before = 0;
+    for (const double bits : cost_) before += bits;
+    const std::size_t most = scene_.segments().size() <= 2 ? kPairLeadersOfWholeRuns : kPairLeaders;
+    for (const Tried& leader : tried) {
+      if (leaders.size() == most) break;
+      if (leader.left > before - 1) break;
+      if (!leaders.insert(leader.suspect.entry->id).second) continue;
+      for (const Suspect& second : all) {
+        if (second.entry == leader.suspect.entry) continue;
+        pairs.push_back({.suspect = leader.suspect, .second = second});
+      }
+    }
+    pairs = judge(std::move(pairs), segments);
+    rank(pairs);
+    return convict(pairs);
+  }
+
+  void accept(const Tried& best, const std::set<SiteId>& sites,
+              const std::vector<const Tried*>& others) {
+    const auto make = [&](const Suspect& suspect) {
+      Culprit culprit;
+      culprit.suspect = suspect;
+      culprit.sites.assign(sites.begin(), sites.end());
+      std::set<std::size_t> segments;
+      double before = 0;
+      double after = 0;
+      for (const SiteId& id : sites) {
+        const auto& [e, i] = id;
+        segments.insert(scene_.segment_of(site(id)));
+        before += std::pow(result_.sites[e][i].error, 2);
+        after += std::pow(best.score.sites[e][i].error, 2);
+        culprit.noise += std::pow(scene_.noise(e, i), 2);
+        culprit.exact_after += best.score.sites[e][i].exact;
+      }
+      const auto count = static_cast<double>(sites.size());
+      culprit.segments.assign(segments.begin(), segments.end());
+      culprit.error_before = std::sqrt(before / count);
+      culprit.error_after = std::sqrt(after / count);
+      culprit.noise = std::sqrt(culprit.noise / count);
+      culprit.exact_after /= count;
+      return culprit;
+    };
+    Culprit culprit = make(best.suspect);
+    for (const Tried* other : others) {
+      double after = 0;
+      for (const auto& [e, i] : sites) after += std::pow(other->score.sites[e][i].error, 2);
+      culprit.alternatives.push_back(other->suspect);
+      culprit.alternative_errors.push_back(std::sqrt(after / static_cast<double>(sites.size())));
+    }
+    result_.culprits.push_back(std::move(culprit));
+    if (best.second) result_.culprits.push_back(make(*best.second));
+    result_.best = with(best.suspect, best.second);
+    for (std::size_t e = 0; e < result_.sites.size(); ++e) {
+      for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
+        const std::size_t segment = scene_.segment_of(site({e, i}));
+        if (improves(best, segment)) result_.sites[e][i] = best.score.sites[e][i];
+      }
+    }
+    for (std::size_t s = 0; s < cost_.size(); ++s) {
+      if (improves(best, s)) cost_[s] = best.score.cost[s];
+    }
+  }
+
+  const Scene& scene_;
+  bool tied_head_;
+  const std::function<void(double)>& on_progress_;
+  SearchResult result_;
+  std::vector<double> cost_;  // [segment], with the culprits so far
+  std::set<SiteId> targets_;
+  std::map<std::string, std::size_t> order_;  // of suspects in the catalog
+};
+
+}  // namespace
+
+SearchResult search(const Scene& scene, bool tied_head,
+                    const std::function<void(double)>& on_progress) {
+  return Search(scene, tied_head, on_progress).run();
+}
+
+}  // namespace assay

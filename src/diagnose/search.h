@@ -1,0 +1,44 @@
+// Which mistakes explain the evidence.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "diagnose/catalog.h"
+#include "diagnose/scene.h"
+
+namespace assay {
+
+// One way of making one mistake of the catalog.
+struct Suspect {
+  const Entry* entry = nullptr;
+  Variant variant;
+};
+
+// A mistake that was accepted.
+struct Culprit {
+  Suspect suspect;
+  std::vector<std::size_t> segments;  // in which it explains more than what was known before
+  // Sites that it puts right, as (evidence, site).
+  std::vector<std::pair<std::size_t, std::size_t>> sites;
+  std::vector<Suspect> alternatives;  // as good, best first
+  std::vector<double> alternative_errors;
+  double error_before = 0;
+  double error_after = 0;
+  double noise = 0;
+  double exact_after = 0;
+};
+
+struct SearchResult {
+  std::vector<Culprit> culprits;
+  Hypothesis best;                           // with all of them
+  std::vector<std::vector<Distance>> sites;  // what is left, [evidence][site]
+  Score before;                              // with none of them
+};
+
+SearchResult search(const Scene& scene, bool tied_head,
+                    const std::function<void(double)>& on_progress);
+
+}  // namespace assay

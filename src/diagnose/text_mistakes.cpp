@@ -1,0 +1,309 @@
+#include "diagnose/text_mistakes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/generate.h"
+#include "verify/logits.h"
+#include "verify/tokens.h"
+
+namespace assay {
+namespace {
+
+using Ids = std::span<const std::int64_t>;
+
+const Entry* entry(std::string_view id) {
+  const auto found = std::ranges::find(text_catalog(), id, &Entry::id);
+  return &*found;
+}
+
+std::string named(std::int64_t id, const Tokenizer* tokenizer) {
+  const std::string text = tokenizer != nullptr ? tokenizer->decode({&id, 1}) : "";
+  return text.empty() ? fmt::format("{}", id) : fmt::format("{} '{}'", id, text);
+}
+
+bool contains(Ids whole, Ids part) {
+  return std::search(whole.begin(), whole.end(), part.begin(), part.end()) != whole.end();
+}
+
+bool is_special(std::int64_t id, const Tokenizer& tokenizer) {
+  return tokenizer.decode({&id, 1}, true).empty() && !tokenizer.decode({&id, 1}).empty();
+}
+
+bool has_special(Ids ids, const Tokenizer& tokenizer) {
+  return std::ranges::any_of(ids, [&](std::int64_t id) { return is_special(id, tokenizer); });
+}
+
+std::optional<TextMistake> other_ids_of_the_text(Ids reference, Ids candidate,
+                                                 const Tokenizer& tokenizer) {
+  const std::string text = tokenizer.decode(reference);
+  const std::string other = tokenizer.decode(candidate);
+  if (other == ' ' + text || text == ' ' + other) {
+    return TextMistake{entry("tok-leading-space"),
+                       other.size() > text.size() ? "one was added" : "one was lost"};
+  }
+  if (other == text && has_special(reference, tokenizer) && !has_special(candidate, tokenizer)) {
+    return TextMistake{entry("tok-special-as-text"), ""};
+  }
+  if (other == text) {
+    const auto [a, b] = std::ranges::mismatch(reference, candidate);
+    return TextMistake{
+        entry("tok-split"),
+        fmt::format("from token {} on: {} in place of {}", a - reference.begin(),
+                    b != candidate.end() ? named(*b, &tokenizer) : std::string("nothing"),
+                    a != reference.end() ? named(*a, &tokenizer) : std::string("nothing"))};
+  }
+  if (std::ranges::equal(tokenizer.encode(other), reference)) {
+    return TextMistake{entry("tok-normalization"), ""};
+  }
+  return std::nullopt;
+}
+
+// Greedy's choice under a change of the logits, at every step.
+template <class Choose>
+bool explains_all(Ids text, std::size_t prompt, const Choose& choose) {
+  for (std::size_t i = prompt; i < text.size(); ++i) {
+    if (!choose(i, text[i])) return false;
+  }
+  return true;
+}
+
+class TextSteps {
+ public:
+  TextSteps(const Model& model, Ids text, ThreadPool& pool)
+      : vocab_(static_cast<std::size_t>(model.spec.vocab_size)),
+        logits_(logits_over("bf16", model, text, pool)) {}
+
+  // What decides about the token at `i`.
+  std::span<const float> before(std::size_t i) const {
+    return logits_.as<float>().subspan((i - 1) * vocab_, vocab_);
+  }
+  // The best, or so close to it that rounding decides.
+  static bool is_best(std::span<const float> logits, std::int64_t id) {
+    const double best = logits[static_cast<std::size_t>(argmax(logits))];
+    return (best - logits[static_cast<std::size_t>(id)]) <= kTieSteps * bf16_step(best);
+  }
+
+ private:
+  std::size_t vocab_;
+  Array logits_;
+};
+
+bool with_penalty(const TextSteps& steps, Ids text, std::size_t prompt, double penalty) {
+  return explains_all(text, prompt, [&](std::size_t i, std::int64_t id) {
+    const auto own = steps.before(i);
+    std::vector<float> logits(own.begin(), own.end());
+    std::vector<std::int64_t> seen(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(i));
+    std::ranges::sort(seen);
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    for (const std::int64_t old : seen) {
+      float& x = logits[static_cast<std::size_t>(old)];
+      x = static_cast<float>(x > 0 ? x / penalty : x * penalty);
+    }
+    return TextSteps::is_best(logits, id);
+  });
+}
+
+}  // namespace
+
+const std::vector<Entry>& text_catalog() {
+  static const std::vector<Entry> entries = {
+      {"bos-extra",
+       "tokens",
+       "a token before the prompt",
+       "The prompt begins with a token that the reference does not have (a BOS, perhaps twice).",
+       "add_bos_token, and a template that adds one more",
+       3,
+       false,
+       {}},
+      {"bos-missing",
+       "tokens",
+       "the prompt's first token is missing",
+       "The reference's first token was not given to the model.",
+       "add_bos_token",
+       3,
+       false,
+       {}},
+      {"tok-end-added",
+       "tokens",
+       "a token behind the prompt",
+       "The prompt ends with a token that the reference does not have (an EOS).",
+       "what the tokenizer appends",
+       1,
+       false,
+       {}},
+      {"tok-template",
+       "tokens",
+       "the prompt stands in a template",
+       "The prompt's tokens are there, with others around them.",
+       "the chat template",
+       2,
+       false,
+       {}},
+      {"tok-truncated",
+       "tokens",
+       "a part of the prompt",
+       "Tokens are cut off.",
+       "the length that the prompt is cut to",
+       1,
+       false,
+       {}},
+      {"tok-leading-space",
+       "tokens",
+       "a leading space",
+       "A space before the text was added or lost.",
+       "add_prefix_space, add_dummy_prefix; stripping of the prompt",
+       2,
+       false,
+       {}},
+      {"tok-special-as-text",
+       "tokens",
+       "special tokens encoded as plain text",
+       "The text holds special tokens, which were split like any other text.",
+       "parse_special; added_tokens of tokenizer.json",
+       3,
+       false,
+       {}},
+      {"tok-split",
+       "tokens",
+       "the same text in other tokens",
+       "The text is right and cut into other tokens: another pre-tokenizer pattern or other "
+       "merges.",
+       "the split pattern (digits, contractions, spaces) and the order of merges",
+       3,
+       false,
+       {}},
+      {"tok-normalization",
+       "tokens",
+       "text not normalised",
+       "The text is in another Unicode form (composed and decomposed letters).",
+       "the normalizer (NFC)",
+       1,
+       false,
+       {}},
+      {"gen-eos-ignored",
+       "generation",
+       "generation goes on behind the end",
+       "An end-of-text token was generated and did not stop it.",
+       "eos_token_id of generation_config.json: it may be a list",
+       3,
+       false,
+       {}},
+      {"gen-stops-early",
+       "generation",
+       "generation stops too early",
+       "The text is right and ends before the reference's does.",
+       "the stop ids and the number of tokens",
+       2,
+       false,
+       {}},
+      {"gen-repetition-penalty",
+       "generation",
+       "a repetition penalty",
+       "Logits of tokens that were there before are made smaller.",
+       "the defaults of the sampler: greedy has none",
+       2,
+       false,
+       {}},
+      {"gen-stale-logits",
+       "generation",
+       "each token chosen one step late",
+       "The token comes from the logits of the position before the last.",
+       "which row of logits is sampled from, and reused buffers",
+       2,
+       false,
+       {}},
+      {"gen-not-greedy",
+       "generation",
+       "the best token is not taken",
+       "The logits are right, and another token than the best is chosen (sampling).",
+       "temperature, top_k, top_p; argmax over the whole vocabulary",
+       3,
+       false,
+       {}},
+  };
+  return entries;
+}
+
+std::optional<TextMistake> explain_ids(Ids reference, Ids candidate, const Tokenizer* tokenizer) {
+  const std::size_t r = reference.size();
+  const std::size_t c = candidate.size();
+  if (c > r && std::ranges::equal(candidate.last(r), reference)) {
+    const Ids extra = candidate.first(c - r);
+    const bool same = std::ranges::all_of(extra, [&](std::int64_t id) { return id == extra[0]; });
+    if (same) {
+      return TextMistake{
+          entry("bos-extra"),
+          fmt::format("{}{}", named(extra[0], tokenizer),
+                      extra.size() > 1 ? fmt::format(", {} times", extra.size()) : "")};
+    }
+  }
+  if (c + 1 == r && std::ranges::equal(candidate, reference.last(c))) {
+    return TextMistake{entry("bos-missing"), named(reference[0], tokenizer)};
+  }
+  if (c == r + 1 && std::ranges::equal(candidate.first(r), reference)) {
+    return TextMistake{entry("tok-end-added"), named(candidate.back(), tokenizer)};
+  }
+  if (c > r && contains(candidate, reference)) {
+    return TextMistake{entry("tok-template"), fmt::format("{} tokens more", c - r)};
+  }
+  // Not "the same tokens and fewer": a lost space may be a lost token, too.
+  if (tokenizer != nullptr) {
+    if (auto found = other_ids_of_the_text(reference, candidate, *tokenizer)) return found;
+  }
+  if (c < r && contains(reference, candidate)) {
+    return TextMistake{entry("tok-truncated"), fmt::format("{} of {} tokens", c, r)};
+  }
+  return std::nullopt;
+}
+
+TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool logits_seen,
+                         const std::optional<std::vector<std::int64_t>>& expected,
+                         ThreadPool& pool) {
+  TextVerdict verdict;
+  if (text.size() <= prompt) return verdict;
+  const auto is_end = [&](std::int64_t id) {
+    return std::ranges::find(model.eos_token_ids, id) != model.eos_token_ids.end();
+  };
+  const TextSteps steps(model, text, pool);
+  std::size_t first = prompt;
+  while (first < text.size() && TextSteps::is_best(steps.before(first), text[first])) ++first;
+  const auto end = std::ranges::find_if(text.subspan(prompt), is_end);
+  const auto behind = static_cast<std::size_t>(end - text.begin()) + 1;
+  if (behind < text.size() && behind <= first) {
+    verdict = {false, static_cast<std::int64_t>(behind), TextMistake{entry("gen-eos-ignored"), ""}};
+    verdict.mistake->detail = fmt::format("{}", text[behind - 1]);
+    return verdict;
+  }
+  if (first == text.size()) {
+    if (!expected || expected->size() <= text.size() || is_end(text.back()) ||
+        !std::ranges::equal(Ids(*expected).first(text.size()), text)) {
+      return verdict;
+    }
+    return {
+        false, static_cast<std::int64_t>(text.size()),
+        TextMistake{entry("gen-stops-early"), fmt::format("{} tokens of {}", text.size() - prompt,
+                                                          expected->size() - prompt)}};
+  }
+  verdict.good = false;
+  verdict.position = static_cast<std::int64_t>(first);
+  for (const double penalty : {1.05, 1.1, 1.15, 1.2, 1.3, 1.5, 2.0}) {
+    if (with_penalty(steps, text, prompt, penalty)) {
+      verdict.mistake = TextMistake{entry("gen-repetition-penalty"), fmt::format("{}", penalty)};
+      return verdict;
+    }
+  }
+  if (prompt >= 2 && explains_all(text, prompt, [&](std::size_t i, std::int64_t id) {
+        return TextSteps::is_best(steps.before(i - 1), id);
+      })) {
+    verdict.mistake = TextMistake{entry("gen-stale-logits"), ""};
+  } else if (logits_seen) {
+    verdict.mistake =
+        TextMistake{entry("gen-not-greedy"), fmt::format("first at position {}", first)};
+  }
+  return verdict;
+}
+
+}  // namespace assay

@@ -1,0 +1,93 @@
+// Weights as a wrong port reads them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "model/model.h"
+
+namespace assay {
+
+// The tensors of a layer.
+enum class Part : std::uint8_t {
+  kInputNorm,
+  kQ,
+  kK,
+  kV,
+  kQNorm,
+  kKNorm,
+  kO,
+  kMlpNorm,
+  kGate,
+  kUp,
+  kDown,
+};
+inline constexpr int kPartCount = static_cast<int>(Part::kDown) + 1;
+// As in the checkpoint: "q_proj", "input_layernorm".
+std::string_view part_name(Part part);
+Weight& part_of(LayerWeights& layer, Part part);
+const Weight& part_of(const LayerWeights& layer, Part part);
+constexpr bool is_norm(Part part) {
+  return part == Part::kInputNorm || part == Part::kQNorm || part == Part::kKNorm ||
+         part == Part::kMlpNorm;
+}
+
+// One mistake in reading the weights.
+struct WeightChange {
+  enum class Kind : std::uint8_t {
+    kTransposed,   // `part`'s bytes taken for [in, out]
+    kRowsShifted,  // row r is row r + amount (a shard that begins at the wrong place), round the
+                   // end
+    kZero,         // `part` was never loaded
+    kExchanged,    // `part` and `other` taken for each other; equal shapes
+    kFromLayer,    // `part` is that of layer l + amount (where there is one)
+    kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
+    kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
+    kGateUpMixed,  // gate and up fused row by row, split as if one after the other
+    kInt8,         // all matrices, one scale per row
+    kInt4,         // all matrices, one scale per 32 of a row
+    kFp8,          // all matrices, E4M3
+    kF16,          // all tensors; subnormals flushed to zero
+    kBf16AsF16,    // the bits of all BF16 tensors taken for F16
+  };
+  Kind kind;
+  Part part = Part::kQ;
+  Part other = Part::kQ;
+  std::int64_t amount = 0;
+  bool operator==(const WeightChange&) const = default;
+};
+
+// Which of the checkpoint's layers runs as layer l: by index; -1 leaves it out.
+using LayerOrder = std::vector<std::int64_t>;
+
+// A model's weights with changes. Holds one layer of what had to be made anew.
+class ChangedWeights {
+ public:
+  // order: empty for the model's own.
+  ChangedWeights(const Model& model, std::vector<WeightChange> changes, LayerOrder order);
+
+  // Valid until the next call; null where the order leaves the layer out.
+  const LayerWeights* layer(std::int64_t l);
+
+ private:
+  LayerWeights stored(std::int64_t l) const;
+  void apply(const WeightChange& change, std::int64_t l, LayerWeights& w);
+  // Memory for a matrix, kept until the next layer.
+  std::byte* keep(std::size_t bytes);
+
+  const Model& model_;
+  std::vector<WeightChange> changes_;
+  LayerOrder order_;
+  LayerWeights layer_;
+  std::vector<std::vector<std::byte>> made_;
+  std::size_t used_ = 0;
+};
+
+// One matrix with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt4, kFp8, kF16 or
+// kBf16AsF16; the bytes are kept in `memory`.
+Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory);
+
+}  // namespace assay

@@ -1,0 +1,160 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/diagnose_report.h"
+#include "report/table.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kWidth = 92;
+
+// Words of `text` in lines of kWidth that begin with `indent`, the first with `title` in it.
+std::string paragraph(std::string_view title, std::string_view text) {
+  constexpr std::size_t kIndent = 13;
+  std::string all = fmt::format("  {:<{}}", title, kIndent - 2);
+  std::size_t column = kIndent;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    if (column > kIndent && column + 1 + word.size() > kWidth) {
+      all += '\n' + std::string(kIndent, ' ');
+      column = kIndent;
+    } else if (column > kIndent) {
+      all += ' ';
+      ++column;
+    }
+    all += word;
+    column += word.size();
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return all + '\n';
+}
+
+std::string error_text(double error) {
+  return error >= 1e3 ? std::string("beyond all measure") : fmt::format("{:.2g}", error);
+}
+
+std::string with_detail(const Mistake& mistake, std::string_view detail) {
+  return fmt::format("{}{}{}", mistake.name, detail.empty() ? "" : ": ", detail);
+}
+
+// "0, 1, 2, 3" -> "0-3"
+std::string ranges(const std::vector<std::int64_t>& numbers) {
+  constexpr std::size_t kMost = 8;
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t end = i + 1;
+    while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) ++end;
+    parts.push_back(end - i > 2 ? fmt::format("{}-{}", numbers[i], numbers[end - 1])
+                                : fmt::format("{}", numbers[i]));
+    i = end - i > 2 ? end : i + 1;
+  }
+  const bool more = parts.size() > kMost;
+  if (more) parts.resize(kMost);
+  return fmt::format("{}{}", fmt::join(parts, ", "), more ? ", ..." : "");
+}
+
+std::string finding_text(const Finding& f, bool color) {
+  std::string text = fmt::format("{}  {}\n", colored(f.mistake.id, Color::kBold, color),
+                                 with_detail(f.mistake, f.detail));
+  text += paragraph("what", f.mistake.explanation);
+  text += paragraph(
+      "where",
+      f.of_text ? f.where : fmt::format("{}; puts right {}", f.where, fmt::join(f.taps, ", ")));
+  if (!f.of_text)
+    text += paragraph(
+        "evidence",
+        fmt::format(
+            "error {} as the model is, {} with the mistake built in (rounding makes {:.2g}); "
+            "{:.4g} % of the elements are then equal to the last bit",
+            error_text(f.error_before), error_text(f.error_after), f.noise, 100 * f.exact_after));
+  text += paragraph("look at", f.mistake.look_at);
+  for (const Finding::Alternative& other : f.alternatives) {
+    text += paragraph(
+        "or", fmt::format("{} ({}): error {}", other.mistake.id,
+                          with_detail(other.mistake, other.detail), error_text(other.error_after)));
+    if (!other.separated_by.empty()) text += paragraph("", other.separated_by);
+  }
+  return text + '\n';
+}
+
+std::string place_text(std::string_view title, const Place& p) {
+  std::string text = fmt::format("{}  {} of prompt {}\n", title, p.tap, p.prompt);
+  text += paragraph("operation", p.operation);
+  if (p.noise > 0) {
+    text +=
+        paragraph("error", fmt::format("{} (rounding makes {:.2g})", error_text(p.error), p.noise));
+  }
+  if (p.layer_count > 1) {
+    const bool all = std::ssize(p.layers) == p.layer_count;
+    text += paragraph("layers", all ? "all" : ranges(p.layers));
+  }
+  if (!p.positions.empty()) text += paragraph("positions", ranges(p.positions));
+  if (!p.heads.empty()) text += paragraph("heads", ranges(p.heads));
+  if (!p.channels.empty()) text += paragraph("channels", ranges(p.channels));
+  for (const Relation& r : p.relations) {
+    text += paragraph("looks like", p.noise > 0
+                                        ? fmt::format("{} (leaves {})", r.text, error_text(r.error))
+                                        : r.text);
+  }
+  return text + '\n';
+}
+
+}  // namespace
+
+std::string diagnose_text(const Diagnosis& d, bool color) {
+  std::string text = fmt::format("{} prompt{} ({}), {} arrays: {}; values in {}\n\n",
+                                 d.prompts.size(), d.prompts.size() == 1 ? "" : "s",
+                                 fmt::join(d.prompts, ", "), d.arrays, d.seen, d.rounding);
+  for (const Finding& f : d.findings) text += finding_text(f, color);
+  for (const Place& p : d.unexplained) {
+    text += place_text(d.findings.empty() ? "first error" : "unexplained", p);
+  }
+  for (const std::string& note : d.notes) text += fmt::format("Note: {}\n", note);
+  const bool good =
+      d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;
+  std::string verdict(verdict_name(d.verdict));
+  std::ranges::transform(verdict, verdict.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  return text + fmt::format("{}: {}\n", colored(verdict, good ? Color::kGreen : Color::kRed, color),
+                            d.summary);
+}
+
+std::string power_text(std::span<const BlindSpot> spots, std::span<const Prompt> prompts,
+                       bool color) {
+  Table blind({{"mistake"}, {"what is wrong"}});
+  Table seen({{"mistake"}, {"seen by"}, {"what is wrong"}});
+  std::size_t blind_count = 0;
+  for (const BlindSpot& spot : spots) {
+    const std::string by = spot.seen_by.size() == prompts.size()
+                               ? std::string("all")
+                               : fmt::format("{}", fmt::join(spot.seen_by, ", "));
+    const std::string name = spot.name + (spot.common ? " (common)" : "");
+    if (spot.is_blind()) {
+      blind.add({spot.id, name});
+      ++blind_count;
+    } else {
+      seen.add({spot.id, by, name});
+    }
+  }
+  std::string text;
+  if (blind_count < spots.size()) text += seen.text() + '\n';
+  if (blind_count > 0) {
+    text +=
+        fmt::format("{} by any prompt, in embedding, layer outputs and logits of a BF16 engine:",
+                    colored("Not seen", Color::kRed, color)) +
+        "\n\n" + blind.text() + '\n';
+  }
+  return text + fmt::format("{} of {} mistakes show\n", spots.size() - blind_count, spots.size());
+}
+
+std::string mistakes_text(std::span<const Mistake> mistakes) {
+  Table table({{"id"}, {"of"}, {"what is wrong"}});
+  for (const Mistake& m : mistakes) table.add({m.id, m.group, m.name});
+  return table.text() + fmt::format("{} mistakes; --json has explanations\n", mistakes.size());
+}
+
+}  // namespace assay
