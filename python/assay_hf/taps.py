@@ -89,7 +89,7 @@ def record(
         if name in wanted:
             seen[name] = _array(value, store)
 
-    with _hooks(model, keep):
+    with hooks(model, keep):
         keep("logits", model.forward(input_ids))
     missing = wanted - seen.keys()
     assert not missing, f"transformers passed no value for {sorted(missing)}"
@@ -105,7 +105,8 @@ def _array(value: torch.Tensor, store: type) -> np.ndarray:
 
 
 @contextmanager
-def _hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+def hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+    """Hands every tap of the runs within the context to keep(name, value)."""
     config = model.config
     layers = config.num_hidden_layers
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,0 +1,153 @@
+"""Candidates with a fault, made by transformers, and what `assay diagnose` says of them."""
+
+import copy
+import json
+import subprocess
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from assay_cli import assay_program
+from assay_hf.model import HfModel
+from assay_hf.taps import classic_taps, hooks, tap_names
+from faults import PREFILL, Fault
+
+LEVELS = ("all", "layers", "logits")
+MASKED = float(np.finfo(np.float32).min)
+# In these blocks the input of the second norm is not the stream after attention, which is what the
+# recorder takes it for.
+OTHER_BLOCKS = ("parallel-block", "norm-place")
+
+Arrays = dict[str, np.ndarray]
+Change = Callable[[HfModel, ExitStack], None]
+
+
+@dataclass
+class Answer:
+    """A diagnosis, read back."""
+
+    verdict: str
+    names: list[str]  # of all findings, and of what explains as much as the first
+    first: str | None  # the first tap with an error
+    report: dict[str, Any] = field(repr=False)
+
+    def all_names(self) -> set[str]:
+        """Of all findings, and of what explains as much."""
+        return {
+            name
+            for finding in self.report["findings"]
+            for name in [finding["id"], *(other["id"] for other in finding["alternatives"])]
+        }
+
+    def rank(self, entry: str) -> int | None:
+        """Place of the entry among the answers, from 1."""
+        return self.names.index(entry) + 1 if entry in self.names else None
+
+
+def copy_of(model: HfModel) -> HfModel:
+    other = copy.copy(model)
+    other.net = copy.deepcopy(model.net)
+    return other
+
+
+def run(model: HfModel, changes: Iterable[Change], ids: list[int], decode: bool) -> Arrays:
+    """Every tap of the changed model."""
+    changed = copy_of(model)
+    with ExitStack() as stack:
+        for change in changes:
+            change(changed, stack)
+        if decode:
+            return record_decode(changed, ids)
+        return _all_taps(changed, ids)
+
+
+def _all_taps(model: HfModel, ids: list[int]) -> Arrays:
+    """As record(), but a layer that is left out has no taps."""
+    seen: Arrays = {}
+    with hooks(model, keep_in(seen)):
+        seen["logits"] = array(model.forward(ids))
+    return {name: seen[name] for name in tap_names(model) if name in seen}
+
+
+def keep_in(seen: Arrays) -> Callable[[str, torch.Tensor], None]:
+    def keep(name: str, value: torch.Tensor) -> None:
+        seen[name] = array(value)
+
+    return keep
+
+
+def array(value: torch.Tensor) -> np.ndarray:
+    return value.detach().to(torch.float32).contiguous().numpy().copy()
+
+
+def record_decode(model: HfModel, ids: list[int]) -> Arrays:
+    """PREFILL tokens at once and the rest one by one, as an engine that generates runs them."""
+    steps: list[Arrays] = []
+    cache = DynamicCache(config=model.config)
+    pieces = [ids[:PREFILL], *([token] for token in ids[PREFILL:])]
+    with torch.inference_mode():
+        for piece in pieces:
+            seen: Arrays = {}
+            with hooks(model, keep_in(seen)):
+                out = model.net(torch.tensor([piece]), past_key_values=cache, use_cache=True)
+            seen["logits"] = array(out.logits)
+            steps.append(seen)
+    joined: Arrays = {}
+    for name in steps[0]:
+        rows = [step[name] for step in steps]
+        if name.endswith(("attn_scores", "attn_probs")):
+            whole = np.full(
+                (1, rows[0].shape[1], len(ids), len(ids)),
+                MASKED if name.endswith("scores") else 0,
+                np.float32,
+            )
+            at = 0
+            for row in rows:
+                whole[:, :, at : at + row.shape[2], : row.shape[3]] = row
+                at += row.shape[2]
+            joined[name] = whole
+        else:
+            joined[name] = np.concatenate(rows, axis=1)
+    return joined
+
+
+def at_level(model: HfModel, arrays: Arrays, level: str, entry: str = "") -> Arrays:
+    names = {"all": list(arrays), "layers": classic_taps(model), "logits": ["logits"]}[level]
+    if entry in OTHER_BLOCKS:
+        names = [name for name in names if not name.endswith("attn_residual")]
+    return {name: arrays[name] for name in names if name in arrays}
+
+
+def diagnose(model: Path, ids: list[int], arrays: Arrays, scratch: Path, name: str) -> Answer:
+    path = scratch / f"{name}.npz"
+    np.savez(path, input_ids=np.array([ids], np.int64), **arrays)
+    command = [assay_program(), "diagnose", "--json", "--model", model, "--candidate", path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, check=False)
+    path.unlink()
+    assert done.returncode in (0, 1), done.stderr.decode()
+    report = json.loads(done.stdout)
+    names: list[str] = []
+    for finding in report["findings"]:
+        names.append(finding["id"])
+    if report["findings"]:
+        names += [other["id"] for other in report["findings"][0]["alternatives"]]
+    first = report["first"]["tap"] if report["first"] else None
+    return Answer(report["verdict"], names, first, report)
+
+
+def diagnose_fault(
+    model: HfModel, fault: Fault, ids: list[int], scratch: Path, levels: Iterable[str] = LEVELS
+) -> dict[str, Answer]:
+    arrays = run(model, [fault.change], ids, fault.decode)
+    return {
+        level: diagnose(
+            model.directory, ids, at_level(model, arrays, level, fault.entry), scratch, level
+        )
+        for level in levels
+    }
