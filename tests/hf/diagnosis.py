@@ -2,8 +2,11 @@
 
 import copy
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,12 +127,23 @@ def at_level(model: HfModel, arrays: Arrays, level: str, entry: str = "") -> Arr
     return {name: arrays[name] for name in names if name in arrays}
 
 
-def diagnose(model: Path, ids: list[int], arrays: Arrays, scratch: Path, name: str) -> Answer:
-    path = scratch / f"{name}.npz"
+def diagnose(model: Path, ids: list[int], arrays: Arrays, scratch: Path) -> Answer:
+    return ask(model, dump(ids, arrays, scratch))
+
+
+def dump(ids: list[int], arrays: Arrays, scratch: Path) -> Path:
+    file, path = tempfile.mkstemp(suffix=".npz", dir=scratch)
+    os.close(file)
     np.savez(path, input_ids=np.array([ids], np.int64), **arrays)
-    command = [assay_program(), "diagnose", "--json", "--model", model, "--candidate", path]
+    return Path(path)
+
+
+def ask(model: Path, candidate: Path, threads: int = 2) -> Answer:
+    """Reads the answer and removes the candidate."""
+    command = [assay_program(), "diagnose", "--json", "--threads", threads]
+    command += ["--model", model, "--candidate", candidate]
     done = subprocess.run(list(map(str, command)), capture_output=True, check=False)
-    path.unlink()
+    candidate.unlink()
     assert done.returncode in (0, 1), done.stderr.decode()
     report = json.loads(done.stdout)
     names: list[str] = []
@@ -141,13 +155,24 @@ def diagnose(model: Path, ids: list[int], arrays: Arrays, scratch: Path, name: s
     return Answer(report["verdict"], names, first, report)
 
 
-def diagnose_fault(
-    model: HfModel, fault: Fault, ids: list[int], scratch: Path, levels: Iterable[str] = LEVELS
-) -> dict[str, Answer]:
-    arrays = run(model, [fault.change], ids, fault.decode)
-    return {
-        level: diagnose(
-            model.directory, ids, at_level(model, arrays, level, fault.entry), scratch, level
-        )
-        for level in levels
-    }
+def diagnose_faults(
+    model: HfModel, faults: list[Fault], ids: list[int], scratch: Path, levels: Iterable[str]
+) -> dict[str, dict[str, Answer]]:
+    """Of each fault by name, at each level. One fault is made while others are diagnosed."""
+    with ThreadPoolExecutor(2) as pool:
+        answers: dict[str, dict[str, Future[Answer]]] = {}
+        for fault in faults:
+            arrays = run(model, [fault.change], ids, fault.decode)
+            answers[fault.name] = {
+                level: pool.submit(
+                    ask,
+                    model.directory,
+                    dump(ids, at_level(model, arrays, level, fault.entry), scratch),
+                    1,
+                )
+                for level in levels
+            }
+        return {
+            name: {level: answer.result() for level, answer in of_level.items()}
+            for name, of_level in answers.items()
+        }

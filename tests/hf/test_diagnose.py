@@ -20,7 +20,7 @@ import diagnosis
 from assay_cli import ROOT, run_assay
 from assay_hf.model import HfModel, Numerics
 from checkpoints import BUNDLED, SUM
-from diagnosis import LEVELS, Answer, at_level, diagnose, diagnose_fault, run
+from diagnosis import LEVELS, at_level, diagnose, diagnose_faults, run
 from faults import FAULTS, Fault, random_pairs
 from unknown_faults import UNKNOWN
 
@@ -88,12 +88,12 @@ def test_faults_are_named(
 ) -> None:
     model = HfModel(models[name], Numerics(numerics))
     levels = LEVELS if name == "medium" or ALL else LEVELS[:2]
-    found: dict[str, dict[str, int | None]] = {}
-    for fault in FAULTS:
-        if not can_be_made(fault, model):
-            continue
-        answers = diagnose_fault(model, fault, PROMPT, scratch, levels)
-        found[fault.name] = {level: a.rank(fault.entry) for level, a in answers.items()}
+    faults = [fault for fault in FAULTS if can_be_made(fault, model)]
+    answers = diagnose_faults(model, faults, PROMPT, scratch, levels)
+    found = {
+        fault.name: {level: a.rank(fault.entry) for level, a in answers[fault.name].items()}
+        for fault in faults
+    }
     kept = ROOT / "build" / f"diagnose-{name}-{numerics}.json"
     kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for level in levels:
@@ -131,7 +131,7 @@ def test_correct_engines_are_not_accused(
         ids = ids_of(text)[:TOKENS]
         arrays = run(model, [], ids, decode=False)
         for level in ("all", "layers"):
-            answer = diagnose(models[name], ids, at_level(model, arrays, level), scratch, level)
+            answer = diagnose(models[name], ids, at_level(model, arrays, level), scratch)
             assert answer.verdict in ("correct", "rounding"), (level, answer.report)
             assert not answer.names, (level, answer.report)
 
@@ -143,7 +143,7 @@ def test_other_faults_get_no_name_and_a_place(models: dict[str, Path], scratch: 
         for fault in UNKNOWN:
             arrays = run(model, [fault.change], PROMPT, decode=False)
             for level in LEVELS:
-                answer = ask(models[name], model, arrays, level, scratch)
+                answer = diagnose(models[name], PROMPT, at_level(model, arrays, level), scratch)
                 assert not answer.names, (fault.name, level, answer.names)
                 if level == "all":
                     assert answer.verdict == "unexplained", fault.name
@@ -152,12 +152,6 @@ def test_other_faults_get_no_name_and_a_place(models: dict[str, Path], scratch: 
     print(f"other faults: {len(places) - len(wrong)} of {len(places)} placed; wrong: {wrong}")
     assert len(places) >= 24
     assert len(wrong) <= 0.1 * len(places), wrong
-
-
-def ask(
-    path: Path, model: HfModel, arrays: diagnosis.Arrays, level: str, scratch: Path
-) -> Answer:
-    return diagnose(path, PROMPT, at_level(model, arrays, level), scratch, level)
 
 
 def test_two_faults_are_both_named(models: dict[str, Path], scratch: Path) -> None:
@@ -170,7 +164,7 @@ def test_two_faults_are_both_named(models: dict[str, Path], scratch: Path) -> No
             arrays = run(model, [a.change, b.change], PROMPT, decode=False)
             other_block = next((f.entry for f in (a, b) if f.entry in diagnosis.OTHER_BLOCKS), "")
             answer = diagnose(
-                models[name], PROMPT, at_level(model, arrays, "all", other_block), scratch, "pair"
+                models[name], PROMPT, at_level(model, arrays, "all", other_block), scratch
             )
             total += 1
             if not {a.entry, b.entry} <= answer.all_names():
