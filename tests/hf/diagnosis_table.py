@@ -1,4 +1,7 @@
-"""The table of docs/diagnose.md, from what test_diagnose.py left in build/: put in its place there."""
+"""The table of docs/diagnose.md, from what test_diagnose.py left in build/: put in its place there.
+
+PYTHONPATH=python .venv/bin/python tests/hf/diagnosis_table.py
+"""
 
 import json
 import re
