@@ -59,7 +59,7 @@ std::vector<Variant> other_eps(const Circumstances& at) {
   return all;
 }
 
-std::vector<Variant> missing_norm(const Circumstances& at) {
+std::vector<Variant> missing_norm(const Circumstances&) {
   std::vector<Variant> all;
   for (const NormPlace& place : kPlaces) {
     if (place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm) continue;
@@ -67,7 +67,6 @@ std::vector<Variant> missing_norm(const Circumstances& at) {
     all.push_back({std::string(place.name),
                    [norm = place.norm](Hypothesis& h) { (h.spec.*norm).times = 0; }});
   }
-  static_cast<void>(at);
   return all;
 }
 

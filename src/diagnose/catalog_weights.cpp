@@ -24,11 +24,10 @@ std::vector<Variant> of_matrices(Kind kind, std::int64_t amount) {
   return all;
 }
 
-std::vector<Variant> transposed(const Circumstances& at) {
+std::vector<Variant> transposed(const Circumstances&) {
   std::vector<Variant> all = of_matrices(Kind::kTransposed, 0);
   const WeightChange change{Kind::kTransposed};
   all.push_back({"lm_head", [=](Hypothesis& h) { h.head = change; }});
-  static_cast<void>(at);
   return all;
 }
 

@@ -131,11 +131,10 @@ TEST(Catalog, HasWordsForEverything) {
   }
 }
 
-// Those that no run with these ids can show beside the right one, and why.
+// Those that stay within rounding here: the test holds that it is so.
 bool cannot_show(std::string_view id) {
-  return id == "fp16-weights" ||   // no weight is that small
-         id == "final-softcap" ||  // nor any logit that large
-         id == "qk-swapped";       // other sizes
+  return id == "fp16-weights" ||  // no weight is that small
+         id == "final-softcap";   // nor any logit that large
 }
 
 class EveryMistake : public testing::TestWithParam<std::size_t> {};
@@ -150,8 +149,8 @@ TEST_P(EveryMistake, OfOurOwnIsNamed) {
                          .first_bad_position = kTokens / 2,
                          .bad_layers = {3}};
   const std::vector<Variant> variants = entry.variants(at);
-  if (cannot_show(entry.id)) GTEST_SKIP();
-  ASSERT_FALSE(variants.empty());
+  ASSERT_EQ(variants.empty(), entry.id == "qk-swapped");  // other sizes: it cannot be made
+  if (variants.empty()) return;
   Hypothesis wrong{model.spec};
   variants.front().apply(wrong);
   Evidence evidence = run_with(model, wrong, pool);
@@ -160,6 +159,15 @@ TEST_P(EveryMistake, OfOurOwnIsNamed) {
   all.push_back(std::move(evidence));
   const Scene scene(model, std::move(all), pool);
   const SearchResult result = search(scene, false, {});
+  // What changes no bit is no mistake here, and nothing may be named.
+  const ReplayResult right = scene.look({model.spec}, 0);
+  if (cannot_show(entry.id)) {
+    EXPECT_TRUE(result.culprits.empty());
+    for (std::size_t i = 0; i < right.sites.size(); ++i) {
+      EXPECT_LE(right.sites[i].error, scene.noise(0, i)) << scene.evidence()[0].sites[i].name;
+    }
+    return;
+  }
   ASSERT_FALSE(result.culprits.empty());
   std::set<std::string_view> names = {result.culprits[0].suspect.entry->id};
   for (const Suspect& other : result.culprits[0].alternatives) names.insert(other.entry->id);

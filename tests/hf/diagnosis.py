@@ -19,7 +19,8 @@ from transformers import DynamicCache
 from assay_cli import assay_program
 from assay_hf.model import HfModel
 from assay_hf.taps import classic_taps, hooks, tap_names
-from faults import PREFILL, Fault
+from fault_base import Fault
+from faults_decode import PREFILL
 
 LEVELS = ("all", "layers", "logits")
 MASKED = float(np.finfo(np.float32).min)
