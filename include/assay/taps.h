@@ -28,12 +28,17 @@ enum class Tap {
   kAttnProbs,
   kAttnContext,
   kAttnOutput,
+  kAttnPostNorm,
   kAttnResidual,
   kMlpNorm,
+  kRouterLogits,
+  kExpertIds,
+  kExpertWeights,
   kGateProj,
   kUpProj,
   kMlpAct,
   kMlpOutput,
+  kMlpPostNorm,
   kLayerOutput,
   // after the layers
   kFinalNormOutput,
@@ -48,8 +53,12 @@ constexpr bool is_layer_tap(Tap tap) { return tap >= Tap::kInputNorm && tap <= T
 // layers; `layer` is ignored for taps outside the layers.
 std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec);
 
+// Whether the model has the tap in that layer.
+bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec);
+
 // Shape of the array for a prompt of `tokens` tokens: [1, S, ...] or [1, heads, S, S].
-std::vector<std::int64_t> tap_shape(Tap tap, const ModelSpec& spec, std::int64_t tokens);
+std::vector<std::int64_t> tap_shape(Tap tap, std::int64_t layer, const ModelSpec& spec,
+                                    std::int64_t tokens);
 
 // The taps that a run records.
 class TapSet {

@@ -54,9 +54,9 @@ class Bench {
         bf16_(model_, pool_),
         fast_(model_, pool_, fast_kernels()),
         cache_(model_.spec, 512) {
-    for (const Weight* w : matrices()) {
-      step_bytes_ += w->rows * w->cols * dtype_size(w->dtype);
-      step_flops_ += 2.0 * static_cast<double>(w->rows * w->cols);
+    for (const Weight& w : step_matrices()) {
+      step_bytes_ += w.rows * w.cols * dtype_size(w.dtype);
+      step_flops_ += 2.0 * static_cast<double>(w.rows * w.cols);
     }
     activations_ = some_activations();
     write_npz(options.scratch / "candidate.npz", views(), Compression::kNone);
@@ -291,15 +291,16 @@ class Bench {
     });
   }
 
-  std::vector<const Weight*> matrices() const {
-    std::vector<const Weight*> all;
-    for (const LayerWeights& l : model_.layers) {
-      for (const Weight* w :
-           {&l.q_proj, &l.k_proj, &l.v_proj, &l.o_proj, &l.gate_proj, &l.up_proj, &l.down_proj}) {
-        all.push_back(w);
+  // What one token reads: of a mixture's experts, those that it goes to.
+  std::vector<Weight> step_matrices() const {
+    std::vector<Weight> all;
+    for (LayerWeights layer : model_.layers) {
+      if (!layer.experts.empty()) {
+        layer.experts.resize(static_cast<std::size_t>(model_.spec.moe.num_experts_per_tok));
       }
+      for (const Weight& w : matrices(layer)) all.push_back(w);
     }
-    all.push_back(&model_.outer.lm_head);
+    all.push_back(model_.outer.lm_head);
     return all;
   }
 

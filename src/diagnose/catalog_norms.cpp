@@ -212,7 +212,7 @@ std::vector<Entry> norm_entries() {
   all.push_back({"norm-place", "residual", "norms after the adds",
                  "The norms stand behind the residual adds (post-norm), not before the blocks.",
                  "where the layer's norms are applied", 2, false, [](const Circumstances&) {
-                   return only([](Hypothesis& h) { h.spec.block.post_norm = true; });
+                   return only([](Hypothesis& h) { h.spec.block.norms = Norms::kBehindAdd; });
                  }});
   return all;
 }

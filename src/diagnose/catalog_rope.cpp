@@ -15,9 +15,9 @@ auto always(Apply apply) {
 std::vector<Variant> other_theta(const Circumstances& at) {
   std::vector<Variant> all;
   for (const double theta : {1e4, 1e6, 5e5, 1e5, 5e6, 1e7, 5e4, 2e5, 2.5e5, 3e5, 8e6, 2e4, 1e8}) {
-    if (theta == at.spec.rope_theta) continue;
-    all.push_back(
-        {fmt::format("{:.0f}", theta), [theta](Hypothesis& h) { h.spec.rope_theta = theta; }});
+    if (theta == at.spec.rope_parameters.theta) continue;
+    all.push_back({fmt::format("{:.0f}", theta),
+                   [theta](Hypothesis& h) { h.spec.rope_parameters.theta = theta; }});
   }
   return all;
 }
@@ -25,7 +25,10 @@ std::vector<Variant> other_theta(const Circumstances& at) {
 // theta^(-c i/d) is the right formula with theta^(c/2).
 std::vector<Variant> other_exponent(const Circumstances& at) {
   const auto power = [](double exponent) {
-    return [exponent](Hypothesis& h) { h.spec.rope_theta = std::pow(h.spec.rope_theta, exponent); };
+    return [exponent](Hypothesis& h) {
+      double& theta = h.spec.rope_parameters.theta;
+      theta = std::pow(theta, exponent);
+    };
   };
   const double d = static_cast<double>(at.spec.head_dim);
   std::vector<Variant> all = {{"i/d in place of 2i/d", power(0.5)},

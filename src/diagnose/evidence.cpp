@@ -23,7 +23,8 @@ constexpr float kHidden = -1e30F;
 
 Site read_site(const ArrayFile& file, const std::string& name, const TapPlace& place,
                const ModelSpec& spec, std::size_t tokens) {
-  const Shape shape = tap_shape(place.tap, spec, static_cast<std::int64_t>(tokens));
+  const Shape shape = tap_shape(place.tap, std::max<std::int64_t>(place.layer, 0), spec,
+                                static_cast<std::int64_t>(tokens));
   const std::size_t axis = position_axis(place.tap);
   const LoadedArray array = file.load(name);
   const std::vector<Reading> found = readings(shape, axis, array.view.shape);

@@ -143,7 +143,8 @@ class Recording : public Exchange<float> {
         const bool here = is_layer_tap(tap)              ? l >= 0 && l < spec.num_hidden_layers
                           : tap == Tap::kEmbeddingOutput ? l < 0
                                                          : l == spec.num_hidden_layers;
-        if (!here || !wanted(tap, std::max<std::int64_t>(l, 0))) continue;
+        const std::int64_t layer = is_layer_tap(tap) ? l : 0;
+        if (!here || !has_tap(tap, layer, spec) || !wanted(tap, layer)) continue;
         add_site(tap, is_layer_tap(tap) ? l : -1);
       }
     }
@@ -179,7 +180,7 @@ class Recording : public Exchange<float> {
  private:
   void add_site(Tap tap, std::int64_t layer) {
     const auto tokens = static_cast<std::int64_t>(evidence_.ids.size());
-    const Shape shape = tap_shape(tap, spec_, tokens);
+    const Shape shape = tap_shape(tap, std::max<std::int64_t>(layer, 0), spec_, tokens);
     Site site;
     site.place = {tap, layer};
     site.name = tap_name(tap, layer, spec_);

@@ -116,7 +116,7 @@ Weight& part_of(LayerWeights& layer, Part part) {
 const Weight& part_of(const LayerWeights& layer, Part part) {
   switch (part) {
     case Part::kInputNorm:
-      return layer.input_layernorm;
+      return layer.input_norm;
     case Part::kQ:
       return layer.q_proj;
     case Part::kK:
@@ -130,15 +130,15 @@ const Weight& part_of(const LayerWeights& layer, Part part) {
     case Part::kO:
       return layer.o_proj;
     case Part::kMlpNorm:
-      return layer.post_attention_layernorm;
+      return layer.mlp_norm;
     case Part::kGate:
-      return layer.gate_proj;
+      return layer.mlp.gate_proj;
     case Part::kUp:
-      return layer.up_proj;
+      return layer.mlp.up_proj;
     case Part::kDown:
       break;
   }
-  return layer.down_proj;
+  return layer.mlp.down_proj;
 }
 
 Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory) {
@@ -222,12 +222,12 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
     case Kind::kGateUpMixed: {
       const LayerWeights own = w;
       const auto fused = [&](std::size_t r) {
-        return r % 2 == 0 ? row(own.gate_proj, r / 2) : row(own.up_proj, r / 2);
+        return row(r % 2 == 0 ? own.mlp.gate_proj : own.mlp.up_proj, r / 2);
       };
-      const std::size_t bytes = bytes_after(own.gate_proj, change.kind);
-      w.gate_proj = gather(own.gate_proj, keep(bytes), fused);
-      w.up_proj = gather(own.up_proj, keep(bytes),
-                         [&](std::size_t r) { return fused(own.gate_proj.rows + r); });
+      const std::size_t bytes = bytes_after(own.mlp.gate_proj, change.kind);
+      w.mlp.gate_proj = gather(own.mlp.gate_proj, keep(bytes), fused);
+      w.mlp.up_proj = gather(own.mlp.up_proj, keep(bytes),
+                             [&](std::size_t r) { return fused(own.mlp.gate_proj.rows + r); });
       return;
     }
     case Kind::kInt8:

@@ -70,7 +70,10 @@ void write_json(const std::filesystem::path& path, const OrderedJson& json) {
 }
 
 JsonObject::JsonObject(const std::filesystem::path& path)
-    : JsonObject(path.string(), "", load_json(path)) {
+    : JsonObject(path.string(), load_json(path)) {}
+
+JsonObject::JsonObject(std::string file, OrderedJson json)
+    : JsonObject(std::move(file), "", std::move(json)) {
   if (!json_.is_object()) {
     throw input_error(file_, fmt::format("a JSON {}", json_.type_name()), "a JSON object");
   }
@@ -82,6 +85,11 @@ JsonObject::JsonObject(std::string file, std::string prefix, OrderedJson json)
 bool JsonObject::has(std::string_view field) const {
   const auto found = json_.find(std::string(field));
   return found != json_.end() && !found->is_null();
+}
+
+bool JsonObject::is_null(std::string_view field) const {
+  const auto found = json_.find(std::string(field));
+  return found != json_.end() && found->is_null();
 }
 
 const OrderedJson& JsonObject::get(std::string_view field, std::string_view expected) const {
@@ -124,6 +132,41 @@ double JsonObject::positive_number(std::string_view field) const {
     throw input_error(where(field), shortened(value), kExpected);
   }
   return number;
+}
+
+std::int64_t JsonObject::positive_integer(std::string_view field, std::int64_t fallback) const {
+  return has(field) ? positive_integer(field) : fallback;
+}
+
+double JsonObject::positive_number(std::string_view field, double fallback) const {
+  return has(field) ? positive_number(field) : fallback;
+}
+
+std::vector<double> JsonObject::positive_numbers(std::string_view field) const {
+  constexpr const char* kExpected = "a list of positive numbers";
+  const OrderedJson& value = get(field, kExpected);
+  if (!value.is_array()) throw input_error(where(field), shortened(value), kExpected);
+  std::vector<double> result;
+  for (const OrderedJson& item : value) {
+    const double number = item.is_number() ? item.get<double>() : 0;
+    if (!(number > 0) || !std::isfinite(number)) {
+      throw input_error(where(field), shortened(item), kExpected);
+    }
+    result.push_back(number);
+  }
+  return result;
+}
+
+std::vector<std::string> JsonObject::strings(std::string_view field) const {
+  constexpr const char* kExpected = "a list of strings";
+  const OrderedJson& value = get(field, kExpected);
+  if (!value.is_array()) throw input_error(where(field), shortened(value), kExpected);
+  std::vector<std::string> result;
+  for (const OrderedJson& item : value) {
+    if (!item.is_string()) throw input_error(where(field), shortened(item), kExpected);
+    result.push_back(item);
+  }
+  return result;
 }
 
 std::vector<std::int64_t> JsonObject::integers(std::string_view field) const {

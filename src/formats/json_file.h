@@ -25,15 +25,23 @@ void write_json(const std::filesystem::path& path, const OrderedJson& json);
 class JsonObject {
  public:
   explicit JsonObject(const std::filesystem::path& path);
+  // An object that was made of something else; `file` names it in errors.
+  JsonObject(std::string file, OrderedJson json);
 
   bool has(std::string_view field) const;
+  bool is_null(std::string_view field) const;
   std::string string(std::string_view field) const;
   std::string string(std::string_view field, std::string_view fallback) const;
   bool boolean(std::string_view field, bool fallback) const;
   // A whole number above 0 (1000000.0 is one), at most 2^31 - 1: sizes, not ids.
   std::int64_t positive_integer(std::string_view field) const;
+  std::int64_t positive_integer(std::string_view field, std::int64_t fallback) const;
   // A finite number above 0.
   double positive_number(std::string_view field) const;
+  double positive_number(std::string_view field, double fallback) const;
+  // A list of such numbers, and one of strings.
+  std::vector<double> positive_numbers(std::string_view field) const;
+  std::vector<std::string> strings(std::string_view field) const;
   // One non-negative integer or a list of them.
   std::vector<std::int64_t> integers(std::string_view field) const;
   JsonObject object(std::string_view field) const;

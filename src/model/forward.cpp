@@ -2,16 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 
 #include "model/variant_ops.h"
-#include "numerics/rope_table.h"
 
 namespace assay {
 namespace {
 
-// Multiply-adds that are worth waking another thread for.
-constexpr std::size_t kGrain = 32768;
 // Queries of one head that are taken together: their scores stay in the cache.
 constexpr std::size_t kQueries = 12;
 // Rows of logits computed at a time, so that the buffer stays small beside a long prompt.
@@ -49,7 +45,8 @@ void ForwardPass<N>::replay(const Chunk<N>& chunk, std::span<const std::int64_t>
   head();
 }
 
-// A decoder layer: x + attention(norm(x)), then x + mlp(norm(x)).
+// A decoder layer: x + attention(norm(x)), then x + mlp(norm(x)); the norms stand where the model
+// has them.
 template <class N>
 void ForwardPass<N>::layer(std::int64_t l) {
   const LayerWeights* read =
@@ -57,16 +54,16 @@ void ForwardPass<N>::layer(std::int64_t l) {
   if (read == nullptr) return tap(Tap::kLayerOutput, l, act_.hidden);
   const LayerWeights& w = *read;
   const BlockSpec& block = spec_.block;
+  const bool norms_before = spec_.has_norms_before();
+  const bool norms_after = spec_.has_norms_after();
+  const bool norms_behind_add = block.norms == Norms::kBehindAdd;
   Activations<Real>& a = act_;
-  if (block != BlockSpec{}) a.layer_input = a.hidden;
+  if (needs_layer_input(block)) a.layer_input = a.hidden;
 
-  if (block.post_norm) {
-    a.normed = a.hidden;
-  } else {
-    rms_norm(spec_.input_norm, a.hidden, w.input_layernorm, a.normed);
-    tap(Tap::kInputNorm, l, a.normed);
-  }
-  linear(a.normed, {{w.q_proj, a.q}, {w.k_proj, a.k}, {w.v_proj, a.v}});
+  if (norms_before) norm(Tap::kInputNorm, l, spec_.input_norm, a.hidden, w.input_norm, a.normed);
+  linear(norms_before ? a.normed : a.hidden,
+         {onto(w.q_proj, w.q_bias, a.q), onto(w.k_proj, w.k_bias, a.k),
+          onto(w.v_proj, w.v_bias, a.v)});
   tap(Tap::kQProj, l, a.q);
   tap(Tap::kKProj, l, a.k);
   tap(Tap::kVProj, l, a.v);
@@ -81,35 +78,60 @@ void ForwardPass<N>::layer(std::int64_t l) {
     attention(l);
   }
   tap(Tap::kAttnContext, l, a.context);
-  linear(a.context, {{w.o_proj, a.block}});
+  linear(a.context, {onto(w.o_proj, w.o_bias, a.block)});
   tap(Tap::kAttnOutput, l, a.block);
+  if (norms_after) {
+    norm(Tap::kAttnPostNorm, l, spec_.attn_post_norm, a.block, w.attn_post_norm, a.block);
+  }
   add(block.attention, a.block, a.hidden);
-  if (block.post_norm) {
-    rms_norm(spec_.input_norm, a.hidden, w.input_layernorm, a.hidden);
-    tap(Tap::kInputNorm, l, a.hidden);
+  if (norms_behind_add) {
+    norm(Tap::kInputNorm, l, spec_.input_norm, a.hidden, w.input_norm, a.hidden);
   }
   tap(Tap::kAttnResidual, l, a.hidden);
 
-  if (block.post_norm) {
-    a.normed = a.hidden;
-  } else {
-    rms_norm(spec_.mlp_norm, block.parallel ? a.layer_input : a.hidden, w.post_attention_layernorm,
-             a.normed);
-    tap(Tap::kMlpNorm, l, a.normed);
+  if (norms_before) {
+    norm(Tap::kMlpNorm, l, spec_.mlp_norm, block.parallel ? a.layer_input : a.hidden, w.mlp_norm,
+         a.normed);
   }
-  linear(a.normed, {{w.gate_proj, a.gate}, {w.up_proj, a.up}});
+  mlp(l, w, norms_before ? a.normed : a.hidden);
+  if (norms_after) {
+    norm(Tap::kMlpPostNorm, l, spec_.mlp_post_norm, a.block, w.mlp_post_norm, a.block);
+  }
+  add(block.mlp, a.block, a.hidden);
+  if (norms_behind_add) norm(Tap::kMlpNorm, l, spec_.mlp_norm, a.hidden, w.mlp_norm, a.hidden);
+  tap(Tap::kLayerOutput, l, a.hidden);
+}
+
+// down(act(gate(x)) * up(x)); in a sparse layer by each of a token's experts.
+template <class N>
+void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, const AlignedVector<Real>& x) {
+  Activations<Real>& a = act_;
+  const bool sparse = !w.experts.empty();
+  const auto slots = static_cast<std::size_t>(sparse ? spec_.moe.num_experts_per_tok : 1);
+  const auto width =
+      static_cast<std::size_t>(sparse ? spec_.moe.intermediate_size : spec_.intermediate_size);
+  a.gate.resize(tokens_.size() * slots * width);
+  a.up.resize(a.gate.size());
+  if (sparse) {
+    route(l, w.router, x);
+    linear_by_expert(w.experts, x, slots,
+                     {{&MlpWeights::gate_proj, a.gate}, {&MlpWeights::up_proj, a.up}});
+  } else {
+    linear(x, {onto(w.mlp.gate_proj, w.mlp.gate_bias, a.gate),
+               onto(w.mlp.up_proj, w.mlp.up_bias, a.up)});
+  }
   tap(Tap::kGateProj, l, a.gate);
   tap(Tap::kUpProj, l, a.up);
   activation(a.gate, a.up);
   tap(Tap::kMlpAct, l, a.up);
-  linear(a.up, {{w.down_proj, a.block}});
-  tap(Tap::kMlpOutput, l, a.block);
-  add(block.mlp, a.block, a.hidden);
-  if (block.post_norm) {
-    rms_norm(spec_.mlp_norm, a.hidden, w.post_attention_layernorm, a.hidden);
-    tap(Tap::kMlpNorm, l, a.hidden);
+  if (sparse) {
+    a.expert_out.resize(tokens_.size() * slots * static_cast<std::size_t>(spec_.hidden_size));
+    linear_by_expert(w.experts, a.up, 1, {{&MlpWeights::down_proj, a.expert_out}});
+    add_experts();
+  } else {
+    linear(a.up, {onto(w.mlp.down_proj, w.mlp.down_bias, a.block)});
   }
-  tap(Tap::kLayerOutput, l, a.hidden);
+  tap(Tap::kMlpOutput, l, a.block);
 }
 
 // Per head, where the model has them.
@@ -126,32 +148,26 @@ void ForwardPass<N>::q_and_k_norms(std::int64_t l, const LayerWeights& w) {
   if (spec_.qk_norms.on_v) rms_norm(spec_.k_norm, act_.v, w.k_norm, act_.v, kv_heads);
 }
 
-template <class N>
-void ForwardPass<N>::rope(std::int64_t l) {
-  const RopeSpec& rope_spec = spec_.rope;
-  if (spec_.attention.decode.fault == DecodeFault::kNotRotated) act_.unrotated = act_.k;
-  if (rope_spec.on_q) rope(act_.q, static_cast<std::size_t>(spec_.num_attention_heads));
-  tap(Tap::kQRope, l, act_.q);
-  const auto kv_heads = static_cast<std::size_t>(spec_.num_key_value_heads);
-  if (rope_spec.on_k) rope(act_.k, kv_heads);
-  tap(Tap::kKRope, l, act_.k);
-  if (rope_spec.on_v) rope(act_.v, kv_heads);
-}
-
 // Grouped-query attention over the cache, query head h reading key/value head h / group. Each query
-// sees the positions up to its own; what the mask would hide is not computed.
+// sees the positions up to its own, in a sliding layer the last ones of them; what the mask would
+// hide is not computed.
 template <class N>
 void ForwardPass<N>::attention(std::int64_t l) {
   const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
   const std::size_t group = heads / static_cast<std::size_t>(spec_.num_key_value_heads);
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  const auto scale = static_cast<Real>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
+  const auto scale = static_cast<Real>(attention_scale(spec_));
+  // The first position that the query at p sees.
+  const auto window = static_cast<std::size_t>(spec_.is_sliding(l) ? spec_.attention.window : 0);
+  const auto first_seen = [window](std::size_t p) {
+    return window > 0 && p + 1 > window ? p + 1 - window : 0;
+  };
 
   std::size_t longest = 0;
   std::size_t work = 0;
   for (const Token& token : tokens_) {
     longest = std::max(longest, token.position + 1);
-    work += (token.position + 1) * head_dim * heads * 2;
+    work += (token.position + 1 - first_seen(token.position)) * head_dim * heads * 2;
   }
   for (const Chunk<N>& chunk : chunks_) {
     for (const Tap tap : {Tap::kAttnScores, Tap::kAttnProbs}) {
@@ -167,29 +183,41 @@ void ForwardPass<N>::attention(std::int64_t l) {
     const Queries queries = queries_[item % queries_.size()];
     const Token first = tokens_[queries.first];
     const Chunk<N>& chunk = chunks_[first.chunk];
-    const std::size_t count = first.position + queries.count;  // positions that the last one sees
+    // The positions that any of the queries sees.
+    const std::size_t begin = first_seen(first.position);
+    const std::size_t count = first.position + queries.count - begin;
     Real* scores = &scores_[static_cast<std::size_t>(worker) * kQueries * longest];
     const auto look = [&](Tap tap) {
       if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) return;
       for (std::size_t i = 0; i < queries.count; ++i) {
-        chunk.recorder->attention_row(tap, l, static_cast<std::int64_t>(h),
-                                      static_cast<std::int64_t>(first.position + i),
-                                      scores + i * count);
+        const std::size_t seen = first_seen(first.position + i);
+        chunk.recorder->attention_row(
+            tap, l, static_cast<std::int64_t>(h), static_cast<std::int64_t>(first.position + i),
+            static_cast<std::int64_t>(seen), scores + i * count + (seen - begin));
       }
     };
     const std::size_t stride = heads * head_dim;
     const std::size_t at = queries.first * stride + h * head_dim;
     const auto layer = static_cast<std::size_t>(l);
-    kernels_.scores(&act_.q[at], stride, queries.count, chunk.cache->keys(layer, h / group), count,
-                    head_dim, scale, scores, count);
+    kernels_.scores(&act_.q[at], stride, queries.count,
+                    chunk.cache->keys(layer, h / group) + begin * head_dim, count, head_dim, scale,
+                    scores, count);
+    if (spec_.attention.softcap > 0) {
+      kernels_.softcap(scores, static_cast<Real>(spec_.attention.softcap), queries.count * count,
+                       scores);
+    }
     look(Tap::kAttnScores);
     for (std::size_t i = 0; i < queries.count; ++i) {
-      kernels_.softmax(scores + i * count, first.position + i + 1, scores + i * count);
+      Real* row = scores + i * count;
+      const std::size_t p = first.position + i;
+      const std::size_t hidden = first_seen(p) - begin;
+      kernels_.softmax(row + hidden, p + 1 - begin - hidden, row + hidden);
+      std::fill_n(row, hidden, Real{0});
     }
     look(Tap::kAttnProbs);
-    kernels_.weighted_sum(scores, count, queries.count, first.position + 1,
-                          chunk.cache->values(layer, h / group), head_dim, &act_.context[at],
-                          stride);
+    kernels_.weighted_sum(scores, count, queries.count, first.position + 1 - begin,
+                          chunk.cache->values(layer, h / group) + begin * head_dim, head_dim,
+                          &act_.context[at], stride);
   };
   pool_.share_items(heads * queries_.size(), work / kGrain + 1, one);
   for (const Chunk<N>& chunk : chunks_) {
@@ -218,7 +246,6 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
   chunks_ = chunks;
   tokens_.clear();
   queries_.clear();
-  std::size_t positions = 0;
   for (std::size_t c = 0; c < chunks.size(); ++c) {
     const std::size_t first = chunks[c].cache->length();
     assert(!chunks[c].ids.empty() && first + chunks[c].ids.size() <= chunks[c].cache->capacity());
@@ -227,19 +254,9 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
       queries_.push_back({tokens_.size() + i, std::min(kQueries, count - i)});
     }
     for (std::size_t i = 0; i < count; ++i) tokens_.push_back({c, first + i});
-    positions = std::max(positions, chunks[c].cache->capacity());
   }
-  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  if (rope_cos_.size() < positions * head_dim) {
-    RopeTable<Real> table = spec_.rope == RopeSpec{}
-                                ? make_rope_table<Real>(spec_.rope_theta, head_dim, positions)
-                                : variant_rope_table<Real>(spec_, positions);
-    for (std::vector<Real>* values : {&table.cos, &table.sin}) {
-      for (Real& value : *values) value = stored<N>(spec_.store, value);
-    }
-    rope_cos_ = std::move(table.cos);
-    rope_sin_ = std::move(table.sin);
-  }
+  rotate(spec_.rope_parameters, rotation_);
+  if (spec_.local_rope_parameters) rotate(*spec_.local_rope_parameters, local_rotation_);
 
   act_.resize(spec_, tokens_.size());
   const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
@@ -253,7 +270,7 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
       ++t;
     }
   }
-  variant_embedding();
+  scale_embedding();
   tap(Tap::kEmbeddingOutput, 0, act_.hidden);
 }
 
@@ -262,8 +279,7 @@ template <class N>
 void ForwardPass<N>::head() {
   const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
   const auto vocab = static_cast<std::size_t>(spec_.vocab_size);
-  rms_norm(spec_.final_norm, act_.hidden, outer_.norm, act_.normed);
-  tap(Tap::kFinalNormOutput, 0, act_.normed);
+  norm(Tap::kFinalNormOutput, 0, spec_.final_norm, act_.hidden, outer_.norm, act_.normed);
 
   // The rows of all chunks together, so that the head's weights are read once for all of them.
   struct Row {
@@ -299,8 +315,8 @@ void ForwardPass<N>::head() {
                     &rows[i * hidden]);
       }
       pack(rows, hidden);
-      matmul(rows, {{block, logits.data(), block.rows}});
-      variant_logits(logits);
+      matmul(rows, {{block, {}, logits.data(), block.rows}});
+      finish_logits(logits);
       for (std::size_t i = 0; i < count; ++i) {
         const Row& row = wanted[begin + i];
         const Real* values = &logits[i * block.rows];
@@ -319,7 +335,7 @@ void ForwardPass<N>::head() {
   });
 }
 
-// out = x w^T of each projection, for as many rows as x has.
+// out = x w^T + bias of each projection, for as many rows as x has.
 template <class N>
 void ForwardPass<N>::linear(const AlignedVector<Real>& x,
                             std::initializer_list<Projection> projections) {
@@ -330,21 +346,15 @@ void ForwardPass<N>::linear(const AlignedVector<Real>& x,
   }
   for (const Projection& p : projections) {
     for_each_block(p.w, [&](const Weight& block, std::size_t row) {
-      matmul(x, {{block, p.out + row, p.ldo}});
+      matmul(x, {{block, p.bias, p.out + row, p.ldo, row}});
     });
   }
 }
 
 template <class N>
-template <class Body>
-void ForwardPass<N>::for_each_block(const Weight& w, const Body& body) {
-  if (!model_.stream) return body(w, 0);
-  for (std::size_t row = 0; row < w.rows;) {
-    const Weight block = model_.stream->next();
-    assert(block.cols == w.cols && row + block.rows <= w.rows);
-    body(block, row);
-    row += block.rows;
-  }
+typename ForwardPass<N>::Projection ForwardPass<N>::onto(const Weight& w, const Weight& bias,
+                                                         AlignedVector<Real>& out) {
+  return {w, bias, out.data(), w.rows};
 }
 
 // Lays many tokens out for the matmuls that follow; few are taken as they are.
@@ -372,13 +382,30 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
   const auto parts_of = [part](const Projection& p) { return (p.w.rows + part - 1) / part; };
   std::size_t parts = 0;
   for (const Projection& p : projections) parts += parts_of(p);
+  // Rows of all projections follow each other in it.
+  std::vector<Real> biases;
+  for (const Projection& p : projections) {
+    if (p.bias.data == nullptr) continue;
+    if (biases.empty()) biases.resize(rows);
+    std::vector<Real> whole(p.bias.cols);
+    kernels_.load_row(p.bias, 0, whole.data());
+    std::size_t before = 0;
+    for (const Projection* q = projections.begin(); q != &p; ++q) before += q->w.rows;
+    std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(p.first_row), p.w.rows,
+                biases.begin() + static_cast<std::ptrdiff_t>(before));
+  }
   const bool many = tokens > kFewTokens;
   const auto kernel = many ? kernels_.packed_matmul : kernels_.matmul;
   const Real* from = many ? packed_.data() : x.data();
   pool_.share_items(parts, rows * cols * tokens / kGrain + 1, [&](std::size_t i, int) {
     const Projection* p = projections.begin();
-    for (; i >= parts_of(*p); ++p) i -= parts_of(*p);
-    kernel(from, tokens, p->w, i * part, std::min((i + 1) * part, p->w.rows), p->out, p->ldo);
+    std::size_t before = 0;
+    for (; i >= parts_of(*p); ++p) {
+      i -= parts_of(*p);
+      before += p->w.rows;
+    }
+    const Real* bias = p->bias.data == nullptr ? nullptr : &biases[before];
+    kernel(from, tokens, p->w, bias, i * part, std::min((i + 1) * part, p->w.rows), p->out, p->ldo);
   });
 }
 
@@ -386,36 +413,26 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
 template <class N>
 void ForwardPass<N>::rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
                               AlignedVector<Real>& out, std::size_t heads) {
-  if (norm != NormSpec{} || heads != 1 || spec_.store != Store::kOwn) {
+  if (!is_plain(norm) || heads != 1 || spec_.store != Store::kOwn) {
     return variant_norm(norm, x, w, out, heads);
   }
   const auto eps = static_cast<Real>(spec_.rms_norm_eps);
+  const NormForm form = norm.one_plus       ? NormForm::kOnePlus
+                        : norm.rounded_once ? NormForm::kRoundedOnce
+                                            : NormForm::kRoundedTwice;
   pool_.parallel_for(x.size() / w.cols, kGrain / w.cols + 1,
                      [&](std::size_t begin, std::size_t end) {
                        for (std::size_t i = begin * w.cols; i < end * w.cols; i += w.cols) {
-                         kernels_.rms_norm(&x[i], w, eps, w.cols, &out[i]);
+                         kernels_.rms_norm(&x[i], w, eps, form, w.cols, &out[i]);
                        }
                      });
 }
 
 template <class N>
-void ForwardPass<N>::rope(AlignedVector<Real>& heads, std::size_t count) {
-  const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  const bool plain = spec_.rope == RopeSpec{} && spec_.store == Store::kOwn;
-  pool_.parallel_for(
-      tokens_.size(), kGrain / (count * head_dim) + 1, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t t = begin; t < end; ++t) {
-          const std::size_t p = rope_position(tokens_[t]) * head_dim;
-          for (std::size_t h = 0; h < count; ++h) {
-            Real* x = &heads[(t * count + h) * head_dim];
-            if (plain) {
-              kernels_.rope(x, &rope_cos_[p], &rope_sin_[p], head_dim, x);
-            } else {
-              variant_rope<N>(spec_.rope, spec_.store, &rope_cos_[p], &rope_sin_[p], head_dim, x);
-            }
-          }
-        }
-      });
+void ForwardPass<N>::norm(Tap at, std::int64_t l, const NormSpec& norm,
+                          const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out) {
+  rms_norm(norm, x, w, out);
+  tap(at, l, out);
 }
 
 template <class N>
@@ -435,10 +452,12 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
 
 template <class N>
 void ForwardPass<N>::activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up) {
-  const bool plain = spec_.mlp == MlpSpec{} && spec_.store == Store::kOwn;
+  const bool plain = spec_.mlp.on == MlpSpec::On::kGate && spec_.store == Store::kOwn;
   pool_.parallel_for(gate.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
-    if (plain) {
+    if (plain && spec_.mlp.activation == Activation::kSilu) {
       kernels_.silu_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
+    } else if (plain && spec_.mlp.activation == Activation::kGeluTanh) {
+      kernels_.gelu_tanh_mul(&gate[begin], &up[begin], end - begin, &up[begin]);
     } else {
       variant_activation<N>(spec_.mlp, spec_.store, &gate[begin], &up[begin], end - begin,
                             &up[begin]);
@@ -490,8 +509,6 @@ void Activations<Real>::resize(const ModelSpec& spec, std::size_t tokens) {
   per_token(v, spec.kv_size());
   per_token(context, spec.q_size());
   per_token(block, spec.hidden_size);
-  per_token(gate, spec.intermediate_size);
-  per_token(up, spec.intermediate_size);
 }
 
 template class ForwardPass<Bf16>;

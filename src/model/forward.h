@@ -1,6 +1,7 @@
 // The forward pass: one, driven by the spec, compiled for each numerics.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -15,8 +16,12 @@
 #include "model/model.h"
 #include "model/recorder.h"
 #include "numerics/kernels.h"
+#include "numerics/rope_table.h"
 
 namespace assay {
+
+// Multiply-adds that are worth waking another thread for.
+constexpr std::size_t kGrain = 32768;
 
 // One sequence's part of a step: a whole prompt, a piece of one, or one decoded token.
 template <class N>
@@ -37,8 +42,13 @@ struct Activations {
   AlignedVector<Real> block;  // what attention or MLP adds to the residual stream
   AlignedVector<Real> gate, up;
   AlignedVector<Real> logits;
-  AlignedVector<Real> layer_input;  // the stream before the layer, where the spec needs it later
-  AlignedVector<Real> unrotated;    // keys before the rotary embedding, where it needs those
+  // Of a mixture: expert_ids and expert_weights [tokens, num_experts_per_tok]; gate and up have a
+  // row for each of those, as expert_out.
+  AlignedVector<Real> router_logits, expert_ids, expert_weights;
+  AlignedVector<Real> expert_out;
+  AlignedVector<Real> rows_in, rows_out;  // of the expert at hand
+  AlignedVector<Real> layer_input;        // the stream before the layer, where the spec needs it
+  AlignedVector<Real> unrotated;          // keys before the rotary embedding, where it needs those
 
   void resize(const ModelSpec& spec, std::size_t tokens);
 };
@@ -88,34 +98,55 @@ class ForwardPass {
 
   // Operations on all tokens of the step, shared over the threads.
   struct Projection {
-    Projection(const Weight& weight, AlignedVector<Real>& to)
-        : w(weight), out(to.data()), ldo(weight.rows) {}
-    Projection(const Weight& weight, Real* to, std::size_t stride)
-        : w(weight), out(to), ldo(stride) {}
     const Weight& w;
-    Real* out;  // of token t and row r: out[t * ldo + r]
+    const Weight& bias;  // no data: none
+    Real* out;           // of token t and row r: out[t * ldo + r]
     std::size_t ldo;
+    std::size_t first_row = 0;  // w is a block of rows that begins with this one
   };
   void linear(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
   void pack(const AlignedVector<Real>& x, std::size_t cols);
   void matmul(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
+  Projection onto(const Weight& w, const Weight& bias, AlignedVector<Real>& out);
   void rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
                 AlignedVector<Real>& out, std::size_t heads = 1);
+  void norm(Tap tap, std::int64_t l, const NormSpec& norm, const AlignedVector<Real>& x,
+            const Weight& w, AlignedVector<Real>& out);
   void q_and_k_norms(std::int64_t l, const LayerWeights& w);
   void rope(std::int64_t l);
-  void rope(AlignedVector<Real>& heads, std::size_t count);
+  void rope(std::int64_t l, AlignedVector<Real>& heads, std::size_t count);
   void append_to_cache(std::size_t l);
   void attention(std::int64_t l);
+  void mlp(std::int64_t l, const LayerWeights& w, const AlignedVector<Real>& x);
   void activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up);
   void add(Residual from, const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
+
+  // In forward_experts.cpp: a mixture of experts.
+  struct ExpertProjection {
+    Weight MlpWeights::*w;
+    AlignedVector<Real>& out;  // [slots, rows of w]
+  };
+  void route(std::int64_t l, const Weight& router, const AlignedVector<Real>& x);
+  void linear_by_expert(const std::vector<MlpWeights>& experts, const AlignedVector<Real>& x,
+                        std::size_t slots_per_row,
+                        std::initializer_list<ExpertProjection> projections);
+  void add_experts();
+
+  // In forward_rope.cpp: cos and sin of the step's tokens.
+  struct Rotation {
+    RopeFrequencies<Real> frequencies;
+    std::vector<Real> cos, sin;  // [tokens, rotary_dims / 2], rounded as the numerics rounds
+  };
+  void rotate(const RopeParameters& parameters, Rotation& rotation);
+  Rotation& rotation_of(std::int64_t l);
 
   // In forward_variants.cpp: what the kernels do not do.
   void store(std::initializer_list<Projection> projections);
   void store(Real* values, std::size_t count);
   void variant_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
                     AlignedVector<Real>& out, std::size_t heads);
-  void variant_embedding();
-  void variant_logits(AlignedVector<Real>& logits);
+  void scale_embedding();
+  void finish_logits(AlignedVector<Real>& logits);
   std::size_t rope_position(const Token& token) const;
   bool attends_in_full() const;
   void attention_in_full(std::int64_t l);
@@ -134,12 +165,12 @@ class ForwardPass {
   OuterWeights outer_;
   ThreadPool& pool_;
   const Kernels<N>& kernels_;
-  std::vector<Real> rope_cos_, rope_sin_;  // [positions, head_dim], rounded as the numerics rounds
   Activations<Real> act_;
   AlignedVector<Real> packed_;  // the tokens at hand, as a matmul of many reads them
   AlignedVector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
   LayerReader read_layer_;
+  Rotation rotation_, local_rotation_;
 
   // The step at hand.
   std::span<const Chunk<N>> chunks_;
@@ -150,6 +181,19 @@ class ForwardPass {
     std::size_t count;
   };
   std::vector<Queries> queries_;
+  std::vector<std::vector<std::size_t>> slots_of_expert_;  // slot: token * experts per token + i
 };
+
+template <class N>
+template <class Body>
+void ForwardPass<N>::for_each_block(const Weight& w, const Body& body) {
+  if (!model_.stream) return body(w, 0);
+  for (std::size_t row = 0; row < w.rows;) {
+    const Weight block = model_.stream->next();
+    assert(block.cols == w.cols && row + block.rows <= w.rows);
+    body(block, row);
+    row += block.rows;
+  }
+}
 
 }  // namespace assay

@@ -33,7 +33,7 @@ void ForwardPass<N>::variant_norm(const NormSpec& norm, const AlignedVector<Real
 }
 
 template <class N>
-void ForwardPass<N>::variant_embedding() {
+void ForwardPass<N>::scale_embedding() {
   if (spec_.embedding.scale != 1) {
     const Real scale = stored<N>(spec_.store, static_cast<Real>(spec_.embedding.scale));
     for (Real& x : act_.hidden) x = stored<N>(spec_.store, x * scale);
@@ -42,36 +42,27 @@ void ForwardPass<N>::variant_embedding() {
 }
 
 template <class N>
-void ForwardPass<N>::variant_logits(AlignedVector<Real>& logits) {
+void ForwardPass<N>::finish_logits(AlignedVector<Real>& logits) {
+  const HeadSpec& head = spec_.head;
   if (spec_.store != Store::kOwn) store(logits.data(), logits.size());
-  if (spec_.head.scale != 1) {
+  if (head.scale != 1) {
     for (Real& x : logits) {
-      x = stored<N>(spec_.store, static_cast<Real>(static_cast<double>(x) * spec_.head.scale));
+      x = stored<N>(spec_.store, static_cast<Real>(static_cast<double>(x) * head.scale));
     }
   }
-  if (spec_.head.softcap > 0) {
-    softcap<N>(spec_.head.softcap, spec_.store, {logits.data(), logits.size()});
+  if (head.softcap <= 0) return;
+  if (spec_.store != Store::kOwn) {
+    return softcap<N>(head.softcap, spec_.store, {logits.data(), logits.size()});
   }
-}
-
-// The row of the rotary tables that the token is rotated by.
-template <class N>
-std::size_t ForwardPass<N>::rope_position(const Token& token) const {
-  const DecodeSpec& decode = spec_.attention.decode;
-  if (decode.fault == DecodeFault::kNone || std::cmp_less(token.position, decode.from)) {
-    return token.position;
-  }
-  if (decode.fault == DecodeFault::kStuck) return static_cast<std::size_t>(decode.from);
-  if (decode.fault != DecodeFault::kPosition) return token.position;
-  const auto rows = std::ssize(rope_cos_) / spec_.head_dim;
-  return static_cast<std::size_t>(std::clamp<std::int64_t>(
-      static_cast<std::int64_t>(token.position) + decode.amount, 0, rows - 1));
+  pool_.parallel_for(logits.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
+    kernels_.softcap(&logits[begin], static_cast<Real>(head.softcap), end - begin, &logits[begin]);
+  });
 }
 
 // Where somebody takes part in it, or it is not the causal attention of the kernels.
 template <class N>
 bool ForwardPass<N>::attends_in_full() const {
-  return spec_.attention != AttentionSpec{} || spec_.store != Store::kOwn ||
+  return !is_plain(spec_.attention) || spec_.store != Store::kOwn ||
          chunks_.front().exchange != nullptr;
 }
 
@@ -128,7 +119,9 @@ std::int64_t token_in_slot(const DecodeSpec& decode, std::int64_t p, std::int64_
   return j < decode.from ? j : -1;
 }
 
-bool is_visible(const AttentionSpec& attention, std::int64_t p, std::int64_t j) {
+// window: of the layer; 0: none.
+bool is_visible(const AttentionSpec& attention, std::int64_t window, std::int64_t p,
+                std::int64_t j) {
   const DecodeSpec& decode = attention.decode;
   if (decode.fault != DecodeFault::kNone && p >= decode.from) {
     if (decode.fault == DecodeFault::kAlone) return j == p;
@@ -136,11 +129,14 @@ bool is_visible(const AttentionSpec& attention, std::int64_t p, std::int64_t j) 
     if (decode.fault == DecodeFault::kNotItself) return j < p;
   }
   if (attention.mask == Mask::kNone) return true;
-  if (attention.window > 0 && j <= p - attention.window) return false;
+  if (window > 0 && j <= p - window) return false;
   return j <= p + attention.mask_offset;
 }
 
 }  // namespace
+
+// Scores that are a mask's, whatever number stands for it.
+constexpr float kHiddenScore = -1e30F;
 
 // As attention(), but every row in full: what is hidden is masked, not left out. The same bits,
 // because what is left out there adds zeros here.
@@ -151,8 +147,7 @@ void ForwardPass<N>::attend(const Head& head) {
   const std::size_t count = tokens_.size();
   const auto n = static_cast<std::size_t>(spec_.head_dim);
   const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
-  const double scale =
-      attention.scale != 0 ? attention.scale : 1.0 / std::sqrt(static_cast<double>(n));
+  const std::int64_t window = spec_.is_sliding(head.layer) ? attention.window : 0;
   Chunk<N> chunk = chunks_.front();
 
   // What the query at p finds in its slots.
@@ -162,21 +157,24 @@ void ForwardPass<N>::attend(const Head& head) {
     const bool decoded =
         decode.fault != DecodeFault::kNone && std::cmp_greater_equal(p, decode.from);
     const bool slot = decode.fault == DecodeFault::kSlot;
-    const bool rotation = keys && (decode.fault == DecodeFault::kNotRotated ||
+    const bool rotated = keys && (decode.fault == DecodeFault::kNotRotated ||
                                    decode.fault == DecodeFault::kRotatedAgain);
-    if (!decoded || !(slot || rotation)) return rows;
+    if (!decoded || !(slot || rotated)) return rows;
     slots.assign(count * n, Cached{0});
     for (std::size_t j = 0; j < count; ++j) {
       const std::int64_t token =
           token_in_slot(decode, static_cast<std::int64_t>(p), static_cast<std::int64_t>(j));
       if (token < 0) continue;
-      const bool again = rotation && std::cmp_less(j, decode.from);
+      const bool again = rotated && std::cmp_less(j, decode.from);
       const Cached* from = again && !head.unrotated.empty() ? head.unrotated.data() : rows;
       std::copy_n(from + static_cast<std::size_t>(token) * n, n, &slots[j * n]);
       if (!again || decode.fault != DecodeFault::kRotatedAgain) continue;
       std::vector<Real> row(n);
       for (std::size_t i = 0; i < n; ++i) row[i] = N::uncached(slots[j * n + i]);
-      variant_rope<N>(spec_.rope, spec_.store, &rope_cos_[j * n], &rope_sin_[j * n], n, row.data());
+      const Rotation& rotation = rotation_of(head.layer);
+      const auto dims = static_cast<std::size_t>(spec_.rotary_dims());
+      variant_rope<N>(spec_.rope, spec_.store, &rotation.cos[j * (dims / 2)],
+                      &rotation.sin[j * (dims / 2)], dims, row.data());
       std::transform(row.begin(), row.end(), &slots[j * n], N::cached);
     }
     return static_cast<const Cached*>(slots.data());
@@ -186,14 +184,21 @@ void ForwardPass<N>::attend(const Head& head) {
   for (std::size_t p = 0; p < count; ++p) {
     Real* row = &rows[p * count];
     kernels_.scores(&act_.q[(p * heads + head.index) * n], heads * n, 1,
-                    in_slots(head.keys, p, true), count, n, static_cast<Real>(scale), row, count);
+                    in_slots(head.keys, p, true), count, n,
+                    static_cast<Real>(attention_scale(spec_)), row, count);
     if (spec_.store != Store::kOwn) store(row, count);
-    if (attention.softcap > 0) softcap<N>(attention.softcap, spec_.store, {row, count});
+    if (attention.softcap > 0) {
+      if (spec_.store == Store::kOwn) {
+        kernels_.softcap(row, static_cast<Real>(attention.softcap), count, row);
+      } else {
+        softcap<N>(attention.softcap, spec_.store, {row, count});
+      }
+    }
     const Real hidden = attention.mask == Mask::kZero ? Real{0} : N::kMasked;
     for (std::size_t j = 0; j < count; ++j) {
       const bool open =
           attention.mask == Mask::kAfterSoftmax ||
-          is_visible(attention, static_cast<std::int64_t>(p), static_cast<std::int64_t>(j));
+          is_visible(attention, window, static_cast<std::int64_t>(p), static_cast<std::int64_t>(j));
       if (!open) row[j] = hidden;
     }
   }
@@ -203,7 +208,18 @@ void ForwardPass<N>::attend(const Head& head) {
     }
   };
   look(Tap::kAttnScores);
-  variant_softmax<N>(attention, spec_.store, kernels_, count, count, rows.data());
+  // The softmax begins with the first position that is seen, as attention()'s does; unless an
+  // exchange has put scores before it.
+  std::vector<std::size_t> firsts(count);
+  if (window > 0 && attention.mask == Mask::kCausal) {
+    for (std::size_t p = static_cast<std::size_t>(window); p < count; ++p) {
+      const std::size_t hidden = p + 1 - static_cast<std::size_t>(window);
+      const Real* row = &rows[p * count];
+      const bool masked = std::all_of(row, row + hidden, [](Real x) { return x <= kHiddenScore; });
+      if (masked) firsts[p] = hidden;
+    }
+  }
+  variant_softmax<N>(attention, spec_.store, kernels_, firsts, count, rows.data());
   if (attention.mask == Mask::kAfterSoftmax) {
     for (std::size_t p = 0; p < count; ++p) {
       for (std::size_t j = p + 1; j < count; ++j) rows[p * count + j] = 0;
@@ -227,9 +243,8 @@ void ForwardPass<N>::attend(const Head& head) {
   template void ForwardPass<N>::store(Real*, std::size_t);                                      \
   template void ForwardPass<N>::variant_norm(const NormSpec&, const AlignedVector<Real>&,       \
                                              const Weight&, AlignedVector<Real>&, std::size_t); \
-  template void ForwardPass<N>::variant_embedding();                                            \
-  template void ForwardPass<N>::variant_logits(AlignedVector<Real>&);                           \
-  template std::size_t ForwardPass<N>::rope_position(const Token&) const;                       \
+  template void ForwardPass<N>::scale_embedding();                                              \
+  template void ForwardPass<N>::finish_logits(AlignedVector<Real>&);                            \
   template bool ForwardPass<N>::attends_in_full() const;                                        \
   template void ForwardPass<N>::attention_in_full(std::int64_t)
 ASSAY_INSTANTIATE(Bf16);

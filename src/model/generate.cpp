@@ -13,10 +13,10 @@ void check_token_ids(std::span<const std::int64_t> ids, const ModelSpec& spec,
                      std::string_view where) {
   const auto count = static_cast<std::int64_t>(ids.size());
   if (count == 0) throw input_error(where, "no tokens", "at least one");
-  if (count > spec.max_position_embeddings) {
+  if (count > spec.longest_sequence()) {
     throw input_error(
         where, fmt::format("{} tokens", count),
-        fmt::format("at most {} (max_position_embeddings)", spec.max_position_embeddings));
+        fmt::format("at most {} (max_position_embeddings)", spec.longest_sequence()));
   }
   for (const std::int64_t id : ids) {
     if (id < 0 || id >= spec.vocab_size) {
@@ -82,7 +82,10 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
   while (!active.empty()) {
     chunks.clear();
     for (const std::size_t r : active) {
-      chunks.push_back({std::span(results[r].ids).last(1), &caches[r], nullptr});
+      const std::span<const std::int64_t> ids = results[r].ids;
+      const bool anew = spec.starts_anew(std::ssize(ids) - 1, std::ssize(ids));
+      if (anew) caches[r].clear();
+      chunks.push_back({anew ? ids : ids.last(1), &caches[r], nullptr});
     }
     const std::span<const Real> logits = forward.run(chunks);
     still_active.clear();

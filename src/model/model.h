@@ -13,17 +13,31 @@
 
 namespace assay {
 
-// Names as in the checkpoint; all matrices are row-major [out, in].
-struct LayerWeights {
-  Weight input_layernorm;  // [hidden]
-  Weight q_proj;           // [heads * head_dim, hidden]
-  Weight k_proj, v_proj;   // [kv heads * head_dim, hidden]
-  Weight q_norm, k_norm;   // [head_dim]; absent without spec.qk_norm
-  Weight o_proj;           // [hidden, heads * head_dim]
-  Weight post_attention_layernorm;
+// All matrices are row-major [out, in]. What a model does not have has no data.
+struct MlpWeights {
   Weight gate_proj, up_proj;  // [intermediate, hidden]
   Weight down_proj;           // [hidden, intermediate]
+  Weight gate_bias, up_bias, down_bias;
 };
+
+struct LayerWeights {
+  Weight input_norm;      // [hidden]
+  Weight q_proj;          // [heads * head_dim, hidden]
+  Weight k_proj, v_proj;  // [kv heads * head_dim, hidden]
+  Weight q_bias, k_bias, v_bias;
+  Weight q_norm, k_norm;  // [head_dim], or the width of q_proj and k_proj
+  Weight o_proj;          // [hidden, heads * head_dim]
+  Weight o_bias;
+  Weight attn_post_norm;
+  Weight mlp_norm;
+  MlpWeights mlp;                   // of a dense layer,
+  Weight router;                    // of a sparse one: [experts, hidden]
+  std::vector<MlpWeights> experts;  // and these
+  Weight mlp_post_norm;
+};
+
+// The matrices that a pass reads whole, in the order in which it does.
+std::vector<Weight> matrices(const LayerWeights& layer);
 
 // The weights outside the layers.
 struct OuterWeights {
@@ -56,8 +70,8 @@ Model load_model(const std::filesystem::path& directory, bool stream = false);
 // Whether the files are larger than half of the memory that this process may use.
 bool must_stream(const Weights& files);
 
-// The tensors that a checkpoint of this spec holds, in the order of the forward pass;
-// lm_head.weight only where it is not tied.
+// The tensors that a checkpoint of this spec holds under their published names, in the order of the
+// forward pass; lm_head.weight only where it is not tied.
 std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype);
 
 }  // namespace assay

@@ -20,6 +20,9 @@ void store(const Real* from, std::int64_t count, Array& to, std::int64_t offset)
   const auto n = static_cast<std::size_t>(count);
   if (to.dtype == DType::kF64) {
     std::copy_n(from, n, to.as<double>().begin() + offset);
+  } else if (to.dtype == DType::kI64) {
+    std::transform(from, from + n, to.as<std::int64_t>().subspan(begin).begin(),
+                   [](Real id) { return static_cast<std::int64_t>(id); });
   } else if constexpr (sizeof(Real) == sizeof(float)) {
     std::copy_n(from, n, to.as<float>().begin() + offset);
   } else {
@@ -42,9 +45,9 @@ Array& Recorder::array(Tap tap, std::int64_t layer) {
   Array& a = slot(tap, layer).array;
   if (a.bytes.empty()) {
     a.name = tap_name(tap, layer, spec_);
-    a.dtype = store_;
-    a.shape = tap_shape(tap, spec_, tokens_);
-    a.bytes.resize(static_cast<std::size_t>(element_count(a.shape, a.name)) * dtype_size(store_));
+    a.dtype = tap == Tap::kExpertIds ? DType::kI64 : store_;
+    a.shape = tap_shape(tap, layer, spec_, tokens_);
+    a.bytes.resize(static_cast<std::size_t>(element_count(a.shape, a.name)) * dtype_size(a.dtype));
   }
   return a;
 }
@@ -80,8 +83,9 @@ void Recorder::begin_attention(Tap tap, std::int64_t layer, Real masked) {
 
 template <class Real>
 void Recorder::attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
-                             const Real* data) {
-  store(data, position + 1, array(tap, layer), (head * tokens_ + position) * tokens_);
+                             std::int64_t first, const Real* data) {
+  store(data, position + 1 - first, array(tap, layer),
+        (head * tokens_ + position) * tokens_ + first);
 }
 
 void Recorder::add_positions(Tap tap, std::int64_t layer, std::int64_t count) {
@@ -117,7 +121,9 @@ template void Recorder::columns(Tap, std::int64_t, std::int64_t, std::int64_t, s
                                 const double*);
 template void Recorder::begin_attention(Tap, std::int64_t, float);
 template void Recorder::begin_attention(Tap, std::int64_t, double);
-template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);
-template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, const double*);
+template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                      const float*);
+template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                      const double*);
 
 }  // namespace assay

@@ -10,9 +10,9 @@
 
 namespace assay {
 
-// Values are stored as FP32 whatever the run's numerics (F64 on request); values beyond FP32's
-// range are clamped to it. Rows may arrive in pieces: the arrays of a prompt run in chunks equal
-// those of one run whole.
+// Values are stored as FP32 whatever the run's numerics (F64 on request), expert_ids as I64; values
+// beyond FP32's range are clamped to it. Rows may arrive in pieces: the arrays of a prompt run in
+// chunks equal those of one run whole.
 class Recorder {
  public:
   // Takes an array once it is complete, in data-flow order where a prompt is run whole.
@@ -37,10 +37,10 @@ class Recorder {
   // To be called before attention_row, which several threads may then call for different rows.
   template <class Real>
   void begin_attention(Tap tap, std::int64_t layer, Real masked);
-  // What the query at `position` sees of positions [0, position].
+  // What the query at `position` sees: positions [first, position].
   template <class Real>
   void attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
-                     const Real* data);
+                     std::int64_t first, const Real* data);
   // To be called after attention_row: `count` more positions are there.
   void end_attention(Tap tap, std::int64_t layer, std::int64_t count) {
     add_positions(tap, layer, count);

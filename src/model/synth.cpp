@@ -109,10 +109,11 @@ void store(float value, DType dtype, std::byte* to) {
 
 class Synthesis {
  public:
-  Synthesis(const SynthOptions& options, double initializer_range,
+  Synthesis(const SynthOptions& options, double initializer_range, bool one_plus_norms,
             const std::function<void(double)>& on_progress)
       : options_(options),
         range_(initializer_range),
+        one_plus_norms_(one_plus_norms),
         on_progress_(on_progress),
         pool_(options.threads) {}
 
@@ -154,7 +155,10 @@ class Synthesis {
     for (const char c : tensor.name) {
       stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
     }
-    const bool norm = tensor.shape.size() == 1;
+    const bool vector = tensor.shape.size() == 1;
+    const bool bias = tensor.name.ends_with(".bias");
+    const float centre = vector && !bias && !one_plus_norms_ ? 1.0F : 0.0F;
+    const float spread = vector ? 0.1F : static_cast<float>(range_);
     const std::size_t size = dtype_size(tensor.dtype);
     std::vector<std::byte> buffer(std::min(kBlock, count(tensor)) * size);
     for (std::size_t first = 0; first < count(tensor); first += kBlock) {
@@ -162,8 +166,7 @@ class Synthesis {
       pool_.parallel_for(n, 4096, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
           const float x = random_normal(stream, first + i);
-          store(norm ? 1.0F + 0.1F * x : x * static_cast<float>(range_), tensor.dtype,
-                &buffer[i * size]);
+          store(centre + spread * x, tensor.dtype, &buffer[i * size]);
         }
       });
       sink.write(std::span(buffer).first(n * size));
@@ -174,6 +177,7 @@ class Synthesis {
 
   const SynthOptions& options_;
   double range_;
+  bool one_plus_norms_;
   const std::function<void(double)>& on_progress_;
   ThreadPool pool_;
   std::size_t total_ = 0;
@@ -228,7 +232,7 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
     copy.write(tokenizer->bytes());
     copy.commit();
   }
-  Synthesis(options, initializer_range, on_progress)
+  Synthesis(options, initializer_range, spec.final_norm.one_plus, on_progress)
       .write_weights(checkpoint_tensors(spec, options.dtype));
 }
 

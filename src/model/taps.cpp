@@ -22,12 +22,17 @@ constexpr std::array<std::string_view, kTapCount> kNames = {"embedding_output",
                                                             "attn_probs",
                                                             "attn_context",
                                                             "attn_output",
+                                                            "attn_post_norm",
                                                             "attn_residual",
                                                             "mlp_norm",
+                                                            "router_logits",
+                                                            "expert_ids",
+                                                            "expert_weights",
                                                             "gate_proj",
                                                             "up_proj",
                                                             "mlp_act",
                                                             "mlp_output",
+                                                            "mlp_post_norm",
                                                             "output",
                                                             "final_norm_output",
                                                             "logits"};
@@ -41,7 +46,28 @@ std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec) {
   return fmt::format("layer_{:0{}}_{}", layer, digits, name);
 }
 
-std::vector<std::int64_t> tap_shape(Tap tap, const ModelSpec& spec, std::int64_t tokens) {
+bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec) {
+  switch (tap) {
+    case Tap::kInputNorm:
+    case Tap::kMlpNorm:
+      return spec.block.norms != Norms::kAfter;
+    case Tap::kAttnPostNorm:
+    case Tap::kMlpPostNorm:
+      return spec.has_norms_after();
+    case Tap::kQNorm:
+    case Tap::kKNorm:
+      return spec.qk_norm;
+    case Tap::kRouterLogits:
+    case Tap::kExpertIds:
+    case Tap::kExpertWeights:
+      return spec.is_sparse(layer);
+    default:
+      return true;
+  }
+}
+
+std::vector<std::int64_t> tap_shape(Tap tap, std::int64_t layer, const ModelSpec& spec,
+                                    std::int64_t tokens) {
   switch (tap) {
     case Tap::kQProj:
     case Tap::kQNorm:
@@ -60,7 +86,15 @@ std::vector<std::int64_t> tap_shape(Tap tap, const ModelSpec& spec, std::int64_t
     case Tap::kGateProj:
     case Tap::kUpProj:
     case Tap::kMlpAct:
+      if (spec.is_sparse(layer)) {
+        return {1, tokens, spec.moe.num_experts_per_tok, spec.moe.intermediate_size};
+      }
       return {1, tokens, spec.intermediate_size};
+    case Tap::kRouterLogits:
+      return {1, tokens, spec.moe.num_experts};
+    case Tap::kExpertIds:
+    case Tap::kExpertWeights:
+      return {1, tokens, spec.moe.num_experts_per_tok};
     case Tap::kLogits:
       return {1, tokens, spec.vocab_size};
     default:
@@ -89,7 +123,7 @@ int TapSet::add(std::string_view glob) {
     for (int t = 0; t < kTapCount; ++t) {
       const Tap tap = static_cast<Tap>(t);
       if (!is_layer_tap(tap) && layer != 0) continue;
-      if ((tap == Tap::kQNorm || tap == Tap::kKNorm) && !spec_.qk_norm) continue;
+      if (!has_tap(tap, layer, spec_)) continue;
       if (fnmatch(pattern.c_str(), tap_name(tap, layer, spec_).c_str(), 0) != 0) continue;
       wanted_[index(tap, layer)] = true;
       ++matches;

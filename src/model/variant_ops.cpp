@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "base/half.h"
@@ -88,6 +87,44 @@ void one_softmax(const AttentionSpec& attention, Store store, std::size_t count,
 
 }  // namespace
 
+bool is_plain(const NormSpec& norm) {
+  NormSpec plain;
+  plain.one_plus = norm.one_plus;
+  plain.rounded_once = norm.rounded_once;
+  return norm == plain && (norm.rounded_once || !norm.one_plus);
+}
+
+bool is_plain(const RopeSpec& rope) {
+  RopeSpec plain;
+  plain.dims = rope.dims;
+  plain.rounded_once = rope.rounded_once;
+  return rope == plain;
+}
+
+bool is_plain(const AttentionSpec& attention) {
+  AttentionSpec plain;
+  plain.scale = attention.scale;
+  plain.window = attention.window;
+  plain.softcap = attention.softcap;
+  return attention == plain;
+}
+
+bool needs_layer_input(const BlockSpec& block) {
+  return block.parallel || block.mlp == Residual::kLayerInput;
+}
+
+double attention_scale(const ModelSpec& spec) {
+  return spec.attention.scale != 0 ? spec.attention.scale
+                                   : 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
+}
+
+template <class Real>
+Real sigmoid(Real x) {
+  return static_cast<Real>(1 / (1 + exponential(-static_cast<double>(x))));
+}
+template float sigmoid(float);
+template double sigmoid(double);
+
 double rounded_to(DType dtype, double x) {
   if (dtype == DType::kBF16) return bf16_to_f32(f32_to_bf16(static_cast<float>(x)));
   if (dtype == DType::kF16) return f16_to_f32(f32_to_f16(static_cast<float>(x)));
@@ -142,55 +179,41 @@ void variant_rms_norm(const NormSpec& norm, Store store, double eps,
 }
 
 template <class Real>
-RopeTable<Real> variant_rope_table(const ModelSpec& spec, std::size_t positions) {
-  const RopeSpec& rope = spec.rope;
-  const auto head_dim = static_cast<std::size_t>(spec.head_dim);
-  const auto dims = rope.dims > 0 ? static_cast<std::size_t>(rope.dims) : head_dim;
-  RopeTable<Real> table{head_dim, std::vector<Real>(positions * head_dim),
-                        std::vector<Real>(positions * head_dim)};
-  // One row of frequencies: angles at position 1 would be rounded twice.
-  const std::size_t half = dims / 2;
-  for (std::size_t p = 0; p < positions; ++p) {
-    const auto position =
-        static_cast<Real>(static_cast<double>(static_cast<std::int64_t>(p) + rope.offset));
-    for (std::size_t i = 0; i < half; ++i) {
-      const Real exponent = static_cast<Real>(2 * i) / static_cast<Real>(dims);
-      Real power = 0;
-      if constexpr (std::is_same_v<Real, float>) {
-        power = Sleef_finz_powf1_u10purecfma(static_cast<float>(spec.rope_theta), exponent);
-      } else {
-        power = Sleef_finz_powd1_u10purecfma(spec.rope_theta, exponent);
-      }
-      const auto frequency = static_cast<Real>(rounded_to(rope.frequencies, Real{1} / power));
-      const auto scaled = static_cast<Real>(position / static_cast<Real>(rope.factor));
-      const double angle =
-          rounded_to(rope.angles, static_cast<Real>(rounded_to(rope.angles, scaled)) * frequency);
-      double cos = rounded_to(rope.table, Sleef_finz_cosd1_u10purecfma(angle));
-      double sin = rounded_to(rope.table, Sleef_finz_sind1_u10purecfma(angle));
-      if (rope.backwards) sin = -sin;
-      if (rope.exchanged) std::swap(cos, sin);
-      const std::size_t at = p * head_dim + i;
-      table.cos[at] = table.cos[at + half] = static_cast<Real>(cos);
-      table.sin[at] = table.sin[at + half] = static_cast<Real>(sin);
-    }
+void variant_rope_row(const RopeSpec& rope, const RopeFrequencies<Real>& frequencies,
+                      std::size_t position, Real* cos, Real* sin) {
+  const auto p =
+      static_cast<Real>(static_cast<double>(static_cast<std::int64_t>(position) + rope.offset));
+  const auto scaled =
+      static_cast<Real>(rounded_to(rope.angles, p / static_cast<Real>(rope.factor)));
+  for (std::size_t i = 0; i < frequencies.inv_freq.size(); ++i) {
+    const auto frequency = static_cast<Real>(rounded_to(rope.frequencies, frequencies.inv_freq[i]));
+    const double angle = rounded_to(rope.angles, scaled * frequency);
+    const auto factor = frequencies.attention_factor;
+    const auto c = static_cast<Real>(Sleef_finz_cosd1_u10purecfma(angle)) * factor;
+    const auto s = static_cast<Real>(Sleef_finz_sind1_u10purecfma(angle)) * factor;
+    cos[i] = static_cast<Real>(rounded_to(rope.table, c));
+    sin[i] = static_cast<Real>(rounded_to(rope.table, s));
+    if (rope.backwards) sin[i] = -sin[i];
+    if (rope.exchanged) std::swap(cos[i], sin[i]);
   }
-  return table;
 }
 
 template <class N>
 void variant_rope(const RopeSpec& rope, Store store, const typename N::Real* cos,
                   const typename N::Real* sin, std::size_t n, typename N::Real* x) {
   using Real = typename N::Real;
-  const std::size_t dims = rope.dims > 0 ? static_cast<std::size_t>(rope.dims) : n;
-  const std::size_t half = dims / 2;
+  const std::size_t half = n / 2;
   for (int time = 0; time < rope.times; ++time) {
     for (std::size_t i = 0; i < half; ++i) {
       const std::size_t a = rope.interleaved ? 2 * i : i;
       const std::size_t b = rope.interleaved ? 2 * i + 1 : i + half;
       const Real low = x[a];
       const Real high = x[b];
-      x[a] = stored<N>(store, stored<N>(store, low * cos[i]) + stored<N>(store, -high * sin[i]));
-      x[b] = stored<N>(store, stored<N>(store, high * cos[i]) + stored<N>(store, low * sin[i]));
+      const auto product = [&](Real value, Real factor) {
+        return rope.rounded_once ? value * factor : stored<N>(store, value * factor);
+      };
+      x[a] = stored<N>(store, product(low, cos[i]) + product(-high, sin[i]));
+      x[b] = stored<N>(store, product(high, cos[i]) + product(low, sin[i]));
     }
   }
 }
@@ -229,7 +252,8 @@ void softcap(double cap, Store store, std::span<typename N::Real> x) {
 
 template <class N>
 void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<N>& kernels,
-                     std::size_t rows, std::size_t count, typename N::Real* x) {
+                     std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x) {
+  const std::size_t rows = firsts.size();
   if (attention.over_queries) {
     for (std::size_t j = 0; j < count; ++j) {
       one_softmax<N>(attention, store, rows, count, x + j);
@@ -238,11 +262,14 @@ void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<
   }
   const bool plain = attention.softmax == DType::kF32 && !attention.sink && store == Store::kOwn;
   for (std::size_t i = 0; i < rows; ++i) {
+    typename N::Real* row = x + i * count;
+    const std::size_t first = firsts[i];
     if (plain) {
-      kernels.softmax(x + i * count, count, x + i * count);
+      kernels.softmax(row + first, count - first, row + first);
     } else {
-      one_softmax<N>(attention, store, count, 1, x + i * count);
+      one_softmax<N>(attention, store, count - first, 1, row + first);
     }
+    std::fill_n(row, first, typename N::Real{0});
   }
 }
 
@@ -264,23 +291,25 @@ void through_cache(DType dtype, std::span<typename N::Cached> row) {
   }
 }
 
-#define ASSAY_INSTANTIATE(N)                                                                    \
-  template N::Real stored<N>(Store, N::Real);                                                   \
-  template void variant_rms_norm<N>(const NormSpec&, Store, double, std::span<const N::Real>,   \
-                                    const N::Real*, std::size_t, N::Real*);                     \
-  template void variant_rope<N>(const RopeSpec&, Store, const N::Real*, const N::Real*,         \
-                                std::size_t, N::Real*);                                         \
-  template void variant_activation<N>(const MlpSpec&, Store, const N::Real*, const N::Real*,    \
-                                      std::size_t, N::Real*);                                   \
-  template void softcap<N>(double, Store, std::span<N::Real>);                                  \
-  template void variant_softmax<N>(const AttentionSpec&, Store, const Kernels<N>&, std::size_t, \
-                                   std::size_t, N::Real*);                                      \
+#define ASSAY_INSTANTIATE(N)                                                                  \
+  template N::Real stored<N>(Store, N::Real);                                                 \
+  template void variant_rms_norm<N>(const NormSpec&, Store, double, std::span<const N::Real>, \
+                                    const N::Real*, std::size_t, N::Real*);                   \
+  template void variant_rope<N>(const RopeSpec&, Store, const N::Real*, const N::Real*,       \
+                                std::size_t, N::Real*);                                       \
+  template void variant_activation<N>(const MlpSpec&, Store, const N::Real*, const N::Real*,  \
+                                      std::size_t, N::Real*);                                 \
+  template void softcap<N>(double, Store, std::span<N::Real>);                                \
+  template void variant_softmax<N>(const AttentionSpec&, Store, const Kernels<N>&,            \
+                                   std::span<const std::size_t>, std::size_t, N::Real*);      \
   template void through_cache<N>(DType, std::span<N::Cached>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
 ASSAY_INSTANTIATE(F64);
 #undef ASSAY_INSTANTIATE
-template RopeTable<float> variant_rope_table(const ModelSpec&, std::size_t);
-template RopeTable<double> variant_rope_table(const ModelSpec&, std::size_t);
+template void variant_rope_row(const RopeSpec&, const RopeFrequencies<float>&, std::size_t, float*,
+                               float*);
+template void variant_rope_row(const RopeSpec&, const RopeFrequencies<double>&, std::size_t,
+                               double*, double*);
 
 }  // namespace assay

@@ -10,6 +10,19 @@
 
 namespace assay {
 
+// Whether the kernels do it: as some model of the family has it.
+bool is_plain(const NormSpec& norm);
+bool is_plain(const RopeSpec& rope);
+bool is_plain(const AttentionSpec& attention);
+// Whether it needs the stream as it entered the layer.
+bool needs_layer_input(const BlockSpec& block);
+
+// Factor of the attention scores.
+double attention_scale(const ModelSpec& spec);
+
+template <class Real>
+Real sigmoid(Real x);
+
 // x as it is stored.
 template <class N>
 typename N::Real stored(Store store, typename N::Real x);
@@ -23,11 +36,12 @@ void variant_rms_norm(const NormSpec& norm, Store store, double eps,
                       std::span<const typename N::Real> weights, const typename N::Real* x,
                       std::size_t n, typename N::Real* out);
 
-// cos and sin of every position in [0, positions), as spec.rope says; not rounded as N rounds.
+// As rope_row(), with what `rope` changes; not rounded as the numerics rounds.
 template <class Real>
-RopeTable<Real> variant_rope_table(const ModelSpec& spec, std::size_t positions);
+void variant_rope_row(const RopeSpec& rope, const RopeFrequencies<Real>& frequencies,
+                      std::size_t position, Real* cos, Real* sin);
 
-// Rotates one head of n elements in place.
+// Rotates the n rotated elements of one head in place.
 template <class N>
 void variant_rope(const RopeSpec& rope, Store store, const typename N::Real* cos,
                   const typename N::Real* sin, std::size_t n, typename N::Real* x);
@@ -41,10 +55,11 @@ void variant_activation(const MlpSpec& mlp, Store store, const typename N::Real*
 template <class N>
 void softcap(double cap, Store store, std::span<typename N::Real> x);
 
-// Softmax of `rows` rows of `count` scores in place, as the spec says.
+// Softmax of rows of `count` scores in place, as the spec says; row i begins with element
+// firsts[i], and what stands before becomes 0.
 template <class N>
 void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<N>& kernels,
-                     std::size_t rows, std::size_t count, typename N::Real* x);
+                     std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x);
 
 // One row of the KV cache as it comes back from a cache of another type.
 template <class N>

@@ -8,7 +8,8 @@
 //    element i in lane i mod 32.
 //  * Probabilities times values: for each channel one fused multiply-add per position, in
 //    increasing position. Positions after the query's own are not visited at all.
-//  * exp is SLEEF's bit-identical `finz` variant (1 ULP); division and square root are IEEE's.
+//  * exp and tanh are SLEEF's bit-identical `finz` variants (1 ULP); division and square root are
+//  IEEE's.
 //  * Everything else is elementwise, in the order written beside each kernel; round() is the
 //    numerics policy's rounding (the identity but for bf16).
 // The plain source (kernels_plain.cpp) is the definition; the others must equal it bit for bit.
@@ -34,6 +35,13 @@ struct Weight {
   std::size_t cols = 0;
 };
 
+// Where an RMSNorm rounds, with r = 1 / sqrt(sum(x * x) / n + eps).
+enum class NormForm {
+  kRoundedTwice,  // round(w * round(x * r)): Llama, Qwen, Mistral, Phi
+  kRoundedOnce,   // round((x * r) * w): OLMo 2
+  kOnePlus,       // round((x * r) * (1 + w)): Gemma
+};
+
 template <class N>
 struct Kernels {
   using Real = typename N::Real;
@@ -43,28 +51,30 @@ struct Kernels {
   std::size_t token_tile;
   std::size_t tiles(std::size_t tokens) const { return (tokens + token_tile - 1) / token_tile; }
 
-  // out[t * ldo + r] = round(dot(x[t], w[r])) for t in [0, tokens), r in [row_begin, row_end).
-  // x: [tokens, w.cols]. For few tokens: one stream of weights.
-  void (*matmul)(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
-                 std::size_t row_end, Real* out, std::size_t ldo);
+  // out[t * ldo + r] = round(dot(x[t], w[r]) + bias[r]) for t in [0, tokens), r in [row_begin,
+  // row_end). x: [tokens, w.cols]; bias: [w.rows], or null. For few tokens: one stream of weights.
+  void (*matmul)(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
+                 std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo);
 
   // The same for many tokens, which pack_tile() has laid out once for all threads and matrices.
   // packed: packed_size(tokens, k) Reals from a cache line on; each tile fills its own part.
   void (*pack_tile)(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile,
                     Real* packed);
-  void (*packed_matmul)(const Real* packed, std::size_t tokens, const Weight& w,
+  void (*packed_matmul)(const Real* packed, std::size_t tokens, const Weight& w, const Real* bias,
                         std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo);
 
   // Row `row` of w as Reals: out[w.cols].
   void (*load_row)(const Weight& w, std::size_t row, Real* out);
 
-  // r = 1 / sqrt(sum(x * x) / n + eps); out[i] = round(w[i] * round(x[i] * r)). Two roundings.
-  void (*rms_norm)(const Real* x, const Weight& w, Real eps, std::size_t n, Real* out);
+  // RMSNorm of n elements. In place is allowed.
+  void (*rms_norm)(const Real* x, const Weight& w, Real eps, NormForm form, std::size_t n,
+                   Real* out);
 
-  // Rotary embedding of one head, pairs (i, i + n/2):
-  // out[i] = round(round(x[i] * cos[i]) + round(rot(x)[i] * sin[i])), rot(x) = (-x[n/2..],
-  // x[..n/2]).
-  void (*rope)(const Real* x, const Real* cos, const Real* sin, std::size_t n, Real* out);
+  // Rotary embedding of the n rotated elements of one head, pairs (i, i + n/2), cos and sin: [n/2].
+  // out[i] = round(round(x[i] * cos) + round(rot(x)[i] * sin)), rot(x) = (-x[n/2..], x[..n/2]);
+  // with rounded_once, as OLMo 2 has it: round(x[i] * cos + rot(x)[i] * sin).
+  void (*rope)(const Real* x, const Real* cos, const Real* sin, bool rounded_once, std::size_t n,
+               Real* out);
 
   // out[i * ldo + j] = round(round(dot(q[i], keys[j])) * scale) for `queries` rows of q, ldq apart.
   // keys: [count, n].
@@ -73,6 +83,8 @@ struct Kernels {
 
   // e[j] = exp(x[j] - max(x)); out[j] = round(e[j] / sum(e)). In place is allowed.
   void (*softmax)(const Real* x, std::size_t count, Real* out);
+  // The same without rounding: a mixture's router goes on in FP32.
+  void (*router_softmax)(const Real* x, std::size_t count, Real* out);
 
   // out[i * ldo + c] = round(sum over j < first + i of probs[i * ldp + j] * values[j][c]): each
   // query sees one position more than the one before. values: [first + queries - 1, n].
@@ -81,6 +93,12 @@ struct Kernels {
 
   // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i].
   void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+  // out[i] = round(round(0.5 * g * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 * (g * g * g))))) *
+  // up[i]).
+  void (*gelu_tanh_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+
+  // out[i] = round(round(tanh(round(x[i] / cap))) * cap). In place is allowed.
+  void (*softcap)(const Real* x, Real cap, std::size_t n, Real* out);
 
   // out[i] = round(a[i] + b[i]). In place is allowed.
   void (*add)(const Real* a, const Real* b, std::size_t n, Real* out);

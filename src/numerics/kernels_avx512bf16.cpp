@@ -129,7 +129,7 @@ void pack_panels(const std::byte* w, std::size_t rows, std::size_t k, std::uint3
 // A panel against a tile of kTokens tokens; `rows` of its rows are wanted.
 template <int kTokens>
 void tile_of_dots(const std::uint32_t* x, const std::uint32_t* panel, std::size_t pairs,
-                  std::size_t rows, float* out, std::size_t ldo) {
+                  std::size_t rows, const float* bias, float* out, std::size_t ldo) {
   __m512 sum[kRegisters][kTokens];
   ASSAY_UNROLL
   for (auto& of_rows : sum) {
@@ -158,16 +158,19 @@ void tile_of_dots(const std::uint32_t* x, const std::uint32_t* panel, std::size_
     const std::size_t first = r * kRegister;
     if (first >= rows) break;
     const auto mask = static_cast<__mmask16>((1u << std::min(kRegister, rows - first)) - 1u);
+    const __m512 added =
+        bias != nullptr ? _mm512_maskz_loadu_ps(mask, bias + first) : _mm512_setzero_ps();
     ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
+      const __m512 dots = bias != nullptr ? _mm512_add_ps(sum[r][t], added) : sum[r][t];
       _mm512_mask_storeu_ps(out + static_cast<std::size_t>(t) * ldo + first, mask,
-                            round_to_bf16(sum[r][t]));
+                            round_to_bf16(dots));
     }
   }
 }
 
-void packed_matmul(const float* packed, std::size_t tokens, const Weight& w, std::size_t row_begin,
-                   std::size_t row_end, float* out, std::size_t ldo) {
+void packed_matmul(const float* packed, std::size_t tokens, const Weight& w, const float* bias,
+                   std::size_t row_begin, std::size_t row_end, float* out, std::size_t ldo) {
   const auto* x = reinterpret_cast<const std::uint32_t*>(packed);
   const std::size_t pairs = steps_of(w.cols) * kPairs;
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
@@ -189,7 +192,8 @@ void packed_matmul(const float* packed, std::size_t tokens, const Weight& w, std
         with_tokens<static_cast<int>(kTile)>(count, [&]<int kTokens>() {
           for (std::size_t row = block; row < block_end; row += kPanelRows) {
             tile_of_dots<kTokens>(x + first * pairs, panels + (row - block) * pairs, pairs,
-                                  std::min(kPanelRows, block_end - row), out + first * ldo + row,
+                                  std::min(kPanelRows, block_end - row),
+                                  bias != nullptr ? bias + row : nullptr, out + first * ldo + row,
                                   ldo);
           }
         });

@@ -24,9 +24,9 @@ struct KernelSet {
   using Real = typename N::Real;
   using Cached = typename N::Cached;
 
-  static void matmul(const Real* x, std::size_t tokens, const Weight& w, std::size_t row_begin,
-                     std::size_t row_end, Real* out, std::size_t ldo) {
-    weights_dots<N, Lanes>(x, tokens, w, row_begin, row_end, out, ldo);
+  static void matmul(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
+                     std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
+    weights_dots<N, Lanes>(x, tokens, w, bias, row_begin, row_end, out, ldo);
   }
 
   static void pack_tile(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile,
@@ -35,9 +35,9 @@ struct KernelSet {
   }
 
   static void packed_matmul(const Real* packed, std::size_t tokens, const Weight& w,
-                            std::size_t row_begin, std::size_t row_end, Real* out,
+                            const Real* bias, std::size_t row_begin, std::size_t row_end, Real* out,
                             std::size_t ldo) {
-    packed_weights_dots<N, Lanes>(packed, tokens, w, row_begin, row_end, out, ldo);
+    packed_weights_dots<N, Lanes>(packed, tokens, w, bias, row_begin, row_end, out, ldo);
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
@@ -62,7 +62,8 @@ struct KernelSet {
     return sum_of(sum);
   }
 
-  static void rms_norm(const Real* x, const Weight& w, Real eps, std::size_t n, Real* out) {
+  static void rms_norm(const Real* x, const Weight& w, Real eps, NormForm form, std::size_t n,
+                       Real* out) {
     const Real r = Real{1} / square_root(dot(x, x, n) / static_cast<Real>(n) + eps);
     with_stored(w.dtype, [&]<DType kStored>() {
       using Rows = StoredWeights<N, Lanes, kStored>;
@@ -73,14 +74,22 @@ struct KernelSet {
             count == kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, count);
         Real weight[kLanes];
         std::memcpy(weight, &lanes, sizeof weight);
+        if (form == NormForm::kRoundedTwice) {
+          for (std::size_t j = 0; j < count; ++j) {
+            out[i + j] = N::round(weight[j] * N::round(x[i + j] * r));
+          }
+          continue;
+        }
+        const Real base = form == NormForm::kOnePlus ? Real{1} : Real{0};
         for (std::size_t j = 0; j < count; ++j) {
-          out[i + j] = N::round(weight[j] * N::round(x[i + j] * r));
+          out[i + j] = N::round(x[i + j] * r * (base + weight[j]));
         }
       }
     });
   }
 
-  static void rope(const Real* x, const Real* cos, const Real* sin, std::size_t n, Real* out) {
+  static void rope(const Real* x, const Real* cos, const Real* sin, bool rounded_once,
+                   std::size_t n, Real* out) {
     constexpr std::size_t kBlock = 32;  // through arrays: `out` may be `x`
     const std::size_t half = n / 2;
     for (std::size_t first = 0; first < half; first += kBlock) {
@@ -90,12 +99,18 @@ struct KernelSet {
       std::memcpy(high, x + first + half, count * sizeof(Real));
       const Real* c = cos + first;
       const Real* s = sin + first;
+      if (rounded_once) {
+        for (std::size_t i = 0; i < count; ++i) {
+          out[first + i] = N::round(low[i] * c[i] - high[i] * s[i]);
+          out[first + half + i] = N::round(high[i] * c[i] + low[i] * s[i]);
+        }
+        continue;
+      }
       for (std::size_t i = 0; i < count; ++i) {
         out[first + i] = N::round(N::round(low[i] * c[i]) + N::round(-high[i] * s[i]));
       }
       for (std::size_t i = 0; i < count; ++i) {
-        out[first + half + i] =
-            N::round(N::round(high[i] * c[half + i]) + N::round(low[i] * s[half + i]));
+        out[first + half + i] = N::round(N::round(high[i] * c[i]) + N::round(low[i] * s[i]));
       }
     }
   }
@@ -104,20 +119,27 @@ struct KernelSet {
                      std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
     all_dots<Lanes, CachedRows<N, Lanes>>(
         q, ldq, queries, reinterpret_cast<const std::byte*>(keys), count, n, out, ldo,
-        [scale](Real dot) { return N::round(N::round(dot) * scale); });
+        [scale](Real dot, std::size_t) { return N::round(N::round(dot) * scale); });
   }
 
-  // out[i] = exp(x[i]); the tail goes through a padded block, so that every element takes one path.
-  ASSAY_INLINE static void exp(const Real* x, std::size_t n, Real* out) {
-    constexpr std::size_t kWidth = Lanes::kExpWidth;
+  // out[i] = f(x[i]); the tail goes through a padded block, so that every element takes one path.
+  template <class Function>
+  ASSAY_INLINE static void map(const Function& f, const Real* x, std::size_t n, Real* out) {
+    constexpr std::size_t kWidth = Lanes::kMathWidth;
     std::size_t i = 0;
-    for (; i + kWidth <= n; i += kWidth) Lanes::exp(x + i, out + i);
+    for (; i + kWidth <= n; i += kWidth) f(x + i, out + i);
     if (i < n) {
       Real padded[kWidth] = {};
       std::memcpy(padded, x + i, (n - i) * sizeof(Real));
-      Lanes::exp(padded, padded);
+      f(padded, padded);
       std::memcpy(out + i, padded, (n - i) * sizeof(Real));
     }
+  }
+  ASSAY_INLINE static void exp(const Real* x, std::size_t n, Real* out) {
+    map([](const Real* from, Real* to) { Lanes::exp(from, to); }, x, n, out);
+  }
+  ASSAY_INLINE static void tanh(const Real* x, std::size_t n, Real* out) {
+    map([](const Real* from, Real* to) { Lanes::tanh(from, to); }, x, n, out);
   }
 
   // A NaN may be passed over: it makes the sum of the exponentials NaN, and with it every result.
@@ -133,7 +155,8 @@ struct KernelSet {
     return most;
   }
 
-  static void softmax(const Real* x, std::size_t count, Real* out) {
+  // out[j] = exp(x[j] - max(x)); returns their sum.
+  ASSAY_INLINE static Real exponentials(const Real* x, std::size_t count, Real* out) {
     const Real highest = max(x, count);
     for (std::size_t j = 0; j < count; ++j) out[j] = x[j] - highest;
     exp(out, count, out);
@@ -141,8 +164,17 @@ struct KernelSet {
     std::size_t j = 0;
     for (; j + kLanes <= count; j += kLanes) sum.add(Lanes::load(out + j));
     if (j < count) sum.add(load_tail<Lanes>(out + j, count - j));
-    const Real total = sum_of(sum);
+    return sum_of(sum);
+  }
+
+  static void softmax(const Real* x, std::size_t count, Real* out) {
+    const Real total = exponentials(x, count, out);
     for (std::size_t i = 0; i < count; ++i) out[i] = N::round(out[i] / total);
+  }
+
+  static void router_softmax(const Real* x, std::size_t count, Real* out) {
+    const Real total = exponentials(x, count, out);
+    for (std::size_t i = 0; i < count; ++i) out[i] = out[i] / total;
   }
 
   // kQueries x (32 * kGroups) channels, or n < 32 channels where kGroups is 0.
@@ -222,6 +254,31 @@ struct KernelSet {
     }
   }
 
+  static void gelu_tanh_mul(const Real* gate, const Real* up, std::size_t n, Real* out) {
+    constexpr std::size_t kBlock = 64;
+    constexpr auto kRoot = static_cast<Real>(0.79788456080286535588);  // sqrt(2 / pi)
+    constexpr auto kCubic = static_cast<Real>(0.044715);
+    Real t[kBlock];
+    for (std::size_t i = 0; i < n; i += kBlock) {
+      const std::size_t count = std::min(kBlock, n - i);
+      for (std::size_t j = 0; j < count; ++j) {
+        const Real g = gate[i + j];
+        t[j] = kRoot * (g + kCubic * (g * g * g));
+      }
+      tanh(t, count, t);
+      for (std::size_t j = 0; j < count; ++j) {
+        const Real g = N::round(Real{0.5} * gate[i + j] * (Real{1} + t[j]));
+        out[i + j] = N::round(g * up[i + j]);
+      }
+    }
+  }
+
+  static void softcap(const Real* x, Real cap, std::size_t n, Real* out) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = N::round(x[i] / cap);
+    tanh(out, n, out);
+    for (std::size_t i = 0; i < n; ++i) out[i] = N::round(N::round(out[i]) * cap);
+  }
+
   static void add(const Real* a, const Real* b, std::size_t n, Real* out) {
     for (std::size_t i = 0; i < n; ++i) out[i] = N::round(a[i] + b[i]);
   }
@@ -259,8 +316,11 @@ struct KernelSet {
                                         .rope = rope,
                                         .scores = scores,
                                         .softmax = softmax,
+                                        .router_softmax = router_softmax,
                                         .weighted_sum = weighted_sum,
                                         .silu_mul = silu_mul,
+                                        .gelu_tanh_mul = gelu_tanh_mul,
+                                        .softcap = softcap,
                                         .add = add,
                                         .multiply_adds = multiply_adds};
 };

@@ -47,7 +47,7 @@ struct FloatLanes {
   using Part = FloatPart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 3;
-  static constexpr std::size_t kExpWidth = 8;
+  static constexpr std::size_t kMathWidth = 8;
 
   __m256 v[4];
 
@@ -108,6 +108,9 @@ struct FloatLanes {
   ASSAY_INLINE static void exp(const float* x, float* out) {
     _mm256_storeu_ps(out, Sleef_finz_expf8_u10avx2(_mm256_loadu_ps(x)));
   }
+  ASSAY_INLINE static void tanh(const float* x, float* out) {
+    _mm256_storeu_ps(out, Sleef_finz_tanhf8_u10avx2(_mm256_loadu_ps(x)));
+  }
 };
 
 struct DoublePart {
@@ -126,7 +129,7 @@ struct DoubleLanes {
   using Part = DoublePart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 3;
-  static constexpr std::size_t kExpWidth = 4;
+  static constexpr std::size_t kMathWidth = 4;
 
   __m256d v[8];
 
@@ -181,6 +184,9 @@ struct DoubleLanes {
 
   ASSAY_INLINE static void exp(const double* x, double* out) {
     _mm256_storeu_pd(out, Sleef_finz_expd4_u10avx2(_mm256_loadu_pd(x)));
+  }
+  ASSAY_INLINE static void tanh(const double* x, double* out) {
+    _mm256_storeu_pd(out, Sleef_finz_tanhd4_u10avx2(_mm256_loadu_pd(x)));
   }
 
  private:

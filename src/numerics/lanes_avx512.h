@@ -51,7 +51,7 @@ struct FloatLanes {
   using Part = FloatPart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 6;
-  static constexpr std::size_t kExpWidth = 16;
+  static constexpr std::size_t kMathWidth = 16;
 
   __m512 v[2];
 
@@ -123,6 +123,9 @@ struct FloatLanes {
 
   ASSAY_INLINE static void exp(const float* x, float* out) {
     _mm512_storeu_ps(out, Sleef_finz_expf16_u10avx512f(_mm512_loadu_ps(x)));
+  }
+  ASSAY_INLINE static void tanh(const float* x, float* out) {
+    _mm512_storeu_ps(out, Sleef_finz_tanhf16_u10avx512f(_mm512_loadu_ps(x)));
   }
 
  private:
@@ -205,7 +208,7 @@ struct DoubleLanes {
   using Part = DoublePart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 6;
-  static constexpr std::size_t kExpWidth = 8;
+  static constexpr std::size_t kMathWidth = 8;
 
   __m512d v[4];
 
@@ -257,6 +260,9 @@ struct DoubleLanes {
 
   ASSAY_INLINE static void exp(const double* x, double* out) {
     _mm512_storeu_pd(out, Sleef_finz_expd8_u10avx512f(_mm512_loadu_pd(x)));
+  }
+  ASSAY_INLINE static void tanh(const double* x, double* out) {
+    _mm512_storeu_pd(out, Sleef_finz_tanhd8_u10avx512f(_mm512_loadu_pd(x)));
   }
 
  private:

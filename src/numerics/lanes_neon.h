@@ -44,7 +44,7 @@ struct FloatLanes {
   using Part = FloatPart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 6;
-  static constexpr std::size_t kExpWidth = 4;
+  static constexpr std::size_t kMathWidth = 4;
 
   float32x4_t v[8];
 
@@ -136,6 +136,9 @@ struct FloatLanes {
   ASSAY_INLINE static void exp(const float* x, float* out) {
     vst1q_f32(out, Sleef_finz_expf4_u10advsimd(vld1q_f32(x)));
   }
+  ASSAY_INLINE static void tanh(const float* x, float* out) {
+    vst1q_f32(out, Sleef_finz_tanhf4_u10advsimd(vld1q_f32(x)));
+  }
 
  private:
   ASSAY_INLINE static float32x4_t halve8_halve4(const float* halved) {
@@ -166,7 +169,7 @@ struct DoubleLanes {
   using Part = DoublePart;
   static constexpr int kPartRows = 4;
   static constexpr int kPartTokens = 6;
-  static constexpr std::size_t kExpWidth = 2;
+  static constexpr std::size_t kMathWidth = 2;
 
   float64x2_t v[16];
 
@@ -228,6 +231,9 @@ struct DoubleLanes {
 
   ASSAY_INLINE static void exp(const double* x, double* out) {
     vst1q_f64(out, Sleef_finz_expd2_u10advsimd(vld1q_f64(x)));
+  }
+  ASSAY_INLINE static void tanh(const double* x, double* out) {
+    vst1q_f64(out, Sleef_finz_tanhd2_u10advsimd(vld1q_f64(x)));
   }
 
  private:

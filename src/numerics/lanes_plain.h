@@ -62,7 +62,7 @@ struct PlainLanes {
   using Part = PlainPart<Real>;
   static constexpr int kPartRows = 1;
   static constexpr int kPartTokens = 2;
-  static constexpr std::size_t kExpWidth = 1;
+  static constexpr std::size_t kMathWidth = 1;
 
   Real lane[32];
 
@@ -137,6 +137,13 @@ struct PlainLanes {
       *out = Sleef_finz_expf1_u10purecfma(*x);
     } else {
       *out = Sleef_finz_expd1_u10purecfma(*x);
+    }
+  }
+  static void tanh(const Real* x, Real* out) {
+    if constexpr (sizeof(Real) == 4) {
+      *out = Sleef_finz_tanhf1_u10purecfma(*x);
+    } else {
+      *out = Sleef_finz_tanhd1_u10purecfma(*x);
     }
   }
 

@@ -182,10 +182,10 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
   }
 }
 
-// At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot).
+// At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot, first + r).
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real, class Finish>
-void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::size_t k, Real* out,
-                   std::size_t ldo, const Finish& finish) {
+void group_of_rows(const Lanes* x, const std::byte* w, std::size_t first, std::size_t rows,
+                   std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t all = (k + kLanes - 1) / kLanes;
   Lanes sums[kTokens * kGroup];
@@ -213,7 +213,7 @@ void group_of_rows(const Lanes* x, const std::byte* w, std::size_t rows, std::si
       for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(&done[(t * kGroup + r) * kHalf]);
     }
     Real* to = out + t * ldo;
-    for (std::size_t r = 0; r < rows; ++r) to[r] = finish(dots[r]);
+    for (std::size_t r = 0; r < rows; ++r) to[r] = finish(dots[r], first + r);
   }
 }
 
@@ -226,7 +226,7 @@ ASSAY_INLINE void with_tokens(std::size_t tokens, const Body& body) {
   body.template operator()<kMost>();
 }
 
-// out[t * ldo + r] = finish(dot(x[t], w[r])).
+// out[t * ldo + r] = finish(dot(x[t], w[r]), r).
 template <class Lanes, class Rows, class Real, class Finish>
 void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
               std::size_t rows, std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
@@ -251,7 +251,7 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
         const auto groups = [&]<int kRows, bool kStream>() {
           for (std::size_t r = block; r < block_end; r += kGroup) {
             group_of_rows<Lanes, Rows, kRows, kTokens, kStream>(
-                packed + first * depth, w + r * row_bytes, std::min(kGroup, block_end - r), k,
+                packed + first * depth, w + r * row_bytes, r, std::min(kGroup, block_end - r), k,
                 out + first * ldo + r, ldo, finish);
           }
         };
@@ -280,7 +280,7 @@ struct LanesFor<Lanes, DType::kBF16> {
 
 // Kernels::matmul.
 template <class N, class Lanes, class Real>
-ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& w,
+ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                                std::size_t row_begin, std::size_t row_end, Real* out,
                                std::size_t ldo) {
   with_stored(w.dtype, [&]<DType kStored>() {
@@ -288,7 +288,9 @@ ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& 
     using Rows = StoredWeights<N, Few, kStored>;
     all_dots<Few, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
                         row_end - row_begin, w.cols, out + row_begin, ldo,
-                        [](Real dot) { return N::round(dot); });
+                        [=](Real dot, std::size_t r) {
+                          return N::round(bias != nullptr ? dot + bias[row_begin + r] : dot);
+                        });
   });
 }
 

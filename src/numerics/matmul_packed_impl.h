@@ -171,9 +171,10 @@ void sweep(const Real* x, const Real* panels, std::size_t rows, std::size_t step
       if (count == kGroup) {
         Real dots[kGroup];
         sums_of<Lanes>(halved, dots);
-        for (std::size_t r = 0; r < kGroup; ++r) to[r] = finish(dots[r]);
+        for (std::size_t r = 0; r < kGroup; ++r) to[r] = finish(dots[r], first + r);
       } else {
-        for (std::size_t r = 0; r < count; ++r) to[r] = finish(Lanes::sum(halved + r * kHalf));
+        for (std::size_t r = 0; r < count; ++r)
+          to[r] = finish(Lanes::sum(halved + r * kHalf), first + r);
       }
     }
   }
@@ -182,8 +183,8 @@ void sweep(const Real* x, const Real* panels, std::size_t rows, std::size_t step
 // Kernels::packed_matmul.
 template <class N, class Lanes, class Real>
 ASSAY_INLINE void packed_weights_dots(const Real* packed, std::size_t tokens, const Weight& w,
-                                      std::size_t row_begin, std::size_t row_end, Real* out,
-                                      std::size_t ldo) {
+                                      const Real* bias, std::size_t row_begin, std::size_t row_end,
+                                      Real* out, std::size_t ldo) {
   using P = Parts<Lanes>;
   static_assert(kGroup % P::kRows == 0 && kSweep % kGroup == 0);
   const std::size_t steps = steps_of(w.cols);
@@ -209,7 +210,9 @@ ASSAY_INLINE void packed_weights_dots(const Real* packed, std::size_t tokens, co
           for (std::size_t row = block; row < block_end; row += kSweep) {
             sweep<Lanes, kTokens>(packed + first * row_reals, panels + (row - block) * row_reals,
                                   std::min(kSweep, block_end - row), steps, out + first * ldo + row,
-                                  ldo, [](Real dot) { return N::round(dot); });
+                                  ldo, [=](Real dot, std::size_t r) {
+                                    return N::round(bias != nullptr ? dot + bias[row + r] : dot);
+                                  });
           }
         });
       }

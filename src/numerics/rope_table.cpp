@@ -1,5 +1,10 @@
 #include "numerics/rope_table.h"
 
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <numbers>
+
 // sleef.h declares its FMA functions only where this is defined, which not every compiler does.
 #ifndef FP_FAST_FMA
 #define FP_FAST_FMA
@@ -11,35 +16,136 @@ namespace {
 
 float power(float base, float exponent) { return Sleef_finz_powf1_u10purecfma(base, exponent); }
 double power(double base, double exponent) { return Sleef_finz_powd1_u10purecfma(base, exponent); }
+double logarithm(double x) { return Sleef_finz_logd1_u10purecfma(x); }
 
 // In double for both: rounded to FP32 that is the nearest FP32 in all but a few cases in 10^8.
 double cosine(double x) { return Sleef_finz_cosd1_u10purecfma(x); }
 double sine(double x) { return Sleef_finz_sind1_u10purecfma(x); }
 
+// theta^(2i / dims).
+template <class Real>
+std::vector<Real> wavelengths(double theta, std::size_t dims) {
+  std::vector<Real> w(dims / 2);
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    w[i] = power(static_cast<Real>(theta), static_cast<Real>(2 * i) / static_cast<Real>(dims));
+  }
+  return w;
+}
+
+// Where in the list of frequencies the one is that rotates `rotations` times over the original
+// length.
+double correction_dim(const RopeParameters& rope, double rotations, std::size_t dims) {
+  return static_cast<double>(dims) *
+         logarithm(rope.original_length / (rotations * 2 * std::numbers::pi)) /
+         (2 * logarithm(rope.theta));
+}
+
+template <class Real>
+void yarn(const RopeParameters& rope, std::size_t dims, std::vector<Real>& inv_freq) {
+  double low = correction_dim(rope, rope.beta_fast, dims);
+  double high = correction_dim(rope, rope.beta_slow, dims);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dims) - 1);
+  if (low == high) high += 0.001;  // no division by zero
+  const std::vector<Real> w = wavelengths<Real>(rope.theta, dims);
+  for (std::size_t i = 0; i < inv_freq.size(); ++i) {
+    const Real ramp =
+        std::clamp((static_cast<Real>(i) - static_cast<Real>(low)) / static_cast<Real>(high - low),
+                   Real{0}, Real{1});
+    const Real kept = Real{1} - ramp;
+    const Real stretched = Real{1} / (static_cast<Real>(rope.factor) * w[i]);
+    inv_freq[i] = stretched * (Real{1} - kept) + Real{1} / w[i] * kept;
+  }
+}
+
+template <class Real>
+void llama3(const RopeParameters& rope, std::vector<Real>& inv_freq) {
+  const auto factor = static_cast<Real>(rope.factor);
+  const auto low_wavelength = static_cast<Real>(rope.original_length / rope.low_freq_factor);
+  const auto high_wavelength = static_cast<Real>(rope.original_length / rope.high_freq_factor);
+  const auto spread = static_cast<Real>(rope.high_freq_factor - rope.low_freq_factor);
+  for (Real& f : inv_freq) {
+    // torch divides a number by a tensor as the tensor's reciprocal times the number.
+    const Real wavelength = Real{1} / f * static_cast<Real>(2 * std::numbers::pi);
+    if (wavelength > low_wavelength) {
+      f = f / factor;
+    } else if (!(wavelength < high_wavelength)) {
+      const Real smooth = (Real{1} / wavelength * static_cast<Real>(rope.original_length) -
+                           static_cast<Real>(rope.low_freq_factor)) /
+                          spread;
+      f = (Real{1} - smooth) * f / factor + smooth * f;
+    }
+  }
+}
+
+// transformers makes the base a tensor of integers' type once a sequence is longer: FP32.
+template <class Real>
+Real dynamic_theta(const RopeParameters& rope, std::size_t dims, std::size_t length) {
+  if (static_cast<double>(length) <= rope.original_length) return static_cast<Real>(rope.theta);
+  const auto factor = static_cast<Real>(rope.factor);
+  const Real stretch =
+      factor * static_cast<Real>(length) / static_cast<Real>(rope.original_length) -
+      static_cast<Real>(rope.factor - 1);
+  const double exponent = static_cast<double>(dims) / (static_cast<double>(dims) - 2);
+  return static_cast<Real>(rope.theta) * power(stretch, static_cast<Real>(exponent));
+}
+
 }  // namespace
 
 template <class Real>
-RopeTable<Real> make_rope_table(double theta, std::size_t head_dim, std::size_t positions) {
-  const std::size_t half = head_dim / 2;
-  std::vector<Real> inv_freq(half);
-  for (std::size_t i = 0; i < half; ++i) {
-    const Real exponent = static_cast<Real>(2 * i) / static_cast<Real>(head_dim);
-    inv_freq[i] = Real{1} / power(static_cast<Real>(theta), exponent);
-  }
-  RopeTable<Real> table{head_dim, std::vector<Real>(positions * head_dim),
-                        std::vector<Real>(positions * head_dim)};
-  for (std::size_t p = 0; p < positions; ++p) {
-    for (std::size_t i = 0; i < half; ++i) {
-      const Real angle = static_cast<Real>(p) * inv_freq[i];
-      const std::size_t at = p * head_dim + i;
-      table.cos[at] = table.cos[at + half] = static_cast<Real>(cosine(angle));
-      table.sin[at] = table.sin[at + half] = static_cast<Real>(sine(angle));
+RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t dims,
+                                       std::size_t length) {
+  RopeFrequencies<Real> result{wavelengths<Real>(rope.theta, dims),
+                               static_cast<Real>(rope.attention_factor)};
+  std::vector<Real>& f = result.inv_freq;
+  switch (rope.scaling) {
+    case RopeScaling::kDynamic:
+      f = wavelengths<Real>(dynamic_theta<Real>(rope, dims, length), dims);
+      break;
+    case RopeScaling::kLongrope: {
+      const bool is_long = static_cast<double>(length) > rope.original_length;
+      const std::vector<double>& factors = is_long ? rope.long_factor : rope.short_factor;
+      assert(factors.size() == f.size());
+      for (std::size_t i = 0; i < f.size(); ++i) f[i] *= static_cast<Real>(factors[i]);
+      break;
     }
+    default:
+      break;
   }
-  return table;
+  for (Real& x : f) x = Real{1} / x;
+  if (rope.scaling == RopeScaling::kLinear) {
+    for (Real& x : f) x /= static_cast<Real>(rope.factor);
+  }
+  if (rope.scaling == RopeScaling::kYarn) yarn(rope, dims, f);
+  if (rope.scaling == RopeScaling::kLlama3) llama3(rope, f);
+  return result;
 }
 
-template RopeTable<float> make_rope_table(double, std::size_t, std::size_t);
-template RopeTable<double> make_rope_table(double, std::size_t, std::size_t);
+double yarn_attention_factor(double factor, double mscale) {
+  return factor <= 1 ? 1 : 0.1 * mscale * logarithm(factor) + 1;
+}
+
+double longrope_attention_factor(double factor, double original_length) {
+  return factor <= 1 ? 1 : std::sqrt(1 + logarithm(factor) / logarithm(original_length));
+}
+
+template <class Real>
+void rope_row(const RopeFrequencies<Real>& frequencies, std::size_t position, Real* cos,
+              Real* sin) {
+  for (std::size_t i = 0; i < frequencies.inv_freq.size(); ++i) {
+    const Real angle = static_cast<Real>(position) * frequencies.inv_freq[i];
+    cos[i] = static_cast<Real>(cosine(angle)) * frequencies.attention_factor;
+    sin[i] = static_cast<Real>(sine(angle)) * frequencies.attention_factor;
+  }
+}
+
+template RopeFrequencies<float> rope_frequencies(const RopeParameters&, std::size_t, std::size_t);
+template RopeFrequencies<double> rope_frequencies(const RopeParameters&, std::size_t, std::size_t);
+template void rope_row(const RopeFrequencies<float>&, std::size_t, float*, float*);
+template void rope_row(const RopeFrequencies<double>&, std::size_t, double*, double*);
 
 }  // namespace assay

@@ -1,26 +1,35 @@
-// The rotary embedding's cos and sin tables.
+// The rotary embedding's frequencies, and cos and sin of the angles.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
+#include "assay/rope.h"
+
 namespace assay {
 
-// cos and sin of every position in [0, positions), row-major [positions, head_dim]; the head_dim/2
-// values of a row stand twice, as transformers keeps them.
+// Of a sequence of one length.
 template <class Real>
-struct RopeTable {
-  std::size_t head_dim = 0;
-  std::vector<Real> cos;
-  std::vector<Real> sin;
+struct RopeFrequencies {
+  std::vector<Real> inv_freq;  // [dims / 2]
+  Real attention_factor = 1;
 };
 
-// inv_freq[i] = 1 / theta^(2i / head_dim), angle = position * inv_freq[i] (RoFormer, arXiv
-// 2104.09864, in the half-split pairing of GPT-NeoX and transformers).
-// float: exponent, power, reciprocal and angle are each one FP32 operation, as transformers
-// computes them whatever the model's dtype; the tables are not rounded to BF16. double: all in
-// double.
+// inv_freq[i] = 1 / theta^(2i / dims) (RoFormer, arXiv 2104.09864), stretched as `rope` says, for a
+// sequence of `length` tokens. float: each operation is one FP32 operation, in the order in which
+// transformers computes it whatever the model's dtype (modeling_rope_utils.py); what it computes
+// with Python's numbers is double. double: all in double.
 template <class Real>
-RopeTable<Real> make_rope_table(double theta, std::size_t head_dim, std::size_t positions);
+RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t dims,
+                                       std::size_t length);
+
+// RopeParameters::attention_factor where the config gives none.
+double yarn_attention_factor(double factor, double mscale = 1);
+double longrope_attention_factor(double factor, double original_length);
+
+// cos and sin, [dims / 2], of angle = position * inv_freq[i], times the attention factor. Not
+// rounded to BF16.
+template <class Real>
+void rope_row(const RopeFrequencies<Real>& frequencies, std::size_t position, Real* cos, Real* sin);
 
 }  // namespace assay

@@ -44,7 +44,7 @@ Array int64_array(std::string name, std::span<const std::int64_t> values) {
   return array;
 }
 
-// [1, P, D], never rounded to BF16.
+// [1, P, R], never rounded to BF16.
 template <class Real>
 Array rope_array(std::string name, const std::vector<Real>& table, std::size_t head_dim,
                  DType store) {
@@ -293,10 +293,34 @@ class Extraction {
   template <class Real>
   void add_rope_tables(const Prompt& prompt, Run& run) {
     const std::size_t positions = std::max(prompt.input_ids.size(), run.generated.ids.size() - 1);
-    const auto head_dim = static_cast<std::size_t>(model_.spec.head_dim);
-    const auto table = make_rope_table<Real>(model_.spec.rope_theta, head_dim, positions);
-    run.file->add(rope_array("rope_cos", table.cos, head_dim, options_.store));
-    run.file->add(rope_array("rope_sin", table.sin, head_dim, options_.store));
+    add_rope_table<Real>("rope", model_.spec.rope_parameters, prompt.input_ids.size(), positions,
+                         run);
+    if (!model_.spec.local_rope_parameters) return;
+    add_rope_table<Real>("rope_local", *model_.spec.local_rope_parameters, prompt.input_ids.size(),
+                         positions, run);
+  }
+
+  // Each row as the run had it: where frequencies depend on the sequence's length, that of the
+  // prompt for its positions, and what it had grown to for each later one.
+  template <class Real>
+  void add_rope_table(const std::string& name, const RopeParameters& rope, std::size_t prompt,
+                      std::size_t positions, Run& run) {
+    const auto dims = static_cast<std::size_t>(model_.spec.rotary_dims());
+    std::vector<Real> cos(positions * dims);
+    std::vector<Real> sin(positions * dims);
+    RopeFrequencies<Real> frequencies = rope_frequencies<Real>(rope, dims, prompt);
+    for (std::size_t p = 0; p < positions; ++p) {
+      if (p >= prompt && rope.depend_on_length()) {
+        frequencies = rope_frequencies<Real>(rope, dims, p + 1);
+      }
+      rope_row(frequencies, p, &cos[p * dims], &sin[p * dims]);
+      // The values of a row stand twice, as transformers keeps them.
+      for (std::vector<Real>* table : {&cos, &sin}) {
+        std::copy_n(&(*table)[p * dims], dims / 2, &(*table)[p * dims + dims / 2]);
+      }
+    }
+    run.file->add(rope_array(name + "_cos", cos, dims, options_.store));
+    run.file->add(rope_array(name + "_sin", sin, dims, options_.store));
   }
 
   void record_prompt(const Prompt& prompt, std::size_t p) {

@@ -30,8 +30,12 @@ std::string_view tap_base_name(Tap tap);
 // The axis that counts positions in an array of that tap: 1, or 2 for scores and probabilities.
 std::size_t position_axis(Tap tap);
 
-// The taps that the place is computed from, without weights and tables. Of the residual stream: the
-// tap before that wrote it. qk_norm: whether the model normalises queries and keys.
-std::vector<TapPlace> computed_from(const TapPlace& place, std::int64_t layers, bool qk_norm);
+// What the names of recorded arrays tell of their model: number of layers, where it has norms,
+// which layers are sparse. Nothing else of the spec is filled in.
+ModelSpec model_of_names(const std::vector<std::string>& names);
+
+// The taps that the place is computed from in a model that has its taps (has_tap), without weights
+// and tables. Of the residual stream: the tap before that wrote it.
+std::vector<TapPlace> computed_from(const TapPlace& place, const ModelSpec& model);
 
 }  // namespace assay

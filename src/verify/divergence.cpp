@@ -14,7 +14,10 @@ namespace {
 class Divergence {
  public:
   Divergence(const std::vector<TensorResult>& tensors, std::int64_t layers)
-      : tensors_(tensors), layers_(layers) {}
+      : tensors_(tensors), model_(model_of_names(names_of(tensors))) {
+    model_.num_hidden_layers = layers;
+    model_.sparse_layers.resize(static_cast<std::size_t>(layers));
+  }
 
   std::string describe(const TensorResult& tensor) const {
     const std::optional<TapPlace> place = parse_tap_name(tensor.name);
@@ -42,31 +45,33 @@ class Divergence {
  private:
   // The nearest taps before it that were compared; gap: others lie in between.
   std::vector<std::string> compared_before(const TapPlace& place, bool& gap) const {
-    const bool qk_norm = std::ranges::any_of(
-        tensors_, [](const TensorResult& t) { return t.name.ends_with("_q_norm"); });
-    ModelSpec spec;
-    spec.num_hidden_layers = layers_;
     std::set<std::string> found;
-    std::vector<TapPlace> open = computed_from(place, layers_, qk_norm);
+    std::vector<TapPlace> open = computed_from(place, model_);
     std::set<std::int64_t> seen;
     while (!open.empty()) {
       const TapPlace at = open.back();
       open.pop_back();
       if (!seen.insert(at.order()).second) continue;
-      const std::string name = tap_name(at.tap, at.layer, spec);
+      const std::string name = tap_name(at.tap, at.layer, model_);
       const auto tensor = std::ranges::find(tensors_, name, &TensorResult::name);
       if (tensor != tensors_.end() && tensor->verdict != Verdict::kNotCompared) {
         found.insert(name);
         continue;
       }
       gap = true;
-      for (const TapPlace& before : computed_from(at, layers_, qk_norm)) open.push_back(before);
+      for (const TapPlace& before : computed_from(at, model_)) open.push_back(before);
     }
     return {found.begin(), found.end()};
   }
 
+  static std::vector<std::string> names_of(const std::vector<TensorResult>& tensors) {
+    std::vector<std::string> names;
+    for (const TensorResult& tensor : tensors) names.push_back(tensor.name);
+    return names;
+  }
+
   const std::vector<TensorResult>& tensors_;
-  std::int64_t layers_;
+  ModelSpec model_;
 };
 
 bool is_bad(const TensorResult& t) {
@@ -88,9 +93,9 @@ std::string operation_of(const TapPlace& place) {
     case Tap::kUpProj:
       return fmt::format("the {} projection", tap_base_name(place.tap));
     case Tap::kQNorm:
-      return "the RMSNorm of each query head";
+      return "the RMSNorm of the queries";
     case Tap::kKNorm:
-      return "the RMSNorm of each key head";
+      return "the RMSNorm of the keys";
     case Tap::kQRope:
       return "the rotary embedding of the queries";
     case Tap::kKRope:
@@ -103,12 +108,22 @@ std::string operation_of(const TapPlace& place) {
       return "the probabilities times the values (head mapping, joining of heads)";
     case Tap::kAttnOutput:
       return "the o_proj projection";
+    case Tap::kAttnPostNorm:
+      return "the RMSNorm after attention";
+    case Tap::kMlpPostNorm:
+      return "the RMSNorm after the MLP";
     case Tap::kAttnResidual:
       return "the residual add after attention";
     case Tap::kMlpNorm:
       return "the RMSNorm before the MLP";
+    case Tap::kRouterLogits:
+      return "the router's projection";
+    case Tap::kExpertIds:
+      return "the choice of experts (softmax, the greatest ones)";
+    case Tap::kExpertWeights:
+      return "the weights of the chosen experts (softmax, norm_topk_prob)";
     case Tap::kMlpAct:
-      return "silu(gate) times up";
+      return "the activation of gate times up";
     case Tap::kMlpOutput:
       return "the down_proj projection";
     case Tap::kLayerOutput:

@@ -156,7 +156,8 @@ std::optional<std::int64_t> match(std::string_view pattern, std::string_view nam
 
 // With the layer's number in as many digits as tap names have.
 std::optional<std::string> canonical(std::string_view name, std::int64_t layers) {
-  constexpr std::array kOthers = {"input_ids", "generated_ids", "rope_cos", "rope_sin"};
+  constexpr std::array kOthers = {"input_ids", "generated_ids",  "rope_cos",
+                                  "rope_sin",  "rope_local_cos", "rope_local_sin"};
   if (std::ranges::find(kOthers, name) != kOthers.end()) return std::string(name);
   const std::optional<TapPlace> place = parse_tap_name(name);
   if (!place) return std::nullopt;

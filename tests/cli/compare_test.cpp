@@ -50,7 +50,7 @@ TEST_F(CompareVerb, PassesAndFailsByExitCode) {
   EXPECT_EQ(bad.exit_code, 1);
   EXPECT_NE(bad.out.find("<- first divergence: q_norm"), std::string::npos) << bad.out;
   EXPECT_NE(bad.out.find("First divergence: layer_05_q_norm: noise ratio"), std::string::npos);
-  EXPECT_NE(bad.out.find("look at the RMSNorm of each query head"), std::string::npos);
+  EXPECT_NE(bad.out.find("look at the RMSNorm of the queries"), std::string::npos);
   EXPECT_NE(bad.out.find("FAIL: profile noise"), std::string::npos);
   const Result all = run_program({"compare", "--all", ref(), wrong()});
   EXPECT_NE(all.out.find("\nlayer_05_k_norm"), std::string::npos);

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "assay/error.h"
+#include "model/families.h"
 
 namespace assay {
 namespace {
@@ -55,7 +58,7 @@ TEST_F(SpecTest, ReadsTheBundledModel) {
   EXPECT_EQ(spec.q_size(), 128);
   EXPECT_EQ(spec.kv_size(), 64);
   EXPECT_EQ(spec.rms_norm_eps, 1e-6);
-  EXPECT_EQ(spec.rope_theta, 1e6);
+  EXPECT_EQ(spec.rope_parameters.theta, 1e6);
   EXPECT_TRUE(spec.tie_word_embeddings);
   EXPECT_TRUE(spec.qk_norm);
 }
@@ -64,7 +67,7 @@ TEST_F(SpecTest, ReadsTheLayoutOfTransformers5) {
   config_.erase("rope_theta");
   config_.erase("rope_scaling");
   config_["rope_parameters"] = {{"rope_theta", 5000000.0}, {"rope_type", "default"}};
-  EXPECT_EQ(read(config_).rope_theta, 5e6);
+  EXPECT_EQ(read(config_).rope_parameters.theta, 5e6);
 }
 
 TEST_F(SpecTest, EveryNeededFieldIsNamedWhenItIsMissingOrWrong) {
@@ -90,21 +93,150 @@ TEST_F(SpecTest, EveryNeededFieldIsNamedWhenItIsMissingOrWrong) {
 
 TEST_F(SpecTest, WhatItDoesNotComputeIsRefused) {
   const std::vector<std::pair<std::string, json>> unsupported = {
-      {"model_type", "llama"},
-      {"attention_bias", true},
-      {"use_sliding_window", true},
+      {"model_type", "gpt2"},
       {"hidden_act", "gelu"},
-      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}},
-      {"rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e6}}},
+      {"rope_scaling", {{"rope_type", "magic"}, {"factor", 4.0}}},
+      {"rope_parameters", {{"rope_type", "magic"}, {"rope_theta", 1e6}}},
       {"num_key_value_heads", 3},
       {"head_dim", 33}};
   for (const auto& [field, value] : unsupported) {
     json config = config_;
     config[field] = value;
-    EXPECT_NE(error_of(config).find(field == "rope_parameters" ? "rope_type" : field),
+    EXPECT_NE(error_of(config).find(field.starts_with("rope") ? "rope_type" : field),
               std::string::npos)
         << error_of(config);
   }
+}
+
+TEST_F(SpecTest, ReadsEveryModelType) {
+  std::set<std::string> seen;
+  for (const auto& [name, config] : family_configs()) {
+    SCOPED_TRACE(name);
+    const ModelSpec spec = read(config);
+    seen.insert(spec.model_type);
+    EXPECT_EQ(spec.num_hidden_layers, 3);
+    EXPECT_EQ(spec.rope_parameters.theta, 10000);
+  }
+  const std::vector<std::string> types = model_types();
+  EXPECT_EQ(seen, std::set<std::string>(types.begin(), types.end()));
+}
+
+json config_of(const std::string& type) {
+  for (const auto& [name, config] : family_configs()) {
+    if (config["model_type"] == type) return config;
+  }
+  return {};
+}
+
+TEST_F(SpecTest, WindowsAreWhereTheTypeHasThem) {
+  const auto layers = [](const ModelSpec& spec) {
+    std::string text;
+    for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l)
+      text += spec.is_sliding(l) ? 's' : 'f';
+    return text;
+  };
+  EXPECT_EQ(layers(read(config_of("qwen3"))), "fss");
+  EXPECT_EQ(layers(read(config_of("qwen2"))), "fff");
+  EXPECT_EQ(layers(read(config_of("mistral"))), "sss");
+  EXPECT_EQ(layers(read(config_of("gemma2"))), "sfs");
+  EXPECT_EQ(layers(read(config_of("gemma3_text"))), "sfs");
+  json config = config_of("gemma2");
+  config["layer_types"] = {"full_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(layers(read(config)), "ffs");
+  config["layer_types"] = {"full_attention", "chunked_attention", "sliding_attention"};
+  EXPECT_NE(error_of(config).find("chunked_attention"), std::string::npos);
+  config["layer_types"] = {"full_attention"};
+  EXPECT_NE(error_of(config).find("3 (num_hidden_layers)"), std::string::npos);
+  config = config_of("mistral");
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(layers(read(config)), "fff");
+  config.erase("sliding_window");  // transformers' default
+  EXPECT_EQ(read(config).attention.window, 4096);
+}
+
+TEST_F(SpecTest, GemmaIsGemma) {
+  const ModelSpec spec = read(config_of("gemma2"));
+  EXPECT_DOUBLE_EQ(spec.embedding.scale, std::sqrt(70.0));
+  EXPECT_TRUE(spec.final_norm.one_plus && spec.final_norm.rounded_once);
+  EXPECT_EQ(spec.block.norms, Norms::kAround);
+  EXPECT_EQ(spec.mlp.activation, Activation::kGeluTanh);
+  EXPECT_DOUBLE_EQ(spec.attention.scale, 1 / std::sqrt(30.0));
+  EXPECT_EQ(spec.attention.softcap, 5);
+  EXPECT_EQ(spec.head.softcap, 3);
+  EXPECT_FALSE(spec.qk_norm);
+  json config = config_of("gemma2");
+  config["attn_logit_softcapping"] = nullptr;
+  EXPECT_EQ(read(config).attention.softcap, 0);
+  config["use_bidirectional_attention"] = true;
+  EXPECT_NE(error_of(config).find("use_bidirectional_attention"), std::string::npos);
+
+  const ModelSpec third = read(config_of("gemma3_text"));
+  EXPECT_TRUE(third.qk_norm);
+  EXPECT_EQ(third.rope_of(0).theta, 100);
+  EXPECT_EQ(third.rope_of(1).theta, 10000);
+  config = config_of("gemma3_text");
+  config["rope_parameters"] = {
+      {"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 70.0}}}};
+  EXPECT_EQ(read(config).rope_of(1).factor, 8);
+  EXPECT_EQ(read(config).rope_of(1).theta, 5e5);
+  EXPECT_EQ(read(config).rope_of(0).theta, 70);
+}
+
+TEST_F(SpecTest, MixturesAreChecked) {
+  json config = config_of("qwen3_moe");
+  const ModelSpec spec = read(config);
+  EXPECT_TRUE(spec.is_sparse(0) && !spec.is_sparse(1) && spec.is_sparse(2));
+  config["decoder_sparse_step"] = 3;
+  EXPECT_TRUE(!read(config).is_sparse(0) && read(config).is_sparse(2));
+  config["num_experts_per_tok"] = 10;
+  EXPECT_NE(error_of(config).find("at most 9 (num_experts)"), std::string::npos);
+  config.erase("num_experts");
+  EXPECT_NE(error_of(config).find("num_local_experts"), std::string::npos);
+}
+
+TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {
+  json config = config_of("llama");
+  const json scaling = config["rope_scaling"];
+  const RopeParameters old = read(config).rope_parameters;
+  EXPECT_EQ(old.scaling, RopeScaling::kLlama3);
+  config.erase("rope_scaling");
+  config.erase("rope_theta");
+  config["rope_parameters"] = scaling;
+  config["rope_parameters"]["rope_theta"] = 10000;
+  EXPECT_EQ(read(config).rope_parameters, old);
+  config["rope_parameters"] = {
+      {"rope_type", "yarn"}, {"factor", 4}, {"mscale", 2.0}, {"mscale_all_dim", 1.0}};
+  const RopeParameters yarn = read(config).rope_parameters;
+  EXPECT_EQ(yarn.original_length, 64);  // max_position_embeddings, where it is not given
+  EXPECT_DOUBLE_EQ(yarn.attention_factor, (0.2 * std::log(4.0) + 1) / (0.1 * std::log(4.0) + 1));
+  config["rope_parameters"] = {{"rope_type", "linear"}};
+  EXPECT_NE(error_of(config).find("rope_parameters.factor"), std::string::npos);
+  config["rope_parameters"] = {
+      {"rope_type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}};
+  EXPECT_NE(error_of(config).find("short_factor': 1 numbers; expected 11"), std::string::npos)
+      << error_of(config);
+}
+
+TEST_F(SpecTest, PhiRotatesAPartOfItsHeads) {
+  json config = config_of("phi3");
+  EXPECT_EQ(read(config).rotary_dims(), 16);  // int(22 * 0.75)
+  config["partial_rotary_factor"] = 1.5;
+  EXPECT_NE(error_of(config).find("partial_rotary_factor"), std::string::npos);
+  config["model_type"] = "llama";
+  config["partial_rotary_factor"] = 0.75;
+  EXPECT_NE(error_of(config).find("a llama rotates whole heads"), std::string::npos);
+  config["model_type"] = "phi3";
+  config["original_max_position_embeddings"] = 16;
+  config["rope_scaling"] = {{"type", "su"},
+                            {"short_factor", std::vector<double>(8, 1.0)},
+                            {"long_factor", std::vector<double>(8, 2.0)}};
+  const ModelSpec spec = read(config);
+  EXPECT_EQ(spec.rope_parameters.scaling, RopeScaling::kLongrope);
+  EXPECT_DOUBLE_EQ(spec.rope_parameters.attention_factor,
+                   std::sqrt(1 + std::log(4.0) / std::log(16.0)));
+  EXPECT_TRUE(spec.starts_anew(16, 17));
+  EXPECT_FALSE(spec.starts_anew(17, 18));
 }
 
 TEST_F(SpecTest, BrokenFilesAreNamed) {

@@ -35,13 +35,13 @@ TEST(TapName, LayersHaveTwoDigitsAndThreeAboveAHundredLayers) {
 TEST(TapShape, FollowsTheTable) {
   const ModelSpec spec = small_spec(2);
   using Shape = std::vector<std::int64_t>;
-  EXPECT_EQ(tap_shape(Tap::kQRope, spec, 5), (Shape{1, 5, 4, 6}));
-  EXPECT_EQ(tap_shape(Tap::kVProj, spec, 5), (Shape{1, 5, 2, 6}));
-  EXPECT_EQ(tap_shape(Tap::kAttnScores, spec, 5), (Shape{1, 4, 5, 5}));
-  EXPECT_EQ(tap_shape(Tap::kAttnContext, spec, 5), (Shape{1, 5, 24}));
-  EXPECT_EQ(tap_shape(Tap::kMlpAct, spec, 5), (Shape{1, 5, 12}));
-  EXPECT_EQ(tap_shape(Tap::kLogits, spec, 5), (Shape{1, 5, 20}));
-  EXPECT_EQ(tap_shape(Tap::kFinalNormOutput, spec, 5), (Shape{1, 5, 8}));
+  EXPECT_EQ(tap_shape(Tap::kQRope, 0, spec, 5), (Shape{1, 5, 4, 6}));
+  EXPECT_EQ(tap_shape(Tap::kVProj, 0, spec, 5), (Shape{1, 5, 2, 6}));
+  EXPECT_EQ(tap_shape(Tap::kAttnScores, 0, spec, 5), (Shape{1, 4, 5, 5}));
+  EXPECT_EQ(tap_shape(Tap::kAttnContext, 0, spec, 5), (Shape{1, 5, 24}));
+  EXPECT_EQ(tap_shape(Tap::kMlpAct, 0, spec, 5), (Shape{1, 5, 12}));
+  EXPECT_EQ(tap_shape(Tap::kLogits, 0, spec, 5), (Shape{1, 5, 20}));
+  EXPECT_EQ(tap_shape(Tap::kFinalNormOutput, 0, spec, 5), (Shape{1, 5, 8}));
 }
 
 TEST(TapSet, ClassicIsLayerOutputsAndTheEnds) {
@@ -98,7 +98,7 @@ TEST(Recorder, MaskedScoresStayFiniteInFp32) {
   Recorder recorder(spec, taps, 2);
   recorder.begin_attention(Tap::kAttnScores, 0, F64::kMasked);
   const double scores[] = {1.5, -2.5};
-  recorder.attention_row(Tap::kAttnScores, 0, 3, 1, scores);
+  recorder.attention_row(Tap::kAttnScores, 0, 3, 1, 0, scores);
   recorder.begin_attention(Tap::kAttnScores, 0, F64::kMasked);  // a second chunk: keeps the rows
   const std::vector<Array> arrays = recorder.take();
   const auto values = arrays[0].as<float>();

@@ -21,12 +21,13 @@ constexpr std::uint32_t kSeed = 20260731;
 // What packed_matmul makes of x: [tokens, w.cols], rows [row_begin, row_end).
 template <class N, class Real = typename N::Real>
 void packed_matmul(const Kernels<N>& k, const Real* x, std::size_t tokens, const Weight& w,
-                   std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
+                   std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo,
+                   const Real* bias = nullptr) {
   AlignedVector<Real> packed(packed_size(tokens, w.cols));
   for (std::size_t tile = k.tiles(tokens); tile-- > 0;) {
     k.pack_tile(x, tokens, w.cols, tile, packed.data());
   }
-  k.packed_matmul(packed.data(), tokens, w, row_begin, row_end, out, ldo);
+  k.packed_matmul(packed.data(), tokens, w, bias, row_begin, row_end, out, ldo);
 }
 
 template <class N>
@@ -193,17 +194,19 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
           const auto x = this->values(tokens * cols, nasty);
           const std::string size = " " + std::to_string(tokens) + "x" + std::to_string(cols) + "x" +
                                    std::to_string(rows);
+          const auto added = this->values(rows, nasty);
+          const auto* bias = this->random() % 2 == 0 ? added.data() : nullptr;
           this->compare("matmul" + size, tokens * rows,
                         [&](const Kernels<TypeParam>& k, auto* out) {
-                          k.matmul(x.data(), tokens, w, 0, rows, out, rows);
+                          k.matmul(x.data(), tokens, w, bias, 0, rows, out, rows);
                         });
           // Against the same plain matmul: tokens laid out or not, the bits are one.
           this->compare("packed matmul" + size, tokens * rows,
                         [&](const Kernels<TypeParam>& k, auto* out) {
                           if (&k == plain_kernels<TypeParam>()) {
-                            k.matmul(x.data(), tokens, w, 0, rows, out, rows);
+                            k.matmul(x.data(), tokens, w, bias, 0, rows, out, rows);
                           } else {
-                            packed_matmul(k, x.data(), tokens, w, 0, rows, out, rows);
+                            packed_matmul(k, x.data(), tokens, w, 0, rows, out, rows, bias);
                           }
                         });
         }
@@ -224,10 +227,10 @@ TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
         single(kTokens * kRows);
     packed_matmul(k, x.data(), kTokens, w, 0, 53, whole.data(), kRows);
     packed_matmul(k, x.data(), kTokens, w, 53, kRows, whole.data(), kRows);
-    k.matmul(x.data(), kTokens, w, 0, kRows, few.data(), kRows);
+    k.matmul(x.data(), kTokens, w, nullptr, 0, kRows, few.data(), kRows);
     for (std::size_t t = 0; t < kTokens; ++t) {
-      k.matmul(x.data() + t * kCols, 1, w, 0, 5, single.data() + t * kRows, kRows);
-      k.matmul(x.data() + t * kCols, 1, w, 5, kRows, single.data() + t * kRows, kRows);
+      k.matmul(x.data() + t * kCols, 1, w, nullptr, 0, 5, single.data() + t * kRows, kRows);
+      k.matmul(x.data() + t * kCols, 1, w, nullptr, 5, kRows, single.data() + t * kRows, kRows);
     }
     this->expect_same(few, single, std::string(simd_name(simd)));
     this->expect_same(few, whole, "packed, " + std::string(simd_name(simd)));
@@ -247,7 +250,7 @@ TYPED_TEST(KernelsTest, DotFollowsTheDocumentedOrder) {
       for (std::size_t l = 0; l < width; ++l) lane[l] += lane[l + width];
     }
     typename TypeParam::Real out;
-    plain_kernels<TypeParam>()->matmul(x.data(), 1, w, 0, 1, &out, 1);
+    plain_kernels<TypeParam>()->matmul(x.data(), 1, w, nullptr, 0, 1, &out, 1);
     EXPECT_EQ(out, TypeParam::round(lane[0])) << cols;
   }
 }
@@ -262,16 +265,32 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
         const Weight w = this->weight(dtype, 3, n, nasty);
         this->compare("load_row" + size, n,
                       [&](const auto& k, typename TypeParam::Real* out) { k.load_row(w, 2, out); });
-        this->compare("rms_norm" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
-          k.rms_norm(x.data(), w, static_cast<typename TypeParam::Real>(1e-6), n, out);
+        for (const NormForm form :
+             {NormForm::kRoundedTwice, NormForm::kRoundedOnce, NormForm::kOnePlus}) {
+          this->compare("rms_norm" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
+            k.rms_norm(x.data(), w, static_cast<typename TypeParam::Real>(1e-6), form, n, out);
+          });
+        }
+      }
+      for (const bool rounded_once : {false, true}) {
+        this->compare("rope" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+          k.rope(x.data(), y.data(), y.data() + n, rounded_once, 2 * n, out);
         });
       }
-      this->compare("rope" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
-        k.rope(x.data(), y.data(), y.data(), 2 * n, out);
-      });
       this->compare("silu_mul" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
         k.silu_mul(x.data(), y.data(), 2 * n, out);
       });
+      this->compare("gelu_tanh_mul" + size, 2 * n,
+                    [&](const auto& k, typename TypeParam::Real* out) {
+                      k.gelu_tanh_mul(x.data(), y.data(), 2 * n, out);
+                    });
+      this->compare("softcap" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.softcap(x.data(), typename TypeParam::Real{30}, 2 * n, out);
+      });
+      this->compare("router_softmax" + size, 2 * n,
+                    [&](const auto& k, typename TypeParam::Real* out) {
+                      k.router_softmax(x.data(), 2 * n, out);
+                    });
       this->compare("add" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
         k.add(x.data(), y.data(), 2 * n, out);
       });

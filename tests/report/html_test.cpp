@@ -137,7 +137,7 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_EQ(seen["prompts"], (json{"✗ prompt1", "✓ prompt2"}));
   const std::string findings = seen["findings"];
   EXPECT_NE(findings.find("First divergence: layer_05_q_norm"), std::string::npos) << findings;
-  EXPECT_NE(findings.find("look at the RMSNorm of each query head"), std::string::npos);
+  EXPECT_NE(findings.find("look at the RMSNorm of the queries"), std::string::npos);
   EXPECT_NE(findings.find("The dump: layer_05_q_norm 1 of 640 elements are NaN"), std::string::npos)
       << findings;
 

@@ -122,7 +122,7 @@ TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
   const PromptResult result = run(candidate);
   EXPECT_EQ(first(result), "layer_05_q_norm");
   EXPECT_EQ(result.divergence_text,
-            "layer_05_q_proj passes: look at the RMSNorm of each query head");
+            "layer_05_q_proj passes: look at the RMSNorm of the queries");
   EXPECT_GT(*tensor(result, "layer_05_q_norm").noise_ratio, 10);
 }
 

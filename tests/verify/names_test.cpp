@@ -89,20 +89,46 @@ TEST(DataFlow, NamesAndOrder) {
   EXPECT_LT(place("final_norm_output"), place("logits"));
 }
 
-// Everything is computed from taps before it; every tap but the logits is used.
+// Everything is computed from taps before it; every tap but the logits is used, in one model or
+// another.
 TEST(DataFlow, RunsForward) {
   std::vector<int> used(kTapCount, 0);
-  for (int t = 0; t < kTapCount; ++t) {
-    const Tap tap = static_cast<Tap>(t);
-    const TapPlace place{tap, is_layer_tap(tap) ? 1 : -1};
-    for (const TapPlace& before : computed_from(place, 2, true)) {
-      EXPECT_LT(before, place);
-      used[static_cast<std::size_t>(before.tap)] = 1;
+  ModelSpec model;
+  model.num_hidden_layers = 2;
+  model.qk_norm = true;
+  for (const Norms norms : {Norms::kBefore, Norms::kAfter, Norms::kAround}) {
+    for (const std::int64_t experts : {0, 1}) {
+      model.block.norms = norms;
+      model.moe.num_experts = experts;
+      for (int t = 0; t < kTapCount; ++t) {
+        const Tap tap = static_cast<Tap>(t);
+        if (!has_tap(tap, 1, model)) continue;
+        const TapPlace place{tap, is_layer_tap(tap) ? 1 : -1};
+        for (const TapPlace& before : computed_from(place, model)) {
+          EXPECT_LT(before, place);
+          EXPECT_TRUE(has_tap(before.tap, 1, model)) << tap_base_name(before.tap);
+          used[static_cast<std::size_t>(before.tap)] = 1;
+        }
+      }
     }
   }
   used[static_cast<std::size_t>(Tap::kEmbeddingOutput)] = 1;  // of layer 0
   EXPECT_EQ(std::count(used.begin(), used.end(), 0), 1);
-  EXPECT_EQ(computed_from({Tap::kInputNorm, 0}, 2, true)[0].tap, Tap::kEmbeddingOutput);
+  EXPECT_EQ(computed_from({Tap::kInputNorm, 0}, model)[0].tap, Tap::kEmbeddingOutput);
+}
+
+// Without norms before it, a projection reads the stream; with an MLP, no expert stands between.
+TEST(DataFlow, PassesThroughWhatAModelDoesNotHave) {
+  ModelSpec model = model_of_names({"layer_00_output", "layer_01_attn_post_norm"});
+  EXPECT_EQ(model.num_hidden_layers, 2);
+  EXPECT_EQ(model.block.norms, Norms::kAfter);
+  const TapPlace stream{Tap::kLayerOutput, 0};
+  EXPECT_EQ(computed_from({Tap::kQProj, 1}, model), std::vector{stream});
+  const TapPlace k_proj{Tap::kKProj, 1};
+  EXPECT_EQ(computed_from({Tap::kKRope, 1}, model), std::vector{k_proj});
+  model = model_of_names({"layer_00_expert_ids", "layer_01_mlp_norm"});
+  EXPECT_EQ(computed_from({Tap::kGateProj, 0}, model).size(), 2U);
+  EXPECT_EQ(computed_from({Tap::kGateProj, 1}, model).size(), 1U);
 }
 
 }  // namespace

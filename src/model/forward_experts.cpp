@@ -1,0 +1,121 @@
+// A mixture of experts: which of them a token goes to, and what it gets back.
+//
+// A slot is one of a token's places for an expert: token * num_experts_per_tok + i.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "model/forward.h"
+#include "model/router.h"
+#include "model/variant_ops.h"
+
+namespace assay {
+
+// softmax over all experts, the greatest ones' values, made to add up to 1 where the spec says so:
+// all in FP32 (numerics bf16 too) and rounded at the end, as transformers has it.
+template <class N>
+void ForwardPass<N>::route(std::int64_t l, const Weight& router, const AlignedVector<Real>& x) {
+  const MoeSpec& moe = spec_.moe;
+  const auto experts = static_cast<std::size_t>(moe.num_experts);
+  const auto k = static_cast<std::size_t>(moe.num_experts_per_tok);
+  act_.router_logits.resize(tokens_.size() * experts);
+  act_.expert_ids.resize(tokens_.size() * k);
+  act_.expert_weights.resize(tokens_.size() * k);
+  linear(x, {onto(router, {}, act_.router_logits)});
+  tap(Tap::kRouterLogits, l, act_.router_logits);
+
+  std::vector<Real> probs(experts);
+  for (std::size_t t = 0; t < tokens_.size(); ++t) {
+    const Real* logits = &act_.router_logits[t * experts];
+    if (moe.sigmoid) {
+      std::transform(logits, logits + experts, probs.begin(), sigmoid<Real>);
+    } else {
+      kernels_.router_softmax(logits, experts, probs.data());
+    }
+    const std::vector<std::size_t> chosen = top_k<Real>(probs, k);
+    Real sum = 0;
+    for (const std::size_t e : chosen) sum += probs[e];
+    for (std::size_t i = 0; i < k; ++i) {
+      const Real weight = moe.norm_topk_prob ? probs[chosen[i]] / sum : probs[chosen[i]];
+      act_.expert_ids[t * k + i] = static_cast<Real>(chosen[i]);
+      act_.expert_weights[t * k + i] = stored<N>(spec_.store, weight);
+    }
+  }
+  tap(Tap::kExpertIds, l, act_.expert_ids);
+  tap(Tap::kExpertWeights, l, act_.expert_weights);
+
+  slots_of_expert_.assign(experts, {});
+  for (std::size_t slot = 0; slot < act_.expert_ids.size(); ++slot) {
+    // An exchange may have put anything there.
+    const Real id = act_.expert_ids[slot] + static_cast<Real>(moe.expert_offset);
+    const bool is_expert = id >= 0 && id < static_cast<Real>(experts);
+    const std::size_t e = is_expert ? static_cast<std::size_t>(id) : id < 0 ? experts - 1 : 0;
+    slots_of_expert_[e].push_back(slot);
+  }
+}
+
+// Slot s takes row s / slots_per_row of x through the matrices of its expert.
+template <class N>
+void ForwardPass<N>::linear_by_expert(const std::vector<MlpWeights>& experts,
+                                      const AlignedVector<Real>& x, std::size_t slots_per_row,
+                                      std::initializer_list<ExpertProjection> projections) {
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    const std::vector<std::size_t>& slots = slots_of_expert_[e];
+    if (slots.empty()) {
+      // A stream brings every matrix.
+      for (const ExpertProjection& p : projections) {
+        if (model_.stream) for_each_block(experts[e].*p.w, [](const Weight&, std::size_t) {});
+      }
+      continue;
+    }
+    const std::size_t cols = (experts[e].*projections.begin()->w).cols;
+    act_.rows_in.resize(slots.size() * cols);
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      std::copy_n(&x[slots[i] / slots_per_row * cols], cols, &act_.rows_in[i * cols]);
+    }
+    for (const ExpertProjection& p : projections) {
+      const Weight& w = experts[e].*p.w;
+      act_.rows_out.resize(slots.size() * w.rows);
+      linear(act_.rows_in, {onto(w, {}, act_.rows_out)});
+      for (std::size_t i = 0; i < slots.size(); ++i) {
+        std::copy_n(&act_.rows_out[i * w.rows], w.rows, &p.out[slots[i] * w.rows]);
+      }
+    }
+  }
+}
+
+// block = the sum of round(output * weight) over a token's slots in their order, rounded once.
+template <class N>
+void ForwardPass<N>::add_experts() {
+  const MoeSpec& moe = spec_.moe;
+  const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
+  const auto k = static_cast<std::size_t>(moe.num_experts_per_tok);
+  const std::size_t used = moe.used > 0 ? static_cast<std::size_t>(moe.used) : k;
+  pool_.parallel_for(tokens_.size(), 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      Real* out = &act_.block[t * hidden];
+      std::fill_n(out, hidden, Real{0});
+      for (std::size_t slot = t * k; slot < t * k + used; ++slot) {
+        const Real weight = moe.weighted ? act_.expert_weights[slot] : Real{1};
+        const Real* from = &act_.expert_out[slot * hidden];
+        for (std::size_t i = 0; i < hidden; ++i) {
+          out[i] += stored<N>(spec_.store, from[i] * weight);
+        }
+      }
+      for (std::size_t i = 0; i < hidden; ++i) out[i] = stored<N>(spec_.store, out[i]);
+    }
+  });
+}
+
+#define ASSAY_INSTANTIATE(N)                                                                    \
+  template void ForwardPass<N>::route(std::int64_t, const Weight&, const AlignedVector<Real>&); \
+  template void ForwardPass<N>::linear_by_expert(const std::vector<MlpWeights>&,                \
+                                                 const AlignedVector<Real>&, std::size_t,       \
+                                                 std::initializer_list<ExpertProjection>);      \
+  template void ForwardPass<N>::add_experts()
+ASSAY_INSTANTIATE(Bf16);
+ASSAY_INSTANTIATE(F32);
+ASSAY_INSTANTIATE(F64);
+#undef ASSAY_INSTANTIATE
+
+}  // namespace assay
