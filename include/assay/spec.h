@@ -49,6 +49,8 @@ struct ModelSpec {
   HeadSpec head;
   Store store = Store::kOwn;
 
+  bool operator==(const ModelSpec&) const = default;
+
   std::int64_t q_size() const { return num_attention_heads * head_dim; }
   std::int64_t kv_size() const { return num_key_value_heads * head_dim; }
   // Elements of a head that are rotated.

@@ -20,7 +20,8 @@ enum class Store : std::uint8_t {
 };
 
 struct EmbeddingSpec {
-  double scale = 1;             // rows times this, rounded first (Gemma: sqrt(hidden_size))
+  double scale = 1;             // rows times this, which is rounded (Gemma: sqrt(hidden_size))
+  bool scale_rounded = true;
   std::int64_t row_offset = 0;  // row id + this is looked up
   bool operator==(const EmbeddingSpec&) const = default;
 };
@@ -42,6 +43,7 @@ struct NormSpec {
 struct QkNormSpec {
   bool full_width = false;    // over all heads together, with a weight for each channel (OLMo 2)
   bool across_heads = false;  // over all heads together, with the same weights for each
+  bool each_head = false;     // with full_width: over each head apart, with its part of the weights
   bool after_rope = false;
   bool on_v = false;  // values too, by the keys' weight
   bool operator==(const QkNormSpec&) const = default;

@@ -45,4 +45,8 @@ struct Entry {
 // Of the forward pass; in the order of the data flow.
 const std::vector<Entry>& catalog();
 
+// The entry's variants that are a mistake in this model: that change something, and ask for nothing
+// that it has not.
+std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at);
+
 }  // namespace assay

@@ -25,11 +25,13 @@ auto with_groups(Apply apply) {
 std::vector<Variant> other_scale(const Circumstances& at) {
   std::vector<Variant> all;
   const auto d = static_cast<double>(at.spec.head_dim);
+  const double own = at.spec.attention.scale != 0 ? at.spec.attention.scale : 1 / std::sqrt(d);
   const auto add = [&](std::string text, double scale) {
-    if (std::abs(scale * std::sqrt(d) - 1) < 1e-9) return;
+    if (std::abs(scale / own - 1) < 1e-9) return;
     all.push_back({std::move(text), [scale](Hypothesis& h) { h.spec.attention.scale = scale; }});
   };
   add("not scaled", 1);
+  add("1/sqrt(head_dim)", 1 / std::sqrt(d));
   add("1/head_dim (scaled twice)", 1 / d);
   const auto share =
       static_cast<double>(at.spec.hidden_size) / static_cast<double>(at.spec.num_attention_heads);
@@ -48,8 +50,39 @@ auto mask_variant(std::string detail, Mask mask, std::int64_t offset) {
                  }};
 }
 
+// Of a model that has windows.
+std::vector<Variant> other_windows(const Circumstances& at) {
+  const std::int64_t own = at.spec.attention.window;
+  if (own == 0) return {};
+  std::vector<Variant> all;
+  all.push_back({"left out", [](Hypothesis& h) { h.spec.attention.window = 0; }});
+  for (const std::int64_t n : {1, -1}) {
+    if (own + n < 1) continue;
+    all.push_back({fmt::format("of {} positions, not {}", own + n, own),
+                   [n](Hypothesis& h) { h.spec.attention.window += n; }});
+  }
+  if (at.first_bad_position && *at.first_bad_position > own + 1) {
+    const std::int64_t w = *at.first_bad_position;
+    all.push_back({fmt::format("of {} positions, not {}", w, own),
+                   [w](Hypothesis& h) { h.spec.attention.window = w; }});
+  }
+  const std::vector<bool>& layers = at.spec.sliding_layers;
+  if (layers.empty()) return all;
+  all.push_back({"in all layers", [](Hypothesis& h) { h.spec.sliding_layers.clear(); }});
+  all.push_back({"in the other layers", [](Hypothesis& h) { h.spec.sliding_layers.flip(); }});
+  return all;
+}
+
+std::vector<Variant> other_softcap(const Circumstances& at) {
+  if (at.spec.attention.softcap == 0) return {};
+  return {{"left out", [](Hypothesis& h) { h.spec.attention.softcap = 0; }},
+          {"at 50", [](Hypothesis& h) { h.spec.attention.softcap = 50; }},
+          {"at 30", [](Hypothesis& h) { h.spec.attention.softcap = 30; }}};
+}
+
 std::vector<Variant> windows(const Circumstances& at) {
   std::vector<Variant> all;
+  if (at.spec.attention.window > 0) return all;
   const auto add = [&](std::int64_t w) {
     all.push_back(
         {fmt::format("of {} positions", w), [w](Hypothesis& h) { h.spec.attention.window = w; }});
@@ -66,8 +99,9 @@ std::vector<Variant> low_softmax(const Circumstances&) {
           {"in F16", [](Hypothesis& h) { h.spec.attention.softmax = DType::kF16; }}};
 }
 
-std::vector<Variant> softcaps(const Circumstances&) {
+std::vector<Variant> softcaps(const Circumstances& at) {
   std::vector<Variant> all;
+  if (at.spec.attention.softcap > 0) return all;
   for (const double cap : {50.0, 30.0, 20.0, 10.0}) {
     all.push_back(
         {fmt::format("at {:g}", cap), [cap](Hypothesis& h) { h.spec.attention.softcap = cap; }});
@@ -110,7 +144,8 @@ auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}, std::int
 std::vector<Entry> attention_entries() {
   std::vector<Entry> all;
   all.push_back({"attn-scale", "attention", "attention scores scaled wrongly",
-                 "The scores are multiplied by another factor than 1/sqrt(head_dim).",
+                 "The scores are multiplied by another factor than 1/sqrt(head_dim) (Gemma: "
+                 "1/sqrt(query_pre_attn_scalar)).",
                  "the scale, and whether head_dim is the config's or hidden_size / heads", 3, false,
                  other_scale});
   all.push_back({"gqa-map", "attention", "query heads read the wrong key/value heads",
@@ -151,6 +186,11 @@ std::vector<Entry> attention_entries() {
   all.push_back({"sliding-window", "attention", "a sliding window that the model has not",
                  "Positions further back than the window are hidden.",
                  "use_sliding_window (false here) and sliding_window", 3, false, windows});
+  all.push_back({"window-wrong", "attention", "the sliding window is another",
+                 "In this model's sliding layers a position sees sliding_window positions, its own "
+                 "among them. Prompts that are not longer show nothing.",
+                 "sliding_window (< or <=), and which layers it is for (layer_types)", 3, false,
+                 other_windows});
   all.push_back({"softmax-wrong-axis", "attention", "softmax over the queries",
                  "The columns of the probabilities add up to 1, not the rows.", "softmax's axis", 1,
                  false, always([](Hypothesis& h) { h.spec.attention.over_queries = true; })});
@@ -165,6 +205,10 @@ std::vector<Entry> attention_entries() {
   all.push_back({"attn-softcap", "attention", "attention scores capped",
                  "cap * tanh(score / cap) is applied, which Gemma 2 has and this model has not.",
                  "attn_logit_softcapping and its default", 1, false, softcaps});
+  all.push_back(
+      {"attn-softcap-missing", "attention", "attention scores not capped as they should be",
+       "This model's scores pass through cap * tanh(score / cap) before the mask.",
+       "attn_logit_softcapping; fused attention kernels may not know it", 3, false, other_softcap});
   all.push_back({"kv-quant", "cache", "KV cache in 8 bits",
                  "Keys and values lose bits when they are stored.", "the cache's type and scales",
                  2, false, low_cache});

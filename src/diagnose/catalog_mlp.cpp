@@ -7,6 +7,7 @@ namespace {
 
 std::vector<Variant> other_activation(const Circumstances&) {
   constexpr std::pair<std::string_view, Activation> kAll[] = {
+      {"SiLU", Activation::kSilu},
       {"GELU", Activation::kGelu},
       {"GELU, tanh approximation", Activation::kGeluTanh},
       {"quick GELU", Activation::kQuickGelu},
@@ -40,26 +41,45 @@ auto quantized(WeightChange::Kind kind) {
   };
 }
 
+template <class Apply>
+auto with_experts(Apply apply) {
+  return [apply](const Circumstances& at) {
+    return at.spec.moe.num_experts > 0 ? only(apply) : std::vector<Variant>{};
+  };
+}
+
+std::vector<Variant> fewer_experts(const Circumstances& at) {
+  std::vector<Variant> all;
+  const std::int64_t own = at.spec.moe.num_experts_per_tok;
+  for (const std::int64_t n : {std::int64_t{1}, own / 2, own - 1}) {
+    const std::string text = fmt::format("{} of {}", n, own);
+    const bool known = !all.empty() && all.back().detail == text;
+    if (n < 1 || n >= own || known) continue;
+    all.push_back({text, [n](Hypothesis& h) { h.spec.moe.used = n; }});
+  }
+  return all;
+}
+
 }  // namespace
 
 std::vector<Entry> mlp_entries() {
   std::vector<Entry> all;
   all.push_back({"act-variant", "MLP", "another activation",
-                 "The MLP's gate passes through another function than SiLU.", "hidden_act", 3,
-                 false, other_activation});
+                 "The MLP's gate passes through another function than the config's.", "hidden_act",
+                 3, false, other_activation});
   all.push_back(
       {"gate-up-swap", "MLP", "activation on up, not on gate",
-       "gate * silu(up) in place of silu(gate) * up; or the two matrices are exchanged.",
+       "gate * act(up) in place of act(gate) * up; or the two matrices are exchanged.",
        "the order of gate and up in a fused matrix, and which half is activated", 3, false,
        [](const Circumstances&) -> std::vector<Variant> {
          return {
-             {"silu(up) * gate", [](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kUp; }},
+             {"act(up) * gate", [](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kUp; }},
              {"gate_proj and up_proj exchanged", [](Hypothesis& h) {
                 h.weights.push_back({WeightChange::Kind::kExchanged, Part::kGate, Part::kUp, 0});
               }}};
        }});
   all.push_back({"act-on-product", "MLP", "activation on the product",
-                 "silu(gate * up) in place of silu(gate) * up.",
+                 "act(gate * up) in place of act(gate) * up.",
                  "the order of activation and product", 1, false, [](const Circumstances&) {
                    return only([](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kProduct; });
                  }});
@@ -71,6 +91,33 @@ std::vector<Entry> mlp_entries() {
            h.weights.push_back({WeightChange::Kind::kGateUpMixed, Part::kGate, Part::kUp, 0});
          });
        }});
+  all.push_back({"topk-norm", "experts", "weights of the experts (not) made to add up to 1",
+                 "norm_topk_prob says whether a token's expert weights are divided by their sum.",
+                 "norm_topk_prob, and softmax over all logits or over the chosen ones", 3, false,
+                 with_experts([](Hypothesis& h) {
+                   h.spec.moe.norm_topk_prob = !h.spec.moe.norm_topk_prob;
+                 })});
+  all.push_back({"router-sigmoid", "experts", "sigmoid in place of the router's softmax",
+                 "Each logit is weighed by itself (as DeepSeek-V3).", "the router's function", 1,
+                 false, with_experts([](Hypothesis& h) { h.spec.moe.sigmoid = true; })});
+  all.push_back({"experts-unweighted", "experts", "experts' outputs not weighted",
+                 "They are added as they are.", "what multiplies an expert's output", 2, false,
+                 with_experts([](Hypothesis& h) { h.spec.moe.weighted = false; })});
+  all.push_back({"experts-fewer", "experts", "fewer experts than the config says",
+                 "Only the first of a token's experts are added.", "num_experts_per_tok", 2, false,
+                 fewer_experts});
+  all.push_back({"experts-shifted", "experts", "experts off by one",
+                 "The weights of the neighbouring expert are used.",
+                 "how experts' tensors are stacked and counted", 2, false,
+                 [](const Circumstances& at) {
+                   std::vector<Variant> shifts;
+                   if (at.spec.moe.num_experts == 0) return shifts;
+                   for (const std::int64_t n : {1, -1}) {
+                     shifts.push_back({fmt::format("{:+}", n),
+                                       [n](Hypothesis& h) { h.spec.moe.expert_offset = n; }});
+                   }
+                   return shifts;
+                 }});
   all.push_back({"int8-weights", "precision", "weights in int8",
                  "Matrices are quantised with one scale per row.",
                  "the checkpoint's conversion: this is not the model that was trained", 2, false,

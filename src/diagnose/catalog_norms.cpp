@@ -14,8 +14,22 @@ struct NormPlace {
 constexpr NormPlace kPlaces[] = {{"the norm before attention", &ModelSpec::input_norm},
                                  {"the query norm", &ModelSpec::q_norm},
                                  {"the key norm", &ModelSpec::k_norm},
+                                 {"the norm after attention", &ModelSpec::attn_post_norm},
                                  {"the norm before the MLP", &ModelSpec::mlp_norm},
+                                 {"the norm after the MLP", &ModelSpec::mlp_post_norm},
                                  {"the final norm", &ModelSpec::final_norm}};
+
+bool of_heads(const NormPlace& place) {
+  return place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm;
+}
+
+bool is_there(const ModelSpec& spec, const NormPlace& place) {
+  if (of_heads(place)) return spec.qk_norm;
+  if (place.norm == &ModelSpec::input_norm || place.norm == &ModelSpec::mlp_norm) {
+    return spec.has_norms_before();
+  }
+  return place.norm == &ModelSpec::final_norm || spec.has_norms_after();
+}
 
 // In all norms, in those of the residual stream, in those of the heads, and in each alone.
 template <class Change>
@@ -27,17 +41,22 @@ std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, 
                      for (const auto norm : norms) change(h.spec.*norm);
                    }});
   };
+  std::vector<NormSpec ModelSpec::*> every;
+  std::vector<NormSpec ModelSpec::*> wide;
+  for (const NormPlace& place : kPlaces) {
+    if (!is_there(at.spec, place)) continue;
+    every.push_back(place.norm);
+    if (!of_heads(place)) wide.push_back(place.norm);
+  }
   if (at.spec.qk_norm) {
-    add("all norms", {&ModelSpec::input_norm, &ModelSpec::q_norm, &ModelSpec::k_norm,
-                      &ModelSpec::mlp_norm, &ModelSpec::final_norm});
+    add("all norms", every);
     add("the query and key norms", {&ModelSpec::q_norm, &ModelSpec::k_norm});
   }
-  add("the norms of hidden size",
-      {&ModelSpec::input_norm, &ModelSpec::mlp_norm, &ModelSpec::final_norm});
-  add("the layers' norms of hidden size", {&ModelSpec::input_norm, &ModelSpec::mlp_norm});
+  add("the norms of hidden size", wide);
+  wide.pop_back();  // the final one
+  add("the layers' norms of hidden size", wide);
   for (const NormPlace& place : kPlaces) {
-    const bool of_heads = place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm;
-    if (!of_heads || at.spec.qk_norm) add(place.name, {place.norm});
+    if (is_there(at.spec, place)) add(place.name, {place.norm});
   }
   return all;
 }
@@ -59,11 +78,16 @@ std::vector<Variant> other_eps(const Circumstances& at) {
   return all;
 }
 
-std::vector<Variant> missing_norm(const Circumstances&) {
+std::vector<Variant> missing_norm(const Circumstances& at) {
   std::vector<Variant> all;
+  if (at.spec.block.norms == Norms::kAround) {
+    all.push_back({"those after attention and after the MLP", [](Hypothesis& h) {
+                     h.spec.attn_post_norm.times = h.spec.mlp_post_norm.times = 0;
+                   }});
+  }
   for (const NormPlace& place : kPlaces) {
-    if (place.norm == &ModelSpec::q_norm || place.norm == &ModelSpec::k_norm) continue;
-    if (place.norm == &ModelSpec::final_norm) continue;
+    if (of_heads(place) || place.norm == &ModelSpec::final_norm) continue;
+    if (!is_there(at.spec, place)) continue;
     all.push_back({std::string(place.name),
                    [norm = place.norm](Hypothesis& h) { (h.spec.*norm).times = 0; }});
   }
@@ -76,6 +100,20 @@ std::vector<Variant> missing_qk_norm(const Circumstances& at) {
       {"of queries and keys", [](Hypothesis& h) { h.spec.q_norm.times = h.spec.k_norm.times = 0; }},
       {"of queries", [](Hypothesis& h) { h.spec.q_norm.times = 0; }},
       {"of keys", [](Hypothesis& h) { h.spec.k_norm.times = 0; }}};
+}
+
+// Other places for the norms than the model's own.
+std::vector<Variant> other_places(const Circumstances& at) {
+  const auto place = [](Norms norms, bool moved) {
+    return [norms, moved](Hypothesis& h) {
+      h.spec.block.norms = norms;
+      if (moved) h.weights.push_back({WeightChange::Kind::kNormsMoved});
+    };
+  };
+  const bool after = at.spec.block.norms == Norms::kAfter;
+  std::vector<Variant> all = {{"behind the adds", place(Norms::kBehindAdd, after)}};
+  if (after) all.push_back({"before the blocks", place(Norms::kBefore, true)});
+  return all;
 }
 
 template <class Apply>
@@ -106,6 +144,14 @@ std::vector<Entry> norm_entries() {
                    if (!at.rounds_to_bf16) return std::vector<Variant>{};
                    return in_norms(at, "", [](NormSpec& norm) { norm.rounded_once = true; });
                  }});
+  all.push_back(
+      {"norm-rounds-twice", "norms", "RMSNorm rounds before its weight too",
+       "This model's norms are rounded once, after the weight; here x / rms is rounded to "
+       "BF16 before, as Llama does. No logic is wrong.",
+       "where the norm's result is cast back to BF16", 2, true, [](const Circumstances& at) {
+         if (!at.rounds_to_bf16) return std::vector<Variant>{};
+         return in_norms(at, "", [](NormSpec& norm) { norm.rounded_once = false; });
+       }});
   all.push_back({"norm-lowp-var", "norms", "RMSNorm's mean of squares in BF16",
                  "Squares, their mean and the inverse root are rounded to BF16; transformers holds "
                  "them in FP32.",
@@ -115,6 +161,11 @@ std::vector<Entry> norm_entries() {
                  "Gemma's norms multiply by 1 + weight; this model's by the weight.",
                  "the norm's last multiplication", 3, false,
                  norms([](NormSpec& norm) { norm.one_plus = true; })});
+  all.push_back({"norm-plus1-missing", "norms", "norm weight not used as 1 + weight",
+                 "This model's norms multiply by 1 + weight; here by the weight alone, which is "
+                 "near 0 (or 1 was added twice: in the conversion and in the norm).",
+                 "the norm's last multiplication, and what the conversion added", 3, false,
+                 norms([](NormSpec& norm) { norm.one_plus = false; })});
   all.push_back({"norm-no-weight", "norms", "norm weight not applied",
                  "The values are normalised but not multiplied by the norm's weight.",
                  "whether the norm's weight is loaded and used", 2, false,
@@ -138,15 +189,26 @@ std::vector<Entry> norm_entries() {
                          {WeightChange::Kind::kExchanged, Part::kInputNorm, Part::kMlpNorm, 0});
                    });
                  }});
-  all.push_back({"qk-norm-missing", "q/k norm", "query or key norm left out",
-                 "Qwen3 normalises each head's queries and keys before the rotary embedding; here "
-                 "they are not.",
-                 "attention, between the projections and RoPE", 3, false, missing_qk_norm});
+  all.push_back(
+      {"qk-norm-missing", "q/k norm", "query or key norm left out",
+       "This model normalises queries and keys before the rotary embedding; here they are "
+       "not.",
+       "attention, between the projections and RoPE", 3, false, missing_qk_norm});
   all.push_back({"qk-norm-fulldim", "q/k norm", "query and key norm over all heads together",
                  "The mean of squares is taken over the whole width, not over each head's "
                  "head_dim.",
-                 "the reshape to heads before the norm", 2, false,
-                 with_qk_norm([](Hypothesis& h) { h.spec.qk_norms.across_heads = true; })});
+                 "the reshape to heads before the norm", 2, false, [](const Circumstances& at) {
+                   if (!at.spec.qk_norm || at.spec.qk_norms.full_width)
+                     return std::vector<Variant>{};
+                   return only([](Hypothesis& h) { h.spec.qk_norms.across_heads = true; });
+                 }});
+  all.push_back({"qk-norm-perhead", "q/k norm", "query and key norm over each head apart",
+                 "This model takes the mean of squares over the whole width of the queries and of "
+                 "the keys, not over each head.",
+                 "the reshape to heads behind the norm", 3, false, [](const Circumstances& at) {
+                   if (!at.spec.qk_norms.full_width) return std::vector<Variant>{};
+                   return only([](Hypothesis& h) { h.spec.qk_norms.each_head = true; });
+                 }});
   all.push_back({"qk-norm-after-rope", "q/k norm", "query and key norm after RoPE",
                  "The norms are applied to rotated queries and keys; their weights differ within a "
                  "pair of channels, so the order matters.",
@@ -209,11 +271,10 @@ std::vector<Entry> norm_entries() {
                  "what the norm before the MLP reads", 1, false, [](const Circumstances&) {
                    return only([](Hypothesis& h) { h.spec.block.parallel = true; });
                  }});
-  all.push_back({"norm-place", "residual", "norms after the adds",
-                 "The norms stand behind the residual adds (post-norm), not before the blocks.",
-                 "where the layer's norms are applied", 2, false, [](const Circumstances&) {
-                   return only([](Hypothesis& h) { h.spec.block.norms = Norms::kBehindAdd; });
-                 }});
+  all.push_back({"norm-place", "residual", "norms at another place",
+                 "The layer's norms stand behind the residual adds (post-norm), or before the "
+                 "blocks where this model has them after.",
+                 "where the layer's norms are applied", 2, false, other_places});
   return all;
 }
 

@@ -81,6 +81,61 @@ std::vector<Variant> shifted(const Circumstances&) {
   return all;
 }
 
+// Of a model whose frequencies are stretched.
+std::vector<Variant> other_scaling(const Circumstances& at) {
+  const RopeParameters& own = at.spec.rope_parameters;
+  if (own.scaling == RopeScaling::kNone) return {};
+  std::vector<Variant> all = {{"left out", [](Hypothesis& h) {
+                                 h.spec.rope_parameters.scaling = RopeScaling::kNone;
+                                 h.spec.rope_parameters.attention_factor = 1;
+                               }}};
+  all.push_back({"left out, but for the factor of cos and sin",
+                 [](Hypothesis& h) { h.spec.rope_parameters.scaling = RopeScaling::kNone; }});
+  all.push_back({"without the factor of cos and sin",
+                 [](Hypothesis& h) { h.spec.rope_parameters.attention_factor = 1; }});
+  all.push_back({"linear: all frequencies divided by the factor", [](Hypothesis& h) {
+                   h.spec.rope_parameters.scaling = RopeScaling::kLinear;
+                   h.spec.rope_parameters.attention_factor = 1;
+                 }});
+  if (own.scaling == RopeScaling::kLinear) {
+    all.push_back({"multiplied in place of divided", [](Hypothesis& h) {
+                     double& factor = h.spec.rope_parameters.factor;
+                     factor = 1 / factor;
+                   }});
+  }
+  if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
+    all.push_back({"with max_position_embeddings as the original length", [](Hypothesis& h) {
+                     h.spec.rope_parameters.original_length =
+                         static_cast<double>(h.spec.max_position_embeddings);
+                   }});
+  }
+  if (own.scaling == RopeScaling::kLongrope) {
+    all.push_back({"the lists for short and long sequences exchanged", [](Hypothesis& h) {
+                     std::swap(h.spec.rope_parameters.short_factor,
+                               h.spec.rope_parameters.long_factor);
+                   }});
+    all.push_back({"the list for short sequences always", [](Hypothesis& h) {
+                     h.spec.rope_parameters.long_factor = h.spec.rope_parameters.short_factor;
+                   }});
+    all.push_back({"the list for long sequences always", [](Hypothesis& h) {
+                     h.spec.rope_parameters.short_factor = h.spec.rope_parameters.long_factor;
+                   }});
+  }
+  return all;
+}
+
+// Of a model that has other parameters in its sliding layers.
+std::vector<Variant> one_base(const Circumstances& at) {
+  if (!at.spec.local_rope_parameters) return {};
+  return {{"the full layers' everywhere",
+           [](Hypothesis& h) { h.spec.local_rope_parameters = h.spec.rope_parameters; }},
+          {"the sliding layers' everywhere",
+           [](Hypothesis& h) { h.spec.rope_parameters = *h.spec.local_rope_parameters; }},
+          {"exchanged", [](Hypothesis& h) {
+             std::swap(h.spec.rope_parameters, *h.spec.local_rope_parameters);
+           }}};
+}
+
 std::vector<Variant> scaled(const Circumstances&) {
   std::vector<Variant> all;
   for (const double factor : {2.0, 4.0, 8.0, 32.0, 0.5}) {
@@ -129,6 +184,29 @@ std::vector<Entry> rope_entries() {
   all.push_back({"rope-partial", "RoPE", "only a part of each head rotated",
                  "A partial rotary factor is applied where the model rotates all of head_dim.",
                  "partial_rotary_factor, rotary_dim", 2, false, part_of_head});
+  all.push_back({"rope-whole-head", "RoPE", "whole heads rotated",
+                 "This model rotates only a part of each head (partial_rotary_factor).",
+                 "partial_rotary_factor, and what becomes of the rest of the head", 3, false,
+                 [](const Circumstances& at) {
+                   if (at.spec.rope.dims == 0) return std::vector<Variant>{};
+                   return only([](Hypothesis& h) { h.spec.rope.dims = 0; });
+                 }});
+  all.push_back({"rope-scaling-wrong", "RoPE", "RoPE scaling left out or another",
+                 "The config asks for scaled frequencies (rope_scaling or rope_parameters).",
+                 "rope_type and its parameters", 3, false, other_scaling});
+  all.push_back({"rope-one-base", "RoPE", "one RoPE base for all layers",
+                 "Sliding and full layers of this model have bases of their own.",
+                 "rope_local_base_freq, and which layers slide", 3, false, one_base});
+  all.push_back(
+      {"rope-rounding", "RoPE", "RoPE rounded elsewhere",
+       "This model rotates with FP32 tables and rounds once; here tables and products are "
+       "rounded to BF16. No logic is wrong.",
+       "the type of cos and sin", 2, true, [](const Circumstances& at) {
+         if (!at.rounds_to_bf16 || !at.spec.rope.rounded_once) {
+           return std::vector<Variant>{};
+         }
+         return only([](Hypothesis& h) { h.spec.rope.rounded_once = false; });
+       }});
   all.push_back({"rope-scaling", "RoPE", "positions scaled",
                  "Linear RoPE scaling is applied, which the config does not ask for.",
                  "rope_scaling and its default", 2, false, scaled});

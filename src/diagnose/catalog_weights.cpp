@@ -14,18 +14,18 @@ using Kind = WeightChange::Kind;
 constexpr Part kMatrices[] = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
                               Part::kGate, Part::kUp, Part::kDown};
 
-std::vector<Variant> of_matrices(Kind kind, std::int64_t amount) {
+std::vector<Variant> of_matrices(const Circumstances& at, Kind kind, std::int64_t amount) {
   std::vector<Variant> all;
   for (const Part part : kMatrices) {
-    all.push_back({std::string(part_name(part)), [=](Hypothesis& h) {
+    all.push_back({std::string(part_name(at.spec, part)), [=](Hypothesis& h) {
                      h.weights.push_back({kind, part, part, amount});
                    }});
   }
   return all;
 }
 
-std::vector<Variant> transposed(const Circumstances&) {
-  std::vector<Variant> all = of_matrices(Kind::kTransposed, 0);
+std::vector<Variant> transposed(const Circumstances& at) {
+  std::vector<Variant> all = of_matrices(at, Kind::kTransposed, 0);
   const WeightChange change{Kind::kTransposed};
   all.push_back({"lm_head", [=](Hypothesis& h) { h.head = change; }});
   return all;
@@ -36,9 +36,9 @@ std::vector<Variant> of_any_part(const Circumstances& at, Kind kind,
   std::vector<Variant> all;
   for (int p = 0; p < kPartCount; ++p) {
     const Part part = static_cast<Part>(p);
-    if (!at.spec.qk_norm && (part == Part::kQNorm || part == Part::kKNorm)) continue;
+    if (!has_part(at.spec, part)) continue;
     for (const std::int64_t amount : amounts) {
-      all.push_back({fmt::format("{}{}", part_name(part),
+      all.push_back({fmt::format("{}{}", part_name(at.spec, part),
                                  amount == 0 ? "" : fmt::format(fmt::runtime(words), amount)),
                      [=](Hypothesis& h) {
                        h.weights.push_back({kind, part, part, amount});
@@ -155,9 +155,43 @@ std::vector<Variant> left_out(const Circumstances& at) {
 }
 
 std::vector<Variant> embedding_scale(const Circumstances& at) {
+  if (at.spec.embedding.scale != 1) return {};
   const double root = std::sqrt(static_cast<double>(at.spec.hidden_size));
   return {{"by sqrt(hidden_size)", [root](Hypothesis& h) { h.spec.embedding.scale = root; }},
           {"by 1/sqrt(hidden_size)", [root](Hypothesis& h) { h.spec.embedding.scale = 1 / root; }}};
+}
+
+std::vector<Variant> missing_embedding_scale(const Circumstances& at) {
+  const double own = at.spec.embedding.scale;
+  if (own == 1) return {};
+  return {{"not at all", [](Hypothesis& h) { h.spec.embedding.scale = 1; }},
+          {"by hidden_size", [own](Hypothesis& h) { h.spec.embedding.scale = own * own; }},
+          {"by 1/sqrt(hidden_size)", [own](Hypothesis& h) { h.spec.embedding.scale = 1 / own; }}};
+}
+
+// In all projections that have one, and in each alone.
+std::vector<Variant> missing_bias(const Circumstances& at) {
+  std::vector<Variant> all;
+  const auto add = [&](std::string name, const std::vector<Part>& parts) {
+    all.push_back({std::move(name), [parts](Hypothesis& h) {
+                     for (const Part part : parts)
+                       h.weights.push_back({Kind::kZero, part, part, 0});
+                   }});
+  };
+  std::vector<Part> own;
+  for (const Part part : {Part::kQBias, Part::kKBias, Part::kVBias, Part::kOBias, Part::kGateBias,
+                          Part::kUpBias, Part::kDownBias}) {
+    if (has_part(at.spec, part)) own.push_back(part);
+  }
+  if (own.empty()) return {};
+  add("of all projections", own);
+  if (own.size() > 3)
+    add("of q_proj, k_proj and v_proj", {Part::kQBias, Part::kKBias, Part::kVBias});
+  for (const Part part : own) {
+    const std::string_view name = part_name(at.spec, part);
+    add(fmt::format("of {}", name.substr(0, name.find('.'))), {part});
+  }
+  return all;
 }
 
 template <std::int64_t EmbeddingSpec::*kField>
@@ -186,7 +220,15 @@ std::vector<Variant> logits_scale(const Circumstances& at) {
   return all;
 }
 
-std::vector<Variant> final_softcap(const Circumstances&) {
+std::vector<Variant> other_final_softcap(const Circumstances& at) {
+  if (at.spec.head.softcap == 0) return {};
+  return {{"left out", [](Hypothesis& h) { h.spec.head.softcap = 0; }},
+          {"at 50", [](Hypothesis& h) { h.spec.head.softcap = 50; }},
+          {"at 30", [](Hypothesis& h) { h.spec.head.softcap = 30; }}};
+}
+
+std::vector<Variant> final_softcap(const Circumstances& at) {
+  if (at.spec.head.softcap > 0) return {};
   std::vector<Variant> all;
   for (const double cap : {30.0, 50.0, 20.0}) {
     all.push_back(
@@ -203,6 +245,19 @@ std::vector<Entry> weight_entries() {
                  "The embedding's rows are multiplied by a constant (Gemma does; this model does "
                  "not).",
                  "the lookup, and what follows it", 2, false, embedding_scale});
+  all.push_back({"embed-scale-missing", "embedding", "embedding not scaled",
+                 "This model multiplies the embedding's rows by sqrt(hidden_size).",
+                 "what follows the lookup; the head uses the table as it is", 3, false,
+                 missing_embedding_scale});
+  all.push_back({"embed-scale-exact", "embedding", "embedding's scale not rounded to BF16",
+                 "transformers rounds sqrt(hidden_size) to the model's dtype before it multiplies. "
+                 "No logic is wrong.",
+                 "the type of the scale", 2, true, [](const Circumstances& at) {
+                   if (!at.rounds_to_bf16 || at.spec.embedding.scale == 1) {
+                     return std::vector<Variant>{};
+                   }
+                   return only([](Hypothesis& h) { h.spec.embedding.scale_rounded = false; });
+                 }});
   all.push_back({"embed-row", "embedding", "embedding rows off by one",
                  "Token id's row is read one place before or behind.",
                  "where the table begins, and ids that count from 1", 1, false,
@@ -216,6 +271,10 @@ std::vector<Entry> weight_entries() {
   all.push_back({"w-transposed", "projections", "a matrix read as transposed",
                  "The matrix's bytes are taken for [in, out]; checkpoints hold [out, in].",
                  "the layout that your matmul expects", 3, false, transposed});
+  all.push_back({"bias-missing", "projections", "a projection's bias is not added",
+                 "The checkpoint has biases beside the matrices (Qwen2's q, k and v).",
+                 "the names ending in .bias, and what is fused into the matmul", 3, false,
+                 missing_bias});
   all.push_back({"kv-swapped", "projections", "k_proj and v_proj exchanged",
                  "Keys are made by the values' matrix, and the other way round.",
                  "the names or the order in which they are loaded", 1, false, exchanged_kv});
@@ -237,10 +296,10 @@ std::vector<Entry> weight_entries() {
   all.push_back({"shard-offset", "weights", "rows of a matrix shifted",
                  "The matrix begins at the wrong place: each row is its neighbour's.",
                  "offsets of shards and of tensors in the file", 2, false,
-                 [](const Circumstances&) {
+                 [](const Circumstances& at) {
                    std::vector<Variant> rows;
                    for (const std::int64_t n : {1, -1}) {
-                     for (Variant& v : of_matrices(Kind::kRowsShifted, n)) {
+                     for (Variant& v : of_matrices(at, Kind::kRowsShifted, n)) {
                        v.detail += fmt::format(" by {:+}", n);
                        rows.push_back(std::move(v));
                      }
@@ -279,6 +338,49 @@ std::vector<Entry> weight_entries() {
   all.push_back({"final-softcap", "head", "logits capped",
                  "cap * tanh(logit / cap) is applied, which Gemma 2 has and this model has not.",
                  "final_logit_softcapping and its default", 1, false, final_softcap});
+  all.push_back({"final-softcap-missing", "head", "logits not capped as they should be",
+                 "This model's logits pass through cap * tanh(logit / cap); the best token stays "
+                 "the best.",
+                 "final_logit_softcapping", 3, false, other_final_softcap});
+  return all;
+}
+
+namespace {
+
+// Asks for nothing that the model has not.
+bool is_possible(const Hypothesis& h, const ModelSpec& own) {
+  bool norms_moved = false;
+  for (const WeightChange& change : h.weights) {
+    norms_moved = norms_moved || change.kind == Kind::kNormsMoved;
+    if (change.kind == Kind::kExchanged && !has_part(own, change.other)) return false;
+    if (change.kind != Kind::kNormsMoved && !has_part(own, change.part)) return false;
+  }
+  // An MLP's weights do for no mixture.
+  for (std::size_t l = 0; l < h.order.size(); ++l) {
+    if (h.order[l] >= 0 &&
+        own.is_sparse(h.order[l]) != own.is_sparse(static_cast<std::int64_t>(l))) {
+      return false;
+    }
+  }
+  const BlockSpec& block = h.spec.block;
+  const bool reads_normed = block.attention == Residual::kNormed || block.mlp == Residual::kNormed;
+  if (reads_normed && !h.spec.has_norms_before()) return false;
+  if (!own.has_norms_before() && block.norms != own.block.norms && !norms_moved) return false;
+  // Longrope has a factor for each rotated pair.
+  return h.spec.rope_parameters.scaling != RopeScaling::kLongrope ||
+         h.spec.rotary_dims() == own.rotary_dims();
+}
+
+}  // namespace
+
+std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
+  std::vector<Variant> all = entry.variants(at);
+  const Hypothesis own{at.spec};
+  std::erase_if(all, [&](const Variant& variant) {
+    Hypothesis h = own;
+    variant.apply(h);
+    return h == own || !is_possible(h, at.spec);
+  });
   return all;
 }
 

@@ -107,8 +107,10 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
     const std::optional<std::string> tap = map.tap_of(name, spec.num_hidden_layers);
     const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
     if (tap && tap->starts_with("rope_")) continue;  // what they do shows in q_rope
-    const bool known = tap && (*tap == "input_ids" || *tap == "generated_ids" ||
-                               (place && place->layer < spec.num_hidden_layers));
+    const bool known =
+        tap && (*tap == "input_ids" || *tap == "generated_ids" ||
+                (place && place->layer < spec.num_hidden_layers &&
+                 has_tap(place->tap, std::max<std::int64_t>(place->layer, 0), spec)));
     if (!known) {
       evidence.unmatched.push_back(name);
     } else {

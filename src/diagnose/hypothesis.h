@@ -17,6 +17,7 @@ struct Hypothesis {
   std::optional<WeightChange> embedding = {};  // of embed_tokens and the head tied to it
   std::optional<WeightChange> head = {};
   bool head_is_embedding = false;  // the head's own weights are not read
+  bool operator==(const Hypothesis&) const = default;
 };
 
 }  // namespace assay

@@ -43,7 +43,7 @@ class Survey {
                              .bad_layers = {0, 1, 2},
                              .survey = true};
       bool seen = false;
-      for (const Variant& variant : entry.variants(at)) {
+      for (const Variant& variant : variants_of(entry, at)) {
         ++spot.variants;
         Hypothesis hypothesis{model_.spec};
         variant.apply(hypothesis);

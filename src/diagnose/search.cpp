@@ -239,7 +239,7 @@ class Search {
     std::vector<Suspect> all;
     order_.clear();
     for (const Entry& entry : catalog()) {
-      for (Variant& variant : entry.variants(at)) {
+      for (Variant& variant : variants_of(entry, at)) {
         order_.emplace(std::string(entry.id) + '/' + variant.detail, order_.size());
         all.push_back({&entry, std::move(variant)});
       }

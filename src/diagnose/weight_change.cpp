@@ -16,8 +16,28 @@ namespace {
 using Kind = WeightChange::Kind;
 
 constexpr std::array<std::string_view, kPartCount> kNames = {
-    "input_layernorm",          "q_proj",    "k_proj",  "v_proj",   "q_norm", "k_norm", "o_proj",
-    "post_attention_layernorm", "gate_proj", "up_proj", "down_proj"};
+    "input_layernorm",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "q_proj.bias",
+    "k_proj.bias",
+    "v_proj.bias",
+    "q_norm",
+    "k_norm",
+    "o_proj",
+    "o_proj.bias",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "mlp.gate",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "gate_proj.bias",
+    "up_proj.bias",
+    "down_proj.bias",
+    "post_feedforward_layernorm",
+};
 
 constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
                                   Part::kGate, Part::kUp, Part::kDown};
@@ -107,38 +127,108 @@ Weight changed(const Weight& w, const WeightChange& change, std::byte* to) {
 
 }  // namespace
 
-std::string_view part_name(Part part) { return kNames.at(static_cast<std::size_t>(part)); }
-
-Weight& part_of(LayerWeights& layer, Part part) {
-  return const_cast<Weight&>(part_of(std::as_const(layer), part));
+std::string_view part_name(const ModelSpec& spec, Part part) {
+  // The one norm whose name says where it stands, and not what it is before.
+  if (part == Part::kMlpNorm && !spec.has_norms_after()) return "post_attention_layernorm";
+  return kNames.at(static_cast<std::size_t>(part));
 }
 
-const Weight& part_of(const LayerWeights& layer, Part part) {
+bool has_part(const ModelSpec& spec, Part part) {
   switch (part) {
     case Part::kInputNorm:
-      return layer.input_norm;
-    case Part::kQ:
-      return layer.q_proj;
-    case Part::kK:
-      return layer.k_proj;
-    case Part::kV:
-      return layer.v_proj;
-    case Part::kQNorm:
-      return layer.q_norm;
-    case Part::kKNorm:
-      return layer.k_norm;
-    case Part::kO:
-      return layer.o_proj;
     case Part::kMlpNorm:
-      return layer.mlp_norm;
-    case Part::kGate:
-      return layer.mlp.gate_proj;
-    case Part::kUp:
-      return layer.mlp.up_proj;
-    case Part::kDown:
-      break;
+      return spec.has_norms_before();
+    case Part::kAttnPostNorm:
+    case Part::kMlpPostNorm:
+      return spec.has_norms_after();
+    case Part::kQNorm:
+    case Part::kKNorm:
+      return spec.qk_norm;
+    case Part::kQBias:
+    case Part::kKBias:
+    case Part::kVBias:
+      return spec.qkv_bias;
+    case Part::kOBias:
+      return spec.o_bias;
+    case Part::kGateBias:
+    case Part::kUpBias:
+    case Part::kDownBias:
+      return spec.mlp_bias;
+    case Part::kRouter:
+      return spec.moe.num_experts > 0;
+    default:
+      return true;
   }
-  return layer.mlp.down_proj;
+}
+
+namespace {
+
+Weight LayerWeights::*of_layer(Part part) {
+  switch (part) {
+    case Part::kInputNorm:
+      return &LayerWeights::input_norm;
+    case Part::kQ:
+      return &LayerWeights::q_proj;
+    case Part::kK:
+      return &LayerWeights::k_proj;
+    case Part::kV:
+      return &LayerWeights::v_proj;
+    case Part::kQBias:
+      return &LayerWeights::q_bias;
+    case Part::kKBias:
+      return &LayerWeights::k_bias;
+    case Part::kVBias:
+      return &LayerWeights::v_bias;
+    case Part::kQNorm:
+      return &LayerWeights::q_norm;
+    case Part::kKNorm:
+      return &LayerWeights::k_norm;
+    case Part::kO:
+      return &LayerWeights::o_proj;
+    case Part::kOBias:
+      return &LayerWeights::o_bias;
+    case Part::kAttnPostNorm:
+      return &LayerWeights::attn_post_norm;
+    case Part::kMlpNorm:
+      return &LayerWeights::mlp_norm;
+    case Part::kRouter:
+      return &LayerWeights::router;
+    case Part::kMlpPostNorm:
+      return &LayerWeights::mlp_post_norm;
+    default:
+      return nullptr;
+  }
+}
+
+Weight MlpWeights::*of_mlp(Part part) {
+  switch (part) {
+    case Part::kGate:
+      return &MlpWeights::gate_proj;
+    case Part::kUp:
+      return &MlpWeights::up_proj;
+    case Part::kGateBias:
+      return &MlpWeights::gate_bias;
+    case Part::kUpBias:
+      return &MlpWeights::up_bias;
+    case Part::kDownBias:
+      return &MlpWeights::down_bias;
+    default:
+      return &MlpWeights::down_proj;
+  }
+}
+
+}  // namespace
+
+std::vector<Weight*> tensors_of(LayerWeights& layer, Part part) {
+  std::vector<Weight*> all;
+  if (const auto member = of_layer(part)) {
+    all.push_back(&(layer.*member));
+  } else {
+    all.push_back(&(layer.mlp.*of_mlp(part)));
+    for (MlpWeights& expert : layer.experts) all.push_back(&(expert.*of_mlp(part)));
+  }
+  std::erase_if(all, [](const Weight* w) { return w->data == nullptr; });
+  return all;
 }
 
 Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory) {
@@ -170,83 +260,114 @@ const LayerWeights* ChangedWeights::layer(std::int64_t l) {
   return &layer_;
 }
 
+namespace {
+
+// Of two parts' tensors, those that belong together; none where their shapes differ.
+template <class Exchange>
+void for_each_pair(const std::vector<Weight*>& a, const std::vector<Weight*>& b,
+                   const Exchange& exchange) {
+  if (a.size() != b.size()) return;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i]->rows == b[i]->rows && a[i]->cols == b[i]->cols) exchange(*a[i], *b[i]);
+  }
+}
+
+}  // namespace
+
 void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeights& w) {
-  Weight& part = part_of(w, change.part);
   switch (change.kind) {
     case Kind::kTransposed:
     case Kind::kRowsShifted:
     case Kind::kZero:
-      part = changed(part, change, keep(bytes_after(part, change.kind)));
+      for (Weight* part : tensors_of(w, change.part)) replace(*part, change);
       return;
     case Kind::kExchanged:
-      std::swap(part, part_of(w, change.other));
+      for_each_pair(tensors_of(w, change.part), tensors_of(w, change.other),
+                    [](Weight& a, Weight& b) { std::swap(a, b); });
+      return;
+    case Kind::kNormsMoved:
+      std::swap(w.input_norm, w.attn_post_norm);
+      std::swap(w.mlp_norm, w.mlp_post_norm);
       return;
     case Kind::kFromLayer: {
       const std::int64_t from = l + change.amount;
       if (from < 0 || from >= std::ssize(model_.layers)) return;
-      part = part_of(stored(from), change.part);
+      LayerWeights other = stored(from);
+      for_each_pair(tensors_of(w, change.part), tensors_of(other, change.part),
+                    [](Weight& a, const Weight& b) { a = b; });
       return;
     }
-    case Kind::kPermuted: {
-      const auto n = static_cast<std::size_t>(model_.spec.head_dim);
-      part = gather(part, keep(bytes_after(part, change.kind)), [&](std::size_t r) {
-        const std::size_t i = r % n;
-        const std::size_t interleaved = i < n / 2 ? 2 * i : 2 * (i - n / 2) + 1;
-        const std::size_t halved = i % 2 == 0 ? i / 2 : i / 2 + n / 2;
-        return row(part, r - i + (change.amount > 0 ? halved : interleaved));
-      });
+    case Kind::kPermuted:
+      for (Weight* part : tensors_of(w, change.part)) *part = permuted(*part, change.amount);
       return;
-    }
-    case Kind::kQkvGrouped: {
-      // The fused matrix holds, for each key/value head, its query heads, its key and its value.
-      const auto n = static_cast<std::size_t>(model_.spec.head_dim);
-      const auto kv_heads = static_cast<std::size_t>(model_.spec.num_key_value_heads);
-      const std::size_t group = w.q_proj.rows / n / kv_heads;
-      const LayerWeights own = w;
-      const auto fused = [&](std::size_t r) {
-        const std::size_t g = r / ((group + 2) * n);
-        const std::size_t in = r % ((group + 2) * n);
-        if (in < group * n) return row(own.q_proj, g * group * n + in);
-        if (in < (group + 1) * n) return row(own.k_proj, g * n + in - group * n);
-        return row(own.v_proj, g * n + in - (group + 1) * n);
-      };
-      const auto split = [&](const Weight& shape, std::size_t first) {
-        return gather(shape, keep(bytes_after(shape, change.kind)),
-                      [&](std::size_t r) { return fused(first + r); });
-      };
-      w.q_proj = split(own.q_proj, 0);
-      w.k_proj = split(own.k_proj, own.q_proj.rows);
-      w.v_proj = split(own.v_proj, own.q_proj.rows + own.k_proj.rows);
+    case Kind::kQkvGrouped:
+      return split_by_groups(w);
+    case Kind::kGateUpMixed:
+      mix_gate_and_up(w.mlp);
+      for (MlpWeights& expert : w.experts) mix_gate_and_up(expert);
       return;
-    }
-    case Kind::kGateUpMixed: {
-      const LayerWeights own = w;
-      const auto fused = [&](std::size_t r) {
-        return row(r % 2 == 0 ? own.mlp.gate_proj : own.mlp.up_proj, r / 2);
-      };
-      const std::size_t bytes = bytes_after(own.mlp.gate_proj, change.kind);
-      w.mlp.gate_proj = gather(own.mlp.gate_proj, keep(bytes), fused);
-      w.mlp.up_proj = gather(own.mlp.up_proj, keep(bytes),
-                             [&](std::size_t r) { return fused(own.mlp.gate_proj.rows + r); });
-      return;
-    }
     case Kind::kInt8:
     case Kind::kInt4:
     case Kind::kFp8:
       for (const Part p : kMatrices) {
-        Weight& matrix = part_of(w, p);
-        matrix = changed(matrix, change, keep(bytes_after(matrix, change.kind)));
+        for (Weight* matrix : tensors_of(w, p)) replace(*matrix, change);
       }
       return;
     case Kind::kF16:
     case Kind::kBf16AsF16:
       for (int p = 0; p < kPartCount; ++p) {
-        Weight& tensor = part_of(w, static_cast<Part>(p));
-        if (tensor.data == nullptr) continue;
-        tensor = changed(tensor, change, keep(bytes_after(tensor, change.kind)));
+        for (Weight* tensor : tensors_of(w, static_cast<Part>(p))) replace(*tensor, change);
       }
       return;
   }
+}
+
+void ChangedWeights::replace(Weight& part, const WeightChange& change) {
+  part = changed(part, change, keep(bytes_after(part, change.kind)));
+}
+
+Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
+  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
+  return gather(part, keep(bytes_after(part, Kind::kPermuted)), [&](std::size_t r) {
+    const std::size_t i = r % n;
+    const std::size_t interleaved = i < n / 2 ? 2 * i : 2 * (i - n / 2) + 1;
+    const std::size_t halved = i % 2 == 0 ? i / 2 : i / 2 + n / 2;
+    return row(part, r - i + (way > 0 ? halved : interleaved));
+  });
+}
+
+// The fused matrix holds, for each key/value head, its query heads, its key and its value.
+void ChangedWeights::split_by_groups(LayerWeights& w) {
+  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
+  const auto kv_heads = static_cast<std::size_t>(model_.spec.num_key_value_heads);
+  const std::size_t group = w.q_proj.rows / n / kv_heads;
+  const LayerWeights own = w;
+  const auto fused = [&](std::size_t r) {
+    const std::size_t g = r / ((group + 2) * n);
+    const std::size_t in = r % ((group + 2) * n);
+    if (in < group * n) return row(own.q_proj, g * group * n + in);
+    if (in < (group + 1) * n) return row(own.k_proj, g * n + in - group * n);
+    return row(own.v_proj, g * n + in - (group + 1) * n);
+  };
+  const auto split = [&](const Weight& shape, std::size_t first) {
+    return gather(shape, keep(bytes_after(shape, Kind::kQkvGrouped)),
+                  [&](std::size_t r) { return fused(first + r); });
+  };
+  w.q_proj = split(own.q_proj, 0);
+  w.k_proj = split(own.k_proj, own.q_proj.rows);
+  w.v_proj = split(own.v_proj, own.q_proj.rows + own.k_proj.rows);
+}
+
+void ChangedWeights::mix_gate_and_up(MlpWeights& w) {
+  if (w.gate_proj.data == nullptr) return;
+  const MlpWeights own = w;
+  const auto fused = [&](std::size_t r) {
+    return row(r % 2 == 0 ? own.gate_proj : own.up_proj, r / 2);
+  };
+  const std::size_t bytes = bytes_after(own.gate_proj, Kind::kGateUpMixed);
+  w.gate_proj = gather(own.gate_proj, keep(bytes), fused);
+  w.up_proj = gather(own.up_proj, keep(bytes),
+                     [&](std::size_t r) { return fused(own.gate_proj.rows + r); });
 }
 
 }  // namespace assay

@@ -17,23 +17,31 @@ enum class Part : std::uint8_t {
   kQ,
   kK,
   kV,
+  kQBias,
+  kKBias,
+  kVBias,
   kQNorm,
   kKNorm,
   kO,
+  kOBias,
+  kAttnPostNorm,
   kMlpNorm,
+  kRouter,
   kGate,
   kUp,
   kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
+  kMlpPostNorm,
 };
-inline constexpr int kPartCount = static_cast<int>(Part::kDown) + 1;
+inline constexpr int kPartCount = static_cast<int>(Part::kMlpPostNorm) + 1;
+// Whether a model of this spec has it.
+bool has_part(const ModelSpec& spec, Part part);
 // As in the checkpoint: "q_proj", "input_layernorm".
-std::string_view part_name(Part part);
-Weight& part_of(LayerWeights& layer, Part part);
-const Weight& part_of(const LayerWeights& layer, Part part);
-constexpr bool is_norm(Part part) {
-  return part == Part::kInputNorm || part == Part::kQNorm || part == Part::kKNorm ||
-         part == Part::kMlpNorm;
-}
+std::string_view part_name(const ModelSpec& spec, Part part);
+// The tensors that it stands for in this layer: one, or that of each expert, or none.
+std::vector<Weight*> tensors_of(LayerWeights& layer, Part part);
 
 // One mistake in reading the weights.
 struct WeightChange {
@@ -43,7 +51,8 @@ struct WeightChange {
                    // end
     kZero,         // `part` was never loaded
     kExchanged,    // `part` and `other` taken for each other; equal shapes
-    kFromLayer,    // `part` is that of layer l + amount (where there is one)
+    kNormsMoved,   // norms that stand after the blocks taken for norms before them
+    kFromLayer,    // `part` is that of layer l + amount (where there is one of its shape)
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
     kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
     kGateUpMixed,  // gate and up fused row by row, split as if one after the other
@@ -75,6 +84,10 @@ class ChangedWeights {
  private:
   LayerWeights stored(std::int64_t l) const;
   void apply(const WeightChange& change, std::int64_t l, LayerWeights& w);
+  void replace(Weight& part, const WeightChange& change);
+  Weight permuted(const Weight& part, std::int64_t way);
+  void split_by_groups(LayerWeights& w);
+  void mix_gate_and_up(MlpWeights& w);
   // Memory for a matrix, kept until the next layer.
   std::byte* keep(std::size_t bytes);
 

@@ -174,7 +174,8 @@ std::vector<std::int64_t> JsonObject::integers(std::string_view field) const {
   const OrderedJson& value = get(field, kExpected);
   std::vector<std::int64_t> result;
   const auto add = [&](const OrderedJson& item) {
-    if (!item.is_number_unsigned() || item.get<std::uint64_t>() > kMaxSize) {
+    const bool negative = !item.is_number_unsigned() && item.is_number() && item < 0;
+    if (!item.is_number_integer() || negative || item.get<std::uint64_t>() > kMaxSize) {
       throw input_error(where(field), shortened(value), kExpected);
     }
     result.push_back(item);

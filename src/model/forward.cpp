@@ -93,7 +93,7 @@ void ForwardPass<N>::layer(std::int64_t l) {
     norm(Tap::kMlpNorm, l, spec_.mlp_norm, block.parallel ? a.layer_input : a.hidden, w.mlp_norm,
          a.normed);
   }
-  mlp(l, w, norms_before ? a.normed : a.hidden);
+  mlp(l, w, norms_before ? a.normed : block.parallel ? a.layer_input : a.hidden);
   if (norms_after) {
     norm(Tap::kMlpPostNorm, l, spec_.mlp_post_norm, a.block, w.mlp_post_norm, a.block);
   }
@@ -134,18 +134,21 @@ void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, const AlignedVec
   tap(Tap::kMlpOutput, l, a.block);
 }
 
-// Per head, where the model has them.
+// Where the model has them.
 template <class N>
 void ForwardPass<N>::q_and_k_norms(std::int64_t l, const LayerWeights& w) {
   if (!spec_.qk_norm) return;
-  const bool across = spec_.qk_norms.across_heads;
-  rms_norm(spec_.q_norm, act_.q, w.q_norm, act_.q,
-           across ? static_cast<std::size_t>(spec_.num_attention_heads) : 1);
+  const auto of = [&](const NormSpec& norm, const Weight& weight, std::int64_t heads,
+                      AlignedVector<Real>& x) {
+    const auto count = static_cast<std::size_t>(heads);
+    rms_norm(norm, x, weight, x, spec_.qk_norms.across_heads ? count : 1,
+             spec_.qk_norms.each_head ? count : 1);
+  };
+  of(spec_.q_norm, w.q_norm, spec_.num_attention_heads, act_.q);
   tap(Tap::kQNorm, l, act_.q);
-  const std::size_t kv_heads = across ? static_cast<std::size_t>(spec_.num_key_value_heads) : 1;
-  rms_norm(spec_.k_norm, act_.k, w.k_norm, act_.k, kv_heads);
+  of(spec_.k_norm, w.k_norm, spec_.num_key_value_heads, act_.k);
   tap(Tap::kKNorm, l, act_.k);
-  if (spec_.qk_norms.on_v) rms_norm(spec_.k_norm, act_.v, w.k_norm, act_.v, kv_heads);
+  if (spec_.qk_norms.on_v) of(spec_.k_norm, w.k_norm, spec_.num_key_value_heads, act_.v);
 }
 
 // Grouped-query attention over the cache, query head h reading key/value head h / group. Each query
@@ -342,7 +345,7 @@ void ForwardPass<N>::linear(const AlignedVector<Real>& x,
   pack(x, projections.begin()->w.cols);
   if (!model_.stream) {
     matmul(x, projections);
-    return store(projections);
+    return store(projections, x.size() / projections.begin()->w.cols);
   }
   for (const Projection& p : projections) {
     for_each_block(p.w, [&](const Weight& block, std::size_t row) {
@@ -409,12 +412,13 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
   });
 }
 
-// heads: how many consecutive rows of w.cols are normalised as one.
+// heads: how many consecutive rows of w.cols are normalised as one; parts: into how many each is
+// cut.
 template <class N>
 void ForwardPass<N>::rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                              AlignedVector<Real>& out, std::size_t heads) {
-  if (!is_plain(norm) || heads != 1 || spec_.store != Store::kOwn) {
-    return variant_norm(norm, x, w, out, heads);
+                              AlignedVector<Real>& out, std::size_t heads, std::size_t parts) {
+  if (!is_plain(norm) || heads * parts != 1 || spec_.store != Store::kOwn) {
+    return variant_norm(norm, x, w, out, heads, parts);
   }
   const auto eps = static_cast<Real>(spec_.rms_norm_eps);
   const NormForm form = norm.one_plus       ? NormForm::kOnePlus

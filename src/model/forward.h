@@ -109,7 +109,7 @@ class ForwardPass {
   void matmul(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
   Projection onto(const Weight& w, const Weight& bias, AlignedVector<Real>& out);
   void rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                AlignedVector<Real>& out, std::size_t heads = 1);
+                AlignedVector<Real>& out, std::size_t heads = 1, std::size_t parts = 1);
   void norm(Tap tap, std::int64_t l, const NormSpec& norm, const AlignedVector<Real>& x,
             const Weight& w, AlignedVector<Real>& out);
   void q_and_k_norms(std::int64_t l, const LayerWeights& w);
@@ -141,10 +141,10 @@ class ForwardPass {
   Rotation& rotation_of(std::int64_t l);
 
   // In forward_variants.cpp: what the kernels do not do.
-  void store(std::initializer_list<Projection> projections);
+  void store(std::initializer_list<Projection> projections, std::size_t rows);
   void store(Real* values, std::size_t count);
   void variant_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                    AlignedVector<Real>& out, std::size_t heads);
+                    AlignedVector<Real>& out, std::size_t heads, std::size_t parts);
   void scale_embedding();
   void finish_logits(AlignedVector<Real>& logits);
   std::size_t rope_position(const Token& token) const;

@@ -24,33 +24,41 @@ void ForwardPass<N>::route(std::int64_t l, const Weight& router, const AlignedVe
   linear(x, {onto(router, {}, act_.router_logits)});
   tap(Tap::kRouterLogits, l, act_.router_logits);
 
-  std::vector<Real> probs(experts);
+  std::vector<Real> probs(tokens_.size() * experts);
   for (std::size_t t = 0; t < tokens_.size(); ++t) {
     const Real* logits = &act_.router_logits[t * experts];
+    Real* of_token = &probs[t * experts];
     if (moe.sigmoid) {
-      std::transform(logits, logits + experts, probs.begin(), sigmoid<Real>);
+      std::transform(logits, logits + experts, of_token, sigmoid<Real>);
     } else {
-      kernels_.router_softmax(logits, experts, probs.data());
+      kernels_.router_softmax(logits, experts, of_token);
     }
-    const std::vector<std::size_t> chosen = top_k<Real>(probs, k);
+    const std::vector<std::size_t> chosen = top_k<Real>({of_token, experts}, k);
+    std::transform(chosen.begin(), chosen.end(), &act_.expert_ids[t * k],
+                   [](std::size_t e) { return static_cast<Real>(e); });
+  }
+  tap(Tap::kExpertIds, l, act_.expert_ids);
+  // An exchange may have put anything there.
+  const auto expert = [&](Real id) {
+    const bool in_range = id >= 0 && id < static_cast<Real>(experts);
+    return in_range ? static_cast<std::size_t>(id) : id < 0 ? experts - 1 : 0;
+  };
+  for (std::size_t t = 0; t < tokens_.size(); ++t) {
+    const Real* ids = &act_.expert_ids[t * k];
+    const auto prob = [&](Real id) { return probs[t * experts + expert(id)]; };
     Real sum = 0;
-    for (const std::size_t e : chosen) sum += probs[e];
+    for (std::size_t i = 0; i < k; ++i) sum += prob(ids[i]);
     for (std::size_t i = 0; i < k; ++i) {
-      const Real weight = moe.norm_topk_prob ? probs[chosen[i]] / sum : probs[chosen[i]];
-      act_.expert_ids[t * k + i] = static_cast<Real>(chosen[i]);
+      const Real weight = moe.norm_topk_prob ? prob(ids[i]) / sum : prob(ids[i]);
       act_.expert_weights[t * k + i] = stored<N>(spec_.store, weight);
     }
   }
-  tap(Tap::kExpertIds, l, act_.expert_ids);
   tap(Tap::kExpertWeights, l, act_.expert_weights);
 
   slots_of_expert_.assign(experts, {});
   for (std::size_t slot = 0; slot < act_.expert_ids.size(); ++slot) {
-    // An exchange may have put anything there.
     const Real id = act_.expert_ids[slot] + static_cast<Real>(moe.expert_offset);
-    const bool is_expert = id >= 0 && id < static_cast<Real>(experts);
-    const std::size_t e = is_expert ? static_cast<std::size_t>(id) : id < 0 ? experts - 1 : 0;
-    slots_of_expert_[e].push_back(slot);
+    slots_of_expert_[expert(id)].push_back(slot);
   }
 }
 

@@ -16,26 +16,31 @@ void ForwardPass<N>::store(Real* values, std::size_t count) {
 }
 
 template <class N>
-void ForwardPass<N>::store(std::initializer_list<Projection> projections) {
+void ForwardPass<N>::store(std::initializer_list<Projection> projections, std::size_t rows) {
   if (spec_.store == Store::kOwn) return;
-  for (const Projection& p : projections) store(p.out, tokens_.size() * p.ldo);
+  for (const Projection& p : projections) store(p.out, rows * p.ldo);
 }
 
 template <class N>
 void ForwardPass<N>::variant_norm(const NormSpec& norm, const AlignedVector<Real>& x,
-                                  const Weight& w, AlignedVector<Real>& out, std::size_t heads) {
+                                  const Weight& w, AlignedVector<Real>& out, std::size_t heads,
+                                  std::size_t parts) {
   std::vector<Real> weights(w.cols);
   kernels_.load_row(w, 0, weights.data());
-  const std::size_t n = w.cols * heads;
+  const std::size_t n = w.cols * heads / parts;
+  const std::span<const Real> all = weights;
   for (std::size_t i = 0; i < x.size(); i += n) {
-    variant_rms_norm<N>(norm, spec_.store, spec_.rms_norm_eps, weights, &x[i], n, &out[i]);
+    const std::size_t part = i / n % parts;
+    variant_rms_norm<N>(norm, spec_.store, spec_.rms_norm_eps,
+                        all.subspan(part * (w.cols / parts), w.cols / parts), &x[i], n, &out[i]);
   }
 }
 
 template <class N>
 void ForwardPass<N>::scale_embedding() {
   if (spec_.embedding.scale != 1) {
-    const Real scale = stored<N>(spec_.store, static_cast<Real>(spec_.embedding.scale));
+    const auto exact = static_cast<Real>(spec_.embedding.scale);
+    const Real scale = spec_.embedding.scale_rounded ? stored<N>(spec_.store, exact) : exact;
     for (Real& x : act_.hidden) x = stored<N>(spec_.store, x * scale);
   }
   if (spec_.store != Store::kOwn) store(act_.hidden.data(), act_.hidden.size());
@@ -158,7 +163,7 @@ void ForwardPass<N>::attend(const Head& head) {
         decode.fault != DecodeFault::kNone && std::cmp_greater_equal(p, decode.from);
     const bool slot = decode.fault == DecodeFault::kSlot;
     const bool rotated = keys && (decode.fault == DecodeFault::kNotRotated ||
-                                   decode.fault == DecodeFault::kRotatedAgain);
+                                  decode.fault == DecodeFault::kRotatedAgain);
     if (!decoded || !(slot || rotated)) return rows;
     slots.assign(count * n, Cached{0});
     for (std::size_t j = 0; j < count; ++j) {
@@ -238,14 +243,15 @@ void ForwardPass<N>::attend(const Head& head) {
   }
 }
 
-#define ASSAY_INSTANTIATE(N)                                                                    \
-  template void ForwardPass<N>::store(std::initializer_list<Projection>);                       \
-  template void ForwardPass<N>::store(Real*, std::size_t);                                      \
-  template void ForwardPass<N>::variant_norm(const NormSpec&, const AlignedVector<Real>&,       \
-                                             const Weight&, AlignedVector<Real>&, std::size_t); \
-  template void ForwardPass<N>::scale_embedding();                                              \
-  template void ForwardPass<N>::finish_logits(AlignedVector<Real>&);                            \
-  template bool ForwardPass<N>::attends_in_full() const;                                        \
+#define ASSAY_INSTANTIATE(N)                                                                   \
+  template void ForwardPass<N>::store(std::initializer_list<Projection>, std::size_t);         \
+  template void ForwardPass<N>::store(Real*, std::size_t);                                     \
+  template void ForwardPass<N>::variant_norm(const NormSpec&, const AlignedVector<Real>&,      \
+                                             const Weight&, AlignedVector<Real>&, std::size_t, \
+                                             std::size_t);                                     \
+  template void ForwardPass<N>::scale_embedding();                                             \
+  template void ForwardPass<N>::finish_logits(AlignedVector<Real>&);                           \
+  template bool ForwardPass<N>::attends_in_full() const;                                       \
   template void ForwardPass<N>::attention_in_full(std::int64_t)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);

@@ -50,8 +50,9 @@ TEST(BadModel, ConfigWithoutAFieldOrOfAnotherArchitecture) {
   }
   {
     const CheckpointCopy model;
-    model.replace("config.json", "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"");
-    expect_refused(model, 3, {"config.json", "'model_type'", "\"llama\"", "expected \"qwen3\""});
+    model.replace("config.json", "\"model_type\": \"qwen3\"", "\"model_type\": \"gpt2\"");
+    expect_refused(model, 3,
+                   {"config.json", "'model_type'", "\"gpt2\"", "expected one of gemma2, "});
   }
   {
     const CheckpointCopy model;

@@ -121,8 +121,7 @@ TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
   candidate.disturb("layer_06_output", 0.1F);
   const PromptResult result = run(candidate);
   EXPECT_EQ(first(result), "layer_05_q_norm");
-  EXPECT_EQ(result.divergence_text,
-            "layer_05_q_proj passes: look at the RMSNorm of the queries");
+  EXPECT_EQ(result.divergence_text, "layer_05_q_proj passes: look at the RMSNorm of the queries");
   EXPECT_GT(*tensor(result, "layer_05_q_norm").noise_ratio, 10);
 }
 
