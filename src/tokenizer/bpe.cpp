@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <queue>
 #include <tuple>
+
+#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {
@@ -22,8 +25,32 @@ constexpr std::size_t hash(std::uint64_t pair) {
 
 }  // namespace
 
-Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::size_t max_merges)
-    : byte_ids_(byte_ids),
+WholePieces::WholePieces(std::size_t count) : slots_(std::bit_ceil(count + count / 2 + 2)) {}
+
+// The piece's slot, or the free one where it belongs.
+std::size_t WholePieces::place(std::string_view piece) const {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t i = std::hash<std::string_view>()(piece) & mask;
+  while (slots_[i].id != kNoToken &&
+         std::string_view(texts_).substr(slots_[i].begin, slots_[i].length) != piece) {
+    i = (i + 1) & mask;
+  }
+  return i;
+}
+
+void WholePieces::add(std::string_view piece, TokenId id) {
+  slots_[place(piece)] = {static_cast<std::uint32_t>(texts_.size()),
+                          static_cast<std::uint32_t>(piece.size()), id};
+  texts_ += piece;
+}
+
+std::optional<TokenId> WholePieces::find(std::string_view piece) const {
+  const TokenId id = slots_[place(piece)].id;
+  return id != kNoToken ? std::optional(id) : std::nullopt;
+}
+
+Bpe::Bpe(Alphabet alphabet, std::size_t max_merges)
+    : alphabet_(std::move(alphabet)),
       slots_(std::bit_ceil(max_merges + max_merges / 2 + 2)),
       mask_(slots_.size() - 1) {}
 
@@ -47,20 +74,56 @@ bool Bpe::add(TokenId left, TokenId right, TokenId result) {
 }
 
 void Bpe::encode(std::string_view piece, std::vector<std::int64_t>& ids) const {
-  if (piece.size() <= kShort) {
-    encode_short(piece, ids);
+  if (whole_) {
+    if (const auto id = whole_->find(piece)) {
+      ids.push_back(*id);
+      return;
+    }
+  }
+  if (alphabet_.characters.empty() && piece.size() <= kShort) {
+    std::array<TokenId, kShort> symbols;
+    for (std::size_t i = 0; i < piece.size(); ++i) {
+      symbols[i] = alphabet_.bytes[static_cast<unsigned char>(piece[i])];
+    }
+    merge_short(std::span(symbols).first(piece.size()), ids);
+    return;
+  }
+  std::vector<TokenId> symbols = spell(piece);
+  if (symbols.size() <= kShort) {
+    merge_short(symbols, ids);
   } else {
-    encode_long(piece, ids);
+    merge_long(symbols, ids);
   }
 }
 
-void Bpe::encode_short(std::string_view piece, std::vector<std::int64_t>& ids) const {
-  std::array<TokenId, kShort> symbols;
-  std::array<Slot, kShort> merges;  // merges[i]: of symbols i and i + 1
-  std::size_t count = piece.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    symbols[i] = byte_ids_[static_cast<unsigned char>(piece[i])];
+std::vector<TokenId> Bpe::spell(std::string_view piece) const {
+  std::vector<TokenId> symbols;
+  symbols.reserve(piece.size());
+  const auto add_bytes = [&](std::string_view bytes) {
+    for (const char c : bytes) symbols.push_back(alphabet_.bytes[static_cast<unsigned char>(c)]);
+  };
+  if (alphabet_.characters.empty()) {
+    add_bytes(piece);
+    return symbols;
   }
+  for (std::size_t at = 0; at < piece.size();) {
+    const Utf8Step step = utf8_step(piece, at);
+    const TokenId id = step.code_point < alphabet_.characters.size()
+                           ? alphabet_.characters[step.code_point]
+                           : kNoToken;
+    if (id != kNoToken) {
+      symbols.push_back(id);
+    } else {
+      add_bytes(piece.substr(at, step.length));
+    }
+    at += step.length;
+  }
+  return symbols;
+}
+
+void Bpe::merge_short(std::span<TokenId> symbols, std::vector<std::int64_t>& ids) const {
+  std::array<Slot, kShort> merges;  // merges[i]: of symbols i and i + 1
+  std::size_t count = symbols.size();
   for (std::size_t i = 0; i + 1 < count; ++i) merges[i] = find(symbols[i], symbols[i + 1]);
   while (count > 1) {
     const auto best =
@@ -69,18 +132,18 @@ void Bpe::encode_short(std::string_view piece, std::vector<std::int64_t>& ids) c
     if (best->rank == kNoMerge) break;
     const auto at = static_cast<std::size_t>(best - merges.begin());
     symbols[at] = best->result;
-    std::copy(symbols.begin() + at + 2, symbols.begin() + count, symbols.begin() + at + 1);
+    std::copy(symbols.data() + at + 2, symbols.data() + count, symbols.data() + at + 1);
     std::copy(merges.begin() + at + 1, merges.begin() + count - 1, merges.begin() + at);
     --count;
     if (at > 0) merges[at - 1] = find(symbols[at - 1], symbols[at]);
     if (at + 1 < count) merges[at] = find(symbols[at], symbols[at + 1]);
   }
-  ids.insert(ids.end(), symbols.begin(), symbols.begin() + count);
+  ids.insert(ids.end(), symbols.data(), symbols.data() + count);
 }
 
 // The same for long pieces (a megabyte of spaces is one): a list of symbols linked by their
 // neighbours, and a queue of the merges that were possible when they were queued.
-void Bpe::encode_long(std::string_view piece, std::vector<std::int64_t>& ids) const {
+void Bpe::merge_long(std::span<const TokenId> start, std::vector<std::int64_t>& ids) const {
   constexpr std::size_t kNone = ~std::size_t{0};
   struct Symbol {
     TokenId id;
@@ -98,7 +161,7 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::int64_t>& ids) co
       return std::tie(rank, at) > std::tie(other.rank, other.at);
     }
   };
-  std::vector<Symbol> symbols(piece.size());
+  std::vector<Symbol> symbols(start.size());
   std::priority_queue<Candidate> queue;
   const auto consider = [&](std::size_t at) {
     const std::size_t next = symbols[at].next;
@@ -108,11 +171,10 @@ void Bpe::encode_long(std::string_view piece, std::vector<std::int64_t>& ids) co
     const Slot& merge = find(left, right);
     if (merge.rank != kNoMerge) queue.push({merge.rank, at, right, left, merge.result});
   };
-  for (std::size_t i = 0; i < piece.size(); ++i) {
-    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], false, i == 0 ? kNone : i - 1,
-                  i + 1 == piece.size() ? kNone : i + 1};
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    symbols[i] = {start[i], false, i == 0 ? kNone : i - 1, i + 1 == start.size() ? kNone : i + 1};
   }
-  for (std::size_t i = 0; i < piece.size(); ++i) consider(i);
+  for (std::size_t i = 0; i < start.size(); ++i) consider(i);
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();

@@ -1,25 +1,67 @@
-// Byte-pair encoding: a piece's bytes to token ids by merges, lowest rank first, then leftmost.
+// Byte-pair encoding: a piece's bytes or characters to token ids by merges, lowest rank first, then
+// leftmost.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace assay {
 
 using TokenId = std::uint32_t;
 
+inline constexpr TokenId kNoToken = ~TokenId{0};
+
+// Pieces that are one token as they stand, whatever the merges say.
+class WholePieces {
+ public:
+  // For up to `count` pieces.
+  explicit WholePieces(std::size_t count);
+
+  // The piece is not there yet. The pieces together have less than 4 GiB.
+  void add(std::string_view piece, TokenId id);
+
+  std::optional<TokenId> find(std::string_view piece) const;
+
+ private:
+  struct Slot {
+    std::uint32_t begin;
+    std::uint32_t length = 0;
+    TokenId id = kNoToken;
+  };
+  std::size_t place(std::string_view piece) const;
+
+  std::string texts_;
+  std::vector<Slot> slots_;  // open addressing; the size is a power of two
+};
+
 class Bpe {
  public:
+  // What a piece is before any merge.
+  struct Alphabet {
+    std::array<TokenId, 256> bytes{};
+    // By code point, kNoToken or the end where there is none; those are spelled in bytes. Empty:
+    // all is.
+    std::vector<TokenId> characters;
+  };
+
+  Bpe() : Bpe(Alphabet{}, 0) {}
   // For up to max_merges merges.
-  explicit Bpe(const std::array<TokenId, 256>& byte_ids = {}, std::size_t max_merges = 0);
+  Bpe(Alphabet alphabet, std::size_t max_merges);
 
   // Adds the merge of next lower priority. False, and nothing added, when the pair has one already.
   bool add(TokenId left, TokenId right, TokenId result);
 
-  // Appends the ids of one piece of the split text.
+  // Has these pieces encoded without merges.
+  void keep_whole(WholePieces pieces) { whole_ = std::move(pieces); }
+
+  // Appends the ids of one piece of the split text (valid UTF-8).
   void encode(std::string_view piece, std::vector<std::int64_t>& ids) const;
 
  private:
@@ -32,10 +74,12 @@ class Bpe {
 
   std::size_t place(std::uint64_t pair) const;
   const Slot& find(TokenId left, TokenId right) const;
-  void encode_short(std::string_view piece, std::vector<std::int64_t>& ids) const;
-  void encode_long(std::string_view piece, std::vector<std::int64_t>& ids) const;
+  std::vector<TokenId> spell(std::string_view piece) const;
+  void merge_short(std::span<TokenId> symbols, std::vector<std::int64_t>& ids) const;
+  void merge_long(std::span<const TokenId> start, std::vector<std::int64_t>& ids) const;
 
-  std::array<TokenId, 256> byte_ids_;
+  Alphabet alphabet_;
+  std::optional<WholePieces> whole_;
   std::vector<Slot> slots_;  // open addressing; the size is a power of two
   std::size_t mask_;
   std::uint32_t merges_ = 0;

@@ -22,8 +22,7 @@ std::string json_text(const dom::element& value) {
   return shown(simdjson::minify(value));
 }
 
-JsonFields::JsonFields(std::string file, std::string path, const dom::element& value,
-                       std::initializer_list<std::string_view> known)
+JsonFields::JsonFields(std::string file, std::string path, const dom::element& value)
     : file_(std::move(file)), path_(std::move(path)) {
   dom::object object;
   if (value.get(object) != simdjson::SUCCESS) {
@@ -31,14 +30,25 @@ JsonFields::JsonFields(std::string file, std::string path, const dom::element& v
                       json_text(value), "a JSON object");
   }
   for (const dom::key_value_pair pair : object) {
-    if (std::ranges::find(known, pair.key) == known.end()) {
-      throw error(pair.key, "a field this reader does not know",
-                  fmt::format("only {}", fmt::join(known, ", ")));
-    }
     for (const auto& [name, unused] : fields_) {
       if (name == pair.key) throw error(pair.key, "twice", "once");
     }
     fields_.emplace_back(pair.key, pair.value);
+  }
+}
+
+JsonFields::JsonFields(std::string file, std::string path, const dom::element& value,
+                       std::initializer_list<std::string_view> known)
+    : JsonFields(std::move(file), std::move(path), value) {
+  allow_only(known);
+}
+
+void JsonFields::allow_only(std::initializer_list<std::string_view> known) const {
+  for (const auto& [name, unused] : fields_) {
+    if (std::ranges::find(known, name) == known.end()) {
+      throw error(name, "a field this reader does not know",
+                  fmt::format("only {}", fmt::join(known, ", ")));
+    }
   }
 }
 
@@ -67,6 +77,18 @@ dom::object JsonFields::object(std::string_view field) const {
   dom::object result;
   if (value.get(result) != simdjson::SUCCESS) throw error(field, json_text(value), "a JSON object");
   return result;
+}
+
+std::vector<JsonFields> JsonFields::objects(std::string_view field) const {
+  std::vector<JsonFields> result;
+  for (const dom::element value : array(field)) {
+    result.emplace_back(file_, fmt::format("{}[{}]", path(field), result.size()), value);
+  }
+  return result;
+}
+
+JsonFields JsonFields::fields(std::string_view field) const {
+  return {file_, path(field), require(field, "a JSON object")};
 }
 
 std::string_view JsonFields::string(std::string_view field) const {

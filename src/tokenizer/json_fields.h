@@ -21,10 +21,15 @@ std::string json_text(const simdjson::dom::element& value);
 // The fields of one object. A field that is null counts as absent.
 class JsonFields {
  public:
-  // path: the object's own place in the file ("model"; "" for the whole). A field that is not in
-  // `known`, or there twice, is an error: it might change what the others mean.
+  // path: the object's own place in the file ("model"; "" for the whole). A field that is there
+  // twice is an error.
+  JsonFields(std::string file, std::string path, const simdjson::dom::element& value);
+  // The same; allow_only(known) besides.
   JsonFields(std::string file, std::string path, const simdjson::dom::element& value,
              std::initializer_list<std::string_view> known);
+
+  // A field that is not among these is an error: it might change what the others mean.
+  void allow_only(std::initializer_list<std::string_view> known) const;
 
   // None when absent.
   std::optional<simdjson::dom::element> find(std::string_view field) const;
@@ -32,6 +37,10 @@ class JsonFields {
   simdjson::dom::element require(std::string_view field, std::string_view expected) const;
   simdjson::dom::array array(std::string_view field) const;
   simdjson::dom::object object(std::string_view field) const;
+  // The objects of a list, "model.parts[0]" and so on.
+  std::vector<JsonFields> objects(std::string_view field) const;
+  // The object in a field.
+  JsonFields fields(std::string_view field) const;
   std::string_view string(std::string_view field) const;
   bool boolean(std::string_view field) const;
   std::uint64_t unsigned_integer(std::string_view field) const;

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <string>
 
@@ -13,11 +15,33 @@
 
 namespace assay {
 
-const std::string_view kSplitPattern =
+namespace {
+
+constexpr std::string_view kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-namespace {
+// Llama 3, OLMo 2, Phi-4: OpenAI's cl100k_base.
+constexpr std::string_view kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// Mistral-Nemo, Mistral-Small: tekken.
+constexpr std::string_view kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// Phi-4-mini: OpenAI's o200k_base.
+constexpr std::string_view kO200kPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr std::string_view kVerified[] = {kGpt2Pattern, kQwen2Pattern, kLlama3Pattern,
+                                          kTekkenPattern, kO200kPattern};
 
 struct CodeFree {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
@@ -31,15 +55,15 @@ struct DataFree {
 
 // A code point of the class whose UTF-8 has `length` bytes.
 std::string_view stand_in(CharClass char_class, std::size_t length) {
-  switch (char_class) {
-    case CharClass::kLetter:
-      return length == 2 ? "\u00FF" : length == 3 ? "\u4E00" : "\U00020000";
-    case CharClass::kNumber:
-      return length == 2 ? "\u00B2" : length == 3 ? "\u2460" : "\U0001D7CE";
-    case CharClass::kOther:
-      break;
-  }
-  return length == 2 ? "\u00A7" : length == 3 ? "\u2030" : "\U0001F600";
+  constexpr std::string_view kStandIns[][3] = {
+      {"\u00C0", "\u1E00", "\U00010400"},  // kUpper
+      {"\u00FF", "\u1E01", "\U00010428"},  // kLower
+      {"\u01BB", "\u4E00", "\U00020000"},  // kLetter
+      {"\u0300", "\u20D0", "\U0001D165"},  // kMark
+      {"\u00B2", "\u2460", "\U0001D7CE"},  // kNumber
+      {"\u00A7", "\u2030", "\U0001F600"},  // kOther
+  };
+  return kStandIns[static_cast<std::size_t>(char_class)][length - 2];
 }
 
 // Puts stand-ins, as long as the originals, where PCRE2 would see another class than tokenizers.
@@ -73,12 +97,19 @@ struct Splitter::Impl {
   std::unique_ptr<pcre2_match_context, ContextFree> context;
 };
 
-Splitter::Splitter() : impl_(std::make_unique<Impl>()) {
+bool is_verified_pattern(std::string_view pattern) {
+  return std::ranges::find(kVerified, pattern) != std::end(kVerified);
+}
+
+std::vector<std::string_view> verified_patterns() {
+  return {std::begin(kVerified), std::end(kVerified)};
+}
+
+Splitter::Splitter(std::string_view pattern) : impl_(std::make_unique<Impl>()) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kSplitPattern.data()),
-                                  kSplitPattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset,
-                                  nullptr));
+  impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                  PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
   impl_->context.reset(pcre2_match_context_create(nullptr));
   if (!impl_->code || !impl_->context) {
     throw system_error("split pattern", impl_->code ? "out of memory" : message(error));
@@ -108,7 +139,7 @@ std::vector<std::string_view> Splitter::split(std::string_view text) const {
     };
     int found = match(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);
-    // Every code point is a letter, a number, a space or none of them: the pattern matches
+    // Every code point is a letter, a number, a space or none of them: each pattern matches
     // anywhere.
     if (found < 0) throw system_error("split pattern", message(found));
     const std::size_t end = pcre2_get_ovector_pointer(data.get())[1];

@@ -7,12 +7,21 @@
 
 namespace assay {
 
-// The one pattern whose pieces are verified to be those of tokenizers (Qwen2, Qwen2.5, Qwen3).
-extern const std::string_view kSplitPattern;
+// Of GPT-2; ByteLevel's own.
+inline constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+// Whether the pattern is one whose pieces are verified to be those of tokenizers. Each of them
+// matches anywhere in any text.
+bool is_verified_pattern(std::string_view pattern);
+
+// All of them, for the tests that verify.
+std::vector<std::string_view> verified_patterns();
 
 class Splitter {
  public:
-  Splitter();
+  // pattern: a verified one.
+  explicit Splitter(std::string_view pattern);
   ~Splitter();
   Splitter(Splitter&&) noexcept;
   Splitter& operator=(Splitter&&) noexcept;

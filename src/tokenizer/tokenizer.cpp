@@ -2,83 +2,117 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 #include "assay/error.h"
-#include "tokenizer/nfc.h"
-#include "tokenizer/split.h"
 #include "tokenizer/tokenizer_json.h"
 #include "tokenizer/utf8.h"
 
 namespace assay {
 
 struct Tokenizer::Impl {
-  bool nfc = false;
-  Splitter splitter;
-  Bpe bpe;
-  AddedTokens added;
-  TokenBytes tokens;
-  std::vector<bool> special;  // by id
-
-  // Text without added tokens.
-  void encode_plain(std::string_view text, std::vector<std::int64_t>& ids) const {
-    const std::string normalized = nfc ? assay::nfc(text) : std::string(text);
-    for (const std::string_view piece : splitter.split(normalized)) bpe.encode(piece, ids);
+  explicit Impl(TokenizerJson json)
+      : parts(std::move(json)), added(std::move(parts.added)), kinds(parts.texts.size()) {
+    std::unordered_set<std::string_view> special;
+    for (const AddedToken& token : added.tokens()) {
+      if (token.special) special.insert(token.content);
+    }
+    // tokenizers asks whether what it would decode is a special token's content.
+    for (const AddedToken& token : added.tokens()) {
+      kinds[token.id] = {.added = true, .special = special.contains(token.pattern)};
+    }
   }
+
+  // The text between added tokens, normalized.
+  void encode_plain(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
+    std::string copy(text);
+    for (const std::string_view piece : parts.pre_tokenizer.pieces(copy, is_first)) {
+      parts.bpe.encode(piece, ids);
+    }
+  }
+
+  void encode(std::string_view text, std::vector<std::int64_t>& ids) const {
+    for (const AddedTokens::Part& part : added.split(text, /*normalized=*/false)) {
+      if (part.token != nullptr) {
+        ids.push_back(part.token->id);
+        continue;
+      }
+      const std::string normalized = normalize(parts.normalizer, part.text);
+      for (const AddedTokens::Part& inner : added.split(normalized, /*normalized=*/true)) {
+        if (inner.token != nullptr) {
+          ids.push_back(inner.token->id);
+        } else {
+          encode_plain(inner.text, part.begin == 0 && inner.begin == 0, ids);
+        }
+      }
+    }
+  }
+
+  struct Kind {
+    bool added = false;
+    bool special = false;  // left out by skip_special
+  };
+
+  TokenizerJson parts;
+  AddedTokens added;
+  std::vector<Kind> kinds;  // by id
 };
 
-Tokenizer::Tokenizer() : impl_(std::make_unique<Impl>()) {}
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
-  TokenizerJson json = read_tokenizer_json(tokenizer_json);
-  Tokenizer tokenizer;
-  Impl& impl = *tokenizer.impl_;
-  impl.nfc = json.nfc;
-  impl.bpe = std::move(json.bpe);
-  impl.tokens = std::move(json.tokens);
-  impl.special.resize(impl.tokens.size());
-  for (const AddedToken& token : json.added) impl.special[token.id] = token.special;
-  impl.added = AddedTokens(std::move(json.added));
-  return tokenizer;
+  return Tokenizer(std::make_unique<Impl>(read_tokenizer_json(tokenizer_json)));
 }
 
-std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_view where) const {
+std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_view where,
+                                            bool add_special_tokens) const {
   if (const std::size_t bad = utf8_valid_prefix(utf8); bad < utf8.size()) {
     throw input_error(where,
                       fmt::format("byte 0x{:02X} at offset {} is no UTF-8",
                                   static_cast<unsigned char>(utf8[bad]), bad),
                       "valid UTF-8");
   }
+  const Template& around = impl_->parts.around;
   std::vector<std::int64_t> ids;
   ids.reserve(utf8.size() / 4 + 4);
-  std::size_t at = 0;
-  while (const auto match = impl_->added.find(utf8, at)) {
-    impl_->encode_plain(utf8.substr(at, match->begin - at), ids);
-    ids.push_back(match->token->id);
-    at = match->begin + match->token->content.size();
-  }
-  impl_->encode_plain(utf8.substr(at), ids);
+  if (add_special_tokens) ids.insert(ids.end(), around.before.begin(), around.before.end());
+  impl_->encode(utf8, ids);
+  if (add_special_tokens) ids.insert(ids.end(), around.after.begin(), around.after.end());
   return ids;
 }
 
 std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special) const {
-  std::string bytes;
+  Joiner joiner(impl_->parts.decoder);
   for (const std::int64_t id : ids) {
-    if (id < 0 || id >= size()) continue;
-    const auto token = static_cast<std::size_t>(id);
-    if (!(skip_special && impl_->special[token])) bytes += impl_->tokens[token];
+    const auto token = static_cast<std::size_t>(id);  // a negative id is larger than any
+    if (!impl_->parts.texts.contains(token)) continue;
+    if (!(skip_special && impl_->kinds[token].special)) joiner.add(impl_->parts.texts[token]);
   }
-  return utf8_lossy(bytes);
+  return joiner.take();
 }
 
 std::string Tokenizer::token_bytes(std::int64_t id) const {
-  // A negative id is larger than any.
-  return std::string(impl_->tokens[static_cast<std::size_t>(id)]);
+  return bytes_of_token(impl_->parts.decoder, impl_->parts.texts[static_cast<std::size_t>(id)]);
+}
+
+std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
+  for (const AddedToken& added : impl_->added.tokens()) {
+    if (added.content == token) return added.id;
+  }
+  for (std::size_t id = 0; id < impl_->parts.texts.size(); ++id) {
+    if (!impl_->kinds[id].added && impl_->parts.texts.contains(id) &&
+        impl_->parts.texts[id] == token) {
+      return static_cast<std::int64_t>(id);
+    }
+  }
+  return std::nullopt;
 }
 
 std::int64_t Tokenizer::size() const noexcept {
-  return static_cast<std::int64_t>(impl_->tokens.size());
+  return static_cast<std::int64_t>(impl_->parts.texts.size());
 }
 
 }  // namespace assay

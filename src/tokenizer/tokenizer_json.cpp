@@ -1,17 +1,20 @@
-// HuggingFace's tokenizer.json (https://github.com/huggingface/tokenizers), byte-level BPE as Qwen
-// uses it:
+// HuggingFace's tokenizer.json (https://github.com/huggingface/tokenizers), as the files of Qwen,
+// Llama, Mistral, Gemma, OLMo and Phi are:
 //
-//   added_tokens   none normalized, stripping or bound to whole words; those without an entry in
-//                  the vocabulary numbered on from its size
-//   normalizer     null, NFC, or a Sequence of NFC
-//   pre_tokenizer  Sequence of Split (the one pattern of split.h, Isolated) and ByteLevel
-//   post_processor null or ByteLevel (it moves offsets only)
-//   decoder        ByteLevel
+//   truncation, padding  ignored: transformers turns them off for a call that does not ask for them
+//   added_tokens   those without an entry in the vocabulary numbered on from its size
+//   normalizer     null, NFC, Prepend "\u2581", Replace " " by "\u2581", or a Sequence of these
+//   pre_tokenizer  with a byte-level model ByteLevel (GPT-2's pattern), or a Sequence of Split by a
+//                  pattern of split.h and ByteLevel; with a SentencePiece model null, Metaspace, or
+//                  Split behind each " "
+//   post_processor null, ByteLevel (it moves offsets only), TemplateProcessing, or a Sequence
+//   decoder        ByteLevel; or a Sequence of Replace "\u2581" by " ", ByteFallback, Fuse and
+//                  perhaps Strip
 //   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]
 //
-// Enforced besides: no unknown field or component, no dropout, unknown token, affixes or byte
-// fallback; no token, id or merge twice; merges of tokens that exist into one that exists; a token
-// for each byte; ids below 2^22; at most 64 MiB.
+// Enforced besides: no unknown field or component, no dropout or affixes; no token, id or merge
+// twice; merges of tokens that exist into one that exists; a token for each byte, so that there is
+// never an unknown one; ids below 2^22; at most 64 MiB.
 #include "tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -27,7 +30,7 @@
 #include "base/thread_pool.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/json_fields.h"
-#include "tokenizer/split.h"
+#include "tokenizer/utf8.h"
 #include "tokenizer/vocab_table.h"
 
 namespace assay {
@@ -39,75 +42,23 @@ constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 constexpr std::size_t kMeanTokenBytes = 7;  // a guess that saves growing
 constexpr std::uint64_t kMaxId = (1u << 22) - 1;
 
-JsonFields item(const JsonFields& parent, std::string_view field, std::size_t index,
-                const dom::element& value, std::initializer_list<std::string_view> known) {
-  return {parent.file(), fmt::format("{}[{}]", parent.path(field), index), value, known};
-}
-
-bool read_normalizer(const JsonFields& root) {
-  const auto value = root.find("normalizer");
-  if (!value) return false;
-  const JsonFields normalizer(root.file(), "normalizer", *value, {"type", "normalizers"});
-  if (normalizer.string("type") != "Sequence") {
-    normalizer.expect_string("type", "NFC");
-    return true;
-  }
-  std::size_t count = 0;
-  for (const dom::element element : normalizer.array("normalizers")) {
-    item(normalizer, "normalizers", count++, element, {"type"}).expect_string("type", "NFC");
-  }
-  return count > 0;
-}
-
-void check_byte_level(const JsonFields& fields) {
-  fields.expect_string("type", "ByteLevel");
-  fields.expect_boolean("add_prefix_space", false);
-  fields.expect_boolean("use_regex", false);
-}
-
-void check_pre_tokenizer(const JsonFields& root) {
-  constexpr auto kExpected = "a Sequence of Split and ByteLevel";
-  const JsonFields sequence(root.file(), "pre_tokenizer", root.require("pre_tokenizer", kExpected),
-                            {"type", "pretokenizers", "add_prefix_space", "trim_offsets",
-                             "use_regex", "pattern", "behavior", "invert"});
-  sequence.expect_string("type", "Sequence");
-  const dom::array parts = sequence.array("pretokenizers");
-  if (parts.size() != 2) {
-    throw sequence.error("pretokenizers", fmt::format("a list of {}", parts.size()), kExpected);
-  }
-  const JsonFields split =
-      item(sequence, "pretokenizers", 0, parts.at(0), {"type", "pattern", "behavior", "invert"});
-  split.expect_string("type", "Split");
-  split.expect_string("behavior", "Isolated");
-  split.expect_boolean("invert", false);
-  const JsonFields pattern(split.file(), split.path("pattern"),
-                           split.require("pattern", "an object with 'Regex'"), {"Regex"});
-  pattern.expect_string("Regex", kSplitPattern);
-  check_byte_level(item(sequence, "pretokenizers", 1, parts.at(1),
-                        {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-}
-
-// The post-processor and the decoder: neither's flags change ids or text.
-void check_byte_level_type(const JsonFields& root, std::string_view field) {
-  const JsonFields fields(root.file(), std::string(field), root.require(field, "ByteLevel"),
-                          {"type", "add_prefix_space", "trim_offsets", "use_regex"});
-  fields.expect_string("type", "ByteLevel");
-}
-
-void check_bpe(const JsonFields& model) {
+void check_bpe(const JsonFields& model, bool byte_level) {
   model.expect_string("type", "BPE");
+  model.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix",
+                    "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab",
+                    "merges"});
   model.expect_absent("dropout");
-  model.expect_absent("unk_token");
   for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.find(affix)) model.expect_string(affix, "");
   }
-  for (const std::string_view flag : {"byte_fallback", "ignore_merges"}) {
-    if (model.find(flag)) model.expect_boolean(flag, false);
-  }
-  if (model.find("fuse_unk")) model.boolean("fuse_unk");  // nothing to fuse without an unk_token
+  // Nothing is unknown where every byte has a token.
+  if (model.find("unk_token")) model.string("unk_token");
+  if (model.find("fuse_unk")) model.boolean("fuse_unk");
+  if (!byte_level || model.find("byte_fallback"))
+    model.expect_boolean("byte_fallback", !byte_level);
 }
 
-VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
+VocabTable read_vocab(const JsonFields& model) {
   const dom::object vocab = model.object("vocab");
   VocabTable table(vocab.size());
   std::vector<bool> seen;
@@ -124,19 +75,46 @@ VocabTable read_vocab(const JsonFields& model, TokenizerJson& json) {
     seen[id] = true;
     if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("twice", "once");
   }
-  json.vocab_size = table.entries().size();
-  std::array<TokenId, 256> byte_ids{};
+  return table;
+}
+
+Bpe::Alphabet read_alphabet(const JsonFields& model, const VocabTable& vocab, bool byte_level) {
+  Bpe::Alphabet alphabet;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    const std::string symbol = byte_symbol(static_cast<unsigned char>(byte));
-    const auto id = table.find(symbol);
+    const std::string symbol = byte_level ? byte_symbol(static_cast<unsigned char>(byte))
+                                          : fmt::format("<0x{:02X}>", byte);
+    const auto id = vocab.find(symbol);
     if (!id) {
       throw model.error("vocab", fmt::format("no token '{}' for byte 0x{:02X}", symbol, byte),
                         "a token for each of the 256 bytes");
     }
-    byte_ids[byte] = *id;
+    alphabet.bytes[byte] = *id;
   }
-  json.bpe = Bpe(byte_ids, model.array("merges").size());
-  return table;
+  if (byte_level) return alphabet;
+  for (const auto& [text, id] : vocab.entries()) {
+    if (text.empty()) continue;
+    const Utf8Step step = utf8_step(text, 0);
+    if (step.length != text.size()) continue;
+    if (step.code_point >= alphabet.characters.size()) {
+      alphabet.characters.resize(step.code_point + 1, kNoToken);
+    }
+    alphabet.characters[step.code_point] = id;
+  }
+  return alphabet;
+}
+
+// Every token of the vocabulary, as the piece that it is.
+WholePieces whole_pieces(const VocabTable& vocab, bool byte_level) {
+  WholePieces whole(vocab.entries().size());
+  for (const auto& [text, id] : vocab.entries()) {
+    std::string bytes;
+    if (!byte_level) {
+      whole.add(text, id);
+    } else if (append_symbols_as_bytes(text, bytes)) {
+      whole.add(bytes, id);
+    }
+  }
+  return whole;
 }
 
 // The two tokens of ["a", "b"] or "a b".
@@ -157,9 +135,9 @@ std::optional<std::pair<std::string_view, std::string_view>> merge_pair(const do
   return std::pair(left, right);
 }
 
-void read_bytes(const VocabTable& vocab, TokenBytes& tokens) {
-  tokens.reserve(vocab.entries().size(), kMeanTokenBytes * vocab.entries().size());
-  for (const auto& [text, id] : vocab.entries()) tokens.add(id, text);
+void read_texts(const VocabTable& vocab, TokenTexts& texts) {
+  texts.reserve(vocab.entries().size(), kMeanTokenBytes * vocab.entries().size());
+  for (const auto& [text, id] : vocab.entries()) texts.set(id, text);
 }
 
 void read_merges(const JsonFields& model, VocabTable& vocab, Bpe& bpe) {
@@ -191,15 +169,12 @@ void read_merges(const JsonFields& model, VocabTable& vocab, Bpe& bpe) {
 void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
   if (!root.find("added_tokens")) return;
   // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
-  std::uint64_t next = json.vocab_size;
+  std::uint64_t next = vocab.entries().size();
   std::unordered_set<std::string_view> seen;
-  for (const dom::element value : root.array("added_tokens")) {
-    const JsonFields fields =
-        item(root, "added_tokens", json.added.size(), value,
-             {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-    for (const std::string_view flag : {"single_word", "lstrip", "rstrip", "normalized"}) {
-      fields.expect_boolean(flag, false);
-    }
+  std::array<std::unordered_set<std::string>, 2> patterns;  // by normalized
+  for (const JsonFields& fields : root.objects("added_tokens")) {
+    fields.allow_only(
+        {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     const std::string_view content = fields.string("content");
     if (content.empty()) throw fields.error("content", "an empty string", "a token's text");
     if (!seen.insert(content).second) {
@@ -214,15 +189,34 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
                                      known ? "id in model.vocab" : "next id after the others"));
     }
     // A vocabulary with gaps in its ids may have given that number away.
-    if (!known && json.tokens.contains(id)) {
+    if (!known && json.texts.contains(id)) {
       throw fields.error("id", fmt::format("{} of another token", id), "an id of its own");
     }
-    if (!known) {
-      json.tokens.add(static_cast<TokenId>(id), content);
-      ++next;
+    if (!known) ++next;
+    AddedToken token{.id = static_cast<TokenId>(id),
+                     .content = std::string(content),
+                     .pattern = std::string(content),
+                     .special = fields.boolean("special"),
+                     .normalized = fields.boolean("normalized"),
+                     .lstrip = fields.boolean("lstrip"),
+                     .rstrip = fields.boolean("rstrip"),
+                     .single_word = fields.boolean("single_word")};
+    if (token.normalized) token.pattern = normalize(json.normalizer, content);
+    if (!patterns[token.normalized].insert(token.pattern).second) {
+      throw fields.error("content", fmt::format("'{}', normalized, again", content),
+                         "each token once");
     }
-    json.added.push_back(
-        {static_cast<TokenId>(id), std::string(content), fields.boolean("special")});
+    json.texts.set(token.id, token.pattern);
+    json.added.push_back(std::move(token));
+  }
+}
+
+void check_template(const JsonFields& root, const TokenizerJson& json) {
+  for (const auto* ids : {&json.around.before, &json.around.after}) {
+    for (const std::int64_t id : *ids) {
+      if (json.texts.contains(static_cast<std::size_t>(id))) continue;
+      throw root.error("post_processor", fmt::format("id {} without a token", id), "a token's id");
+    }
   }
 }
 
@@ -257,25 +251,28 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
                         {"version", "truncation", "padding", "added_tokens", "normalizer",
                          "pre_tokenizer", "post_processor", "decoder", "model"});
   if (root.find("version")) root.expect_string("version", "1.0");
-  root.expect_absent("truncation");
-  root.expect_absent("padding");
   TokenizerJson json;
-  json.nfc = read_normalizer(root);
-  check_pre_tokenizer(root);
-  if (root.find("post_processor")) check_byte_level_type(root, "post_processor");
-  check_byte_level_type(root, "decoder");
-  const JsonFields model(
-      file, "model", root.require("model", "a BPE model"),
-      {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-       "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
-  check_bpe(model);
-  VocabTable vocab = read_vocab(model, json);
+  json.normalizer = read_normalizer(root);
+  PreTokenizerPart pre_tokenizer = read_pre_tokenizer(root);
+  const bool byte_level = pre_tokenizer.byte_level;
+  json.pre_tokenizer = std::move(pre_tokenizer.pre_tokenizer);
+  json.around = read_post_processor(root);
+  json.decoder = read_decoder(root, byte_level);
+  root.require("model", "a BPE model");
+  const JsonFields model = root.fields("model");
+  check_bpe(model, byte_level);
+  VocabTable vocab = read_vocab(model);
+  json.bpe = Bpe(read_alphabet(model, vocab, byte_level), model.array("merges").size());
   ThreadPool pool(2);
   pool.for_each_item(2, [&](std::size_t part) {
     if (part == 0) read_merges(model, vocab, json.bpe);
-    if (part == 1) read_bytes(vocab, json.tokens);
+    if (part == 1) read_texts(vocab, json.texts);
   });
+  if (model.find("ignore_merges") && model.boolean("ignore_merges")) {
+    json.bpe.keep_whole(whole_pieces(vocab, byte_level));
+  }
   read_added_tokens(root, vocab, json);
+  check_template(root, json);
   return json;
 }
 

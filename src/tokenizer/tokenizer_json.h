@@ -1,7 +1,6 @@
 // The contents of a tokenizer.json.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -9,17 +8,20 @@
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
-#include "tokenizer/token_bytes.h"
+#include "tokenizer/components.h"
+#include "tokenizer/token_texts.h"
 
 namespace assay {
 
 // Consistent: no id or text twice, every merge between tokens that exist, a token for every byte.
 struct TokenizerJson {
-  bool nfc = false;
-  std::size_t vocab_size = 0;  // without added tokens
-  TokenBytes tokens;           // with them
+  std::vector<NormalizerStep> normalizer;
+  PreTokenizer pre_tokenizer;
   Bpe bpe;
   std::vector<AddedToken> added;
+  TokenTexts texts;  // an added token's is its pattern
+  Decoder decoder;
+  Template around;
 };
 
 // Throws an input error that names file and field.

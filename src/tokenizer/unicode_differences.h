@@ -8,9 +8,11 @@
 
 namespace assay {
 
-enum class CharClass { kLetter, kNumber, kOther };  // \p{L}, \p{N}, neither these nor \s
+// What split patterns tell apart: \p{Lu} and \p{Lt}, \p{Ll}, \p{Lm} and \p{Lo}, \p{M}, \p{N}, none
+// of these nor \s.
+enum class CharClass { kUpper, kLower, kLetter, kMark, kNumber, kOther };
 
-// The class for the split pattern, where PCRE2's own may be another.
+// The class for the split patterns, where PCRE2's own may be another.
 std::optional<CharClass> class_override(char32_t code_point);
 
 // Whether NFC leaves the code point alone and lets nothing pass or compose across it, although

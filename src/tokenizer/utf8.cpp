@@ -28,6 +28,13 @@ Utf8Step utf8_step(std::string_view text, std::size_t at) {
   return {code_point, length, true};
 }
 
+std::size_t utf8_step_back(std::string_view text, std::size_t at) {
+  do {
+    --at;
+  } while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  return at;
+}
+
 std::size_t utf8_valid_prefix(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {

@@ -34,10 +34,10 @@ Ids by_definition(const std::string& piece, const Ranks& ranks) {
   }
 }
 
-std::array<TokenId, 256> identity() {
-  std::array<TokenId, 256> ids;
-  std::iota(ids.begin(), ids.end(), 0u);
-  return ids;
+Bpe::Alphabet identity() {
+  Bpe::Alphabet alphabet;
+  std::iota(alphabet.bytes.begin(), alphabet.bytes.end(), 0u);
+  return alphabet;
 }
 
 TEST(Bpe, MergesLowestRankThenLeftmost) {
@@ -74,8 +74,37 @@ TEST(Bpe, MergesLowestRankThenLeftmost) {
 
 TEST(Bpe, WithoutMergesEveryByteIsAToken) {
   Ids ids;
-  Bpe(identity()).encode("a\xFF", ids);
+  Bpe(identity(), 0).encode("a\xFF", ids);
   EXPECT_EQ(ids, (Ids{'a', 0xFF}));
+}
+
+TEST(Bpe, CharactersWithoutATokenAreSpelledInBytes) {
+  Bpe::Alphabet alphabet = identity();
+  alphabet.characters.assign(0xEA, kNoToken);
+  alphabet.characters['a'] = 1000;
+  alphabet.characters[0xE9] = 1001;
+  Bpe bpe(alphabet, 1);
+  bpe.add(1000, 1001, 1002);
+  Ids ids;
+  bpe.encode("a\u00E9b\u00E9\u00EA\U0001F642", ids);
+  EXPECT_EQ(ids, (Ids{1002, 'b', 1001, 0xC3, 0xAA, 0xF0, 0x9F, 0x99, 0x82}));
+  ids.clear();
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "a\u00E9";
+  bpe.encode(text, ids);
+  EXPECT_EQ(ids, Ids(60, 1002));
+}
+
+TEST(Bpe, KeepsWholePiecesAsTheyAre) {
+  WholePieces whole(3);
+  whole.add("abc", 7);
+  whole.add("", 8);
+  Bpe bpe(identity(), 1);
+  bpe.add('a', 'b', 500);
+  bpe.keep_whole(std::move(whole));
+  Ids ids;
+  for (const char* piece : {"abc", "abcd", "ab"}) bpe.encode(piece, ids);
+  EXPECT_EQ(ids, (Ids{7, 500, 'c', 'd', 500}));
 }
 
 }  // namespace

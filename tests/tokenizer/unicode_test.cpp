@@ -6,12 +6,14 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include "base/sha256.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/split.h"
 #include "tokenizer/utf8.h"
+#include "tokenizer/word_class.h"
 
 namespace assay {
 namespace {
@@ -34,32 +36,76 @@ json golden() {
   return json::parse(file);
 }
 
-// The class that the split pattern's pieces show: L, N, S (space) or O (other).
-char class_by_pieces(const Splitter& splitter, char32_t code_point) {
+bool is_one_piece(const Splitter& splitter, const std::string& text) {
+  return splitter.split(text).size() == 1;
+}
+
+Splitter splitter_with(std::string_view part) {
+  for (const std::string_view pattern : verified_patterns()) {
+    if (pattern.find(part) != pattern.npos) return Splitter(pattern);
+  }
+  throw std::logic_error("no such pattern");
+}
+
+const std::pair<std::string, char> kClasses[] = {{"upper", 'U'}, {"lower", 'l'},   {"letters", 'L'},
+                                                 {"marks", 'M'}, {"numbers", 'N'}, {"spaces", 'S'}};
+
+// The class in kClasses that pieces show; O for none. qwen tells letters, numbers and spaces apart,
+// tekken what can stand in a word before capitals and behind small letters.
+char class_by_pieces(const Splitter& qwen, const Splitter& tekken, char32_t code_point) {
   const std::string c = utf8(code_point);
-  if (splitter.split("a" + c).size() == 1) return 'L';
-  if (splitter.split(c + c).size() == 2) return 'N';
+  const bool is_lower = is_one_piece(tekken, "a" + c);
+  const bool is_upper = is_one_piece(tekken, c + "Ab");
+  if (is_one_piece(qwen, "a" + c)) return is_lower && is_upper ? 'L' : is_lower ? 'l' : 'U';
+  if (!is_one_piece(qwen, c + c)) return 'N';
   const bool is_line_end = code_point == '\r' || code_point == '\n';  // go with what precedes
-  if (!is_line_end && splitter.split("!" + c).size() == 1) return 'O';
+  if (!is_line_end && is_one_piece(qwen, "!" + c)) return is_lower ? 'M' : 'O';
   return 'S';
 }
 
 TEST(Unicode, ClassesAreThoseOfTheTokenizersLibrary) {
   std::string expected(kEnd, 'O');
   const json file = golden();
-  for (const auto& [name, letter] :
-       {std::pair("letters", 'L'), {"numbers", 'N'}, {"spaces", 'S'}}) {
+  for (const auto& [name, letter] : kClasses) {
     ASSERT_FALSE(file[name].empty());
     for (const json& range : file[name]) {
       std::fill(expected.begin() + range[0].get<int>(), expected.begin() + range[1].get<int>() + 1,
                 letter);
     }
   }
-  const Splitter splitter;
+  const Splitter qwen = splitter_with("p{L}+|\\p{N}| ?");
+  const Splitter tekken = splitter_with("p{M}]*|\\p{N}| ?");
   for (char32_t c = 0; c < kEnd; ++c) {
     if (is_surrogate(c)) continue;
-    EXPECT_EQ(class_by_pieces(splitter, c), expected[c]) << "U+" << std::hex << std::uint32_t{c};
+    EXPECT_EQ(class_by_pieces(qwen, tekken, c), expected[c])
+        << "U+" << std::hex << std::uint32_t{c};
   }
+}
+
+TEST(Unicode, WordsAreThoseOfTheTokenizersLibrary) {
+  std::string expected(kEnd, ' ');
+  const json file = golden()["words"];
+  ASSERT_FALSE(file.empty());
+  for (const json& range : file) {
+    std::fill(expected.begin() + range[0].get<int>(), expected.begin() + range[1].get<int>() + 1,
+              'w');
+  }
+  for (char32_t c = 0; c < kEnd; ++c) {
+    if (is_surrogate(c)) continue;
+    EXPECT_EQ(is_word(c), expected[c] == 'w') << "U+" << std::hex << std::uint32_t{c};
+  }
+}
+
+TEST(Unicode, WhiteSpaceIsThatOfTheTokenizersLibrary) {
+  const json spaces = golden()["spaces"];
+  std::size_t count = 0;
+  for (const json& range : spaces) {
+    for (char32_t c = range[0].get<char32_t>(); c <= range[1].get<char32_t>(); ++c, ++count) {
+      EXPECT_TRUE(is_white_space(c)) << "U+" << std::hex << std::uint32_t{c};
+    }
+  }
+  for (char32_t c = 0; c < kEnd; ++c) count -= is_white_space(c);
+  EXPECT_EQ(count, 0u);
 }
 
 TEST(Unicode, NfcIsThatOfTheTokenizersLibrary) {

@@ -1,4 +1,4 @@
-// The bytes that each token stands for, by id.
+// The text of each token, by id, as the file spells it.
 #pragma once
 
 #include <cstddef>
@@ -11,22 +11,21 @@
 
 namespace assay {
 
-// All bytes in one buffer: a string for each of 150,000 tokens takes longer to make than to fill.
-class TokenBytes {
+// All texts in one buffer: a string for each of 150,000 tokens takes longer to make than to fill.
+class TokenTexts {
  public:
   // Makes room for `ids` ids and about `bytes` bytes.
   void reserve(std::size_t ids, std::size_t bytes);
 
-  // Adds the token of this text (valid UTF-8), whose id has none yet. Its bytes are what decode
-  // appends: those the text stands for in the byte alphabet, or else the text itself. The texts
-  // together have less than 4 GiB.
-  void add(TokenId id, std::string_view text);
+  // Gives the id this text, in place of the one it may have. The texts together have less than
+  // 4 GiB.
+  void set(TokenId id, std::string_view text);
 
   bool contains(std::size_t id) const { return id < places_.size() && places_[id].begin != kNone; }
 
   // Empty for an id without a token.
   std::string_view operator[](std::size_t id) const {
-    return contains(id) ? std::string_view(bytes_).substr(places_[id].begin, places_[id].length)
+    return contains(id) ? std::string_view(texts_).substr(places_[id].begin, places_[id].length)
                         : std::string_view();
   }
 
@@ -40,7 +39,7 @@ class TokenBytes {
     std::uint32_t length = 0;
   };
 
-  std::string bytes_;
+  std::string texts_;
   std::vector<Place> places_;
 };
 

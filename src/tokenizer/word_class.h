@@ -1,0 +1,11 @@
+// White space and words as Rust's regex crate (Unicode 16) has them: tokenizers asks it about the
+// neighbours of added tokens.
+#pragma once
+
+namespace assay {
+
+bool is_white_space(char32_t code_point);  // \s
+
+bool is_word(char32_t code_point);  // \w
+
+}  // namespace assay
