@@ -6,13 +6,16 @@ import random
 
 import pytest
 from assay_cli import ROOT, run_assay
-from nasty_text import sample
+from nasty_text import ALL, sample
+from tokenizer_families import FAMILIES, META, mistral_nemo, phi4_mini
 from tokenizers import Tokenizer
 
 BUNDLED = ROOT / "models" / "tiny-qwen3"
 QWEN = ROOT.parent / "shared" / "models" / "Qwen3-0.6B"
 TEXTS = 100_000
 ID_LISTS = 20_000
+FAMILY_TEXTS = 3_000
+FAMILY_ID_LISTS = 1_000
 LONG = {
     "spaces": " " * 1_000_000,
     "letters": "a" * 1_000_000,
@@ -75,7 +78,7 @@ def test_ids_are_equal(model, library, rng):
 
 
 def test_every_code_point(model, library):
-    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    points = list(map(chr, ALL))
     per_text = 64  # the library takes its time for each text
     texts = [
         "\n".join(f"a{c} {c}" for c in points[i : i + per_text])
@@ -91,18 +94,83 @@ def test_long_texts(model, library, name):
     assert found == expected
 
 
-@pytest.mark.parametrize("skip_special", [False, True])
-def test_decoded_text_is_equal(model, library, rng, skip_special):
+def random_ids(rng, library, count):
     size = library.get_vocab_size()
     added = list(library.get_added_tokens_decoder())
-    byte_ids = [library.token_to_id(s) for s in library.get_vocab() if len(s) == 1]
-    byte_ids = [i for i in byte_ids if i is not None]
+    vocab = library.get_vocab()
+    byte_ids = [i for s, i in vocab.items() if len(s) == 1 or s.startswith("<0x")]
     unknown = [size, size + 1, size + 266, 2**31, 2**32 - 1]
     lists = [[]]
-    for _ in range(ID_LISTS):
+    for _ in range(count):
         pools = rng.choices([range(size), byte_ids, byte_ids, added, unknown], k=3)
         lists.append([rng.choice(rng.choice(pools)) for _ in range(rng.randint(1, 24))])
-    options = ["--skip-special"] if skip_special else []
-    found = tokenize(model, lists, "--decode", *options)
+    return lists
+
+
+def decoding_differences(model, library, lists, skip_special):
+    found = tokenize(model, lists, "--decode", *(["--skip-special"] if skip_special else []))
     expected = library.decode_batch(lists, skip_special_tokens=skip_special)
-    assert not differences(lists, found, expected)
+    return differences(lists, found, expected)
+
+
+@pytest.mark.parametrize("skip_special", [False, True])
+def test_decoded_text_is_equal(model, library, rng, skip_special):
+    lists = random_ids(rng, library, ID_LISTS)
+    assert not decoding_differences(model, library, lists, skip_special)
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.__name__)
+def family(request, tmp_path_factory):
+    """A directory with a tokenizer.json of that family, and the library's reading of it."""
+    directory = tmp_path_factory.mktemp(request.param.__name__)
+    contents = json.dumps(request.param())
+    (directory / "tokenizer.json").write_text(contents)
+    return directory, Tokenizer.from_str(contents)
+
+
+def test_ids_of_a_family_are_equal(family, rng):
+    directory, library = family
+    specials = [token.content for token in library.get_added_tokens_decoder().values()]
+    texts = ["", " ", META, *(sample(rng, specials) for _ in range(FAMILY_TEXTS))]
+    texts += ["a " * 20_000, " " * 20_000, "Ab" * 20_000]
+    assert not differences(texts, tokenize(directory, texts), library_ids(library, texts))
+
+
+def test_decoded_text_of_a_family_is_equal(family, rng):
+    directory, library = family
+    lists = random_ids(rng, library, FAMILY_ID_LISTS)
+    for skip_special in (False, True):
+        assert not decoding_differences(directory, library, lists, skip_special)
+
+
+@pytest.mark.parametrize("family", [mistral_nemo, phi4_mini], indirect=True, ids=["tekken", "o200k"])
+def test_capitals_small_letters_and_marks_are_equal(family):
+    """Each code point, where the patterns that tell kinds of letters apart may cut. Without the
+    large blocks of one kind, and the empty planes, which the native tests see."""
+    directory, library = family
+    uniform = [(0x3400, 0xA000), (0xAC00, 0xD7A4), (0x17000, 0x18D00), (0x20000, 0x110000)]
+    points = [chr(c) for c in ALL if not any(first <= c < end for first, end in uniform)]
+    texts = [
+        "".join(f"a{c} {c}Ab" for c in points[i : i + 512]) for i in range(0, len(points), 512)
+    ]
+    assert not differences(texts, tokenize(directory, texts), library_ids(library, texts))
+
+
+def test_lengths_in_the_file_are_ignored_as_transformers_does(tmp_path):
+    """A call that does not ask for truncation or padding gets none."""
+    from transformers import PreTrainedTokenizerFast
+
+    for family in FAMILIES:
+        contents = family()
+        contents["truncation"] = {"direction": "Right", "max_length": 4,
+                                  "strategy": "LongestFirst", "stride": 0}
+        contents["padding"] = {"strategy": {"Fixed": 40}, "direction": "Right",
+                               "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+                               "pad_token": contents["added_tokens"][0]["content"]}
+        file = tmp_path / "tokenizer.json"
+        file.write_text(json.dumps(contents))
+        assert len(Tokenizer.from_file(str(file)).encode("one two three four five").ids) == 40
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+        text = "The capital of France is 12345"
+        expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenize(tmp_path, [text]) == [expected]

@@ -89,7 +89,7 @@ TEST_P(Family, LongTextsAreEncodedWhole) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Family, testing::ValuesIn(families()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& family) { return family.param; });
 
 }  // namespace
 }  // namespace assay

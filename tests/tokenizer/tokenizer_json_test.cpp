@@ -103,14 +103,6 @@ TEST(TokenizerJson, RefusesUnknownAndRepeatedFields) {
 TEST(TokenizerJson, RefusesComponentsOfOtherFamilies) {
   expect_errors({
       {[](Json& j) { j["version"] = "2.0"; }, "version", "2.0"},
-      {[](Json& j) {
-         j["truncation"] = {{"max_length", 5}};
-       },
-       "truncation", "an object"},
-      {[](Json& j) {
-         j["padding"] = {{"strategy", "x"}};
-       },
-       "padding", "an object"},
       {[](Json& j) { j["normalizer"]["type"] = "NFKC"; }, "normalizer.type", "NFKC"},
       {[](Json& j) { j["normalizer"] = "NFC"; }, "normalizer", "\"NFC\""},
       {[](Json& j) {
@@ -118,12 +110,15 @@ TEST(TokenizerJson, RefusesComponentsOfOtherFamilies) {
                             {"normalizers", {{{"type", "NFC"}}, {{"type", "Lowercase"}}}}};
        },
        "normalizer.normalizers[1].type", "Lowercase"},
-      {[](Json& j) { j["pre_tokenizer"] = nullptr; }, "pre_tokenizer", "missing"},
-      {[](Json& j) { j["pre_tokenizer"] = j["decoder"]; }, "pre_tokenizer.type", "ByteLevel"},
+      {[](Json& j) { j["pre_tokenizer"] = nullptr; }, "decoder.type", "ByteLevel"},
       {[](Json& j) {
-         j["post_processor"] = {{"type", "TemplateProcessing"}};
+         j["pre_tokenizer"] = {{"type", "Whitespace"}};
        },
-       "post_processor.type", "TemplateProcessing"},
+       "pre_tokenizer.type", "Whitespace"},
+      {[](Json& j) {
+         j["post_processor"] = {{"type", "RobertaProcessing"}, {"sep", 1}};
+       },
+       "post_processor.type", "RobertaProcessing"},
       {[](Json& j) { j["decoder"] = nullptr; }, "decoder", "missing"},
       {[](Json& j) {
          j["decoder"] = {{"type", "WordPiece"}};
@@ -140,11 +135,16 @@ TEST(TokenizerJson, RefusesAnotherPreTokenizer) {
   const std::string split = "pre_tokenizer.pretokenizers[0]";
   const std::string bytes = "pre_tokenizer.pretokenizers[1]";
   expect_errors({
-      {[](Json& j) { j["pre_tokenizer"]["pretokenizers"].erase(1); }, "pre_tokenizer.pretokenizers",
-       "a list of 1"},
-      {[&](Json& j) { part(j, 0) = part(j, 1); }, split + ".add_prefix_space", "does not know"},
+      {[&](Json& j) { j["pre_tokenizer"]["pretokenizers"].push_back(part(j, 1)); }, "pre_tokenizer",
+       "a Sequence of 3"},
+      {[](Json& j) { j["pre_tokenizer"]["pretokenizers"].erase(1); }, split + ".pattern.Regex",
+       "does not know"},
+      {[&](Json& j) { part(j, 0) = part(j, 1); }, split + ".type", "ByteLevel"},
+      {[&](Json& j) { part(j, 1) = part(j, 0); }, bytes + ".type", "Split"},
+      {[&](Json& j) { part(j, 1)["extra"] = 1; }, bytes + ".extra", "does not know"},
       {[&](Json& j) { part(j, 0)["type"] = "Digits"; }, split + ".type", "Digits"},
-      {[&](Json& j) { part(j, 0)["behavior"] = "Removed"; }, split + ".behavior", "Removed"},
+      {[&](Json& j) { part(j, 0)["behavior"] = "Removed"; }, split + ".invert", "false"},
+      {[&](Json& j) { part(j, 0)["behavior"] = "Contiguous"; }, split + ".behavior", "Contiguous"},
       {[&](Json& j) { part(j, 0)["invert"] = true; }, split + ".invert", "true"},
       {[&](Json& j) {
          part(j, 0)["pattern"] = {{"String", " "}};
@@ -162,13 +162,13 @@ TEST(TokenizerJson, RefusesAnotherPreTokenizer) {
 TEST(TokenizerJson, RefusesOtherKindsOfBpe) {
   expect_errors({
       {[](Json& j) { j["model"]["dropout"] = 0.1; }, "model.dropout", "0.1"},
-      {[](Json& j) { j["model"]["unk_token"] = "<unk>"; }, "model.unk_token", "<unk>"},
+      {[](Json& j) { j["model"]["unk_token"] = 3; }, "model.unk_token", "3"},
       {[](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; },
        "model.continuing_subword_prefix", "##"},
       {[](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }, "model.end_of_word_suffix",
        "</w>"},
       {[](Json& j) { j["model"]["byte_fallback"] = true; }, "model.byte_fallback", "true"},
-      {[](Json& j) { j["model"]["ignore_merges"] = true; }, "model.ignore_merges", "true"},
+      {[](Json& j) { j["model"]["ignore_merges"] = 1; }, "model.ignore_merges", "1"},
       {[](Json& j) { j["model"]["fuse_unk"] = 1; }, "model.fuse_unk", "1"},
   });
 }
@@ -223,19 +223,22 @@ TEST(TokenizerJson, RefusesMergesThatMergeNothing) {
   });
 }
 
-TEST(TokenizerJson, RefusesAddedTokensThatMatchOtherwise) {
+TEST(TokenizerJson, RefusesAddedTokensThatAreNotClear) {
   const auto token = [](Json& j) -> Json& { return j["added_tokens"][2]; };
   const std::string where = "added_tokens[2]";
   expect_errors({
       {[](Json& j) { j["added_tokens"] = Json::object(); }, "added_tokens", "an object"},
       {[&](Json& j) { token(j) = "x"; }, where, "\"x\""},
-      {[&](Json& j) { token(j)["normalized"] = true; }, where + ".normalized", "true"},
-      {[&](Json& j) { token(j)["lstrip"] = true; }, where + ".lstrip", "true"},
-      {[&](Json& j) { token(j)["rstrip"] = true; }, where + ".rstrip", "true"},
-      {[&](Json& j) { token(j)["single_word"] = true; }, where + ".single_word", "true"},
       {[&](Json& j) { token(j).erase("lstrip"); }, where + ".lstrip", "missing"},
       {[&](Json& j) { token(j).erase("special"); }, where + ".special", "missing"},
       {[&](Json& j) { token(j)["content"] = ""; }, where + ".content", "empty"},
+      {[&](Json& j) { token(j)["single_word"] = "no"; }, where + ".single_word", "\"no\""},
+      {[&](Json& j) {  // the same once they are normalized
+         j["added_tokens"][1]["normalized"] = token(j)["normalized"] = true;
+         j["added_tokens"][1]["content"] = "<\u00E9>";
+         token(j)["content"] = "<e\u0301>";
+       },
+       where + ".content", "normalized, again"},
       {[&](Json& j) { token(j)["content"] = 5; }, where + ".content", "5"},
       {[&](Json& j) { token(j)["content"] = j["added_tokens"][0]["content"]; }, where + ".content",
        "again"},
@@ -252,6 +255,118 @@ TEST(TokenizerJson, RefusesAddedTokensThatMatchOtherwise) {
       {[&](Json& j) { token(j)["id"] = 2501; }, where + ".id", "2501"},
       {[&](Json& j) { token(j)["id"] = -1; }, where + ".id", "-1"},
       {[&](Json& j) { token(j)["id"] = ~std::uint64_t{0}; }, where + ".id", "18446744073709551615"},
+  });
+}
+
+// A SentencePiece model: the components around it, and a vocabulary of its 256 byte tokens.
+Json sentencepiece() {
+  Json json;
+  std::ifstream file(ASSAY_TEST_DATA "/tokenizer/data/families/llama2.json");
+  json = Json::parse(file)["tokenizer"];
+  return json;
+}
+
+void expect_sentencepiece_errors(const std::vector<Case>& cases) {
+  for (const Case& c : cases) {
+    Json json = sentencepiece();
+    c.change(json);
+    expect_error(json.dump(), "T.json: field '" + c.where + "'", c.found);
+  }
+}
+
+TEST(TokenizerJson, RefusesOtherNormalizers) {
+  const auto part = [](Json& j, int i) -> Json& { return j["normalizer"]["normalizers"][i]; };
+  const std::string where = "normalizer.normalizers[";
+  expect_sentencepiece_errors({
+      {[&](Json& j) { part(j, 0)["prepend"] = "_"; }, where + "0].prepend", "_"},
+      {[&](Json& j) { part(j, 1)["content"] = "_"; }, where + "1].content", "_"},
+      {[&](Json& j) { part(j, 1)["pattern"]["String"] = "  "; }, where + "1].pattern.String", "  "},
+      {[&](Json& j) {
+         part(j, 1)["pattern"] = {{"Regex", " "}};
+       },
+       where + "1].pattern.Regex", "does not know"},
+      {[](Json& j) { j["normalizer"]["type"] = "Precompiled"; }, "normalizer.type", "Precompiled"},
+  });
+}
+
+TEST(TokenizerJson, RefusesOtherWaysToCutSentencePieceText) {
+  const auto pre_tokenizer = [](Json value) {
+    return [value](Json& j) { j["pre_tokenizer"] = value; };
+  };
+  const auto metaspace = [&](const std::string& field, const Json& value) {
+    Json part = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}};
+    part[field] = value;
+    return pre_tokenizer(part);
+  };
+  const auto split = [&](const std::string& field, const Json& value) {
+    Json part = {{"type", "Split"},
+                 {"pattern", {{"String", " "}}},
+                 {"behavior", "MergedWithPrevious"},
+                 {"invert", false}};
+    part[field] = value;
+    return pre_tokenizer(part);
+  };
+  expect_sentencepiece_errors({
+      {metaspace("replacement", "_"), "pre_tokenizer.replacement", "_"},
+      {metaspace("prepend_scheme", "last"), "pre_tokenizer.prepend_scheme", "last"},
+      {metaspace("add_prefix_space", false), "pre_tokenizer.add_prefix_space", "'first'"},
+      {metaspace("split", 1), "pre_tokenizer.split", "1"},
+      {metaspace("more", 1), "pre_tokenizer.more", "does not know"},
+      {split("pattern", {{"String", "\n"}}), "pre_tokenizer.pattern.String", "n"},
+      {split("behavior", "Isolated"), "pre_tokenizer.behavior", "Isolated"},
+      {split("invert", true), "pre_tokenizer.invert", "true"},
+  });
+}
+
+TEST(TokenizerJson, RefusesOtherTemplates) {
+  const auto single = [](Json& j) -> Json& { return j["post_processor"]["single"]; };
+  const std::string where = "post_processor.";
+  expect_sentencepiece_errors({
+      {[&](Json& j) { single(j).erase(1); }, where + "single", "no Sequence A"},
+      {[&](Json& j) { single(j).push_back(single(j)[1]); }, where + "single", "the text twice"},
+      {[&](Json& j) { single(j)[1]["Sequence"]["id"] = "B"; }, where + "single[1].Sequence.id",
+       "B"},
+      {[&](Json& j) { single(j)[0]["SpecialToken"]["id"] = "<x>"; }, where + "special_tokens.<x>",
+       "missing"},
+      {[&](Json& j) {
+         single(j)[0] = {{"Text", "x"}};
+       },
+       where + "single[0].Text", "does not know"},
+      {[&](Json& j) { j["post_processor"]["special_tokens"]["<s>"]["ids"][0] = 5000; },
+       "post_processor", "id 5000 without a token"},
+      {[&](Json& j) { j["post_processor"]["special_tokens"]["<s>"]["ids"][0] = -1; },
+       where + "special_tokens.<s>.ids", "-1"},
+      {[&](Json& j) {
+         j["post_processor"] = {{"type", "Sequence"},
+                                {"processors", {j["post_processor"], j["post_processor"]}}};
+       },
+       where + "processors[1].type", "again"},
+  });
+}
+
+TEST(TokenizerJson, RefusesOtherDecodersOfSentencePieceText) {
+  const auto parts = [](Json& j) -> Json& { return j["decoder"]["decoders"]; };
+  expect_sentencepiece_errors({
+      {[&](Json& j) { parts(j).erase(1); }, "decoder.decoders[1].type", "Fuse"},
+      {[&](Json& j) {
+         parts(j).erase(3);
+         parts(j).erase(2);
+       },
+       "decoder.decoders", "a list of 2"},
+      {[&](Json& j) { parts(j).push_back(parts(j)[3]); }, "decoder.decoders[4].type", "Strip"},
+      {[&](Json& j) { parts(j)[0]["content"] = "_"; }, "decoder.decoders[0].content", "_"},
+      {[&](Json& j) { parts(j)[3]["stop"] = 1; }, "decoder.decoders[3].stop", "1"},
+      {[&](Json& j) { parts(j)[3]["content"] = "_"; }, "decoder.decoders[3].content", "_"},
+      {[](Json& j) { j["decoder"]["type"] = "Metaspace"; }, "decoder.type", "Metaspace"},
+  });
+}
+
+TEST(TokenizerJson, RefusesSentencePieceModelsWithoutBytes) {
+  expect_sentencepiece_errors({
+      {[](Json& j) { j["model"]["byte_fallback"] = false; }, "model.byte_fallback", "false"},
+      {[](Json& j) { j["model"].erase("byte_fallback"); }, "model.byte_fallback", "missing"},
+      {[](Json& j) { j["model"]["vocab"].erase("<0xAB>"); }, "model.vocab",
+       "no token '<0xAB>' for byte 0xAB"},
   });
 }
 
