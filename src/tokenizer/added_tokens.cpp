@@ -67,13 +67,14 @@ std::optional<AddedTokens::Match> AddedTokens::find(const Group& group, std::str
         const std::string& pattern = tokens_[place].pattern;
         return length < pattern.size() ? static_cast<unsigned char>(pattern[length]) : -1;
       };
-      const auto begin = group.places.begin();
-      const auto next =
-          std::ranges::equal_range(begin + static_cast<std::ptrdiff_t>(range.begin),
-                                   begin + static_cast<std::ptrdiff_t>(range.end),
-                                   int{static_cast<unsigned char>(text[at + length])}, {}, byte_of);
-      range = {static_cast<std::size_t>(next.begin() - begin),
-               static_cast<std::size_t>(next.end() - begin)};
+      const int next = static_cast<unsigned char>(text[at + length]);
+      const auto places = group.places.begin();
+      const auto begin = places + static_cast<std::ptrdiff_t>(range.begin);
+      const auto end = places + static_cast<std::ptrdiff_t>(range.end);
+      const auto first_with = std::ranges::lower_bound(begin, end, next, {}, byte_of);
+      const auto last_with = std::ranges::upper_bound(first_with, end, next, {}, byte_of);
+      range = {static_cast<std::size_t>(first_with - places),
+               static_cast<std::size_t>(last_with - places)};
     }
     if (longest != nullptr) return Match{at, longest};
   }

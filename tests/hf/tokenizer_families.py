@@ -267,6 +267,14 @@ def gemma():
     )
 
 
+def split_at_spaces():
+    """Gemma's Split where it has spaces to see; with Gemma's normalizer there are none."""
+    return with_sentencepiece(
+        *map(added, ["<unk>", "<s>", "</s>"]),
+        pre_tokenizer=split({"String": " "}, "MergedWithPrevious"), decoder=GEMMA_DECODER,
+    )
+
+
 def every_flag():
     """Added tokens with all that can be asked of them, near each other."""
     return with_bytes(
@@ -279,4 +287,4 @@ def every_flag():
 
 
 FAMILIES = [llama3, olmo2, gpt2, phi4, phi4_mini, mistral_nemo, llama2, phi3, mistral7b,
-            metaspace_always, metaspace_never, gemma, every_flag]
+            metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag]

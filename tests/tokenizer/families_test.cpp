@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
+#include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/temporary_directory.h"
 
@@ -86,6 +88,39 @@ TEST_P(Family, LongTextsAreEncodedWhole) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(decoded)), decoded) << part;
     EXPECT_GT(decoded.size(), 30'000u) << part;
   }
+}
+
+TEST_P(Family, DamagedFilesAreRefusedOrWork) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const std::string valid = golden_["tokenizer"].dump();
+  const std::filesystem::path path = directory_.path() / "damaged.json";
+  int refused = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::string text = valid;
+    for (int change = 0; change < 1 + round % 3; ++change) {
+      const std::size_t at = random() % text.size();
+      const std::string_view some = "0189-\"\\{}[],: <>xtu";
+      if (random() % 3 == 0) {
+        text.erase(at, random() % 40);
+      } else if (random() % 2 == 0) {
+        text.insert(at, text.substr(random() % text.size(), random() % 40));
+      } else {
+        text[at] = some[random() % some.size()];
+      }
+    }
+    std::ofstream(path) << text;
+    try {
+      const Tokenizer tokenizer = Tokenizer::load(path);
+      const Ids ids = tokenizer.encode("<s> The 12\n e\u0301 one# \u4F60", "text", true);
+      tokenizer.decode(ids, true);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInput) << error.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 10);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Family, testing::ValuesIn(families()),
