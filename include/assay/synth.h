@@ -24,7 +24,7 @@ struct SynthOptions {
   int threads = 0;
 };
 
-// The names that SynthOptions::like takes, smallest model first.
+// The names that SynthOptions::like takes (in upper or lower case), family by family.
 std::vector<std::string> known_models();
 
 // Writes config.json, generation_config.json, the weights and, where given, tokenizer.json. The

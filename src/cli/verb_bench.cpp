@@ -120,7 +120,7 @@ void add_bench(CLI::App& app, Action& action) {
   CLI::Option* model =
       verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
   verb->add_option("--like", args->like, "Measure a random checkpoint of this model's shape")
-      ->check(CLI::IsMember(known_models()))
+      ->check(CLI::IsMember(known_models(), CLI::ignore_case).description(""))
       ->excludes(model);
   verb->add_option("--threads", args->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));

@@ -69,7 +69,7 @@ void add_synth(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("synth", "Write a random checkpoint of a real model's shape");
   verb->add_option("--like", args->options.like,
-                   fmt::format("Model: {}", fmt::join(known_models(), ", ")));
+                   "Published model, such as Qwen3-0.6B (a name that is none prints them all)");
   verb->add_option("--config", args->config, "config.json to take the shape from");
   verb->add_option("--seed", args->options.seed, "Seed of the weights")->capture_default_str();
   verb->add_option("--out", args->out, "Output directory")->required();

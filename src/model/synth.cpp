@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -17,63 +16,13 @@
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "model/model.h"
+#include "model/published.h"
 
 namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-// The dense Qwen3 models as published (config.json of each repository).
-struct Known {
-  std::string_view name;
-  int layers;
-  int hidden;
-  int heads;
-  int kv_heads;
-  int intermediate;
-  bool tied;
-};
-constexpr std::array<Known, 6> kKnown = {{
-    {"Qwen3-0.6B", 28, 1024, 16, 8, 3072, true},
-    {"Qwen3-1.7B", 28, 2048, 16, 8, 6144, true},
-    {"Qwen3-4B", 36, 2560, 32, 8, 9728, true},
-    {"Qwen3-8B", 36, 4096, 32, 8, 12288, false},
-    {"Qwen3-14B", 40, 5120, 40, 8, 17408, false},
-    {"Qwen3-32B", 64, 5120, 64, 8, 25600, false},
-}};
-
-Json config_like(std::string_view name) {
-  const auto* known = std::ranges::find(kKnown, name, &Known::name);
-  if (known == kKnown.end()) {
-    throw usage_error("--like", "'" + std::string(name) + "'",
-                      fmt::format("one of {}", fmt::join(known_models(), ", ")));
-  }
-  return {{"architectures", {"Qwen3ForCausalLM"}},
-          {"attention_bias", false},
-          {"attention_dropout", 0.0},
-          {"bos_token_id", 151643},
-          {"eos_token_id", 151645},
-          {"head_dim", 128},
-          {"hidden_act", "silu"},
-          {"hidden_size", known->hidden},
-          {"initializer_range", 0.02},
-          {"intermediate_size", known->intermediate},
-          {"max_position_embeddings", 40960},
-          {"max_window_layers", known->layers},
-          {"model_type", "qwen3"},
-          {"num_attention_heads", known->heads},
-          {"num_hidden_layers", known->layers},
-          {"num_key_value_heads", known->kv_heads},
-          {"rms_norm_eps", 1e-06},
-          {"rope_scaling", nullptr},
-          {"rope_theta", 1000000},
-          {"sliding_window", nullptr},
-          {"tie_word_embeddings", known->tied},
-          {"use_cache", true},
-          {"use_sliding_window", false},
-          {"vocab_size", 151936}};
-}
 
 std::string_view torch_name(DType dtype) {
   if (dtype == DType::kF16) return "float16";
@@ -186,18 +135,14 @@ class Synthesis {
 
 }  // namespace
 
-std::vector<std::string> known_models() {
-  std::vector<std::string> names;
-  for (const Known& known : kKnown) names.emplace_back(known.name);
-  return names;
-}
+std::vector<std::string> known_models() { return published_models(); }
 
 void synthesize(const SynthOptions& options, const std::function<void(double)>& on_progress) {
   // Everything is read before anything is written.
   double initializer_range = 0.02;
   Json config;
   if (options.config.empty()) {
-    config = config_like(options.like);
+    config = published_config(options.like);
   } else {
     read_spec_file(options.config);
     const JsonObject fields(options.config);

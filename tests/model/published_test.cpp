@@ -1,0 +1,113 @@
+#include "model/published.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <map>
+#include <set>
+
+#include "assay/synth.h"
+#include "base/expect_error.h"
+
+namespace assay {
+namespace {
+
+// How many numbers a checkpoint of this config holds, tied ones once.
+std::int64_t parameters(const OrderedJson& config) {
+  const auto size = [&](const char* field) { return config.at(field).get<std::int64_t>(); };
+  const std::string type = config.at("model_type");
+  const bool gemma = type == "gemma2" || type == "gemma3_text";
+  const std::int64_t hidden = size("hidden_size");
+  const std::int64_t head_dim = config.value("head_dim", hidden / size("num_attention_heads"));
+  const std::int64_t q = size("num_attention_heads") * head_dim;
+  const std::int64_t kv = size("num_key_value_heads") * head_dim;
+
+  std::int64_t layer = 2 * hidden * q + 2 * hidden * kv;
+  if (type == "qwen2") layer += q + 2 * kv;
+  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text") layer += 2 * head_dim;
+  if (type == "olmo2") layer += q + kv;
+  layer += (gemma ? 4 : 2) * hidden;
+  if (type == "qwen3_moe") {
+    const std::int64_t experts = size("num_experts");
+    layer += experts * (hidden + 3 * hidden * size("moe_intermediate_size"));
+  } else {
+    layer += 3 * hidden * size("intermediate_size");
+  }
+  const bool tied = config.value("tie_word_embeddings", gemma);
+  const std::int64_t vocab = size("vocab_size");
+  return size("num_hidden_layers") * layer + hidden + (tied ? 1 : 2) * vocab * hidden;
+}
+
+TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
+  const std::map<std::string, std::int64_t> totals = {
+      {"Qwen3-0.6B", 596049920},        {"Qwen3-1.7B", 1720574976},
+      {"Qwen3-4B", 4022468096},         {"Qwen3-8B", 8190735360},
+      {"Qwen3-14B", 14768307200},       {"Qwen3-32B", 32762123264},
+      {"Qwen3-30B-A3B", 30532122624},   {"Qwen3-235B-A22B", 235093634560},
+      {"Qwen2-0.5B", 494032768},        {"Qwen2-1.5B", 1543714304},
+      {"Qwen2-7B", 7615616512},         {"Qwen2-72B", 72706203648},
+      {"Qwen2.5-0.5B", 494032768},      {"Qwen2.5-1.5B", 1543714304},
+      {"Qwen2.5-3B", 3085938688},       {"Qwen2.5-7B", 7615616512},
+      {"Qwen2.5-14B", 14770033664},     {"Qwen2.5-32B", 32763876352},
+      {"Qwen2.5-72B", 72706203648},     {"Llama-2-7b", 6738415616},
+      {"Llama-2-13b", 13015864320},     {"Llama-2-70b", 68976648192},
+      {"Meta-Llama-3-8B", 8030261248},  {"Meta-Llama-3-70B", 70553706496},
+      {"Llama-3.1-8B", 8030261248},     {"Llama-3.1-70B", 70553706496},
+      {"Llama-3.1-405B", 405853388800}, {"Llama-3.2-1B", 1235814400},
+      {"Llama-3.2-3B", 3212749824},     {"Llama-3.3-70B", 70553706496},
+      {"Mistral-7B-v0.1", 7241732096},  {"Mistral-7B-v0.3", 7248023552},
+      {"Mistral-Nemo", 12247782400},    {"Mistral-Small-24B", 23572403200},
+      {"gemma-2-2b", 2614341888},       {"gemma-2-9b", 9241705984},
+      {"gemma-2-27b", 27227128320},     {"gemma-3-270m", 268098176},
+      {"gemma-3-1b", 999885952},        {"OLMo-2-1B", 1484916736},
+      {"OLMo-2-7B", 7298617344},        {"OLMo-2-13B", 13716198400},
+      {"OLMo-2-32B", 32234279936},      {"Phi-3-mini-4k", 3821079552},
+      {"Phi-3-mini-128k", 3821079552},  {"Phi-3-medium-4k", 13960238080},
+      {"phi-4", 14659507200},           {"Phi-4-mini", 3836021760}};
+  for (const std::string& name : published_models()) {
+    ASSERT_TRUE(totals.contains(name)) << name;
+    EXPECT_EQ(parameters(published_config(name)), totals.at(name)) << name;
+  }
+  EXPECT_EQ(published_models().size(), totals.size());
+  EXPECT_EQ(published_models(), known_models());
+}
+
+// What a count of numbers cannot see.
+TEST(Published, ConfigsSayHowTheFamiliesDiffer) {
+  const auto field = [](std::string_view name, const char* which) {
+    return published_config(name).at(which);
+  };
+  EXPECT_EQ(field("Mistral-7B-v0.1", "sliding_window"), 4096);
+  EXPECT_TRUE(field("Mistral-7B-v0.3", "sliding_window").is_null());
+  EXPECT_EQ(field("gemma-2-27b", "query_pre_attn_scalar"), 144);
+  EXPECT_EQ(field("gemma-2-9b", "attn_logit_softcapping"), 50.0);
+  EXPECT_EQ(field("Llama-3.1-405B", "rope_scaling").at("factor"), 8.0);
+  EXPECT_EQ(field("Llama-3.2-1B", "rope_scaling").at("factor"), 32.0);
+  EXPECT_EQ(field("Qwen2.5-14B", "rms_norm_eps"), 1e-5);
+  EXPECT_EQ(field("Qwen3-30B-A3B", "num_experts_per_tok"), 8);
+
+  const OrderedJson types = field("gemma-3-270m", "layer_types");
+  ASSERT_EQ(types.size(), 18u);
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    EXPECT_EQ(types[i], (i + 1) % 6 == 0 ? "full_attention" : "sliding_attention") << i;
+  }
+  // One factor for each pair of rotated dimensions.
+  for (const char* list : {"long_factor", "short_factor"}) {
+    EXPECT_EQ(field("Phi-3-mini-128k", "rope_scaling").at(list).size(), 3072u / 32 / 2);
+    EXPECT_EQ(field("Phi-4-mini", "rope_scaling").at(list).size(), 3072u / 24 * 3 / 4 / 2);
+  }
+}
+
+TEST(Published, NamesAreOneInAnyCase) {
+  EXPECT_EQ(published_config("QWEN3-0.6b"), published_config("Qwen3-0.6B"));
+  std::set<std::string> folded;
+  for (std::string name : published_models()) {
+    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    EXPECT_TRUE(folded.insert(name).second) << name;
+  }
+  expect_error(ErrorKind::kUsage, {"--like", "GPT-7", "gemma-3-270m"},
+               [] { published_config("GPT-7"); });
+}
+
+}  // namespace
+}  // namespace assay
