@@ -1,15 +1,57 @@
+#include <fmt/format.h>
+
+#include "assay/chat.h"
+#include "assay/error.h"
 #include "cli/verbs.h"
 
 namespace assay {
 
-std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
-                                    const std::vector<std::string>& files) {
-  std::vector<Prompt> prompts = prompts_from_texts(texts);
-  for (const std::string& file : files) {
-    const int next = static_cast<int>(prompts.size()) + 1;
-    for (Prompt& prompt : read_prompts(file, next)) prompts.push_back(std::move(prompt));
+void add_chat_options(CLI::App& verb, ChatArguments& chat) {
+  verb.add_flag("--chat", chat.apply,
+                "Apply the checkpoint's chat template: each text is a message of the user");
+  verb.add_option("--conversation", chat.conversations,
+                  "With the chat template: JSON file with a list of messages, or an object with "
+                  "\"messages\" and \"tools\"; may be repeated")
+      ->allow_extra_args(false);
+  CLI::Option* thinking = verb.add_flag("--thinking", chat.thinking,
+                                        "Set the template's enable_thinking to true (default: not "
+                                        "set)");
+  verb.add_flag("--no-thinking", chat.no_thinking, "Set it to false")->excludes(thinking);
+}
+
+void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat,
+                         const std::filesystem::path& model) {
+  if (chat.wanted()) {
+    std::optional<bool> thinking;
+    if (chat.thinking || chat.no_thinking) thinking = chat.thinking;
+    render_chats(prompts, model, thinking);
+    return;
   }
-  return prompts.empty() ? default_prompts() : prompts;
+  if (chat.thinking || chat.no_thinking) {
+    throw usage_error(chat.thinking ? "--thinking" : "--no-thinking", "no --chat",
+                      "the chat template that it is for");
+  }
+  for (const Prompt& prompt : prompts) {
+    if (!prompt.conversation) continue;
+    throw input_error(prompt.conversation->where, "a conversation",
+                      "--chat, which applies the checkpoint's chat template");
+  }
+}
+
+std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
+                                    const std::vector<std::string>& files,
+                                    const ChatArguments& chat, const std::filesystem::path& model) {
+  std::vector<Prompt> prompts = prompts_from_texts(texts);
+  const auto next = [&] { return static_cast<int>(prompts.size()) + 1; };
+  for (const std::string& file : files) {
+    for (Prompt& prompt : read_prompts(file, next())) prompts.push_back(std::move(prompt));
+  }
+  for (const std::string& file : chat.conversations) {
+    prompts.push_back({fmt::format("prompt{}", next()), {}, {}, read_conversation(file)});
+  }
+  if (prompts.empty()) prompts = default_prompts();
+  apply_chat_template(prompts, chat, model);
+  return prompts;
 }
 
 }  // namespace assay

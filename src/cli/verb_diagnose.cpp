@@ -24,6 +24,7 @@ struct Arguments {
   std::string reference;
   std::vector<std::string> texts;
   std::vector<std::string> prompt_files;
+  ChatArguments chat;
   std::string html;
   bool list = false;
   bool power = false;
@@ -42,7 +43,8 @@ int list(const Arguments& args) {
 
 int power(const Arguments& args) {
   std::vector<BlindSpot> spots;
-  const std::vector<Prompt> prompts = collect_prompts(args.texts, args.prompt_files);
+  const std::vector<Prompt> prompts =
+      collect_prompts(args.texts, args.prompt_files, args.chat, args.options.model);
   {
     ProgressBar bar;
     spots = find_blind_spots(
@@ -131,6 +133,7 @@ void add_diagnose(CLI::App& app, Action& action) {
                    "With --power: file of prompts, as extract takes it (default: the three prompts "
                    "of the classic set)")
       ->allow_extra_args(false);
+  add_chat_options(*verb, args->chat);
   verb->add_flag("--list", args->list, "Print the mistakes that it knows");
   verb->add_flag("--json", args->json, "Print JSON");
   verb->callback([args, &action] { action = [args] { return run(*args); }; });

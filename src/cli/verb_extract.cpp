@@ -29,6 +29,7 @@ struct Arguments {
   int threads = 0;
   bool stream = false;
   bool blind_spots = false;
+  ChatArguments chat;
   bool json = false;
 };
 
@@ -102,7 +103,8 @@ int run(const Arguments& args) {
                                                       : Compression::kFast;
   options.threads = args.threads;
   options.stream = args.stream;
-  const std::vector<Prompt> prompts = collect_prompts(args.prompts, args.prompt_files);
+  const std::vector<Prompt> prompts =
+      collect_prompts(args.prompts, args.prompt_files, args.chat, options.model);
   std::vector<ExtractedPrompt> extracted;
   {
     ProgressBar bar;
@@ -136,9 +138,11 @@ void add_extract(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("extract", "Write reference activations of prompts");
   verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
   verb->add_option("--prompt", args->prompts, "A prompt; may be repeated")->allow_extra_args(false);
-  verb->add_option("--prompts", args->prompt_files,
-                   "File of prompts: a line each, or .jsonl with \"text\" or \"input_ids\"")
+  verb->add_option(
+          "--prompts", args->prompt_files,
+          "File of prompts: a line each, or .jsonl with \"text\", \"input_ids\" or \"messages\"")
       ->allow_extra_args(false);
+  add_chat_options(*verb, args->chat);
   verb->add_option("--out", args->out, "Output directory")->capture_default_str();
   verb->add_option("--numerics", args->numerics,
                    "bf16, f32, f64, fast (bf16 by the CPU's own dot products, other bits); the "

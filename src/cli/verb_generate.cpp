@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "assay/error.h"
 #include "assay/extract.h"
@@ -18,7 +19,8 @@ namespace {
 
 struct Arguments {
   std::string model;
-  std::string prompt;
+  std::optional<std::string> prompt;
+  ChatArguments chat;
   std::string numerics = "bf16";
   std::int64_t max_new_tokens = 100;
   int threads = 0;
@@ -53,13 +55,14 @@ class TextStream {
 
 template <class N>
 int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer,
-           const std::vector<std::int64_t>& ids,
-           const Kernels<N>& with = kernels<N>(chosen_simd())) {
+           const Prompt& prompt, const Kernels<N>& with = kernels<N>(chosen_simd())) {
   ThreadPool pool(args.threads);
   ForwardPass<N> forward(model, pool, with);
+  const std::vector<std::int64_t>& ids = prompt.input_ids;
   const GenerateRequest request{ids, nullptr};
   TextStream stream;
-  if (!args.json) stream.write(args.prompt);
+  // A text is continued; a chat is answered.
+  if (!args.json && !args.chat.wanted()) stream.write(*prompt.text);
   const std::vector<Generated> results = generate_greedy<N>(
       forward, model.spec, {&request, 1}, args.max_new_tokens, model.eos_token_ids,
       [&](std::size_t, std::int64_t, std::int64_t id) {
@@ -72,7 +75,7 @@ int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer
     return 0;
   }
   const auto continuation = std::span(result.ids).subspan(ids.size());
-  const nlohmann::ordered_json json = {{"prompt", args.prompt},
+  const nlohmann::ordered_json json = {{"prompt", *prompt.text},
                                        {"input_ids", ids},
                                        {"generated_ids", result.ids},
                                        {"text", tokenizer.decode(continuation)},
@@ -81,24 +84,37 @@ int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer
   return 0;
 }
 
+Prompt only_prompt(const Arguments& args, const std::filesystem::path& model) {
+  const std::size_t given = (args.prompt ? 1 : 0) + args.chat.conversations.size();
+  if (given != 1) {
+    throw usage_error("generate", given == 0 ? "no prompt" : "more than one prompt",
+                      "a text, or a --conversation");
+  }
+  std::vector<std::string> texts;
+  if (args.prompt) texts.push_back(*args.prompt);
+  Prompt prompt = collect_prompts(texts, {}, args.chat, model).front();
+  if (prompt.text->empty()) throw input_error("prompt", "empty prompt", "at least one character");
+  return prompt;
+}
+
 int run(const Arguments& args) {
   const std::filesystem::path directory = model_directory(args.model);
+  Prompt prompt = only_prompt(args, directory);
   const Model model = load_model(directory);
   const Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
-  if (args.prompt.empty()) throw input_error("prompt", "empty prompt", "at least one character");
-  const std::vector<std::int64_t> ids = tokenizer.encode(args.prompt, "prompt");
-  check_token_ids(ids, model.spec, "prompt");
+  if (prompt.input_ids.empty()) prompt.input_ids = tokenizer.encode(*prompt.text, "prompt");
+  check_token_ids(prompt.input_ids, model.spec, "prompt");
   switch (parse_numerics(args.numerics)) {
     case Numerics::kF32:
-      return run_as<F32>(args, model, tokenizer, ids);
+      return run_as<F32>(args, model, tokenizer, prompt);
     case Numerics::kF64:
-      return run_as<F64>(args, model, tokenizer, ids);
+      return run_as<F64>(args, model, tokenizer, prompt);
     case Numerics::kFast:
-      return run_as<Bf16>(args, model, tokenizer, ids, fast_kernels());
+      return run_as<Bf16>(args, model, tokenizer, prompt, fast_kernels());
     case Numerics::kBf16:
       break;
   }
-  return run_as<Bf16>(args, model, tokenizer, ids);
+  return run_as<Bf16>(args, model, tokenizer, prompt);
 }
 
 }  // namespace
@@ -106,8 +122,9 @@ int run(const Arguments& args) {
 void add_generate(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
-  verb->add_option("prompt", args->prompt, "Text to continue")->required();
+  verb->add_option("prompt", args->prompt, "Text to continue");
   verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  add_chat_options(*verb, args->chat);
   verb->add_option("--numerics", args->numerics, "bf16, f32, f64 or fast")
       ->check(CLI::IsMember({"bf16", "f32", "f64", "fast"}))
       ->capture_default_str();

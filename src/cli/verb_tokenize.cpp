@@ -7,20 +7,24 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "assay/chat.h"
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "cli/verbs.h"
+#include "formats/json_file.h"
 #include "report/table.h"
 
 namespace assay {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
 struct Arguments {
   std::string model;
   std::vector<std::string> texts;
   std::vector<std::int64_t> ids;
+  ChatArguments chat;
   bool decode = false;
   bool jsonl = false;
   bool skip_special = false;
@@ -33,6 +37,26 @@ std::string quoted(const std::string& text) {
 
 std::string ids_text(std::span<const std::int64_t> ids) {
   return fmt::format("[{}]", fmt::join(ids, ", "));
+}
+
+// Standard input as chats: a JSON string or {"text": ...} is a message of the user, {"messages":
+// ...} a conversation. One Python process renders them all.
+void run_chat_lines(const Arguments& args, const fs::path& model) {
+  std::vector<Prompt> prompts;
+  std::string line;
+  for (int number = 1; std::getline(std::cin, line); ++number) {
+    const std::string where = fmt::format("standard input:{}", number);
+    const nlohmann::ordered_json value = parse_json(line, where);
+    const bool has_text = value.is_object() && value.contains("text");
+    const nlohmann::ordered_json& text = has_text ? value["text"] : value;
+    prompts.push_back({where,
+                       {},
+                       {},
+                       text.is_string() ? user_message(text.get_ref<const std::string&>(), where)
+                                        : parse_conversation(line, where)});
+  }
+  apply_chat_template(prompts, args.chat, model);
+  for (const Prompt& prompt : prompts) fmt::print("{}\n", ids_text(prompt.input_ids));
 }
 
 // Standard input, line by line: a JSON string or {"text": ...} to a list of ids; with --decode a
@@ -66,10 +90,13 @@ void run_decode(const Arguments& args, const Tokenizer& tokenizer) {
   fmt::print("{}\n", args.json ? json{{"ids", args.ids}, {"text", text}}.dump() : text);
 }
 
-void run_encode(const Arguments& args, const Tokenizer& tokenizer) {
+void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::path& model) {
   using enum Table::Align;
-  for (const std::string& text : args.texts) {
-    const std::vector<std::int64_t> ids = tokenizer.encode(text, "text argument");
+  if (args.texts.empty() && args.chat.conversations.empty()) return;
+  for (const Prompt& prompt : collect_prompts(args.texts, {}, args.chat, model)) {
+    const std::string& text = *prompt.text;
+    const std::vector<std::int64_t> ids =
+        args.chat.wanted() ? prompt.input_ids : tokenizer.encode(text, "text argument");
     if (args.json) {
       json tokens = json::array();
       for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
@@ -82,23 +109,34 @@ void run_encode(const Arguments& args, const Tokenizer& tokenizer) {
     for (const std::int64_t id : ids) {
       table.add({std::to_string(id), quoted(tokenizer.token_bytes(id))});
     }
+    if (args.chat.wanted()) fmt::print("{}\n", quoted(text));
     fmt::print("{}\n{}", ids_text(ids), table.text());
   }
 }
 
 int run(const Arguments& args) {
-  if (args.jsonl && !(args.texts.empty() && args.ids.empty())) {
+  const bool given = !(args.texts.empty() && args.ids.empty() && args.chat.conversations.empty());
+  if (args.jsonl && given) {
     throw usage_error("--jsonl", "a text or ids on the command line", "standard input alone");
   }
-  if (!args.jsonl && args.texts.empty() && args.ids.empty()) {
-    throw usage_error("tokenize", "nothing to do", "TEXT, --ids ID,ID,... or --jsonl");
+  if (!args.jsonl && !given) {
+    throw usage_error("tokenize", "nothing to do",
+                      "TEXT, --ids ID,ID,..., --conversation FILE or --jsonl");
   }
-  const Tokenizer tokenizer = Tokenizer::load(model_directory(args.model) / "tokenizer.json");
+  if (args.chat.wanted() && args.decode) {
+    throw usage_error("--decode", "--chat", "one of them: a chat template makes text, not ids");
+  }
+  const fs::path model = model_directory(args.model);
+  if (args.jsonl && args.chat.wanted()) {
+    run_chat_lines(args, model);
+    return 0;
+  }
+  const Tokenizer tokenizer = Tokenizer::load(model / "tokenizer.json");
   if (args.jsonl) {
     run_lines(args, tokenizer);
   } else {
     if (!args.ids.empty()) run_decode(args, tokenizer);
-    run_encode(args, tokenizer);
+    run_encode(args, tokenizer, model);
   }
   return 0;
 }
@@ -111,8 +149,11 @@ void add_tokenize(CLI::App& app, Action& action) {
   verb->add_option("text", args->texts, "Text to encode");
   verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
   verb->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
-  verb->add_flag("--jsonl", args->jsonl,
-                 "Read JSON lines from standard input: strings or {\"text\": ...}");
+  verb->add_flag(
+      "--jsonl", args->jsonl,
+      "Read JSON lines from standard input: strings or {\"text\": ...}; with --chat also "
+      "{\"messages\": [...]}");
+  add_chat_options(*verb, args->chat);
   verb->add_flag("--decode", args->decode, "With --jsonl: lines are lists of ids, to be decoded");
   verb->add_flag("--skip-special", args->skip_special, "Leave special tokens out when decoding");
   verb->add_flag("--json", args->json, "Print JSON");

@@ -35,9 +35,25 @@ std::filesystem::path bundled_model();
 // when it is no directory.
 std::filesystem::path model_directory(const std::string& given);
 
-// Prompts from texts and files; the default ones where there are none.
+// The options of a verb that takes chats.
+struct ChatArguments {
+  bool apply = false;
+  std::vector<std::string> conversations;  // files; one is enough to apply the template
+  bool thinking = false;
+  bool no_thinking = false;
+
+  bool wanted() const { return apply || !conversations.empty(); }
+};
+void add_chat_options(CLI::App& verb, ChatArguments& chat);
+
+// Prompts from texts, files and conversations; the default ones where there are none. Where chats
+// are wanted, they went through the template of the checkpoint in `model`.
 std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
-                                    const std::vector<std::string>& files);
+                                    const std::vector<std::string>& files,
+                                    const ChatArguments& chat, const std::filesystem::path& model);
+// The template's part of it.
+void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat,
+                         const std::filesystem::path& model);
 
 // The whole text, or no file at all. Throws system errors.
 void write_text_file(const std::string& path, std::string_view text);

@@ -22,7 +22,7 @@ std::string shortened(const OrderedJson& value) {
 }
 
 // Copying and printing a value recurse: a file of brackets must not exhaust the stack.
-void check_depth(const std::filesystem::path& path, std::string_view text) {
+void check_depth(std::string_view text, std::string_view where) {
   int depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -36,7 +36,7 @@ void check_depth(const std::filesystem::path& path, std::string_view text) {
     if (c == '{' || c == '[') ++depth;
     if (c == '}' || c == ']') --depth;
     if (depth > kMaxDepth) {
-      throw input_error(path.string(), fmt::format("brackets nested too deeply at byte {}", i + 1),
+      throw input_error(where, fmt::format("brackets nested too deeply at byte {}", i + 1),
                         fmt::format("at most {} levels", kMaxDepth));
     }
   }
@@ -46,19 +46,23 @@ void check_depth(const std::filesystem::path& path, std::string_view text) {
 
 OrderedJson load_json(const std::filesystem::path& path) {
   const MappedFile file(path);
-  if (file.bytes().size() > kMaxBytes) {
-    throw input_error(path.string(), fmt::format("{} bytes", file.bytes().size()),
+  return parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()},
+                    path.string());
+}
+
+OrderedJson parse_json(std::string_view text, std::string_view where) {
+  if (text.size() > kMaxBytes) {
+    throw input_error(where, fmt::format("{} bytes", text.size()),
                       fmt::format("at most {}", kMaxBytes));
   }
-  const auto* begin = reinterpret_cast<const char*>(file.bytes().data());
-  check_depth(path, {begin, file.bytes().size()});
+  check_depth(text, where);
   try {
-    return OrderedJson::parse(begin, begin + file.bytes().size());
+    return OrderedJson::parse(text);
   } catch (const OrderedJson::parse_error& error) {
-    throw input_error(path.string(), fmt::format("not valid JSON at byte {}", error.byte),
+    throw input_error(where, fmt::format("not valid JSON at byte {}", error.byte),
                       "a JSON text (is the file cut short?)");
   } catch (const OrderedJson::out_of_range& error) {  // 1e999
-    throw input_error(path.string(), shown(error.what()), "numbers that a double holds");
+    throw input_error(where, shown(error.what()), "numbers that a double holds");
   }
 }
 

@@ -15,6 +15,8 @@ using OrderedJson = nlohmann::ordered_json;
 // Parses a file of at most 64 MiB and 200 levels. Throws an input error with the byte offset of a
 // syntax error.
 OrderedJson load_json(const std::filesystem::path& path);
+// The same of a text; `where` names it in messages.
+OrderedJson parse_json(std::string_view text, std::string_view where);
 
 // Writes the text with two-space indents, atomically.
 void write_json(const std::filesystem::path& path, const OrderedJson& json);

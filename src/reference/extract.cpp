@@ -137,7 +137,11 @@ class Extraction {
       if (!ids.insert(prompt.id).second) {
         throw input_error("prompts", "id '" + prompt.id + "' a second time", "unique ids");
       }
-      if (prompt.text) {
+      if (prompt.conversation) {
+        throw input_error(prompt.conversation->where, "a conversation",
+                          "--chat, which makes a text of it");
+      }
+      if (prompt.text && prompt.input_ids.empty()) {
         if (prompt.text->empty()) {
           throw input_error(prompt.id, "empty prompt", "at least one character");
         }

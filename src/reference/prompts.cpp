@@ -6,8 +6,10 @@
 #include <set>
 #include <string>
 
+#include "assay/chat.h"
 #include "assay/error.h"
 #include "assay/extract.h"
+#include "assay/tokenizer.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 
@@ -48,11 +50,17 @@ Prompt parse_line(std::string_view line, const std::string& where, const std::st
   }
   const auto text = object.find("text");
   const auto ids = object.find("input_ids");
-  if ((text == object.end()) == (ids == object.end())) {
-    throw input_error(
-        where,
-        text == object.end() ? "neither 'text' nor 'input_ids'" : "both 'text' and 'input_ids'",
-        "one of them");
+  const bool is_chat = object.contains("messages");
+  const int given = (text != object.end()) + (ids != object.end()) + is_chat;
+  if (given != 1) {
+    throw input_error(where,
+                      fmt::format("{} of 'text', 'input_ids' and 'messages'",
+                                  given == 0 ? "none" : "more than one"),
+                      "one of them");
+  }
+  if (is_chat) {
+    prompt.conversation = parse_conversation(line, where);
+    return prompt;
   }
   if (text != object.end()) {
     if (!text->is_string()) {
@@ -113,6 +121,26 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
   }
   if (prompts.empty()) throw input_error(file.string(), "no prompts", "at least one line");
   return prompts;
+}
+
+void render_chats(std::vector<Prompt>& prompts, const std::filesystem::path& model,
+                  std::optional<bool> thinking) {
+  std::vector<Conversation> conversations;
+  std::vector<Prompt*> of;
+  for (Prompt& prompt : prompts) {
+    if (!prompt.conversation && !prompt.text) continue;
+    conversations.push_back(prompt.conversation ? std::move(*prompt.conversation)
+                                                : user_message(*prompt.text, prompt.id));
+    of.push_back(&prompt);
+  }
+  if (conversations.empty()) return;
+  const std::vector<std::string> texts = ChatTemplate::load(model).render(conversations, thinking);
+  const Tokenizer tokenizer = Tokenizer::load(model / "tokenizer.json");
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    of[i]->input_ids = tokenizer.encode(texts[i], of[i]->id);
+    of[i]->text = texts[i];
+    of[i]->conversation.reset();
+  }
 }
 
 }  // namespace assay

@@ -1,0 +1,32 @@
+// A Python program in a process of its own, on a short lead.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace assay {
+
+// What to do where there is no Python, or no Jinja2 in it.
+inline constexpr std::string_view kPythonNeeded =
+    "chat templates are run by Jinja2 (Debian: python3-jinja2); ASSAY_PYTHON may name an "
+    "interpreter "
+    "that has it";
+
+// $ASSAY_PYTHON, or else python3 (from the PATH).
+std::string python_program();
+
+struct PythonLimits {
+  std::chrono::milliseconds time{30'000};  // of the wall clock
+  std::size_t output = std::size_t{64} << 20;
+};
+
+// Runs `script` with `input` as its standard input, and returns what it wrote to standard output.
+// The interpreter is python_program(); it runs isolated (-I) from the current directory and from
+// what a user's environment adds. Throws system errors (there is no interpreter, it fails) and an
+// input error, "`where`: ...", when a limit is exceeded.
+std::string run_python(std::string_view script, std::string_view input, std::string_view where,
+                       const PythonLimits& limits = {});
+
+}  // namespace assay

@@ -1,0 +1,11 @@
+// render.py, which is part of the program.
+#pragma once
+
+#include <string_view>
+
+namespace assay {
+
+// Python: renders chat templates. Its first comment says what it reads and writes.
+std::string_view render_script();
+
+}  // namespace assay
