@@ -12,6 +12,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "assay/error.h"
@@ -83,21 +85,32 @@ class Process {
   ~Process() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
-    wait();
+    wait(0);
   }
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  // How it ended, as waitpid has it.
-  int wait() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  // How it ended, as waitpid has it; nothing when it still runs at the deadline. It may: whoever
+  // closes its outputs has not ended.
+  std::optional<int> wait_until(Clock::time_point deadline) {
+    for (;;) {
+      if (const std::optional<int> status = wait(WNOHANG)) return status;
+      if (Clock::now() >= deadline) return {};
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  }
+
+ private:
+  std::optional<int> wait(int options) {
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = ::waitpid(pid_, &status, options)) < 0 && errno == EINTR) {
+    }
+    if (ended == 0) return {};
     pid_ = -1;
     return status;
   }
 
- private:
   pid_t pid_ = -1;
 };
 
@@ -137,7 +150,8 @@ std::string run_python(std::string_view script, std::string_view input, std::str
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) throw too_long();
-    if (::poll(open.data(), open.size(), static_cast<int>(left)) < 0 && errno != EINTR) {
+    if (::poll(open.data(), open.size(), static_cast<int>(left)) < 0) {
+      if (errno == EINTR) continue;
       throw system_error(program, "cannot wait for it", errno);
     }
     for (pollfd& end : open) {
@@ -156,7 +170,9 @@ std::string run_python(std::string_view script, std::string_view input, std::str
       }
     }
   }
-  const int status = process.wait();
+  const std::optional<int> ended = process.wait_until(deadline);
+  if (!ended) throw too_long();
+  const int status = *ended;
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU) throw too_long();
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     const std::string end = WIFSIGNALED(status)

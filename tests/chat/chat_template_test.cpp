@@ -165,7 +165,7 @@ TEST_F(ChatTemplates, FilesHaveTheirOrder) {
   const std::string chat = R"([{"role": "user"}])";
   const std::string with_tools = R"({"messages": [{"role": "user"}], "tools": [{"name": "t"}]})";
   expect_error(ErrorKind::kInput,
-               {directory_.path(), "no chat template", "chat_template.jinja",
+               {directory_.path().native(), "no chat template", "chat_template.jinja",
                 "tokenizer_config.json", "chat_template.json"},
                [&] { ChatTemplate::load(directory_.path()); });
   write_text(directory_ / "chat_template.json", R"({"chat_template": "last {{ bos_token }}"})");

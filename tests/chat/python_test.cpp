@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/expect_error.h"
+#include "chat/render_script.h"
 
 namespace assay {
 namespace {
@@ -33,6 +36,17 @@ TEST(Python, IsKilledWhenItRunsAway) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
   expect_error(ErrorKind::kInput, {"a template", "endless text", "1.0 MB"}, [] {
     run_python("while True: print('x' * 1000)", "", "a template", {milliseconds(20000), 1000000});
+  });
+}
+
+TEST(Python, StopsATemplateThatRunsAway) {
+  const std::string request = R"({"templates": {"default": "{% for i in range(99999) %}
+    {% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}"}, "variables": {},
+    "conversations": [{"template": "default", "messages": [{"role": "user"}], "tools": null}]})";
+  expect_error(ErrorKind::kInput, {"a template", "still running", "1.5 s"}, [&] {
+    std::string json = request;
+    std::ranges::replace(json, '\n', ' ');
+    run_python(render_script(), json, "a template", {milliseconds(1500)});
   });
 }
 

@@ -190,8 +190,11 @@ TEST(BadPromptFile, NamesFileAndLine) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"{\"text\": \"a\"}\n{", {":2", "not valid JSON"}},
       {"[1]", {":1", "a JSON array"}},
-      {"{}", {":1", "neither 'text' nor 'input_ids'"}},
-      {R"({"text": "a", "input_ids": [1]})", {":1", "both"}},
+      {"{}", {":1", "none of 'text', 'input_ids' and 'messages'"}},
+      {R"({"text": "a", "input_ids": [1]})", {":1", "more than one"}},
+      {R"({"text": "a", "messages": []})", {":1", "more than one"}},
+      {R"({"messages": []})", {":1", "'messages'", "empty list"}},
+      {R"({"messages": [{"role": "user", "content": "a"}]})", {":1", "a conversation", "--chat"}},
       {R"({"text": 1})", {":1", "'text'", "expected a string"}},
       {R"({"input_ids": []})", {":1", "'input_ids'", "empty"}},
       {R"({"input_ids": [1.5]})", {":1", "'input_ids'", "1.5", "integers"}},
@@ -209,6 +212,33 @@ TEST(BadPromptFile, NamesFileAndLine) {
   }
   expect_failure(run_program({"extract", "--prompts", directory / "none.txt"}), 3,
                  {"none.txt", "No such file"});
+}
+
+TEST(BadChat, SaysWhatIsWrong) {
+  const CheckpointCopy model;  // without tokenizer_config.json
+  const TemporaryDirectory directory;
+  const std::string out = directory / "ref";
+  for (const std::string verb : {"extract", "generate", "tokenize"}) {
+    std::vector<std::string> words = {verb, "--chat", "--model", model.path()};
+    if (verb == "extract") words.insert(words.end(), {"--out", out, "--prompt"});
+    words.push_back("Hello");
+    expect_failure(run_program(words), 3,
+                   {model.path(), "no chat template", "chat_template.jinja",
+                    "tokenizer_config.json", "chat_template.json"});
+  }
+  write_text(model.file("chat_template.jinja"),
+             "{{ raise_exception('nothing but tools') if not tools }}");
+  expect_failure(run_program({"extract", "--chat", "--model", model.path(), "--out", out}), 3,
+                 {"prompt1", "nothing but tools", "chat_template.jinja"});
+  EXPECT_FALSE(fs::exists(out));
+  write_text(directory / "c.json", R"([{"role": "user"}, 2])");
+  expect_failure(run_program({"generate", "--conversation", directory / "c.json"}), 3,
+                 {"c.json[1]", "a JSON number"});
+  expect_failure(run_program({"tokenize", "--chat", "--jsonl"}, {.input = "\"a\"\n[]\n"}), 3,
+                 {"standard input:2", "empty list"});
+  expect_failure(
+      run_program({"generate", "--chat", "x"}, {.environment = {{"ASSAY_PYTHON", "none"}}}), 4,
+      {"none", "python3-jinja2", "ASSAY_PYTHON"});
 }
 
 TEST(BadOutput, DirectoryThatCannotBeMade) {

@@ -45,6 +45,11 @@ TEST(Program, WrongUsageIsTwo) {
       {"generate"},
       {"tokenize"},
       {"tokenize", "x", "--jsonl"},
+      {"tokenize", "--jsonl", "--decode", "--chat"},
+      {"generate", "x", "--conversation", "c.json"},
+      {"generate", "x", "--thinking"},
+      {"extract", "--no-thinking"},
+      {"generate", "x", "--chat", "--thinking", "--no-thinking"},
       {"synth", "--out", "x"},
       {"synth", "--like", "GPT-7", "--out", "x"},
       {"synth", "--like", "Qwen3-0.6B", "--config", "c.json", "--out", "x"}};
@@ -111,6 +116,78 @@ TEST(Generate, ContinuesGreedily) {
     EXPECT_EQ(json_result["stopped"], "eos");
     EXPECT_TRUE(json_result["text"].get<std::string>().starts_with(" 4."));
   }
+}
+
+// The bundled model's template has one message after the other, and opens the answer.
+constexpr auto kAsked =
+    "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
+
+TEST(Chat, GoesThroughTheTemplate) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "c.json";
+  write_text(file, R"({"messages": [{"role": "user", "content": "What is 2+2?"}], "tools": []})");
+  const std::vector<std::vector<std::string>> ways = {{"--chat", "What is 2+2?"},
+                                                      {"--conversation", file}};
+  const json ids = run_json({"tokenize", "--json", kAsked})["ids"];
+  for (const auto& way : ways) {
+    std::vector<std::string> words = {"tokenize", "--json"};
+    words.insert(words.end(), way.begin(), way.end());
+    const json encoded = run_json(words);
+    EXPECT_EQ(encoded["text"], kAsked);
+    EXPECT_EQ(encoded["ids"], ids);
+    words.front() = "generate";
+    const json answer = run_json(words);
+    EXPECT_EQ(answer["prompt"], kAsked);
+    EXPECT_EQ(answer["input_ids"], ids);
+    words.erase(words.begin() + 1);
+    // The answer alone: the question is in special tokens.
+    EXPECT_EQ(run_program(words).out, answer["text"].get<std::string>().substr(
+                                          0, answer["text"].get<std::string>().find("<|im_end|>")) +
+                                          "\n");
+  }
+  const std::string lines = R"("What is 2+2?")"
+                            "\n"
+                            R"({"text": "What is 2+2?"})"
+                            "\n"
+                            R"({"messages": [{"role": "user", "content": "What is 2+2?"}]})"
+                            "\n";
+  const Result many = run_program({"tokenize", "--chat", "--jsonl"}, {.input = lines});
+  std::istringstream out(many.out);
+  std::string line;
+  int count = 0;
+  for (; std::getline(out, line); ++count) EXPECT_EQ(json::parse(line), ids) << many.err;
+  EXPECT_EQ(count, 3);
+}
+
+TEST(Chat, IsRecordedAsItWasEncoded) {
+  const TemporaryDirectory directory;
+  write_text(directory / "p.jsonl",
+             "{\"id\": \"talk\", \"messages\": [{\"role\": \"user\", \"content\": \"What is "
+             "2+2?\"}]}\n{\"input_ids\": [1, 2]}\n");
+  const json result =
+      run_json({"extract", "--json", "--chat", "--out", directory / "ref", "--prompt",
+                "What is 2+2?", "--prompts", directory / "p.jsonl", "--max-new-tokens", "1"});
+  const json manifest = json::parse(read_text(directory / "ref" / "manifest.json"));
+  const json ids = run_json({"tokenize", "--json", kAsked})["ids"];
+  for (const json& prompts : {result["prompts"], manifest["prompts"]}) {
+    ASSERT_EQ(prompts.size(), 3u);
+    EXPECT_EQ(prompts[1]["id"], "talk");
+    for (const int chat : {0, 1}) {
+      EXPECT_EQ(prompts[chat]["text"], kAsked);
+      EXPECT_EQ(prompts[chat]["input_ids"], ids);
+    }
+    EXPECT_EQ(prompts[2]["input_ids"], json({1, 2}));
+  }
+}
+
+TEST(Chat, ShowsWhichMistakesItShows) {
+  const json plain = run_json({"diagnose", "--power", "--json", "--text", "a"});
+  const json chat = run_json({"diagnose", "--power", "--json", "--text", "a", "--chat"});
+  const auto seen = [](const json& power) {
+    return std::ranges::count_if(power["mistakes"],
+                                 [](const json& mistake) { return !mistake["seen_by"].empty(); });
+  };
+  EXPECT_GT(seen(chat), seen(plain));
 }
 
 TEST(Tokenize, EncodesAndDecodes) {

@@ -46,5 +46,32 @@ TEST(Prompts, FromJsonl) {
   EXPECT_EQ(prompts[2].text, "");  // refused when it is used
 }
 
+TEST(Prompts, MayBeConversations) {
+  const TemporaryDirectory directory;
+  write_text(directory / "p.jsonl",
+             "{\"messages\": [{\"role\": \"user\", \"content\": \"What is 2+2?\"}]}\n"
+             "{\"text\": \"What is 2+2?\"}\n"
+             "{\"input_ids\": [5, 0, 7]}\n");
+  std::vector<Prompt> prompts = read_prompts(directory / "p.jsonl");
+  ASSERT_EQ(prompts.size(), 3u);
+  ASSERT_TRUE(prompts[0].conversation.has_value());
+  EXPECT_FALSE(prompts[0].text.has_value());
+  ExtractOptions options;
+  options.model = ASSAY_ROOT "/models/tiny-qwen3";
+  options.out = directory / "out";
+  expect_error(ErrorKind::kInput, {"p.jsonl:1", "a conversation", "--chat"},
+               [&] { extract(options, prompts); });
+
+  render_chats(prompts, options.model);
+  EXPECT_FALSE(prompts[0].conversation.has_value());
+  EXPECT_EQ(prompts[0].text, prompts[1].text);
+  EXPECT_EQ(prompts[0].text,
+            "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>"
+            "\n\n");
+  EXPECT_FALSE(prompts[0].input_ids.empty());
+  EXPECT_EQ(prompts[0].input_ids, prompts[1].input_ids);
+  EXPECT_EQ(prompts[2].input_ids, (std::vector<std::int64_t>{5, 0, 7}));
+}
+
 }  // namespace
 }  // namespace assay
