@@ -1,6 +1,7 @@
 // What the verbs print and return when all is well, and when they are called wrongly.
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "cli/program.h"
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "assay/extract.h"
+#include "base/expect_error.h"
 #include "base/temporary_directory.h"
 
 namespace assay {
