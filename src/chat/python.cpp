@@ -19,8 +19,6 @@
 #include "assay/error.h"
 #include "base/text.h"
 
-extern char** environ;
-
 namespace assay {
 namespace {
 

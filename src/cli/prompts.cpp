@@ -17,6 +17,10 @@ void add_chat_options(CLI::App& verb, ChatArguments& chat) {
                                         "Set the template's enable_thinking to true (default: not "
                                         "set)");
   verb.add_flag("--no-thinking", chat.no_thinking, "Set it to false")->excludes(thinking);
+  verb.parse_complete_callback([&chat] {
+    if (chat.wanted() || !(chat.thinking || chat.no_thinking)) return;
+    throw CLI::RequiresError(chat.thinking ? "--thinking" : "--no-thinking", "--chat");
+  });
 }
 
 void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat,
@@ -26,10 +30,6 @@ void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat
     if (chat.thinking || chat.no_thinking) thinking = chat.thinking;
     render_chats(prompts, model, thinking);
     return;
-  }
-  if (chat.thinking || chat.no_thinking) {
-    throw usage_error(chat.thinking ? "--thinking" : "--no-thinking", "no --chat",
-                      "the chat template that it is for");
   }
   for (const Prompt& prompt : prompts) {
     if (!prompt.conversation) continue;

@@ -44,6 +44,7 @@ struct ChatArguments {
 
   bool wanted() const { return apply || !conversations.empty(); }
 };
+// chat must outlive the parsing.
 void add_chat_options(CLI::App& verb, ChatArguments& chat);
 
 // Prompts from texts, files and conversations; the default ones where there are none. Where chats

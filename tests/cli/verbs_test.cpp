@@ -50,6 +50,7 @@ TEST(Program, WrongUsageIsTwo) {
       {"generate", "x", "--conversation", "c.json"},
       {"generate", "x", "--thinking"},
       {"extract", "--no-thinking"},
+      {"tokenize", "--jsonl", "--thinking"},
       {"generate", "x", "--chat", "--thinking", "--no-thinking"},
       {"synth", "--out", "x"},
       {"synth", "--like", "GPT-7", "--out", "x"},
