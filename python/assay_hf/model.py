@@ -1,27 +1,28 @@
 """A checkpoint in transformers: loaded from local files, run eagerly, greedily, and if need be in
 double.
 
-A transformers model of dtype float64 is not computed in double: its RMSNorm casts to FP32, its
-softmax asks for FP32, and its rotary module computes in FP32. `Numerics.F64` replaces these three
-places, and nothing else.
+A transformers model of dtype float64 is not computed in double: norms, softmax, router, rotary
+frequencies and tables ask for FP32 by name. In a `Numerics.F64` model FP32 is double for as long as
+the model is built or run, so that transformers' own code computes in double and none of it is
+written a second time.
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
-from types import MethodType, ModuleType
+from types import ModuleType
 from typing import Any
 
 # Before transformers is imported: it reads this once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch  # noqa: E402
-from torch import nn  # noqa: E402
 from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: E402
+from transformers.integrations import moe  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from assay_hf.errors import InputError  # noqa: E402
@@ -50,16 +51,16 @@ class HfModel:
             raise InputError(f"{directory}: no config.json, expected a checkpoint directory")
         self.directory = directory
         self.numerics = numerics
-        # The dtype is given at load: a later .to() would round the rotary frequencies too.
-        self.net = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=numerics.dtype,
-            attn_implementation=attention,
-            local_files_only=True,
-        ).eval()
+        with self._wide():
+            # The dtype is given at load: a later .to() would round the rotary frequencies too.
+            self.net = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=numerics.dtype,
+                attn_implementation=attention,
+                local_files_only=True,
+            ).eval()
         self.eos_token_ids = read_eos_token_ids(directory)
-        if numerics is Numerics.F64:
-            _compute_in_double(self.net)
+        self._untouched_rope = _lengths_seen(self.net.model.rotary_emb)
 
     @property
     def config(self) -> Any:
@@ -72,7 +73,7 @@ class HfModel:
 
     def forward(self, input_ids: list[int]) -> torch.Tensor:
         """Logits of all positions, [1, S, V]."""
-        with torch.inference_mode(), _softmax_in_double():
+        with self._run():
             return self.net(torch.tensor([input_ids])).logits
 
     def generate(self, input_ids: list[int], max_new_tokens: int) -> list[int]:
@@ -88,20 +89,47 @@ class HfModel:
             pad_token_id=self.eos_token_ids[0] if self.eos_token_ids else 0,
         )
         self.net.generation_config = greedy
-        with torch.inference_mode(), _softmax_in_double():
+        with self._run():
             out = self.net.generate(
                 ids, attention_mask=torch.ones_like(ids), generation_config=greedy
             )
         return out[0].tolist()
 
-    def rope_tables(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin [1, P, D] of the model's own rotary module; FP32, double in a double run."""
-        # The module answers in the dtype of its first argument.
-        wide = torch.float64 if self.numerics is Numerics.F64 else torch.float32
-        with torch.inference_mode():
-            like = torch.empty(1, dtype=wide)
-            cos, sin = self.net.model.rotary_emb(like, torch.arange(positions)[None])
-        return cos, sin
+    def rope_tables(self, prompt: int, positions: int) -> dict[str, torch.Tensor]:
+        """The tables [1, P, R] of the model's own rotary module by their names in a reference set;
+        FP32, double in a double run.
+
+        Where frequencies depend on the sequence's length, the first `prompt` rows are those of a
+        run over so many tokens, and each later row p those of a sequence of p + 1 tokens.
+        """
+        kinds: dict[str, tuple[str, ...]] = {"rope": ()}
+        if isinstance(self.net.model.rotary_emb.rope_type, dict):  # Gemma 3: one per kind of layer
+            kinds = {"rope": ("full_attention",), "rope_local": ("sliding_attention",)}
+        tables: dict[str, torch.Tensor] = {}
+        for name, kind in kinds.items():
+            rows = [self._rope_rows(torch.arange(prompt), kind)]
+            if _knows_length(self.net.model.rotary_emb):
+                rows += [self._rope_rows(torch.tensor([p]), kind) for p in range(prompt, positions)]
+            elif positions > prompt:
+                rows.append(self._rope_rows(torch.arange(prompt, positions), kind))
+            for part, of in zip(("cos", "sin"), zip(*rows, strict=True), strict=True):
+                tables[f"{name}_{part}"] = torch.cat(of, dim=1)
+        return tables
+
+    def _rope_rows(self, positions: torch.Tensor, kind: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+        with self._run():
+            # The module answers in the dtype of its first argument.
+            return self.net.model.rotary_emb(torch.empty(1), positions[None], *kind)
+
+    @contextmanager
+    def _run(self) -> Iterator[None]:
+        """A run without gradients, which knows nothing of the runs before it."""
+        _forget_lengths(self.net.model.rotary_emb, self._untouched_rope)
+        with torch.inference_mode(), self._wide():
+            yield
+
+    def _wide(self) -> AbstractContextManager[None]:
+        return fp32_is_double() if self.numerics is Numerics.F64 else nullcontext()
 
 
 def read_eos_token_ids(directory: Path) -> list[int]:
@@ -114,45 +142,52 @@ def read_eos_token_ids(directory: Path) -> list[int]:
     return []
 
 
-def _compute_in_double(net: nn.Module) -> None:
-    """Replaces RMSNorm and the rotary module; softmax is replaced around each run."""
-    for module in net.modules():
-        if type(module).__name__.endswith("RMSNorm"):
-            module.forward = MethodType(_rms_norm_in_double, module)
-    rotary = net.model.rotary_emb
-    if rotary.rope_type != "default":
-        raise InputError(f"RoPE of type {rotary.rope_type}: only the default one runs in double")
-    rotary.forward = MethodType(_rotary_in_double, rotary)
-
-
-def _rms_norm_in_double(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    variance = x.pow(2).mean(-1, keepdim=True)
-    return self.weight * (x * torch.rsqrt(variance + self.variance_epsilon))
-
-
-def _rotary_in_double(
-    self: nn.Module, x: torch.Tensor, position_ids: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    dim = self.config.head_dim
-    theta = float(self.config.rope_parameters["rope_theta"])
-    inv_freq = 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim))
-    angles = position_ids[..., None].double() * inv_freq
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-
-
 @contextmanager
-def _softmax_in_double() -> Iterator[None]:
-    """Lets softmax of doubles be double, whatever dtype the caller asks for."""
-    original = nn.functional.softmax
-
-    def softmax(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if x.dtype == torch.float64:
-            kwargs["dtype"] = torch.float64
-        return original(x, *args, **kwargs)
-
-    nn.functional.softmax = softmax
+def fp32_is_double() -> Iterator[None]:
+    """Lets every FP32 that Python code asks for be double, and so all that computes in it."""
+    fp32, to_fp32, default = torch.float32, torch.Tensor.float, torch.get_default_dtype()
+    can_use_grouped_mm = moe._can_use_grouped_mm
+    torch.float32 = torch.float = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+    torch.set_default_dtype(torch.float64)
+    # torch's grouped_mm knows no double; transformers has a loop for where it cannot be used.
+    moe._can_use_grouped_mm = lambda *_: False
     try:
         yield
     finally:
-        nn.functional.softmax = original
+        torch.float32 = torch.float = fp32
+        torch.Tensor.float = to_fp32
+        torch.set_default_dtype(default)
+        moe._can_use_grouped_mm = can_use_grouped_mm
+
+
+def _knows_length(rotary: Any) -> bool:
+    """Whether its frequencies depend on the sequence's length."""
+    types = rotary.rope_type
+    names = types.values() if isinstance(types, dict) else [types]
+    return any(name in ("dynamic", "longrope") for name in names)
+
+
+def _lengths_seen(rotary: Any) -> dict[str, Any]:
+    """What a rotary module of dynamic frequencies changes from run to run."""
+    if not _knows_length(rotary):
+        return {}
+    buffers = {name: buffer.clone() for name, buffer in rotary.named_buffers()}
+    return {"buffers": buffers, "longest": _longest(rotary)}
+
+
+def _longest(rotary: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(rotary).items() if k.endswith("max_seq_len_cached")}
+
+
+def _forget_lengths(rotary: Any, untouched: dict[str, Any]) -> None:
+    """transformers keeps the frequencies of the longest sequence seen; a run must not depend on
+    the runs before it."""
+    if not untouched:
+        return
+    for name in _longest(rotary):
+        delattr(rotary, name)
+    for name, value in untouched["longest"].items():
+        setattr(rotary, name, value)
+    for name, buffer in untouched["buffers"].items():
+        rotary.register_buffer(name, buffer.clone(), persistent=False)

@@ -16,7 +16,7 @@ from torch import nn
 from assay_hf.errors import UsageError
 from assay_hf.model import HfModel
 
-# In data-flow order.
+# In data-flow order. A layer has those that its modules and its model's kind give it.
 LAYER_TAPS = (
     "input_norm",
     "q_proj",
@@ -30,16 +30,24 @@ LAYER_TAPS = (
     "attn_probs",
     "attn_context",
     "attn_output",
+    "attn_post_norm",
     "attn_residual",
     "mlp_norm",
+    "router_logits",
+    "expert_ids",
+    "expert_weights",
     "gate_proj",
     "up_proj",
     "mlp_act",
     "mlp_output",
+    "mlp_post_norm",
     "output",
 )
 
+Keep = Callable[[str, torch.Tensor], None]
+
 F32_LOWEST = float(np.finfo(np.float32).min)
+FP32 = torch.float32  # kept from before a double run, which changes what torch.float32 is
 
 
 def layer_tap(layer: int, tap: str, layers: int) -> str:
@@ -50,13 +58,38 @@ def layer_tap(layer: int, tap: str, layers: int) -> str:
 def tap_names(model: HfModel) -> list[str]:
     """Every tap of the model, in data-flow order."""
     layers = model.config.num_hidden_layers
-    qk_norm = hasattr(model.net.model.layers[0].self_attn, "q_norm")
     names = ["embedding_output"]
-    for layer in range(layers):
-        for tap in LAYER_TAPS:
-            if qk_norm or tap not in ("q_norm", "k_norm"):
-                names.append(layer_tap(layer, tap, layers))
+    for i, layer in enumerate(model.net.model.layers):
+        absent = _absent_taps(layer)
+        names += [layer_tap(i, tap, layers) for tap in LAYER_TAPS if tap not in absent]
     return [*names, "final_norm_output", "logits"]
+
+
+def _absent_taps(layer: nn.Module) -> set[str]:
+    absent: set[str] = set()
+    if not hasattr(layer, "input_layernorm"):
+        absent.add("input_norm")
+    if not hasattr(layer.self_attn, "q_norm"):
+        absent |= {"q_norm", "k_norm"}
+    if not _has_post_norms(layer):
+        absent |= {"attn_post_norm", "mlp_post_norm"}
+    if _mlp_norm(layer) is None:
+        absent.add("mlp_norm")
+    if not hasattr(layer.mlp, "experts"):
+        absent |= {"router_logits", "expert_ids", "expert_weights"}
+    return absent
+
+
+def _has_post_norms(layer: nn.Module) -> bool:
+    return hasattr(layer, "post_feedforward_layernorm")
+
+
+def _mlp_norm(layer: nn.Module) -> nn.Module | None:
+    """The norm before the MLP. Where a layer has norms after its parts too, the one called
+    post_attention_layernorm is not it."""
+    if _has_post_norms(layer):
+        return getattr(layer, "pre_feedforward_layernorm", None)
+    return layer.post_attention_layernorm
 
 
 def classic_taps(model: HfModel) -> list[str]:
@@ -97,15 +130,17 @@ def record(
 
 
 def _array(value: torch.Tensor, store: type) -> np.ndarray:
+    if not value.dtype.is_floating_point:
+        return value.contiguous().numpy().copy()
     if store is np.float64:
         return value.to(torch.float64).contiguous().numpy().copy()
     if value.dtype == torch.float64:
         value = value.clamp(min=F32_LOWEST)  # masked scores, which FP32 could only hold as -inf
-    return value.to(torch.float32).contiguous().numpy().copy()
+    return value.to(FP32).contiguous().numpy().copy()
 
 
 @contextmanager
-def hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
     """Hands every tap of the runs within the context to keep(name, value)."""
     config = model.config
     layers = config.num_hidden_layers
@@ -113,6 +148,12 @@ def hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator
 
     def by_head(x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:-1], -1, head_dim)
+
+    def head_norm(x: torch.Tensor) -> torch.Tensor:
+        """OLMo 2 norms all heads as one, Gemma 3 behind the transpose."""
+        if x.dim() == 3:
+            return by_head(x)
+        return x.transpose(1, 2) if config.model_type == "gemma3_text" else x
 
     with ExitStack() as stack:
 
@@ -124,6 +165,15 @@ def hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator
             hook = module.register_forward_hook(lambda _m, _in, out: keep(name, change(out)))
             stack.callback(hook.remove)
 
+        def on_parts(
+            module: nn.Module, names: list[str], split: Callable[[Any], Iterable[torch.Tensor]]
+        ) -> None:
+            def keep_parts(_m: nn.Module, _in: Any, out: Any) -> None:
+                for name, part in zip(names, split(out), strict=True):
+                    keep(name, part)
+
+            stack.callback(module.register_forward_hook(keep_parts).remove)
+
         def on_input(module: nn.Module, name: str) -> None:
             hook = module.register_forward_pre_hook(lambda _m, args: keep(name, args[0]))
             stack.callback(hook.remove)
@@ -131,29 +181,95 @@ def hooks(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator
         on_output(model.net.model.embed_tokens, "embedding_output")
         for i, layer in enumerate(model.net.model.layers):
             attn, mlp = layer.self_attn, layer.mlp
-            on_output(layer.input_layernorm, layer_tap(i, "input_norm", layers))
-            for proj in ("q_proj", "k_proj", "v_proj"):
-                on_output(getattr(attn, proj), layer_tap(i, proj, layers), by_head)
+
+            def named(*taps: str, layer: int = i) -> list[str]:
+                return [layer_tap(layer, tap, layers) for tap in taps]
+
+            def name(tap: str, layer: int = i) -> str:
+                return layer_tap(layer, tap, layers)
+
+            if hasattr(layer, "input_layernorm"):
+                on_output(layer.input_layernorm, name("input_norm"))
+            if hasattr(attn, "qkv_proj"):
+                heads = (config.num_attention_heads, *2 * (config.num_key_value_heads,))
+                on_parts(
+                    attn.qkv_proj,
+                    named("q_proj", "k_proj", "v_proj"),
+                    lambda x, heads=heads: by_head(x).split(heads, dim=-2),
+                )
+            else:
+                for proj in ("q_proj", "k_proj", "v_proj"):
+                    on_output(getattr(attn, proj), name(proj), by_head)
             for norm in ("q_norm", "k_norm"):
                 if hasattr(attn, norm):
-                    on_output(getattr(attn, norm), layer_tap(i, norm, layers))
-            on_input(attn.o_proj, layer_tap(i, "attn_context", layers))
-            on_output(attn.o_proj, layer_tap(i, "attn_output", layers))
-            on_input(layer.post_attention_layernorm, layer_tap(i, "attn_residual", layers))
-            on_output(layer.post_attention_layernorm, layer_tap(i, "mlp_norm", layers))
-            on_output(mlp.gate_proj, layer_tap(i, "gate_proj", layers))
-            on_output(mlp.up_proj, layer_tap(i, "up_proj", layers))
-            on_input(mlp.down_proj, layer_tap(i, "mlp_act", layers))
-            on_output(mlp.down_proj, layer_tap(i, "mlp_output", layers))
+                    on_output(getattr(attn, norm), name(norm), head_norm)
+            on_input(attn.o_proj, name("attn_context"))
+            on_output(attn.o_proj, name("attn_output"))
+            if _has_post_norms(layer):
+                on_output(layer.post_attention_layernorm, name("attn_post_norm"))
+                on_output(layer.post_feedforward_layernorm, name("mlp_post_norm"))
+            mlp_norm = _mlp_norm(layer)
+            on_input(mlp if mlp_norm is None else mlp_norm, name("attn_residual"))
+            if mlp_norm is not None:
+                on_output(mlp_norm, name("mlp_norm"))
+            if hasattr(mlp, "experts"):
+                on_parts(
+                    mlp.gate,
+                    named("router_logits", "expert_weights", "expert_ids"),
+                    lambda parts: (part[None] for part in parts),
+                )
+                in_experts = _inside_experts(mlp.experts, keep, named("gate_proj", "up_proj", "mlp_act"))
+                stack.enter_context(in_experts)
+                on_output(mlp, name("mlp_output"))
+            else:
+                if hasattr(mlp, "gate_up_proj"):
+                    both = named("gate_proj", "up_proj")
+                    on_parts(mlp.gate_up_proj, both, lambda x: x.chunk(2, dim=-1))
+                else:
+                    on_output(mlp.gate_proj, name("gate_proj"))
+                    on_output(mlp.up_proj, name("up_proj"))
+                on_input(mlp.down_proj, name("mlp_act"))
+                on_output(mlp.down_proj, name("mlp_output"))
             # The layer itself, not output_hidden_states: there the last one has been normed.
-            on_output(layer, layer_tap(i, "output", layers))
+            on_output(layer, name("output"))
         on_output(model.net.model.norm, "final_norm_output")
         stack.enter_context(_inside_attention(model, keep))
         yield
 
 
 @contextmanager
-def _inside_attention(model: HfModel, keep: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+def _inside_experts(experts: nn.Module, keep: Keep, names: list[str]) -> Iterator[None]:
+    """Wraps the experts' gating while the context lasts. It sees a row for each choice of a token,
+    sorted by expert; what is kept is [1, S, K, I], in the order of the choices."""
+    gating = experts._apply_gate
+    order = shape = None
+
+    def enter(_m: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        nonlocal order, shape
+        ids = args[1]  # [S, K]
+        # The one call that grouped_mm_experts_forward makes, so that equal ids fall alike.
+        order = torch.sort(ids.reshape(-1))[1]
+        shape = (1, *ids.shape, -1)
+
+    def gate_and_keep(rows: torch.Tensor) -> torch.Tensor:
+        act = gating(rows)
+        for name, part in zip(names, (*rows.chunk(2, dim=-1), act), strict=True):
+            chosen = torch.empty_like(part)
+            chosen[order] = part
+            keep(name, chosen.view(shape))
+        return act
+
+    entered = experts.register_forward_pre_hook(enter)
+    experts._apply_gate = gate_and_keep
+    try:
+        yield
+    finally:
+        del experts._apply_gate
+        entered.remove()
+
+
+@contextmanager
+def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
     """Wraps the modeling module's rotary and attention functions while the context lasts."""
     modeling = model.modeling
     layers = model.config.num_hidden_layers

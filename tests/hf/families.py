@@ -1,0 +1,471 @@
+"""Small random checkpoints of every kind of model that Assay runs.
+
+The sizes are drawn anew in each run of the tests, from a seed that is printed and that
+ASSAY_FAMILY_SEED repeats. The features of a family are dealt out, not drawn: over its
+configurations each is met.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from checkpoints import Prompts
+
+Config = dict[str, Any]
+
+SEED = int(os.environ.get("ASSAY_FAMILY_SEED") or time.time_ns() % 1_000_000)
+
+
+@dataclass
+class Configuration:
+    """One checkpoint: what its config.json says, and what else is peculiar to it."""
+
+    name: str
+    what: str  # the features it is there for
+    config: Config
+    seed: str  # of its weights and prompts
+    shard_size: str = "5GB"
+    tied_experts: bool = False  # two experts of each router that always score the same
+    further_lengths: list[int] = field(default_factory=list)  # of prompts besides the usual ones
+
+    @property
+    def family(self) -> str:
+        return self.config["model_type"]
+
+
+def configurations(seed: int = SEED) -> list[Configuration]:
+    made: list[Configuration] = []
+    for model_type, variants in FAMILIES.items():
+        for number, (what, vary) in enumerate(variants.items()):
+            name = f"{model_type}-{number}"
+            rng = Random(f"{seed} {name}")
+            made.append(_draw(name, model_type, what, vary, rng))
+    return made
+
+
+def _draw(
+    name: str, model_type: str, what: str, vary: "Variant", rng: Random
+) -> Configuration:
+    config: Config = {
+        "model_type": model_type,
+        "architectures": [ARCHITECTURES[model_type]],
+        "dtype" if rng.random() < 0.5 else "torch_dtype": "bfloat16",
+        "vocab_size": rng.randint(300, 1200),
+        "num_hidden_layers": rng.randint(2, 6),
+        "intermediate_size": rng.randint(80, 260),
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": rng.choice([1e-6, 1e-5]),
+        "tie_word_embeddings": rng.random() < 0.5,
+        "bos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    config["eos_token_id"] = rng.choice([None, config["vocab_size"] - 1])
+    config["hidden_activation" if "gemma" in model_type else "hidden_act"] = (
+        "gelu_pytorch_tanh" if "gemma" in model_type else "silu"
+    )
+    _draw_heads(config, rng)
+    made = Configuration(name, what, config, seed=f"{rng.random()}")
+    vary(made, rng)
+    return made
+
+
+def _draw_heads(config: Config, rng: Random) -> None:
+    """hidden_size is a multiple of the heads, and the head size is not their ratio; but where the
+    config has no head_dim, it is."""
+    kv, group = rng.choice([1, 2, 3]), rng.choice([1, 2, 3])
+    heads = kv * group
+    config |= {"num_attention_heads": heads, "num_key_value_heads": kv}
+    model_type = config["model_type"]
+    step = heads * (8 if model_type == "qwen3_moe" else 1)  # torch's grouped_mm: rows of 16 bytes
+    if model_type in ("qwen2", "olmo2", "phi3"):
+        step = heads * (4 if model_type == "phi3" else 2)
+    config["hidden_size"] = rng.choice(range(-64 // step * -step, 193, step))
+    if model_type in ("qwen2", "olmo2", "phi3"):
+        return
+    config["head_dim"] = 2 * rng.randint(5, 20)
+
+
+def rope(config: Config, rng: Random, **parameters: Any) -> None:
+    """Rotary parameters in either spelling: transformers 5 has rope_parameters, the published
+    configs rope_theta and rope_scaling."""
+    theta = round(10 ** rng.uniform(3.5, 6), 1)
+    if rng.random() < 0.5:
+        parameters.setdefault("rope_type", "default")
+        config["rope_parameters"] = {"rope_theta": theta, **parameters}
+        return
+    config["rope_theta"] = theta
+    if parameters:
+        if rng.random() < 0.5:
+            parameters["type"] = parameters.pop("rope_type")
+        config["rope_scaling"] = parameters
+
+
+Variant = Callable[[Configuration, Random], None]
+
+
+# Each family's variants: what they are there for, and how they change the configuration.
+
+
+def _qwen3_plain(tied: bool) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config |= {"tie_word_embeddings": tied, "attention_bias": not tied}
+        rope(made.config, rng)
+
+    return vary
+
+
+def _yarn(made: Configuration, rng: Random) -> None:
+    parameters: Config = {
+        "rope_type": "yarn",
+        "factor": rng.choice([2.0, 4.0, 6.5]),
+        "original_max_position_embeddings": rng.choice([48, 64, 96, 700]),
+    }
+    if rng.random() < 0.5:
+        parameters |= {"beta_fast": rng.choice([8.0, 16.0]), "beta_slow": rng.choice([0.5, 1.5])}
+    if rng.random() < 0.3:
+        parameters["attention_factor"] = rng.choice([0.9, 1.25])
+    rope(made.config, rng, **parameters)
+    made.shard_size = f"{rng.randint(60, 200)}KB"
+
+
+def _window_from_layer(made: Configuration, rng: Random) -> None:
+    layers = made.config["num_hidden_layers"]
+    made.config |= {
+        "use_sliding_window": True,
+        "sliding_window": rng.randint(5, 60),
+        "max_window_layers": rng.randint(1, layers - 1),
+    }
+    rope(made.config, rng)
+
+
+def _window_unused(made: Configuration, rng: Random) -> None:
+    made.config |= {
+        "use_sliding_window": False,
+        "sliding_window": 8,
+        "max_window_layers": 1,
+        "tie_word_embeddings": False,
+    }
+    rope(made.config, rng)
+
+
+def _mixture(made: Configuration, rng: Random, **fields: Any) -> None:
+    experts = rng.randint(4, 16)
+    made.config |= {
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, min(4, experts - 1)),
+        "moe_intermediate_size": 8 * rng.randint(3, 12),
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "norm_topk_prob": True,
+        **fields,
+    }
+    rope(made.config, rng)
+
+
+def _moe_every_second(made: Configuration, rng: Random) -> None:
+    layers = rng.randint(3, 5)
+    made.config["num_hidden_layers"] = layers
+    _mixture(made, rng, decoder_sparse_step=2, norm_topk_prob=False, attention_bias=True)
+
+
+def _moe_some_dense(made: Configuration, rng: Random) -> None:
+    layers = rng.randint(3, 5)
+    made.config["num_hidden_layers"] = layers
+    dense = sorted(rng.sample(range(layers), rng.randint(1, layers - 1)))
+    _mixture(made, rng, mlp_only_layers=dense)
+    made.shard_size = f"{rng.randint(100, 300)}KB"
+
+
+def _moe_window(made: Configuration, rng: Random) -> None:
+    _mixture(made, rng, norm_topk_prob=False, use_sliding_window=True, sliding_window=24)
+
+
+def _moe_ties(made: Configuration, rng: Random) -> None:
+    made.tied_experts = True
+    _mixture(made, rng, num_experts_per_tok=rng.randint(2, 3), norm_topk_prob=rng.random() < 0.5)
+
+
+def _llama_default(made: Configuration, rng: Random) -> None:
+    made.config |= {"tie_word_embeddings": False}
+    del made.config["head_dim"]
+    heads = made.config["num_attention_heads"]
+    made.config["hidden_size"] = rng.choice(range(-64 // (2 * heads) * -2 * heads, 193, 2 * heads))
+    rope(made.config, rng)
+
+
+def _llama_linear(made: Configuration, rng: Random) -> None:
+    made.config |= {"attention_bias": True, "tie_word_embeddings": True}
+    rope(made.config, rng, rope_type="linear", factor=rng.choice([1.5, 2.0, 4.0, 8.0]))
+
+
+def _llama_dynamic(made: Configuration, rng: Random) -> None:
+    longest = rng.randint(60, 120)
+    made.config |= {"max_position_embeddings": longest, "mlp_bias": True}
+    made.further_lengths = [longest - 3]  # the continuation crosses it
+    rope(made.config, rng, rope_type="dynamic", factor=rng.choice([1.5, 2.0, 4.0]))
+
+
+def _llama_3(tied: bool) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config |= {"tie_word_embeddings": tied, "attention_bias": tied, "mlp_bias": tied}
+        low = rng.choice([1.0, 2.0])
+        rope(
+            made.config,
+            rng,
+            rope_type="llama3",
+            factor=rng.choice([4.0, 8.0, 32.0]),
+            low_freq_factor=low,
+            high_freq_factor=low * rng.choice([2.0, 4.0]),
+            original_max_position_embeddings=rng.choice([64, 128, 1024]),
+        )
+
+    return vary
+
+
+def _mistral(window: bool, head_dim: bool) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config["sliding_window"] = rng.randint(4, 60) if window else None
+        if not head_dim:
+            del made.config["head_dim"]
+            heads = made.config["num_attention_heads"]
+            step = 2 * heads
+            made.config["hidden_size"] = rng.choice(range(-64 // step * -step, 193, step))
+        rope(made.config, rng)
+
+    return vary
+
+
+def _gemma2(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config |= {
+            "query_pre_attn_scalar": rng.randint(8, 60),
+            "sliding_window": rng.randint(5, 60),
+            # Far below the published ones: the scores and logits of so small a model are small.
+            "attn_logit_softcapping": rng.choice([1.5, 3.0, 50.0]),
+            "final_logit_softcapping": rng.choice([2.0, 4.0, 30.0]),
+            "tie_word_embeddings": True,
+            **fields,
+        }
+        rope(made.config, rng)
+
+    return vary
+
+
+def _gemma3(made: Configuration, rng: Random) -> None:
+    made.config |= {
+        "query_pre_attn_scalar": rng.randint(8, 60),
+        "sliding_window": rng.randint(5, 60),
+        "tie_word_embeddings": True,
+    }
+
+
+def _gemma3_published(made: Configuration, rng: Random) -> None:
+    _gemma3(made, rng)
+    pattern = rng.randint(2, 3)
+    made.config |= {
+        "sliding_window_pattern": pattern,
+        "num_hidden_layers": rng.randint(pattern, 6),
+        "rope_theta": 1_000_000.0,
+        "rope_local_base_freq": 10_000.0,
+    }
+
+
+def _gemma3_linear(made: Configuration, rng: Random) -> None:
+    _gemma3_published(made, rng)
+    made.config["rope_scaling"] = {"rope_type": "linear", "factor": 8.0}
+    made.config["final_logit_softcapping"] = 3.0
+
+
+def _gemma3_layer_types(made: Configuration, rng: Random) -> None:
+    _gemma3(made, rng)
+    made.config["num_hidden_layers"] = layers = rng.randint(3, 5)
+    kinds = ["full_attention", "sliding_attention"]
+    kinds += rng.choices(kinds, k=layers - 2)
+    rng.shuffle(kinds)
+    made.config |= {
+        "layer_types": kinds,
+        "attention_bias": True,
+        "attn_logit_softcapping": 1.0,  # which this family does not apply
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 300_000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 5_000.0},
+        },
+    }
+
+
+def _olmo2(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config |= fields
+        rope(made.config, rng)
+
+    return vary
+
+
+def _phi3(made: Configuration, rng: Random, partial: float) -> int:
+    """Returns the number of rotary dimensions."""
+    if partial != 1.0:
+        made.config["partial_rotary_factor"] = partial
+    head_dim = made.config["hidden_size"] // made.config["num_attention_heads"]
+    return int(head_dim * partial)
+
+
+def _phi3_plain(made: Configuration, rng: Random) -> None:
+    made.config["sliding_window"] = rng.randint(4, 60)
+    made.config["rope_theta"] = 10_000.0
+    _phi3(made, rng, 1.0)
+
+
+def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        rotary = _phi3(made, rng, partial)
+        original = rng.randint(40, 120)
+        made.further_lengths = [original - 3]  # the continuation crosses it
+        scaling: Config = {
+            "short_factor": [round(rng.uniform(1, 1.5), 3) for _ in range(rotary // 2)],
+            "long_factor": [round(rng.uniform(1, 12), 3) for _ in range(rotary // 2)],
+        }
+        made.config |= {
+            "original_max_position_embeddings": original,
+            "max_position_embeddings": original * rng.choice([4, 32]),
+            "sliding_window": rng.randint(10, 60) if window else None,
+        }
+        if old:
+            made.config |= {
+                "rope_theta": 10_000.0,
+                "rope_scaling": {"type": rng.choice(["longrope", "su"]), **scaling},
+            }
+        else:
+            made.config["rope_parameters"] = {
+                "rope_type": "longrope",
+                "rope_theta": 10_000.0,
+                "partial_rotary_factor": partial,
+                "original_max_position_embeddings": original,
+                **scaling,
+            }
+
+    return vary
+
+
+FAMILIES: dict[str, dict[str, Variant]] = {
+    "qwen3": {
+        "tied": _qwen3_plain(tied=True),
+        "untied, bias": _qwen3_plain(tied=False),
+        "yarn, shards": _yarn,
+        "window": _window_from_layer,
+    },
+    "qwen3_moe": {
+        "normed": lambda made, rng: _mixture(made, rng),
+        "every second layer": _moe_every_second,
+        "some layers dense": _moe_some_dense,
+        "window": _moe_window,
+        "ties": _moe_ties,
+    },
+    "qwen2": {
+        "plain": lambda made, rng: rope(made.config, rng),
+        "window": _window_from_layer,
+        "window unused": _window_unused,
+    },
+    "llama": {
+        "default": _llama_default,
+        "linear, bias": _llama_linear,
+        "dynamic, mlp bias": _llama_dynamic,
+        "llama3, untied": _llama_3(tied=False),
+        "llama3, tied, biases": _llama_3(tied=True),
+    },
+    "mistral": {
+        "window": _mistral(window=True, head_dim=False),
+        "window, head_dim": _mistral(window=True, head_dim=True),
+        "no window": _mistral(window=False, head_dim=True),
+    },
+    "gemma2": {
+        "caps": _gemma2(),
+        "no caps": _gemma2(attn_logit_softcapping=None, final_logit_softcapping=None),
+        "caps, bias": _gemma2(
+            attention_bias=True, attn_logit_softcapping=1.0, final_logit_softcapping=1.5
+        ),
+    },
+    "gemma3_text": {
+        "published": _gemma3_published,
+        "linear": _gemma3_linear,
+        "layer types": _gemma3_layer_types,
+    },
+    "olmo2": {
+        "tied": _olmo2(tie_word_embeddings=True),
+        "untied": _olmo2(tie_word_embeddings=False),
+        "bias": _olmo2(attention_bias=True),
+    },
+    "phi3": {
+        "window": _phi3_plain,
+        "longrope": _phi3_longrope(1.0, old=True, window=False),
+        "longrope, partial": _phi3_longrope(0.5, old=False, window=False),
+        "longrope, partial, window": _phi3_longrope(0.75, old=True, window=True),
+    },
+}
+
+ARCHITECTURES = {
+    "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "olmo2": "Olmo2ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+}
+
+
+def write(configuration: Configuration, directory: Path) -> Path:
+    """The checkpoint, in BF16 and under the names that are published."""
+    directory.mkdir(parents=True)
+    config_file = directory / "config.json"
+    config_text = json.dumps(configuration.config, indent=2)
+    config_file.write_text(config_text)
+    net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory))
+    generator = torch.Generator().manual_seed(Random(configuration.seed).getrandbits(60))
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            parameter.copy_(_values(name, parameter, configuration, generator))
+    net.bfloat16().save_pretrained(directory, max_shard_size=configuration.shard_size)
+    config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
+    return directory
+
+
+def _values(
+    name: str, parameter: nn.Parameter, configuration: Configuration, generator: torch.Generator
+) -> torch.Tensor:
+    """Sizes at which nothing is degenerate: no saturated softmax, no vanishing residual."""
+    normal = torch.randn(parameter.shape, generator=generator)
+    gemma = "gemma" in configuration.family
+    if name.endswith("bias"):
+        return 0.3 * normal
+    if "norm" in name:
+        return 0.2 * normal + (0 if gemma else 1)
+    hidden = configuration.config["hidden_size"]
+    if name.endswith("embed_tokens.weight"):
+        return normal * (0.8 / hidden**0.5 if gemma else 0.8)
+    if name.endswith("mlp.gate.weight"):
+        if configuration.tied_experts:
+            normal[-1] = normal[0]
+        return 2.0 * normal / hidden**0.5
+    if "q_proj" in name or "k_proj" in name:
+        return 1.4 * normal / hidden**0.5
+    return 0.7 * normal / parameter.shape[-1] ** 0.5
+
+
+def draw_prompts(configuration: Configuration, attempt: int = 0) -> Prompts:
+    """A single token, a short and a long prompt, and those of lengths that matter here."""
+    rng = Random(f"{configuration.seed} {attempt}")
+    vocab = configuration.config["vocab_size"]
+    lengths = {"one": 1, "short": rng.randint(16, 24), "long": rng.randint(150, 250)}
+    lengths |= {f"length{n}": n for n in configuration.further_lengths}
+    return {name: [rng.randrange(vocab) for _ in range(n)] for name, n in lengths.items()}
