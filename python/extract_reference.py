@@ -2,9 +2,8 @@
 
     python python/extract_reference.py --model models/tiny-qwen3 --out reference_data --dtype bf16
 
-Local files only, eager attention, greedy. --dtype f64 runs transformers in double, with the three
-places patched that would stay FP32 (see assay_hf/model.py). Exit codes: 0 good, 2 wrong usage,
-3 bad input.
+Local files only, eager attention, greedy. --dtype f64 runs transformers in double, also where it
+would stay FP32 (see assay_hf/model.py). Exit codes: 0 good, 2 wrong usage, 3 bad input.
 """
 
 import argparse
@@ -82,13 +81,13 @@ def extract_prompt(
     """The arrays of one reference.npz, in file order."""
     generated = model.generate(prompt.input_ids, max_new_tokens)
     # The last generated token was never fed to the model, so its position has no table row.
-    cos, sin = model.rope_tables(max(len(prompt.input_ids), len(generated) - 1))
+    positions = max(len(prompt.input_ids), len(generated) - 1)
+    tables = model.rope_tables(len(prompt.input_ids), positions)
     return {
         "input_ids": np.array([prompt.input_ids], dtype=np.int64),
         **record(model, prompt.input_ids, taps),
         "generated_ids": np.array([generated], dtype=np.int64),
-        "rope_cos": cos.float().numpy(),
-        "rope_sin": sin.float().numpy(),
+        **{name: table.float().numpy() for name, table in tables.items()},
     }
 
 

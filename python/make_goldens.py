@@ -70,8 +70,9 @@ def main() -> None:
                 "top_five": top_five(arrays["logits"]),
             }
             if numerics is Numerics.F32:
-                cos, sin = model.rope_tables(max(len(prompt.input_ids), len(generated) - 1))
-                arrays |= {"rope_cos": cos.numpy(), "rope_sin": sin.numpy()}
+                positions = max(len(prompt.input_ids), len(generated) - 1)
+                tables = model.rope_tables(len(prompt.input_ids), positions)
+                arrays |= {name: table.numpy() for name, table in tables.items()}
                 run["arrays"] = {name: golden_array(a) for name, a in arrays.items()}
             golden[numerics.value] = run
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}

@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 import torch  # noqa: E402
 
 import checkpoints  # noqa: E402
+import families  # noqa: E402
 from assay_cli import assay_program, run_assay  # noqa: E402
 from parity import PromptFigures, measure  # noqa: E402
-from tables import case_table, header, layer_table  # noqa: E402
+from tables import case_table, family_table, header, layer_table  # noqa: E402
 
 # name -> what makes (checkpoint directory, prompts) in a scratch directory
 CASES: dict[str, Callable[[Path], tuple[Path, checkpoints.Prompts]]] = {
@@ -51,6 +52,7 @@ CASES: dict[str, Callable[[Path], tuple[Path, checkpoints.Prompts]]] = {
 PER_LAYER = ("bundled", "massive", "full_size")
 
 measured: dict[str, list[PromptFigures]] = {}
+measured_families: dict[str, tuple[families.Configuration, list[PromptFigures]]] = {}
 
 
 def synthesized(directory: Path) -> Path:
@@ -99,6 +101,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if measured_families:
+        terminalreporter.section(f"random models, ASSAY_FAMILY_SEED={families.SEED}")
+        terminalreporter.write_line(header())
+        terminalreporter.write_line(family_table(measured_families))
     if not measured:
         return
     terminalreporter.section("parity with transformers")

@@ -14,10 +14,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from assay_hf.model import HfModel, Numerics
+from assay_hf.taps import record, tap_names
 from checkpoints import Prompts
 
 Config = dict[str, Any]
@@ -87,7 +90,7 @@ def _draw_heads(config: Config, rng: Random) -> None:
     model_type = config["model_type"]
     step = heads * (8 if model_type == "qwen3_moe" else 1)  # torch's grouped_mm: rows of 16 bytes
     if model_type in ("qwen2", "olmo2", "phi3"):
-        step = heads * (4 if model_type == "phi3" else 2)
+        step = heads * (8 if model_type == "phi3" else 2)  # phi3: rotary dimensions are even
     config["hidden_size"] = rng.choice(range(-64 // step * -step, 193, step))
     if model_type in ("qwen2", "olmo2", "phi3"):
         return
@@ -191,7 +194,10 @@ def _moe_window(made: Configuration, rng: Random) -> None:
 
 def _moe_ties(made: Configuration, rng: Random) -> None:
     made.tied_experts = True
-    _mixture(made, rng, num_experts_per_tok=rng.randint(2, 3), norm_topk_prob=rng.random() < 0.5)
+    # Equal rows give equal sums in FP32 only where torch computes them in lanes of one kind.
+    experts = rng.choice([8, 16])
+    chosen = rng.randint(2, 3)
+    _mixture(made, rng, num_experts=experts, num_experts_per_tok=chosen, norm_topk_prob=False)
 
 
 def _llama_default(made: Configuration, rng: Random) -> None:
@@ -341,7 +347,7 @@ def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
         if old:
             made.config |= {
                 "rope_theta": 10_000.0,
-                "rope_scaling": {"type": rng.choice(["longrope", "su"]), **scaling},
+                "rope_scaling": {"type": "longrope", **scaling},
             }
         else:
             made.config["rope_parameters"] = {
@@ -462,10 +468,34 @@ def _values(
     return 0.7 * normal / parameter.shape[-1] ** 0.5
 
 
-def draw_prompts(configuration: Configuration, attempt: int = 0) -> Prompts:
-    """A single token, a short and a long prompt, and those of lengths that matter here."""
-    rng = Random(f"{configuration.seed} {attempt}")
+def draw_prompts(configuration: Configuration, checkpoint: Path) -> Prompts:
+    """A single token, a short and a long prompt, and those of lengths that matter here. In none
+    does the choice of experts hang on the last bits of FP32."""
+    rng = Random(configuration.seed)
     vocab = configuration.config["vocab_size"]
     lengths = {"one": 1, "short": rng.randint(16, 24), "long": rng.randint(150, 250)}
     lengths |= {f"length{n}": n for n in configuration.further_lengths}
-    return {name: [rng.randrange(vocab) for _ in range(n)] for name, n in lengths.items()}
+    model = None
+    if "num_experts" in configuration.config:
+        model = HfModel(checkpoint, Numerics.F64)
+    prompts: Prompts = {}
+    for name, length in lengths.items():
+        ids = [rng.randrange(vocab) for _ in range(length)]
+        while model is not None and _nearest_miss(model, ids) < NEAR:
+            ids = [rng.randrange(vocab) for _ in range(length)]
+        prompts[name] = ids
+    return prompts
+
+
+NEAR = 3e-5  # between two experts' logits: far more than FP32's error, yet rare enough to avoid
+
+
+def _nearest_miss(model: HfModel, ids: list[int]) -> float:
+    """The smallest difference of two logits that decides on an expert or its place; exact ties,
+    which every engine sees, are none."""
+    names = [name for name in tap_names(model) if name.endswith("router_logits")]
+    nearest = np.inf
+    for logits in record(model, ids, names, np.float64).values():
+        gaps = -np.diff(-np.sort(-logits))[..., : model.config.num_experts_per_tok]
+        nearest = min(nearest, gaps[gaps > 1e-12].min(initial=np.inf))
+    return nearest

@@ -2,6 +2,10 @@
 
 Error is relative L2 unless said otherwise. The masked entries of attn_scores are left out of every
 figure, and compared apart: they hold the lowest number of the run's type, whatever that is.
+
+In a mixture of experts one more rounding may choose another expert, and then a token's figures say
+nothing of how well its experts were computed. So the BF16 figures of a mixture are taken over the
+steady tokens: those for which both engines chose the oracle's experts in every layer so far.
 """
 
 import json
@@ -19,6 +23,7 @@ from assay_hf.taps import record, tap_names
 from checkpoints import Prompts
 
 NEW_TOKENS = 20
+MASKED = -1e38  # masked scores lie below it, whatever the run's type
 HUGE = 1000.0  # elements beyond it are out of reach of absolute thresholds: an FP32 step is 6e-5
 
 
@@ -43,6 +48,7 @@ class TapFigures:
     bf16_ours_tail: float = np.nan  # the same two without the first token
     bf16_theirs_tail: float = np.nan
     bf16_same: float = np.nan  # share of elements with transformers' very bits
+    steady: float = 1.0  # share of tokens in the BF16 figures
 
     @property
     def layer(self) -> str:
@@ -64,6 +70,8 @@ class PromptFigures:
     taps: list[TapFigures]
     rope: float = np.nan  # largest absolute difference of the FP32 tables
     masked_differ: list[str] = field(default_factory=list)  # attn_scores with other masked entries
+    # numerics -> share of choices of experts that differ from transformers', by tap
+    experts_differ: dict[str, dict[str, float]] = field(default_factory=dict)
     generated: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)  # ours, theirs
     residual_first: list[float] = field(default_factory=list)  # max |layer output|, first token
     residual_others: list[float] = field(default_factory=list)  # the same of all other tokens
@@ -82,66 +90,92 @@ def geometric_mean(values: list[float]) -> float:
     return float(np.exp(np.log(array).mean())) if (array > 0).all() else 0.0
 
 
-def measure(checkpoint: Path, prompts: Prompts, scratch: Path) -> list[PromptFigures]:
+Arrays = dict[str, np.ndarray]
+
+
+def measure(
+    checkpoint: Path,
+    prompts: Prompts,
+    scratch: Path,
+    new_tokens: int = NEW_TOKENS,
+    generate: tuple[str, ...] = ("f32", "bf16"),
+) -> list[PromptFigures]:
     """Runs both engines in f64, f32 and bf16. At most one assay run is on disk at a time."""
     prompts_file = write_prompts(scratch / "prompts.jsonl", prompts)
 
     @contextmanager
-    def extracted(numerics: str, *more: str) -> Iterator[dict[str, np.lib.npyio.NpzFile]]:
+    def extracted(numerics: str, *more: str) -> Iterator[dict[str, Arrays]]:
         with TemporaryDirectory(dir=scratch) as out:
             fixed = ["--model", checkpoint, "--prompts", prompts_file, "--taps", "*"]
             fixed += ["--compression", "none", "--numerics", numerics, "--out", out]
-            run_assay(["extract", *fixed, *more])
+            tokens = new_tokens if numerics in generate else 0
+            run_assay(["extract", *fixed, "--max-new-tokens", str(tokens), *more])
             yield {name: np.load(f"{out}/{name}/reference.npz") for name in prompts}
 
     model = HfModel(checkpoint, Numerics.F64)
     names = tap_names(model)
+    floats = [name for name in names if not name.endswith("expert_ids")]
     oracle = {p: record(model, ids, names, np.float64) for p, ids in prompts.items()}
     del model
     figures: list[PromptFigures] = []
-    with extracted("f64", "--store", "f64", "--max-new-tokens", "0") as ours:
+    with extracted("f64", "--store", "f64") as ours:
         for p in prompts:
             taps = [
                 TapFigures(n, relative_l2(seen(n, ours[p][n]), seen(n, oracle[p][n])))
-                for n in names
+                for n in floats
             ]
             figures.append(PromptFigures(p, taps))
+            compare_experts(figures[-1], "f64", ours[p], oracle[p])
 
-    generate = ("--max-new-tokens", str(NEW_TOKENS))
     model = HfModel(checkpoint, Numerics.F32)
-    with extracted("f32", *generate) as ours:
+    with extracted("f32") as ours:
         for prompt in figures:
             p = prompt.prompt
             theirs = record(model, prompts[p], names)
             for tap in prompt.taps:
                 fill_f32(tap, seen(tap.tap, ours[p][tap.tap]), seen(tap.tap, theirs[tap.tap]))
                 compare_masked(prompt, tap.tap, ours[p], theirs)
-            prompt.generated["f32"] = compare_generated(model, prompts[p], ours[p])
-            fill_rope(prompt, model, ours[p])
+            compare_experts(prompt, "f32", ours[p], theirs)
+            if "f32" in generate:
+                prompt.generated["f32"] = compare_generated(model, prompts[p], ours[p], new_tokens)
+            fill_rope(prompt, model, len(prompts[p]), ours[p])
     del model
 
     model = HfModel(checkpoint, Numerics.BF16)
-    with extracted("bf16", *generate) as ours:
+    with extracted("bf16") as ours:
         for prompt in figures:
             p = prompt.prompt
             theirs = record(model, prompts[p], names)
-            for tap in prompt.taps:
-                fill_bf16(tap, ours[p][tap.tap], theirs[tap.tap], oracle[p][tap.tap])
-                compare_masked(prompt, tap.tap, ours[p], theirs)
-                if tap.tap == f"layer_{tap.layer}_output":
-                    size = np.abs(ours[p][tap.tap])
+            steady = np.ones(len(prompts[p]), dtype=bool)
+            for name in names:
+                if name.endswith("expert_ids"):
+                    steady = steady & same_choices(ours[p][name], oracle[p][name])
+                    steady &= same_choices(theirs[name], oracle[p][name])
+                    continue
+                tap = next(t for t in prompt.taps if t.tap == name)
+                fill_bf16(tap, ours[p][name], theirs[name], oracle[p][name], steady)
+                compare_masked(prompt, name, ours[p], theirs)
+                if name == f"layer_{tap.layer}_output":
+                    size = np.abs(ours[p][name])
                     prompt.residual_first.append(float(size[0, 0].max()))
                     prompt.residual_others.append(float(size[0, 1:].max(initial=0)))
-            prompt.generated["bf16"] = compare_generated(model, prompts[p], ours[p])
-            fill_rope(prompt, model, ours[p])
+            compare_experts(prompt, "bf16", ours[p], theirs)
+            if "bf16" in generate:
+                prompt.generated["bf16"] = compare_generated(model, prompts[p], ours[p], new_tokens)
+            fill_rope(prompt, model, len(prompts[p]), ours[p])
     return figures
 
 
 def seen(tap: str, array: np.ndarray) -> np.ndarray:
     """The elements that count, flat and in double."""
     if tap.endswith("attn_scores"):
-        array = array[..., np.tril(np.ones(array.shape[-2:], dtype=bool))]
+        array = array[array > MASKED]
     return array.astype(np.float64).ravel()
+
+
+def same_choices(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of expert_ids [1, S, K]: for which tokens they are the same, in the same order."""
+    return (a == b).all(axis=-1)[0]
 
 
 def relative_l2(a: np.ndarray, b: np.ndarray) -> float:
@@ -161,12 +195,17 @@ def fill_f32(tap: TapFigures, ours: np.ndarray, theirs: np.ndarray) -> None:
     tap.f32_max = float(difference[np.abs(theirs) < HUGE].max(initial=0))
 
 
-def fill_bf16(tap: TapFigures, ours: np.ndarray, theirs: np.ndarray, oracle: np.ndarray) -> None:
-    a, b, o = (seen(tap.tap, array) for array in (ours, theirs, oracle))
-    tap.bf16_ours, tap.bf16_theirs = relative_l2(a, o), relative_l2(b, o)
-    tap.bf16_same = float((a == b).mean())
+def fill_bf16(
+    tap: TapFigures, ours: np.ndarray, theirs: np.ndarray, oracle: np.ndarray, steady: np.ndarray
+) -> None:
     # Tokens stand on axis 1, or on axis 2 in [1, heads, S, S].
     axis = 2 if tap.tap.endswith(("attn_scores", "attn_probs")) else 1
+    if not steady.all():
+        ours, theirs, oracle = (x.compress(steady, axis) for x in (ours, theirs, oracle))
+    tap.steady = float(steady.mean())
+    a, b, o = (seen(tap.tap, array) for array in (ours, theirs, oracle))
+    tap.bf16_ours, tap.bf16_theirs = relative_l2(a, o), relative_l2(b, o)
+    tap.bf16_same = float((a == b).mean()) if a.size else 1.0
     if ours.shape[axis] > 1 and not tap.tap.endswith("attn_scores"):
         tail = slice(1, None)
         cut = (slice(None),) * axis + (tail,)
@@ -174,27 +213,39 @@ def fill_bf16(tap: TapFigures, ours: np.ndarray, theirs: np.ndarray, oracle: np.
         tap.bf16_ours_tail, tap.bf16_theirs_tail = relative_l2(a, o), relative_l2(b, o)
 
 
-def compare_masked(
-    prompt: PromptFigures,
-    tap: str,
-    ours: np.lib.npyio.NpzFile,
-    theirs: dict[str, np.ndarray],
-) -> None:
+def compare_masked(prompt: PromptFigures, tap: str, ours: Arrays, theirs: Arrays) -> None:
     if tap.endswith("attn_scores"):
-        masked = np.triu(np.ones(theirs[tap].shape[-2:], dtype=bool), 1)
-        if not np.array_equal(ours[tap][..., masked], theirs[tap][..., masked]):
+        a, b = (np.minimum(of[tap], MASKED) for of in (ours, theirs))
+        if not np.array_equal(a, b):
             prompt.masked_differ.append(tap)
 
 
+def compare_experts(prompt: PromptFigures, numerics: str, ours: Arrays, theirs: Arrays) -> None:
+    prompt.experts_differ[numerics] = {
+        tap: float((ours[tap] != theirs[tap]).mean())
+        for tap in theirs
+        if tap.endswith("expert_ids")
+    }
+
+
 def compare_generated(
-    model: HfModel, input_ids: list[int], ours: np.lib.npyio.NpzFile
+    model: HfModel, input_ids: list[int], ours: Arrays, new_tokens: int
 ) -> tuple[list[int], list[int]]:
-    return ours["generated_ids"][0].tolist(), model.generate(input_ids, NEW_TOKENS)
+    """Both continuations; in FP32 only up to where they part over a tie, which is when
+    transformers' logits of the two tokens are as close as FP32 computes them."""
+    mine, theirs = ours["generated_ids"][0].tolist(), model.generate(input_ids, new_tokens)
+    if model.numerics is Numerics.F32 and mine != theirs:
+        parted = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), 0)
+        if parted:
+            logits = model.forward(theirs[:parted])[0, -1]
+            gap = (logits[theirs[parted]] - logits[mine[parted]]) / logits.abs().max()
+            if 0 <= gap < 1e-5:
+                return mine[:parted], theirs[:parted]
+    return mine, theirs
 
 
-def fill_rope(prompt: PromptFigures, model: HfModel, ours: np.lib.npyio.NpzFile) -> None:
-    tables = model.rope_tables(ours["rope_cos"].shape[1])
-    for name, theirs in zip(("rope_cos", "rope_sin"), tables, strict=True):
-        assert ours[name].shape == tuple(theirs.shape)
+def fill_rope(prompt: PromptFigures, model: HfModel, tokens: int, ours: Arrays) -> None:
+    for name, theirs in model.rope_tables(tokens, ours["rope_cos"].shape[1]).items():
+        assert ours[name].shape == tuple(theirs.shape), name
         difference = float(np.abs(ours[name] - theirs.numpy()).max())
         prompt.rope = np.fmax(prompt.rope, difference)

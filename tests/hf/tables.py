@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import transformers
 
+from families import Configuration
 from parity import PromptFigures, TapFigures, geometric_mean
 
 
@@ -65,6 +66,24 @@ def case_table(cases: dict[str, list[PromptFigures]]) -> str:
     columns = [*_COLUMNS, "tokens bf16", "tokens f32"]
     columns[0] = "checkpoint"
     return _aligned([columns, *rows])
+
+
+def family_table(families: dict[str, tuple[Configuration, list[PromptFigures]]]) -> str:
+    """A row per configuration."""
+    rows = []
+    for name, (made, prompts) in families.items():
+        long = next(prompt for prompt in prompts if prompt.prompt == "long").taps
+        config = made.config
+        rows.append(
+            [
+                *_row(name, [tap for prompt in prompts for tap in prompt.taps], long),
+                f"{100 * min(t.steady for t in long):.0f} %",
+                "{num_hidden_layers} x {hidden_size}".format(**config),
+                "{num_attention_heads}/{num_key_value_heads}".format(**config),
+                made.what,
+            ]
+        )
+    return _aligned([[*_COLUMNS, "steady", "layers", "heads", "with"], *rows])
 
 
 def _aligned(rows: list[list[str]]) -> str:
