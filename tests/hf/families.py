@@ -37,7 +37,7 @@ class Configuration:
     config: Config
     seed: str  # of its weights and prompts
     shard_size: str = "5GB"
-    tied_experts: bool = False  # two experts of each router that always score the same
+    tied_experts: bool = False  # experts of each router that always score the same, in pairs
     further_lengths: list[int] = field(default_factory=list)  # of prompts besides the usual ones
 
     @property
@@ -341,7 +341,7 @@ def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
         }
         made.config |= {
             "original_max_position_embeddings": original,
-            "max_position_embeddings": original * rng.choice([4, 32]),
+            "max_position_embeddings": rng.choice([1024, 4096, 131072]),
             "sliding_window": rng.randint(10, 60) if window else None,
         }
         if old:
@@ -441,6 +441,8 @@ def write(configuration: Configuration, directory: Path) -> Path:
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.copy_(_values(name, parameter, configuration, generator))
+        if configuration.family == "qwen3_moe":
+            _part_experts(net, configuration, generator)
     net.bfloat16().save_pretrained(directory, max_shard_size=configuration.shard_size)
     config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
     return directory
@@ -455,17 +457,50 @@ def _values(
     if name.endswith("bias"):
         return 0.3 * normal
     if "norm" in name:
-        return 0.2 * normal + (0 if gemma else 1)
+        mean = 1.25 if "q_norm" in name or "k_norm" in name else 1.0
+        return 0.2 * normal + (mean - 1 if gemma else mean)
     hidden = configuration.config["hidden_size"]
     if name.endswith("embed_tokens.weight"):
-        return normal * (0.8 / hidden**0.5 if gemma else 0.8)
-    if name.endswith("mlp.gate.weight"):
-        if configuration.tied_experts:
-            normal[-1] = normal[0]
-        return 2.0 * normal / hidden**0.5
-    if "q_proj" in name or "k_proj" in name:
-        return 1.4 * normal / hidden**0.5
+        # A tied head would answer each token with itself, were its embedding most of the stream.
+        size = 0.15 if configuration.config["tie_word_embeddings"] else 0.8
+        return normal * (size / hidden**0.5 if gemma else size)
+    # Attention that looks at few tokens and counts for much: the continuation hangs on all of it.
+    if "q_proj" in name or "k_proj" in name or "qkv_proj" in name:
+        return 1.2 * normal / hidden**0.5
+    if "v_proj" in name or "o_proj" in name:
+        return 1.5 * normal / parameter.shape[-1] ** 0.5
     return 0.7 * normal / parameter.shape[-1] ** 0.5
+
+
+def _part_experts(
+    net: nn.Module, configuration: Configuration, generator: torch.Generator
+) -> None:
+    """Parts the logits of any token's experts so far that no rounding in BF16 brings another expert
+    in: a token of which an engine computes another expert says nothing of how well it computes.
+
+    The first channels of the stream hold a ranking of the experts for each token of the vocabulary.
+    No layer writes to them, and each router reads them in an order of its own.
+    """
+    experts = net.config.num_experts
+    spread = 0.25 * (torch.arange(experts) - (experts - 1) / 2)
+    embedding = net.model.embed_tokens.weight
+    for token in range(len(embedding)):
+        embedding[token, :experts] = spread[torch.randperm(experts, generator=generator)]
+    for layer in net.model.layers:
+        layer.post_attention_layernorm.weight[:experts] = 1
+        layer.self_attn.o_proj.weight[:experts] = 0
+        if layer.self_attn.o_proj.bias is not None:
+            layer.self_attn.o_proj.bias[:experts] = 0
+        if not hasattr(layer.mlp, "experts"):
+            layer.mlp.down_proj.weight[:experts] = 0
+            continue
+        layer.mlp.experts.down_proj[:, :experts] = 0
+        router = layer.mlp.gate.weight
+        router *= 0.05
+        order = torch.randperm(experts, generator=generator)
+        router[:, :experts] = 3.0 * torch.eye(experts)[order]
+        if configuration.tied_experts:
+            router[experts // 2 :] = router[: experts // 2]
 
 
 def draw_prompts(configuration: Configuration, checkpoint: Path) -> Prompts:

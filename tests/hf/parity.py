@@ -21,6 +21,7 @@ from assay_cli import run_assay
 from assay_hf.model import HfModel, Numerics
 from assay_hf.taps import record, tap_names
 from checkpoints import Prompts
+from rounding import own_bits
 
 NEW_TOKENS = 20
 MASKED = -1e38  # masked scores lie below it, whatever the run's type
@@ -49,6 +50,8 @@ class TapFigures:
     bf16_theirs_tail: float = np.nan
     bf16_same: float = np.nan  # share of elements with transformers' very bits
     steady: float = 1.0  # share of tokens in the BF16 figures
+    own_differ: int = 0  # elements with other bits than transformers' though their inputs' are its
+    own_count: int = 0  # elements whose inputs have transformers' bits
 
     @property
     def layer(self) -> str:
@@ -70,8 +73,10 @@ class PromptFigures:
     taps: list[TapFigures]
     rope: float = np.nan  # largest absolute difference of the FP32 tables
     masked_differ: list[str] = field(default_factory=list)  # attn_scores with other masked entries
-    # numerics -> share of choices of experts that differ from transformers', by tap
-    experts_differ: dict[str, dict[str, float]] = field(default_factory=dict)
+    # numerics -> taps of experts' choices -> how many differ from transformers'
+    experts_differ: dict[str, dict[str, int]] = field(default_factory=dict)
+    # the same in BF16, of those that were made from transformers' very logits
+    own_experts_differ: dict[str, int] = field(default_factory=dict)
     generated: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)  # ours, theirs
     residual_first: list[float] = field(default_factory=list)  # max |layer output|, first token
     residual_others: list[float] = field(default_factory=list)  # the same of all other tokens
@@ -146,20 +151,22 @@ def measure(
         for prompt in figures:
             p = prompt.prompt
             theirs = record(model, prompts[p], names)
+            bits = {name: ours[p][name] for name in names}
             steady = np.ones(len(prompts[p]), dtype=bool)
             for name in names:
                 if name.endswith("expert_ids"):
+                    prompt.own_experts_differ[name] = own_bits(name, bits, theirs)[0]
                     steady = steady & same_choices(ours[p][name], oracle[p][name])
                     steady &= same_choices(theirs[name], oracle[p][name])
                     continue
                 tap = next(t for t in prompt.taps if t.tap == name)
                 fill_bf16(tap, ours[p][name], theirs[name], oracle[p][name], steady)
+                tap.own_differ, tap.own_count = own_bits(name, bits, theirs)
                 compare_masked(prompt, name, ours[p], theirs)
                 if name == f"layer_{tap.layer}_output":
                     size = np.abs(ours[p][name])
                     prompt.residual_first.append(float(size[0, 0].max()))
                     prompt.residual_others.append(float(size[0, 1:].max(initial=0)))
-            compare_experts(prompt, "bf16", ours[p], theirs)
             if "bf16" in generate:
                 prompt.generated["bf16"] = compare_generated(model, prompts[p], ours[p], new_tokens)
             fill_rope(prompt, model, len(prompts[p]), ours[p])
@@ -222,7 +229,7 @@ def compare_masked(prompt: PromptFigures, tap: str, ours: Arrays, theirs: Arrays
 
 def compare_experts(prompt: PromptFigures, numerics: str, ours: Arrays, theirs: Arrays) -> None:
     prompt.experts_differ[numerics] = {
-        tap: float((ours[tap] != theirs[tap]).mean())
+        tap: int((ours[tap] != theirs[tap]).sum())
         for tap in theirs
         if tap.endswith("expert_ids")
     }

@@ -139,14 +139,15 @@ def test_bf16_is_as_close_to_the_oracle_as_transformers(figures: Figures, name: 
 
 @every_configuration
 def test_bf16_rounds_where_transformers_rounds(figures: Figures, name: str) -> None:
-    # In the first layer hardly a bit may differ: a missing or misplaced rounding changes a fifth of
-    # them. Of a single token's few elements one would be more than a hundredth.
+    # Where an operation has transformers' very inputs, hardly a bit may differ.
+    judged = 0
     for prompt in figures(name):
-        if prompt.prompt == "one":
-            continue
-        end = next(i for i, t in enumerate(prompt.taps) if t.tap == "layer_00_output")
-        first_layer = PromptFigures(prompt.prompt, prompt.taps[: end + 1])
-        assert not offenders([first_layer], lambda t: 1 - t.bf16_same, 0.01)
+        for tap in prompt.taps:
+            if tap.own_count >= 1000:  # else a single element would weigh too much
+                judged += 1
+                share = tap.own_differ / tap.own_count
+                assert share <= 0.01, f"{prompt.prompt} {tap.tap}: {share:.1%} of {tap.own_count}"
+    assert judged >= 20  # all of the first layer, on the long prompt at least
 
 
 @every_configuration
@@ -167,9 +168,9 @@ def test_the_same_experts_are_chosen(figures: Figures, name: str) -> None:
         for numerics in ("f64", "f32"):
             differ = prompt.experts_differ[numerics]
             assert differ and not any(differ.values()), (prompt.prompt, numerics, differ)
-        # Behind the first layer the inputs differ in bits, and a near tie may fall either way.
-        if prompt.prompt != "one":
-            assert prompt.experts_differ["bf16"].get("layer_00_expert_ids", 0.0) <= 0.01
+        # From the same logits, which in BF16 are often equal, to the last place.
+        differ = prompt.own_experts_differ
+        assert differ and not any(differ.values()), (prompt.prompt, "bf16", differ)
 
 
 @mixtures
