@@ -1,1 +1,1 @@
-"""Qwen3 through HuggingFace transformers, looked at under Assay's names."""
+"""Models of HuggingFace transformers, looked at under Assay's names."""

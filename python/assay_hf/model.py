@@ -2,9 +2,8 @@
 double.
 
 A transformers model of dtype float64 is not computed in double: norms, softmax, router, rotary
-frequencies and tables ask for FP32 by name. In a `Numerics.F64` model FP32 is double for as long as
-the model is built or run, so that transformers' own code computes in double and none of it is
-written a second time.
+frequencies and tables ask for FP32 by name. So for as long as a `Numerics.F64` model runs, FP32 is
+double: transformers' own code computes in double, and none of it is written a second time.
 """
 
 import json
@@ -51,14 +50,15 @@ class HfModel:
             raise InputError(f"{directory}: no config.json, expected a checkpoint directory")
         self.directory = directory
         self.numerics = numerics
-        with self._wide():
-            # The dtype is given at load: a later .to() would round the rotary frequencies too.
-            self.net = AutoModelForCausalLM.from_pretrained(
-                directory,
-                dtype=numerics.dtype,
-                attn_implementation=attention,
-                local_files_only=True,
-            ).eval()
+        # The dtype is given at load: a later .to() would round the rotary frequencies too.
+        self.net = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=numerics.dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+        ).eval()
+        if numerics is Numerics.F64:
+            _widen_constants(self.net)
         self.eos_token_ids = read_eos_token_ids(directory)
         self._untouched_rope = _lengths_seen(self.net.model.rotary_emb)
 
@@ -116,7 +116,9 @@ class HfModel:
                 tables[f"{name}_{part}"] = torch.cat(of, dim=1)
         return tables
 
-    def _rope_rows(self, positions: torch.Tensor, kind: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+    def _rope_rows(
+        self, positions: torch.Tensor, kind: tuple[str, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with self._run():
             # The module answers in the dtype of its first argument.
             return self.net.model.rotary_emb(torch.empty(1), positions[None], *kind)
@@ -159,6 +161,16 @@ def fp32_is_double() -> Iterator[None]:
         torch.Tensor.float = to_fp32
         torch.set_default_dtype(default)
         moe._can_use_grouped_mm = can_use_grouped_mm
+
+
+def _widen_constants(net: Any) -> None:
+    """Computes again, in double, what a model computes from its config as it is built. The loading
+    itself must not take place in fp32_is_double(), where FP32 weights are read as doubles."""
+    with fp32_is_double():
+        net.model.rotary_emb = type(net.model.rotary_emb)(net.config).eval()
+        embedding = net.model.embed_tokens
+        if hasattr(embedding, "scalar_embed_scale"):  # Gemma's
+            embedding.embed_scale = torch.tensor(embedding.scalar_embed_scale)
 
 
 def _knows_length(rotary: Any) -> bool:

@@ -218,8 +218,8 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                     named("router_logits", "expert_weights", "expert_ids"),
                     lambda parts: (part[None] for part in parts),
                 )
-                in_experts = _inside_experts(mlp.experts, keep, named("gate_proj", "up_proj", "mlp_act"))
-                stack.enter_context(in_experts)
+                inside = named("gate_proj", "up_proj", "mlp_act")
+                stack.enter_context(_inside_experts(mlp.experts, keep, inside))
                 on_output(mlp, name("mlp_output"))
             else:
                 if hasattr(mlp, "gate_up_proj"):

@@ -72,6 +72,7 @@ class PromptFigures:
     prompt: str
     taps: list[TapFigures]
     rope: float = np.nan  # largest absolute difference of the FP32 tables
+    rope_excess: float = np.nan  # the same, without what four FP32 steps of a frequency explain
     masked_differ: list[str] = field(default_factory=list)  # attn_scores with other masked entries
     # numerics -> taps of experts' choices -> how many differ from transformers'
     experts_differ: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -252,7 +253,14 @@ def compare_generated(
 
 
 def fill_rope(prompt: PromptFigures, model: HfModel, tokens: int, ours: Arrays) -> None:
-    for name, theirs in model.rope_tables(tokens, ours["rope_cos"].shape[1]).items():
-        assert ours[name].shape == tuple(theirs.shape), name
-        difference = float(np.abs(ours[name] - theirs.numpy()).max())
-        prompt.rope = np.fmax(prompt.rope, difference)
+    tables = {n: t.numpy() for n, t in model.rope_tables(tokens, ours["rope_cos"].shape[1]).items()}
+    for name, theirs in tables.items():
+        assert ours[name].shape == theirs.shape, name
+        difference = np.abs(ours[name] - theirs)
+        prompt.rope = np.fmax(prompt.rope, float(difference.max()))
+        of = name.removesuffix("_cos").removesuffix("_sin")
+        cos, sin = (tables[f"{of}_{part}"][0, :2] for part in ("cos", "sin"))
+        frequency = np.arctan2(sin[-1], cos[-1])  # of position 1
+        angle = np.arange(theirs.shape[1])[:, None] * frequency
+        excess = float((difference - angle * 2.0**-21).max())
+        prompt.rope_excess = np.fmax(prompt.rope_excess, excess)

@@ -73,7 +73,8 @@ def test_double_is_double(model: HfModel) -> None:
 def test_rope_frequencies_survive_the_load(model: HfModel) -> None:
     # A model cast after loading would have them rounded to its dtype.
     dim = model.config.head_dim
-    exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+    wide = torch.float64 if model.numerics is Numerics.F64 else torch.float32
+    exponents = torch.arange(0, dim, 2, dtype=wide) / dim
     expected = 1.0 / (model.config.rope_parameters["rope_theta"] ** exponents)
     assert torch.equal(model.net.model.rotary_emb.inv_freq, expected)
 
