@@ -343,7 +343,7 @@ def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
         }
         made.config |= {
             "original_max_position_embeddings": original,
-            "max_position_embeddings": rng.choice([1024, 4096, 131072]),
+            "max_position_embeddings": 1024,
             "sliding_window": rng.randint(10, 60) if window else None,
         }
         if old:
@@ -459,7 +459,7 @@ def _values(
     if name.endswith("bias"):
         return 0.3 * normal
     if "norm" in name:
-        mean = 1.25 if "q_norm" in name or "k_norm" in name else 1.0
+        mean = 1.1 if "q_norm" in name or "k_norm" in name else 1.0
         return 0.2 * normal + (mean - 1 if gemma else mean)
     hidden = configuration.config["hidden_size"]
     if name.endswith("embed_tokens.weight"):
@@ -468,9 +468,9 @@ def _values(
         return normal * (size / hidden**0.5 if gemma else size)
     # Attention that looks at few tokens and counts for much: the continuation hangs on all of it.
     if "q_proj" in name or "k_proj" in name or "qkv_proj" in name:
-        return 1.2 * normal / hidden**0.5
+        return 1.0 * normal / hidden**0.5
     if "v_proj" in name or "o_proj" in name:
-        return 1.5 * normal / parameter.shape[-1] ** 0.5
+        return 1.2 * normal / parameter.shape[-1] ** 0.5
     return 0.7 * normal / parameter.shape[-1] ** 0.5
 
 
