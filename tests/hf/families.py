@@ -159,7 +159,7 @@ def _window_unused(made: Configuration, rng: Random) -> None:
 
 
 def _mixture(made: Configuration, rng: Random, **fields: Any) -> None:
-    experts = rng.randint(4, 16)
+    experts = rng.randint(5, 16)
     made.config |= {
         "num_experts": experts,
         "num_experts_per_tok": rng.randint(1, min(4, experts - 1)),
@@ -371,7 +371,8 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "window": _window_from_layer,
     },
     "qwen3_moe": {
-        "normed": lambda made, rng: _mixture(made, rng),
+        # Of three terms and more, it shows where their sum is rounded.
+        "normed": lambda made, rng: _mixture(made, rng, num_experts_per_tok=rng.randint(3, 4)),
         "every second layer": _moe_every_second,
         "some layers dense": _moe_some_dense,
         "window": _moe_window,
