@@ -69,9 +69,9 @@ void matmul(benchmark::State& state, const Kernels<N>& k) {
       for (std::size_t tile = 0; tile < k.tiles(tokens); ++tile) {
         k.pack_tile(x.data(), tokens, columns, tile, packed.data());
       }
-      k.packed_matmul(packed.data(), tokens, w, 0, rows, out.data(), rows);
+      k.packed_matmul(packed.data(), tokens, w, nullptr, 0, rows, out.data(), rows);
     } else {
-      k.matmul(x.data(), tokens, w, 0, rows, out.data(), rows);
+      k.matmul(x.data(), tokens, w, nullptr, 0, rows, out.data(), rows);
     }
     benchmark::ClobberMemory();
   }
@@ -127,7 +127,8 @@ void rms_norm(benchmark::State& state) {
   AlignedVector<float> out(n);
   const Kernels<Bf16>& k = kernels<Bf16>(chosen_simd());
   for (auto _ : state) {
-    k.rms_norm(x.data(), {bytes.data(), DType::kBF16, 1, n}, 1e-6F, n, out.data());
+    k.rms_norm(x.data(), {bytes.data(), DType::kBF16, 1, n}, 1e-6F, NormForm::kRoundedTwice, n,
+               out.data());
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
@@ -153,7 +154,7 @@ void rope(benchmark::State& state) {
   AlignedVector<float> out(kCount);
   const Kernels<Bf16>& k = kernels<Bf16>(chosen_simd());
   for (auto _ : state) {
-    k.rope(x.data(), x.data(), x.data(), kCount, out.data());
+    k.rope(x.data(), x.data(), x.data(), false, kCount, out.data());
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kCount));

@@ -98,7 +98,7 @@ void fast_matmul(ThreadPool& pool, const AlignedVector<float>& x, const Weight& 
   const auto threads = static_cast<std::size_t>(pool.size());
   const std::size_t part = std::clamp<std::size_t>(w.rows / (8 * threads) / 64 * 64, 64, 1152);
   pool.for_each_item((w.rows + part - 1) / part, [&](std::size_t i) {
-    k.packed_matmul(packed.data(), kTokens, w, i * part, std::min((i + 1) * part, w.rows),
+    k.packed_matmul(packed.data(), kTokens, w, nullptr, i * part, std::min((i + 1) * part, w.rows),
                     out.data(), w.rows);
   });
 }

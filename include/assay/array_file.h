@@ -23,6 +23,7 @@ struct LoadedArray {
 //   FILE.npz           numpy's archive
 //   FILE.npy           one array, named by the file
 //   FILE.safetensors
+//   FILE.gguf          under its own names; quantised tensors as F32
 //   FILE.json          a sidecar that describes raw dumps (docs/reference-data-format.md)
 //   DIRECTORY          of .npy files, each an array named by its file; or of model.safetensors or
 //                      its shards

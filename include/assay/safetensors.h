@@ -13,6 +13,8 @@
 
 namespace assay {
 
+struct WeightParts;  // src/formats/weight_parts.h
+
 // The weights of one checkpoint directory. Tensors are views into read-only mappings that live as
 // long as this object; nothing is copied. Headers are not trusted: see src/formats/safetensors.cpp
 // for the limits that are enforced.
@@ -24,6 +26,8 @@ class Weights {
   static Weights open(const std::filesystem::path& directory);
   // Opens one .safetensors file of any name.
   static Weights open_file(const std::filesystem::path& file);
+  // Weights of another format, made to look the same.
+  explicit Weights(WeightParts parts);
   ~Weights();
   Weights(Weights&&) noexcept;
   Weights& operator=(Weights&&) noexcept;
@@ -40,8 +44,12 @@ class Weights {
 
   // The files in the order in which they are hashed (sorted by name).
   const std::vector<std::filesystem::path>& files() const noexcept;
-  std::size_t total_bytes() const noexcept;  // sum of all file sizes
-  // All bytes of files()[file]; the tensors are views into these.
+  // The sum of all file sizes; where tensors were made from a file's (dequantised, reordered), what
+  // all tensors take in memory.
+  std::size_t total_bytes() const noexcept;
+  // Whether every tensor is a view into a file's bytes.
+  bool in_place() const noexcept;
+  // All bytes of files()[file]; the tensors are views into these, where in_place().
   std::span<const std::byte> mapped(std::size_t file) const noexcept;
 
  private:

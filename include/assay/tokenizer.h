@@ -20,6 +20,8 @@ class Tokenizer {
   // Reads tokenizer.json. A component this reader does not know is an input error that names it:
   // guessing would give wrong ids.
   static Tokenizer load(const std::filesystem::path& tokenizer_json);
+  // The same of the file's text; `file` names it in messages.
+  static Tokenizer parse(const std::string& file, std::string_view json);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

@@ -2,6 +2,7 @@
 
 #include "assay/error.h"
 #include "cli/verbs.h"
+#include "formats/gguf_parts.h"
 
 namespace assay {
 
@@ -21,14 +22,11 @@ fs::path model_directory(const std::string& given) {
   if (given.empty()) return bundled_model();
   std::error_code error;
   const fs::file_status status = fs::status(given, error);
-  if (!fs::exists(status)) {
-    throw input_error(given, "no such directory",
-                      "a checkpoint directory with config.json, tokenizer.json and weights");
-  }
-  if (!fs::is_directory(status)) {
-    throw input_error(given, "not a directory",
-                      "a checkpoint directory with config.json, tokenizer.json and weights");
-  }
+  constexpr const char* kExpected =
+      "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
+  if (!fs::exists(status)) throw input_error(given, "no such directory", kExpected);
+  if (const auto gguf = gguf_file_of(given)) return *gguf;
+  if (!fs::is_directory(status)) throw input_error(given, "not a directory", kExpected);
   return given;
 }
 

@@ -117,8 +117,8 @@ int run(const Arguments& args) {
 void add_bench(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("bench", "Measure speed against this machine's limits");
-  CLI::Option* model =
-      verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  CLI::Option* model = verb->add_option(
+      "--model", args->model, "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--like", args->like, "Measure a random checkpoint of this model's shape")
       ->check(CLI::IsMember(known_models(), CLI::ignore_case).description(""))
       ->excludes(model);

@@ -108,7 +108,8 @@ void add_diagnose(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb =
       app.add_subcommand("diagnose", "Name the mistake that explains another engine's arrays");
-  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--model", args->model,
+                   "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--candidate", args->candidate,
                    ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
                    "directory with one of these for each prompt");

@@ -74,7 +74,8 @@ int run(const Arguments& args) {
 void add_doctor(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("doctor", "Check machine and checkpoint");
-  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--model", args->model,
+                   "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--out", args->out, "Where extract would write")->capture_default_str();
   verb->add_flag("--json", args->json, "Print JSON");
   verb->callback([args, &action] { action = [args] { return run(*args); }; });

@@ -136,7 +136,8 @@ int run(const Arguments& args) {
 void add_extract(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("extract", "Write reference activations of prompts");
-  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--model", args->model,
+                   "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--prompt", args->prompts, "A prompt; may be repeated")->allow_extra_args(false);
   verb->add_option(
           "--prompts", args->prompt_files,

@@ -12,7 +12,9 @@
 #include "assay/extract.h"
 #include "assay/tokenizer.h"
 #include "cli/verbs.h"
+#include "model/checkpoint.h"
 #include "model/generate.h"
+#include "report/progress.h"
 
 namespace assay {
 namespace {
@@ -100,9 +102,13 @@ Prompt only_prompt(const Arguments& args, const std::filesystem::path& model) {
 int run(const Arguments& args) {
   const std::filesystem::path directory = model_directory(args.model);
   Prompt prompt = only_prompt(args, directory);
-  const Model model = load_model(directory);
-  const Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
-  if (prompt.input_ids.empty()) prompt.input_ids = tokenizer.encode(*prompt.text, "prompt");
+  const Model model = [&] {
+    ProgressBar bar;
+    return load_model(directory, false,
+                      [&](double done) { bar.update("dequantising the weights", done); });
+  }();
+  const Tokenizer tokenizer = load_tokenizer(directory);
+  if (prompt.input_ids.empty()) prompt.input_ids = tokenizer.encode(*prompt.text, "prompt", true);
   check_token_ids(prompt.input_ids, model.spec, "prompt");
   switch (parse_numerics(args.numerics)) {
     case Numerics::kF32:
@@ -123,7 +129,8 @@ void add_generate(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
   verb->add_option("prompt", args->prompt, "Text to continue");
-  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--model", args->model,
+                   "Checkpoint directory or .gguf file (default: the bundled model)");
   add_chat_options(*verb, args->chat);
   verb->add_option("--numerics", args->numerics, "bf16, f32, f64 or fast")
       ->check(CLI::IsMember({"bf16", "f32", "f64", "fast"}))

@@ -12,6 +12,7 @@
 #include "assay/tokenizer.h"
 #include "cli/verbs.h"
 #include "formats/json_file.h"
+#include "model/checkpoint.h"
 #include "report/table.h"
 
 namespace assay {
@@ -28,6 +29,7 @@ struct Arguments {
   bool decode = false;
   bool jsonl = false;
   bool skip_special = false;
+  bool add_special_tokens = false;
   bool json = false;
 };
 
@@ -78,7 +80,8 @@ void run_lines(const Arguments& args, const Tokenizer& tokenizer) {
         throw input_error(where, "neither a JSON string nor an object with a string 'text'",
                           R"("..." or {"text": "..."})");
       }
-      out = ids_text(tokenizer.encode(text.get_ref<const std::string&>(), where));
+      out = ids_text(
+          tokenizer.encode(text.get_ref<const std::string&>(), where, args.add_special_tokens));
     }
     out += '\n';
     std::fwrite(out.data(), 1, out.size(), stdout);
@@ -96,7 +99,8 @@ void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::pat
   for (const Prompt& prompt : collect_prompts(args.texts, {}, args.chat, model)) {
     const std::string& text = *prompt.text;
     const std::vector<std::int64_t> ids =
-        args.chat.wanted() ? prompt.input_ids : tokenizer.encode(text, "text argument");
+        args.chat.wanted() ? prompt.input_ids
+                           : tokenizer.encode(text, "text argument", args.add_special_tokens);
     if (args.json) {
       json tokens = json::array();
       for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
@@ -131,7 +135,7 @@ int run(const Arguments& args) {
     run_chat_lines(args, model);
     return 0;
   }
-  const Tokenizer tokenizer = Tokenizer::load(model / "tokenizer.json");
+  const Tokenizer tokenizer = load_tokenizer(model);
   if (args.jsonl) {
     run_lines(args, tokenizer);
   } else {
@@ -147,7 +151,8 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
   verb->add_option("text", args->texts, "Text to encode");
-  verb->add_option("--model", args->model, "Checkpoint directory (default: the bundled model)");
+  verb->add_option("--model", args->model,
+                   "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
   verb->add_flag(
       "--jsonl", args->jsonl,
@@ -155,6 +160,10 @@ void add_tokenize(CLI::App& app, Action& action) {
       "{\"messages\": [...]}");
   add_chat_options(*verb, args->chat);
   verb->add_flag("--decode", args->decode, "With --jsonl: lines are lists of ids, to be decoded");
+  verb->add_flag(
+      "--add-special-tokens", args->add_special_tokens,
+      "Put around a text what the model gets (a BOS token, in Llama and Gemma), as extract "
+      "and generate do");
   verb->add_flag("--skip-special", args->skip_special, "Leave special tokens out when decoding");
   verb->add_flag("--json", args->json, "Print JSON");
   verb->callback([args, &action] { action = [args] { return run(*args); }; });

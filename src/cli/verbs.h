@@ -31,8 +31,8 @@ void add_bench(CLI::App& app, Action& action);
 // The checkpoint that comes with Assay: beside the program when installed, else in the source tree.
 std::filesystem::path bundled_model();
 
-// `given` as a checkpoint directory, or the bundled model where it is empty. Throws an input error
-// when it is no directory.
+// `given` as a checkpoint (a directory, or the GGUF file that it is or has), or the bundled model
+// where it is empty. Throws an input error when it is none.
 std::filesystem::path model_directory(const std::string& given);
 
 // The options of a verb that takes chats.

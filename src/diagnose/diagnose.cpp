@@ -15,6 +15,7 @@
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "diagnose/text_mistakes.h"
+#include "model/checkpoint.h"
 #include "verify/divergence.h"
 #include "verify/prompt_pairs.h"
 #include "verify/tokens.h"
@@ -341,8 +342,9 @@ class TextRoom {
       const Evidence& own = scene_.evidence()[e];
       if (!expected_[e].ids || *expected_[e].ids == own.ids) continue;
       wrong = true;
-      const std::filesystem::path file = model_.directory / "tokenizer.json";
-      if (!tokenizer && fs::exists(file)) tokenizer = Tokenizer::load(file);
+      if (!tokenizer && has_tokenizer(model_.directory)) {
+        tokenizer = load_tokenizer(model_.directory);
+      }
       const auto found = explain_ids(*expected_[e].ids, own.ids, tokenizer ? &*tokenizer : nullptr);
       if (found) {
         add(d, *found, fmt::format("in the tokens of prompt {}", own.id), "input_ids");

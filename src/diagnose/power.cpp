@@ -9,6 +9,7 @@
 #include "diagnose/evidence.h"
 #include "diagnose/replay.h"
 #include "diagnose/scene.h"
+#include "model/checkpoint.h"
 #include "model/generate.h"
 
 namespace assay {
@@ -89,8 +90,8 @@ std::vector<BlindSpot> find_blind_spots(const std::filesystem::path& model_direc
   std::vector<std::string> ids;
   for (Prompt& prompt : prompts) {
     if (prompt.input_ids.empty()) {
-      if (!tokenizer) tokenizer = Tokenizer::load(model_directory / "tokenizer.json");
-      prompt.input_ids = tokenizer->encode(prompt.text.value_or(""), prompt.id);
+      if (!tokenizer) tokenizer = load_tokenizer(model_directory);
+      prompt.input_ids = tokenizer->encode(prompt.text.value_or(""), prompt.id, true);
     }
     check_token_ids(prompt.input_ids, model.spec, prompt.id);
     const TapSet classic = TapSet::classic(model.spec);

@@ -11,6 +11,7 @@
 #include "assay/safetensors.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "formats/gguf_parts.h"
 #include "formats/json_file.h"
 #include "formats/npy.h"
 
@@ -66,6 +67,42 @@ class SafetensorsSource : public ArrayFile::Source {
 
  private:
   Weights weights_;
+};
+
+// A GGUF file's tensors under its own names; quantised ones as the F32 that they stand for.
+class GgufSource : public ArrayFile::Source {
+ public:
+  explicit GgufSource(const fs::path& path) : parts_(path) {}
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const GgufFile& file : parts_.files()) {
+      for (const GgufTensor& tensor : file.tensors()) names.push_back(tensor.name);
+    }
+    return names;
+  }
+  std::uint64_t size_of(std::string_view name) const override {
+    const GgufTensor& tensor = *parts_.find(name);
+    return tensor.elements() * dtype_size(dtype_of(tensor.type));
+  }
+  LoadedArray load(std::string_view name) const override {
+    const GgufTensor& tensor = *parts_.find(name);
+    const DType dtype = dtype_of(tensor.type);
+    if (ggml_layout(tensor.type).block_elements == 1) {
+      return in_place({tensor.name, dtype, tensor.shape, tensor.bytes});
+    }
+    Array array{tensor.name, dtype, tensor.shape, {}};
+    array.bytes.resize(size_of(name));
+    dequantize(tensor.type, tensor.bytes, array.as<float>());
+    return owning(std::move(array));
+  }
+
+ private:
+  static DType dtype_of(GgmlType type) {
+    if (type == GgmlType::kF16) return DType::kF16;
+    return type == GgmlType::kBF16 ? DType::kBF16 : DType::kF32;
+  }
+
+  GgufParts parts_;
 };
 
 // One .npy file, or all of a directory.
@@ -234,6 +271,7 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
     if (is_there(path / "model.safetensors") || is_there(path / "model.safetensors.index.json")) {
       return std::make_unique<SafetensorsSource>(Weights::open(path));
     }
+    if (const auto gguf = gguf_file_of(path)) return std::make_unique<GgufSource>(*gguf);
     return std::make_unique<NpySource>(path);
   }
   const fs::path kind = path.extension();
@@ -242,10 +280,11 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
   if (kind == ".safetensors") {
     return std::make_unique<SafetensorsSource>(Weights::open_file(path));
   }
+  if (kind == ".gguf") return std::make_unique<GgufSource>(path);
   if (kind == ".json") return std::make_unique<RawSource>(path);
-  throw input_error(path.string(),
-                    is_there(path) ? "'" + kind.string() + "' files are not known" : "not there",
-                    "a .npz, .npy, .safetensors or .json file, or a directory of .npy files");
+  throw input_error(
+      path.string(), is_there(path) ? "'" + kind.string() + "' files are not known" : "not there",
+      "a .npz, .npy, .safetensors, .gguf or .json file, or a directory of .npy files");
 }
 
 }  // namespace

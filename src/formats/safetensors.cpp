@@ -24,6 +24,7 @@
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "formats/json_file.h"
+#include "formats/weight_parts.h"
 
 namespace assay {
 namespace {
@@ -263,6 +264,9 @@ struct Weights::Impl {
   std::vector<ArrayView> tensors;        // sorted by name
   std::vector<std::size_t> tensor_file;  // beside `tensors`
   fs::path directory;
+  std::vector<AlignedVector<std::byte>> made;
+  std::optional<std::size_t> bytes;  // where it is not the files' size
+  bool in_place = true;
 
   void add_file(const fs::path& path, std::vector<Tensor>& all) {
     mapped.emplace_back(path);
@@ -338,6 +342,20 @@ Weights Weights::open_file(const fs::path& file) {
   return weights;
 }
 
+Weights::Weights(WeightParts parts) : Weights() {
+  impl_->directory = std::move(parts.checkpoint);
+  impl_->mapped = std::move(parts.files);
+  for (const MappedFile& file : impl_->mapped) impl_->files.push_back(file.path());
+  impl_->made = std::move(parts.made);
+  impl_->bytes = parts.bytes;
+  impl_->in_place = parts.in_place;
+  std::vector<Tensor> all;
+  for (WeightParts::Tensor& tensor : parts.tensors) {
+    all.push_back({std::move(tensor.view), 0, 0, tensor.file});
+  }
+  impl_->index(std::move(all));
+}
+
 std::span<const ArrayView> Weights::tensors() const noexcept { return impl_->tensors; }
 
 const ArrayView* Weights::find(std::string_view name) const noexcept {
@@ -371,7 +389,10 @@ const fs::path& Weights::file_of(std::string_view name) const {
 
 const std::vector<fs::path>& Weights::files() const noexcept { return impl_->files; }
 
+bool Weights::in_place() const noexcept { return impl_->in_place; }
+
 std::size_t Weights::total_bytes() const noexcept {
+  if (impl_->bytes) return *impl_->bytes;
   std::size_t total = 0;
   for (const MappedFile& file : impl_->mapped) total += file.bytes().size();
   return total;

@@ -7,6 +7,8 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "base/memory.h"
+#include "formats/gguf_parts.h"
+#include "model/checkpoint.h"
 
 namespace assay {
 namespace {
@@ -158,11 +160,21 @@ std::vector<Weight> matrices(const LayerWeights& layer) {
   return all;
 }
 
-bool must_stream(const Weights& files) { return files.total_bytes() > usable_memory() / 2; }
+bool must_stream(const Weights& files) {
+  return files.in_place() && files.total_bytes() > usable_memory() / 2;
+}
 
-Model load_model(const std::filesystem::path& directory, bool stream) {
+Model load_model(const std::filesystem::path& directory, bool stream, const OnWeights& on_weights) {
   ModelSpec spec = read_spec(directory);
-  Model model{directory, spec, read_eos_token_ids(directory), Weights::open(directory)};
+  if (stream && gguf_file_of(directory) &&
+      !open_weights(directory, DequantiseNow::kNo).in_place()) {
+    throw usage_error("--stream", directory.string() + " has weights that are made in memory",
+                      "a checkpoint whose weights are used as they lie in its files: safetensors, "
+                      "or a GGUF file in F32, F16 or BF16 of an architecture other than llama "
+                      "and Gemma");
+  }
+  Model model{directory, spec, read_eos_token_ids(directory),
+              open_weights(directory, DequantiseNow::kYes, on_weights)};
   const auto get = [&](const std::string& name, std::int64_t cols,
                        std::initializer_list<Slice> slices) {
     take(model.files, name, cols, slices);

@@ -8,6 +8,7 @@
 
 #include "assay/safetensors.h"
 #include "assay/spec.h"
+#include "model/gguf_tensors.h"
 #include "model/weight_stream.h"
 #include "numerics/kernels.h"
 
@@ -48,7 +49,7 @@ struct OuterWeights {
 
 // The weights are views into mappings that `files` owns: a Model may be moved, not copied.
 struct Model {
-  std::filesystem::path directory;
+  std::filesystem::path directory;  // or GGUF file
   ModelSpec spec;
   std::vector<std::int64_t> eos_token_ids;
   Weights files;
@@ -61,13 +62,17 @@ struct Model {
   std::unique_ptr<WeightStream> stream = {};
 };
 
-// Opens DIR. Throws an input error that names file, field or tensor. Reads no weights.
+// Opens a checkpoint: a directory, or a GGUF file. Throws an input error that names file, field or
+// tensor. Reads no weights, but for a GGUF file's that are to be made from what it holds (see
+// gguf_weights): on_weights hears of that.
 // stream: hold no more than a layer of the weights in memory, and leave none in the page cache. A
 // checkpoint that must_stream is streamed anyway, and as much of it as half of the usable memory
 // holds may stay in the page cache.
-Model load_model(const std::filesystem::path& directory, bool stream = false);
+Model load_model(const std::filesystem::path& checkpoint, bool stream = false,
+                 const OnWeights& on_weights = {});
 
-// Whether the files are larger than half of the memory that this process may use.
+// Whether the files are larger than half of the memory that this process may use, and can be
+// streamed.
 bool must_stream(const Weights& files);
 
 // The tensors that a checkpoint of this spec holds under their published names, in the order of the

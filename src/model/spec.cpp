@@ -10,7 +10,9 @@
 
 #include "assay/error.h"
 #include "base/mapped_file.h"
+#include "formats/gguf_parts.h"
 #include "formats/json_file.h"
+#include "model/checkpoint.h"
 #include "model/spec_config.h"
 
 namespace assay {
@@ -215,7 +217,11 @@ std::vector<std::string> model_types() {
   return names;
 }
 
-ModelSpec read_spec(const fs::path& directory) { return read_spec_file(directory / "config.json"); }
+ModelSpec read_spec(const fs::path& checkpoint) {
+  std::string file;
+  OrderedJson config = read_config(checkpoint, &file);
+  return read_spec_config(JsonObject(std::move(file), std::move(config)));
+}
 
 ModelSpec read_spec_file(const fs::path& config_json) {
   return read_spec_config(JsonObject(config_json));
@@ -239,6 +245,12 @@ ModelSpec read_spec_config(const JsonObject& config) {
 
 std::vector<std::int64_t> read_eos_token_ids(const fs::path& directory) {
   constexpr const char* kField = "eos_token_id";
+  if (gguf_file_of(directory)) {
+    std::string file;
+    OrderedJson json = read_config(directory, &file);
+    const JsonObject config(std::move(file), std::move(json));
+    return config.has(kField) ? config.integers(kField) : std::vector<std::int64_t>();
+  }
   for (const char* file : {"generation_config.json", "config.json"}) {
     if (!is_there(directory / file)) continue;
     const JsonObject config(directory / file);

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
+#include "model/checkpoint.h"
 #include "model/model.h"
 #include "numerics/kernels.h"
 
@@ -162,10 +163,14 @@ Check check_memory(const Weights& weights) {
   }
   const std::uint64_t available = available_memory();
   const std::string detail =
-      fmt::format("{} of weights, {} available", bytes_text(weights.total_bytes()),
+      fmt::format("{} of weights{}, {} available", bytes_text(weights.total_bytes()),
+                  weights.in_place() ? "" : " once dequantised",
                   available == 0 ? std::string("unknown memory") : bytes_text(available));
   if (available != 0 && weights.total_bytes() > available) {
-    return {"memory", CheckStatus::kWarning, detail, "free some memory, or use extract --stream"};
+    return {"memory", CheckStatus::kWarning, detail,
+            weights.in_place()
+                ? "free some memory, or use extract --stream"
+                : "free some memory, or use the model's safetensors with extract --stream"};
   }
   return {"memory", CheckStatus::kOk, detail, ""};
 }
@@ -175,13 +180,17 @@ Check check_memory(const Weights& weights) {
 std::vector<Check> check_machine(const fs::path& out) { return {check_cpu(), check_disk(out)}; }
 
 std::vector<Check> check_checkpoint(const fs::path& directory) {
+  const auto get_again = [&](const char* file) -> std::string {
+    if (directory.extension() == ".gguf") return "get the file again, or convert the model anew";
+    return fmt::format("get {} again from the model's publisher", file);
+  };
   std::vector<Check> checks;
   std::optional<ModelSpec> spec;
-  checks.push_back(attempt("config", "get config.json again from the model's publisher", [&] {
+  checks.push_back(attempt("config", get_again("config.json"), [&] {
     spec = read_spec(directory);
     return spec_text(*spec);
   }));
-  checks.push_back(attempt("generation", "get generation_config.json again", [&] {
+  checks.push_back(attempt("generation", get_again("generation_config.json"), [&] {
     const std::vector<std::int64_t> ids = read_eos_token_ids(directory);
     return ids.empty() ? std::string("no end-of-text ids: generation stops at the length limit")
                        : fmt::format("stops at ids {}", fmt::join(ids, ", "));
@@ -189,7 +198,7 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
   std::optional<Weights> weights;
   checks.push_back(
       attempt("weights", "get the weight files again; a download may be cut short", [&] {
-        weights = Weights::open(directory);
+        weights = open_weights(directory, DequantiseNow::kNo);
         return fmt::format("{} files, {} tensors, {}", weights->files().size(),
                            weights->tensors().size(), bytes_text(weights->total_bytes()));
       }));
@@ -198,10 +207,10 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
     if (std::optional<Check> tied = check_tied_head(*spec, *weights)) checks.push_back(*tied);
   }
   if (weights) checks.push_back(check_memory(*weights));
-  checks.push_back(attempt("tokenizer", "get tokenizer.json again from the model's publisher", [&] {
-    const Tokenizer tokenizer = Tokenizer::load(directory / "tokenizer.json");
+  checks.push_back(attempt("tokenizer", get_again("tokenizer.json"), [&] {
+    const Tokenizer tokenizer = load_tokenizer(directory);
     if (spec && tokenizer.size() > spec->vocab_size) {
-      throw input_error((directory / "tokenizer.json").string(),
+      throw input_error(tokenizer_file(directory).string(),
                         fmt::format("ids up to {}", tokenizer.size() - 1),
                         fmt::format("ids below vocab_size {}", spec->vocab_size));
     }

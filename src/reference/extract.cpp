@@ -10,10 +10,10 @@
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/background.h"
-#include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
+#include "model/checkpoint.h"
 #include "model/generate.h"
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
@@ -77,7 +77,10 @@ class Extraction {
       : options_(options),
         prompts_(std::move(prompts)),
         on_progress_(on_progress),
-        model_(load_model(options.model, options.stream)),
+        model_(load_model(options.model, options.stream,
+                          [this](double done) {
+                            if (on_progress_) on_progress_("dequantising the weights", done);
+                          })),
         taps_(TapSet::classic(model_.spec)),
         pool_(options.threads),
         background_(pool_, kWaitingBytes) {
@@ -111,6 +114,7 @@ class Extraction {
     }
     progress("writing manifest.json");
     background_.finish();
+    if (tokenizer_ && !manifest_.tokenizer) manifest_.tokenizer = manifest_.weights.front();
     write_json(options_.out / "manifest.json", to_json(manifest_));
     std::vector<ExtractedPrompt> extracted;
     for (const PromptRecord& record : manifest_.prompts) extracted.push_back(record.extracted);
@@ -119,11 +123,12 @@ class Extraction {
 
  private:
   void read_tokenizer() {
-    const fs::path file = options_.model / "tokenizer.json";
+    const fs::path file = tokenizer_file(options_.model);
     const bool needed =
         std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
-    if (!needed && !is_there(file)) return;
-    tokenizer_ = Tokenizer::load(file);
+    if (!needed && !has_tokenizer(options_.model)) return;
+    tokenizer_ = load_tokenizer(options_.model);
+    if (file.extension() == ".gguf") return;  // its first file of weights
     background_.add(0, [this, file] {
       manifest_.tokenizer =
           FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
@@ -145,7 +150,7 @@ class Extraction {
         if (prompt.text->empty()) {
           throw input_error(prompt.id, "empty prompt", "at least one character");
         }
-        prompt.input_ids = tokenizer_->encode(*prompt.text, prompt.id);
+        prompt.input_ids = tokenizer_->encode(*prompt.text, prompt.id, true);
       }
       check_token_ids(prompt.input_ids, model_.spec, prompt.id);
     }

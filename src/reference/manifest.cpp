@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "formats/json_file.h"
+#include "model/checkpoint.h"
 
 namespace assay {
 namespace {
@@ -59,7 +60,7 @@ Json to_json(const Manifest& manifest) {
       {"oracle", oracle ? Json("f64") : Json(nullptr)},
       {"model",
        {{"path_name", manifest.model.filename().string()},
-        {"config", load_json(manifest.model / "config.json")},
+        {"config", read_config(manifest.model)},
         {"weights", std::move(weights)},
         {"tokenizer", manifest.tokenizer ? to_json(*manifest.tokenizer) : Json(nullptr)}}},
       {"generation",

@@ -67,6 +67,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
   return Tokenizer(std::make_unique<Impl>(read_tokenizer_json(tokenizer_json)));
 }
 
+Tokenizer Tokenizer::parse(const std::string& file, std::string_view json) {
+  return Tokenizer(std::make_unique<Impl>(parse_tokenizer_json(file, json)));
+}
+
 std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_view where,
                                             bool add_special_tokens) const {
   if (const std::size_t bad = utf8_valid_prefix(utf8); bad < utf8.size()) {

@@ -11,6 +11,7 @@
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/thread_pool.h"
+#include "model/checkpoint.h"
 #include "verify/compare_arrays.h"
 #include "verify/data_flow.h"
 #include "verify/details.h"
@@ -259,7 +260,7 @@ CompareReport compare(const CompareOptions& options,
     any = any || compared_anything(report.prompts.back());
   }
   if (options.details && !options.model.empty()) {
-    report.token_text = texts_of(report.prompts, Tokenizer::load(options.model / "tokenizer.json"));
+    report.token_text = texts_of(report.prompts, load_tokenizer(options.model));
   }
   if (!any) {
     throw input_error(options.candidate.string(), "none of its arrays is one of the reference's",

@@ -9,6 +9,8 @@
 #include "assay/safetensors.h"
 #include "base/memory_file.h"
 #include "base/temporary_directory.h"
+#include "formats/gguf.h"
+#include "formats/gguf_builder.h"
 #include "formats/golden_arrays.h"
 #include "formats/json_file.h"
 
@@ -113,6 +115,27 @@ TEST(Mutations, DamagedWeightsAreReadOrRefused) {
     }
     ASSERT_LE(bytes, weights.total_bytes());
   });
+}
+
+TEST(Mutations, DamagedGgufFilesAreReadOrRefused) {
+  const std::string blocks(136, 'x');
+  const std::string built = GgufBuilder()
+                                .texts("texts", {"a", "", "bcd"})
+                                .u32("n", 7)
+                                .tensor("a", {2, 32}, GgmlType::kQ8_0, blocks.substr(0, 68))
+                                .tensor("b", {256}, GgmlType::kIQ4_XS, blocks)
+                                .counting("c", {3})
+                                .bytes();
+  for (const std::string& valid : {built, read_text(golden("gguf_metadata.gguf"))}) {
+    load_damaged(valid, 2000, [](const std::filesystem::path& path) {
+      const GgufFile gguf(path);
+      std::vector<float> values;
+      for (const GgufTensor& tensor : gguf.tensors()) {
+        values.resize(tensor.elements());
+        dequantize(tensor.type, tensor.bytes, values);
+      }
+    });
+  }
 }
 
 TEST(Mutations, DamagedJsonIsReadOrRefused) {

@@ -1,0 +1,225 @@
+"""A checkpoint as a GGUF file, for tests: as llama.cpp's converter makes it, in any tensor type.
+
+gguf can quantise to some types only. For the others the blocks are random, of the usual size: any
+bytes are valid blocks, and what they stand for is then the checkpoint.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+
+Weights = dict[str, torch.Tensor]
+
+ARCHITECTURES = {
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "mistral": gguf.MODEL_ARCH.LLAMA,
+    "gemma2": gguf.MODEL_ARCH.GEMMA2,
+    "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "olmo2": gguf.MODEL_ARCH.OLMO2,
+    "phi3": gguf.MODEL_ARCH.PHI3,
+}
+QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0}
+# Where a block's F16 scales lie, and how large they are for weights of about 0.05.
+SCALES = {
+    Type.Q4_0: [(0, 0.1 / 8)],
+    Type.Q4_1: [(0, 0.1 / 15), (2, 0.05)],
+    Type.Q5_0: [(0, 0.1 / 16)],
+    Type.Q5_1: [(0, 0.1 / 31), (2, 0.05)],
+    Type.Q8_0: [(0, 0.1 / 127)],
+    Type.Q2_K: [(80, 0.1 / 45), (82, 0.15 / 45)],
+    Type.Q3_K: [(108, 0.1 / 128)],
+    Type.Q4_K: [(0, 0.1 / 945), (2, 0.75 / 945)],
+    Type.Q5_K: [(0, 0.1 / 1953), (2, 1.55 / 1953)],
+    Type.Q6_K: [(208, 0.1 / 4064)],
+    Type.IQ4_NL: [(0, 0.1 / 127)],
+    Type.IQ4_XS: [(0, 0.1 / 4064)],
+}
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+
+
+def random_blocks(kind: Type, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random bytes, but for the scales: uint8, a row of blocks for a row of elements."""
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (int(np.prod(shape)) // elements, size), dtype=np.uint8)
+    sign = rng.choice([-1.0, 1.0], len(blocks))
+    for at, scale in SCALES[kind]:
+        scales = (sign * scale * rng.uniform(0.5, 1.5, len(blocks))).astype(np.float16)
+        blocks[:, at : at + 2] = scales.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(*shape[:-1], -1)
+
+
+def stored(array: np.ndarray, kind: Type, rng: np.random.Generator) -> tuple[np.ndarray, Type]:
+    """A tensor's bytes and type in the file: vectors and what does not fit blocks stay F32."""
+    if array.ndim == 1 or array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] != 0:
+        return array, Type.F32
+    if kind in SCALES and kind not in QUANTISED_BY_GGUF:
+        return random_blocks(kind, array.shape, rng), kind
+    return gguf.quants.quantize(array, kind), kind
+
+
+def permuted(array: np.ndarray, heads: int) -> np.ndarray:
+    """llama.cpp's order of the rows of queries and keys."""
+    halves = array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:])
+    return halves.swapaxes(1, 2).reshape(array.shape)
+
+
+def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names as in a checkpoint, a mixture's experts stacked: ...mlp.experts.gate_proj.weight."""
+    for name, weight in weights.items():
+        if name.endswith("mlp.experts.gate_up_proj"):
+            gate, up = weight.chunk(2, dim=1)
+            yield name.replace("gate_up_proj", "gate_proj.weight"), gate
+            yield name.replace("gate_up_proj", "up_proj.weight"), up
+        elif name.endswith("mlp.experts.down_proj"):
+            yield name + ".weight", weight
+        else:
+            yield name, weight
+
+
+def converted(config: Any, weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
+    """GGUF's names and values."""
+    names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)
+    for name, weight in split_experts(weights):
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        stem, suffix = name.rsplit(".", 1)
+        new = names.get_name(stem)
+        assert new is not None, name
+        array = weight.detach().float().numpy()
+        if config.model_type in ("llama", "mistral"):
+            if ".attn_q" in new:
+                array = permuted(array, config.num_attention_heads)
+            elif ".attn_k" in new:
+                array = permuted(array, config.num_key_value_heads)
+        if config.model_type.startswith("gemma") and "norm" in new:
+            array = array + 1
+        yield f"{new}.{suffix}", np.ascontiguousarray(array)
+
+
+def write_gguf(
+    path: Path,
+    config: Any,
+    weights: Weights,
+    kind: Type,
+    tokenizer: dict[str, Any] | None = None,
+    pre: str = "qwen2",
+    seed: int = 0,
+) -> Path:
+    """config: transformers' own. tokenizer: the contents of a byte-level tokenizer.json."""
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config.model_type]])
+    writer.add_name(config.model_type)
+    add_config(writer, config)
+    if tokenizer is not None:
+        add_tokenizer(writer, tokenizer, config, pre)
+    rng = np.random.default_rng(seed)
+    for name, array in converted(config, weights):
+        data, stored_kind = stored(array, kind, rng)
+        writer.add_tensor(name, data, raw_dtype=stored_kind)
+    rope = config.rope_parameters
+    if rope.get("rope_type") == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_factors(config))
+    if rope.get("rope_type") == "longrope":
+        for length in ("long", "short"):
+            factors = np.array(rope[f"{length}_factor"], dtype=np.float32)
+            writer.add_tensor(f"rope_factors_{length}.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def head_dim(config: Any) -> int:
+    own = getattr(config, "head_dim", None)
+    return own or config.hidden_size // config.num_attention_heads
+
+
+def llama3_factors(config: Any) -> np.ndarray:
+    rope = config.rope_parameters
+    size = head_dim(config)
+    frequency = 1.0 / rope["rope_theta"] ** (np.arange(0, size, 2, dtype=np.float32) / size)
+    turns = rope["original_max_position_embeddings"] * frequency / (2 * np.pi)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+
+
+def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
+    kind = config.model_type
+    rope = config.rope_parameters
+    local = None
+    if kind == "gemma3_text":
+        local, rope = rope["sliding_attention"], rope["full_attention"]
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if getattr(config, "head_dim", None):
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    if kind in ("llama", "mistral"):
+        writer.add_rope_dimension_count(head_dim(config))
+        writer.add_vocab_size(config.vocab_size)
+    if kind == "phi3":
+        share = rope.get("partial_rotary_factor", 1.0)
+        writer.add_rope_dimension_count(int(share * head_dim(config)))
+        original = config.original_max_position_embeddings
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_sliding_window(config.sliding_window or 0)
+        if rope.get("rope_type") == "longrope":
+            stretch = np.log(config.max_position_embeddings / original)
+            writer.add_rope_scaling_attn_factors(np.sqrt(1 + stretch / np.log(original)))
+    if rope.get("rope_type") in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope.get("rope_type") == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if kind == "mistral" and config.sliding_window:
+        writer.add_sliding_window(config.sliding_window)
+    if kind.startswith("gemma"):
+        writer.add_sliding_window(config.sliding_window)
+    if kind == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if local is not None:
+        writer.add_float32("gemma3.rope.freq_base_swa", local["rope_theta"])
+    if kind == "qwen3_moe":
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+
+
+def add_tokenizer(
+    writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: Any, pre: str
+) -> None:
+    tokens = [f"[PAD{i}]" for i in range(config.vocab_size)]
+    kinds = [UNUSED] * config.vocab_size
+    for token, index in tokenizer["model"]["vocab"].items():
+        tokens[index], kinds[index] = token, NORMAL
+    for token in tokenizer["added_tokens"]:
+        tokens[token["id"]] = token["content"]
+        kinds[token["id"]] = CONTROL if token["special"] else USER_DEFINED
+    merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(merges)
+    eos = config.eos_token_id
+    if eos is not None:
+        writer.add_eos_token_id(eos if isinstance(eos, int) else eos[0])
+    if isinstance(config.bos_token_id, int):
+        writer.add_bos_token_id(config.bos_token_id)
+    writer.add_add_bos_token(False)

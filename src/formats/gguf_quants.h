@@ -1,0 +1,54 @@
+// The tensor types of ggml, as GGUF files hold them: blocks of a few dozen elements that share
+// scales, and what their elements are in FP32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace assay {
+
+// Numbered as in the files.
+enum class GgmlType : std::uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
+  kBF16 = 30,
+};
+
+struct GgmlLayout {
+  GgmlType type;
+  std::string_view name;       // "Q4_K"
+  std::size_t block_elements;  // 1 where elements stand alone
+  std::size_t block_bytes;
+};
+
+// nullptr for a type that this version does not read.
+const GgmlLayout* ggml_layout(std::uint32_t type);
+// The layout of a type that is read.
+const GgmlLayout& ggml_layout(GgmlType type);
+
+// "IQ2_XXS (type 16)", or "type 99" for a number that ggml does not use; and "F32, F16, ...", all
+// that are read. For messages.
+std::string ggml_type_text(std::uint32_t type);
+std::string readable_ggml_types();
+
+// The elements of whole blocks as FP32: each by the type's formula, every operation rounded to FP32
+// in the order that ggml's own dequantize_row functions use, so the bits are theirs.
+// out.size(): a multiple of block_elements; blocks: as many bytes as those blocks have.
+void dequantize(GgmlType type, std::span<const std::byte> blocks, std::span<float> out);
+
+}  // namespace assay

@@ -1,0 +1,50 @@
+#include "model/checkpoint.h"
+
+#include "base/mapped_file.h"
+#include "formats/gguf_parts.h"
+#include "model/gguf_config.h"
+#include "model/gguf_tokenizer.h"
+
+namespace assay {
+
+namespace fs = std::filesystem;
+
+OrderedJson read_config(const fs::path& checkpoint, std::string* file) {
+  const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
+  const fs::path from = gguf ? *gguf : checkpoint / "config.json";
+  if (file != nullptr) *file = from.string();
+  return gguf ? gguf_config(GgufParts(*gguf)) : load_json(from);
+}
+
+Weights open_weights(const fs::path& checkpoint, DequantiseNow now, const OnWeights& on_progress) {
+  if (const auto gguf = gguf_file_of(checkpoint)) {
+    return gguf_weights(GgufParts(*gguf), now, on_progress);
+  }
+  return Weights::open(checkpoint);
+}
+
+fs::path tokenizer_file(const fs::path& checkpoint) {
+  const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
+  return gguf ? *gguf : checkpoint / "tokenizer.json";
+}
+
+bool has_tokenizer(const fs::path& checkpoint) {
+  const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
+  return gguf ? GgufFile(*gguf).has("tokenizer.ggml.tokens")
+              : is_there(checkpoint / "tokenizer.json");
+}
+
+Tokenizer load_tokenizer(const fs::path& checkpoint) {
+  const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
+  if (!gguf) return Tokenizer::load(checkpoint / "tokenizer.json");
+  return Tokenizer::parse(gguf->string(), gguf_tokenizer_json(GgufFile(*gguf)));
+}
+
+std::optional<std::string> gguf_chat_template(const fs::path& gguf) {
+  const GgufFile file(gguf);
+  const auto text = file.optional_string("tokenizer.chat_template");
+  if (!text) return std::nullopt;
+  return std::string(*text);
+}
+
+}  // namespace assay

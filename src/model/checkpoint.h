@@ -1,0 +1,31 @@
+// A checkpoint in either form: a HuggingFace directory, or a GGUF file (or a directory with one).
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "assay/safetensors.h"
+#include "assay/tokenizer.h"
+#include "formats/json_file.h"
+#include "model/gguf_tensors.h"
+
+namespace assay {
+
+// The fields of config.json; of a GGUF file those that its metadata stand for. `file`, where given,
+// becomes the name for messages.
+OrderedJson read_config(const std::filesystem::path& checkpoint, std::string* file = nullptr);
+
+// All tensors under HuggingFace's names.
+Weights open_weights(const std::filesystem::path& checkpoint, DequantiseNow now,
+                     const OnWeights& on_progress = {});
+
+// The file that holds the tokenizer: tokenizer.json, or the GGUF file.
+std::filesystem::path tokenizer_file(const std::filesystem::path& checkpoint);
+bool has_tokenizer(const std::filesystem::path& checkpoint);
+Tokenizer load_tokenizer(const std::filesystem::path& checkpoint);
+
+// The chat template that a GGUF file has in itself.
+std::optional<std::string> gguf_chat_template(const std::filesystem::path& gguf);
+
+}  // namespace assay
