@@ -190,6 +190,7 @@ Checker::~Checker() = default;
 
 void Checker::open(const PromptPair& pair) {
   prompt_ = std::make_unique<Prompt>(pair, pairing_.numerics);
+  map_.suit(model_of_names(prompt_->reference.names()));
 }
 
 void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {

@@ -17,6 +17,7 @@
 #include "verify/details.h"
 #include "verify/divergence.h"
 #include "verify/dump_checks.h"
+#include "verify/expert_slots.h"
 #include "verify/name_map.h"
 #include "verify/profile.h"
 #include "verify/prompt_pairs.h"
@@ -42,11 +43,14 @@ class PromptComparison {
         on_progress_(std::move(on_progress)),
         reference_(pair.reference),
         candidate_(*pair.candidate),
-        layers_(count_layers(reference_.names())) {
+        layers_(count_layers(reference_.names())),
+        model_(model_of_names(reference_.names())) {
     if (pair.oracle) oracle_.emplace(*pair.oracle);
     result_.id = pair.id;
+    NameMap own = map;
+    own.suit(model_);
     for (const std::string& name : candidate_.names()) {
-      const std::optional<std::string> tap = map.tap_of(name, layers_);
+      const std::optional<std::string> tap = own.tap_of(name, layers_);
       if (!tap) {
         result_.unmatched.push_back(name);
         continue;
@@ -148,6 +152,9 @@ class PromptComparison {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
       const bool has_oracle = oracle_ && place;
+      const bool reordered =
+          put_experts_in_order(place, reference.view, candidate, candidate_) |
+          (has_oracle && put_experts_in_order(place, reference.view, oracle, *oracle_));
       const std::optional<Reading> reading =
           compare_arrays(tensor,
                          {.reference = reference.view,
@@ -155,6 +162,12 @@ class PromptComparison {
                           .position_axis = axis,
                           .numerics = numerics_},
                          candidate.view, profile_, pool);
+      if (reading && reordered && tensor.reading.empty()) {
+        tensor.reading = "each token's experts put in the reference's order";
+      }
+      if (reading && place && place->tap == Tap::kExpertIds) {
+        judge_experts(tensor, *place, reference.view, candidate.view);
+      }
       if (reading && options_.details) {
         tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
       }
@@ -162,6 +175,54 @@ class PromptComparison {
       tensor.verdict = Verdict::kError;
       tensor.reason = error.what();
     }
+  }
+
+  // A token's experts in the order in which the reference has them, where both runs say which they
+  // are. True where anything was moved.
+  bool put_experts_in_order(const std::optional<TapPlace>& place, const ArrayView& reference,
+                            LoadedArray& array, const ArrayFile& file) const {
+    if (!place || place->layer < 0) return false;
+    const std::string ids = tap_name(Tap::kExpertIds, place->layer, model_);
+    const std::string other_ids = &file == &candidate_ ? candidate_name(ids) : ids;
+    if (!has_expert_slots(place->tap, reference_.contains(ids)) || !reference_.contains(ids) ||
+        !file.contains(other_ids) || array.view.bytes.empty()) {
+      return false;
+    }
+    // As the elements lie: another order of axes is left alone.
+    const std::vector<Reading> found =
+        readings(reference.shape, position_axis(place->tap), array.view.shape);
+    if (found.empty() || found.front().strangeness != 0) return false;
+    const LoadedArray own = reference_.load(ids);
+    const LoadedArray theirs = file.load(other_ids);
+    const std::optional<ExpertSlots> slots = match_experts(own.view, theirs.view);
+    if (!slots || slots->in_order) return false;
+    Array moved = in_order_of(*slots, array.view);
+    array.owned = std::move(moved.bytes);
+    array.view = {moved.name, moved.dtype, moved.shape, array.owned, false};
+    return true;
+  }
+
+  // Which experts a token goes to is no number that may be a little off: the same ones, or others
+  // of nearly equal logits.
+  void judge_experts(TensorResult& tensor, const TapPlace& place, const ArrayView& reference,
+                     const ArrayView& candidate) const {
+    const std::optional<ExpertSlots> slots = match_experts(reference, candidate);
+    if (!slots || tensor.verdict == Verdict::kError) return;
+    tensor.verdict = Verdict::kPass;
+    if (slots->other_experts.empty()) return;
+    const std::string logits = tap_name(Tap::kRouterLogits, place.layer, model_);
+    LoadedArray recorded;
+    if (reference_.contains(logits)) recorded = reference_.load(logits);
+    bool wrong = false;
+    tensor.reason =
+        about_other_experts(*slots, reference, candidate,
+                            reference_.contains(logits) ? &recorded.view : nullptr, wrong);
+    if (wrong) tensor.verdict = Verdict::kFail;
+  }
+
+  std::string candidate_name(const std::string& tap) const {
+    const auto name = names_.find(tap);
+    return name == names_.end() ? std::string() : name->second;
   }
 
   void compare_texts() {
@@ -195,6 +256,7 @@ class PromptComparison {
   ArrayFile candidate_;
   std::optional<ArrayFile> oracle_;
   std::int64_t layers_;
+  ModelSpec model_;                           // what its names tell of it
   std::map<std::string, std::string> names_;  // tap -> the candidate's name
   std::mutex progress_mutex_;
   std::uint64_t done_ = 0;  // bytes of the reference

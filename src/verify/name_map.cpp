@@ -32,7 +32,11 @@ Rules module_rules(std::string_view layers) {
       {"self_attn.k_norm", "k_norm"},
       {"self_attn.o_proj", "attn_output"},
       {"self_attn", "attn_output"},
+      {"pre_feedforward_layernorm", "mlp_norm"},
+      {"post_feedforward_layernorm", "mlp_post_norm"},
+      // Before the MLP, but in models that have the two above: see NameMap::suit().
       {"post_attention_layernorm", "mlp_norm"},
+      {"mlp.gate", "router_logits"},
       {"mlp.gate_proj", "gate_proj"},
       {"mlp.up_proj", "up_proj"},
       {"mlp.down_proj", "mlp_output"},
@@ -85,6 +89,15 @@ Rules llama_cpp_rules() {
           {"kqv_out-{layer}", "layer_{layer}_attn_context"},
           {"attn_out-{layer}", "layer_{layer}_attn_output"},
           {"ffn_inp-{layer}", "layer_{layer}_attn_residual"},
+          {"attn_post_norm-{layer}", "layer_{layer}_attn_post_norm"},
+          {"ffn_post_norm-{layer}", "layer_{layer}_mlp_post_norm"},
+          {"ffn_moe_logits-{layer}", "layer_{layer}_router_logits"},
+          {"ffn_moe_topk-{layer}", "layer_{layer}_expert_ids"},
+          {"ffn_moe_weights_norm-{layer}", "layer_{layer}_expert_weights"},
+          {"ffn_moe_gate-{layer}", "layer_{layer}_gate_proj"},
+          {"ffn_moe_up-{layer}", "layer_{layer}_up_proj"},
+          {"ffn_moe_swiglu-{layer}", "layer_{layer}_mlp_act"},
+          {"ffn_moe_out-{layer}", "layer_{layer}_mlp_output"},
           {"ffn_norm-{layer}", "layer_{layer}_mlp_norm"},
           {"ffn_gate-{layer}", "layer_{layer}_gate_proj"},
           {"ffn_up-{layer}", "layer_{layer}_up_proj"},
@@ -108,7 +121,10 @@ Rules candle_rules() {
                              {"blk.{layer}.attn_q_norm", "layer_{layer}_q_norm"},
                              {"blk.{layer}.attn_k_norm", "layer_{layer}_k_norm"},
                              {"blk.{layer}.attn_output", "layer_{layer}_attn_output"},
+                             {"blk.{layer}.post_attention_norm", "layer_{layer}_attn_post_norm"},
                              {"blk.{layer}.ffn_norm", "layer_{layer}_mlp_norm"},
+                             {"blk.{layer}.ffn_gate_inp", "layer_{layer}_router_logits"},
+                             {"blk.{layer}.post_ffw_norm", "layer_{layer}_mlp_post_norm"},
                              {"blk.{layer}.ffn_gate", "layer_{layer}_gate_proj"},
                              {"blk.{layer}.ffn_up", "layer_{layer}_up_proj"},
                              {"blk.{layer}.ffn_down", "layer_{layer}_mlp_output"},
@@ -200,9 +216,18 @@ const std::vector<std::string>& NameMap::known() {
   return names;
 }
 
+void NameMap::suit(const ModelSpec& model) {
+  for (auto& [from, to] : rules_) {
+    if (model.has_norms_after() && own_ && from.find("post_attention_layernorm") != from.npos) {
+      to = "layer_{layer}_attn_post_norm";
+    }
+  }
+}
+
 NameMap::NameMap(const std::string& name_or_file) {
   if (name_or_file.ends_with(".json")) {
     rules_ = read_rules(name_or_file);
+    own_ = false;
     return;
   }
   for (const Known& map : known_maps()) {

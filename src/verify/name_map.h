@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "assay/spec.h"
+
 namespace assay {
 
 // Rules "from" -> "to", in order; the first that matches wins. "{layer}" in both stands for a
@@ -23,12 +25,17 @@ class NameMap {
   // {"from": "to", ...}. Throws a usage error for another name, input errors for the file.
   explicit NameMap(const std::string& name_or_file);
 
+  // For a model that has norms after its blocks: transformers' post_attention_layernorm is one of
+  // them there, and in all others the norm before the MLP.
+  void suit(const ModelSpec& model);
+
   // The tap (or input_ids, generated_ids, rope_cos, rope_sin) that an array of that name holds;
   // layer numbers are written as tap_name does for a model of `layers` layers.
   std::optional<std::string> tap_of(std::string_view name, std::int64_t layers) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> rules_;
+  bool own_ = true;  // the maps that come along, not a file
 };
 
 }  // namespace assay

@@ -89,6 +89,20 @@ TEST(DataFlow, NamesAndOrder) {
   EXPECT_LT(place("final_norm_output"), place("logits"));
 }
 
+// transformers has one name for two places.
+TEST(NameMap, KnowsWhereAModelsNormsStand) {
+  NameMap map("transformers");
+  const std::string name = "model.layers.3.post_attention_layernorm";
+  EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
+  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_norm"}));
+  EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
+  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_post_norm"}));
+  EXPECT_EQ(map.tap_of(name, 28), "layer_03_attn_post_norm");
+  EXPECT_EQ(map.tap_of(name + ".output", 28), "layer_03_attn_post_norm");
+  EXPECT_EQ(map.tap_of("model.layers.3.pre_feedforward_layernorm", 28), "layer_03_mlp_norm");
+  EXPECT_EQ(map.tap_of("model.layers.3.post_feedforward_layernorm", 28), "layer_03_mlp_post_norm");
+}
+
 // Everything is computed from taps before it; every tap but the logits is used, in one model or
 // another.
 TEST(DataFlow, RunsForward) {

@@ -1,0 +1,42 @@
+// The order of a token's experts, which is of no meaning: equal router logits leave any.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/taps.h"
+
+namespace assay {
+
+// Taps with a place for each of a token's experts: [1, S, K, ...].
+constexpr bool has_expert_slots(Tap tap, bool sparse) {
+  const bool of_mlp = tap == Tap::kGateProj || tap == Tap::kUpProj || tap == Tap::kMlpAct;
+  return tap == Tap::kExpertIds || tap == Tap::kExpertWeights || (sparse && of_mlp);
+}
+
+// Where another run has the reference's experts.
+struct ExpertSlots {
+  std::size_t per_token = 0;
+  std::vector<std::size_t> from;  // [tokens * per_token]: the other run's slot for the reference's
+  bool in_order = true;           // nothing is to be moved
+  std::vector<std::size_t> other_experts;  // tokens that go to others
+};
+
+// ids: expert_ids of one layer in the reference and in the other run; none where they have other
+// sizes.
+std::optional<ExpertSlots> match_experts(const ArrayView& reference, const ArrayView& other);
+
+// The other run's array, in the reference's order of elements, with its slots in the reference's
+// order.
+Array in_order_of(const ExpertSlots& slots, const ArrayView& array);
+
+// What is to be said of tokens that go to other experts than in the reference; `wrong` is set where
+// one of them is no near tie by the reference's router logits [1, S, E] (null: not recorded).
+std::string about_other_experts(const ExpertSlots& slots, const ArrayView& reference_ids,
+                                const ArrayView& other_ids, const ArrayView* router_logits,
+                                bool& wrong);
+
+}  // namespace assay

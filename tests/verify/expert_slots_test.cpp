@@ -1,0 +1,76 @@
+#include "verify/expert_slots.h"
+
+#include <gtest/gtest.h>
+
+namespace assay {
+namespace {
+
+Array ids_of(std::vector<std::int64_t> ids) {
+  Array array{"layer_00_expert_ids", DType::kI64, {1, std::ssize(ids) / 3, 3}, {}};
+  array.bytes.resize(ids.size() * 8);
+  std::ranges::copy(ids, array.as<std::int64_t>().begin());
+  return array;
+}
+
+Array floats(std::vector<float> values, Shape shape) {
+  Array array{"x", DType::kF32, std::move(shape), {}};
+  array.bytes.resize(values.size() * 4);
+  std::ranges::copy(values, array.as<float>().begin());
+  return array;
+}
+
+TEST(ExpertSlots, AnotherOrderIsPutRight) {
+  const Array own = ids_of({5, 2, 7, 1, 0, 3});
+  const Array other = ids_of({2, 5, 7, 3, 1, 0});
+  const auto slots = match_experts(own.view(), other.view());
+  ASSERT_TRUE(slots);
+  EXPECT_FALSE(slots->in_order);
+  EXPECT_TRUE(slots->other_experts.empty());
+  const Array moved = in_order_of(*slots, other.view());
+  EXPECT_EQ(moved.bytes, own.bytes);
+  // Two values for each slot.
+  const Array act = floats({20, 21, 50, 51, 70, 71, 30, 31, 10, 11, 0, 1}, {1, 2, 3, 2});
+  const Array sorted = in_order_of(*slots, act.view());
+  const std::vector<float> expected = {50, 51, 20, 21, 70, 71, 10, 11, 0, 1, 30, 31};
+  EXPECT_TRUE(std::ranges::equal(sorted.as<float>(), expected));
+}
+
+TEST(ExpertSlots, OtherExpertsAreExcusedOnlyByTheirLogits) {
+  const Array own = ids_of({5, 2, 7, 1, 0, 3});
+  const Array other = ids_of({5, 2, 7, 1, 4, 3});
+  const auto slots = match_experts(own.view(), other.view());
+  ASSERT_TRUE(slots);
+  EXPECT_EQ(slots->other_experts, std::vector<std::size_t>{1});
+  bool wrong = false;
+  std::vector<float> logits(16, 0.5F);
+  logits[8 + 0] = 2.0F;
+  logits[8 + 4] = 2.0F - 0x1p-6F;  // one BF16 step
+  const Array near = floats(logits, {1, 2, 8});
+  const ArrayView near_view = near.view();
+  EXPECT_EQ(about_other_experts(*slots, own.view(), other.view(), &near_view, wrong),
+            "1 of 2 positions go to other experts, of nearly equal router logits");
+  EXPECT_FALSE(wrong);
+  logits[8 + 4] = 1.5F;
+  const Array far = floats(logits, {1, 2, 8});
+  const ArrayView far_view = far.view();
+  EXPECT_EQ(about_other_experts(*slots, own.view(), other.view(), &far_view, wrong),
+            "position 1 goes to expert 4 and not 0: router logits 1.5 and 2");
+  EXPECT_TRUE(wrong);
+  about_other_experts(*slots, own.view(), other.view(), nullptr, wrong);
+  EXPECT_TRUE(wrong);
+  // Ids that are no expert's.
+  const Array hostile = ids_of({5, 2, 7, 1, -4, 300});
+  const auto odd = match_experts(own.view(), hostile.view());
+  ASSERT_TRUE(odd);
+  about_other_experts(*odd, own.view(), hostile.view(), &near_view, wrong);
+  EXPECT_TRUE(wrong);
+}
+
+TEST(ExpertSlots, OfOtherSizesAreLeftAlone) {
+  const Array own = ids_of({5, 2, 7});
+  const Array other = ids_of({5, 2, 7, 1, 0, 3});
+  EXPECT_FALSE(match_experts(own.view(), other.view()));
+}
+
+}  // namespace
+}  // namespace assay
