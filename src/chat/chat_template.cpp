@@ -20,12 +20,16 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kDefault = "default";
 
+void expect_utf8(std::string_view text, const std::string& where) {
+  if (const std::size_t valid = utf8_valid_prefix(text); valid != text.size()) {
+    throw input_error(where, fmt::format("no UTF-8 at byte {}", valid), "UTF-8");
+  }
+}
+
 std::string read_template(const fs::path& file) {
   const MappedFile mapped(file);
   std::string text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
-  if (const std::size_t valid = utf8_valid_prefix(text); valid != text.size()) {
-    throw input_error(file.string(), fmt::format("no UTF-8 at byte {}", valid), "UTF-8");
-  }
+  expect_utf8(text, file.string());
   return text;
 }
 
@@ -123,6 +127,20 @@ ChatTemplate ChatTemplate::load(const fs::path& model) {
       !knows_added_tokens && is_there(map)) {
     read_special_tokens(load_object(map), result.special_tokens_);
   }
+  return result;
+}
+
+ChatTemplate ChatTemplate::of(std::map<std::string, Source> templates,
+                              std::map<std::string, std::string> special_tokens) {
+  ChatTemplate result;
+  result.templates_ = std::move(templates);
+  result.special_tokens_ = std::move(special_tokens);
+  const std::string& where = result.templates_.begin()->second.where;
+  for (const auto& [name, source] : result.templates_) {
+    expect_utf8(name, source.where);
+    expect_utf8(source.text, source.where);
+  }
+  for (const auto& [name, text] : result.special_tokens_) expect_utf8(text, where + ", " + name);
   return result;
 }
 

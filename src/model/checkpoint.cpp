@@ -2,6 +2,7 @@
 
 #include "base/mapped_file.h"
 #include "formats/gguf_parts.h"
+#include "model/gguf_chat.h"
 #include "model/gguf_config.h"
 #include "model/gguf_tokenizer.h"
 
@@ -40,11 +41,9 @@ Tokenizer load_tokenizer(const fs::path& checkpoint) {
   return Tokenizer::parse(gguf->string(), gguf_tokenizer_json(GgufFile(*gguf)));
 }
 
-std::optional<std::string> gguf_chat_template(const fs::path& gguf) {
-  const GgufFile file(gguf);
-  const auto text = file.optional_string("tokenizer.chat_template");
-  if (!text) return std::nullopt;
-  return std::string(*text);
+ChatTemplate load_chat_template(const fs::path& checkpoint) {
+  const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
+  return gguf ? gguf_chat_template(GgufFile(*gguf)) : ChatTemplate::load(checkpoint);
 }
 
 }  // namespace assay

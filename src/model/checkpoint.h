@@ -2,9 +2,9 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
+#include "assay/chat.h"
 #include "assay/safetensors.h"
 #include "assay/tokenizer.h"
 #include "formats/json_file.h"
@@ -25,7 +25,7 @@ std::filesystem::path tokenizer_file(const std::filesystem::path& checkpoint);
 bool has_tokenizer(const std::filesystem::path& checkpoint);
 Tokenizer load_tokenizer(const std::filesystem::path& checkpoint);
 
-// The chat template that a GGUF file has in itself.
-std::optional<std::string> gguf_chat_template(const std::filesystem::path& gguf);
+// ChatTemplate::load, or the templates and special tokens of the GGUF file.
+ChatTemplate load_chat_template(const std::filesystem::path& checkpoint);
 
 }  // namespace assay

@@ -12,6 +12,7 @@
 #include "assay/tokenizer.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "model/checkpoint.h"
 
 namespace assay {
 namespace {
@@ -134,8 +135,8 @@ void render_chats(std::vector<Prompt>& prompts, const std::filesystem::path& mod
     of.push_back(&prompt);
   }
   if (conversations.empty()) return;
-  const std::vector<std::string> texts = ChatTemplate::load(model).render(conversations, thinking);
-  const Tokenizer tokenizer = Tokenizer::load(model / "tokenizer.json");
+  const std::vector<std::string> texts = load_chat_template(model).render(conversations, thinking);
+  const Tokenizer tokenizer = load_tokenizer(model);
   for (std::size_t i = 0; i < of.size(); ++i) {
     of[i]->input_ids = tokenizer.encode(texts[i], of[i]->id);
     of[i]->text = texts[i];

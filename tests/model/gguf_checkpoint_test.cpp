@@ -428,9 +428,36 @@ TEST_F(GgufCheckpoint, WrongVocabulariesAreNamed) {
 }
 
 TEST_F(GgufCheckpoint, TheChatTemplateIsInTheFile) {
-  EXPECT_EQ(gguf_chat_template(write(sizes("qwen3"))), std::nullopt);
-  EXPECT_EQ(gguf_chat_template(write(sizes("qwen3").text("tokenizer.chat_template", "{{ x }}"))),
-            "{{ x }}");
+  const auto builder = [](std::string_view text =
+                              "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}",
+                          const std::string& end = "</s>") {
+    return sizes("qwen3")
+        .texts("tokenizer.ggml.tokens", {"a", "<s>", end})
+        .u32("tokenizer.ggml.bos_token_id", 1)
+        .text("tokenizer.chat_template", text);
+  };
+  const auto render = [this](const GgufBuilder& file, std::string tools = "") {
+    const Conversation chat = {R"([{"role": "user", "content": "hi"}])", std::move(tools), "chat"};
+    return load_chat_template(write(file)).render({&chat, 1}).front();
+  };
+  EXPECT_EQ(render(builder()), "<s>hi");
+  EXPECT_EQ(render(builder().u32("tokenizer.ggml.eos_token_id", 2)), "<s>hi</s>");
+  const auto with_more = builder()
+                             .texts("tokenizer.chat_templates", {"tool_use"})
+                             .text("tokenizer.chat_template.tool_use", "tools: {{ tools[0].x }}");
+  EXPECT_EQ(render(with_more), "<s>hi");
+  EXPECT_EQ(render(with_more, R"([{"x": 1}])"), "tools: 1");
+
+  expect_error(ErrorKind::kInput, {"m.gguf: key 'tokenizer.chat_template'", "missing"},
+               [&] { render(sizes("qwen3")); });
+  expect_error(ErrorKind::kInput, {"tokenizer.chat_template.rag", "missing"},
+               [&] { render(builder().texts("tokenizer.chat_templates", {"rag"})); });
+  expect_error(ErrorKind::kInput, {"tokenizer.ggml.eos_token_id", "3", "below 3"},
+               [&] { render(builder().u32("tokenizer.ggml.eos_token_id", 3)); });
+  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "no UTF-8 at byte 1"},
+               [&] { render(builder("a\xFF")); });
+  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "eos_token", "no UTF-8"},
+               [&] { render(builder("a", "\xFF").u32("tokenizer.ggml.eos_token_id", 2)); });
 }
 
 TEST_F(GgufCheckpoint, QuantisedOnesAreNotStreamed) {
