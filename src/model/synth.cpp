@@ -168,7 +168,10 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
   write_json(options.out / "config.json", config);
   const ModelSpec spec = read_spec(options.out);
   Json eos = config.value("eos_token_id", Json(nullptr));
-  if (spec.vocab_size == 151936) eos = {151645, 151643};  // as the published Qwen3 models
+  if (config.at("model_type").get_ref<const std::string&>().starts_with("qwen3") &&
+      spec.vocab_size == 151936) {
+    eos = {151645, 151643};  // as the published Qwen3 models
+  }
   Json generation = {{"do_sample", false}};
   if (!eos.is_null()) generation["eos_token_id"] = eos;
   write_json(options.out / "generation_config.json", generation);

@@ -47,6 +47,30 @@ TEST_F(Synth, GivesTheSameBytesEverywhere) {
   EXPECT_NE(weights_sha256(made), kPinned);
 }
 
+// Qwen3's published models end at two tokens, one more than their config says; Qwen2's do not.
+TEST_F(Synth, EndsTextsWhereTheConfigSays) {
+  const auto eos = [this](std::string_view model_type, int vocab_size) {
+    nlohmann::json config = nlohmann::json::parse(read_text(options("").config));
+    config.update({{"model_type", model_type},
+                   {"vocab_size", vocab_size},
+                   {"num_hidden_layers", 1},
+                   {"hidden_size", 8},
+                   {"num_attention_heads", 2},
+                   {"num_key_value_heads", 1},
+                   {"head_dim", 4},
+                   {"intermediate_size", 8},
+                   {"eos_token_id", 7}});
+    SynthOptions made = options("eos");
+    made.config = directory_ / "config.json";
+    write_text(made.config, config.dump());
+    synthesize(made);
+    return nlohmann::json::parse(read_text(made.out / "generation_config.json"))["eos_token_id"];
+  };
+  EXPECT_EQ(eos("qwen3", 151936), nlohmann::json({151645, 151643}));
+  EXPECT_EQ(eos("qwen3", 1000), 7);
+  EXPECT_EQ(eos("qwen2", 151936), 7);
+}
+
 TEST_F(Synth, ShardsHoldTheSameTensors) {
   const SynthOptions whole = options("whole");
   synthesize(whole);
