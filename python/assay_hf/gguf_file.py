@@ -112,13 +112,19 @@ def write_gguf(
     tokenizer: dict[str, Any] | None = None,
     pre: str = "qwen2",
     seed: int = 0,
+    *,
+    bos: bool = False,
+    chat_template: str | list[dict[str, str]] | None = None,
 ) -> Path:
-    """config: transformers' own. tokenizer: the contents of a byte-level tokenizer.json."""
+    """config: transformers' own. tokenizer: the contents of a byte-level tokenizer.json. bos: the
+    beginning-of-text token comes before every text. chat_template: as in tokenizer_config.json."""
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config.model_type]])
     writer.add_name(config.model_type)
     add_config(writer, config)
     if tokenizer is not None:
-        add_tokenizer(writer, tokenizer, config, pre)
+        add_tokenizer(writer, tokenizer, config, pre, bos)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     rng = np.random.default_rng(seed)
     for name, array in converted(config, weights):
         data, stored_kind = stored(array, kind, rng)
@@ -202,7 +208,7 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
 
 
 def add_tokenizer(
-    writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: Any, pre: str
+    writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: Any, pre: str, bos: bool
 ) -> None:
     tokens = [f"[PAD{i}]" for i in range(config.vocab_size)]
     kinds = [UNUSED] * config.vocab_size
@@ -222,4 +228,4 @@ def add_tokenizer(
         writer.add_eos_token_id(eos if isinstance(eos, int) else eos[0])
     if isinstance(config.bos_token_id, int):
         writer.add_bos_token_id(config.bos_token_id)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(bos)

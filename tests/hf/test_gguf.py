@@ -4,6 +4,7 @@ import copy
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,7 +16,7 @@ from gguf import GGMLQuantizationType as Type
 from nasty_text import sample
 from parity import relative_l2
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
@@ -84,9 +85,6 @@ ARCHITECTURES: dict[str, dict] = {
         "rope_parameters": LONGROPE,
     },
 }
-# What the engine does today. The rest of the lists waits for it.
-RUNS = {"qwen3"}
-TOKENIZES = {"qwen2"}
 
 
 def small_config(name: str) -> AutoConfig:
@@ -216,8 +214,6 @@ def test_qwen3_runs_as_in_transformers(tmp_path: Path, kind: Type) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_runs_as_in_transformers(tmp_path: Path, name: str) -> None:
     config = small_config(name)
-    if config.model_type not in RUNS:
-        pytest.skip(f"the engine does not run {config.model_type} yet")
     file = write_gguf(tmp_path / "model.gguf", config, small_weights(config), Type.Q8_0, TOKENIZER)
     assert_same_run(file, config, tmp_path / "out")
 
@@ -238,9 +234,9 @@ def test_the_bundled_model_in_bf16_is_the_same_checkpoint(bundled: Path, tmp_pat
             assert np.array_equal(ours[name], theirs[name]), name
 
 
-def assay_ids(model: Path, texts: list[str]) -> list[list[int]]:
+def assay_ids(model: Path, texts: list[Any], *options: str) -> list[list[int]]:
     lines = "".join(json.dumps(text) + "\n" for text in texts)
-    out = run_assay(["tokenize", "--model", model, "--jsonl"], lines).stdout
+    out = run_assay(["tokenize", "--model", model, "--jsonl", *options], lines).stdout
     return [json.loads(line) for line in out.split("\n")[:-1]]
 
 
@@ -249,14 +245,12 @@ def nasty_texts(specials: list[str]) -> list[str]:
     return [sample(rng, specials) for _ in range(2000)]
 
 
-def library_ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    return [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+def library_ids(tokenizer: Tokenizer, texts: list[str], special: bool = False) -> list[list[int]]:
+    return [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
 
 
 @pytest.mark.parametrize("pre", ["qwen2", "llama-bpe", "tekken", "gpt-2"])
 def test_byte_level_ids_are_those_of_transformers(tmp_path: Path, pre: str) -> None:
-    if pre not in TOKENIZES:
-        pytest.skip(f"the tokenizer does not read what {pre} stands for yet")
     config = AutoConfig.from_pretrained(BUNDLED)
     file = write_gguf(tmp_path / "m.gguf", config, {}, Type.F32, TOKENIZER, pre)
     texts = nasty_texts([token["content"] for token in TOKENIZER["added_tokens"]])
@@ -266,6 +260,32 @@ def test_byte_level_ids_are_those_of_transformers(tmp_path: Path, pre: str) -> N
         architecture, metadata, _ = get_gguf_tokenizer(str(file))
         expected, _ = convert_gguf_tokenizer(architecture, metadata)
     assert assay_ids(file, texts) == library_ids(expected, texts)
+
+
+CHAT = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{{ eos_token }}{% endfor %}"
+TOOL_USE = "{{ tools | tojson }}{{ messages[-1].content }}"
+
+
+def test_special_tokens_and_chats_are_those_of_transformers(tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(BUNDLED)
+    named = [{"name": "default", "template": CHAT}, {"name": "tool_use", "template": TOOL_USE}]
+    more = {"bos": True, "chat_template": named}
+    file = write_gguf(tmp_path / "m.gguf", config, {}, Type.F32, TOKENIZER, "llama-bpe", **more)
+    theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file=file.name)
+    expected = theirs(["", "Hello there"])["input_ids"]
+    assert expected[0] == [config.bos_token_id]
+    assert assay_ids(file, ["", "Hello there"], "--add-special-tokens") == expected
+
+    messages = [{"role": "user", "content": " hi\n"}, {"role": "assistant", "content": "<|im_end|>"}]
+    tools = [{"type": "function"}]
+    chats = [{"messages": messages}, {"messages": messages, "tools": tools}]
+    theirs.chat_template = {t["name"]: t["template"] for t in named}  # it reads the default alone
+    expected = [
+        theirs.apply_chat_template(chat["messages"], chat.get("tools"), return_dict=False)
+        for chat in chats
+    ]
+    found = assay_ids(file, chats, "--chat")
+    assert found == expected and found[0][0] == config.bos_token_id
 
 
 SPACE = "\u2581"
@@ -302,7 +322,6 @@ def write_sentencepiece(file: Path, architecture: str, tokenizer: Tokenizer, pre
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    writer.add_add_bos_token(False)
     if not prefix:
         writer.add_add_space_prefix(False)
     writer.write_header_to_file()
@@ -313,13 +332,14 @@ def write_sentencepiece(file: Path, architecture: str, tokenizer: Tokenizer, pre
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_sentencepiece_ids_are_those_of_before(tmp_path: Path, architecture: str) -> None:
-    if architecture not in TOKENIZES:
-        pytest.skip(f"the tokenizer does not read vocabularies of {architecture}'s kind yet")
     prefix = architecture == "llama"
     tokenizer = sentencepiece(prefix)
     write_sentencepiece(tmp_path / "m.gguf", architecture, tokenizer, prefix)
     texts = nasty_texts(["<s>", "</s>"])
-    assert assay_ids(tmp_path / "m.gguf", texts) == library_ids(tokenizer, texts)
+    expected = library_ids(tokenizer, texts)
+    assert assay_ids(tmp_path / "m.gguf", texts) == expected
+    found = assay_ids(tmp_path / "m.gguf", texts, "--add-special-tokens")
+    assert found == [[1, *ids] for ids in expected]  # where the file does not say otherwise
 
 
 def test_the_manifest_names_the_file(bundled: Path, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def tokenize(model, lines, *options):
     return values
 
 
-def library_ids(library, texts):
-    encodings = library.encode_batch_fast(texts, add_special_tokens=False)
+def library_ids(library, texts, special=False):
+    encodings = library.encode_batch_fast(texts, add_special_tokens=special)
     return [encoding.ids for encoding in encodings]
 
 
@@ -134,6 +134,15 @@ def test_ids_of_a_family_are_equal(family, rng):
     texts = ["", " ", META, *(sample(rng, specials) for _ in range(FAMILY_TEXTS))]
     texts += ["a " * 20_000, " " * 20_000, "Ab" * 20_000]
     assert not differences(texts, tokenize(directory, texts), library_ids(library, texts))
+
+
+def test_special_tokens_of_a_family_are_equal(family, rng):
+    """Those that the post-processor adds, around texts that may have them already."""
+    directory, library = family
+    specials = [token.content for token in library.get_added_tokens_decoder().values()]
+    texts = ["", " ", *specials, *(sample(rng, specials) for _ in range(200))]
+    found = tokenize(directory, texts, "--add-special-tokens")
+    assert not differences(texts, found, library_ids(library, texts, special=True))
 
 
 def test_decoded_text_of_a_family_is_equal(family, rng):
