@@ -199,7 +199,8 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
   checks.push_back(
       attempt("weights", "get the weight files again; a download may be cut short", [&] {
         weights = open_weights(directory, DequantiseNow::kNo);
-        return fmt::format("{} files, {} tensors, {}", weights->files().size(),
+        const std::size_t files = weights->files().size();
+        return fmt::format("{} file{}, {} tensors, {}", files, files == 1 ? "" : "s",
                            weights->tensors().size(), bytes_text(weights->total_bytes()));
       }));
   if (spec && weights) {
