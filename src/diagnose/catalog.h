@@ -45,6 +45,10 @@ struct Entry {
 // Of the forward pass; in the order of the data flow.
 const std::vector<Entry>& catalog();
 
+// Whether it asks for nothing that the model has not. Each mistake may be possible alone, and two
+// of them not together.
+bool is_possible(const Hypothesis& hypothesis, const ModelSpec& own);
+
 // The entry's variants that are a mistake in this model: that change something, and ask for nothing
 // that it has not.
 std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at);

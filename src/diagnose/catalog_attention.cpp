@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 #include "diagnose/catalog_list.h"
 
@@ -55,7 +56,10 @@ std::vector<Variant> other_windows(const Circumstances& at) {
   const std::int64_t own = at.spec.attention.window;
   if (own == 0) return {};
   std::vector<Variant> all;
-  all.push_back({"left out", [](Hypothesis& h) { h.spec.attention.window = 0; }});
+  // Longer than any sequence, and not 0: sliding layers that have a RoPE of their own keep it.
+  all.push_back({"left out", [](Hypothesis& h) {
+                   h.spec.attention.window = std::numeric_limits<std::int32_t>::max();
+                 }});
   for (const std::int64_t n : {1, -1}) {
     if (own + n < 1) continue;
     all.push_back({fmt::format("of {} positions, not {}", own + n, own),

@@ -345,12 +345,13 @@ std::vector<Entry> weight_entries() {
   return all;
 }
 
-namespace {
-
-// Asks for nothing that the model has not.
 bool is_possible(const Hypothesis& h, const ModelSpec& own) {
   bool norms_moved = false;
   for (const WeightChange& change : h.weights) {
+    // Once moved, the norms are where they were no more.
+    const bool of_moved = change.kind == Kind::kNormsMoved || change.part == Part::kAttnPostNorm ||
+                          change.part == Part::kMlpPostNorm;
+    if (norms_moved && of_moved) return false;
     norms_moved = norms_moved || change.kind == Kind::kNormsMoved;
     if (change.kind == Kind::kExchanged && !has_part(own, change.other)) return false;
     if (change.kind != Kind::kNormsMoved && !has_part(own, change.part)) return false;
@@ -370,8 +371,6 @@ bool is_possible(const Hypothesis& h, const ModelSpec& own) {
   return h.spec.rope_parameters.scaling != RopeScaling::kLongrope ||
          h.spec.rotary_dims() == own.rotary_dims();
 }
-
-}  // namespace
 
 std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
   std::vector<Variant> all = entry.variants(at);

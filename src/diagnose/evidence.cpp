@@ -51,15 +51,21 @@ Site read_site(const ArrayFile& file, const std::string& name, const TapPlace& p
   return site;
 }
 
-// Many engines mask inside their softmax: what stands above the diagonal of their scores is of no
-// meaning then. Rows of probabilities that add up to 1 without it say so.
-bool masks_in_softmax(const Site& probs, std::size_t tokens) {
+// window: 0 is none.
+bool is_hidden(std::size_t p, std::size_t j, std::size_t window) {
+  return j > p || (window > 0 && p - j >= window);
+}
+
+// Many engines mask inside their softmax, or with a number that is no -inf (F16 has none as low as
+// kHidden): what their scores hold where the mask hides is of no meaning then. Rows of
+// probabilities that add up to 1 without it say so.
+bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window) {
   for (std::size_t row = 0; row < probs.values.size() / tokens; ++row) {
     const float* values = &probs.values[row * tokens];
     const std::size_t p = row % tokens;
     double sum = 0;
     for (std::size_t j = 0; j < tokens; ++j) {
-      if (j > p && values[j] != 0) return false;
+      if (is_hidden(p, j, window) && values[j] != 0) return false;
       sum += static_cast<double>(values[j]);
     }
     if (!(std::abs(sum - 1) < 0.03)) return false;
@@ -67,15 +73,20 @@ bool masks_in_softmax(const Site& probs, std::size_t tokens) {
   return true;
 }
 
-void hide_unused_scores(Evidence& evidence) {
+void hide_unused_scores(Evidence& evidence, const ModelSpec& spec) {
   const std::size_t tokens = evidence.ids.size();
   for (Site& site : evidence.sites) {
     if (site.place.tap != Tap::kAttnScores || site.last_only) continue;
     const Site* probs = evidence.find(Tap::kAttnProbs, site.place.layer);
-    const bool unused = probs != nullptr && !probs->last_only && masks_in_softmax(*probs, tokens);
+    const bool whole = probs != nullptr && !probs->last_only;
+    auto window =
+        static_cast<std::size_t>(spec.is_sliding(site.place.layer) ? spec.attention.window : 0);
+    if (whole && !masks_in_softmax(*probs, tokens, window))
+      window = 0;  // the candidate's is another
+    const bool unused = whole && masks_in_softmax(*probs, tokens, window);
     for (std::size_t i = 0; i < site.values.size(); ++i) {
-      const bool above = i % tokens > i / tokens % tokens;
-      if ((unused && above) || site.values[i] < kHidden) site.values[i] = Bf16::kMasked;
+      const bool hidden = is_hidden(i / tokens % tokens, i % tokens, window);
+      if ((unused && hidden) || site.values[i] < kHidden) site.values[i] = Bf16::kMasked;
     }
   }
 }
@@ -142,7 +153,7 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
     throw input_error(path.string(), "none of its arrays is a tap",
                       "arrays named as taps, or a --map from their names");
   }
-  hide_unused_scores(evidence);
+  hide_unused_scores(evidence, spec);
   return evidence;
 }
 

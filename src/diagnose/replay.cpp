@@ -14,11 +14,42 @@ namespace {
 
 constexpr std::size_t kSpare = 8;  // positions
 
+// Of two logits of a router no farther apart than this, in parts of the greatest (of 1, where that
+// is less), an engine of this rounding may take either.
+double same_logits(Rounding rounding) {
+  return rounding == Rounding::kBf16 ? 0x1p-8 : rounding == Rounding::kF16 ? 0x1p-11 : 0x1p-20;
+}
+
+// Whether a token's experts are as good a choice as the computed ones: equal logits, in any order.
+template <class Real>
+bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
+                    std::span<const Real> logits, double step) {
+  std::vector<Real> ours;
+  std::vector<Real> theirs;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const bool in_range = ids[i] >= 0 && ids[i] < static_cast<float>(logits.size());
+    const bool is_new = std::ranges::count(ids, ids[i]) == 1;
+    if (!in_range || !is_new || std::trunc(ids[i]) != ids[i]) return false;
+    theirs.push_back(logits[static_cast<std::size_t>(ids[i])]);
+    ours.push_back(logits[static_cast<std::size_t>(computed[i])]);
+  }
+  std::ranges::sort(ours);
+  std::ranges::sort(theirs);
+  double greatest = 1;
+  for (const Real logit : logits) {
+    greatest = std::max(greatest, std::abs(static_cast<double>(logit)));
+  }
+  return std::ranges::equal(ours, theirs, [&](Real a, Real b) {
+    return std::abs(static_cast<double>(a) - static_cast<double>(b)) <= step * greatest;
+  });
+}
+
 template <class Real>
 class Forcing : public Exchange<Real> {
  public:
-  Forcing(const Evidence& evidence, const ReplayOptions& options, Real (*round)(Real))
-      : evidence_(evidence), options_(options), round_(round) {
+  Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
+          Real (*round)(Real))
+      : evidence_(evidence), options_(options), same_logits_(same_logits(rounding)), round_(round) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -36,15 +67,22 @@ class Forcing : public Exchange<Real> {
   void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
             Real* values) override {
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
-    if (at < 0) return;
-    const auto i = static_cast<std::size_t>(at);
-    const Site& site = evidence_.sites[i];
-    assert(site.width == width);
-    const std::size_t first = site.last_only ? tokens - 1 : 0;
-    for (std::size_t r = 0; r < site.rows; ++r) {
-      row(i, r, std::span<const Real>(values + (first + r) * width, width));
+    if (at >= 0) {
+      const auto i = static_cast<std::size_t>(at);
+      const Site& site = evidence_.sites[i];
+      assert(site.width == width);
+      const std::size_t first = site.last_only ? tokens - 1 : 0;
+      for (std::size_t r = 0; r < site.rows; ++r) {
+        row(i, r, std::span<const Real>(values + (first + r) * width, width));
+        if (tap == Tap::kExpertIds) {
+          choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
+        }
+      }
+      if (options_.forced && !site.last_only) put(site, 0, site.values.size(), values);
     }
-    if (options_.forced && !site.last_only) put(site, 0, site.values.size(), values);
+    // What experts are chosen by.
+    if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
+    if (tap == Tap::kRouterLogits) experts_ = width;
   }
 
   void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
@@ -101,10 +139,24 @@ class Forcing : public Exchange<Real> {
   }
 
  private:
+  const std::vector<float>& compared_with(std::size_t i) const {
+    return options_.against != nullptr ? (*options_.against)[i] : evidence_.sites[i].values;
+  }
+
+  // Among equals no choice of experts is wrong.
+  void choice(std::size_t i, std::size_t r, std::size_t token, std::span<const Real> values) {
+    const std::vector<float>& other = compared_with(i);
+    const std::size_t width = values.size();
+    if (other.empty()) return;
+    const std::span<const Real> logits(&router_logits_[token * experts_], experts_);
+    if (!is_same_choice(std::span(&other[r * width], width), values, logits, same_logits_)) return;
+    result_.row_errors[i][r] = 0;
+    equal_[i][r] = width;
+  }
+
   void row(std::size_t i, std::size_t r, std::span<const Real> values) {
     const Site& site = evidence_.sites[i];
-    const std::vector<float>& other =
-        options_.against != nullptr ? (*options_.against)[i] : site.values;
+    const std::vector<float>& other = compared_with(i);
     if (other.empty()) return;
     const std::size_t begin = r * site.width;
     result_.row_errors[i][r] =
@@ -123,7 +175,10 @@ class Forcing : public Exchange<Real> {
 
   const Evidence& evidence_;
   const ReplayOptions& options_;
+  double same_logits_;
   Real (*round_)(Real);
+  std::vector<Real> router_logits_;  // of the layer that runs, [tokens, experts_]
+  std::size_t experts_ = 0;
   ReplayResult result_;
   std::vector<std::vector<std::size_t>> equal_;
   std::vector<Real> logits_;
@@ -223,9 +278,9 @@ void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std:
 
 template <class N>
 ReplayResult run(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
-                 const ReplayOptions& options, ThreadPool& pool) {
+                 Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
   using Real = typename N::Real;
-  Forcing<Real> forcing(evidence, options, [](Real x) { return N::round(x); });
+  Forcing<Real> forcing(evidence, options, rounding, [](Real x) { return N::round(x); });
   pass<N>(model, hypothesis, evidence.ids, options, forcing, pool);
   return forcing.finish();
 }
@@ -289,18 +344,18 @@ ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evid
     case Rounding::kBf16:
       // Cutting off is done by hand: Bf16 itself would round first.
       if (own.spec.store == Store::kTruncated) {
-        return run<F32>(model, own, evidence, options, pool);
+        return run<F32>(model, own, evidence, rounding, options, pool);
       }
-      return run<Bf16>(model, own, evidence, options, pool);
+      return run<Bf16>(model, own, evidence, rounding, options, pool);
     case Rounding::kF16:
       own.spec.store = Store::kF16;
-      return run<F32>(model, own, evidence, options, pool);
+      return run<F32>(model, own, evidence, rounding, options, pool);
     case Rounding::kF32:
       own.spec.store = Store::kOwn;
-      return run<F32>(model, own, evidence, options, pool);
+      return run<F32>(model, own, evidence, rounding, options, pool);
     case Rounding::kF64:
       own.spec.store = Store::kOwn;
-      return run<F64>(model, own, evidence, options, pool);
+      return run<F64>(model, own, evidence, rounding, options, pool);
   }
   return {};
 }

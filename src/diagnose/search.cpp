@@ -241,7 +241,8 @@ class Search {
     for (const Entry& entry : catalog()) {
       for (Variant& variant : variants_of(entry, at)) {
         order_.emplace(std::string(entry.id) + '/' + variant.detail, order_.size());
-        all.push_back({&entry, std::move(variant)});
+        Suspect suspect{&entry, std::move(variant)};
+        if (is_possible(with(suspect, {}), scene_.spec())) all.push_back(std::move(suspect));
       }
     }
     return all;
@@ -309,6 +310,7 @@ class Search {
       if (!leaders.insert(leader.suspect.entry->id).second) continue;
       for (const Suspect& second : all) {
         if (second.entry == leader.suspect.entry) continue;
+        if (!is_possible(with(leader.suspect, second), scene_.spec())) continue;
         pairs.push_back({.suspect = leader.suspect, .second = second});
       }
     }

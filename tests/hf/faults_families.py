@@ -1,0 +1,647 @@
+"""Porting mistakes of the families other than Qwen3, made in transformers: what `assay diagnose`
+must name, and a few that its catalog does not know.
+
+Each fault is made in one of MODELS, small random checkpoints chosen so that it shows there. Nothing
+here knows Assay's catalog but the names.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from assay_hf.model import HfModel
+from families import ARCHITECTURES, Configuration
+from fault_base import Change, Fault, layers_of, norms_of, replace
+from faults_attention import interleaved, rotate_with
+from unknown_faults import UnknownFault, fixed, on_output
+
+SEED = "7"  # of all weights: the figures of docs/diagnose.md are those of these models
+WINDOW = 12
+TOKENS = 40  # longer than any window and any original length here
+
+
+def _model(model_type: str, **fields: Any) -> Configuration:
+    gemma = "gemma" in model_type
+    config: dict[str, Any] = {
+        "model_type": model_type,
+        "architectures": [ARCHITECTURES[model_type]],
+        "dtype": "bfloat16",
+        "vocab_size": 400,
+        "num_hidden_layers": 4,
+        "intermediate_size": 160,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": gemma,
+        "bos_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+        "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "hidden_size": 96,
+    }
+    if model_type not in ("qwen2", "olmo2", "phi3", "llama"):
+        config["head_dim"] = 32
+    if model_type != "gemma3_text":
+        config["rope_theta"] = 10_000.0
+    config |= fields
+    return Configuration("", "", config, seed=f"{SEED} {model_type} {sorted(fields)}")
+
+
+def _gemma(model_type: str, **fields: Any) -> Configuration:
+    # The final cap is as near to these logits as the published one to those of Gemma 2.
+    own = {"query_pre_attn_scalar": 20, "sliding_window": WINDOW}
+    return _model(model_type, **{**own, **fields})
+
+
+def _scaled(rope_type: str, **scaling: Any) -> dict[str, Any]:
+    return {"rope_scaling": {"rope_type": rope_type, **scaling}}
+
+
+_FACTORS = {
+    "short_factor": [1.0 + 0.05 * i for i in range(6)],
+    "long_factor": [1.5 + 1.1 * i for i in range(6)],
+}
+
+MODELS = {
+    "qwen3_moe": _model(
+        "qwen3_moe",
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=48,
+        decoder_sparse_step=1,
+        mlp_only_layers=[],
+        norm_topk_prob=True,
+    ),
+    "qwen3_moe, not normed": _model(
+        "qwen3_moe",
+        num_experts=8,
+        num_experts_per_tok=4,
+        moe_intermediate_size=48,
+        decoder_sparse_step=1,
+        mlp_only_layers=[1],
+        norm_topk_prob=False,
+    ),
+    "qwen3_moe, ties": _model(
+        "qwen3_moe",
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=48,
+        decoder_sparse_step=1,
+        mlp_only_layers=[],
+        norm_topk_prob=True,
+    ),
+    "qwen3": _model("qwen3"),
+    "qwen3, window": _model(
+        "qwen3", use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2
+    ),
+    "qwen2": _model("qwen2"),
+    "llama": _model("llama"),
+    "llama, biases": _model("llama", attention_bias=True, mlp_bias=True),
+    "llama, llama3": _model(
+        "llama",
+        **_scaled(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=64,
+        ),
+    ),
+    "llama, linear": _model("llama", **_scaled("linear", factor=4.0)),
+    "llama, dynamic": _model(
+        "llama", max_position_embeddings=16, **_scaled("dynamic", factor=4.0)
+    ),
+    "qwen2, yarn": _model(
+        "qwen2", **_scaled("yarn", factor=4.0, original_max_position_embeddings=64)
+    ),
+    "mistral": _model("mistral", sliding_window=WINDOW),
+    "gemma2": _gemma("gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=0.4),
+    "gemma3_text": _gemma(
+        "gemma3_text",
+        sliding_window_pattern=2,
+        rope_theta=1_000_000.0,
+        rope_local_base_freq=10_000.0,
+        rope_scaling={"rope_type": "linear", "factor": 8.0},
+    ),
+    "olmo2": _model("olmo2"),
+    "phi3": _model("phi3", sliding_window=WINDOW),
+    "phi3, partial": _model("phi3", sliding_window=None, partial_rotary_factor=0.5),
+    "phi3, longrope": _model(
+        "phi3",
+        sliding_window=None,
+        partial_rotary_factor=0.5,
+        original_max_position_embeddings=TOKENS - 10,
+        rope_scaling={"type": "longrope", **_FACTORS},
+    ),
+    "phi3, longrope, short": _model(
+        "phi3",
+        sliding_window=None,
+        partial_rotary_factor=0.5,
+        original_max_position_embeddings=TOKENS + 10,
+        rope_scaling={"type": "longrope", **_FACTORS},
+    ),
+}
+
+MODELS["qwen3_moe, ties"].tied_experts = True
+
+FAMILY_FAULTS: dict[str, list[Fault]] = {name: [] for name in MODELS}
+
+
+def add(model: str, entry: str, variant: str, change: Change, **options: Any) -> None:
+    FAMILY_FAULTS[model].append(Fault(entry, variant, change, **options))
+
+
+# --- how they are made ---
+
+
+def config_with(**fields: Any) -> Change:
+    """What transformers reads from the config in each run."""
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for name, value in fields.items():
+            setattr(model.config, name, value)
+
+    return change
+
+
+def attentions_with(**fields: Any) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for layer in layers_of(model):
+            for name, value in fields.items():
+                assert hasattr(layer.self_attn, name)
+                setattr(layer.self_attn, name, value)
+
+    return change
+
+
+def without_bias(*names: str) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for layer in layers_of(model):
+            for name in names:
+                of = layer.self_attn if hasattr(layer.self_attn, name) else layer.mlp
+                assert getattr(of, name).bias is not None
+                getattr(of, name).bias = None
+
+    return change
+
+
+def activation(act: Callable[[Tensor], Tensor]) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for layer in layers_of(model):
+            mlp = layer.mlp.experts if hasattr(layer.mlp, "experts") else layer.mlp
+            name = "activation_fn" if hasattr(mlp, "activation_fn") else "act_fn"
+            delattr(mlp, name)
+            setattr(mlp, name, act)
+
+    return change
+
+
+def layer_norms(name: str, forward: Callable[..., Tensor]) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for layer in layers_of(model):
+            of = layer.self_attn if hasattr(layer.self_attn, name) else layer
+            replace(getattr(of, name), forward)
+
+    return change
+
+
+def together(*changes: Change) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for one in changes:
+            one(model, stack)
+
+    return change
+
+
+def as_it_is(_: nn.Module, x: Tensor) -> Tensor:
+    return x
+
+
+def rotary(change: Callable[[Any], None]) -> Change:
+    def patch(model: HfModel, stack: ExitStack) -> None:
+        model._untouched_rope = {}  # else each run puts the frequencies back
+        change(model.net.model.rotary_emb)
+
+    return patch
+
+
+def rope_parameters(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    """The rotary module of another config."""
+
+    def patch(model: HfModel, stack: ExitStack) -> None:
+        model._untouched_rope = {}
+        model.config.rope_parameters = change(dict(model.config.rope_parameters))
+        model.net.model.rotary_emb = type(model.net.model.rotary_emb)(model.config).eval()
+
+    return patch
+
+
+def plain_rope(own: dict[str, Any]) -> dict[str, Any]:
+    kept = ("rope_theta", "partial_rotary_factor")
+    return {"rope_type": "default", **{k: v for k, v in own.items() if k in kept}}
+
+
+def with_parameters(**fields: Any) -> Change:
+    return rope_parameters(lambda own: {**own, **fields})
+
+
+def no_attention_factor(module: Any) -> None:
+    assert module.attention_scaling != 1
+    module.attention_scaling = 1.0
+
+
+def gates_with(**fields: Any) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for gate in gates_of(model):
+            for name, value in fields.items():
+                setattr(gate, name, value)
+
+    return change
+
+
+def gates_of(model: HfModel) -> list[Any]:
+    return [layer.mlp.gate for layer in layers_of(model) if hasattr(layer.mlp, "experts")]
+
+
+def experts_of(model: HfModel) -> list[Any]:
+    return [layer.mlp.experts for layer in layers_of(model) if hasattr(layer.mlp, "experts")]
+
+
+def expert_weights(change_weights: Callable[[Tensor], Tensor]) -> Change:
+    """As they multiply; what the router hands out is right."""
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for experts in experts_of(model):
+            own = experts.forward
+
+            def forward(x: Tensor, ids: Tensor, weights: Tensor, own: Any = own) -> Tensor:
+                return own(x, ids, change_weights(weights))
+
+            experts.forward = forward
+
+    return change
+
+
+def routers(
+    score: Callable[[Tensor], Tensor], pick: Callable[[Tensor, int], Any] | None = None
+) -> Change:
+    """score: of logits in FP32. pick: values and ids of the chosen."""
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        def forward(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            logits = nn.functional.linear(hidden_states, self.weight)
+            values, ids = (pick or (lambda p, k: torch.topk(p, k, dim=-1)))(
+                score(logits.float()), self.top_k
+            )
+            if self.norm_topk_prob:
+                values = values / values.sum(-1, keepdim=True)
+            return logits, values.to(logits.dtype), ids
+
+        for gate in gates_of(model):
+            gate.forward = MethodType(forward, gate)
+
+    return change
+
+
+def softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(-1)
+
+
+def first_dropped(weights: Tensor, kept: int) -> Tensor:
+    weights = weights.clone()
+    weights[:, kept:] = 0
+    return weights
+
+
+def shifted_experts(by: int) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for experts in experts_of(model):
+            experts.gate_up_proj.data = experts.gate_up_proj.data.roll(by, 0)
+            experts.down_proj.data = experts.down_proj.data.roll(by, 0)
+
+    return change
+
+
+def swapped_halves(model: HfModel, stack: ExitStack) -> None:
+    for layer in layers_of(model):
+        if hasattr(layer.mlp, "experts"):
+            w = layer.mlp.experts.gate_up_proj
+        else:
+            w = layer.mlp.gate_up_proj.weight
+        w.data = torch.cat(tuple(reversed(w.data.chunk(2, dim=-2))), dim=-2)
+
+
+def kv_exchanged(model: HfModel, stack: ExitStack) -> None:
+    """Of a fused matrix."""
+    c = model.config
+    d = c.hidden_size // c.num_attention_heads
+    rows = [c.num_attention_heads * d, c.num_key_value_heads * d, c.num_key_value_heads * d]
+    for layer in layers_of(model):
+        q, k, v = layer.self_attn.qkv_proj.weight.data.split(rows)
+        layer.self_attn.qkv_proj.weight.data = torch.cat((q, v, k))
+
+
+def per_head(self: nn.Module, x: Tensor) -> Tensor:
+    head_dim = 24
+    wide = x.float().unflatten(-1, (-1, head_dim))
+    normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+    return (self.weight * normed.flatten(-2)).to(x.dtype)
+
+
+def norms_before(model: HfModel, stack: ExitStack) -> None:
+    """OLMo 2's blocks as Llama's: each norm before its block."""
+
+    def forward(self: Any, hidden_states: Tensor, **rest: Any) -> Tensor:
+        a, _ = self.self_attn(hidden_states=self.post_attention_layernorm(hidden_states), **rest)
+        x = hidden_states + a
+        return x + self.mlp(self.post_feedforward_layernorm(x))
+
+    for layer in layers_of(model):
+        replace(layer, forward)
+
+
+def weight_alone(self: Any, x: Tensor) -> Tensor:
+    return (self._norm(x.float()) * self.weight.float()).type_as(x)
+
+
+def gemma_norms(forward: Callable[..., Tensor]) -> Change:
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for norm in norms_of(model):
+            replace(norm, forward)
+
+    return change
+
+
+def rounded_twice(self: Any, x: Tensor) -> Tensor:
+    """As Llama: before its weight too."""
+    return ((1 + self.weight.float()) * self._norm(x.float()).type_as(x).float()).type_as(x)
+
+
+def unscaled_embedding(model: HfModel, stack: ExitStack) -> None:
+    embed = model.net.model.embed_tokens
+    embed.embed_scale = torch.ones_like(embed.embed_scale)
+
+
+def tied(model: HfModel, stack: ExitStack) -> None:
+    model.net.lm_head.weight = model.net.model.embed_tokens.weight
+
+
+def one_base(of: str, to: str) -> Callable[[Any], None]:
+    def change(module: Any) -> None:
+        setattr(module, f"{to}_inv_freq", getattr(module, f"{of}_inv_freq").clone())
+
+    return change
+
+
+def full_unscaled(own: dict[str, Any]) -> dict[str, Any]:
+    full = {"rope_type": "default", "rope_theta": own["full_attention"]["rope_theta"]}
+    return {**own, "full_attention": full}
+
+
+def other_layers_slide(model: HfModel, stack: ExitStack) -> None:
+    kinds = ["full_attention", "sliding_attention"]
+    model.config.layer_types = [kinds[kind == kinds[0]] for kind in model.config.layer_types]
+
+
+def tiled_heads(model: HfModel, stack: ExitStack) -> None:
+    stack.enter_context(
+        mock.patch.object(model.modeling, "repeat_kv", lambda x, groups: x.repeat(1, groups, 1, 1))
+    )
+
+
+def interleaved_partly(model: HfModel, stack: ExitStack) -> None:
+    dims = model.config.hidden_size // model.config.num_attention_heads // 2
+
+    def part(m: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return torch.cat((interleaved(m, x[..., :dims], cos, sin), x[..., dims:]), -1)
+
+    def apply(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> Any:
+        c, s = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        return part(None, q, c, s), part(None, k, c, s)
+
+    stack.enter_context(mock.patch.object(model.modeling, "apply_rotary_pos_emb", apply))
+
+
+def norms_plus_one(model: HfModel, stack: ExitStack) -> None:
+    for norm in norms_of(model):
+        norm.weight.data = norm.weight.data + 1
+
+
+F = nn.functional
+NO_WINDOW = 10**6
+
+# --- Gemma ---
+
+for _name in ("gemma2", "gemma3_text"):
+    add(_name, "norm-plus1-missing", "all", gemma_norms(weight_alone))
+    add(_name, "embed-scale-missing", "", unscaled_embedding)
+    add(_name, "window-wrong", "left out", config_with(sliding_window=NO_WINDOW))
+    add(_name, "window-wrong", "one too wide", config_with(sliding_window=WINDOW + 1))
+    add(_name, "window-wrong", "the other layers", other_layers_slide)
+    add(_name, "attn-scale", "of head_dim", attentions_with(scaling=32**-0.5))
+    add(_name, "act-variant", "SiLU", activation(F.silu))
+    add(
+        _name,
+        "norm-missing",
+        "both after",
+        together(
+            layer_norms("post_attention_layernorm", as_it_is),
+            layer_norms("post_feedforward_layernorm", as_it_is),
+        ),
+    )
+    add(
+        _name,
+        "norm-missing",
+        "after attention",
+        layer_norms("post_attention_layernorm", as_it_is),
+    )
+add("gemma2", "act-variant", "GELU without tanh", activation(F.gelu))
+add("gemma2", "norm-rounds-twice", "", gemma_norms(rounded_twice), f32=False)
+add("gemma2", "attn-softcap-missing", "", attentions_with(attn_logit_softcapping=None))
+add("gemma2", "final-softcap-missing", "", config_with(final_logit_softcapping=None))
+add("gemma2", "gqa-map", "", tiled_heads)
+add(
+    "gemma3_text",
+    "rope-one-base",
+    "the full layers'",
+    rotary(one_base("full_attention", "sliding_attention")),
+)
+add(
+    "gemma3_text",
+    "rope-one-base",
+    "the sliding layers'",
+    rotary(one_base("sliding_attention", "full_attention")),
+)
+add("gemma3_text", "rope-scaling-wrong", "left out", rope_parameters(full_unscaled))
+add("gemma3_text", "qk-norm-missing", "keys", layer_norms("k_norm", as_it_is))
+
+# --- Llama, Qwen2, Mistral ---
+
+add("qwen2", "bias-missing", "q, k, v", without_bias("q_proj", "k_proj", "v_proj"))
+add("qwen2", "bias-missing", "k", without_bias("k_proj"))
+add("qwen2", "rope-interleaved", "", rotate_with(interleaved))
+add("llama, biases", "bias-missing", "o", without_bias("o_proj"))
+add(
+    "llama, biases",
+    "bias-missing",
+    "all",
+    without_bias("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+)
+add("llama, biases", "bias-missing", "down", without_bias("down_proj"))
+add("llama", "norm-plus1", "all", norms_plus_one)
+add("llama", "tie-wrong", "", tied)
+for _name in ("llama, llama3", "llama, linear", "llama, dynamic", "qwen2, yarn"):
+    add(_name, "rope-scaling-wrong", "left out", rope_parameters(plain_rope))
+add(
+    "llama, llama3",
+    "rope-scaling-wrong",
+    "original length",
+    with_parameters(original_max_position_embeddings=4096),
+)
+add(
+    "llama, llama3",
+    "rope-scaling-wrong",
+    "linear",
+    rope_parameters(lambda own: {**plain_rope(own), "rope_type": "linear", "factor": 8.0}),
+)
+add("llama, linear", "rope-scaling-wrong", "multiplied", with_parameters(factor=0.25))
+add("qwen2, yarn", "rope-scaling-wrong", "no attention factor", rotary(no_attention_factor))
+add("mistral", "window-wrong", "left out", config_with(sliding_window=None))
+add("mistral", "window-wrong", "one too narrow", config_with(sliding_window=WINDOW - 1))
+add("mistral", "attn-scale", "hidden / heads", attentions_with(scaling=24**-0.5))
+
+# --- OLMo 2, Phi 3 ---
+
+add(
+    "olmo2",
+    "qk-norm-perhead",
+    "",
+    together(layer_norms("q_norm", per_head), layer_norms("k_norm", per_head)),
+)
+add("olmo2", "qk-norm-missing", "both", together(
+    layer_norms("q_norm", as_it_is), layer_norms("k_norm", as_it_is)))  # fmt: skip
+add("olmo2", "norm-place", "before", norms_before)
+add("olmo2", "norm-missing", "after the MLP", layer_norms("post_feedforward_layernorm", as_it_is))
+add("phi3", "gate-up-swap", "", swapped_halves)
+add("phi3", "kv-swapped", "", kv_exchanged)
+add("phi3", "window-wrong", "left out", config_with(sliding_window=None))
+add("phi3, partial", "rope-whole-head", "", with_parameters(partial_rotary_factor=1.0))
+add("phi3, partial", "rope-interleaved", "", interleaved_partly)
+for _name in ("phi3, longrope", "phi3, longrope, short"):
+    add(
+        _name,
+        "rope-scaling-wrong",
+        "lists exchanged",
+        with_parameters(
+            short_factor=_FACTORS["long_factor"], long_factor=_FACTORS["short_factor"]
+        ),
+    )
+    add(_name, "rope-scaling-wrong", "no attention factor", rotary(no_attention_factor))
+
+# --- mixtures ---
+
+for _name in ("qwen3_moe", "qwen3_moe, not normed"):
+    _normed = MODELS[_name].config["norm_topk_prob"]
+    add(_name, "topk-norm", "", gates_with(norm_topk_prob=not _normed))
+    add(_name, "experts-unweighted", "", expert_weights(torch.ones_like))
+    add(_name, "experts-shifted", "+1", shifted_experts(-1))
+    add(_name, "router-sigmoid", "", routers(torch.sigmoid))
+add("qwen3_moe", "experts-shifted", "-1", shifted_experts(1))
+add("qwen3_moe", "experts-fewer", "2", expert_weights(lambda w: first_dropped(w, 2)))
+add("qwen3_moe, not normed", "experts-fewer", "2", expert_weights(lambda w: first_dropped(w, 2)))
+add("qwen3_moe", "gate-up-swap", "", swapped_halves)
+add("qwen3_moe", "act-variant", "GELU", activation(F.gelu))
+
+
+# --- in no catalog ---
+
+
+@dataclass
+class Unknown:
+    model: str
+    fault: UnknownFault
+
+
+def router_bias(model: HfModel, stack: ExitStack) -> None:
+    gate = gates_of(model)[1]
+
+    def forward(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = F.linear(hidden_states, self.weight)
+        logits = logits + fixed(logits.shape[-1]).to(logits.dtype)
+        values, ids = torch.topk(logits.float().softmax(-1), self.top_k, dim=-1)
+        values = values / values.sum(-1, keepdim=True)
+        return logits, values.to(logits.dtype), ids
+
+    gate.forward = MethodType(forward, gate)
+
+
+def wrong_value_in_an_expert(model: HfModel, stack: ExitStack) -> None:
+    experts_of(model)[2].gate_up_proj.data[3, 5, 7] = 30.0
+
+
+def clamped_scores(model: HfModel, stack: ExitStack) -> None:
+    """A cap, but not a tanh."""
+    tanh = torch.tanh
+
+    def clamp(x: Tensor) -> Tensor:
+        return x.clamp(-1, 1) if x.dim() == 4 else tanh(x)
+
+    stack.enter_context(mock.patch.object(torch, "tanh", clamp))
+
+
+def mean_of_two_bases(model: HfModel, stack: ExitStack) -> None:
+    module = model.net.model.rotary_emb
+    full, sliding = module.full_attention_inv_freq, module.sliding_attention_inv_freq
+    module.sliding_attention_inv_freq = (full + sliding) / 2
+
+
+UNKNOWN_FAMILIES = [
+    Unknown(
+        "gemma2",
+        UnknownFault(
+            "attention's post norm times 0.85",
+            "layer_01_attn_post_norm",
+            on_output(lambda m: m.layers[1].post_attention_layernorm, lambda x: 0.85 * x),
+        ),
+    ),
+    Unknown(
+        "gemma3_text",
+        UnknownFault(
+            "the MLP's post norm shifted",
+            "layer_02_mlp_post_norm",
+            on_output(lambda m: m.layers[2].post_feedforward_layernorm, lambda x: x + 0.2),
+        ),
+    ),
+    Unknown("gemma2", UnknownFault("scores clamped", "layer_00_attn_scores", clamped_scores)),
+    Unknown("gemma3_text", UnknownFault("a mean of two bases", "layer_00_q_rope", mean_of_two_bases)),
+    Unknown("qwen3_moe", UnknownFault("a bias on a router", "layer_01_router_logits", router_bias)),
+    Unknown(
+        "qwen3_moe",
+        UnknownFault(
+            "one wrong value in an expert", "layer_02_gate_proj", wrong_value_in_an_expert
+        ),
+    ),
+    Unknown(
+        "olmo2",
+        UnknownFault(
+            "key norm's channels rolled",
+            "layer_03_k_norm",
+            on_output(lambda m: m.layers[3].self_attn.k_norm, lambda x: x.roll(5, -1)),
+        ),
+    ),
+    Unknown(
+        "phi3",
+        UnknownFault(
+            "fused qkv rolled",
+            "layer_01_q_proj",
+            on_output(lambda m: m.layers[1].self_attn.qkv_proj, lambda x: x.roll(3, -1)),
+        ),
+    ),
+]
