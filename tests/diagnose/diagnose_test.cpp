@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -264,6 +266,79 @@ TEST(Search, FindsNothingInARightRun) {
     const Scene scene(model, std::move(all), pool);
     EXPECT_TRUE(search(scene, false, {}).culprits.empty()) << configs()[m].first;
   }
+}
+
+std::size_t config_of_type(std::string_view type) {
+  for (std::size_t m = 0; m < configs().size(); ++m) {
+    if (configs()[m].second.at("model_type") == type) return m;
+  }
+  throw std::runtime_error("no model of that type");
+}
+
+// Equal logits in any order; with other experts, one of them twice, or none at all it is an error.
+TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
+  const Model model = load_model(checkpoint(config_of_type("qwen3_moe")));
+  ThreadPool pool(1);
+  const Evidence own = run_with(model, {model.spec}, pool);
+  const std::int64_t layer = model.spec.is_sparse(0) ? 0 : 1;
+  ReplayOptions options;
+  options.layers = {layer};
+  options.head = false;
+  const auto i = static_cast<std::size_t>(own.index_of(Tap::kExpertIds, layer));
+  const auto logits = static_cast<std::size_t>(own.index_of(Tap::kRouterLogits, layer));
+  const auto error = [&](const Evidence& evidence) {
+    const Rounding rounding = Rounding::kBf16;
+    return replay(model, {model.spec}, evidence, rounding, options, pool).sites[i].error;
+  };
+  const auto experts = static_cast<std::size_t>(model.spec.moe.num_experts);
+  std::vector<float> of_token(&own.sites[logits].values[0], &own.sites[logits].values[experts]);
+  const auto least = static_cast<float>(std::ranges::min_element(of_token) - of_token.begin());
+  const float first = own.sites[i].values[0];
+  ASSERT_GE(own.sites[i].width, 2U);
+  ASSERT_NE(least, first);
+
+  Evidence other = own;
+  std::swap(other.sites[i].values[0], other.sites[i].values[1]);
+  EXPECT_EQ(error(other), 0);
+  for (const float wrong : {least, own.sites[i].values[1], -1.0F, static_cast<float>(experts),
+                            std::numeric_limits<float>::quiet_NaN()}) {
+    other = own;
+    other.sites[i].values[0] = wrong;
+    EXPECT_GT(error(other), 0) << wrong;
+  }
+  // The last of them against one that is made as good.
+  other = own;
+  const std::size_t last = own.sites[i].width - 1;
+  other.sites[i].values[last] = least;
+  other.sites[logits].values[static_cast<std::size_t>(least)] =
+      own.sites[logits].values[static_cast<std::size_t>(own.sites[i].values[last])];
+  EXPECT_EQ(error(other), 0) << "equal logits";
+}
+
+// Norms that stand elsewhere are there for no second mistake.
+TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
+  const Model model = load_model(checkpoint(config_of_type("olmo2")));
+  const auto& entry = *std::ranges::find(catalog(), "norm-place", &Entry::id);
+  const Circumstances at{.spec = model.spec};
+  Hypothesis moved{model.spec};
+  variants_of(entry, at).back().apply(moved);
+  ASSERT_TRUE(is_possible(moved, model.spec));
+  for (const Variant& again : variants_of(entry, at)) {
+    Hypothesis twice = moved;
+    again.apply(twice);
+    EXPECT_FALSE(is_possible(twice, model.spec)) << again.detail;
+  }
+  ThreadPool pool(1);
+  std::vector<Evidence> all;
+  all.push_back(own_run(
+      model, moved, some_ids(kTokens, model.spec.vocab_size),
+      [](Tap tap, std::int64_t) { return tap == Tap::kLayerOutput || tap == Tap::kLogits; }, pool));
+  // Something else besides, so that the search goes on.
+  for (float& x : all[0].sites.back().values) x = -x;
+  const Scene scene(model, std::move(all), pool);
+  const SearchResult result = search(scene, false, {});
+  ASSERT_FALSE(result.culprits.empty());
+  EXPECT_EQ(result.culprits[0].suspect.entry->id, "norm-place");
 }
 
 TEST(Search, SaysWhatWouldTellTwoApart) {

@@ -22,8 +22,9 @@ from faults_attention import interleaved, rotate_with
 from unknown_faults import UnknownFault, fixed, on_output
 
 SEED = "7"  # of all weights: the figures of docs/diagnose.md are those of these models
+HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM where it is not HIDDEN / HEADS
 WINDOW = 12
-TOKENS = 40  # longer than any window and any original length here
+TOKENS = 36  # longer than any window and any original length here
 
 
 def _model(model_type: str, **fields: Any) -> Configuration:
@@ -34,7 +35,7 @@ def _model(model_type: str, **fields: Any) -> Configuration:
         "dtype": "bfloat16",
         "vocab_size": 400,
         "num_hidden_layers": 4,
-        "intermediate_size": 160,
+        "intermediate_size": 112,
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": gemma,
@@ -42,12 +43,12 @@ def _model(model_type: str, **fields: Any) -> Configuration:
         "pad_token_id": 0,
         "eos_token_id": None,
         "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
-        "num_attention_heads": 4,
+        "num_attention_heads": HEADS,
         "num_key_value_heads": 2,
-        "hidden_size": 96,
+        "hidden_size": HIDDEN,
     }
     if model_type not in ("qwen2", "olmo2", "phi3", "llama"):
-        config["head_dim"] = 32
+        config["head_dim"] = HEAD_DIM
     if model_type != "gemma3_text":
         config["rope_theta"] = 10_000.0
     config |= fields
@@ -55,7 +56,6 @@ def _model(model_type: str, **fields: Any) -> Configuration:
 
 
 def _gemma(model_type: str, **fields: Any) -> Configuration:
-    # The final cap is as near to these logits as the published one to those of Gemma 2.
     own = {"query_pre_attn_scalar": 20, "sliding_window": WINDOW}
     return _model(model_type, **{**own, **fields})
 
@@ -65,8 +65,8 @@ def _scaled(rope_type: str, **scaling: Any) -> dict[str, Any]:
 
 
 _FACTORS = {
-    "short_factor": [1.0 + 0.05 * i for i in range(6)],
-    "long_factor": [1.5 + 1.1 * i for i in range(6)],
+    "short_factor": [1.0 + 0.05 * i for i in range(HIDDEN // HEADS // 4)],
+    "long_factor": [1.5 + 1.1 * i for i in range(HIDDEN // HEADS // 4)],
 }
 
 MODELS = {
@@ -74,7 +74,7 @@ MODELS = {
         "qwen3_moe",
         num_experts=8,
         num_experts_per_tok=3,
-        moe_intermediate_size=48,
+        moe_intermediate_size=32,
         decoder_sparse_step=1,
         mlp_only_layers=[],
         norm_topk_prob=True,
@@ -83,7 +83,7 @@ MODELS = {
         "qwen3_moe",
         num_experts=8,
         num_experts_per_tok=4,
-        moe_intermediate_size=48,
+        moe_intermediate_size=32,
         decoder_sparse_step=1,
         mlp_only_layers=[1],
         norm_topk_prob=False,
@@ -92,7 +92,7 @@ MODELS = {
         "qwen3_moe",
         num_experts=8,
         num_experts_per_tok=3,
-        moe_intermediate_size=48,
+        moe_intermediate_size=32,
         decoder_sparse_step=1,
         mlp_only_layers=[],
         norm_topk_prob=True,
@@ -122,6 +122,7 @@ MODELS = {
         "qwen2", **_scaled("yarn", factor=4.0, original_max_position_embeddings=64)
     ),
     "mistral": _model("mistral", sliding_window=WINDOW),
+    # Caps as near to these scores and logits as the published ones to those of Gemma 2.
     "gemma2": _gemma("gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=0.4),
     "gemma3_text": _gemma(
         "gemma3_text",
@@ -342,15 +343,14 @@ def kv_exchanged(model: HfModel, stack: ExitStack) -> None:
     """Of a fused matrix."""
     c = model.config
     d = c.hidden_size // c.num_attention_heads
-    rows = [c.num_attention_heads * d, c.num_key_value_heads * d, c.num_key_value_heads * d]
+    rows = [n * d for n in (c.num_attention_heads, *2 * (c.num_key_value_heads,))]
     for layer in layers_of(model):
         q, k, v = layer.self_attn.qkv_proj.weight.data.split(rows)
         layer.self_attn.qkv_proj.weight.data = torch.cat((q, v, k))
 
 
 def per_head(self: nn.Module, x: Tensor) -> Tensor:
-    head_dim = 24
-    wide = x.float().unflatten(-1, (-1, head_dim))
+    wide = x.float().unflatten(-1, (-1, HIDDEN // HEADS))
     normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
     return (self.weight * normed.flatten(-2)).to(x.dtype)
 
@@ -445,7 +445,7 @@ for _name in ("gemma2", "gemma3_text"):
     add(_name, "window-wrong", "left out", config_with(sliding_window=NO_WINDOW))
     add(_name, "window-wrong", "one too wide", config_with(sliding_window=WINDOW + 1))
     add(_name, "window-wrong", "the other layers", other_layers_slide)
-    add(_name, "attn-scale", "of head_dim", attentions_with(scaling=32**-0.5))
+    add(_name, "attn-scale", "of head_dim", attentions_with(scaling=HEAD_DIM**-0.5))
     add(_name, "act-variant", "SiLU", activation(F.silu))
     add(
         _name,
@@ -515,7 +515,7 @@ add("llama, linear", "rope-scaling-wrong", "multiplied", with_parameters(factor=
 add("qwen2, yarn", "rope-scaling-wrong", "no attention factor", rotary(no_attention_factor))
 add("mistral", "window-wrong", "left out", config_with(sliding_window=None))
 add("mistral", "window-wrong", "one too narrow", config_with(sliding_window=WINDOW - 1))
-add("mistral", "attn-scale", "hidden / heads", attentions_with(scaling=24**-0.5))
+add("mistral", "attn-scale", "hidden / heads", attentions_with(scaling=(HIDDEN / HEADS) ** -0.5))
 
 # --- OLMo 2, Phi 3 ---
 
