@@ -1,4 +1,4 @@
-"""Porting mistakes of the families other than Qwen3, made in transformers: what `assay diagnose`
+"""Porting mistakes of all families, made in transformers: what `assay diagnose`
 must name, and a few that its catalog does not know.
 
 Each fault is made in one of MODELS, small random checkpoints chosen so that it shows there. Nothing
@@ -34,7 +34,7 @@ def _model(model_type: str, **fields: Any) -> Configuration:
         "architectures": [ARCHITECTURES[model_type]],
         "dtype": "bfloat16",
         "vocab_size": 400,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 3,
         "intermediate_size": 112,
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-6,
@@ -482,7 +482,10 @@ add(
 add("gemma3_text", "rope-scaling-wrong", "left out", rope_parameters(full_unscaled))
 add("gemma3_text", "qk-norm-missing", "keys", layer_norms("k_norm", as_it_is))
 
-# --- Llama, Qwen2, Mistral ---
+# --- Qwen3's window; Llama, Qwen2, Mistral ---
+
+add("qwen3, window", "window-wrong", "left out", config_with(sliding_window=NO_WINDOW))
+add("qwen3, window", "window-wrong", "the other layers", other_layers_slide)
 
 add("qwen2", "bias-missing", "q, k, v", without_bias("q_proj", "k_proj", "v_proj"))
 add("qwen2", "bias-missing", "k", without_bias("k_proj"))
@@ -525,8 +528,12 @@ add(
     "",
     together(layer_norms("q_norm", per_head), layer_norms("k_norm", per_head)),
 )
-add("olmo2", "qk-norm-missing", "both", together(
-    layer_norms("q_norm", as_it_is), layer_norms("k_norm", as_it_is)))  # fmt: skip
+add(
+    "olmo2",
+    "qk-norm-missing",
+    "both",
+    together(layer_norms("q_norm", as_it_is), layer_norms("k_norm", as_it_is)),
+)
 add("olmo2", "norm-place", "before", norms_before)
 add("olmo2", "norm-missing", "after the MLP", layer_norms("post_feedforward_layernorm", as_it_is))
 add("phi3", "gate-up-swap", "", swapped_halves)
@@ -620,7 +627,10 @@ UNKNOWN_FAMILIES = [
         ),
     ),
     Unknown("gemma2", UnknownFault("scores clamped", "layer_00_attn_scores", clamped_scores)),
-    Unknown("gemma3_text", UnknownFault("a mean of two bases", "layer_00_q_rope", mean_of_two_bases)),
+    Unknown(
+        "gemma3_text",
+        UnknownFault("a mean of two bases", "layer_00_q_rope", mean_of_two_bases),
+    ),
     Unknown("qwen3_moe", UnknownFault("a bias on a router", "layer_01_router_logits", router_bias)),
     Unknown(
         "qwen3_moe",
@@ -632,8 +642,8 @@ UNKNOWN_FAMILIES = [
         "olmo2",
         UnknownFault(
             "key norm's channels rolled",
-            "layer_03_k_norm",
-            on_output(lambda m: m.layers[3].self_attn.k_norm, lambda x: x.roll(5, -1)),
+            "layer_02_k_norm",
+            on_output(lambda m: m.layers[2].self_attn.k_norm, lambda x: x.roll(5, -1)),
         ),
     ),
     Unknown(
