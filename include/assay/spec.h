@@ -94,10 +94,11 @@ struct ModelSpec {
 // The model types that are computed: "gemma2", "gemma3_text", "llama", ...
 std::vector<std::string> model_types();
 
-// Reads DIR/config.json, or what stands for it in a GGUF file. Throws an input error that names the field when one is missing, has the
-// wrong type or an impossible value, or when the config asks for something this version does not
-// compute (another architecture or activation, bidirectional attention). Both layouts are read:
-// `rope_theta` and `rope_scaling` at the top (transformers 4) and `rope_parameters` (5).
+// Reads DIR/config.json, or what stands for it in a GGUF file. Throws an input error that names the
+// field when one is missing, has the wrong type or an impossible value, or when the config asks for
+// something this version does not compute (another architecture or activation, bidirectional
+// attention). Both layouts are read: `rope_theta` and `rope_scaling` at the top (transformers 4)
+// and `rope_parameters` (5).
 ModelSpec read_spec(const std::filesystem::path& checkpoint);
 // The same of a config.json of any name.
 ModelSpec read_spec_file(const std::filesystem::path& config_json);

@@ -20,7 +20,7 @@ enum class Store : std::uint8_t {
 };
 
 struct EmbeddingSpec {
-  double scale = 1;             // rows times this, which is rounded (Gemma: sqrt(hidden_size))
+  double scale = 1;  // rows times this, which is rounded (Gemma: sqrt(hidden_size))
   bool scale_rounded = true;
   std::int64_t row_offset = 0;  // row id + this is looked up
   bool operator==(const EmbeddingSpec&) const = default;

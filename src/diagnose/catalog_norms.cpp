@@ -217,10 +217,14 @@ std::vector<Entry> norm_entries() {
   all.push_back(
       {"qk-norm-weights-swapped", "q/k norm", "query and key norm weights exchanged",
        "Queries are multiplied by k_norm's weight and keys by q_norm's.",
-       "the names under which q_norm and k_norm are loaded", 1, false,
-       with_qk_norm([](Hypothesis& h) {
-         h.weights.push_back({WeightChange::Kind::kExchanged, Part::kQNorm, Part::kKNorm, 0});
-       })});
+       "the names under which q_norm and k_norm are loaded", 1, false, [](const Circumstances& at) {
+         const bool other_sizes =
+             at.spec.qk_norms.full_width && at.spec.q_size() != at.spec.kv_size();
+         if (!at.spec.qk_norm || other_sizes) return std::vector<Variant>{};
+         return only([](Hypothesis& h) {
+           h.weights.push_back({WeightChange::Kind::kExchanged, Part::kQNorm, Part::kKNorm, 0});
+         });
+       }});
   all.push_back({"v-norm-too", "q/k norm", "values normalised like keys",
                  "The values pass through the key norm as well.",
                  "which of q, k and v are normalised", 1, false,
