@@ -1,8 +1,8 @@
-"""Porting mistakes of all families, made in transformers: what `assay diagnose`
-must name, and a few that its catalog does not know.
+"""Porting mistakes of all families, made in transformers: what `assay diagnose` must name, and a few
+that its catalog does not know.
 
-Each fault is made in one of MODELS, small random checkpoints chosen so that it shows there. Nothing
-here knows Assay's catalog but the names.
+Each fault is made in one of fault_models.MODELS, where it shows. Nothing here knows Assay's catalog
+but the names.
 """
 
 from collections.abc import Callable
@@ -16,141 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from assay_hf.model import HfModel
-from families import ARCHITECTURES, Configuration
 from fault_base import Change, Fault, layers_of, norms_of, replace
+from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
 from unknown_faults import UnknownFault, fixed, on_output
-
-SEED = "7"  # of all weights: the figures of docs/diagnose.md are those of these models
-HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM where it is not HIDDEN / HEADS
-WINDOW = 12
-TOKENS = 36  # longer than any window and any original length here
-
-
-def _model(model_type: str, **fields: Any) -> Configuration:
-    gemma = "gemma" in model_type
-    config: dict[str, Any] = {
-        "model_type": model_type,
-        "architectures": [ARCHITECTURES[model_type]],
-        "dtype": "bfloat16",
-        "vocab_size": 400,
-        "num_hidden_layers": 3,
-        "intermediate_size": 112,
-        "max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": gemma,
-        "bos_token_id": 0,
-        "pad_token_id": 0,
-        "eos_token_id": None,
-        "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": 2,
-        "hidden_size": HIDDEN,
-    }
-    if model_type not in ("qwen2", "olmo2", "phi3", "llama"):
-        config["head_dim"] = HEAD_DIM
-    if model_type != "gemma3_text":
-        config["rope_theta"] = 10_000.0
-    config |= fields
-    return Configuration("", "", config, seed=f"{SEED} {model_type} {sorted(fields)}")
-
-
-def _gemma(model_type: str, **fields: Any) -> Configuration:
-    own = {"query_pre_attn_scalar": 20, "sliding_window": WINDOW}
-    return _model(model_type, **{**own, **fields})
-
-
-def _scaled(rope_type: str, **scaling: Any) -> dict[str, Any]:
-    return {"rope_scaling": {"rope_type": rope_type, **scaling}}
-
-
-_FACTORS = {
-    "short_factor": [1.0 + 0.05 * i for i in range(HIDDEN // HEADS // 4)],
-    "long_factor": [1.5 + 1.1 * i for i in range(HIDDEN // HEADS // 4)],
-}
-
-MODELS = {
-    "qwen3_moe": _model(
-        "qwen3_moe",
-        num_experts=8,
-        num_experts_per_tok=3,
-        moe_intermediate_size=32,
-        decoder_sparse_step=1,
-        mlp_only_layers=[],
-        norm_topk_prob=True,
-    ),
-    "qwen3_moe, not normed": _model(
-        "qwen3_moe",
-        num_experts=8,
-        num_experts_per_tok=4,
-        moe_intermediate_size=32,
-        decoder_sparse_step=1,
-        mlp_only_layers=[1],
-        norm_topk_prob=False,
-    ),
-    "qwen3_moe, ties": _model(
-        "qwen3_moe",
-        num_experts=8,
-        num_experts_per_tok=3,
-        moe_intermediate_size=32,
-        decoder_sparse_step=1,
-        mlp_only_layers=[],
-        norm_topk_prob=True,
-    ),
-    "qwen3": _model("qwen3"),
-    "qwen3, window": _model(
-        "qwen3", use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2
-    ),
-    "qwen2": _model("qwen2"),
-    "llama": _model("llama"),
-    "llama, biases": _model("llama", attention_bias=True, mlp_bias=True),
-    "llama, llama3": _model(
-        "llama",
-        **_scaled(
-            "llama3",
-            factor=8.0,
-            low_freq_factor=1.0,
-            high_freq_factor=4.0,
-            original_max_position_embeddings=64,
-        ),
-    ),
-    "llama, linear": _model("llama", **_scaled("linear", factor=4.0)),
-    "llama, dynamic": _model(
-        "llama", max_position_embeddings=16, **_scaled("dynamic", factor=4.0)
-    ),
-    "qwen2, yarn": _model(
-        "qwen2", **_scaled("yarn", factor=4.0, original_max_position_embeddings=64)
-    ),
-    "mistral": _model("mistral", sliding_window=WINDOW),
-    # Caps as near to these scores and logits as the published ones to those of Gemma 2.
-    "gemma2": _gemma("gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=0.4),
-    "gemma3_text": _gemma(
-        "gemma3_text",
-        sliding_window_pattern=2,
-        rope_theta=1_000_000.0,
-        rope_local_base_freq=10_000.0,
-        rope_scaling={"rope_type": "linear", "factor": 8.0},
-    ),
-    "olmo2": _model("olmo2"),
-    "phi3": _model("phi3", sliding_window=WINDOW),
-    "phi3, partial": _model("phi3", sliding_window=None, partial_rotary_factor=0.5),
-    "phi3, longrope": _model(
-        "phi3",
-        sliding_window=None,
-        partial_rotary_factor=0.5,
-        original_max_position_embeddings=TOKENS - 10,
-        rope_scaling={"type": "longrope", **_FACTORS},
-    ),
-    "phi3, longrope, short": _model(
-        "phi3",
-        sliding_window=None,
-        partial_rotary_factor=0.5,
-        original_max_position_embeddings=TOKENS + 10,
-        rope_scaling={"type": "longrope", **_FACTORS},
-    ),
-}
-
-MODELS["qwen3_moe, ties"].tied_experts = True
 
 FAMILY_FAULTS: dict[str, list[Fault]] = {name: [] for name in MODELS}
 
@@ -547,7 +416,7 @@ for _name in ("phi3, longrope", "phi3, longrope, short"):
         "rope-scaling-wrong",
         "lists exchanged",
         with_parameters(
-            short_factor=_FACTORS["long_factor"], long_factor=_FACTORS["short_factor"]
+            short_factor=FACTORS["long_factor"], long_factor=FACTORS["short_factor"]
         ),
     )
     add(_name, "rope-scaling-wrong", "no attention factor", rotary(no_attention_factor))

@@ -21,14 +21,8 @@ from assay_cli import ROOT
 from assay_hf.model import HfModel, Numerics
 from diagnosis import Answer, Arrays, ask, at_level, dump, run
 from families import write
-from faults_families import (
-    FAMILY_FAULTS,
-    MODELS,
-    TOKENS,
-    UNKNOWN_FAMILIES,
-    routers,
-    softmax,
-)
+from fault_models import MODELS, TOKENS
+from faults_families import FAMILY_FAULTS, UNKNOWN_FAMILIES, routers, softmax
 
 LEVELS = ("all", "layers")
 # Faults that must be named first, of all.
