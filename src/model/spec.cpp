@@ -111,7 +111,7 @@ void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
 }
 
 void read_moe(const JsonObject& config, ModelSpec& spec) {
-  const char* count = config.has("num_experts") ? "num_experts" : "num_local_experts";
+  const char* count = config.has("num_local_experts") ? "num_local_experts" : "num_experts";
   MoeSpec& moe = spec.moe;
   moe.num_experts = config.positive_integer(count);
   moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");

@@ -192,7 +192,10 @@ TEST_F(SpecTest, MixturesAreChecked) {
   config["num_experts_per_tok"] = 10;
   EXPECT_NE(error_of(config).find("at most 9 (num_experts)"), std::string::npos);
   config.erase("num_experts");
-  EXPECT_NE(error_of(config).find("num_local_experts"), std::string::npos);
+  EXPECT_NE(error_of(config).find("'num_experts': missing"), std::string::npos);
+  config["num_experts_per_tok"] = 3;
+  config["num_local_experts"] = 11;
+  EXPECT_EQ(read(config).moe.num_experts, 11);
 }
 
 TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {
