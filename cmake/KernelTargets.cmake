@@ -7,7 +7,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     PROPERTIES COMPILE_OPTIONS "-mfma")
   set_source_files_properties(${kernels}/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS
     "-mavx2;-mfma;-mf16c")
-  set(sums ${CMAKE_CURRENT_SOURCE_DIR}/src/verify)
+  set(sums ${CMAKE_CURRENT_SOURCE_DIR}/src/metrics)
   set_source_files_properties(${sums}/pair_sums_plain.cpp PROPERTIES COMPILE_OPTIONS "-mfma")
   set_source_files_properties(${sums}/pair_sums_avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
   set_source_files_properties(${sums}/pair_sums_avx512.cpp PROPERTIES COMPILE_OPTIONS

@@ -10,6 +10,8 @@
 
 #include "assay/array_file.h"
 #include "assay/error.h"
+#include "candidate/ids.h"
+#include "candidate/prompt_pairs.h"
 #include "diagnose/catalog.h"
 #include "diagnose/relations.h"
 #include "diagnose/scene.h"
@@ -17,8 +19,6 @@
 #include "diagnose/text_mistakes.h"
 #include "model/checkpoint.h"
 #include "verify/divergence.h"
-#include "verify/prompt_pairs.h"
-#include "verify/tokens.h"
 
 namespace assay {
 namespace {

@@ -10,10 +10,10 @@
 #include "assay/array_file.h"
 #include "assay/error.h"
 #include "base/half.h"
+#include "candidate/ids.h"
+#include "candidate/reading.h"
+#include "metrics/rows.h"
 #include "model/generate.h"
-#include "verify/metrics.h"
-#include "verify/reading.h"
-#include "verify/tokens.h"
 
 namespace assay {
 namespace {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "assay/spec.h"
-#include "verify/data_flow.h"
-#include "verify/name_map.h"
+#include "candidate/data_flow.h"
+#include "candidate/name_map.h"
 
 namespace assay {
 

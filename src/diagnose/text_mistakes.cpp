@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "metrics/logits.h"
 #include "model/generate.h"
-#include "verify/logits.h"
 #include "verify/tokens.h"
 
 namespace assay {

@@ -6,10 +6,11 @@
 #include <set>
 
 #include "assay/error.h"
+#include "candidate/data_flow.h"
+#include "candidate/ids.h"
+#include "metrics/metrics.h"
 #include "verify/compare_arrays.h"
-#include "verify/data_flow.h"
 #include "verify/divergence.h"
-#include "verify/metrics.h"
 #include "verify/tokens.h"
 
 namespace assay {

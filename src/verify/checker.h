@@ -14,11 +14,11 @@
 #include "assay/array.h"
 #include "assay/array_file.h"
 #include "assay/compare.h"
+#include "candidate/name_map.h"
+#include "candidate/positions.h"
+#include "candidate/prompt_pairs.h"
 #include "verify/dump_checks.h"
-#include "verify/name_map.h"
-#include "verify/positions.h"
 #include "verify/profile.h"
-#include "verify/prompt_pairs.h"
 #include "verify/recording.h"
 
 namespace assay {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "verify/logits.h"
-#include "verify/metrics.h"
+#include "metrics/logits.h"
+#include "metrics/metrics.h"
 
 namespace assay {
 namespace {

@@ -10,8 +10,8 @@
 #include "assay/array.h"
 #include "assay/compare.h"
 #include "base/thread_pool.h"
+#include "candidate/reading.h"
 #include "verify/profile.h"
-#include "verify/reading.h"
 
 namespace assay {
 

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/widen.h"
-#include "verify/metrics.h"
-#include "verify/pair_sums.h"
+#include "metrics/pair_sums.h"
+#include "metrics/rows.h"
 
 namespace assay {
 namespace {

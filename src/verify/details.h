@@ -5,7 +5,7 @@
 
 #include "assay/array.h"
 #include "assay/compare.h"
-#include "verify/reading.h"
+#include "candidate/reading.h"
 
 namespace assay {
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <set>
 
-#include "verify/data_flow.h"
+#include "candidate/data_flow.h"
 
 namespace assay {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "assay/array_file.h"
 #include "assay/compare.h"
-#include "verify/data_flow.h"
+#include "candidate/data_flow.h"
 
 namespace assay {
 

@@ -7,9 +7,9 @@
 
 #include "base/sha256.h"
 #include "base/widen.h"
-#include "verify/data_flow.h"
-#include "verify/metrics.h"
-#include "verify/reading.h"
+#include "candidate/data_flow.h"
+#include "candidate/reading.h"
+#include "metrics/metrics.h"
 
 namespace assay {
 namespace {

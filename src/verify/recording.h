@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "verify/positions.h"
+#include "candidate/positions.h"
 
 namespace assay {
 

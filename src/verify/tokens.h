@@ -18,15 +18,6 @@ namespace assay {
 Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
                   ThreadPool& pool);
 
-// The token ids of an array of any shape. Throws an input error unless they are I32 or I64.
-std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where);
-std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name);
-
-// The position of a text's first token behind its prompt. Throws an input error when the text,
-// found at `where`, does not begin with the prompt.
-std::size_t continuation_begin(std::span<const std::int64_t> prompt,
-                               std::span<const std::int64_t> text, std::string_view where);
-
 // Where the two texts first differ; steps up to there are matches, behind there unknown.
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens);

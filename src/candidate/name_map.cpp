@@ -1,4 +1,4 @@
-#include "verify/name_map.h"
+#include "candidate/name_map.h"
 
 #include <fmt/format.h>
 
@@ -8,8 +8,8 @@
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "candidate/data_flow.h"
 #include "formats/json_file.h"
-#include "verify/data_flow.h"
 
 namespace assay {
 namespace {

@@ -1,4 +1,4 @@
-#include "verify/prompt_pairs.h"
+#include "candidate/prompt_pairs.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,10 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "candidate/data_flow.h"
+#include "candidate/ids.h"
+#include "candidate/reading.h"
 #include "formats/json_file.h"
-#include "verify/data_flow.h"
-#include "verify/reading.h"
-#include "verify/tokens.h"
 
 namespace assay {
 namespace {

@@ -1,4 +1,4 @@
-// All metrics of one tensor, in one pass over both arrays.
+// An array as rows, and another program's array walked in the same order.
 #pragma once
 
 #include <cstddef>
@@ -7,11 +7,21 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/compare.h"
-#include "base/thread_pool.h"
-#include "verify/reading.h"
 
 namespace assay {
+
+// One axis of the walk, in the reference's order; the last is the innermost.
+struct Axis {
+  std::int64_t extent = 0;
+  std::ptrdiff_t stride = 0;  // candidate elements
+};
+
+// Where the reference's elements lie in a candidate's memory.
+struct Layout {
+  std::vector<Axis> axes;
+  std::ptrdiff_t offset = 0;   // candidate elements
+  bool last_position = false;  // only the reference's last position is there
+};
 
 // One array as rows: everything behind the position axis is a row's width, its channels.
 struct Rows {
@@ -22,10 +32,10 @@ struct Rows {
 };
 Rows rows_of(std::span<const std::int64_t> shape, std::size_t position_axis);
 
-// The candidate's rows in the reference's order, as the reading finds them.
+// The candidate's rows in the reference's order, as the layout has them.
 class CandidateRows {
  public:
-  CandidateRows(const ArrayView& candidate, const Reading& reading, std::size_t width);
+  CandidateRows(const ArrayView& candidate, const Layout& layout, std::size_t width);
   // Elements [begin, begin + out.size()) of row r.
   template <class Real>
   void read(std::size_t r, std::size_t begin, std::span<Real> out) const;
@@ -41,16 +51,7 @@ class CandidateRows {
   bool consecutive_ = false;
 };
 
-// position_axis: of the reference's shape. pool: null to stay in this thread. The result does not
-// depend on the pool.
-TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
-                      const ArrayView& candidate, const Reading& reading, ThreadPool* pool);
-
 // An element's place in an array of that shape, by its number in row-major order.
 std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat);
-
-// Of errors, none below 0; 0 of none.
-double root_mean_square(std::span<const double> errors);
-double largest(std::span<const double> errors);
 
 }  // namespace assay

@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-#include "verify/pair_sums.h"
+#include "metrics/pair_sums.h"
 
 namespace assay {
 namespace {

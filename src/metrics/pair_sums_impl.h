@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "base/half.h"
-#include "verify/pair_sums.h"
-#include "verify/pair_sums_vectors.h"
+#include "metrics/pair_sums.h"
+#include "metrics/pair_sums_vectors.h"
 
 namespace assay {
 namespace {

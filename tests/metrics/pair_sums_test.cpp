@@ -1,4 +1,4 @@
-#include "verify/pair_sums.h"
+#include "metrics/pair_sums.h"
 
 #include <gtest/gtest.h>
 

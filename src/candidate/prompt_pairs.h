@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "verify/name_map.h"
+#include "candidate/name_map.h"
 
 namespace assay {
 

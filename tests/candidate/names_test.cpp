@@ -3,8 +3,8 @@
 
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
-#include "verify/data_flow.h"
-#include "verify/name_map.h"
+#include "candidate/data_flow.h"
+#include "candidate/name_map.h"
 
 namespace assay {
 namespace {

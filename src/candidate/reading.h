@@ -8,20 +8,12 @@
 #include <vector>
 
 #include "assay/array.h"
+#include "metrics/rows.h"
 
 namespace assay {
 
-// One axis of the walk, in the reference's order; the last is the innermost.
-struct Axis {
-  std::int64_t extent = 0;
-  std::ptrdiff_t stride = 0;  // candidate elements
-};
-
-struct Reading {
-  std::string text;  // how it differs from the reference's own layout; empty when it does not
-  std::vector<Axis> axes;
-  std::ptrdiff_t offset = 0;   // candidate elements
-  bool last_position = false;  // only the reference's last position is there
+struct Reading : Layout {
+  std::string text;     // how it differs from the reference's own layout; empty when it does not
   int strangeness = 0;  // 0 same order of elements, 1 padding or last position, 2 other order
 };
 

@@ -1,4 +1,4 @@
-#include "verify/expert_slots.h"
+#include "candidate/expert_slots.h"
 
 #include <gtest/gtest.h>
 

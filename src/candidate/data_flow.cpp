@@ -1,4 +1,4 @@
-#include "verify/data_flow.h"
+#include "candidate/data_flow.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "verify/expert_slots.h"
+#include "candidate/expert_slots.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/widen.h"
-#include "verify/logits.h"
+#include "metrics/logits.h"
 
 namespace assay {
 namespace {

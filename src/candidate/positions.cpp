@@ -1,4 +1,4 @@
-#include "verify/positions.h"
+#include "candidate/positions.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "assay/error.h"
 #include "base/widen.h"
-#include "verify/metrics.h"
+#include "metrics/rows.h"
 
 namespace assay {
 namespace {

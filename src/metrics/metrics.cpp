@@ -1,4 +1,4 @@
-#include "verify/metrics.h"
+#include "metrics/metrics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 
 #include "base/mapped_file.h"
 #include "base/widen.h"
-#include "verify/pair_sums.h"
+#include "metrics/pair_sums.h"
 
 namespace assay {
 namespace {
@@ -75,11 +75,11 @@ template <class Real>
 class Measurement {
  public:
   Measurement(const ArrayView& reference, const Rows& rows, const ArrayView& candidate,
-              const Reading& reading)
+              const Layout& layout)
       : reference_(reference),
         rows_(rows),
-        candidate_(candidate, reading, rows.width),
-        last_only_(reading.last_position),
+        candidate_(candidate, layout, rows.width),
+        last_only_(layout.last_position),
         reference_dtype_(reference.dtype),
         candidate_as_is_(candidate.dtype == kAsIs),
         table_(pair_sums_table()) {}
@@ -188,8 +188,8 @@ TensorMetrics metrics_of(const PairSums& s) {
 
 template <class Real>
 TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const ArrayView& candidate,
-                         const Reading& reading, ThreadPool* pool) {
-  const Measurement<Real> measurement(reference, rows, candidate, reading);
+                         const Layout& layout, ThreadPool* pool) {
+  const Measurement<Real> measurement(reference, rows, candidate, layout);
   const std::size_t count = measurement.count();
   std::vector<Part> parts(part_count(rows, count));
   const auto run = [&](std::size_t p) {
@@ -226,11 +226,11 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
     const std::size_t item = dtype_size(reference.dtype);
     widen(reference.dtype, reference.bytes.data() + total.max_index * item, 0, std::span(value));
     m.max_reference = value[0];
-    const std::size_t candidate_row = reading.last_position ? row / rows.positions : row;
-    CandidateRows(candidate, reading, rows.width).read(candidate_row, column, std::span(value));
+    const std::size_t candidate_row = layout.last_position ? row / rows.positions : row;
+    CandidateRows(candidate, layout, rows.width).read(candidate_row, column, std::span(value));
     m.max_candidate = value[0];
   }
-  for (std::size_t p = reading.last_position ? rows.positions - 1 : 0; p < rows.positions; ++p) {
+  for (std::size_t p = layout.last_position ? rows.positions - 1 : 0; p < rows.positions; ++p) {
     m.position_error.push_back(relative(error2[p], reference2[p]));
   }
   for (const double sum : channels) {
@@ -241,92 +241,14 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
 
 }  // namespace
 
-Rows rows_of(std::span<const std::int64_t> shape, std::size_t position_axis) {
-  Rows rows;
-  for (std::size_t a = 0; a < shape.size(); ++a) {
-    const auto size = static_cast<std::size_t>(shape[a]);
-    if (a < position_axis) rows.lead *= size;
-    if (a == position_axis) rows.positions = size;
-    if (a > position_axis) rows.width *= size;
-  }
-  return rows;
-}
-
-CandidateRows::CandidateRows(const ArrayView& candidate, const Reading& reading, std::size_t width)
-    : view_(candidate), offset_(reading.offset) {
-  std::size_t inner = 1;
-  std::size_t split = reading.axes.size();
-  while (split > 0 && inner < width) {
-    inner *= static_cast<std::size_t>(reading.axes[--split].extent);
-  }
-  const auto at = reading.axes.begin() + static_cast<std::ptrdiff_t>(split);
-  outer_.assign(reading.axes.begin(), at);
-  inner_.assign(at, reading.axes.end());
-  consecutive_ = true;
-  std::ptrdiff_t stride = 1;
-  for (std::size_t a = inner_.size(); a-- > 0;) {
-    consecutive_ = consecutive_ && (inner_[a].extent == 1 || inner_[a].stride == stride);
-    stride *= inner_[a].extent;
-  }
-}
-
-const std::byte* CandidateRows::in_place(std::size_t r) const {
-  if (!consecutive_) return nullptr;
-  std::ptrdiff_t at = offset_;
-  for (std::size_t a = outer_.size(); a-- > 0;) {
-    const auto extent = static_cast<std::size_t>(outer_[a].extent);
-    at += static_cast<std::ptrdiff_t>(r % extent) * outer_[a].stride;
-    r /= extent;
-  }
-  return view_.bytes.data() + at * static_cast<std::ptrdiff_t>(dtype_size(view_.dtype));
-}
-
-template <class Real>
-void CandidateRows::read(std::size_t r, std::size_t begin, std::span<Real> out) const {
-  const auto item = static_cast<std::ptrdiff_t>(dtype_size(view_.dtype));
-  std::ptrdiff_t row = offset_;
-  for (std::size_t a = outer_.size(); a-- > 0;) {
-    const auto extent = static_cast<std::size_t>(outer_[a].extent);
-    row += static_cast<std::ptrdiff_t>(r % extent) * outer_[a].stride;
-    r /= extent;
-  }
-  // Runs along the innermost axis.
-  const Axis last = inner_.empty() ? Axis{1, 1} : inner_.back();
-  const auto run = static_cast<std::size_t>(last.extent);
-  for (std::size_t i = 0; i < out.size();) {
-    std::size_t rest = (begin + i) / run;
-    const std::size_t within = (begin + i) % run;
-    std::ptrdiff_t at = row + static_cast<std::ptrdiff_t>(within) * last.stride;
-    for (std::size_t a = inner_.size(); a-- > 1;) {
-      const auto extent = static_cast<std::size_t>(inner_[a - 1].extent);
-      at += static_cast<std::ptrdiff_t>(rest % extent) * inner_[a - 1].stride;
-      rest /= extent;
-    }
-    const std::size_t n = std::min(run - within, out.size() - i);
-    widen(view_.dtype, view_.bytes.data() + at * item, last.stride * item, out.subspan(i, n));
-    i += n;
-  }
-}
-template void CandidateRows::read(std::size_t, std::size_t, std::span<float>) const;
-template void CandidateRows::read(std::size_t, std::size_t, std::span<double>) const;
-
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
-                      const ArrayView& candidate, const Reading& reading, ThreadPool* pool) {
+                      const ArrayView& candidate, const Layout& layout, ThreadPool* pool) {
   const Rows rows = rows_of(reference.shape, position_axis);
   if (rows.count() * rows.width == 0) return {};
   if (fits_float(reference.dtype) && fits_float(candidate.dtype)) {
-    return measure_as<float>(reference, rows, candidate, reading, pool);
+    return measure_as<float>(reference, rows, candidate, layout, pool);
   }
-  return measure_as<double>(reference, rows, candidate, reading, pool);
-}
-
-std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat) {
-  std::vector<std::int64_t> index(shape.size());
-  for (std::size_t a = shape.size(); a-- > 0;) {
-    index[a] = static_cast<std::int64_t>(flat % static_cast<std::size_t>(shape[a]));
-    flat /= static_cast<std::size_t>(shape[a]);
-  }
-  return index;
+  return measure_as<double>(reference, rows, candidate, layout, pool);
 }
 
 double root_mean_square(std::span<const double> errors) {

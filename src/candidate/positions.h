@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "verify/reading.h"
+#include "candidate/reading.h"
 
 namespace assay {
 

@@ -3,7 +3,7 @@
 
 #include "assay/array.h"
 #include "assay/compare.h"
-#include "verify/metrics.h"
+#include "metrics/metrics.h"
 
 namespace assay {
 
@@ -16,6 +16,6 @@ constexpr double kTieSteps = 2;
 
 // pool: null to stay in this thread. An empty array gives no flips and agreement 1.
 LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
-                            const Reading& reading, ThreadPool* pool);
+                            const Layout& layout, ThreadPool* pool);
 
 }  // namespace assay

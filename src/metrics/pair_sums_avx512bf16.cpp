@@ -1,5 +1,5 @@
 #define ASSAY_VECTOR_BYTES 64
-#include "verify/pair_sums_impl.h"
+#include "metrics/pair_sums_impl.h"
 
 namespace assay {
 

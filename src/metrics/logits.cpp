@@ -1,4 +1,4 @@
-#include "verify/logits.h"
+#include "metrics/logits.h"
 
 #include <algorithm>
 #include <cmath>
@@ -60,10 +60,10 @@ double bf16_step(double x) {
 }
 
 LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
-                            const Reading& reading, ThreadPool* pool) {
+                            const Layout& layout, ThreadPool* pool) {
   const Rows rows = rows_of(reference.shape, 1);
-  const CandidateRows candidates(candidate, reading, rows.width);
-  const std::size_t first = reading.last_position ? rows.positions - 1 : 0;
+  const CandidateRows candidates(candidate, layout, rows.width);
+  const std::size_t first = layout.last_position ? rows.positions - 1 : 0;
   struct Position {
     std::optional<LogitMetrics::Flip> flip;
     double common = 0;  // part of the five best

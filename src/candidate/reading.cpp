@@ -1,4 +1,4 @@
-#include "verify/reading.h"
+#include "candidate/reading.h"
 
 #include <fmt/format.h>
 

@@ -1,10 +1,10 @@
-#include "verify/reading.h"
+#include "candidate/reading.h"
 
 #include <gtest/gtest.h>
 
 #include <numeric>
 
-#include "verify/metrics.h"
+#include "metrics/rows.h"
 
 namespace assay {
 namespace {

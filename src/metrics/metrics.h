@@ -1,0 +1,25 @@
+// All metrics of one tensor, in one pass over both arrays.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/compare.h"
+#include "base/thread_pool.h"
+#include "metrics/rows.h"
+
+namespace assay {
+
+// position_axis: of the reference's shape. pool: null to stay in this thread. The result does not
+// depend on the pool.
+TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
+                      const ArrayView& candidate, const Layout& layout, ThreadPool* pool);
+
+// Of errors, none below 0; 0 of none.
+double root_mean_square(std::span<const double> errors);
+double largest(std::span<const double> errors);
+
+}  // namespace assay
