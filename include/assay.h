@@ -42,7 +42,10 @@ typedef enum assay_dtype {
   ASSAY_F16 = 8,
   ASSAY_BF16 = 9,
   ASSAY_F32 = 10,
-  ASSAY_F64 = 11
+  ASSAY_F64 = 11,
+  ASSAY_U16 = 12,
+  ASSAY_U32 = 13,
+  ASSAY_U64 = 14
 } assay_dtype;
 
 typedef enum assay_verdict {

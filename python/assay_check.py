@@ -64,6 +64,7 @@ class _Options(ctypes.Structure):
 _DTYPES = {
     "bool": 0, "uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5,
     "float8_e4m3fn": 6, "float8_e5m2": 7, "float16": 8, "bfloat16": 9, "float32": 10, "float64": 11,
+    "uint16": 12, "uint32": 13, "uint64": 14,
 }  # fmt: skip
 
 _POINTER = ctypes.POINTER(ctypes.c_int64)

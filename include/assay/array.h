@@ -25,7 +25,10 @@ enum class DType : std::uint8_t {
   kF16,
   kBF16,
   kF32,
-  kF64
+  kF64,
+  kU16,
+  kU32,
+  kU64
 };
 
 // Bytes of one element.
@@ -33,6 +36,9 @@ std::size_t dtype_size(DType dtype) noexcept;
 
 // The name as safetensors spells it: "BOOL", "I64", "F8_E4M3", "BF16", "F32", ...
 std::string_view dtype_name(DType dtype) noexcept;
+
+// Whole numbers, signed or not; BOOL is none.
+bool is_integer(DType dtype) noexcept;
 
 using Shape = std::vector<std::int64_t>;
 
@@ -42,6 +48,12 @@ std::string shape_text(std::span<const std::int64_t> shape);
 // Number of elements; a shape without axes is a scalar (1). Throws an input error when an axis is
 // negative or the product overflows 63 bits. `where` names the tensor in the message.
 std::int64_t element_count(std::span<const std::int64_t> shape, std::string_view where);
+
+// What an array is, without its elements.
+struct ArrayForm {
+  DType dtype = DType::kF32;
+  Shape shape;
+};
 
 // A named array that somebody else owns, row-major and contiguous.
 struct ArrayView {

@@ -42,6 +42,8 @@ class ArrayFile {
   bool contains(std::string_view name) const noexcept;
   // Bytes of the array's elements, or a little more (a header). Reads nothing.
   std::uint64_t size_of(std::string_view name) const;
+  // Type and shape. Of a .npz's member just the header is inflated. Throws an input error.
+  ArrayForm form_of(std::string_view name) const;
   // The view is good as long as this object and the LoadedArray live. Throws an input error.
   LoadedArray load(std::string_view name) const;
 
@@ -52,6 +54,11 @@ class ArrayFile {
     virtual std::vector<std::string> names() const = 0;
     virtual std::uint64_t size_of(std::string_view name) const = 0;
     virtual LoadedArray load(std::string_view name) const = 0;
+    // Of a kind whose arrays lie in place loading costs nothing.
+    virtual ArrayForm form_of(std::string_view name) const {
+      const LoadedArray array = load(name);
+      return {array.view.dtype, array.view.shape};
+    }
   };
 
  private:

@@ -64,6 +64,9 @@ class NpzReader {
   // Bytes of the member once inflated: its elements and their header.
   std::uint64_t size_of(std::string_view name) const;
 
+  // The member's type and shape; no more than its header is inflated.
+  ArrayForm form_of(std::string_view name) const;
+
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
   Array read(std::string_view name) const;
 

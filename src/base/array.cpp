@@ -15,13 +15,16 @@ std::size_t dtype_size(DType dtype) noexcept {
     case DType::kF8E5M2:
       return 1;
     case DType::kI16:
+    case DType::kU16:
     case DType::kF16:
     case DType::kBF16:
       return 2;
     case DType::kI32:
+    case DType::kU32:
     case DType::kF32:
       return 4;
     case DType::kI64:
+    case DType::kU64:
     case DType::kF64:
       return 8;
   }
@@ -36,6 +39,12 @@ std::string_view dtype_name(DType dtype) noexcept {
       return "U8";
     case DType::kI8:
       return "I8";
+    case DType::kU16:
+      return "U16";
+    case DType::kU32:
+      return "U32";
+    case DType::kU64:
+      return "U64";
     case DType::kI16:
       return "I16";
     case DType::kI32:
@@ -56,6 +65,22 @@ std::string_view dtype_name(DType dtype) noexcept {
       return "F64";
   }
   return "?";
+}
+
+bool is_integer(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kU8:
+    case DType::kI8:
+    case DType::kI16:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU16:
+    case DType::kU32:
+    case DType::kU64:
+      return true;
+    default:
+      return false;
+  }
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {

@@ -35,6 +35,12 @@ void widen(DType dtype, const std::byte* first, std::ptrdiff_t stride, std::span
       return convert_all<std::int32_t>(first, stride, out, as_is);
     case DType::kI64:
       return convert_all<std::int64_t>(first, stride, out, as_is);
+    case DType::kU16:
+      return convert_all<std::uint16_t>(first, stride, out, as_is);
+    case DType::kU32:
+      return convert_all<std::uint32_t>(first, stride, out, as_is);
+    case DType::kU64:
+      return convert_all<std::uint64_t>(first, stride, out, as_is);
     case DType::kF8E4M3:
       return convert_all<std::uint8_t>(first, stride, out, f8e4m3_to_f32);
     case DType::kF8E5M2:

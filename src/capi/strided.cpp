@@ -48,7 +48,7 @@ Strided::Strided(const char* name, const void* data, int dtype, int rank, const 
   const auto wrong = [&](const std::string& found, const char* expected) {
     return usage_error(view_.name, found, expected);
   };
-  if (dtype < 0 || dtype > static_cast<int>(DType::kF64)) {
+  if (dtype < 0 || dtype > static_cast<int>(DType::kU64)) {
     throw wrong(fmt::format("dtype {}", dtype), "one of assay_dtype");
   }
   if (rank < 0 || rank > kMostAxes) throw wrong(fmt::format("rank {}", rank), "0 to 16");

@@ -43,6 +43,7 @@ class NpzSource : public ArrayFile::Source {
   explicit NpzSource(const fs::path& path) : npz_(path) {}
   std::vector<std::string> names() const override { return npz_.names(); }
   std::uint64_t size_of(std::string_view name) const override { return npz_.size_of(name); }
+  ArrayForm form_of(std::string_view name) const override { return npz_.form_of(name); }
   LoadedArray load(std::string_view name) const override {
     if (auto view = npz_.view(name)) return in_place(std::move(*view));
     return owning(npz_.read(name));
@@ -83,6 +84,10 @@ class GgufSource : public ArrayFile::Source {
   std::uint64_t size_of(std::string_view name) const override {
     const GgufTensor& tensor = *parts_.find(name);
     return tensor.elements() * dtype_size(dtype_of(tensor.type));
+  }
+  ArrayForm form_of(std::string_view name) const override {
+    const GgufTensor& tensor = *parts_.find(name);
+    return {dtype_of(tensor.type), tensor.shape};
   }
   LoadedArray load(std::string_view name) const override {
     const GgufTensor& tensor = *parts_.find(name);
@@ -142,7 +147,7 @@ class NpySource : public ArrayFile::Source {
 };
 
 // dtype names as safetensors, numpy and torch spell them.
-constexpr std::array<std::pair<std::string_view, DType>, 30> kDTypeNames = {
+constexpr std::array<std::pair<std::string_view, DType>, 39> kDTypeNames = {
     {{"F64", DType::kF64},        {"float64", DType::kF64},
      {"f64", DType::kF64},        {"F32", DType::kF32},
      {"float32", DType::kF32},    {"f32", DType::kF32},
@@ -156,8 +161,13 @@ constexpr std::array<std::pair<std::string_view, DType>, 30> kDTypeNames = {
      {"int32", DType::kI32},      {"i32", DType::kI32},
      {"I16", DType::kI16},        {"int16", DType::kI16},
      {"I8", DType::kI8},          {"int8", DType::kI8},
-     {"U8", DType::kU8},          {"uint8", DType::kU8},
-     {"BOOL", DType::kBool},      {"bool", DType::kBool}}};
+     {"U16", DType::kU16},        {"uint16", DType::kU16},
+     {"u16", DType::kU16},        {"U32", DType::kU32},
+     {"uint32", DType::kU32},     {"u32", DType::kU32},
+     {"U64", DType::kU64},        {"uint64", DType::kU64},
+     {"u64", DType::kU64},        {"U8", DType::kU8},
+     {"uint8", DType::kU8},       {"BOOL", DType::kBool},
+     {"bool", DType::kBool}}};
 
 // Raw elements in files of their own, described by a JSON file beside them:
 //   {"arrays": [{"name": "logits", "dtype": "F32", "shape": [5, 2560], "file": "logits.bin",
@@ -211,8 +221,10 @@ class RawSource : public ArrayFile::Source {
     const auto* known =
         std::ranges::find(kDTypeNames, dtype, &std::pair<std::string_view, DType>::first);
     if (known == kDTypeNames.end()) {
-      throw input_error(where("dtype"), "'" + shown(dtype) + "'",
-                        "F64, F32, BF16, F16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U8 or BOOL");
+      throw input_error(
+          where("dtype"), "'" + shown(dtype) + "'",
+          "F64, F32, BF16, F16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8 or "
+          "BOOL");
     }
     data.view.dtype = known->second;
     const OrderedJson* shape = get("shape");
@@ -302,6 +314,11 @@ bool ArrayFile::contains(std::string_view name) const noexcept {
 std::uint64_t ArrayFile::size_of(std::string_view name) const {
   require(name);
   return source_->size_of(name);
+}
+
+ArrayForm ArrayFile::form_of(std::string_view name) const {
+  require(name);
+  return source_->form_of(name);
 }
 
 LoadedArray ArrayFile::load(std::string_view name) const {

@@ -25,15 +25,18 @@ constexpr std::size_t kMaxAxes = 64;
 // numpy leaves room for the first axis to grow to this many digits in place.
 constexpr std::size_t kGrowthDigits = 21;
 
-constexpr std::array<std::pair<DType, std::string_view>, 9> kDescr = {{{DType::kBool, "|b1"},
-                                                                       {DType::kU8, "|u1"},
-                                                                       {DType::kI8, "|i1"},
-                                                                       {DType::kI16, "<i2"},
-                                                                       {DType::kI32, "<i4"},
-                                                                       {DType::kI64, "<i8"},
-                                                                       {DType::kF16, "<f2"},
-                                                                       {DType::kF32, "<f4"},
-                                                                       {DType::kF64, "<f8"}}};
+constexpr std::array<std::pair<DType, std::string_view>, 12> kDescr = {{{DType::kBool, "|b1"},
+                                                                        {DType::kU8, "|u1"},
+                                                                        {DType::kI8, "|i1"},
+                                                                        {DType::kI16, "<i2"},
+                                                                        {DType::kI32, "<i4"},
+                                                                        {DType::kI64, "<i8"},
+                                                                        {DType::kF16, "<f2"},
+                                                                        {DType::kF32, "<f4"},
+                                                                        {DType::kF64, "<f8"},
+                                                                        {DType::kU16, "<u2"},
+                                                                        {DType::kU32, "<u4"},
+                                                                        {DType::kU64, "<u8"}}};
 
 struct NpyHeader {
   DType dtype = DType::kF32;
@@ -252,6 +255,11 @@ std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& s
     }
   }
   return result;
+}
+
+ArrayForm npy_form(std::span<const std::byte> bytes, std::string_view where) {
+  NpyHeader header = parse_npy_header(bytes, where);
+  return {header.dtype, std::move(header.shape)};
 }
 
 NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_view where) {

@@ -29,6 +29,9 @@ struct NpyData {
 };
 NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_view where);
 
+// What the header at the start of `bytes` says; the elements need not be there.
+ArrayForm npy_form(std::span<const std::byte> bytes, std::string_view where);
+
 // A copy of Fortran-ordered elements of `item` bytes, in C order.
 std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& shape,
                                  std::size_t item);

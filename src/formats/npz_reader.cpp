@@ -53,6 +53,27 @@ struct NpzReader::Impl {
     return data;
   }
 
+  // At least the header of the member, if its first bytes inflate at all. libdeflate stops where
+  // the room ends, before a stored block or a match that would not fit: these are the largest.
+  std::vector<std::byte> inflate_header(const ZipMember& member) const {
+    constexpr std::size_t kLargestPiece = 65535 + 258;
+    constexpr std::size_t kHeader = 12 + 65536;
+    const std::span<const std::byte> data = raw(member);
+    std::vector<std::byte> bytes(std::min<std::size_t>(member.size, kHeader + kLargestPiece));
+    if (member.method == ZipMethod::kStored) {
+      bytes.assign(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
+      return bytes;
+    }
+    const Decompressor decompressor(libdeflate_alloc_decompressor());
+    if (!decompressor) throw std::bad_alloc();
+    std::size_t used = 0;
+    std::size_t made = 0;
+    const libdeflate_result result = libdeflate_deflate_decompress_ex(
+        decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), &used, &made);
+    if (result != LIBDEFLATE_SUCCESS && result != LIBDEFLATE_INSUFFICIENT_SPACE) bytes.clear();
+    return bytes;
+  }
+
   // All bytes of the member, inflated and checked.
   std::vector<std::byte> inflate(const ZipMember& member) const {
     const std::span<const std::byte> data = raw(member);
@@ -119,6 +140,15 @@ bool NpzReader::contains(std::string_view name) const noexcept {
 Array NpzReader::read(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
   return npy_array(std::string(name), impl_->inflate(member), impl_->where(member));
+}
+
+ArrayForm NpzReader::form_of(std::string_view name) const {
+  const ZipMember& member = impl_->find(name);
+  try {
+    return npy_form(impl_->inflate_header(member), impl_->where(member));
+  } catch (const Error&) {
+    return npy_form(impl_->inflate(member), impl_->where(member));  // says what is wrong with it
+  }
 }
 
 std::uint64_t NpzReader::size_of(std::string_view name) const { return impl_->find(name).size; }

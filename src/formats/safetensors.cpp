@@ -37,7 +37,8 @@ constexpr std::uint64_t kMaxIndex = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxAxes = 64;
 constexpr std::array kDTypes = {DType::kBool, DType::kU8,   DType::kI8,     DType::kI16,
                                 DType::kI32,  DType::kI64,  DType::kF8E4M3, DType::kF8E5M2,
-                                DType::kF16,  DType::kBF16, DType::kF32,    DType::kF64};
+                                DType::kF16,  DType::kBF16, DType::kF32,    DType::kF64,
+                                DType::kU16,  DType::kU32,  DType::kU64};
 
 struct Tensor {
   ArrayView view;

@@ -25,7 +25,7 @@ std::size_t part_count(const Rows& rows, std::size_t count) {
 constexpr std::size_t kMostChannels = std::size_t{1} << 20;
 
 bool fits_float(DType dtype) {
-  return dtype != DType::kF64 && dtype != DType::kI64 && dtype != DType::kI32;
+  return dtype != DType::kF64 && !(is_integer(dtype) && dtype_size(dtype) > 2);
 }
 
 // |error| / |reference|, from the squares.
