@@ -38,10 +38,12 @@ void print(const std::vector<Check>& checks) {
     const Color tone = check.status == CheckStatus::kOk        ? Color::kGreen
                        : check.status == CheckStatus::kWarning ? Color::kYellow
                                                                : Color::kRed;
-    fmt::print("{}  {:<10}  {}\n",
-               colored(fmt::format("{:<7}", status_name(check.status)), tone, color), check.name,
-               check.detail);
-    if (!check.remedy.empty()) fmt::print("{:<7}  {:<10}  -> {}\n", "", "", check.remedy);
+    constexpr std::size_t kIndent = 21;
+    std::string text = fmt::format(
+        "{}  {:<10}  {}\n", colored(fmt::format("{:<7}", status_name(check.status)), tone, color),
+        check.name, check.detail);
+    if (!check.remedy.empty()) text += fmt::format("{:<7}  {:<10}  -> {}\n", "", "", check.remedy);
+    fmt::print("{}", wrapped(text, kIndent));
   }
 }
 

@@ -80,14 +80,17 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
   const bool color = wants_color(stdout);
   for (const ExtractedPrompt& e : prompts) {
     const auto ids = std::span(e.generated_ids).subspan(e.prompt.input_ids.size());
-    fmt::print("{}  {}\n  {} {}{}\n", colored(e.prompt.id, Color::kBold, color),
-               in_one_line(e.prompt.text, e.prompt.input_ids), colored("->", Color::kDim, color),
-               in_one_line(e.generated_text, ids),
-               e.stopped_by_eos ? colored("  (end of text)", Color::kDim, color) : "");
+    const std::string text =
+        fmt::format("{}  {}\n  {} {}{}\n", colored(e.prompt.id, Color::kBold, color),
+                    in_one_line(e.prompt.text, e.prompt.input_ids),
+                    colored("->", Color::kDim, color), in_one_line(e.generated_text, ids),
+                    e.stopped_by_eos ? colored("  (end of text)", Color::kDim, color) : "");
+    fmt::print("{}", wrapped(text, 5));
   }
-  fmt::print(
-      "\nWritten to {}; manifest.json lists every array with shape, SHA-256 and statistics.\n",
-      out);
+  fmt::print("{}", wrapped(fmt::format("\nWritten to {}; manifest.json lists every array with "
+                                       "shape, SHA-256 and statistics.\n",
+                                       out),
+                           2));
 }
 
 int run(const Arguments& args) {

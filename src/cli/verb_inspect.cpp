@@ -109,7 +109,10 @@ Json slice_values(const ArrayView& array, std::span<const Range> ranges, std::si
   return list;
 }
 
-std::string number_text(double x) { return fmt::format("{:.6g}", x); }
+std::string number_text(double x) { return fmt::format("{:.3g}", x); }
+
+// Without spaces: tables of many columns have few to spare.
+std::string short_shape(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ",")); }
 
 std::string bar(std::int64_t count, std::int64_t highest) {
   std::string text;
@@ -170,7 +173,6 @@ int run(const Arguments& args) {
   using enum Table::Align;
   const ArrayFile file(args.file);
   Table table({{"name"},
-               {"dtype"},
                {"shape"},
                {"min", kRight},
                {"max", kRight},
@@ -189,7 +191,7 @@ int run(const Arguments& args) {
       list.push_back(to_json(args, array, s));
       continue;
     }
-    table.add({array.name, std::string(dtype_name(array.dtype)), shape_text(array.shape),
+    table.add({array.name, fmt::format("{}{}", dtype_name(array.dtype), short_shape(array.shape)),
                number_text(s.min), number_text(s.max), number_text(s.mean), number_text(s.std),
                std::to_string(s.nan), std::to_string(s.inf), std::to_string(s.zeros)});
     details += details_text(args, array, s);

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <map>
 
+#include "base/text.h"
 #include "report/compare_report.h"
+#include "report/layout_kinds.h"
 #include "report/table.h"
 
 namespace assay {
@@ -25,7 +27,8 @@ double badness(const TensorResult& t) {
 
 std::string ratio_text(const TensorResult& t) {
   if (!t.noise_ratio) return "";
-  return fmt::format("{:.2f}", std::max(*t.noise_ratio, t.position_ratio.value_or(0)));
+  const double ratio = std::max(*t.noise_ratio, t.position_ratio.value_or(0));
+  return ratio < 1000 ? fmt::format("{:.2f}", ratio) : fmt::format("{:.1e}", ratio);
 }
 
 std::string verdict_cell(Verdict verdict, bool color) {
@@ -42,16 +45,15 @@ std::string verdict_cell(Verdict verdict, bool color) {
   return colored("-", Color::kDim, color);
 }
 
-// "layer_05_q_norm" -> "q_norm"
-std::string in_layer(const TensorResult& t) {
+// "layer_05_q_norm" -> "layer 05 q_norm"
+std::string spaced_name(const TensorResult& t) {
   if (!t.layer) return t.name;
-  return t.name.substr(t.name.find('_', 6) + 1);
+  const std::size_t end = t.name.find('_', 6);
+  return fmt::format("layer {} {}", t.name.substr(6, end - 6), t.name.substr(end + 1));
 }
 
-struct Row {
-  std::string title;
-  std::vector<const TensorResult*> tensors;  // compared ones
-};
+// A tensor, or the tensors of a layer, of which the worst is shown; compared ones only.
+using Row = std::vector<const TensorResult*>;
 
 std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
   std::vector<Row> rows;
@@ -59,35 +61,31 @@ std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
   for (const TensorResult& t : prompt.tensors) {
     if (t.verdict == Verdict::kNotCompared) continue;
     if (every_tensor || !t.layer) {
-      rows.push_back({t.name, {&t}});
+      rows.push_back({&t});
       continue;
     }
     const auto [known, is_new] = by_layer.emplace(*t.layer, rows.size());
-    if (is_new) rows.push_back({fmt::format("layer {:02}", *t.layer), {}});
-    rows[known->second].tensors.push_back(&t);
+    if (is_new) rows.emplace_back();
+    rows[known->second].push_back(&t);
   }
   return rows;
 }
 
-void add_row(Table& table, const Row& row, const TensorResult* first, bool color) {
+void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult* first,
+             bool color) {
   const TensorResult& worst = **std::ranges::max_element(
-      row.tensors, {}, [](const TensorResult* t) { return std::pair(is_bad(*t), badness(*t)); });
-  const auto failed = std::ranges::count_if(row.tensors, [](const auto* t) { return is_bad(*t); });
+      row, {}, [](const TensorResult* t) { return std::pair(is_bad(*t), badness(*t)); });
+  const auto failed = std::ranges::count_if(row, [](const auto* t) { return is_bad(*t); });
   const TensorMetrics& m = worst.metrics;
   const bool bare = worst.name == "input_ids" || worst.verdict == Verdict::kError;
-  const bool here = std::ranges::find(row.tensors, first) != row.tensors.end();
-  std::string taps = std::to_string(row.tensors.size());
-  if (failed > 0 && row.tensors.size() > 1) taps = fmt::format("{} of {}", failed, taps);
-  std::string mark;
-  if (here) {
-    mark = colored(fmt::format("<- first divergence: {}", in_layer(*first)), Color::kBold, color);
-  }
-  table.add({row.title, taps, row.tensors.size() > 1 ? in_layer(worst) : "",
+  const bool here = std::ranges::find(row, first) != row.end();
+  const std::string title = every_tensor ? worst.name : spaced_name(worst);
+  table.add({fmt::format("{}{}", here ? "> " : "  ", title),
+             row.size() > 1 ? fmt::format("{}/{}", failed, row.size()) : "",
              bare ? "" : ratio_text(worst), bare ? "" : fmt::format("{:.2e}", m.relative_l2),
-             bare ? "" : fmt::format("{:.7f}", m.cosine),
-             bare ? "" : fmt::format("{:.3g}", m.max_abs),
-             bare ? "" : fmt::format("{:.1f} %", m.exact_share * 100),
-             verdict_cell(failed > 0 ? worst.verdict : Verdict::kPass, color), mark});
+             bare ? "" : fmt::format("{:.6f}", m.cosine),
+             bare ? "" : fmt::format("{:.1f}", m.exact_share * 100),
+             verdict_cell(failed > 0 ? worst.verdict : Verdict::kPass, color)});
 }
 
 std::string tokens_text(const TokenResult& tokens, bool color) {
@@ -144,12 +142,22 @@ std::string logits_text(const TensorResult& t) {
 
 std::string names_text(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 5;
-  std::string text = fmt::format(
-      "{}",
-      fmt::join(names.begin(),
-                names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())), ", "));
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", shown(names[i]));
+  }
   if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
   return text;
+}
+
+// Arrays that no rule names are easily overlooked, and nothing was said of them.
+std::string unused_text(const PromptResult& prompt, bool color) {
+  const std::size_t count = prompt.unmatched.size();
+  if (count == 0) return "";
+  return fmt::format(
+      "{}: {} of the dump's arrays {} not used: {}; give --map rules that say what {} hold{}\n",
+      colored("Not used", Color::kYellow, color), count, count == 1 ? "was" : "were",
+      names_text(prompt.unmatched), count == 1 ? "it" : "they", count == 1 ? "s" : "");
 }
 
 std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool color) {
@@ -157,14 +165,11 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   const TensorResult* first =
       prompt.first_divergence ? &prompt.tensors[*prompt.first_divergence] : nullptr;
   Table table({{""},
-               {"taps", kRight},
-               {"worst"},
-               {"noise ratio", kRight},
-               {"relative L2", kRight},
+               {"failed", kRight},
+               {"ratio", kRight},
+               {"rel. L2", kRight},
                {"cosine", kRight},
-               {"max abs", kRight},
-               {"equal", kRight},
-               {""},
+               {"equal %", kRight},
                {""}});
   std::vector<std::string> missing;
   std::size_t compared = 0;
@@ -175,8 +180,10 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
       ++compared;
     }
   }
-  for (const Row& row : rows_of(prompt, every_tensor)) add_row(table, row, first, color);
-  std::string text = fmt::format("{}\n{}\n", colored(prompt.id, Color::kBold, color), table.text());
+  for (const Row& row : rows_of(prompt, every_tensor)) {
+    add_row(table, row, every_tensor, first, color);
+  }
+  std::string text;
   if (first != nullptr) {
     text += fmt::format("{}: {}: {}\n", colored("First divergence", Color::kRed, color),
                         first->name, first->reason);
@@ -197,12 +204,10 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   for (const auto& [reason, names] : incomplete) {
     text += fmt::format("Not compared: {}: {}\n", names_text(names), reason);
   }
-  std::map<std::string, std::size_t> layouts;
-  for (const TensorResult& t : prompt.tensors) {
-    if (!t.reading.empty()) ++layouts[t.reading];
-  }
-  for (const auto& [reading, count] : layouts) {
-    text += fmt::format("Layout: {} ({} arrays)\n", reading, count);
+  for (const LayoutKind& kind : layout_kinds(prompt)) {
+    text += fmt::format("Layout: {}{} ({} array{})\n", kind.example,
+                        kind.texts > 1 ? " and the like" : "", kind.arrays,
+                        kind.arrays == 1 ? "" : "s");
   }
   for (const TensorResult& t : prompt.tensors) text += logits_text(t);
   text += tokens_text(prompt.tokens, color);
@@ -210,11 +215,9 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   if (!missing.empty()) {
     text += fmt::format("; {} not in the candidate: {}", missing.size(), names_text(missing));
   }
-  if (!prompt.unmatched.empty()) {
-    text += fmt::format("; {} of the candidate's not used: {}", prompt.unmatched.size(),
-                        names_text(prompt.unmatched));
-  }
-  return text + "\n\n";
+  text += "\n" + unused_text(prompt, color);
+  return fmt::format("{}\n{}\n{}\n", colored(shown(prompt.id), Color::kBold, color), table.text(),
+                     wrapped(text, 2));
 }
 
 }  // namespace
@@ -252,16 +255,18 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   for (const PromptResult& prompt : report.prompts) {
     text += prompt_text(prompt, every_tensor, color);
   }
+  std::string end;
   if (report.passed && !report.blind_spots.empty()) {
-    text +=
+    end +=
         fmt::format("{}: these prompts do not show {} common mistake{}: {}\n",
                     colored("Note", Color::kYellow, color), report.blind_spots.size(),
                     report.blind_spots.size() == 1 ? "" : "s", fmt::join(report.blind_spots, "; "));
   }
-  return text + fmt::format("{}: profile {}, which asks that {}\n",
-                            report.passed ? colored("PASS", Color::kGreen, color)
-                                          : colored("FAIL", Color::kRed, color),
-                            report.profile, report.statement);
+  end += fmt::format(
+      "{}: profile {}, which asks that {}\n",
+      report.passed ? colored("PASS", Color::kGreen, color) : colored("FAIL", Color::kRed, color),
+      report.profile, report.statement);
+  return text + wrapped(end, 2);
 }
 
 }  // namespace assay

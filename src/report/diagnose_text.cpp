@@ -8,28 +8,10 @@
 namespace assay {
 namespace {
 
-constexpr std::size_t kWidth = 92;
-
-// Words of `text` in lines of kWidth that begin with `indent`, the first with `title` in it.
+// `title` in front of a paragraph that is indented behind it.
 std::string paragraph(std::string_view title, std::string_view text) {
   constexpr std::size_t kIndent = 13;
-  std::string all = fmt::format("  {:<{}}", title, kIndent - 2);
-  std::size_t column = kIndent;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    if (column > kIndent && column + 1 + word.size() > kWidth) {
-      all += '\n' + std::string(kIndent, ' ');
-      column = kIndent;
-    } else if (column > kIndent) {
-      all += ' ';
-      ++column;
-    }
-    all += word;
-    column += word.size();
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return all + '\n';
+  return wrapped(fmt::format("  {:<{}}{}", title, kIndent - 2, text), kIndent) + '\n';
 }
 
 std::string error_text(double error) {
@@ -57,8 +39,9 @@ std::string ranges(const std::vector<std::int64_t>& numbers) {
 }
 
 std::string finding_text(const Finding& f, bool color) {
-  std::string text = fmt::format("{}  {}\n", colored(f.mistake.id, Color::kBold, color),
-                                 with_detail(f.mistake, f.detail));
+  std::string text = wrapped(fmt::format("{}  {}\n", colored(f.mistake.id, Color::kBold, color),
+                                         with_detail(f.mistake, f.detail)),
+                             2);
   text += paragraph("what", f.mistake.explanation);
   text += paragraph(
       "where",
@@ -81,7 +64,7 @@ std::string finding_text(const Finding& f, bool color) {
 }
 
 std::string place_text(std::string_view title, const Place& p) {
-  std::string text = fmt::format("{}  {} of prompt {}\n", title, p.tap, p.prompt);
+  std::string text = wrapped(fmt::format("{}  {} of prompt {}\n", title, p.tap, p.prompt), 2);
   text += paragraph("operation", p.operation);
   if (p.noise > 0) {
     text +=
@@ -105,22 +88,25 @@ std::string place_text(std::string_view title, const Place& p) {
 }  // namespace
 
 std::string diagnose_text(const Diagnosis& d, bool color) {
-  std::string text = fmt::format("{} prompt{} ({}), {} arrays: {}; values in {}\n\n",
-                                 d.prompts.size(), d.prompts.size() == 1 ? "" : "s",
-                                 fmt::join(d.prompts, ", "), d.arrays, d.seen, d.rounding);
+  std::string text = wrapped(fmt::format("{} prompt{} ({}), {} arrays: {}; values in {}\n\n",
+                                         d.prompts.size(), d.prompts.size() == 1 ? "" : "s",
+                                         fmt::join(d.prompts, ", "), d.arrays, d.seen, d.rounding),
+                             2);
   for (const Finding& f : d.findings) text += finding_text(f, color);
   for (const Place& p : d.unexplained) {
     text += place_text(d.findings.empty() ? "first error" : "unexplained", p);
   }
-  for (const std::string& note : d.notes) text += fmt::format("Note: {}\n", note);
+  for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}\n", note), 2);
   const bool good =
       d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;
   std::string verdict(verdict_name(d.verdict));
   std::ranges::transform(verdict, verdict.begin(), [](char c) {
     return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   });
-  return text + fmt::format("{}: {}\n", colored(verdict, good ? Color::kGreen : Color::kRed, color),
-                            d.summary);
+  return text + wrapped(fmt::format("{}: {}\n",
+                                    colored(verdict, good ? Color::kGreen : Color::kRed, color),
+                                    d.summary),
+                        2);
 }
 
 std::string power_text(std::span<const BlindSpot> spots, std::span<const Prompt> prompts,
@@ -143,10 +129,12 @@ std::string power_text(std::span<const BlindSpot> spots, std::span<const Prompt>
   std::string text;
   if (blind_count < spots.size()) text += seen.text() + '\n';
   if (blind_count > 0) {
-    text +=
-        fmt::format("{} by any prompt, in embedding, layer outputs and logits of a BF16 engine:",
-                    colored("Not seen", Color::kRed, color)) +
-        "\n\n" + blind.text() + '\n';
+    text += wrapped(
+        fmt::format(
+            "{} by any prompt, in embedding, layer outputs and logits of a BF16 engine:\n\n",
+            colored("Not seen", Color::kRed, color)),
+        2);
+    text += blind.text() + '\n';
   }
   return text + fmt::format("{} of {} mistakes show\n", spots.size() - blind_count, spots.size());
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <numeric>
 
 namespace assay {
 namespace {
@@ -46,21 +47,61 @@ std::string Table::text() const {
   for (const auto& row : rows_) {
     for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(row[c]));
   }
+  constexpr std::size_t kGap = 2;
+  const std::size_t all =
+      std::accumulate(widths.begin(), widths.end(), kGap * (columns_.size() - 1));
+  const bool too_wide = all > kTerminalWidth && columns_.size() > 1;
+  const std::size_t before_last = all - (widths.empty() ? 0 : widths.back());
+  const bool last_in_lines =
+      too_wide && columns_.back().align == Align::kLeft && before_last <= kTerminalWidth * 2 / 3;
+  const bool apart = too_wide && !last_in_lines;
   std::string out;
   const auto add_line = [&](auto&& cell) {
     std::string line;
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       const std::string& text = cell(c);
+      if (apart && c == 0) {
+        if (!text.empty()) out += text + "\n";
+        continue;
+      }
       const std::string pad(widths[c] - width(text), ' ');
-      if (c != 0) line += "  ";
+      if (c != 0) line += std::string(kGap, ' ');
       line += columns_[c].align == Align::kRight ? pad + text : text + pad;
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
+    out += (last_in_lines ? wrapped(line, before_last) : line) + "\n";
   };
   add_line([&](std::size_t c) -> const std::string& { return columns_[c].title; });
   for (const auto& row : rows_) {
     add_line([&](std::size_t c) -> const std::string& { return row[c]; });
+  }
+  return out;
+}
+
+std::string wrapped(std::string_view text, std::size_t indent) {
+  std::string out;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(line.size());
+    std::size_t column = 0;
+    while (!line.empty()) {
+      const std::size_t spaces = std::min(line.find_first_not_of(' '), line.size());
+      const std::string_view word = line.substr(spaces, line.find(' ', spaces) - spaces);
+      line.remove_prefix(spaces + word.size());
+      if (word.empty()) break;
+      if (column > indent && column + spaces + width(word) > kTerminalWidth) {
+        out += '\n' + std::string(indent, ' ');
+        column = indent + width(word);
+      } else {
+        out.append(spaces, ' ');
+        column += spaces + width(word);
+      }
+      out += word;
+    }
+    if (!text.empty()) {
+      out += '\n';
+      text.remove_prefix(1);
+    }
   }
   return out;
 }

@@ -1,6 +1,7 @@
 // Tables and colours for terminals.
 #pragma once
 
+#include <cstddef>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -15,8 +16,16 @@ enum class Color { kRed, kGreen, kYellow, kDim, kBold };
 // `text` wrapped in the escape codes, or as it is when `on` is false.
 std::string colored(std::string_view text, Color color, bool on);
 
-// Columns as wide as their widest cell, two spaces between them; no trailing spaces. UTF-8 is
-// measured in code points.
+// Nothing that is printed is wider, but for a word that is wider itself.
+constexpr std::size_t kTerminalWidth = 80;
+
+// `text` in lines of at most kTerminalWidth, broken at spaces; all but the first of each begin with
+// `indent` spaces. Newlines stay. Colours have no width.
+std::string wrapped(std::string_view text, std::size_t indent);
+
+// Columns as wide as their widest cell, two spaces between them; no trailing spaces. Where that is
+// wider than kTerminalWidth, a last column of text is broken into lines, or else the first cell of
+// each row stands on a line of its own. UTF-8 is measured in code points.
 class Table {
  public:
   enum class Align { kLeft, kRight };
