@@ -165,8 +165,9 @@ struct CompareReport {
 struct CompareOptions {
   std::filesystem::path reference;  // a reference_data directory, or one file of arrays
   std::filesystem::path candidate;
-  std::string prompt;               // id; empty: the candidate's ids or layout say which
-  std::string map;                  // a map's name or a .json file; empty: all that come along
+  std::string prompt;  // id; empty: the candidate's ids or layout say which
+  std::string
+      map;  // names of maps and .json files, separated by commas; empty: all that come along
   std::string profile = "noise";    // "noise", "table", or a .json file
   std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
   std::filesystem::path model;      // to replay the candidate's text; none when empty

@@ -1,208 +1,50 @@
 #include "candidate/name_map.h"
 
 #include <fmt/format.h>
+#include <strings.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
+#include <numeric>
+#include <utility>
 
 #include "assay/error.h"
 #include "base/text.h"
-#include "candidate/data_flow.h"
-#include "formats/json_file.h"
+#include "candidate/known_maps.h"
+#include "candidate/name_forms.h"
 
 namespace assay {
 namespace {
 
-using Rules = std::vector<std::pair<std::string, std::string>>;
-
-struct Known {
-  std::string name;
-  Rules rules;
-};
-
-// One name per tap as transformers' modules are called, below any prefix.
-Rules module_rules(std::string_view layers) {
-  const std::pair<const char*, const char*> in_layer[] = {
-      {"input_layernorm", "input_norm"},
-      {"self_attn.q_proj", "q_proj"},
-      {"self_attn.k_proj", "k_proj"},
-      {"self_attn.v_proj", "v_proj"},
-      {"self_attn.q_norm", "q_norm"},
-      {"self_attn.k_norm", "k_norm"},
-      {"self_attn.o_proj", "attn_output"},
-      {"self_attn", "attn_output"},
-      {"pre_feedforward_layernorm", "mlp_norm"},
-      {"post_feedforward_layernorm", "mlp_post_norm"},
-      // Before the MLP, but in models that have the two above: see NameMap::suit().
-      {"post_attention_layernorm", "mlp_norm"},
-      {"mlp.gate", "router_logits"},
-      {"mlp.gate_proj", "gate_proj"},
-      {"mlp.up_proj", "up_proj"},
-      {"mlp.down_proj", "mlp_output"},
-      {"mlp", "mlp_output"},
-  };
-  Rules rules;
-  for (const auto& [module, tap] : in_layer) {
-    rules.emplace_back(fmt::format("{}.{{layer}}.{}", layers, module),
-                       fmt::format("layer_{{layer}}_{}", tap));
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    if (comma > 0) parts.emplace_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
   }
-  rules.emplace_back(fmt::format("{}.{{layer}}", layers), "layer_{layer}_output");
-  return rules;
+  return parts;
 }
 
-Rules with_output_suffixes(const Rules& rules) {
-  Rules result;
-  for (const auto& [from, to] : rules) {
-    for (const char* suffix : {"", ".output", ".output.0"}) result.emplace_back(from + suffix, to);
+std::size_t index_of_known(const std::string& name) {
+  const std::vector<KnownMap>& maps = known_maps();
+  const auto found = std::ranges::find_if(
+      maps, [&](const KnownMap& map) { return strcasecmp(map.name.c_str(), name.c_str()) == 0; });
+  if (found == maps.end()) {
+    throw usage_error("--map", "'" + shown(name) + "'",
+                      fmt::format("{} or a .json file", fmt::join(NameMap::known(), ", ")));
   }
-  return result;
+  return static_cast<std::size_t>(found - maps.begin());
 }
 
-Rules transformers_rules() {
-  Rules rules = module_rules("model.layers");
-  rules.insert(rules.end(), {{"model.embed_tokens", "embedding_output"},
-                             {"model.norm", "final_norm_output"},
-                             {"lm_head", "logits"}});
-  rules = with_output_suffixes(rules);
-  // output_hidden_states: the last is already normed, which the checks of the dump notice.
-  rules.insert(rules.end(), {{"hidden_states.0", "embedding_output"},
-                             {"hidden_states_0", "embedding_output"},
-                             {"hidden_states.{layer+1}", "layer_{layer}_output"},
-                             {"hidden_states_{layer+1}", "layer_{layer}_output"}});
-  return rules;
-}
-
-// llama.cpp's names of graph nodes (the callback's "name-layer"). Qcur and Kcur name several nodes
-// in a row; a dump by name keeps the last, after the rotary embedding.
-Rules llama_cpp_rules() {
-  return {{"inp_embd", "embedding_output"},
-          {"embd", "embedding_output"},
-          {"attn_norm-{layer}", "layer_{layer}_input_norm"},
-          {"Qcur_normed-{layer}", "layer_{layer}_q_norm"},
-          {"Kcur_normed-{layer}", "layer_{layer}_k_norm"},
-          {"Qcur-{layer}", "layer_{layer}_q_rope"},
-          {"Kcur-{layer}", "layer_{layer}_k_rope"},
-          {"Vcur-{layer}", "layer_{layer}_v_proj"},
-          {"kq_soft_max-{layer}", "layer_{layer}_attn_probs"},
-          {"kq_soft_max_ext-{layer}", "layer_{layer}_attn_probs"},
-          {"kqv_out-{layer}", "layer_{layer}_attn_context"},
-          {"attn_out-{layer}", "layer_{layer}_attn_output"},
-          {"ffn_inp-{layer}", "layer_{layer}_attn_residual"},
-          {"attn_post_norm-{layer}", "layer_{layer}_attn_post_norm"},
-          {"ffn_post_norm-{layer}", "layer_{layer}_mlp_post_norm"},
-          {"ffn_moe_logits-{layer}", "layer_{layer}_router_logits"},
-          {"ffn_moe_topk-{layer}", "layer_{layer}_expert_ids"},
-          {"ffn_moe_weights_norm-{layer}", "layer_{layer}_expert_weights"},
-          {"ffn_moe_gate-{layer}", "layer_{layer}_gate_proj"},
-          {"ffn_moe_up-{layer}", "layer_{layer}_up_proj"},
-          {"ffn_moe_swiglu-{layer}", "layer_{layer}_mlp_act"},
-          {"ffn_moe_out-{layer}", "layer_{layer}_mlp_output"},
-          {"ffn_norm-{layer}", "layer_{layer}_mlp_norm"},
-          {"ffn_gate-{layer}", "layer_{layer}_gate_proj"},
-          {"ffn_up-{layer}", "layer_{layer}_up_proj"},
-          {"ffn_gate_par-{layer}", "layer_{layer}_mlp_act"},
-          {"ffn_swiglu-{layer}", "layer_{layer}_mlp_act"},
-          {"ffn_out-{layer}", "layer_{layer}_mlp_output"},
-          {"l_out-{layer}", "layer_{layer}_output"},
-          {"result_norm", "final_norm_output"},
-          {"result_output", "logits"}};
-}
-
-Rules candle_rules() {
-  Rules rules = module_rules("layers");
-  rules.insert(rules.end(), {{"embed_tokens", "embedding_output"},
-                             {"norm", "final_norm_output"},
-                             {"token_embd", "embedding_output"},
-                             {"blk.{layer}.attn_norm", "layer_{layer}_input_norm"},
-                             {"blk.{layer}.attn_q", "layer_{layer}_q_proj"},
-                             {"blk.{layer}.attn_k", "layer_{layer}_k_proj"},
-                             {"blk.{layer}.attn_v", "layer_{layer}_v_proj"},
-                             {"blk.{layer}.attn_q_norm", "layer_{layer}_q_norm"},
-                             {"blk.{layer}.attn_k_norm", "layer_{layer}_k_norm"},
-                             {"blk.{layer}.attn_output", "layer_{layer}_attn_output"},
-                             {"blk.{layer}.post_attention_norm", "layer_{layer}_attn_post_norm"},
-                             {"blk.{layer}.ffn_norm", "layer_{layer}_mlp_norm"},
-                             {"blk.{layer}.ffn_gate_inp", "layer_{layer}_router_logits"},
-                             {"blk.{layer}.post_ffw_norm", "layer_{layer}_mlp_post_norm"},
-                             {"blk.{layer}.ffn_gate", "layer_{layer}_gate_proj"},
-                             {"blk.{layer}.ffn_up", "layer_{layer}_up_proj"},
-                             {"blk.{layer}.ffn_down", "layer_{layer}_mlp_output"},
-                             {"blk.{layer}", "layer_{layer}_output"},
-                             {"output_norm", "final_norm_output"},
-                             {"output", "logits"}});
-  return with_output_suffixes(rules);
-}
-
-const std::vector<Known>& known_maps() {
-  static const std::vector<Known> maps = {{"transformers", transformers_rules()},
-                                          {"llama.cpp", llama_cpp_rules()},
-                                          {"candle", candle_rules()}};
-  return maps;
-}
-
-// The layer's number when `name` is `pattern`; -1 for a pattern without one.
-std::optional<std::int64_t> match(std::string_view pattern, std::string_view name) {
-  std::int64_t first = 0;
-  std::size_t length = 0;
-  std::size_t at = std::string_view::npos;
-  for (const auto& [text, number] : {std::pair<std::string_view, std::int64_t>{"{layer}", 0},
-                                     std::pair<std::string_view, std::int64_t>{"{layer+1}", 1}}) {
-    if (pattern.find(text) == pattern.npos) continue;
-    at = pattern.find(text);
-    length = text.size();
-    first = number;
-  }
-  if (at == pattern.npos) return pattern == name ? std::optional<std::int64_t>(-1) : std::nullopt;
-  const std::string_view before = pattern.substr(0, at);
-  const std::string_view after = pattern.substr(at + length);
-  if (name.size() <= before.size() + after.size() || !name.starts_with(before) ||
-      !name.ends_with(after)) {
-    return std::nullopt;
-  }
-  name.remove_prefix(before.size());
-  name.remove_suffix(after.size());
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  if (error != std::errc() || end != name.data() + name.size() || number < first) {
-    return std::nullopt;
-  }
-  return number - first;
-}
-
-// With the layer's number in as many digits as tap names have.
-std::optional<std::string> canonical(std::string_view name, std::int64_t layers) {
-  constexpr std::array kOthers = {"input_ids", "generated_ids",  "rope_cos",
-                                  "rope_sin",  "rope_local_cos", "rope_local_sin"};
-  if (std::ranges::find(kOthers, name) != kOthers.end()) return std::string(name);
-  const std::optional<TapPlace> place = parse_tap_name(name);
-  if (!place) return std::nullopt;
-  ModelSpec spec;
-  spec.num_hidden_layers = layers;
-  return tap_name(place->tap, place->layer, spec);
-}
-
-Rules read_rules(const std::string& file) {
-  const OrderedJson json = load_json(file);
-  if (!json.is_object()) throw input_error(file, "not a JSON object", R"({"from": "to", ...})");
-  Rules rules;
-  for (const auto& [from, to] : json.items()) {
-    const std::string where = fmt::format("{}: rule '{}'", file, shown(from));
-    if (!to.is_string()) throw input_error(where, shown(to.dump()), "a tap name");
-    const std::string target = to;
-    std::string example = target;
-    const std::size_t layer = example.find("{layer}");
-    if (layer != example.npos) example.replace(layer, 7, "0");
-    if (!canonical(example, 1)) {
-      throw input_error(where, "'" + shown(target) + "' is no tap",
-                        "a name such as layer_{layer}_q_proj or logits");
+// The first rule of that map for the first form that it knows.
+std::optional<NameTarget> target_in(const KnownMap& map, const std::vector<std::string>& forms,
+                                    const ModelSpec& model, std::int64_t layers) {
+  for (const std::string& form : forms) {
+    for (const NameRule& rule : map.rules) {
+      if (const auto layer = rule.from.match(form)) return target_of(rule, *layer, model, layers);
     }
-    if ((layer != target.npos) != (from.find("{layer") != from.npos)) {
-      throw input_error(where, "{layer} on one side only", "it on both or on neither");
-    }
-    rules.emplace_back(from, target);
   }
-  return rules;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -210,45 +52,81 @@ Rules read_rules(const std::string& file) {
 const std::vector<std::string>& NameMap::known() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
-    for (const Known& map : known_maps()) all.push_back(map.name);
+    for (const KnownMap& map : known_maps()) all.push_back(map.name);
     return all;
   }();
   return names;
 }
 
-void NameMap::suit(const ModelSpec& model) {
-  for (auto& [from, to] : rules_) {
-    if (model.has_norms_after() && own_ && from.find("post_attention_layernorm") != from.npos) {
-      to = "layer_{layer}_attn_post_norm";
+NameMap::NameMap(const std::string& maps) {
+  for (const std::string& map : split_list(maps)) {
+    if (!map.ends_with(".json")) {
+      come_along_.push_back(index_of_known(map));
+      continue;
     }
+    std::vector<NameRule> rules = read_name_rules(load_json(map), map);
+    own_.insert(own_.begin(), std::make_move_iterator(rules.begin()),
+                std::make_move_iterator(rules.end()));
+  }
+  if (come_along_.empty()) {
+    come_along_.resize(known_maps().size());
+    std::iota(come_along_.begin(), come_along_.end(), std::size_t{0});
   }
 }
 
-NameMap::NameMap(const std::string& name_or_file) {
-  if (name_or_file.ends_with(".json")) {
-    rules_ = read_rules(name_or_file);
-    own_ = false;
-    return;
+void NameMap::suit(const ModelSpec& model) { model_ = model; }
+
+void NameMap::suit(const std::vector<std::string>& names) {
+  constexpr std::int64_t kAnyLayers = 100;
+  std::vector<std::size_t> knows(known_maps().size(), 0);
+  for (const std::string& name : names) {
+    const std::vector<std::string> forms = name_forms(name);
+    for (const std::size_t m : come_along_) {
+      const auto target = target_in(known_maps()[m], forms, model_, kAnyLayers);
+      if (target && !target->empty()) ++knows[m];
+    }
   }
-  for (const Known& map : known_maps()) {
-    if (!name_or_file.empty() && name_or_file != map.name) continue;
-    rules_.insert(rules_.end(), map.rules.begin(), map.rules.end());
+  std::ranges::stable_sort(come_along_, [&](std::size_t a, std::size_t b) {
+    return std::pair(knows[b], a) < std::pair(knows[a], b);
+  });
+}
+
+NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
+  for (const NameRule& rule : own_) {
+    if (const auto layer = rule.from.match(name)) {
+      return {true, target_of(rule, *layer, model_, layers)};
+    }
   }
-  if (rules_.empty()) {
-    throw usage_error("--map", "'" + name_or_file + "'",
-                      fmt::format("{} or a .json file", fmt::join(known(), ", ")));
+  if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
+  const std::vector<std::string> forms = name_forms(name);
+  NameMeaning meaning;
+  for (const std::size_t m : come_along_) {
+    std::optional<NameTarget> target = target_in(known_maps()[m], forms, model_, layers);
+    if (!target) continue;
+    if (!meaning.known) {
+      meaning = {true, std::move(*target)};
+      if (meaning.claims.empty()) break;
+      continue;
+    }
+    for (NameClaim& claim : *target) {
+      claim.sure = false;
+      if (std::ranges::find(meaning.claims, claim.taps, &NameClaim::taps) == meaning.claims.end()) {
+        meaning.claims.push_back(std::move(claim));
+      }
+    }
   }
+  return meaning;
+}
+
+bool NameMap::ignores(std::string_view name, std::int64_t layers) const {
+  const NameMeaning found = meaning(name, layers);
+  return found.known && found.claims.empty();
 }
 
 std::optional<std::string> NameMap::tap_of(std::string_view name, std::int64_t layers) const {
-  if (auto own = canonical(name, layers)) return own;
-  for (const auto& [from, to] : rules_) {
-    const std::optional<std::int64_t> layer = match(from, name);
-    if (!layer) continue;
-    std::string tap = to;
-    const std::size_t at = tap.find("{layer}");
-    if (at != tap.npos) tap.replace(at, 7, std::to_string(*layer));
-    return canonical(tap, layers);
+  const NameMeaning found = meaning(name, layers);
+  for (const NameClaim& claim : found.claims) {
+    if (claim.sure && claim.taps.size() == 1) return claim.taps.front();
   }
   return std::nullopt;
 }

@@ -1,41 +1,56 @@
 // From another engine's array names to tap names.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "assay/spec.h"
+#include "candidate/name_rules.h"
 
 namespace assay {
 
-// Rules "from" -> "to", in order; the first that matches wins. "{layer}" in both stands for a
-// layer's number; "{layer+1}" in "from" for one that counts from 1. Tap names themselves need no
-// rule.
+// What a name means.
+struct NameMeaning {
+  bool known = false;  // by a rule, or as a tap's name; without a claim it is to be ignored
+  NameTarget claims;   // the likeliest first
+};
+
+// A user's rules come first, then the taps' own names, then the maps that come along. Of these the
+// one that knows most of a dump is asked first; what the others say is never sure.
 class NameMap {
  public:
-  // The maps that come along: "transformers" (module paths, with or without a trailing ".output"),
-  // "llama.cpp" (graph names), "candle" (GGUF and VarBuilder paths).
+  // The maps that come along.
   static const std::vector<std::string>& known();
 
-  // name_or_file: empty for all known maps, one's name, or a JSON file that holds an object
-  // {"from": "to", ...}. Throws a usage error for another name, input errors for the file.
-  explicit NameMap(const std::string& name_or_file);
+  // maps: separated by commas, each the name of a map that comes along (in any case of letters) or
+  // a .json file of rules. Where none is named, all that come along hold; where some are, only
+  // they. Of several files the last one's rules come first; within a file, the first rule that
+  // matches. Throws a usage error for another name, input errors for a file.
+  explicit NameMap(const std::string& maps);
 
-  // For a model that has norms after its blocks: transformers' post_attention_layernorm is one of
-  // them there, and in all others the norm before the MLP.
+  // Some names mean one thing in a model that has norms after its blocks, or experts, and another
+  // in others.
   void suit(const ModelSpec& model);
+  // The maps that come along, in the order in which they know the most of a dump's names.
+  void suit(const std::vector<std::string>& names);
 
-  // The tap (or input_ids, generated_ids, rope_cos, rope_sin) that an array of that name holds;
-  // layer numbers are written as tap_name does for a model of `layers` layers.
+  // layers: of the model; tap names have as many digits as tap_name writes for it.
+  NameMeaning meaning(std::string_view name, std::int64_t layers) const;
+  // A rule says that an array of that name is nothing to compare.
+  bool ignores(std::string_view name, std::int64_t layers) const;
+
+  // The likeliest single tap (or input_ids, generated_ids, rope_cos, rope_sin) of that name, as far
+  // as that is sure without a look at the content.
   std::optional<std::string> tap_of(std::string_view name, std::int64_t layers) const;
 
  private:
-  std::vector<std::pair<std::string, std::string>> rules_;
-  bool own_ = true;  // the maps that come along, not a file
+  std::vector<NameRule> own_;            // of files
+  std::vector<std::size_t> come_along_;  // indices of known_maps()
+  ModelSpec model_;
 };
 
 }  // namespace assay

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/compare.h"
+#include "candidate/name_map.h"
 #include "cli/verbs.h"
 #include "report/compare_report.h"
 #include "report/progress.h"
@@ -65,8 +66,10 @@ void add_compare(CLI::App& app, Action& action) {
   verb->add_option("--prompt", args->options.prompt,
                    "The prompt's id, where the dump does not say");
   verb->add_option("--map", args->options.map,
-                   "From the dump's names to taps: transformers, llama.cpp, candle or a .json file "
-                   "(default: all three)");
+                   fmt::format("From the dump's names to taps: a .json file of rules, or the "
+                               "engine ({}; default: all); may be repeated",
+                               fmt::join(NameMap::known(), ", ")))
+      ->join(',');
   verb->add_option("--profile", args->options.profile, "noise, table or a .json file")
       ->capture_default_str();
   verb->add_option("--tolerance", args->tolerance,

@@ -8,6 +8,7 @@
 #include "assay/compare.h"
 #include "assay/diagnose.h"
 #include "assay/error.h"
+#include "candidate/name_map.h"
 #include "cli/verbs.h"
 #include "report/compare_report.h"
 #include "report/diagnose_report.h"
@@ -119,8 +120,10 @@ void add_diagnose(CLI::App& app, Action& action) {
   verb->add_option("--prompt", args->options.prompt,
                    "The prompt's id, where the dump does not say");
   verb->add_option("--map", args->options.map,
-                   "From the dump's names to taps: transformers, llama.cpp, candle or a .json file "
-                   "(default: all three)");
+                   fmt::format("From the dump's names to taps: a .json file of rules, or the "
+                               "engine ({}; default: all); may be repeated",
+                               fmt::join(NameMap::known(), ", ")))
+      ->join(',');
   verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--html", args->html,

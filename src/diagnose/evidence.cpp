@@ -115,8 +115,10 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   evidence.id = std::move(id);
   NameMap own_map = map;
   own_map.suit(spec);
+  own_map.suit(file.names());
   std::map<std::string, std::string> names;  // tap -> array
   for (const std::string& name : file.names()) {
+    if (own_map.ignores(name, spec.num_hidden_layers)) continue;
     const std::optional<std::string> tap = own_map.tap_of(name, spec.num_hidden_layers);
     const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
     if (tap && tap->starts_with("rope_")) continue;  // what they do shows in q_rope

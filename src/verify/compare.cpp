@@ -50,7 +50,9 @@ class PromptComparison {
     result_.id = pair.id;
     NameMap own = map;
     own.suit(model_);
+    own.suit(candidate_.names());
     for (const std::string& name : candidate_.names()) {
+      if (own.ignores(name, layers_)) continue;
       const std::optional<std::string> tap = own.tap_of(name, layers_);
       if (!tap) {
         result_.unmatched.push_back(name);

@@ -1,9 +1,14 @@
 // Names: of other engines, and of the taps themselves.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
 
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
+#include "candidate/fused.h"
 #include "candidate/name_map.h"
 
 namespace assay {
@@ -49,18 +54,49 @@ TEST(NameMap, KnowsLlamaCppAndCandle) {
   EXPECT_EQ(tap_of(all, "model.norm"), "final_norm_output");
 }
 
+// What a name means under a map, for a model: alternatives by "|", a fused output's parts by "+",
+// "?" behind what only the content can show, "ignored", or "-".
+std::string meaning(const NameMap& map, std::string_view name) {
+  const NameMeaning found = map.meaning(name, 28);
+  if (!found.known) return "-";
+  if (found.claims.empty()) return "ignored";
+  std::string text;
+  for (const NameClaim& claim : found.claims) {
+    text += fmt::format("{}{}{}", text.empty() ? "" : " | ", fmt::join(claim.taps, " + "),
+                        claim.sure ? "" : "?");
+  }
+  return text;
+}
+
+ModelSpec model_with(Norms norms) {
+  ModelSpec model;
+  model.block.norms = norms;
+  return model;
+}
+
 TEST(NameMap, ReadsRulesFromAFile) {
   const TemporaryDirectory directory;
   const std::string file = directory / "map.json";
   write_text(file,
              R"({"h{layer}/res": "layer_{layer}_output", "n{layer+1}": "layer_{layer}_mlp_norm",
-                       "out": "logits"})");
+                       "rope#{2*layer+1}": "layer_{layer}_k_rope", "out": "logits",
+                       "qkv.{layer}": "layer_{layer}_q_proj + layer_{layer}_k_proj",
+                       "a.{layer}": ["layer_{layer}_attn_output", "layer_{layer}_attn_post_norm"],
+                       "b": ["logits", null], "tmp*": null, "layer_05_output": null})");
   const NameMap map(file);
-  EXPECT_EQ(tap_of(map, "h7/res"), "layer_07_output");
-  EXPECT_EQ(tap_of(map, "n7"), "layer_06_mlp_norm");
-  EXPECT_EQ(tap_of(map, "n0"), "-");
-  EXPECT_EQ(tap_of(map, "out"), "logits");
-  EXPECT_EQ(tap_of(map, "l_out-3"), "-");
+  EXPECT_EQ(meaning(map, "h7/res"), "layer_07_output");
+  EXPECT_EQ(meaning(map, "n7"), "layer_06_mlp_norm");
+  EXPECT_EQ(meaning(map, "n0"), "-");
+  EXPECT_EQ(meaning(map, "rope#7"), "layer_03_k_rope");
+  EXPECT_EQ(meaning(map, "rope#6"), "-");
+  EXPECT_EQ(meaning(map, "out"), "logits");
+  EXPECT_EQ(meaning(map, "qkv.3"), "layer_03_q_proj + layer_03_k_proj");
+  EXPECT_EQ(meaning(map, "a.3"), "layer_03_attn_output | layer_03_attn_post_norm");
+  EXPECT_EQ(meaning(map, "b"), "logits?");
+  EXPECT_EQ(meaning(map, "tmp.3"), "ignored");
+  EXPECT_EQ(meaning(map, "layer_05_output"), "ignored") << "a rule comes before a tap's own name";
+  EXPECT_EQ(meaning(map, "layer_06_output"), "layer_06_output");
+  EXPECT_EQ(meaning(map, "l_out-3"), "layer_03_output") << "rules come on top of the known maps";
 
   const auto refused = [&](const char* text, std::initializer_list<std::string_view> parts) {
     write_text(file, text);
@@ -68,10 +104,161 @@ TEST(NameMap, ReadsRulesFromAFile) {
   };
   refused("[]", {"map.json", "not a JSON object"});
   refused(R"({"a": 1})", {"'a'", "expected a tap name"});
+  refused(R"({"a": [null]})", {"'a'", "expected a tap name"});
   refused(R"({"a": "layer_0_nothing"})", {"'a'", "'layer_0_nothing' is no tap"});
   refused(R"({"a": "layer_{layer}_output"})", {"{layer} on one side only"});
-  expect_error(ErrorKind::kUsage, {"--map", "'vllm'", "transformers, llama.cpp, candle"},
-               [] { NameMap bad("vllm"); });
+  refused(R"({"a.{layer}": "logits"})", {"{layer} on one side only"});
+  refused(R"({"a.{layer}.{layer}": null})", {"placeholder"});
+  refused(R"({"a.{level}": null})", {"placeholder"});
+  refused(R"({"a": {"norms": "logits"}})", {"'norms'", "post_norms"});
+  expect_error(ErrorKind::kUsage, {"--map", "'nobody'", "transformers, llama.cpp, candle"},
+               [] { NameMap bad("nobody"); });
+}
+
+// The last of several files is asked first, all of them before the maps that come along.
+TEST(NameMap, TakesSeveral) {
+  const TemporaryDirectory directory;
+  const std::string one = directory / "one.json";
+  const std::string two = directory / "two.json";
+  write_text(one, R"({"x": "logits", "y": "logits", "l_out-{layer}": "layer_{layer}_mlp_output"})");
+  write_text(two, R"({"x": "final_norm_output", "result_norm": null})");
+  const NameMap both(one + "," + two);
+  EXPECT_EQ(meaning(both, "x"), "final_norm_output");
+  EXPECT_EQ(meaning(both, "y"), "logits");
+  EXPECT_EQ(meaning(both, "l_out-3"), "layer_03_mlp_output");
+  EXPECT_EQ(meaning(both, "result_norm"), "ignored");
+  EXPECT_EQ(meaning(both, "transformer.ln_f"), "final_norm_output");
+  const NameMap named("LITGPT," + one);
+  EXPECT_EQ(meaning(named, "transformer.ln_f"), "final_norm_output");
+  EXPECT_EQ(meaning(named, "y"), "logits");
+  EXPECT_EQ(meaning(named, "result_norm"), "-") << "an engine's name leaves the others out";
+}
+
+// One name and what it means in a model without norms after its blocks, and in one with them.
+struct Known {
+  const char* map;
+  const char* name;
+  const char* before;
+  const char* around;
+};
+
+TEST(NameMap, KnowsOtherEngines) {
+  const Known all[] = {
+      {"litgpt", "transformer.h.3.post_attention_norm", "layer_03_attn_output",
+       "layer_03_attn_post_norm"},
+      {"litgpt", "transformer.h.3.norm_2", "layer_03_mlp_norm", "layer_03_mlp_norm"},
+      {"litgpt", "transformer.h.3.attn.attn", "layer_03_q_proj + layer_03_k_proj + layer_03_v_proj",
+       "layer_03_q_proj + layer_03_k_proj + layer_03_v_proj"},
+      {"torchtune", "layers.3.sa_scale", "layer_03_attn_output", "layer_03_attn_post_norm"},
+      {"torchtune", "layers.0.attn.pos_embeddings.call7", "layer_03_k_rope", "layer_03_k_rope"},
+      {"torchtune", "layers.0.attn.pos_embeddings", "layer_00_q_rope? | layer_00_k_rope?",
+       "layer_00_q_rope? | layer_00_k_rope?"},
+      {"torchtune", "norm.logit_capping", "ignored", "ignored"},
+      {"TransformerLens", "blocks.3.hook_attn_out", "layer_03_attn_output",
+       "layer_03_attn_post_norm | layer_03_attn_output"},
+      {"TransformerLens", "blocks.3.hook_resid_pre", "layer_02_output", "layer_02_output"},
+      {"TransformerLens", "blocks.0.hook_resid_pre", "embedding_output", "embedding_output"},
+      {"TransformerLens", "blocks.3.ln2.hook_normalized", "layer_03_mlp_norm", "layer_03_mlp_norm"},
+      {"TransformerLens", "blocks.3.mlp.gate.hook_out", "layer_03_gate_proj", "layer_03_gate_proj"},
+      {"TransformerLens", "blocks.3.ln1.hook_scale", "ignored", "ignored"},
+      {"keras-hub", "transformer_layer_3/self_attention/query", "layer_03_q_proj",
+       "layer_03_q_proj"},
+      {"keras-hub", "decoder_block_3.ffw_gating_2", "layer_03_up_proj", "layer_03_up_proj"},
+      {"mlx-lm", "model.layers.3.self_attn.rope.call1", "layer_03_k_rope | layer_03_q_rope",
+       "layer_03_k_rope | layer_03_q_rope"},
+      {"mlx-lm", "model.layers.3.post_attention_layernorm", "layer_03_mlp_norm",
+       "layer_03_attn_post_norm"},
+      {"onnxruntime-genai", "/model/layers.3/attn/qkv_proj/MatMul/output_0",
+       "layer_03_q_proj + layer_03_k_proj + layer_03_v_proj",
+       "layer_03_q_proj + layer_03_k_proj + layer_03_v_proj"},
+      {"onnxruntime-genai", "model.layers.3.input_layernorm.output_3", "layer_02_output",
+       "layer_02_output"},
+      {"onnxruntime-genai", "/model/layers.28/final_norm_layernorm/output_0", "final_norm_output",
+       "final_norm_output"},
+      {"vLLM", "model.layers.3.output.0", "layer_03_mlp_output | layer_03_output",
+       "layer_03_mlp_post_norm | layer_03_output"},
+      {"vLLM", "model.layers.3.output.1", "layer_03_attn_residual", "layer_03_attn_residual"},
+      {"vLLM", "model.layers.3.mlp.act_fn", "layer_03_mlp_act", "layer_03_mlp_act"},
+      {"SGLang", "model.layers.3.input_layernorm.1", "layer_02_output", "layer_02_output"},
+      {"SGLang", "model.layers.3.self_attn.rotary_emb.1", "layer_03_k_rope?", "layer_03_k_rope?"},
+      {"transformers", "model.layers.3.mlp.act_fn", "ignored", "ignored"},
+      {"transformers", "module.model.layers.3.mlp", "layer_03_mlp_output", "layer_03_mlp_output"},
+      {"llama.cpp", "Qcur-3 (view)", "ignored", "ignored"},
+      {"llama.cpp", "ffn_up-3", "layer_03_up_proj | layer_03_gate_proj + layer_03_up_proj",
+       "layer_03_up_proj | layer_03_gate_proj + layer_03_up_proj"},
+  };
+  for (const Known& known : all) {
+    NameMap map(known.map);
+    map.suit(model_with(Norms::kBefore));
+    EXPECT_EQ(meaning(map, known.name), known.before) << known.map << ": " << known.name;
+    map.suit(model_with(Norms::kAround));
+    EXPECT_EQ(meaning(map, known.name), known.around) << known.map << ": " << known.name;
+  }
+}
+
+TEST(NameMap, KnowsAMixturesRouter) {
+  NameMap map("TransformerLens");
+  ModelSpec model;
+  model.moe.num_experts = 4;
+  model.sparse_layers = {false, true};
+  map.suit(model);
+  EXPECT_EQ(meaning(map, "blocks.0.mlp.gate.hook_out"), "layer_00_gate_proj");
+  EXPECT_EQ(meaning(map, "blocks.1.mlp.gate.hook_out"), "layer_01_router_logits");
+}
+
+// The engine that knows most of a dump's names is believed; the others are only heard.
+TEST(NameMap, AsksTheEngineThatKnowsTheMost) {
+  NameMap map("");
+  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
+                                    "model.layers.0.mlp.act_fn", "model.layers.0.mlp.down_proj"});
+  EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_mlp_output | layer_00_output");
+  EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "layer_00_mlp_act");
+  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.q_proj"});
+  EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_output | layer_00_mlp_output?");
+  EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "ignored");
+  map.suit(std::vector<std::string>{"embd", "result_norm", "norm", "logits"});
+  EXPECT_EQ(meaning(map, "norm"), "ignored");
+  map.suit(std::vector<std::string>{"norm", "logits"});
+  EXPECT_EQ(meaning(map, "norm"), "final_norm_output");
+}
+
+// Every rule that comes along has a name of its own in its map.
+TEST(NameMap, KnownMapsHaveNoRuleTwice) {
+  EXPECT_EQ(NameMap::known().size(), 11U);
+  for (const std::string& name : NameMap::known()) {
+    const std::string file = std::string(ASSAY_ROOT) + "/src/candidate/maps/" + name + ".json";
+    std::map<std::string, int> count;
+    const std::string text = read_text(file);
+    for (std::size_t at = text.find("\n  \""); at != text.npos; at = text.find("\n  \"", at + 1)) {
+      ++count[text.substr(at + 4, text.find('"', at + 4) - at - 4)];
+    }
+    EXPECT_GT(count.size(), 15U) << name;
+    for (const auto& [rule, times] : count) EXPECT_EQ(times, 1) << name << ": " << rule;
+  }
+}
+
+TEST(Fused, PartsInEveryOrder) {
+  // Two heads of queries for each of two of keys, two elements a head; two rows.
+  Array qkv{"qkv", DType::kF32, {2, 16}, std::vector<std::byte>(2 * 16 * 4)};
+  std::iota(qkv.as<float>().begin(), qkv.as<float>().end(), 0.0F);
+  const std::int64_t widths[] = {8, 4, 4};
+  const auto part = [&](std::size_t which, FusedOrder order) {
+    const std::optional<Array> array = fused_part(qkv.view(), widths, which, order, 2);
+    const auto values = array->as<float>();
+    return std::vector<float>(values.begin(), values.begin() + array->shape.back());
+  };
+  EXPECT_EQ(part(1, FusedOrder::kBeside), (std::vector<float>{8, 9, 10, 11}));
+  EXPECT_EQ(part(0, FusedOrder::kByGroup), (std::vector<float>{0, 1, 2, 3, 8, 9, 10, 11}));
+  EXPECT_EQ(part(1, FusedOrder::kByGroup), (std::vector<float>{4, 5, 12, 13}));
+  EXPECT_EQ(part(2, FusedOrder::kByGroup), (std::vector<float>{6, 7, 14, 15}));
+  EXPECT_EQ(fused_orders(widths, 2).size(), 2U);
+  EXPECT_EQ(fused_orders(widths, 4).size(), 1U) << "one head of keys: both orders are one";
+  const std::int64_t halves[] = {8, 8};
+  EXPECT_EQ(fused_orders(halves, 0).size(), 3U);
+  EXPECT_EQ(fused_part(qkv.view(), halves, 0, FusedOrder::kSwapped, 0)->as<float>()[0], 8);
+  EXPECT_EQ(fused_part(qkv.view(), halves, 1, FusedOrder::kInterleaved, 0)->as<float>()[1], 3);
+  const std::int64_t wrong[] = {8, 4};
+  EXPECT_FALSE(fused_part(qkv.view(), wrong, 0, FusedOrder::kBeside, 2));
 }
 
 TEST(DataFlow, NamesAndOrder) {

@@ -1,0 +1,34 @@
+// Outputs of several projections in one array: queries, keys and values, or gate and up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+
+namespace assay {
+
+// In what order the parts stand in a row.
+enum class FusedOrder {
+  kBeside,       // one behind the other
+  kByGroup,      // for each head of keys: its heads of queries, the keys, the values
+  kSwapped,      // two parts, the second first
+  kInterleaved,  // two parts, element by element
+};
+
+std::string_view fused_order_text(FusedOrder order);
+
+// Orders that parts of these widths may have, the usual one first. head_dim: of queries and keys, 0
+// where the parts have no heads.
+std::vector<FusedOrder> fused_orders(std::span<const std::int64_t> widths, std::int64_t head_dim);
+
+// One part of an array whose last axes are as long as all the widths together, [..., width]; none
+// where they are not.
+std::optional<Array> fused_part(const ArrayView& fused, std::span<const std::int64_t> widths,
+                                std::size_t part, FusedOrder order, std::int64_t head_dim);
+
+}  // namespace assay

@@ -1,0 +1,20 @@
+// The maps that come along: src/candidate/maps, one file an engine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "candidate/name_rules.h"
+
+namespace assay {
+
+struct KnownMap {
+  std::string name;
+  std::vector<NameRule> rules;
+};
+
+// Where two know a name, the one that knows more of a dump's names is asked first, then the one
+// that stands first here.
+const std::vector<KnownMap>& known_maps();
+
+}  // namespace assay

@@ -1,0 +1,111 @@
+#include "candidate/name_forms.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+namespace assay {
+namespace {
+
+// What stands in front of a model's own names where it is wrapped or one of several.
+constexpr std::pair<std::string_view, std::string_view> kWrappers[] = {
+    {"module.", ""},
+    {"_orig_mod.", ""},
+    {"_fsdp_wrapped_module.", ""},
+    {"base_model.model.", ""},
+    {"model.language_model.", "model."},
+    {"language_model.model.", "model."},
+    {"language_model.lm_head", "lm_head"},
+};
+
+std::string without_wrappers(std::string_view name) {
+  std::string result(name);
+  std::ranges::replace(result, '/', '.');
+  result.erase(0, std::min(result.find_first_not_of('.'), result.size()));
+  for (bool again = true; again;) {
+    again = false;
+    for (const auto& [wrapper, stands_for] : kWrappers) {
+      if (!result.starts_with(wrapper)) continue;
+      result.replace(0, wrapper.size(), stands_for);
+      again = true;
+    }
+  }
+  return result;
+}
+
+// Takes the digits off the end; none where there are none, or nothing would be left.
+std::optional<std::string> take_number(std::string_view& text) {
+  const std::size_t last = text.find_last_not_of("0123456789");
+  if (last == text.npos || last + 1 == text.size()) return std::nullopt;
+  std::string number(text.substr(last + 1));
+  text = text.substr(0, last + 1);
+  const std::size_t first = std::min(number.find_first_not_of('0'), number.size() - 1);
+  return number.substr(first);
+}
+
+bool take_end(std::string_view& text, std::string_view end) {
+  if (!text.ends_with(end) || text.size() == end.size()) return false;
+  text.remove_suffix(end.size());
+  return true;
+}
+
+std::string indexed(std::string_view base, std::string_view index) {
+  return index == "0" ? std::string(base) : fmt::format("{}[{}]", base, index);
+}
+
+// Without ".output", ".output.1", ".output_1", "[1]" or ".1"; inputs keep their ".input".
+std::optional<std::string> without_output(std::string_view text) {
+  std::string_view rest = text;
+  std::string index = "0";
+  bool numbered = false;
+  if (take_end(rest, "]")) {
+    const auto number = take_number(rest);
+    if (!number || !take_end(rest, "[")) return std::nullopt;
+    index = *number;
+    numbered = true;
+  } else if (const auto number = take_number(rest)) {
+    if (!take_end(rest, ".") && !(rest.ends_with("put_") && take_end(rest, "_"))) {
+      return std::nullopt;
+    }
+    index = *number;
+    numbered = true;
+  }
+  for (const std::string_view word : {".outputs", ".output", ".out"}) {
+    if (take_end(rest, word)) return indexed(rest, index);
+  }
+  if (take_end(rest, ".inputs")) return indexed(fmt::format("{}.input", rest), index);
+  if (numbered) return indexed(rest, index);
+  return std::nullopt;
+}
+
+// "x.call3", "x.call_3" and "x.call3.output" are "x#3".
+std::optional<std::string> with_call(std::string_view text) {
+  constexpr std::array<std::string_view, 2> kWords = {".call", ".call_"};
+  for (const std::string_view word : kWords) {
+    const std::size_t at = text.rfind(word);
+    if (at == text.npos || at == 0) continue;
+    const std::size_t begin = at + word.size();
+    const std::size_t end = std::min(text.find_first_not_of("0123456789", begin), text.size());
+    if (end == begin) continue;
+    const std::string_view number = text.substr(begin, end - begin);
+    const std::string call = number == "0" ? std::string() : fmt::format("#{}", number);
+    return fmt::format("{}{}{}", text.substr(0, at), call, text.substr(end));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<std::string> name_forms(std::string_view name) {
+  std::vector<std::string> forms = {without_wrappers(name)};
+  if (auto form = with_call(forms.front())) forms.push_back(std::move(*form));
+  for (std::size_t i = 0, literal = forms.size(); i < literal; ++i) {
+    if (auto form = without_output(forms[i])) forms.push_back(std::move(*form));
+  }
+  return forms;
+}
+
+}  // namespace assay

@@ -1,0 +1,70 @@
+// Rules from names to taps: their patterns, and the JSON in which they are written (docs/names.md).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "assay/spec.h"
+#include "formats/json_file.h"
+
+namespace assay {
+
+// A name with at most one placeholder for a layer's number ({layer}, {layer+1}, {2*layer+1}) and
+// any number of "*", each of which stands for any text.
+class NamePattern {
+ public:
+  static constexpr std::int64_t kNoLayer = -1;
+
+  // None where a placeholder cannot be read, or there are two.
+  static std::optional<NamePattern> parse(std::string_view text);
+
+  bool has_layer() const { return has_layer_; }
+  // The layer's number where `name` is of that pattern, kNoLayer for a pattern without one.
+  std::optional<std::int64_t> match(std::string_view name) const;
+
+ private:
+  bool match_from(std::size_t piece, std::string_view name, std::int64_t& layer) const;
+
+  enum class Kind { kText, kAny, kLayer };
+  std::vector<std::pair<Kind, std::string>> pieces_;
+  bool has_layer_ = false;
+  std::int64_t factor_ = 1;  // the number in the name is factor * layer + offset
+  std::int64_t offset_ = 0;
+};
+
+// What an array may hold: the names of taps, side by side where it is several in one.
+struct NameClaim {
+  std::vector<std::string> taps;
+  bool sure = true;  // not only if the content shows it
+
+  bool operator==(const NameClaim&) const = default;
+};
+
+// The target of a rule: no claim for a name that is ignored.
+using NameTarget = std::vector<NameClaim>;
+
+struct NameRule {
+  // Of what model the target that follows holds.
+  enum class Of { kAll, kPostNorms, kExperts };
+
+  NamePattern from;
+  std::vector<std::pair<Of, NameTarget>> to;  // the first that holds; {layer} not yet put in
+};
+
+// The rules of a JSON object in its order: "from": "tap", ["tap", "other tap"], null, or an object
+// of these by kind of model. `where` names the text in errors. Throws input errors.
+std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string& where);
+
+// A tap's name, or one of the others that are no taps (input_ids, rope_cos), with the layer's
+// number as tap_name writes it for a model of `layers` layers. None: it is no such name.
+std::optional<std::string> canonical_tap(std::string_view name, std::int64_t layers);
+
+// The target for that layer (or kNoLayer) of a model of `layers` layers, with canonical names.
+NameTarget target_of(const NameRule& rule, std::int64_t layer, const ModelSpec& model,
+                     std::int64_t layers);
+
+}  // namespace assay
