@@ -8,7 +8,7 @@
 
 #include "base/half.h"
 #include "base/widen.h"
-#include "model/variant_ops.h"
+#include "numerics/operand_rounding.h"
 
 namespace assay {
 namespace {

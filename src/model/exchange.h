@@ -8,6 +8,20 @@
 
 namespace assay {
 
+// What a matmul of the pass reads.
+enum class Operand : std::uint8_t {
+  kQkv,      // of the projections of queries, keys and values
+  kQueries,  // behind norm and rotary embedding
+  kKeys,     // the same, as the cache keeps them
+  kValues,   // as the cache keeps them
+  kProbs,
+  kO,
+  kRouter,
+  kGateUp,
+  kDown,
+  kHead,
+};
+
 // What it leaves in the values is what the pass goes on with: each operation can be run on another
 // engine's own inputs.
 template <class Real>
@@ -28,6 +42,10 @@ class Exchange {
   // Columns [first, first + count) of the logits of one position.
   virtual void logits(std::size_t position, std::size_t first, std::size_t count,
                       const Real* values) = 0;
+  // What a matmul is about to read, [rows, width] in its own memory: what it leaves there reaches
+  // that matmul alone. Of kProbs: one head's, [queries, keys], as attention().
+  virtual void operand(Operand, std::int64_t /*layer*/, std::size_t /*rows*/, std::size_t /*width*/,
+                       Real* /*values*/) {}
   // Fills in the residual stream that enters `layer`, [tokens, hidden]: asked for where the layer
   // before was not computed. One behind the last layer asks for what enters the final norm.
   virtual void stream_into(std::int64_t layer, Real* hidden) = 0;

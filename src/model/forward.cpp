@@ -61,7 +61,7 @@ void ForwardPass<N>::layer(std::int64_t l) {
   if (needs_layer_input(block)) a.layer_input = a.hidden;
 
   if (norms_before) norm(Tap::kInputNorm, l, spec_.input_norm, a.hidden, w.input_norm, a.normed);
-  linear(norms_before ? a.normed : a.hidden,
+  linear(as_read(Operand::kQkv, l, norms_before ? a.normed : a.hidden, w.q_proj.cols),
          {onto(w.q_proj, w.q_bias, a.q), onto(w.k_proj, w.k_bias, a.k),
           onto(w.v_proj, w.v_bias, a.v)});
   tap(Tap::kQProj, l, a.q);
@@ -78,7 +78,7 @@ void ForwardPass<N>::layer(std::int64_t l) {
     attention(l);
   }
   tap(Tap::kAttnContext, l, a.context);
-  linear(a.context, {onto(w.o_proj, w.o_bias, a.block)});
+  linear(as_read(Operand::kO, l, a.context, w.o_proj.cols), {onto(w.o_proj, w.o_bias, a.block)});
   tap(Tap::kAttnOutput, l, a.block);
   if (norms_after) {
     norm(Tap::kAttnPostNorm, l, spec_.attn_post_norm, a.block, w.attn_post_norm, a.block);
@@ -114,11 +114,12 @@ void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, const AlignedVec
   a.up.resize(a.gate.size());
   if (sparse) {
     route(l, w.router, x);
-    linear_by_expert(w.experts, x, slots,
+    linear_by_expert(w.experts, as_read(Operand::kGateUp, l, x, w.router.cols), slots,
                      {{&MlpWeights::gate_proj, a.gate}, {&MlpWeights::up_proj, a.up}});
   } else {
-    linear(x, {onto(w.mlp.gate_proj, w.mlp.gate_bias, a.gate),
-               onto(w.mlp.up_proj, w.mlp.up_bias, a.up)});
+    linear(
+        as_read(Operand::kGateUp, l, x, w.mlp.gate_proj.cols),
+        {onto(w.mlp.gate_proj, w.mlp.gate_bias, a.gate), onto(w.mlp.up_proj, w.mlp.up_bias, a.up)});
   }
   tap(Tap::kGateProj, l, a.gate);
   tap(Tap::kUpProj, l, a.up);
@@ -126,10 +127,12 @@ void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, const AlignedVec
   tap(Tap::kMlpAct, l, a.up);
   if (sparse) {
     a.expert_out.resize(tokens_.size() * slots * static_cast<std::size_t>(spec_.hidden_size));
-    linear_by_expert(w.experts, a.up, 1, {{&MlpWeights::down_proj, a.expert_out}});
+    linear_by_expert(w.experts, as_read(Operand::kDown, l, a.up, width), 1,
+                     {{&MlpWeights::down_proj, a.expert_out}});
     add_experts();
   } else {
-    linear(a.up, {onto(w.mlp.down_proj, w.mlp.down_bias, a.block)});
+    linear(as_read(Operand::kDown, l, a.up, width),
+           {onto(w.mlp.down_proj, w.mlp.down_bias, a.block)});
   }
   tap(Tap::kMlpOutput, l, a.block);
 }
@@ -317,8 +320,9 @@ void ForwardPass<N>::head() {
         std::copy_n(&act_.normed[static_cast<std::size_t>(from) * hidden], hidden,
                     &rows[i * hidden]);
       }
-      pack(rows, hidden);
-      matmul(rows, {{block, {}, logits.data(), block.rows}});
+      const AlignedVector<Real>& x = as_read(Operand::kHead, 0, rows, hidden);
+      pack(x, hidden);
+      matmul(x, {{block, {}, logits.data(), block.rows}});
       finish_logits(logits);
       for (std::size_t i = 0; i < count; ++i) {
         const Row& row = wanted[begin + i];
@@ -441,6 +445,16 @@ void ForwardPass<N>::norm(Tap at, std::int64_t l, const NormSpec& norm,
 
 template <class N>
 void ForwardPass<N>::append_to_cache(std::size_t l) {
+  // Nobody else reads queries, keys and values from here on.
+  if (Exchange<Real>* exchange = chunks_.front().exchange) {
+    const auto width = static_cast<std::size_t>(spec_.head_dim);
+    const auto give = [&](Operand operand, AlignedVector<Real>& x) {
+      exchange->operand(operand, static_cast<std::int64_t>(l), x.size() / width, width, x.data());
+    };
+    give(Operand::kQueries, act_.q);
+    give(Operand::kKeys, act_.k);
+    give(Operand::kValues, act_.v);
+  }
   const auto heads = static_cast<std::size_t>(spec_.num_key_value_heads);
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   for (std::size_t t = 0; t < tokens_.size(); ++t) {
@@ -499,6 +513,17 @@ void ForwardPass<N>::tap(Tap tap, std::int64_t l, AlignedVector<Real>& values) {
     }
     t += chunk.ids.size();
   }
+}
+
+template <class N>
+const AlignedVector<typename N::Real>& ForwardPass<N>::as_read(Operand operand, std::int64_t l,
+                                                               const AlignedVector<Real>& x,
+                                                               std::size_t width) {
+  Exchange<Real>* exchange = chunks_.front().exchange;  // which comes with a chunk that is alone
+  if (exchange == nullptr) return x;
+  act_.operand = x;
+  exchange->operand(operand, l, x.size() / width, width, act_.operand.data());
+  return act_.operand;
 }
 
 template <class Real>

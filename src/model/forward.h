@@ -49,6 +49,7 @@ struct Activations {
   AlignedVector<Real> rows_in, rows_out;  // of the expert at hand
   AlignedVector<Real> layer_input;        // the stream before the layer, where the spec needs it
   AlignedVector<Real> unrotated;          // keys before the rotary embedding, where it needs those
+  AlignedVector<Real> operand;            // what a matmul reads, where an exchange may change it
 
   void resize(const ModelSpec& spec, std::size_t tokens);
 };
@@ -154,6 +155,9 @@ class ForwardPass {
   void attend(const Head& head);
 
   void tap(Tap tap, std::int64_t l, AlignedVector<Real>& values);
+  // x as a matmul reads it, in rows of `width`.
+  const AlignedVector<Real>& as_read(Operand operand, std::int64_t l, const AlignedVector<Real>& x,
+                                     std::size_t width);
 
   // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
   // block unless weights are streamed.

@@ -21,7 +21,7 @@ void ForwardPass<N>::route(std::int64_t l, const Weight& router, const AlignedVe
   act_.router_logits.resize(tokens_.size() * experts);
   act_.expert_ids.resize(tokens_.size() * k);
   act_.expert_weights.resize(tokens_.size() * k);
-  linear(x, {onto(router, {}, act_.router_logits)});
+  linear(as_read(Operand::kRouter, l, x, router.cols), {onto(router, {}, act_.router_logits)});
   tap(Tap::kRouterLogits, l, act_.router_logits);
 
   std::vector<Real> probs(tokens_.size() * experts);

@@ -231,6 +231,9 @@ void ForwardPass<N>::attend(const Head& head) {
     }
   }
   look(Tap::kAttnProbs);
+  if (chunk.exchange != nullptr) {
+    chunk.exchange->operand(Operand::kProbs, head.layer, count, count, rows.data());
+  }
   for (std::size_t p = 0; p < count; ++p) {
     const Real* row = &rows[p * count];
     std::size_t seen = count;  // a value that nobody looks at may be anything, even NaN

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "numerics/operand_rounding.h"
 
 // sleef.h declares its FMA functions only where this is defined, which not every compiler does.
 #ifndef FP_FAST_FMA
@@ -23,14 +24,6 @@ float truncated_to_bf16(float x) {
   auto bits = std::bit_cast<std::uint32_t>(x) & 0xFFFF0000u;
   asm("" : "+r"(bits));  // or gcc 12 at -O3 takes the masked value for x itself
   return std::bit_cast<float>(bits);
-}
-
-// FP8 E4M3: 3 bits of mantissa, exponents from -6 to 8, at most 448.
-double rounded_to_f8(double x) {
-  const double magnitude = std::min(std::abs(x), 448.0);
-  const int exponent = std::max(magnitude > 0 ? std::ilogb(magnitude) : -6, -6);
-  const double step = std::ldexp(1.0, exponent - 3);
-  return std::copysign(std::nearbyint(magnitude / step) * step, x);
 }
 
 double activation(Activation kind, double x) {
@@ -124,13 +117,6 @@ Real sigmoid(Real x) {
 }
 template float sigmoid(float);
 template double sigmoid(double);
-
-double rounded_to(DType dtype, double x) {
-  if (dtype == DType::kBF16) return bf16_to_f32(f32_to_bf16(static_cast<float>(x)));
-  if (dtype == DType::kF16) return f16_to_f32(f32_to_f16(static_cast<float>(x)));
-  if (dtype == DType::kF8E4M3) return rounded_to_f8(x);
-  return x;
-}
 
 template <class N>
 typename N::Real stored(Store store, typename N::Real x) {

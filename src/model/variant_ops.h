@@ -26,8 +26,6 @@ Real sigmoid(Real x);
 // x as it is stored.
 template <class N>
 typename N::Real stored(Store store, typename N::Real x);
-// x rounded to kBF16, kF16 or kF8E4M3; as it is for any other type.
-double rounded_to(DType dtype, double x);
 
 // As Kernels::rms_norm, over n elements; the weights are repeated where there are fewer. In place
 // is allowed.
