@@ -65,7 +65,8 @@ struct Relation {
 struct Place {
   std::string prompt;
   std::string tap;        // full name
-  std::string operation;  // in words
+  std::string operation;  // in words: "the o_proj projection", "between q_proj and attn_output"
+  bool is_one_operation = true;  // false: `operation` is a stretch, of which no tap was dumped
   double error = 0;
   double noise = 0;
   std::vector<std::int64_t> layers;     // in which the same tap goes wrong

@@ -22,17 +22,24 @@ class Divergence {
   std::string describe(const TensorResult& tensor) const {
     const std::optional<TapPlace> place = parse_tap_name(tensor.name);
     if (tensor.verdict == Verdict::kError || !place) return tensor.reason;
-    bool gap = false;
-    const std::vector<std::string> good = compared_before(*place, gap);
+    const Upstream before = upstream_of(*place, model_, [&](const TapPlace& at) {
+      const auto found =
+          std::ranges::find(tensors_, tap_name(at.tap, at.layer, model_), &TensorResult::name);
+      return found != tensors_.end() && found->verdict != Verdict::kNotCompared;
+    });
+    const std::string operation = operation_of(*place, before, model_);
+    std::vector<std::string> good;
+    for (const TapPlace& at : before.nearest) good.push_back(tap_name(at.tap, at.layer, model_));
     if (good.empty()) {
       return place->tap == Tap::kEmbeddingOutput
                  ? "the first tap of all: look at the embedding lookup and the token ids"
-                 : fmt::format("nothing before {} was compared", tensor.name);
+                 : fmt::format("nothing before {} was compared: the fault lies {}", tensor.name,
+                               operation);
     }
-    const std::string before = fmt::format("{}", fmt::join(good, ", "));
-    const char* verb = good.size() == 1 ? "passes" : "pass";
-    if (!gap) return fmt::format("{} {}: look at {}", before, verb, operation_of(*place));
-    std::string text = fmt::format("{} {}: the fault lies between", before, verb);
+    std::string text =
+        fmt::format("{} {}: ", fmt::join(good, ", "), good.size() == 1 ? "passes" : "pass");
+    if (!before.gap) return text + fmt::format("look at {}", operation);
+    text += fmt::format("the fault lies {}", operation);
     if (place->layer >= 0) {
       text += fmt::format(
           "; extract with --taps 'layer_{:02}_*' and dump the same to see which "
@@ -43,27 +50,6 @@ class Divergence {
   }
 
  private:
-  // The nearest taps before it that were compared; gap: others lie in between.
-  std::vector<std::string> compared_before(const TapPlace& place, bool& gap) const {
-    std::set<std::string> found;
-    std::vector<TapPlace> open = computed_from(place, model_);
-    std::set<std::int64_t> seen;
-    while (!open.empty()) {
-      const TapPlace at = open.back();
-      open.pop_back();
-      if (!seen.insert(at.order()).second) continue;
-      const std::string name = tap_name(at.tap, at.layer, model_);
-      const auto tensor = std::ranges::find(tensors_, name, &TensorResult::name);
-      if (tensor != tensors_.end() && tensor->verdict != Verdict::kNotCompared) {
-        found.insert(name);
-        continue;
-      }
-      gap = true;
-      for (const TapPlace& before : computed_from(at, model_)) open.push_back(before);
-    }
-    return {found.begin(), found.end()};
-  }
-
   static std::vector<std::string> names_of(const std::vector<TensorResult>& tensors) {
     std::vector<std::string> names;
     for (const TensorResult& tensor : tensors) names.push_back(tensor.name);
@@ -134,6 +120,65 @@ std::string operation_of(const TapPlace& place) {
       return "the lm_head";
   }
   return "?";
+}
+
+namespace {
+
+// What it is computed from, far and near, as far as until() says; it may be none of them itself.
+void walk_back(const TapPlace& from, const ModelSpec& model,
+               const std::function<bool(const TapPlace&)>& until) {
+  std::vector<TapPlace> open = computed_from(from, model);
+  std::set<std::int64_t> seen;
+  while (!open.empty()) {
+    const TapPlace at = open.back();
+    open.pop_back();
+    if (!seen.insert(at.order()).second || until(at)) continue;
+    for (const TapPlace& before : computed_from(at, model)) open.push_back(before);
+  }
+}
+
+std::string name_beside(const TapPlace& place, const TapPlace& other, const ModelSpec& model) {
+  if (place.tap == Tap::kLogits) return "the logits";
+  if (place.layer == other.layer) return std::string(tap_base_name(place.tap));
+  return tap_name(place.tap, place.layer, model);
+}
+
+}  // namespace
+
+Upstream upstream_of(const TapPlace& place, const ModelSpec& model,
+                     const std::function<bool(const TapPlace&)>& is_there) {
+  Upstream upstream;
+  walk_back(place, model, [&](const TapPlace& at) {
+    if (is_there(at)) {
+      upstream.nearest.push_back(at);
+      return true;
+    }
+    upstream.gap = true;
+    return false;
+  });
+  std::ranges::sort(upstream.nearest);
+  return upstream;
+}
+
+std::string operation_of(const TapPlace& place, const Upstream& upstream, const ModelSpec& model) {
+  if (!upstream.gap) return operation_of(place);
+  if (upstream.nearest.empty()) {
+    return fmt::format("somewhere before {}", place.tap == Tap::kLogits
+                                                  ? "the logits"
+                                                  : tap_name(place.tap, place.layer, model));
+  }
+  // Without what another of them is computed from.
+  std::vector<TapPlace> last = upstream.nearest;
+  for (const TapPlace& later : upstream.nearest) {
+    walk_back(later, model, [&](const TapPlace& at) {
+      std::erase(last, at);
+      return false;
+    });
+  }
+  std::vector<std::string> names;
+  for (const TapPlace& before : last) names.push_back(name_beside(before, place, model));
+  return fmt::format("between {} and {}", fmt::join(names, ", "),
+                     name_beside(place, last.front(), model));
 }
 
 std::vector<TensorResult> list_tensors(const ArrayFile& reference) {

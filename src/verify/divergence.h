@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,19 @@ namespace assay {
 
 // The operation that makes a tap, in words: "the RMSNorm before attention".
 std::string operation_of(const TapPlace& place);
+
+// Of what a tap is computed from, the nearest taps that are there.
+struct Upstream {
+  std::vector<TapPlace> nearest;  // in data-flow order
+  bool gap = false;               // others lie between that are not there
+};
+Upstream upstream_of(const TapPlace& place, const ModelSpec& model,
+                     const std::function<bool(const TapPlace&)>& is_there);
+
+// What can be said of where a tap went wrong, no more precisely than what is there allows:
+// operation_of() without a gap; else "between q_proj and attn_output", "somewhere before the
+// logits".
+std::string operation_of(const TapPlace& place, const Upstream& upstream, const ModelSpec& model);
 
 // The reference's arrays that can be compared, in data-flow order, tables last; names and layers
 // set, nothing compared yet.
