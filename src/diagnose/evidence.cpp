@@ -18,9 +18,6 @@
 namespace assay {
 namespace {
 
-// Below: a score that the mask hides.
-constexpr float kHidden = -1e30F;
-
 Site read_site(const ArrayFile& file, const std::string& name, const TapPlace& place,
                const ModelSpec& spec, std::size_t tokens) {
   const Shape shape = tap_shape(place.tap, std::max<std::int64_t>(place.layer, 0), spec,
@@ -57,7 +54,7 @@ bool is_hidden(std::size_t p, std::size_t j, std::size_t window) {
 }
 
 // Many engines mask inside their softmax, or with a number that is no -inf (F16 has none as low as
-// kHidden): what their scores hold where the mask hides is of no meaning then. Rows of
+// kHiddenScore): what their scores hold where the mask hides is of no meaning then. Rows of
 // probabilities that add up to 1 without it say so.
 bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window) {
   for (std::size_t row = 0; row < probs.values.size() / tokens; ++row) {
@@ -86,16 +83,13 @@ void hide_unused_scores(Evidence& evidence, const ModelSpec& spec) {
     const bool unused = whole && masks_in_softmax(*probs, tokens, window);
     for (std::size_t i = 0; i < site.values.size(); ++i) {
       const bool hidden = is_hidden(i / tokens % tokens, i % tokens, window);
-      if ((unused && hidden) || site.values[i] < kHidden) site.values[i] = Bf16::kMasked;
+      if ((unused && hidden) || static_cast<double>(site.values[i]) < kHiddenScore)
+        site.values[i] = Bf16::kMasked;
     }
   }
 }
 
 }  // namespace
-
-std::string_view grid_name(Grid grid) {
-  return grid == Grid::kBf16 ? "BF16" : grid == Grid::kF16 ? "F16" : "FP32";
-}
 
 std::ptrdiff_t Evidence::index_of(Tap tap, std::int64_t layer) const {
   const TapPlace wanted{tap, is_layer_tap(tap) ? layer : -1};
@@ -169,7 +163,7 @@ Grid grid_of(const std::vector<Evidence>& all) {
       const std::size_t step = site.values.size() / 4096 + 1;
       for (std::size_t i = 0; i < site.values.size(); i += step) {
         const float x = site.values[i];
-        if (x == 0 || x != x || x < kHidden) continue;
+        if (x == 0 || x != x || static_cast<double>(x) < kHiddenScore) continue;
         ++count;
         bf16 += (std::bit_cast<std::uint32_t>(x) & 0xFFFFu) == 0 ? 1 : 0;
         f16 += f16_to_f32(f32_to_f16(x)) == x ? 1 : 0;

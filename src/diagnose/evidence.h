@@ -12,12 +12,9 @@
 #include "assay/spec.h"
 #include "candidate/data_flow.h"
 #include "candidate/name_map.h"
+#include "numerics/noise.h"
 
 namespace assay {
-
-// The type that an engine's values are held in, told by which grid they lie on.
-enum class Grid : std::uint8_t { kBf16, kF16, kF32 };
-std::string_view grid_name(Grid grid);  // "BF16", ...
 
 // One tap that the candidate has.
 struct Site {

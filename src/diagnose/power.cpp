@@ -62,13 +62,11 @@ class Survey {
     const ReplayResult result =
         replay(model_, hypothesis, evidence_[e], Rounding::kBf16, options_, pool_);
     for (std::size_t i = 0; i < result.sites.size(); ++i) {
-      const double noise = std::max(noise_[e][i].error, kLeastNoise);
+      const double noise = std::max(noise_[e][i].error, kBf16Rounding);
       if (result.sites[i].error > kBeyondNoise * noise) return true;
     }
     return false;
   }
-
-  static constexpr double kLeastNoise = 1.66e-3;  // one rounding to BF16
 
   const Model& model_;
   std::vector<Evidence> evidence_;

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "model/forward.h"
+#include "numerics/noise.h"
 
 namespace assay {
 namespace {
@@ -312,8 +313,8 @@ double row_error(std::span<const float> a, std::span<const Real> b, std::size_t&
   for (std::size_t i = 0; i < a.size(); ++i) {
     const auto x = static_cast<double>(a[i]);
     const auto y = static_cast<double>(b[i]);
-    const bool hidden_x = x < -1e30;
-    const bool hidden_y = y < -1e30;
+    const bool hidden_x = x < kHiddenScore;
+    const bool hidden_y = y < kHiddenScore;
     if (hidden_x || hidden_y) {
       equal += hidden_x == hidden_y ? 1 : 0;
       unlike = unlike || hidden_x != hidden_y;

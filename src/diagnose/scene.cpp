@@ -11,9 +11,9 @@
 namespace assay {
 namespace {
 
-// Half of what one rounding to BF16 makes (measured, see docs/validating-your-engine.md): an exact
-// operation has no noise, and nothing may be divided by it.
-constexpr double kLeastNoise = 0.83e-3;
+// Half of what one rounding makes: an exact operation has no noise, and nothing may be divided by
+// it.
+constexpr double kLeastNoise = kBf16Rounding / 2;
 // Below this part of the noise distances mean nothing more.
 constexpr std::int64_t kLongPrompt = 256;
 constexpr double kFinest = 1.0 / 32;
@@ -24,16 +24,17 @@ constexpr double kLeastF32Noise = 5e-7;
 constexpr double kOrderOfSums = 4;
 
 double least_noise(Grid grid) {
-  return grid == Grid::kBf16 ? kLeastNoise : grid == Grid::kF16 ? kLeastNoise / 8 : kLeastF32Noise;
+  return grid == Grid::kF32 ? kLeastF32Noise : one_rounding(grid) / 2;
 }
 
 }  // namespace
 
-Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool)
+Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
+             std::optional<Grid> grid)
     : model_(model),
       evidence_(std::move(evidence)),
       pool_(pool),
-      grid_(grid_of(evidence_)),
+      grid_(grid ? *grid : grid_of(evidence_)),
       rounding_(grid_ == Grid::kBf16  ? Rounding::kBf16
                 : grid_ == Grid::kF16 ? Rounding::kF16
                                       : Rounding::kF32) {
@@ -201,8 +202,8 @@ SiteState Scene::state(std::size_t evidence, std::size_t site, const Distance& d
   const double noise = noise_[evidence][site];
   if (distance.error > kBeyondNoise * noise) {
     const double coarse = coarse_noise_[evidence][site];
-    return grid_ != Grid::kBf16 && distance.error <= 2 * coarse ? SiteState::kLoose
-                                                                : SiteState::kBad;
+    return grid_ != Grid::kBf16 && distance.error <= kBeyondRunNoise * coarse ? SiteState::kLoose
+                                                                              : SiteState::kBad;
   }
   const bool odd = distance.error > noise / 16 && distance.exact < 0.999 && grid_ != Grid::kF32;
   return odd ? SiteState::kOdd : SiteState::kClean;

@@ -42,8 +42,9 @@ struct Score {
 
 class Scene {
  public:
-  // model, pool must outlive it.
-  Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool);
+  // model, pool must outlive it. grid: of the candidate's values; none: found by looking.
+  Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
+        std::optional<Grid> grid = {});
 
   const ModelSpec& spec() const { return model_.spec; }
   const std::vector<Evidence>& evidence() const { return evidence_; }
@@ -98,8 +99,5 @@ class Scene {
   std::vector<std::vector<double>> coarse_noise_;  // of a BF16 engine
   mutable std::atomic<std::int64_t> runs_{0};
 };
-
-// A distance is no noise beyond this many times the noise.
-inline constexpr double kBeyondNoise = 3;
 
 }  // namespace assay

@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <limits>
 
+#include "numerics/noise.h"
+
 namespace assay {
 
 // Pairs with a NaN or an infinity, and pairs that the causal mask hides (the reference holds a
 // value below kHidden), are counted and enter no sum.
 struct PairSums {
-  static constexpr double kHidden = -1e38;
+  static constexpr double kHidden = kOwnHiddenScore;
   // A candidate may hide with any value that softmax turns into 0: -inf, -1e9, -10000.
   static constexpr double kHides = -9999;
 

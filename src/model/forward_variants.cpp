@@ -6,6 +6,7 @@
 
 #include "model/forward.h"
 #include "model/variant_ops.h"
+#include "numerics/noise.h"
 
 namespace assay {
 
@@ -141,7 +142,6 @@ bool is_visible(const AttentionSpec& attention, std::int64_t window, std::int64_
 }  // namespace
 
 // Scores that are a mask's, whatever number stands for it.
-constexpr float kHiddenScore = -1e30F;
 
 // As attention(), but every row in full: what is hidden is masked, not left out. The same bits,
 // because what is left out there adds zeros here.
@@ -220,7 +220,8 @@ void ForwardPass<N>::attend(const Head& head) {
     for (std::size_t p = static_cast<std::size_t>(window); p < count; ++p) {
       const std::size_t hidden = p + 1 - static_cast<std::size_t>(window);
       const Real* row = &rows[p * count];
-      const bool masked = std::all_of(row, row + hidden, [](Real x) { return x <= kHiddenScore; });
+      const bool masked = std::all_of(
+          row, row + hidden, [](Real x) { return static_cast<double>(x) <= kHiddenScore; });
       if (masked) firsts[p] = hidden;
     }
   }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/widen.h"
+#include "numerics/noise.h"
 
 namespace assay {
 namespace {
@@ -105,7 +106,6 @@ std::vector<std::int64_t> histogram(const ArrayView& array, double low, double h
 }
 
 double relative_l2(const ArrayView& a, const ArrayView& b, std::size_t count) {
-  constexpr double kMasked = -1e38;
   double error = 0;
   double norm = 0;
   std::array<double, kBlock> other;
@@ -116,7 +116,7 @@ double relative_l2(const ArrayView& a, const ArrayView& b, std::size_t count) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const double x = values[i];
       const double y = other[i];
-      if (x < kMasked && y < kMasked) continue;
+      if (x < kOwnHiddenScore && y < kOwnHiddenScore) continue;
       error += (x - y) * (x - y);
       norm += y * y;
     }

@@ -8,13 +8,11 @@
 #include "assay/error.h"
 #include "base/text.h"
 #include "formats/json_file.h"
+#include "numerics/noise.h"
 
 namespace assay {
 namespace {
 
-// Correct engines that round elsewhere (fused attention, other orders of summation) stay well below
-// 2; docs/validating-your-engine.md has the measured figures.
-constexpr double kNoiseRatio = 2;
 // Two correct BF16 runs of a model of 28 layers differ by 1 to 3 per cent.
 constexpr double kWithoutOracle = 0.05;
 constexpr double kRopeTable = 1e-6;
@@ -43,10 +41,10 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
   } else if (name_ == "noise") {
     Limits limits;
     if (has_oracle) {
-      limits.noise_ratio = kNoiseRatio;
+      limits.noise_ratio = kBeyondRunNoise;
       statement_ = fmt::format(
           "no tap lies further from the f64 oracle than {:g} times the reference's own error",
-          kNoiseRatio);
+          kBeyondRunNoise);
     } else {
       limits.relative_l2 = kWithoutOracle;
       statement_ = fmt::format(

@@ -1,0 +1,17 @@
+// The type that an engine's values are held in.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace assay {
+
+// Told by the grid on which the values lie; from the coarsest to the finest.
+enum class Grid : std::uint8_t { kBf16, kF16, kF32 };
+
+// "BF16", "F16", "FP32"
+constexpr std::string_view grid_name(Grid grid) {
+  return grid == Grid::kBf16 ? "BF16" : grid == Grid::kF16 ? "F16" : "FP32";
+}
+
+}  // namespace assay
