@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -184,7 +185,12 @@ class Extraction {
   // A step is one layer of one run of the model: prompts that are prefilled together, or a token
   // for a whole group.
   double steps_of_group(std::span<const Prompt> group) const {
-    std::int64_t runs = std::max<std::int64_t>(options_.max_new_tokens - 1, 0);
+    const std::int64_t decoded = std::max<std::int64_t>(options_.max_new_tokens - 1, 0);
+    return prefill_steps(group) + static_cast<double>(decoded * model_.spec.num_hidden_layers);
+  }
+
+  double prefill_steps(std::span<const Prompt> group) const {
+    std::int64_t runs = 0;
     for (std::size_t begin = 0; begin < group.size(); ++runs) {
       begin = prefill_end(begin, group.size(),
                           [&](std::size_t p) { return group[p].input_ids.size(); });
@@ -201,6 +207,7 @@ class Extraction {
     for (std::size_t begin = 0; begin < prompts_.size(); begin = group_end(begin)) {
       total_steps_ += steps_of_group(group(begin, group_end(begin))) *
                       static_cast<double>(options_.numerics.size());
+      if (has_f32_noise()) total_steps_ += prefill_steps(group(begin, group_end(begin)));
     }
   }
 
@@ -233,8 +240,50 @@ class Extraction {
       }
     }
     background_.finish();
+    if (has_f32_noise()) measure_f32_noise(group);
     for (std::size_t p = 0; p < group.size(); ++p) record_prompt(group[p], p);
     runs_.clear();
+    f32_noise_.clear();
+  }
+
+  // An oracle shows how far an engine of FP32 may lie from it, which is far less than the
+  // reference. Where that is FP32 itself, its noise says so already.
+  bool has_f32_noise() const {
+    const auto& all = options_.numerics;
+    return all.front() != Numerics::kF32 &&
+           std::find(all.begin() + 1, all.end(), Numerics::kF64) != all.end();
+  }
+
+  // An f32 run over the prompts alone, of which nothing is written.
+  void measure_f32_noise(std::span<const Prompt> group) {
+    f32_noise_.resize(group.size());
+    std::vector<Recorder> recorders;
+    std::vector<GenerateRequest> requests;
+    recorders.reserve(group.size());
+    for (std::size_t p = 0; p < group.size(); ++p) {
+      const auto oracle =
+          std::make_shared<const NpzReader>(options_.out / group[p].id / "oracle.npz");
+      std::map<std::string, ArrayNoise>& noise = f32_noise_[p];
+      const auto measure = [this, &noise, oracle](Array array) {
+        if (array.dtype == DType::kI64) return;
+        ArrayNoise& own = noise[array.name];
+        const std::size_t axis =
+            array.name.ends_with("_attn_scores") || array.name.ends_with("_attn_probs") ? 2 : 1;
+        const std::size_t bytes = array.bytes.size();
+        auto owner = std::make_shared<const Array>(std::move(array));
+        background_.add(2 * bytes, [&own, oracle, owner, axis] {
+          own = array_noise(owner->view(), oracle->read(owner->name).view(), axis);
+        });
+      };
+      recorders.emplace_back(model_.spec, taps_, std::ssize(group[p].input_ids), options_.store,
+                             measure);
+      requests.push_back({group[p].input_ids, &recorders.back()});
+    }
+    forward_of(f32_, kernels<F32>(chosen_simd()), "f32 run for its noise");
+    const double before = done_steps_;
+    generate_greedy<F32>(*f32_, model_.spec, requests, 0, {});
+    done_steps_ = before + prefill_steps(group);
+    background_.finish();
   }
 
   Run open(const Prompt& prompt, std::string_view role) {
@@ -266,15 +315,19 @@ class Extraction {
   }
 
   template <class N>
+  void forward_of(std::optional<ForwardPass<N>>& forward, const Kernels<N>& kernels,
+                  std::string what) {
+    if (!forward) forward.emplace(model_, pool_, kernels);
+    forward->on_layer([this, what = std::move(what)] {
+      done_steps_ += 1;
+      progress(what);
+    });
+  }
+
+  template <class N>
   void run_group(std::optional<ForwardPass<N>>& forward, std::span<const Prompt> group,
                  const Kernels<N>& kernels, Numerics numerics, std::vector<Run>& runs) {
-    if (!forward) {
-      forward.emplace(model_, pool_, kernels);
-      forward->on_layer([this, numerics] {
-        done_steps_ += 1;
-        progress(fmt::format("{} run", numerics_name(numerics)));
-      });
-    }
+    forward_of(forward, kernels, fmt::format("{} run", numerics_name(numerics)));
     std::vector<Recorder> recorders;
     std::vector<GenerateRequest> requests;
     recorders.reserve(group.size());
@@ -352,6 +405,12 @@ class Extraction {
         record.arrays[i].noise = run.file->records()[i].noise;
       }
     }
+    if (has_f32_noise()) {
+      for (ArrayRecord& array : record.arrays) {
+        const auto noise = f32_noise_[p].find(array.name);
+        if (noise != f32_noise_[p].end()) array.noise_f32 = std::move(noise->second);
+      }
+    }
     manifest_.prompts.push_back(std::move(record));
   }
 
@@ -373,7 +432,9 @@ class Extraction {
   double done_steps_ = 0;
   double total_steps_ = 1;
   std::vector<std::vector<Run>> runs_;  // of the group at hand: [numerics][prompt]
-  Background background_;               // last: its jobs work on the others
+  // The same: of each prompt, by the array's name.
+  std::vector<std::map<std::string, ArrayNoise>> f32_noise_;
+  Background background_;  // last: its jobs work on the others
 };
 
 }  // namespace

@@ -24,6 +24,10 @@ Json to_json(const ArrayRecord& array) {
       {"shape", array.shape}, {"dtype", dtype_name(array.dtype)}, {"sha256", array.sha256}};
   if (array.stats) json["stats"] = to_json(*array.stats);
   if (array.noise) json["noise"] = *array.noise;
+  if (array.noise_f32) {
+    json["noise_f32"] = {{"whole", array.noise_f32->whole},
+                         {"positions", positions_text(*array.noise_f32)}};
+  }
   return json;
 }
 

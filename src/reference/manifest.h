@@ -10,6 +10,7 @@
 
 #include "assay/array.h"
 #include "assay/extract.h"
+#include "model/array_noise.h"
 #include "reference/statistics.h"
 
 namespace assay {
@@ -21,9 +22,10 @@ struct ArrayRecord {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
-  std::string sha256;               // of the elements' bytes, little-endian, row-major
-  std::optional<Statistics> stats;  // of float arrays
-  std::optional<double> noise;      // relative L2 distance from the f64 oracle
+  std::string sha256;                        // of the elements' bytes, little-endian, row-major
+  std::optional<Statistics> stats;           // of float arrays
+  std::optional<double> noise;               // relative L2 distance from the f64 oracle
+  std::optional<ArrayNoise> noise_f32 = {};  // the same of an f32 run
 };
 
 struct FileRecord {

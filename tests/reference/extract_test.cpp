@@ -11,6 +11,8 @@
 #include "base/expect_error.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
+#include "model/array_noise.h"
+#include "numerics/noise.h"
 #include "reference/statistics.h"
 
 namespace assay {
@@ -103,6 +105,43 @@ TEST(Extract, TheManifestSaysWhatTheFilesHold) {
         EXPECT_LT(noise, 0.1) << name;
       }
     }
+  }
+}
+
+TEST(Extract, AnOracleShowsTheNoiseOfF32Too) {
+  const TemporaryDirectory out;
+  ExtractOptions options = options_for(out / "with_oracle");
+  options.numerics = {Numerics::kBf16, Numerics::kF64};
+  options.taps = {"layer_07_*"};
+  const std::vector<Prompt> prompts = {{"p", std::nullopt, {378, 12, 99, 7, 8, 9, 10}},
+                                       {"q", std::nullopt, {5}}};
+  extract(options, prompts);
+  const Json manifest = manifest_of(options.out);
+  EXPECT_FALSE(fs::exists(options.out / "p/f32.npz"));
+  // The same run, written.
+  options.out = out / "f32";
+  options.numerics = {Numerics::kF32};
+  extract(options, prompts);
+  EXPECT_FALSE(manifest_of(options.out)["prompts"][0]["arrays"]["logits"].contains("noise_f32"));
+  for (const char* id : {"p", "q"}) {
+    const Json& arrays = manifest["prompts"][id[0] - 'p']["arrays"];
+    const NpzReader f32(options.out / id / "reference.npz");
+    const NpzReader oracle(out / "with_oracle" / id / "oracle.npz");
+    std::size_t count = 0;
+    for (const std::string& name : f32.names()) {
+      const bool is_tap = !name.ends_with("_ids") && !name.starts_with("rope_");
+      EXPECT_EQ(arrays[name].contains("noise_f32"), is_tap) << name;
+      if (!is_tap) continue;
+      ++count;
+      const bool attention = name.ends_with("_attn_scores") || name.ends_with("_attn_probs");
+      const ArrayNoise noise =
+          array_noise(f32.read(name).view(), oracle.read(name).view(), attention ? 2 : 1);
+      EXPECT_EQ(arrays[name]["noise_f32"]["whole"].get<double>(), noise.whole) << name;
+      EXPECT_EQ(arrays[name]["noise_f32"]["positions"], positions_text(noise)) << name;
+      EXPECT_GE(noise.whole, one_rounding(Grid::kF32)) << name;
+      EXPECT_LT(noise.whole, 1e-5) << name;
+    }
+    EXPECT_EQ(count, 31u + 18u);
   }
 }
 
