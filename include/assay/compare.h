@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "assay/array.h"
+#include "assay/grid.h"
 
 namespace assay {
 
@@ -68,6 +69,7 @@ struct Limits {
   std::optional<double> cosine;
   std::optional<double> max_abs;
   std::optional<double> noise_ratio;  // holds for noise_ratio and position_ratio
+  std::optional<double> precision_ratio;
 };
 
 // What a report shows of a tensor beside its metrics.
@@ -87,22 +89,33 @@ struct TensorDetail {
 
 enum class Verdict {
   kPass,
+  kCoarse,  // within BF16's noise, yet beyond what the candidate's own type allows
   kFail,
   kError,        // shapes that fit no reading, or an array that cannot be read
   kNotCompared,  // the candidate has no such array
+};
+
+// How far the candidate lies from the oracle: relative L2 distances.
+struct OracleError {
+  double whole = 0;
+  std::vector<double> positions;  // as TensorMetrics::position_error
 };
 
 struct TensorResult {
   std::string name;  // tap name
   std::optional<std::int64_t> layer;
   Verdict verdict = Verdict::kNotCompared;
-  std::string reason;          // of a failure or error, in words; empty for a pass
+  std::string reason;          // why it is no pass, in words; empty for a pass
   std::string candidate_name;  // the array's own name in the candidate
   std::string reading;         // how the candidate's layout was read where it was not the same
   TensorMetrics metrics;
   std::optional<double> noise;           // the reference's own distance from the oracle
   std::optional<double> noise_ratio;     // error from the oracle over the reference's own
   std::optional<double> position_ratio;  // the same, every position counting alike
+  std::optional<Grid> grid;  // on which the candidate's values lie; none where too few tell
+  std::optional<Grid> type;  // that it is held to; BF16 asks no more than the noise does
+  std::optional<OracleError> oracle_error;
+  std::optional<double> precision_ratio;  // error from the oracle over what that type makes
   std::optional<LogitMetrics> logits;
   std::optional<Limits> limits;        // the profile's for this tap
   std::optional<TensorDetail> detail;  // when asked for
@@ -153,7 +166,9 @@ struct CompareReport {
   std::string candidate;
   std::string profile;
   std::string statement;  // what the profile's verdict rests on, in a sentence
-  bool passed = false;
+  std::string precision;  // what is asked of the candidate's own type, in a sentence; may be empty
+  bool passed = false;    // nothing failed
+  bool coarse = false;    // some tensor is coarse
   std::vector<PromptResult> prompts;
   // Common mistakes that the reference's prompts do not show, by its manifest: a pass says nothing
   // about them. Empty where the manifest does not say.
@@ -170,9 +185,12 @@ struct CompareOptions {
       map;  // names of maps and .json files, separated by commas; empty: all that come along
   std::string profile = "noise";    // "noise", "table", or a .json file
   std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
-  std::filesystem::path model;      // to replay the candidate's text; none when empty
+  // To replay the candidate's text, and to measure what its type allows where the reference does
+  // not say; none when empty.
+  std::filesystem::path model;
   int threads = 0;
   bool details = false;  // TensorDetail for every tensor: about as long again
+  std::string as;        // the type to expect: f32, f16, bf16, q8; empty: what the values show
 };
 
 // Compares what both have. Throws an input error for files that cannot be read, when the prompt

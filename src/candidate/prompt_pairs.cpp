@@ -33,6 +33,30 @@ bool has_npy_files(const fs::path& directory) {
   return false;
 }
 
+constexpr std::string_view kNoiseFields =
+    "a number 'whole' above 0, and 'positions' of digits 0 to 9 and a to z";
+
+// bad(): the error of a manifest that says something else.
+template <class Bad>
+std::optional<std::map<std::string, ArrayNoise>> read_noise(const OrderedJson& prompt,
+                                                            const Bad& bad) {
+  std::map<std::string, ArrayNoise> noise;
+  const auto arrays = prompt.find("arrays");
+  if (arrays == prompt.end() || !arrays->is_object()) return std::nullopt;
+  for (const auto& [name, array] : arrays->items()) {
+    if (!array.is_object() || !array.contains("noise_f32")) continue;
+    const OrderedJson& own = array["noise_f32"];
+    const bool whole = own.is_object() && own.contains("whole") && own["whole"].is_number();
+    if (!whole || !own.contains("positions") || !own["positions"].is_string()) throw bad();
+    auto positions = read_positions(own["positions"].get<std::string>());
+    const auto value = own["whole"].get<double>();
+    if (!positions || positions->empty() || !(value > 0)) throw bad();
+    noise[name] = {value, std::move(*positions)};
+  }
+  if (noise.empty()) return std::nullopt;
+  return noise;
+}
+
 Pairing read_manifest(const fs::path& directory) {
   const fs::path file = directory / "manifest.json";
   if (!is_there(file)) {
@@ -78,7 +102,8 @@ Pairing read_manifest(const fs::path& directory) {
     if (!reference || !prompt.contains("id") || !prompt["id"].is_string()) {
       throw bad("prompts", "an id and a reference each");
     }
-    pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt});
+    pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt,
+                               read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
   }
   if (pairing.prompts.empty()) throw bad("prompts", "at least one");
   return pairing;

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "candidate/name_map.h"
+#include "model/array_noise.h"
 
 namespace assay {
 
@@ -16,6 +18,8 @@ struct PromptPair {
   std::filesystem::path reference;                 // .npz
   std::optional<std::filesystem::path> oracle;     // .npz
   std::optional<std::filesystem::path> candidate;  // none: the candidate has nothing for it
+  // How far an f32 run lies from the oracle, by tap name; none where the manifest does not say.
+  std::optional<std::map<std::string, ArrayNoise>> noise_f32 = {};
 };
 
 struct Pairing {

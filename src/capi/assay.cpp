@@ -18,11 +18,12 @@
 #include "verify/divergence.h"
 
 struct assay_checker {
-  assay_checker(assay::CheckerOptions options, int at_failure, bool prints)
-      : checker(std::move(options)), stop(at_failure), print(prints) {}
+  assay_checker(assay::CheckerOptions options, int at_failure, bool prints, bool is_strict)
+      : checker(std::move(options)), stop(at_failure), print(prints), strict(is_strict) {}
   assay::Checker checker;
   int stop;  // assay_stop
   bool print;
+  bool strict;  // what is coarse fails
   std::atomic<bool> any_error = false;
 };
 
@@ -58,6 +59,8 @@ assay_verdict c_verdict(Verdict verdict) {
   switch (verdict) {
     case Verdict::kPass:
       return ASSAY_PASS;
+    case Verdict::kCoarse:
+      return ASSAY_COARSE;
     case Verdict::kFail:
       return ASSAY_FAIL;
     case Verdict::kError:
@@ -72,7 +75,8 @@ assay_verdict c_verdict(Verdict verdict) {
 void fill(assay_result* result, const TensorResult& from) {
   if (result == nullptr) return;
   last_tap = from.name;
-  const bool was_compared = from.verdict == Verdict::kPass || from.verdict == Verdict::kFail;
+  const bool was_compared =
+      from.verdict != Verdict::kError && from.verdict != Verdict::kNotCompared;
   const assay_result full = {
       .size = result->size,
       .verdict = c_verdict(from.verdict),
@@ -125,6 +129,12 @@ assay_stop stop_of(const std::string& value) {
   throw assay::usage_error("ASSAY_STOP", "'" + value + "'", "0, 1 or abort");
 }
 
+int flag_of(const char* name, const std::string& value) {
+  if (value.empty() || value == "0") return 0;
+  if (value == "1") return 1;
+  throw assay::usage_error(name, "'" + value + "'", "0 or 1");
+}
+
 }  // namespace
 
 const char* assay_version(void) { return ASSAY_VERSION; }
@@ -147,7 +157,14 @@ assay_checker* assay_open(const assay_options* options) {
     wanted.map = text_or_empty(options->map);
     if (options->profile != nullptr) wanted.profile = options->profile;
     if (options->tolerance != 0) wanted.tolerance = options->tolerance;
-    return new assay_checker(std::move(wanted), options->stop, options->print != 0);
+    // A caller of an older version has not the last fields.
+    const auto has = [&](std::size_t end) { return options->size >= end; };
+    if (has(offsetof(assay_options, as) + sizeof options->as)) {
+      wanted.as = text_or_empty(options->as);
+    }
+    const bool strict =
+        has(offsetof(assay_options, strict) + sizeof options->strict) && options->strict != 0;
+    return new assay_checker(std::move(wanted), options->stop, options->print != 0, strict);
   });
 }
 
@@ -171,6 +188,8 @@ assay_checker* assay_open_environment(void) {
         .tolerance = 0,
         .stop = stop_of(text_or_empty(get("ASSAY_STOP"))),
         .print = 1,
+        .as = get("ASSAY_AS"),
+        .strict = flag_of("ASSAY_STRICT", text_or_empty(get("ASSAY_STRICT"))),
     };
     return assay_open(&options);
   });
@@ -214,7 +233,8 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
     return 0;
   });
   if (last_message.empty()) last_message = outcome.reason;
-  const bool bad = outcome.verdict == Verdict::kFail || outcome.verdict == Verdict::kError;
+  const bool bad = outcome.verdict == Verdict::kFail || outcome.verdict == Verdict::kError ||
+                   (checker->strict && outcome.verdict == Verdict::kCoarse);
   if (outcome.verdict == Verdict::kError) checker->any_error = true;
   if (bad && checker->print) {
     say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : name,
@@ -251,7 +271,8 @@ assay_verdict assay_close(assay_checker* checker) {
     if (report.prompts.empty() || !assay::compared_anything(report.prompts[0])) {
       return ASSAY_NOT_COMPARED;
     }
-    return report.passed ? ASSAY_PASS : ASSAY_FAIL;
+    if (!report.passed || (checker->strict && report.coarse)) return ASSAY_FAIL;
+    return report.coarse ? ASSAY_COARSE : ASSAY_PASS;
   });
   if (last_message.empty()) last_message = problem;
   delete checker;

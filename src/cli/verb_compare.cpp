@@ -25,6 +25,7 @@ struct Arguments {
   std::string junit;
   std::string html;
   bool all = false;
+  bool strict = false;
   bool json = false;
 };
 
@@ -47,7 +48,7 @@ int run(Arguments& args) {
   } else {
     fmt::print("{}", compare_text(report, args.all, wants_color(stdout)));
   }
-  return report.passed ? 0 : 1;
+  return report.passed && !(args.strict && report.coarse) ? 0 : 1;
 }
 
 }  // namespace
@@ -80,6 +81,13 @@ void add_compare(CLI::App& app, Action& action) {
   verb->add_option("--model", args->model,
                    "Checkpoint, to judge every step of the candidate's generated_ids, and to show "
                    "tokens as text in the HTML report");
+  verb->add_option("--as", args->options.as,
+                   "The type to hold the candidate to: f32, f16, bf16 or q8 (8-bit activations); "
+                   "default: what its values show. f16 and q8 need --model")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
+  verb->add_flag("--strict", args->strict,
+                 "Exit code 1 where something is coarse: within BF16's noise, but beyond what the "
+                 "values' own type explains");
   verb->add_option("--junit", args->junit, "Also write JUnit XML to this file");
   verb->add_option("--html", args->html, "Also write a report for a browser to this file");
   verb->add_flag("--all", args->all, "A line for every array, not for every layer");

@@ -77,6 +77,7 @@ Json to_json(const Limits& limits) {
     if (limit) json[name] = *limit;
   };
   add("noise_ratio", limits.noise_ratio);
+  add("precision_ratio", limits.precision_ratio);
   add("relative_l2", limits.relative_l2);
   add("mse", limits.mse);
   add("max_abs", limits.max_abs);
@@ -125,6 +126,9 @@ Json to_json(const TensorResult& t) {
   if (t.noise) json["noise"] = number(*t.noise);
   if (t.noise_ratio) json["noise_ratio"] = number(*t.noise_ratio);
   if (t.position_ratio) json["position_ratio"] = number(*t.position_ratio);
+  if (t.grid) json["grid"] = grid_name(*t.grid);
+  if (t.type) json["held_to"] = grid_name(*t.type);
+  if (t.precision_ratio) json["precision_ratio"] = number(*t.precision_ratio);
   json["metrics"] = to_json(t.metrics);
   if (t.logits) json["logits"] = to_json(*t.logits);
   if (t.detail) json["detail"] = to_json(*t.detail);
@@ -169,6 +173,7 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
                        {"tensors", std::move(tensors)}});
   }
   return {{"schema", "assay.compare/1"},       {"passed", report.passed},
+          {"coarse", report.coarse},           {"precision", report.precision},
           {"reference", report.reference},     {"candidate", report.candidate},
           {"profile", report.profile},         {"statement", report.statement},
           {"blind_spots", report.blind_spots}, {"prompts", std::move(prompts)}};

@@ -41,6 +41,9 @@ std::string body_of(const TensorResult& t) {
   switch (t.verdict) {
     case Verdict::kPass:
       return "";
+    case Verdict::kCoarse:
+      return fmt::format("<properties><property name=\"coarse\" value=\"{}\"/></properties>",
+                         escaped(t.reason));
     case Verdict::kFail:
       return fmt::format("<failure message=\"{}\"/>", escaped(t.reason));
     case Verdict::kError:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 #include "base/text.h"
 #include "report/compare_report.h"
@@ -15,6 +16,8 @@ namespace {
 bool is_bad(const TensorResult& t) {
   return t.verdict == Verdict::kFail || t.verdict == Verdict::kError;
 }
+bool is_pass(const TensorResult& t) { return t.verdict == Verdict::kPass; }
+bool is_coarse(const TensorResult& t) { return t.verdict == Verdict::kCoarse; }
 
 // What decides between two tensors of a row: errors first, then failures, then the noise ratio, or
 // the relative L2 where there is none.
@@ -35,6 +38,8 @@ std::string verdict_cell(Verdict verdict, bool color) {
   switch (verdict) {
     case Verdict::kPass:
       return colored("pass", Color::kGreen, color);
+    case Verdict::kCoarse:
+      return colored("coarse", Color::kYellow, color);
     case Verdict::kFail:
       return colored("FAIL", Color::kRed, color);
     case Verdict::kError:
@@ -74,8 +79,10 @@ std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
 void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult* first,
              bool color) {
   const TensorResult& worst = **std::ranges::max_element(
-      row, {}, [](const TensorResult* t) { return std::pair(is_bad(*t), badness(*t)); });
-  const auto failed = std::ranges::count_if(row, [](const auto* t) { return is_bad(*t); });
+      row, {},
+      [](const TensorResult* t) { return std::tuple(is_bad(*t), is_coarse(*t), badness(*t)); });
+  const auto failed = std::ranges::count_if(
+      row, [&](const auto* t) { return t->verdict == worst.verdict && !is_pass(*t); });
   const TensorMetrics& m = worst.metrics;
   const bool bare = worst.name == "input_ids" || worst.verdict == Verdict::kError;
   const bool here = std::ranges::find(row, first) != row.end();
@@ -85,7 +92,7 @@ void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult
              bare ? "" : ratio_text(worst), bare ? "" : fmt::format("{:.2e}", m.relative_l2),
              bare ? "" : fmt::format("{:.6f}", m.cosine),
              bare ? "" : fmt::format("{:.1f}", m.exact_share * 100),
-             verdict_cell(failed > 0 ? worst.verdict : Verdict::kPass, color)});
+             verdict_cell(worst.verdict, color)});
 }
 
 std::string tokens_text(const TokenResult& tokens, bool color) {
@@ -160,6 +167,15 @@ std::string unused_text(const PromptResult& prompt, bool color) {
       names_text(prompt.unmatched), count == 1 ? "it" : "they", count == 1 ? "s" : "");
 }
 
+// Nothing failed here, but something is computed more coarsely than it is held, or a little wrong.
+std::string coarse_text(const PromptResult& prompt, bool color) {
+  const auto count = std::ranges::count_if(prompt.tensors, is_coarse);
+  if (count == 0) return "";
+  const auto first = std::ranges::find_if(prompt.tensors, is_coarse);
+  return fmt::format("{}: {} array{}, the first {}: {}\n", colored("Coarse", Color::kYellow, color),
+                     count, count == 1 ? "" : "s", first->name, first->reason);
+}
+
 std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool color) {
   using enum Table::Align;
   const TensorResult* first =
@@ -191,6 +207,7 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
       text += fmt::format("  {}\n", prompt.divergence_text);
     }
   }
+  text += coarse_text(prompt, color);
   for (const DumpFinding& f : prompt.findings) {
     text +=
         fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
@@ -226,6 +243,8 @@ std::string_view verdict_name(Verdict verdict) {
   switch (verdict) {
     case Verdict::kPass:
       return "pass";
+    case Verdict::kCoarse:
+      return "coarse";
     case Verdict::kFail:
       return "fail";
     case Verdict::kError:
@@ -262,10 +281,17 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
                     colored("Note", Color::kYellow, color), report.blind_spots.size(),
                     report.blind_spots.size() == 1 ? "" : "s", fmt::join(report.blind_spots, "; "));
   }
-  end += fmt::format(
-      "{}: profile {}, which asks that {}\n",
-      report.passed ? colored("PASS", Color::kGreen, color) : colored("FAIL", Color::kRed, color),
-      report.profile, report.statement);
+  if (report.passed && report.coarse) {
+    end +=
+        "Something is computed more coarsely than the values are held, or a little wrong: assay "
+        "diagnose tells which.\n";
+  }
+  if (!report.precision.empty()) end += fmt::format("Precision: {}\n", report.precision);
+  const std::string verdict = !report.passed  ? colored("FAIL", Color::kRed, color)
+                              : report.coarse ? colored("COARSE", Color::kYellow, color)
+                                              : colored("PASS", Color::kGreen, color);
+  end += fmt::format("{}: profile {}, which asks that {}\n", verdict, report.profile,
+                     report.statement);
   return text + wrapped(end, 2);
 }
 

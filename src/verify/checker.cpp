@@ -11,6 +11,7 @@
 #include "metrics/metrics.h"
 #include "verify/compare_arrays.h"
 #include "verify/divergence.h"
+#include "verify/precision.h"
 #include "verify/tokens.h"
 
 namespace assay {
@@ -43,6 +44,7 @@ struct Checker::Prompt {
         numerics(of_numerics),
         twins(reference) {
     if (pair.oracle) oracle.emplace(*pair.oracle);
+    if (pair.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
     result.id = pair.id;
     result.tensors = list_tensors(reference);
   }
@@ -67,6 +69,8 @@ struct Checker::Prompt {
                     .position_axis = place ? position_axis(place->tap) : 1,
                     .numerics = numerics},
                    candidate, profile, nullptr);
+    const auto i = static_cast<std::size_t>(&tensor - result.tensors.data());
+    judge_precision(tensor, types_of(result.tensors, precision.as)[i], precision, profile);
     note_findings(tensor, candidate);
   }
 
@@ -137,7 +141,7 @@ struct Checker::Prompt {
   }
 
   // The results with what is open.
-  PromptResult so_far() const {
+  PromptResult so_far(const Profile& profile) const {
     PromptResult all = result;
     for (TensorResult& tensor : all.tensors) {
       const auto found = open_taps.find(tensor.name);
@@ -153,6 +157,7 @@ struct Checker::Prompt {
         tensor.reason = fmt::format("positions {} were not handed over", list_of(missing));
       }
     }
+    judge_precision(all.tensors, precision, profile);
     find_first_divergence(all, layers);
     if (!all.first_divergence) all.findings.clear();
     return all;
@@ -162,6 +167,7 @@ struct Checker::Prompt {
   std::optional<ArrayFile> oracle;
   std::int64_t layers;
   std::string numerics;
+  Precision precision;
   Twins twins;
   std::map<std::string, OpenTap> open_taps;
   std::set<std::string> again;  // taps handed over whole a second time
@@ -174,6 +180,12 @@ Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(op
       throw usage_error("assay_open", "neither a reference nor a record", "one of them");
     }
     return;
+  }
+  const std::optional<ExpectedType> as = parse_expected(options_.as);
+  if (as == ExpectedType::kF16 || as == ExpectedType::kQ8) {
+    throw usage_error("as", "'" + options_.as + "'",
+                      "f32 or bf16: a running engine is not measured against a model (compare a "
+                      "record with --as and --model)");
   }
   pairing_ = read_reference(options_.reference);
   const bool has_oracle = std::ranges::all_of(
@@ -191,6 +203,7 @@ Checker::~Checker() = default;
 
 void Checker::open(const PromptPair& pair) {
   prompt_ = std::make_unique<Prompt>(pair, pairing_.numerics);
+  prompt_->precision.as = parse_expected(options_.as);
   map_.suit(model_of_names(prompt_->reference.names()));
 }
 
@@ -311,8 +324,10 @@ CompareReport Checker::report() const {
   report.profile = profile_->name();
   report.statement = profile_->statement();
   if (!prompt_) return report;
-  report.prompts.push_back(prompt_->so_far());
+  report.prompts.push_back(prompt_->so_far(*profile_));
   report.passed = compared_anything(report.prompts[0]) && passed(report.prompts[0]);
+  report.coarse = is_coarse(report.prompts[0]);
+  report.precision = about_precision(report.prompts);
   return report;
 }
 

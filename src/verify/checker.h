@@ -30,6 +30,7 @@ struct CheckerOptions {
   std::string map;                  // as CompareOptions
   std::string profile = "noise";
   std::optional<double> tolerance;
+  std::string as;  // "f32", "bf16", or empty: as CompareOptions
 };
 
 // One run of the engine over one prompt. Thread-safe.

@@ -21,7 +21,9 @@
 #include "verify/details.h"
 #include "verify/divergence.h"
 #include "verify/dump_checks.h"
+#include "verify/precision.h"
 #include "verify/profile.h"
+#include "verify/run_noise.h"
 #include "verify/tokens.h"
 
 namespace assay {
@@ -35,11 +37,12 @@ class PromptComparison {
  public:
   PromptComparison(const CompareOptions& options, const PromptPair& pair,
                    const std::string& numerics, const NameMap& map, const Profile& profile,
-                   ThreadPool& pool, std::function<void(double)> on_progress)
+                   const Model* model, ThreadPool& pool, std::function<void(double)> on_progress)
       : options_(options),
         pair_(pair),
         numerics_(numerics),
         profile_(profile),
+        model_for_noise_(model),
         pool_(pool),
         on_progress_(std::move(on_progress)),
         reference_(pair.reference),
@@ -92,6 +95,7 @@ class PromptComparison {
     for (const std::size_t i : large) compare_tensor(result_.tensors[i], &pool_);
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
+    judge_precision(result_.tensors, precision(), profile_);
     for (std::string& tap : not_in_reference()) result_.unmatched.push_back(std::move(tap));
     find_first_divergence(result_, layers_);
     for (DumpFinding& finding : check_dump(reference_, candidate_, layers_, result_.tensors)) {
@@ -118,6 +122,36 @@ class PromptComparison {
 
   bool is_large(const TensorResult& tensor) const {
     return reference_.size_of(tensor.name) >= kLarge;
+  }
+
+  // What the manifest does not say is measured where there is a model.
+  Precision precision() const {
+    Precision precision{parse_expected(options_.as)};
+    if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
+    if (model_for_noise_ == nullptr || !oracle_ || !reference_.contains("input_ids")) {
+      return precision;
+    }
+    const std::vector<std::optional<Grid>> types = types_of(result_.tensors, precision.as);
+    const auto is_wanted = [&](Grid type) {
+      return std::ranges::find(types, std::optional(type)) != types.end();
+    };
+    const std::vector<std::int64_t> ids = read_ids(reference_, "input_ids");
+    TapSet taps(model_for_noise_->spec);
+    for (const TensorResult& tensor : result_.tensors) {
+      if (tensor.oracle_error) taps.add(tensor.name);
+    }
+    const auto measured = [&](ExpectedType type) {
+      return std::make_shared<TypeNoise>(run_noise(
+          *model_for_noise_, type, ids, taps,
+          [&](const std::string& name) { return oracle_->load(name); }, pool_));
+    };
+    if (precision.as == ExpectedType::kQ8) {
+      precision.q8 = measured(ExpectedType::kQ8);
+    } else if (!precision.f32 && is_wanted(Grid::kF32)) {
+      precision.f32 = measured(ExpectedType::kF32);
+    }
+    if (is_wanted(Grid::kF16)) precision.f16 = measured(ExpectedType::kF16);
+    return precision;
   }
 
   // Other tokens make every other difference meaningless.
@@ -253,6 +287,7 @@ class PromptComparison {
   const PromptPair& pair_;
   const std::string& numerics_;
   const Profile& profile_;
+  const Model* model_for_noise_;  // null: none is given
   ThreadPool& pool_;
   std::function<void(double)> on_progress_;
   ArrayFile reference_;
@@ -302,7 +337,20 @@ CompareReport compare(const CompareOptions& options,
       pairing.prompts, [](const PromptPair& p) { return p.oracle.has_value(); });
   const Profile profile =
       options.tolerance ? Profile(*options.tolerance) : Profile(options.profile, has_oracle);
+  const std::optional<ExpectedType> as = parse_expected(options.as);
+  if ((as == ExpectedType::kF16 || as == ExpectedType::kQ8) &&
+      (options.model.empty() || !has_oracle)) {
+    throw usage_error("--as",
+                      fmt::format("{} without {}", options.as,
+                                  has_oracle ? "--model" : "an oracle in the reference"),
+                      "both: how far such an engine may lie is measured");
+  }
   ThreadPool pool(options.threads);
+  std::optional<Model> model;
+  if (!options.model.empty() && has_oracle) {
+    model.emplace(load_model(options.model));
+    model->stream.reset();
+  }
   CompareReport report;
   report.reference = options.reference.string();
   report.candidate = options.candidate.string();
@@ -319,11 +367,14 @@ CompareReport compare(const CompareOptions& options,
       on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /
                                               static_cast<double>(pairing.prompts.size()));
     };
-    report.prompts.push_back(
-        PromptComparison(options, pair, pairing.numerics, map, profile, pool, progress).run());
+    report.prompts.push_back(PromptComparison(options, pair, pairing.numerics, map, profile,
+                                              model ? &*model : nullptr, pool, progress)
+                                 .run());
     report.passed = report.passed && passed(report.prompts.back());
+    report.coarse = report.coarse || is_coarse(report.prompts.back());
     any = any || compared_anything(report.prompts.back());
   }
+  report.precision = about_precision(report.prompts);
   if (options.details && !options.model.empty()) {
     report.token_text = texts_of(report.prompts, load_tokenizer(options.model));
   }

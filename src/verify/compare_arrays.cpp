@@ -6,6 +6,8 @@
 
 #include "metrics/logits.h"
 #include "metrics/metrics.h"
+#include "numerics/noise.h"
+#include "verify/precision.h"
 
 namespace assay {
 namespace {
@@ -13,12 +15,10 @@ namespace {
 // A reading that lies this far off is doubted: another may fit by content.
 constexpr double kDoubtful = 0.2;
 
-// What one rounding alone makes: the root mean square of a relative rounding error (measured; see
-// docs/validating-your-engine.md). No tap's noise is taken for less.
+// What one rounding alone makes: no tap's noise is taken for less.
 double rounding_floor(std::string_view numerics) {
-  constexpr double kBf16 = 1.66e-3;
-  if (numerics == "f32") return kBf16 * 0x1p-16;
-  return numerics == "f64" ? kBf16 * 0x1p-45 : kBf16;
+  if (numerics == "f32") return one_rounding(Grid::kF32);
+  return numerics == "f64" ? one_rounding(Grid::kF32) * 0x1p-29 : one_rounding(Grid::kBf16);
 }
 
 // Sets the metrics under the reading that it returns: the least strange one, unless its content is
@@ -57,6 +57,7 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
   const auto& [reference, oracle, axis, numerics, least_noise] = truth;
   const TensorMetrics own = measure(*oracle, axis, reference, same_layout(reference.shape), pool);
   const TensorMetrics other = measure(*oracle, axis, candidate, reading, pool);
+  tensor.oracle_error = {other.relative_l2, other.position_error};
   const double floor = std::max(rounding_floor(numerics), least_noise);
   if (reading.last_position) {
     tensor.noise = std::max(largest(own.position_error), floor);
@@ -77,6 +78,7 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
   std::optional<Reading> reading = choose_reading(tensor, truth, candidate, pool);
   if (!reading) return std::nullopt;
   tensor.reading = reading->text;
+  tensor.grid = grid_of(candidate);
   if (truth.oracle != nullptr) measure_noise(tensor, truth, candidate, *reading, pool);
   if (tensor.name == "logits") {
     tensor.logits = measure_logits(truth.reference, candidate, *reading, pool);

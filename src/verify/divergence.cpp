@@ -214,6 +214,11 @@ bool passed(const PromptResult& prompt) {
   return !bad && !other_text;
 }
 
+bool is_coarse(const PromptResult& prompt) {
+  return std::ranges::any_of(prompt.tensors,
+                             [](const TensorResult& t) { return t.verdict == Verdict::kCoarse; });
+}
+
 bool compared_anything(const PromptResult& prompt) {
   return prompt.tokens.compared || std::ranges::any_of(prompt.tensors, [](const TensorResult& t) {
            return t.name != "input_ids" && t.verdict != Verdict::kNotCompared;

@@ -38,6 +38,9 @@ void find_first_divergence(PromptResult& result, std::int64_t layers);
 
 // Fails closed: what is missing does not count, and one failure is enough.
 bool passed(const PromptResult& prompt);
+
+// Whether any tensor of it is coarse.
+bool is_coarse(const PromptResult& prompt);
 bool compared_anything(const PromptResult& prompt);
 
 }  // namespace assay

@@ -189,7 +189,7 @@ std::vector<DumpFinding> check_dump(const ArrayFile& reference, const ArrayFile&
   }
   Twins twins(reference);
   for (const TensorResult& tensor : tensors) {
-    if (tensor.verdict != Verdict::kPass && tensor.verdict != Verdict::kFail) continue;
+    if (tensor.verdict == Verdict::kError || tensor.verdict == Verdict::kNotCompared) continue;
     const LoadedArray array = candidate.load(tensor.candidate_name);
     std::optional<DumpFinding> finding = check_tensor(reference, layers, tensor, array.view);
     if (!finding) finding = twins.add(tensor, array.view);

@@ -68,7 +68,9 @@ assay_checker* open(const std::string& reference, const std::string& record = ""
                                  .profile = nullptr,
                                  .tolerance = 0,
                                  .stop = ASSAY_STOP_NEVER,
-                                 .print = 0};
+                                 .print = 0,
+                                 .as = nullptr,
+                                 .strict = 0};
   return assay_open(&options);
 }
 
@@ -99,6 +101,22 @@ assay_verdict check_position(assay_checker* checker, const Array& array, std::si
 
 json report_of(const assay_checker* checker) { return json::parse(assay_report_json(checker)); }
 
+// As an engine of FP32 with another epsilon has them.
+std::vector<Array> with_another_epsilon(const fs::path& directory) {
+  const fs::path model = directory / "epsilon_model";
+  fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
+  json config = json::parse(read_text(model / "config.json"));
+  config["rms_norm_eps"] = 1e-5;
+  write_text(model / "config.json", config.dump());
+  const Result made = run_program({"extract", "--model", model, "--numerics", "f32", "--prompt",
+                                   "The capital of France is", "--out", directory / "epsilon"});
+  EXPECT_EQ(made.exit_code, 0) << made.err;
+  const NpzReader npz(directory / "epsilon/prompt1/reference.npz");
+  std::vector<Array> arrays;
+  for (const std::string& name : npz.names()) arrays.push_back(npz.read(name));
+  return arrays;
+}
+
 // What `assay compare` says of the same arrays.
 json compared(const std::string& reference, const std::string& candidate) {
   return json::parse(run_program({"compare", "--json", reference, candidate}).out);
@@ -113,6 +131,51 @@ json verdicts(json report) {
     result.push_back(tensor);
   }
   return result;
+}
+
+TEST_F(CApi, CallsCoarseWhatFp32DoesNotExplain) {
+  const TemporaryDirectory directory;
+  const std::vector<Array> arrays = with_another_epsilon(directory.path());
+  const auto run = [&](const assay_options& options) {
+    assay_checker* checker = assay_open(&options);
+    EXPECT_NE(checker, nullptr) << assay_message();
+    std::map<assay_verdict, int> verdicts;
+    for (const Array& a : arrays) {
+      assay_result result = empty_result();
+      const assay_verdict verdict = check(checker, a, &result);
+      ++verdicts[verdict];
+      if (verdict == ASSAY_COARSE) {
+        EXPECT_NE(std::string(result.message).find("times what FP32 makes"), std::string::npos);
+        EXPECT_STREQ(result.tap, a.name.c_str());
+      }
+    }
+    EXPECT_EQ(verdicts[ASSAY_FAIL] + verdicts[ASSAY_ERROR], 0);
+    json report = report_of(checker);
+    const std::string dump = directory / "epsilon/prompt1/reference.npz";
+    if (options.as == nullptr) {
+      report["candidate"] = dump;
+      EXPECT_EQ(report, compared(one(), dump));
+    }
+    return std::pair(verdicts[ASSAY_COARSE], assay_close(checker));
+  };
+  const std::string reference = one();
+  assay_options options = {};
+  options.size = sizeof options;
+  options.reference = reference.c_str();
+  const auto [coarse, verdict] = run(options);
+  EXPECT_GT(coarse, 20);
+  EXPECT_EQ(verdict, ASSAY_COARSE);
+  options.strict = 1;
+  EXPECT_EQ(run(options).second, ASSAY_FAIL);
+  // Of a caller that knows nothing of these fields nothing is read there.
+  options.size = offsetof(assay_options, as);
+  EXPECT_EQ(run(options).second, ASSAY_COARSE);
+  options.size = sizeof options;
+  options.as = "bf16";
+  EXPECT_EQ(run(options), std::pair(0, ASSAY_PASS));
+  options.as = "q8";
+  EXPECT_EQ(assay_open(&options), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("'q8'"), std::string::npos);
 }
 
 TEST_F(CApi, SaysOfWholeTensorsWhatCompareSays) {

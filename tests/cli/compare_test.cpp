@@ -83,6 +83,43 @@ TEST_F(CompareVerb, WritesJUnit) {
                  {"/nowhere/x.xml"});
 }
 
+TEST_F(CompareVerb, SaysWhatIsCoarse) {
+  const fs::path model = *directory_ / "epsilon_model";
+  fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
+  json config = json::parse(read_text(model / "config.json"));
+  config["rms_norm_eps"] = 1e-5;
+  write_text(model / "config.json", config.dump());
+  ASSERT_EQ(run_program({"extract", "--model", model, "--numerics", "f32", "--taps", "layer_05_*",
+                         "--prompt", "The capital of France is", "--out", *directory_ / "f32"})
+                .exit_code,
+            0);
+  const std::string dump = *directory_ / "f32/prompt1/reference.npz";
+  const fs::path junit = *directory_ / "coarse.xml";
+  const fs::path html = *directory_ / "coarse.html";
+  const Result result = run_program({"compare", ref(), dump, "--junit", junit, "--html", html});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("\nCoarse: "), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("COARSE: profile noise"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("First divergence"), std::string::npos);
+  const std::string xml = read_text(junit);
+  EXPECT_NE(xml.find("failures=\"0\""), std::string::npos);
+  EXPECT_NE(
+      xml.find("name=\"layer_05_output\"><properties><property name=\"coarse\" value=\"within "
+               "BF16's noise"),
+      std::string::npos)
+      << xml.substr(0, 2000);
+  EXPECT_NE(read_text(html).find("\"coarse\":true"), std::string::npos);
+  EXPECT_EQ(run_program({"compare", ref(), dump, "--strict"}).exit_code, 1);
+  EXPECT_EQ(run_program({"compare", ref(), dump, "--strict", "--as", "bf16"}).exit_code, 0);
+  EXPECT_EQ(run_program({"compare", ref(), right(), "--strict"}).exit_code, 0);
+  const json report = json::parse(run_program({"compare", "--json", ref(), dump}).out);
+  EXPECT_EQ(report["passed"], true);
+  EXPECT_EQ(report["coarse"], true);
+  const json& last = report["prompts"][0]["tensors"].back();
+  EXPECT_FALSE(last.contains("held_to")) << "RoPE tables have no noise";
+  expect_failure(run_program({"compare", ref(), dump, "--as", "q8"}), 2, {"--as", "--model"});
+}
+
 TEST_F(CompareVerb, TellsBadInputFromAFailedCheck) {
   expect_failure(run_program({"compare", ref(), "/nowhere.npz"}), 3, {"/nowhere.npz", "not there"});
   expect_failure(run_program({"compare", "/nowhere", right()}), 3, {"/nowhere"});

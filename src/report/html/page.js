@@ -489,8 +489,9 @@ function drawPrompt() {
 }
 
 function start() {
-  $("verdict").textContent = report.passed ? "PASS" : "FAIL";
-  $("verdict").classList.add(report.passed ? "pass" : "fail");
+  const verdict = !report.passed ? "fail" : report.coarse ? "coarse" : "pass";
+  $("verdict").textContent = verdict.toUpperCase();
+  $("verdict").classList.add(verdict);
   document.title = `${report.passed ? "PASS" : "FAIL"}: Assay compare`;
   $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.`;
   $("paths").textContent = `${report.candidate} against ${report.reference}`;

@@ -1,0 +1,258 @@
+// Candidates of FP32 and F16, held to what their own type allows.
+#include "verify/precision.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/expect_error.h"
+#include "base/half.h"
+#include "candidate/data_flow.h"
+#include "model/model.h"
+#include "verify/candidate.h"
+#include "verify/run_noise.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// The bundled model with another epsilon, as an engine of FP32 runs it.
+fs::path f32_dump(const fs::path& directory, double epsilon) {
+  const fs::path model = directory / "model";
+  fs::copy(kModel, model);
+  Json config = Json::parse(read_text(model / "config.json"));
+  config["rms_norm_eps"] = epsilon;
+  std::ofstream(model / "config.json") << config.dump();
+  ExtractOptions options;
+  options.model = model;
+  options.out = directory / "f32";
+  options.numerics = {Numerics::kF32};
+  options.taps = {"layer_05_*"};
+  extract(options, prompts_from_texts({"The capital of France is"}));
+  return options.out / "prompt1/reference.npz";
+}
+
+// The reference as it was before noise_f32 was written.
+fs::path older_reference(const fs::path& directory) {
+  fs::copy(reference(), directory, fs::copy_options::recursive);
+  Json manifest = Json::parse(read_text(directory / "manifest.json"));
+  for (auto& [name, array] : manifest["prompts"][0]["arrays"].items()) array.erase("noise_f32");
+  std::ofstream(directory / "manifest.json") << manifest.dump();
+  return directory;
+}
+
+std::size_t count(const CompareReport& report, Verdict verdict) {
+  return static_cast<std::size_t>(
+      std::ranges::count(report.prompts.at(0).tensors, verdict, &TensorResult::verdict));
+}
+
+TEST(Precision, AnFp32EngineIsHeldToFp32) {
+  const TemporaryDirectory directory;
+  const CompareReport report = compare(options_for(f32_dump(directory.path(), 1e-6)));
+  EXPECT_TRUE(report.passed);
+  EXPECT_FALSE(report.coarse);
+  EXPECT_EQ(report.precision, "the values are FP32, and are also held to what that allows");
+  for (const TensorResult& t : report.prompts[0].tensors) {
+    if (!parse_tap_name(t.name)) continue;
+    EXPECT_EQ(t.verdict, Verdict::kPass) << t.name << ": " << t.reason;
+    ASSERT_TRUE(t.precision_ratio) << t.name;
+    EXPECT_LE(*t.precision_ratio, 1.01) << t.name;  // it is what the noise was measured on
+    EXPECT_EQ(t.limits->precision_ratio, kBeyondF32);
+  }
+}
+
+TEST(Precision, AWrongEpsilonInFp32IsCoarse) {
+  const TemporaryDirectory directory;
+  const fs::path dump = f32_dump(directory.path(), 1e-5);
+  CompareOptions options = options_for(dump);
+  CompareReport report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_TRUE(report.coarse);
+  EXPECT_FALSE(report.prompts[0].first_divergence);
+  const TensorResult& embedding = tensor(report.prompts[0], "embedding_output");
+  EXPECT_EQ(embedding.verdict, Verdict::kPass);
+  const TensorResult& first = tensor(report.prompts[0], "layer_00_output");
+  EXPECT_EQ(first.verdict, Verdict::kCoarse);
+  EXPECT_GT(*first.precision_ratio, 100);
+  EXPECT_LT(*first.noise_ratio, 2);
+  EXPECT_EQ(first.reason.find("within BF16's noise, but "), 0u) << first.reason;
+
+  // What is expected by hand goes before what the values show.
+  options.as = "bf16";
+  report = compare(options);
+  EXPECT_FALSE(report.coarse);
+  EXPECT_EQ(report.precision, "");
+}
+
+TEST(Precision, ABf16CandidateIsCoarseOnlyWhereFp32IsExpected) {
+  Candidate candidate;
+  CompareOptions options = options_for(candidate.write());
+  EXPECT_FALSE(compare(options).coarse);
+  options.as = "f32";
+  const CompareReport report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_TRUE(report.coarse);
+}
+
+TEST(Precision, AnOlderReferenceSaysSoOrIsMeasured) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "wrong");
+  CompareOptions options = options_for(f32_dump(directory / "wrong", 1e-5));
+  const CompareReport with = compare(options);
+  options.reference = older_reference(directory / "older");
+  const CompareReport without = compare(options);
+  EXPECT_TRUE(without.passed);
+  EXPECT_FALSE(without.coarse);
+  EXPECT_NE(without.precision.find("held to BF16's noise only"), std::string::npos);
+  options.model = kModel;
+  const CompareReport measured = compare(options);
+  EXPECT_EQ(count(measured, Verdict::kCoarse), count(with, Verdict::kCoarse));
+  // The manifest's noise is rounded up to half octaves.
+  const double exact = *tensor(measured.prompts[0], "layer_00_output").precision_ratio;
+  const double rounded = *tensor(with.prompts[0], "layer_00_output").precision_ratio;
+  EXPECT_LE(rounded, exact * 1.0001);
+  EXPECT_GE(rounded, exact / 1.42);
+}
+
+TEST(Precision, F16IsMeasuredWithTheModel) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "f32");
+  const NpzReader right(f32_dump(directory / "f32", 1e-6));
+  // What an engine has that computes so much better than it stores.
+  const auto write = [&](const std::string& name, float factor) {
+    std::vector<Array> arrays;
+    for (const std::string& array : right.names()) {
+      arrays.push_back(right.read(array));
+      if (!parse_tap_name(array)) continue;
+      float sign = 1;
+      for (float& x : arrays.back().as<float>()) {
+        if (x < -1e30F) continue;
+        x = f16_to_f32(f32_to_f16(x * (1 + (sign = -sign) * factor)));
+      }
+    }
+    std::vector<ArrayView> views;
+    for (const Array& array : arrays) views.push_back(array.view());
+    write_npz(directory / name, views, Compression::kNone);
+    return options_for(directory / name);
+  };
+  CompareOptions options = write("f16.npz", 0);
+  EXPECT_NE(compare(options).precision.find("F16, but held to BF16's noise only"),
+            std::string::npos);
+  options.model = kModel;
+  CompareReport report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_FALSE(report.coarse);
+  EXPECT_EQ(tensor(report.prompts[0], "logits").type, Grid::kF16);
+  EXPECT_LT(*tensor(report.prompts[0], "logits").precision_ratio, 2);
+
+  options = write("coarse.npz", 0.003F);
+  options.model = kModel;
+  report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_TRUE(report.coarse);
+
+  options.as = "f16";
+  EXPECT_TRUE(compare(options).coarse);
+  options.model.clear();
+  expect_error(ErrorKind::kUsage, {"--as", "f16 without --model"}, [&] { compare(options); });
+}
+
+TEST(Precision, ActivationsInEightBitsAreAllowedWhereAskedFor) {
+  const TemporaryDirectory directory;
+  // An engine that rounds what its matmuls read to 8 bits, as ours does to measure it.
+  const Model model = load_model(kModel);
+  const NpzReader reference_file(reference() / "prompt1/reference.npz");
+  const NpzReader oracle(reference() / "prompt1/oracle.npz");
+  const Array ids = reference_file.read("input_ids");
+  TapSet taps(model.spec);
+  for (const std::string& name : reference_file.names()) {
+    if (parse_tap_name(name)) taps.add(name);
+  }
+  ThreadPool pool(2);
+  const auto truth = [&](const std::string& name) {
+    LoadedArray loaded;
+    Array array = oracle.read(name);
+    loaded.owned = std::move(array.bytes);
+    loaded.view = {array.name, array.dtype, array.shape, loaded.owned, false};
+    return loaded;
+  };
+  const auto noise = [&](ExpectedType type) {
+    return run_noise(model, type, ids.as<std::int64_t>(), taps, truth, pool);
+  };
+  const NoiseByTap q8 = noise(ExpectedType::kQ8);
+  const NoiseByTap f32 = noise(ExpectedType::kF32);
+  EXPECT_GT(q8.at("logits").whole, 100 * f32.at("logits").whole);
+  EXPECT_EQ(q8.at("embedding_output").whole, f32.at("embedding_output").whole);
+  // What lies 1.5 times as far as such an engine passes as one, and 3 times as far does not.
+  for (const double factor : {1.5, 3.0}) {
+    TensorResult result;
+    result.name = "logits";
+    result.grid = Grid::kF32;
+    result.oracle_error = {factor * q8.at("logits").whole, q8.at("logits").positions};
+    for (double& error : result.oracle_error->positions) error *= factor;
+    result.metrics.compared = 1;
+    result.noise = 1e-5;
+    result.noise_ratio = result.oracle_error->whole / 1e-5;
+    result.position_ratio = result.noise_ratio;
+    const Profile profile("noise", true);
+    judge(result, profile);
+    EXPECT_EQ(result.verdict, Verdict::kFail);
+    Precision precision{ExpectedType::kQ8};
+    precision.q8 = std::make_shared<TypeNoise>(q8);
+    judge_precision({&result, 1}, precision, profile);
+    EXPECT_EQ(result.verdict, factor < 2 ? Verdict::kPass : Verdict::kFail) << result.reason;
+  }
+}
+
+// Arrays of 64 values on that grid, in data-flow order.
+std::vector<TensorResult> results_of(
+    const std::vector<std::pair<std::string, std::optional<Grid>>>& grids) {
+  std::vector<TensorResult> results;
+  for (const auto& [name, grid] : grids) {
+    TensorResult& result = results.emplace_back();
+    result.name = name;
+    result.grid = grid;
+  }
+  return results;
+}
+
+TEST(Precision, WhatFollowsACoarserTypeIsHeldToThatType) {
+  using enum Grid;
+  using Types = std::vector<std::optional<Grid>>;
+  const std::optional<Grid> none;
+  // BF16 weights say nothing of the engine.
+  EXPECT_EQ(types_of(results_of({{"embedding_output", kBf16}, {"layer_00_output", kF32}}), {}),
+            (Types{kBf16, kF32}));
+  // Attention in F16, the stream in FP32.
+  EXPECT_EQ(types_of(results_of({{"layer_00_input_norm", kF32},
+                                 {"layer_00_q_proj", kF16},
+                                 {"layer_00_attn_probs", none},
+                                 {"layer_00_output", kF32},
+                                 {"logits", kBf16}}),
+                     {}),
+            (Types{kF32, kF16, kF16, kF16, kBf16}));
+  // Nothing tells.
+  EXPECT_EQ(types_of(results_of({{"layer_00_attn_probs", none}, {"rope_cos", kF32}}), {}),
+            (Types{none, none}));
+  EXPECT_EQ(types_of(results_of({{"layer_00_output", kBf16}}), ExpectedType::kQ8), (Types{kF32}));
+}
+
+TEST(Precision, TheGridIsWhereTheValuesLie) {
+  Array array{"a", DType::kF32, {64}, std::vector<std::byte>(256)};
+  const auto fill = [&](auto value) {
+    for (std::size_t i = 0; i < 64; ++i) array.as<float>()[i] = value(static_cast<float>(i) + 1);
+    return grid_of(array.view());
+  };
+  EXPECT_EQ(fill([](float i) { return 0.1F * i; }), Grid::kF32);
+  EXPECT_EQ(fill([](float i) { return f16_to_f32(f32_to_f16(0.1F * i)); }), Grid::kF16);
+  EXPECT_EQ(fill([](float i) { return bf16_to_f32(f32_to_bf16(0.1F * i)); }), Grid::kBf16);
+  // Powers of two, zeros and what a mask hides lie on every grid.
+  EXPECT_EQ(fill([](float i) { return i < 60 ? 1.0F : 0.1F * i; }), std::nullopt);
+  EXPECT_EQ(fill([](float i) { return i > 30 ? -3.4e38F : 0.1F * i; }), Grid::kF32);
+}
+
+}  // namespace
+}  // namespace assay
