@@ -22,6 +22,7 @@ struct DiagnoseOptions {
   std::string prompt;  // id, as CompareOptions
   std::string map;
   int threads = 0;
+  std::string as;  // as CompareOptions
 };
 
 // A mistake of the catalog.

@@ -68,6 +68,8 @@ void write_html(const Arguments& args, const Diagnosis& diagnosis, ProgressBar& 
   options.prompt = args.options.prompt;
   options.map = args.options.map;
   options.threads = args.options.threads;
+  options.as = args.options.as;
+  options.model = args.options.model;
   options.details = true;
   const CompareReport report =
       compare(options, [&](std::string_view what, double fraction) { bar.update(what, fraction); });
@@ -124,6 +126,10 @@ void add_diagnose(CLI::App& app, Action& action) {
                                "engine ({}; default: all); may be repeated",
                                fmt::join(NameMap::known(), ", ")))
       ->join(',');
+  verb->add_option("--as", args->options.as,
+                   "The type to hold the candidate to: f32, f16, bf16 or q8 (8-bit activations); "
+                   "default: what its values show")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
   verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--html", args->html,

@@ -17,6 +17,7 @@
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "diagnose/text_mistakes.h"
+#include "diagnose/whole_run.h"
 #include "model/checkpoint.h"
 #include "verify/divergence.h"
 
@@ -198,7 +199,7 @@ class Case {
     for (std::size_t k = 0; k < candidate.size(); ++k) {
       const double x = right[k];
       const double y = candidate[k];
-      if (x < -1e30 || y < -1e30) continue;
+      if (x < kHiddenScore || y < kHiddenScore) continue;
       const double square = std::isfinite(y) ? (y - x) * (y - x) : 1e30;
       total += square;
       size += x * x;
@@ -448,6 +449,9 @@ std::vector<Mistake> known_mistakes() {
 }
 
 Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_progress) {
+  const std::optional<ExpectedType> as = parse_expected(options.as);
+  const std::string numerics =
+      options.reference.empty() ? "bf16" : read_reference(options.reference).numerics;
   Model model = load_model(options.model);
   model.stream.reset();  // layers are run in any order
   ThreadPool pool(options.threads);
@@ -466,7 +470,8 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     }
   }
   if (on_progress) on_progress("replaying", 0);
-  const Scene scene(model, std::move(evidence), pool);
+  const Scene scene(model, std::move(evidence), pool,
+                    as ? std::optional(grid_of(*as)) : std::nullopt);
   d.rounding = grid_name(scene.grid());
   d.seen = what_is_seen(scene);
   const bool tied = model.outer.lm_head.data == model.outer.embed_tokens.data;
@@ -477,6 +482,11 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   judge(d, scene, result);
   TextRoom(model, scene, expected, pool).add_to(d);
   d.summary = summary_of(d);
+  std::vector<std::vector<TensorResult>> runs;
+  for (const Evidence& e : scene.evidence()) {
+    runs.push_back(compare_whole_run(model, e, numerics, as, pool));
+  }
+  agree_with_compare(d, runs);
   return d;
 }
 

@@ -58,6 +58,10 @@ TEST(Precision, AnFp32EngineIsHeldToFp32) {
   for (const TensorResult& t : report.prompts[0].tensors) {
     if (!parse_tap_name(t.name)) continue;
     EXPECT_EQ(t.verdict, Verdict::kPass) << t.name << ": " << t.reason;
+    if (t.name == "embedding_output") {
+      EXPECT_EQ(t.type, Grid::kBf16) << "the weights' own grid";
+      continue;
+    }
     ASSERT_TRUE(t.precision_ratio) << t.name;
     EXPECT_LE(*t.precision_ratio, 1.01) << t.name;  // it is what the noise was measured on
     EXPECT_EQ(t.limits->precision_ratio, kBeyondF32);
@@ -109,7 +113,8 @@ TEST(Precision, AnOlderReferenceSaysSoOrIsMeasured) {
   EXPECT_NE(without.precision.find("held to BF16's noise only"), std::string::npos);
   options.model = kModel;
   const CompareReport measured = compare(options);
-  EXPECT_EQ(count(measured, Verdict::kCoarse), count(with, Verdict::kCoarse));
+  EXPECT_GT(count(with, Verdict::kCoarse), 20u);
+  EXPECT_GE(count(measured, Verdict::kCoarse), count(with, Verdict::kCoarse));
   // The manifest's noise is rounded up to half octaves.
   const double exact = *tensor(measured.prompts[0], "layer_00_output").precision_ratio;
   const double rounded = *tensor(with.prompts[0], "layer_00_output").precision_ratio;

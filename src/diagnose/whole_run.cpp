@@ -1,0 +1,131 @@
+#include "diagnose/whole_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "candidate/expert_slots.h"
+#include "verify/compare_arrays.h"
+#include "verify/run_noise.h"
+
+namespace assay {
+namespace {
+
+// A token's experts may stand in another order in each run.
+bool is_compared(const Site& site, const ModelSpec& spec) {
+  const bool sparse = has_tap(Tap::kExpertIds, std::max<std::int64_t>(site.place.layer, 0), spec);
+  return site.place.tap != Tap::kExpertIds && !has_expert_slots(site.place.tap, sparse);
+}
+
+// The candidate's values as an array of the reference's axes.
+ArrayView view_of(const Site& site, const ModelSpec& spec, std::size_t tokens) {
+  Shape shape = tap_shape(site.place.tap, std::max<std::int64_t>(site.place.layer, 0), spec,
+                          static_cast<std::int64_t>(tokens));
+  if (site.last_only) shape.at(position_axis(site.place.tap)) = 1;
+  return {site.name, DType::kF32, std::move(shape), std::as_bytes(std::span(site.values)), false};
+}
+
+}  // namespace
+
+std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& evidence,
+                                            std::string_view numerics,
+                                            std::optional<ExpectedType> as, ThreadPool& pool) {
+  const Profile profile("noise", true);
+  std::vector<TensorResult> results;
+  TapSet taps(model.spec);
+  for (const Site& site : evidence.sites) {
+    if (!is_compared(site, model.spec)) continue;
+    taps.add(site.name);
+    TensorResult& result = results.emplace_back();
+    result.name = site.name;
+    if (site.place.layer >= 0) result.layer = site.place.layer;
+  }
+  if (results.empty()) return results;
+  std::map<std::string, Array> oracle;
+  run_prompt(
+      model, F64::kName, evidence.ids, taps,
+      [&](Array array) { oracle.emplace(array.name, std::move(array)); }, pool);
+  const auto measure = [&](const Array& reference) {
+    const auto result = std::ranges::find(results, reference.name, &TensorResult::name);
+    const auto site = std::ranges::find(evidence.sites, reference.name, &Site::name);
+    const ArrayView own = reference.view();
+    const ArrayView truth = oracle.at(reference.name).view();
+    compare_arrays(*result,
+                   {.reference = own,
+                    .oracle = &truth,
+                    .position_axis = position_axis(site->place.tap),
+                    .numerics = numerics},
+                   view_of(*site, model.spec, evidence.ids.size()), profile, nullptr);
+  };
+  run_prompt(model, numerics, evidence.ids, taps, measure, pool);
+  Precision precision{as};
+  const auto noise_of = [&](ExpectedType type) {
+    return std::make_shared<TypeNoise>(run_noise(
+        model, type, evidence.ids, taps,
+        [&](const std::string& name) {
+          return LoadedArray{oracle.at(name).view(), {}};
+        },
+        pool));
+  };
+  const std::vector<std::optional<Grid>> types = types_of(results, as);
+  const auto is_wanted = [&](Grid type) {
+    return std::ranges::find(types, std::optional(type)) != types.end();
+  };
+  if (as == ExpectedType::kQ8) {
+    precision.q8 = noise_of(ExpectedType::kQ8);
+  } else if (is_wanted(Grid::kF32) && numerics != F32::kName) {
+    precision.f32 = noise_of(ExpectedType::kF32);
+  }
+  if (is_wanted(Grid::kF16)) precision.f16 = noise_of(ExpectedType::kF16);
+  judge_precision(results, precision, profile);
+  return results;
+}
+
+void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<TensorResult>>& runs) {
+  const auto first = [&](Verdict verdict) {
+    std::pair<std::size_t, const TensorResult*> found = {0, nullptr};
+    std::optional<TapPlace> least;
+    for (std::size_t p = 0; p < runs.size(); ++p) {
+      const auto tensor = std::ranges::find(runs[p], verdict, &TensorResult::verdict);
+      if (tensor == runs[p].end()) continue;
+      const std::optional<TapPlace> place = parse_tap_name(tensor->name);
+      if (least && !(*place < *least)) continue;
+      least = place;
+      found = {p, &*tensor};
+    }
+    return found;
+  };
+  const auto [failed_in, failed] = first(Verdict::kFail);
+  const auto [coarse_in, coarse] = first(Verdict::kCoarse);
+  if (diagnosis.verdict != DiagnosisVerdict::kCorrect) {
+    if (failed == nullptr && coarse != nullptr) {
+      diagnosis.notes.push_back(fmt::format(
+          "all of it lies within BF16's noise: compare calls it coarse, from {} on", coarse->name));
+    }
+    return;
+  }
+  const TensorResult* wrong = failed != nullptr ? failed : coarse;
+  if (wrong == nullptr) return;
+  Place place;
+  place.prompt = diagnosis.prompts.at(failed != nullptr ? failed_in : coarse_in);
+  place.tap = wrong->name;
+  place.operation = "all up to here together: no operation is wrong by itself";
+  place.is_one_operation = false;
+  place.error = wrong->oracle_error->whole;
+  place.noise = place.error / *(failed != nullptr ? wrong->noise_ratio : wrong->precision_ratio);
+  diagnosis.verdict = DiagnosisVerdict::kUnexplained;
+  diagnosis.first = place;
+  diagnosis.unexplained.push_back(std::move(place));
+  diagnosis.summary =
+      failed != nullptr
+          ? fmt::format(
+                "no operation is wrong by itself, but the errors add up: compare fails {} "
+                "({})",
+                wrong->name, wrong->reason)
+          : fmt::format("no operation is wrong by itself, but the errors add up: {} lies {}",
+                        wrong->name, wrong->reason);
+}
+
+}  // namespace assay

@@ -1,0 +1,199 @@
+// compare and diagnose say the same of a candidate.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "assay/compare.h"
+#include "assay/diagnose.h"
+#include "assay/extract.h"
+#include "assay/npz.h"
+#include "assay/synth.h"
+#include "base/half.h"
+#include "base/temporary_directory.h"
+#include "candidate/data_flow.h"
+#include "model/model.h"
+#include "numerics/noise.h"
+#include "verify/run_noise.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kConfig = R"({
+  "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "head_dim": 16,
+  "hidden_act": "silu", "hidden_size": 48, "initializer_range": 0.08, "intermediate_size": 96,
+  "max_position_embeddings": 512, "model_type": "qwen3", "num_attention_heads": 4,
+  "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_scaling": null,
+  "rope_theta": 1000000, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+  "use_sliding_window": false, "vocab_size": 300})";
+
+enum class Level { kAll, kLayers, kLogits };
+
+class Agreement : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    directory_ = new TemporaryDirectory;
+    write_text(*directory_ / "config.json", kConfig);
+    SynthOptions synth;
+    synth.config = *directory_ / "config.json";
+    synth.out = *directory_ / "model";
+    synth.seed = 4;
+    synthesize(synth);
+    for (std::int64_t i = 0; i < 20; ++i) ids_->push_back((i * 7919 + 13) % 300);
+    ExtractOptions options;
+    options.model = synth.out;
+    options.out = *directory_ / "ref";
+    options.numerics = {Numerics::kBf16, Numerics::kF64};
+    options.taps = {"*"};
+    options.max_new_tokens = 0;
+    extract(options, {{"p", std::nullopt, *ids_}});
+  }
+  static void TearDownTestSuite() {
+    delete directory_;
+    ids_->clear();
+  }
+
+  static bool is_at(Level level, const std::string& name) {
+    if (name == "input_ids" || name == "logits") return true;
+    const std::optional<TapPlace> place = parse_tap_name(name);
+    return level == Level::kAll ||
+           (level == Level::kLayers && place &&
+            (place->tap == Tap::kEmbeddingOutput || place->tap == Tap::kLayerOutput));
+  }
+
+  // What an engine of that numerics has whose model is such.
+  static std::vector<Array> run_of(const ModelSpec& spec, std::string_view numerics) {
+    Model model = load_model(*directory_ / "model");
+    model.spec = spec;
+    ThreadPool pool(2);
+    TapSet taps(spec);
+    taps.add("*");
+    std::vector<Array> arrays;
+    run_prompt(
+        model, numerics, *ids_, taps, [&](Array array) { arrays.push_back(std::move(array)); },
+        pool);
+    return arrays;
+  }
+  static ModelSpec right() { return load_model(*directory_ / "model").spec; }
+
+  struct Said {
+    CompareReport compare;
+    Diagnosis diagnosis;
+  };
+
+  // And holds one against the other.
+  static Said ask(const std::vector<Array>& arrays, Level level, const std::string& what) {
+    const fs::path file = *directory_ / "p.npz";
+    Array ids{"input_ids", DType::kI64, {1, std::ssize(*ids_)}, {}};
+    ids.bytes.resize(ids_->size() * sizeof(std::int64_t));
+    std::ranges::copy(*ids_, ids.as<std::int64_t>().begin());
+    std::vector<ArrayView> views = {ids.view()};
+    for (const Array& array : arrays) {
+      if (is_at(level, array.name)) views.push_back(array.view());
+    }
+    write_npz(file, views, Compression::kNone);
+    CompareOptions compare_options;
+    compare_options.reference = *directory_ / "ref";
+    compare_options.candidate = file;
+    compare_options.prompt = "p";
+    DiagnoseOptions options;
+    options.model = *directory_ / "model";
+    options.reference = *directory_ / "ref";
+    options.candidate = file;
+    options.prompt = "p";
+    Said said{compare(compare_options), diagnose(options)};
+    const bool correct = said.diagnosis.verdict == DiagnosisVerdict::kCorrect;
+    EXPECT_FALSE(correct && !said.compare.passed) << what << ": compare fails it";
+    EXPECT_FALSE(correct && said.compare.coarse) << what << ": compare calls it coarse";
+    return said;
+  }
+
+  static TemporaryDirectory* directory_;
+  static std::vector<std::int64_t>* ids_;
+};
+TemporaryDirectory* Agreement::directory_ = nullptr;
+std::vector<std::int64_t>* Agreement::ids_ = new std::vector<std::int64_t>;
+
+TEST_F(Agreement, CorrectRunsAreCorrect) {
+  for (const char* numerics : {"bf16", "f32"}) {
+    const std::vector<Array> arrays = run_of(right(), numerics);
+    for (const Level level : {Level::kAll, Level::kLayers, Level::kLogits}) {
+      const Said said = ask(arrays, level, numerics);
+      EXPECT_TRUE(said.compare.passed);
+      EXPECT_FALSE(said.compare.coarse);
+      EXPECT_EQ(said.diagnosis.verdict, DiagnosisVerdict::kCorrect)
+          << numerics << ": " << said.diagnosis.summary;
+    }
+  }
+}
+
+// Large and small ones, each with one numerics at one level.
+TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
+  const std::vector<std::pair<std::string, std::function<void(ModelSpec&)>>> mistakes = {
+      {"epsilon 1e-5", [](ModelSpec& s) { s.rms_norm_eps = 1e-5; }},
+      {"epsilon 1e-4", [](ModelSpec& s) { s.rms_norm_eps = 1e-4; }},
+      {"epsilon 1e-3 in the last norm", [](ModelSpec& s) { s.final_norm.eps = 1e-3; }},
+      {"epsilon outside the root", [](ModelSpec& s) { s.input_norm.eps_outside = true; }},
+      {"theta 10000", [](ModelSpec& s) { s.rope_parameters.theta = 10000; }},
+      {"theta 999000", [](ModelSpec& s) { s.rope_parameters.theta = 999000; }},
+      {"positions over 1.001", [](ModelSpec& s) { s.rope.factor = 1.001; }},
+      {"half of a head rotated", [](ModelSpec& s) { s.rope.dims = 8; }},
+      {"angles in BF16", [](ModelSpec& s) { s.rope.angles = DType::kBF16; }},
+      {"frequencies in F16", [](ModelSpec& s) { s.rope.frequencies = DType::kF16; }},
+      {"scale a little off", [](ModelSpec& s) { s.attention.scale = 0.2502; }},
+      {"scale off", [](ModelSpec& s) { s.attention.scale = 0.3; }},
+      {"soft-capped at 50", [](ModelSpec& s) { s.attention.softcap = 50; }},
+      {"softmax in BF16", [](ModelSpec& s) { s.attention.softmax = DType::kBF16; }},
+      {"GELU by its tanh", [](ModelSpec& s) { s.mlp.activation = Activation::kGeluTanh; }},
+      {"a window of 5", [](ModelSpec& s) { s.attention.window = 5; }},
+  };
+  std::size_t failed = 0;
+  for (std::size_t i = 0; i < mistakes.size(); ++i) {
+    ModelSpec wrong = right();
+    mistakes[i].second(wrong);
+    const char* numerics = i % 3 == 2 ? "bf16" : "f32";
+    const Level level = i % 4 == 3 ? Level::kLogits : i % 4 == 1 ? Level::kLayers : Level::kAll;
+    const Said said = ask(run_of(wrong, numerics), level, mistakes[i].first + " in " + numerics);
+    failed += said.compare.passed ? 0 : 1;
+  }
+  EXPECT_GE(failed, 4u);
+}
+
+// In BF16's noise, where only FP32 shows it.
+TEST_F(Agreement, AWrongEpsilonInFp32IsCoarseAndNamed) {
+  ModelSpec wrong = right();
+  wrong.rms_norm_eps = 1e-5;
+  const Said said = ask(run_of(wrong, "f32"), Level::kAll, "epsilon");
+  EXPECT_TRUE(said.compare.passed);
+  EXPECT_TRUE(said.compare.coarse);
+  EXPECT_EQ(said.diagnosis.verdict, DiagnosisVerdict::kNamed) << said.diagnosis.summary;
+  ASSERT_FALSE(said.diagnosis.notes.empty());
+  EXPECT_NE(said.diagnosis.notes.back().find("within BF16's noise"), std::string::npos);
+}
+
+// Each operation by itself stays below three times its noise; the run does not.
+TEST_F(Agreement, ErrorsThatAddUpAreNotCorrect) {
+  const std::vector<Array> bf16 = run_of(right(), "bf16");
+  const std::vector<Array> f64 = run_of(right(), "f64");
+  for (const float factor : {1.5F, 2.5F}) {
+    std::vector<Array> arrays = bf16;
+    for (std::size_t a = 0; a < arrays.size(); ++a) {
+      if (arrays[a].name != "logits") continue;
+      for (std::size_t i = 0; i < arrays[a].as<float>().size(); ++i) {
+        float& logit = arrays[a].as<float>()[i];
+        const float truth = f64[a].as<float>()[i];
+        logit = bf16_to_f32(f32_to_bf16(truth + factor * (logit - truth)));
+      }
+    }
+    const Said said = ask(arrays, Level::kLogits, "logits");
+    EXPECT_EQ(said.compare.passed, factor < 2) << factor;
+    const DiagnosisVerdict verdict = said.diagnosis.verdict;
+    EXPECT_EQ(verdict == DiagnosisVerdict::kCorrect, factor < 2) << said.diagnosis.summary;
+  }
+}
+
+}  // namespace
+}  // namespace assay
