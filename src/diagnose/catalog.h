@@ -17,6 +17,12 @@ struct Circumstances {
   const ModelSpec& spec;
   bool tied_head = true;       // the head is the embedding
   bool rounds_to_bf16 = true;  // the candidate's values lie on the BF16 grid
+  // Errors are such as a coarser type makes, and no larger.
+  bool loose = false;
+  // Taps whose values lie on a coarser grid than the others of an FP32 engine.
+  std::vector<HeldValues> coarse_taps = {};
+  // What ggml rounds for the model's file (see ggml_operands).
+  std::vector<HeldValues> ggml_operands = {};
   std::int64_t positions = 0;  // of the longest prompt
   // Where errors begin, where that is behind position 0: in decode, or beyond a window.
   std::optional<std::int64_t> first_bad_position = {};

@@ -13,6 +13,7 @@ std::vector<Entry> norm_entries();    // norms, residual stream
 std::vector<Entry> rope_entries();
 std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> mlp_entries();        // and dtype
+std::vector<Entry> rounding_entries();   // types coarser than the engine's own
 
 // One variant without a name.
 template <class Apply>

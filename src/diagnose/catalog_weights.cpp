@@ -386,8 +386,8 @@ std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
 const std::vector<Entry>& catalog() {
   static const std::vector<Entry> entries = [] {
     std::vector<Entry> all;
-    for (auto* part :
-         {weight_entries, norm_entries, rope_entries, attention_entries, mlp_entries}) {
+    for (auto* part : {weight_entries, norm_entries, rope_entries, attention_entries, mlp_entries,
+                       rounding_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

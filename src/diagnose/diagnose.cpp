@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
@@ -13,6 +14,7 @@
 #include "candidate/ids.h"
 #include "candidate/prompt_pairs.h"
 #include "diagnose/catalog.h"
+#include "diagnose/coarse_operations.h"
 #include "diagnose/relations.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
@@ -90,13 +92,30 @@ class Case {
     return all;
   }
 
-  // The first site in that state under those distances.
+  Finding finding(const CoarseOperation& operation) const {
+    Finding finding;
+    finding.mistake = mistake_of(
+        *std::ranges::find(catalog(), std::string_view("computed-coarsely"), &Entry::id));
+    finding.detail = fmt::format("{} {} computed in {}", tap_base_name(operation.tap),
+                                 operation.tap == Tap::kLogits ? "are" : "is",
+                                 operand_type_text(operation.type));
+    finding.layers = operation.layers;
+    finding.where = where(operation.layers, true);
+    finding.taps = {std::string(tap_base_name(operation.tap))};
+    finding.error_before = operation.error;
+    finding.error_after = operation.error;
+    finding.noise = operation.noise;
+    return finding;
+  }
+
+  // The first site that is wanted by its state under those distances.
   std::optional<std::pair<std::size_t, std::size_t>> first(
-      const std::vector<std::vector<Distance>>& sites, SiteState wanted) const {
+      const std::vector<std::vector<Distance>>& sites, const Scene::Noise& noise,
+      const std::function<bool(SiteState, std::size_t, std::size_t)>& wanted) const {
     std::optional<std::pair<std::size_t, std::size_t>> found;
     for (std::size_t e = 0; e < sites.size(); ++e) {
       for (std::size_t i = 0; i < sites[e].size(); ++i) {
-        if (scene_.state(e, i, sites[e][i]) != wanted) continue;
+        if (!wanted(scene_.state(e, i, sites[e][i], noise), e, i)) continue;
         const TapPlace& place = site(e, i).place;
         if (!found || place < site(found->first, found->second).place) found = {e, i};
         break;
@@ -106,14 +125,21 @@ class Case {
   }
 
   Place place(std::size_t e, std::size_t i, const std::vector<std::vector<Distance>>& sites,
-              const Hypothesis& hypothesis) const {
+              const Scene::Noise& noise, const Hypothesis& hypothesis) const {
     const Site& at = site(e, i);
     Place place;
     place.prompt = scene_.evidence()[e].id;
     place.tap = at.name;
-    place.operation = operation_of(at.place);
+    const Evidence& evidence = scene_.evidence()[e];
+    const Upstream before = upstream_of(at.place, scene_.spec(), [&](const TapPlace& other) {
+      const Site* found = evidence.find(other.tap, other.layer);
+      return found != nullptr && !found->last_only;
+    });
+    place.operation = operation_of(at.place, before, scene_.spec());
+    place.is_one_operation = !before.gap;
     place.error = sites[e][i].error;
-    place.noise = scene_.noise(e, i);
+    place.noise = noise[e][i];
+    const SiteState state = scene_.state(e, i, sites[e][i], noise);
     std::set<std::int64_t> bad;
     std::set<std::int64_t> seen;
     for (std::size_t f = 0; f < sites.size(); ++f) {
@@ -121,7 +147,7 @@ class Case {
         const TapPlace& other = site(f, j).place;
         if (other.tap != at.place.tap || other.layer < 0 || !sites[f][j].seen) continue;
         seen.insert(other.layer);
-        if (scene_.state(f, j, sites[f][j]) == SiteState::kBad) bad.insert(other.layer);
+        if (scene_.state(f, j, sites[f][j], noise) == state) bad.insert(other.layer);
       }
     }
     place.layers.assign(bad.begin(), bad.end());
@@ -145,7 +171,7 @@ class Case {
     }
     finding.layers.assign(layers.begin(), layers.end());
     finding.taps.assign(taps.begin(), taps.end());
-    finding.where = where(finding.layers);
+    finding.where = where(finding.layers, finding.mistake.rounding);
     finding.error_before = culprit.error_before;
     finding.error_after = culprit.error_after;
     finding.noise = culprit.noise;
@@ -161,6 +187,13 @@ class Case {
            scene_.separate(one, two, layers.empty() ? 0 : *layers.begin())});
     }
     return finding;
+  }
+
+  // Of roundings it is said where they are; of mistakes, where they were seen.
+  std::string where(const std::vector<std::int64_t>& layers, bool rounding) const {
+    std::string text = where(layers);
+    if (!rounding || !text.starts_with("seen ")) return text;
+    return text == "seen in every layer" ? "in all layers" : text.substr(5);
   }
 
   std::string where(const std::vector<std::int64_t>& layers) const {
@@ -283,6 +316,14 @@ std::string summary_of(const Diagnosis& d) {
   const auto named = [&] {
     std::vector<std::string> names;
     for (const Finding& f : d.findings) {
+      if (f.mistake.rounding && !f.detail.empty()) {
+        std::string detail = f.detail;
+        for (const Finding::Alternative& other : f.alternatives) {
+          if (other.mistake.id == f.mistake.id) detail += fmt::format(" (or {})", other.detail);
+        }
+        names.push_back(fmt::format("{}, {}", detail, f.where));
+        continue;
+      }
       names.push_back(
           fmt::format("{}{}{}", f.mistake.name, f.detail.empty() ? "" : ": ", f.detail));
     }
@@ -292,16 +333,16 @@ std::string summary_of(const Diagnosis& d) {
     case DiagnosisVerdict::kCorrect:
       return "nothing is wrong: every array is what a correct engine computes, within rounding";
     case DiagnosisVerdict::kRounding:
-      return d.findings.empty()
-                 ? "no logic is wrong: the values are rounded more coarsely than they are stored"
-                 : "no logic is wrong: " + named();
+      return "no logic is wrong: " + named();
     case DiagnosisVerdict::kNamed:
       return named();
     case DiagnosisVerdict::kPartlyNamed:
       return named() + "; and something that no known mistake explains";
     case DiagnosisVerdict::kUnexplained:
-      return fmt::format("no known mistake explains it; it begins at {} ({})", d.first->tap,
-                         d.first->operation);
+      return fmt::format("no known mistake explains it; it begins {}",
+                         d.first->is_one_operation
+                             ? fmt::format("at {} ({})", d.first->tap, d.first->operation)
+                             : d.first->operation);
   }
   return {};
 }
@@ -309,14 +350,31 @@ std::string summary_of(const Diagnosis& d) {
 void judge(Diagnosis& d, const Scene& scene, const SearchResult& result) {
   const Case the_case(scene, result);
   d.findings = the_case.findings();
-  const Hypothesis right = scene.right();
-  const auto first = the_case.first(result.before.sites, SiteState::kBad);
-  if (first) d.first = the_case.place(first->first, first->second, result.before.sites, right);
-  const auto left = the_case.first(result.sites, SiteState::kBad);
-  if (left) {
-    d.unexplained.push_back(the_case.place(left->first, left->second, result.sites, result.best));
+  // What is left of the right model's type is a rounding where it is seen to be one.
+  std::set<Tap> rounded;
+  for (const CoarseOperation& operation : coarse_operations(scene, result)) {
+    rounded.insert(operation.tap);
+    d.findings.push_back(the_case.finding(operation));
   }
-  const bool loose = the_case.first(result.sites, SiteState::kLoose).has_value();
+  const auto is_bad = [](SiteState state, std::size_t, std::size_t) {
+    return state == SiteState::kBad;
+  };
+  const auto is_open = [&](SiteState state, std::size_t e, std::size_t i) {
+    const Tap tap = scene.evidence()[e].sites[i].place.tap;
+    return state == SiteState::kBad || (state == SiteState::kLoose && !rounded.contains(tap));
+  };
+  auto first = the_case.first(result.before.sites, scene.noise(), is_bad);
+  if (first) {
+    d.first = the_case.place(first->first, first->second, result.before.sites, scene.noise(),
+                             scene.right());
+  }
+  auto left = the_case.first(result.sites, result.noise, is_bad);
+  if (!left) left = the_case.first(result.sites, result.noise, is_open);
+  if (left) {
+    d.unexplained.push_back(
+        the_case.place(left->first, left->second, result.sites, result.noise, result.best));
+    if (!d.first) d.first = d.unexplained.back();
+  }
   const bool logic =
       std::ranges::any_of(d.findings, [](const Finding& f) { return !f.mistake.rounding; });
   if (left) {
@@ -324,7 +382,7 @@ void judge(Diagnosis& d, const Scene& scene, const SearchResult& result) {
         d.findings.empty() ? DiagnosisVerdict::kUnexplained : DiagnosisVerdict::kPartlyNamed;
   } else if (logic) {
     d.verdict = DiagnosisVerdict::kNamed;
-  } else if (!d.findings.empty() || loose) {
+  } else if (!d.findings.empty()) {
     d.verdict = DiagnosisVerdict::kRounding;
   }
 }

@@ -153,13 +153,17 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   return evidence;
 }
 
-Grid grid_of(const std::vector<Evidence>& all) {
+namespace {
+
+// Of the sites that are wanted.
+template <class Wanted>
+Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
   std::size_t count = 0;
   std::size_t bf16 = 0;
   std::size_t f16 = 0;
   for (const Evidence& evidence : all) {
     for (const Site& site : evidence.sites) {
-      if (site.place.tap == Tap::kEmbeddingOutput) continue;  // the weights' own grid
+      if (!wanted(site.place.tap)) continue;
       const std::size_t step = site.values.size() / 4096 + 1;
       for (std::size_t i = 0; i < site.values.size(); i += step) {
         const float x = site.values[i];
@@ -173,6 +177,17 @@ Grid grid_of(const std::vector<Evidence>& all) {
   const auto most = [&](std::size_t part) { return part * 100 >= count * 98; };
   if (most(bf16)) return Grid::kBf16;
   return most(f16) ? Grid::kF16 : Grid::kF32;
+}
+
+}  // namespace
+
+Grid grid_of(const std::vector<Evidence>& all) {
+  // The embedding has the weights' own grid.
+  return grid_of_sites(all, [](Tap tap) { return tap != Tap::kEmbeddingOutput; });
+}
+
+Grid grid_of(const std::vector<Evidence>& all, Tap tap) {
+  return grid_of_sites(all, [tap](Tap other) { return other == tap; });
 }
 
 }  // namespace assay

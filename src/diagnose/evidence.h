@@ -47,7 +47,8 @@ struct Evidence {
 Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const ModelSpec& spec,
                        std::string id, const std::optional<std::vector<std::int64_t>>& ids);
 
-// Of all values together.
+// Of all values together; of those of one tap.
 Grid grid_of(const std::vector<Evidence>& all);
+Grid grid_of(const std::vector<Evidence>& all, Tap tap);
 
 }  // namespace assay

@@ -7,6 +7,7 @@
 
 #include "assay/spec.h"
 #include "diagnose/weight_change.h"
+#include "model/held_values.h"
 
 namespace assay {
 
@@ -17,6 +18,7 @@ struct Hypothesis {
   std::optional<WeightChange> embedding = {};  // of embed_tokens and the head tied to it
   std::optional<WeightChange> head = {};
   bool head_is_embedding = false;  // the head's own weights are not read
+  std::vector<HeldValues> held = {};
   bool operator==(const Hypothesis&) const = default;
 };
 

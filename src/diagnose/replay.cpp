@@ -46,11 +46,15 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
 }
 
 template <class Real>
-class Forcing : public Exchange<Real> {
+class Forcing : public Holding<Real> {
  public:
-  Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
-          Real (*round)(Real))
-      : evidence_(evidence), options_(options), same_logits_(same_logits(rounding)), round_(round) {
+  Forcing(const Hypothesis& hypothesis, const Evidence& evidence, const ReplayOptions& options,
+          Rounding rounding, Real (*round)(Real))
+      : Holding<Real>(hypothesis.spec, hypothesis.held, round),
+        evidence_(evidence),
+        options_(options),
+        same_logits_(same_logits(rounding)),
+        round_(round) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -67,6 +71,7 @@ class Forcing : public Exchange<Real> {
 
   void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
             Real* values) override {
+    this->hold_result(tap, layer, width, {values, tokens * width});
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
@@ -81,6 +86,7 @@ class Forcing : public Exchange<Real> {
       }
       if (options_.forced && !site.last_only) put(site, 0, site.values.size(), values);
     }
+    this->keep_for_activation(tap, {values, tokens * width});
     // What experts are chosen by.
     if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
     if (tap == Tap::kRouterLogits) experts_ = width;
@@ -88,6 +94,7 @@ class Forcing : public Exchange<Real> {
 
   void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
                  std::size_t keys, Real* values) override {
+    this->hold_result(tap, layer, keys, {values, queries * keys});
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
     if (at < 0) return;
     const auto i = static_cast<std::size_t>(at);
@@ -104,7 +111,9 @@ class Forcing : public Exchange<Real> {
     if (site == nullptr) return;
     const std::size_t skipped = site->last_only ? evidence_.ids.size() - 1 : 0;
     if (position < skipped) return;
-    std::copy_n(values, count, &logits_[(position - skipped) * site->width + first]);
+    Real* kept = &logits_[(position - skipped) * site->width + first];
+    std::copy_n(values, count, kept);
+    this->hold_result(Tap::kLogits, 0, count, {kept, count});
     seen_logits_ = true;
   }
 
@@ -187,11 +196,11 @@ class Forcing : public Exchange<Real> {
 };
 
 // Takes down what passes by.
-class Recording : public Exchange<float> {
+class Recording : public Holding<float> {
  public:
-  Recording(std::vector<std::int64_t> ids, const ModelSpec& spec,
-            const std::function<bool(Tap, std::int64_t)>& wanted)
-      : spec_(spec) {
+  Recording(const Hypothesis& hypothesis, std::vector<std::int64_t> ids, const ModelSpec& spec,
+            const std::function<bool(Tap, std::int64_t)>& wanted, float (*round)(float))
+      : Holding(hypothesis.spec, hypothesis.held, round), spec_(spec) {
     evidence_.ids = std::move(ids);
     for (std::int64_t l = -1; l <= spec.num_hidden_layers; ++l) {
       for (int t = 0; t < kTapCount; ++t) {
@@ -208,10 +217,13 @@ class Recording : public Exchange<float> {
 
   void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
             float* values) override {
+    hold_result(tap, layer, width, {values, tokens * width});
+    keep_for_activation(tap, {values, tokens * width});
     if (Site* site = find(tap, layer)) site->values.assign(values, values + tokens * width);
   }
   void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
                  std::size_t keys, float* values) override {
+    hold_result(tap, layer, keys, {values, queries * keys});
     Site* site = find(tap, layer);
     if (site == nullptr) return;
     const std::lock_guard lock(mutex_);
@@ -223,7 +235,9 @@ class Recording : public Exchange<float> {
     Site* site = find(Tap::kLogits, 0);
     if (site == nullptr) return;
     site->values.resize(site->rows * site->width);
-    std::copy_n(values, count, &site->values[position * site->width + first]);
+    float* kept = &site->values[position * site->width + first];
+    std::copy_n(values, count, kept);
+    hold_result(Tap::kLogits, 0, count, {kept, count});
   }
   void stream_into(std::int64_t, float*) override {}
 
@@ -281,7 +295,8 @@ template <class N>
 ReplayResult run(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
                  Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
   using Real = typename N::Real;
-  Forcing<Real> forcing(evidence, options, rounding, [](Real x) { return N::round(x); });
+  Forcing<Real> forcing(hypothesis, evidence, options, rounding,
+                        [](Real x) { return N::round(x); });
   pass<N>(model, hypothesis, evidence.ids, options, forcing, pool);
   return forcing.finish();
 }
@@ -290,13 +305,15 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, const Evidenc
 
 Evidence own_run(const Model& model, const Hypothesis& hypothesis,
                  const std::vector<std::int64_t>& ids,
-                 const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool) {
+                 const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool,
+                 Rounding rounding) {
   ReplayOptions options;
   options.layers.resize(static_cast<std::size_t>(model.spec.num_hidden_layers));
   std::iota(options.layers.begin(), options.layers.end(), 0);
-  Recording recording(ids, model.spec, wanted);
-  // Cutting off is done by hand: see replay().
-  if (hypothesis.spec.store == Store::kTruncated) {
+  const bool by_hand = hypothesis.spec.store == Store::kTruncated;  // see replay()
+  const bool in_f32 = by_hand || rounding == Rounding::kF32;
+  Recording recording(hypothesis, ids, model.spec, wanted, in_f32 ? F32::round : Bf16::round);
+  if (in_f32) {
     pass<F32>(model, hypothesis, ids, options, recording, pool);
   } else {
     pass<Bf16>(model, hypothesis, ids, options, recording, pool);

@@ -47,10 +47,11 @@ struct ReplayOptions {
 ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
                     Rounding rounding, const ReplayOptions& options, ThreadPool& pool);
 
-// What the hypothesis computes by itself, as evidence: the taps that `wanted` says.
+// What the hypothesis computes by itself in BF16 or FP32, as evidence: the taps that `wanted` says.
 Evidence own_run(const Model& model, const Hypothesis& hypothesis,
                  const std::vector<std::int64_t>& ids,
-                 const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool);
+                 const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool,
+                 Rounding rounding = Rounding::kBf16);
 
 // |a - b| / |b| of one row, at most kFar; b is what is right. What both hide is left out.
 template <class Real>

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <numeric>
+
+#include "model/ggml_operands.h"
 
 namespace assay {
 namespace {
@@ -23,6 +26,11 @@ constexpr double kFinest = 1.0 / 32;
 constexpr double kLeastF32Noise = 5e-7;
 constexpr double kOrderOfSums = 4;
 
+// Of a site's values, so many may flip to the neighbour where they are rounded; and by how much of
+// what the rounding makes its noise may grow so.
+constexpr double kFlips = 4;
+constexpr double kMostOfEffect = 1.0 / 8;
+
 double least_noise(Grid grid) {
   return grid == Grid::kF32 ? kLeastF32Noise : one_rounding(grid) / 2;
 }
@@ -37,8 +45,10 @@ Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& poo
       grid_(grid ? *grid : grid_of(evidence_)),
       rounding_(grid_ == Grid::kBf16  ? Rounding::kBf16
                 : grid_ == Grid::kF16 ? Rounding::kF16
-                                      : Rounding::kF32) {
+                                      : Rounding::kF32),
+      ggml_operands_(assay::ggml_operands(model.directory, model.spec.num_hidden_layers)) {
   find_segments();
+  find_coarse_taps();
   noise_ = measure_noise(right(), rounding_);
   coarse_noise_ = grid_ == Grid::kBf16 ? noise_ : measure_noise(right(), Rounding::kBf16);
 }
@@ -59,6 +69,31 @@ void Scene::find_segments() {
   }
   if (given(Tap::kLayerOutput, spec().num_hidden_layers - 1)) segments_.push_back({});
   segments_.back().head = true;
+}
+
+void Scene::find_coarse_taps() {
+  if (grid_ != Grid::kF32) return;
+  std::set<Tap> taps;
+  for (const Evidence& evidence : evidence_) {
+    for (const Site& site : evidence.sites) taps.insert(site.place.tap);
+  }
+  // Weights have a grid of their own, and numbers of experts lie on any.
+  taps.erase(Tap::kEmbeddingOutput);
+  taps.erase(Tap::kExpertIds);
+  for (const Tap tap : taps) {
+    const Grid grid = grid_of(evidence_, tap);
+    if (grid == Grid::kF32) continue;
+    HeldValues held;
+    held.what = HeldValues::What::kResult;
+    held.result = tap;
+    held.type = grid == Grid::kBf16 ? OperandType::kBf16 : OperandType::kF16;
+    coarse_taps_.push_back(std::move(held));
+  }
+}
+
+double Scene::noise_in(OperandType type, std::size_t evidence, std::size_t site) const {
+  // F16 has three bits more than BF16.
+  return coarse_noise_[evidence][site] / (type == OperandType::kF16 ? 8 : 1);
 }
 
 std::size_t Scene::segment_of(const Site& site) const {
@@ -138,9 +173,8 @@ ReplayResult Scene::look(const Hypothesis& hypothesis, std::size_t evidence) con
   return replay(model_, hypothesis, evidence_[evidence], rounding_, options, pool_);
 }
 
-std::vector<std::vector<double>> Scene::measure_noise(const Hypothesis& hypothesis,
-                                                      Rounding rounding) const {
-  std::vector<std::vector<double>> noise;
+Scene::Noise Scene::measure_noise(const Hypothesis& hypothesis, Rounding rounding) const {
+  Noise noise;
   for (const Evidence& evidence : evidence_) {
     ReplayOptions options = all_of_it();
     options.keep = true;
@@ -157,13 +191,61 @@ std::vector<std::vector<double>> Scene::measure_noise(const Hypothesis& hypothes
   return noise;
 }
 
-std::vector<std::vector<double>> Scene::noise_of(const Hypothesis& hypothesis) const {
-  std::vector<std::vector<double>> noise = measure_noise(hypothesis, rounding_);
+// Where engines of the kind may round in one way or another, either is right; and some values lie
+// so near a border that they flip to the neighbour: one step, which is sqrt(12) times what rounding
+// makes of a value on average.
+void Scene::add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) const {
+  Hypothesis without = hypothesis;
+  without.held.clear();
+  Hypothesis other = hypothesis;
+  for (HeldValues& held : other.held) held.type = held.other.value_or(held.type);
+  for (std::size_t e = 0; e < evidence_.size(); ++e) {
+    ReplayOptions options = all_of_it();
+    options.keep = true;
+    const ReplayResult one = replay(model_, hypothesis, evidence_[e], rounding_, options, pool_);
+    options.keep = false;
+    options.against = &one.computed;
+    const auto add = [&](const Hypothesis& changed, const auto& part_of) {
+      const ReplayResult two = replay(model_, changed, evidence_[e], rounding_, options, pool_);
+      for (std::size_t i = 0; i < noise[e].size(); ++i) {
+        noise[e][i] = std::hypot(noise[e][i], two.sites[i].error * part_of(evidence_[e].sites[i]));
+      }
+    };
+    add(without, [](const Site& site) {
+      const auto values = static_cast<double>(site.values.size());
+      return std::min(std::sqrt(12 * kFlips / values), kMostOfEffect);
+    });
+    if (other != hypothesis) add(other, [](const Site&) { return 1.0; });
+  }
+}
+
+// Few values lie so near a border that they flip: none in one layer, some in the next.
+void Scene::share_over_layers(Noise& noise) const {
+  struct Sum {
+    double squares = 0;
+    double count = 0;
+  };
+  std::map<Tap, Sum> sums;
   for (std::size_t e = 0; e < noise.size(); ++e) {
     for (std::size_t i = 0; i < noise[e].size(); ++i) {
-      noise[e][i] = std::max(noise[e][i], noise_[e][i]);
+      Sum& sum = sums[evidence_[e].sites[i].place.tap];
+      sum.squares += noise[e][i] * noise[e][i];
+      ++sum.count;
     }
   }
+  for (std::size_t e = 0; e < noise.size(); ++e) {
+    for (std::size_t i = 0; i < noise[e].size(); ++i) {
+      const Sum& sum = sums[evidence_[e].sites[i].place.tap];
+      noise[e][i] = std::max(noise[e][i], std::sqrt(sum.squares / sum.count));
+    }
+  }
+}
+
+Scene::Noise Scene::noise_of(const Hypothesis& hypothesis) const {
+  Noise noise = measure_noise(hypothesis, rounding_);
+  if (hypothesis.held.empty()) return noise;
+  add_coarse_roundings(hypothesis, noise);
+  share_over_layers(noise);
   return noise;
 }
 
@@ -197,9 +279,10 @@ std::string Scene::separate(const Hypothesis& a, const Hypothesis& b, std::int64
   return fmt::format("a prompt of {} tokens tells them apart, at {}", most, later);
 }
 
-SiteState Scene::state(std::size_t evidence, std::size_t site, const Distance& distance) const {
+SiteState Scene::state(std::size_t evidence, std::size_t site, const Distance& distance,
+                       const Noise& of) const {
   if (!distance.seen) return SiteState::kUnseen;
-  const double noise = noise_[evidence][site];
+  const double noise = of[evidence][site];
   if (distance.error > kBeyondNoise * noise) {
     const double coarse = coarse_noise_[evidence][site];
     return grid_ != Grid::kBf16 && distance.error <= kBeyondRunNoise * coarse ? SiteState::kLoose

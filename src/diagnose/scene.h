@@ -71,21 +71,39 @@ class Scene {
   // How far a correct engine of the candidate's type may lie: the distance of the right model,
   // rounded as the candidate's type rounds, from double.
   double noise(std::size_t evidence, std::size_t site) const { return noise_[evidence][site]; }
-  // Takes the larger of that and the hypothesis's own, which may be less well conditioned.
-  std::vector<std::vector<double>> noise_of(const Hypothesis& hypothesis) const;
+  using Noise = std::vector<std::vector<double>>;  // [evidence][site]
+  const Noise& noise() const { return noise_; }
+  // How far an engine of the hypothesis may lie from it: it may be less well conditioned, and
+  // values that it holds in a coarser type flip to the neighbour.
+  Noise noise_of(const Hypothesis& hypothesis) const;
 
-  SiteState state(std::size_t evidence, std::size_t site, const Distance& distance) const;
+  SiteState state(std::size_t evidence, std::size_t site, const Distance& distance) const {
+    return state(evidence, site, distance, noise_);
+  }
+  // Where what is known by now has its own noise.
+  SiteState state(std::size_t evidence, std::size_t site, const Distance& distance,
+                  const Noise& noise) const;
   // Bits by which the distance is larger than a small part of the noise.
   double cost(std::size_t evidence, std::size_t site, const Distance& distance) const;
+
+  // What the model's file makes ggml round; none where it is no GGUF file.
+  const std::vector<HeldValues>& ggml_operands() const { return ggml_operands_; }
+
+  // Taps of an FP32 engine whose values lie on the grid of a coarser type.
+  const std::vector<HeldValues>& coarse_taps() const { return coarse_taps_; }
+  // Of an engine that computes in that type.
+  double noise_in(OperandType type, std::size_t evidence, std::size_t site) const;
 
   std::int64_t runs() const { return runs_; }
 
  private:
   void find_segments();
+  void find_coarse_taps();
   Score evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments,
                  ThreadPool& pool) const;
-  std::vector<std::vector<double>> measure_noise(const Hypothesis& hypothesis,
-                                                 Rounding rounding) const;
+  Noise measure_noise(const Hypothesis& hypothesis, Rounding rounding) const;
+  void add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) const;
+  void share_over_layers(Noise& noise) const;
   ReplayOptions all_of_it() const;
 
   const Model& model_;
@@ -95,9 +113,15 @@ class Scene {
   Rounding rounding_;
   std::vector<Segment> segments_;
   std::vector<std::size_t> segment_of_layer_;
-  std::vector<std::vector<double>> noise_;
-  std::vector<std::vector<double>> coarse_noise_;  // of a BF16 engine
+  Noise noise_;
+  Noise coarse_noise_;  // of a BF16 engine
+  std::vector<HeldValues> ggml_operands_;
+  std::vector<HeldValues> coarse_taps_;
   mutable std::atomic<std::int64_t> runs_{0};
 };
+
+// What a mistake leaves is the candidate's own noise where it is no more than this many times what
+// is measured, as root mean square over the places that it explains. Measured: docs/diagnose.md.
+inline constexpr double kOwnNoise = 1.5;
 
 }  // namespace assay

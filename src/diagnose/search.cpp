@@ -18,6 +18,7 @@ constexpr std::size_t kPairLeaders = 6;
 constexpr std::size_t kPairLeadersOfWholeRuns = 2;
 // Bits a site by which two explanations are told apart.
 constexpr double kTold = 0.15;
+constexpr double kSameBits = 1e-3;  // bits, over all sites
 // What lies within noise is explained only by something that halves the errors of a tap in layer
 // after layer: bits of improvement over all of them.
 constexpr double kOddBits = 6;
@@ -40,6 +41,7 @@ class Search {
     result_.best = scene_.right();
     result_.before = scene_.evaluate(result_.best);
     result_.sites = result_.before.sites;
+    result_.noise = scene_.noise();
     cost_ = result_.before.cost;
     while (std::ssize(result_.culprits) < kMostCulprits) {
       find_targets();
@@ -50,7 +52,7 @@ class Search {
 
  private:
   SiteState state(const SiteId& id) const {
-    return scene_.state(id.first, id.second, result_.sites[id.first][id.second]);
+    return scene_.state(id.first, id.second, result_.sites[id.first][id.second], result_.noise);
   }
   const Site& site(const SiteId& id) const { return scene_.evidence()[id.first].sites[id.second]; }
 
@@ -73,7 +75,12 @@ class Search {
   Circumstances circumstances() const {
     Circumstances at{.spec = scene_.spec(),
                      .tied_head = tied_head_,
-                     .rounds_to_bf16 = scene_.grid() == Grid::kBf16};
+                     .rounds_to_bf16 = scene_.grid() == Grid::kBf16,
+                     .coarse_taps = scene_.coarse_taps(),
+                     .ggml_operands = scene_.ggml_operands()};
+    at.loose = std::ranges::none_of(
+                   targets_, [&](const SiteId& id) { return state(id) == SiteState::kBad; }) &&
+               scene_.grid() != Grid::kBf16;
     std::set<std::int64_t> layers;
     for (const SiteId& id : targets_) {
       const Segment& segment = scene_.segments()[scene_.segment_of(site(id))];
@@ -162,24 +169,32 @@ class Search {
     return tried.score.ran[segment] && tried.score.cost[segment] < cost_[segment] - 1;
   }
 
-  // Target sites that the hypothesis makes clean. noise: its own.
-  std::set<SiteId> fixed_by(const Tried& tried,
-                            const std::vector<std::vector<double>>* noise) const {
+  // Target sites that the hypothesis makes clean, by that noise.
+  std::set<SiteId> fixed_by(const Tried& tried, const Scene::Noise& noise) const {
     std::set<SiteId> fixed;
     for (const SiteId& id : targets_) {
       if (!improves(tried, scene_.segment_of(site(id)))) continue;
       const auto& [e, i] = id;
       const Distance& before = result_.sites[e][i];
       const Distance& after = tried.score.sites[e][i];
-      const double own = scene_.noise(e, i);
-      const double level = noise != nullptr ? (*noise)[e][i] : own;
       const bool fits =
           state(id) == SiteState::kOdd
-              ? after.error <= before.error / 2 && after.error <= own / 2
-              : after.error <= kBeyondNoise * level && after.error <= before.error / 3;
+              ? after.error <= before.error / 2 && after.error <= scene_.noise(e, i) / 2
+              : after.error <= kBeyondNoise * noise[e][i] && after.error <= before.error / 3;
       if (fits) fixed.insert(id);
     }
     return fixed;
+  }
+
+  // Whether what is left of the errors is no more than noise makes: one place may have more of it
+  // by chance, all of them not.
+  bool leaves_own_noise(const Tried& tried, const std::set<SiteId>& sites,
+                        const Scene::Noise& noise) const {
+    double squares = 0;
+    for (const auto& [e, i] : sites) {
+      squares += std::pow(tried.score.sites[e][i].error / noise[e][i], 2);
+    }
+    return std::sqrt(squares / static_cast<double>(sites.size())) <= kOwnNoise;
   }
 
   // The sites that it explains: nearly all targets of a tap, in the segments where it explains
@@ -266,27 +281,40 @@ class Search {
         tried.begin() + static_cast<std::ptrdiff_t>(std::min(kFinalists, tried.size())));
     finalists = judge(std::move(finalists), {});
     rank(finalists);
-    std::vector<std::set<SiteId>> explained;
-    for (const Tried& t : finalists) {
-      std::set<SiteId> sites = explained_by(t, fixed_by(t, nullptr));
-      if (sites.empty() && is_near(t)) {
-        const auto noise = scene_.noise_of(with(t.suspect, t.second));
-        sites = explained_by(t, fixed_by(t, &noise));
-      }
-      explained.push_back(std::move(sites));
+    std::vector<std::set<SiteId>> explained(finalists.size());
+    std::vector<Scene::Noise> noise(finalists.size());
+    std::optional<std::size_t> best;
+    for (std::size_t f = 0; f < finalists.size(); ++f) {
+      const Tried& t = finalists[f];
+      if (best && t.left > finalists[*best].left + close_to(explained[*best])) break;
+      std::set<SiteId> sites = explained_by(t, fixed_by(t, result_.noise));
+      if (sites.empty() && !is_near(t)) continue;
+      noise[f] = scene_.noise_of(with(t.suspect, t.second));
+      sites = explained_by(t, fixed_by(t, noise[f]));
+      if (sites.empty() || !leaves_own_noise(t, sites, noise[f])) continue;
+      explained[f] = std::move(sites);
+      if (!best) best = f;
     }
-    const auto best = std::ranges::find_if(explained, [](const auto& s) { return !s.empty(); });
-    if (best == explained.end()) return false;
-    const auto b = static_cast<std::size_t>(best - explained.begin());
+    if (!best) return false;
+    const std::size_t b = *best;
     std::vector<const Tried*> others;
-    const double close = 0.5 * static_cast<double>(explained[b].size());
+    const double close = close_to(explained[b]);
     std::set<std::string_view> ids = {finalists[b].suspect.entry->id};
     for (std::size_t i = 0; i < finalists.size(); ++i) {
       if (explained[i].empty() || finalists[i].left > finalists[b].left + close) continue;
-      if (ids.insert(finalists[i].suspect.entry->id).second) others.push_back(&finalists[i]);
+      const Entry& entry = *finalists[i].suspect.entry;
+      // Types of as many bits round alike, whatever they are called.
+      const bool same_bits =
+          i != b && entry.rounding && finalists[i].left <= finalists[b].left + kSameBits;
+      if (ids.insert(entry.id).second || same_bits) others.push_back(&finalists[i]);
     }
-    accept(finalists[b], explained[b], others);
+    accept(finalists[b], explained[b], noise[b], others);
     return true;
+  }
+
+  // Bits by which another explanation of these sites may be worse and still stand beside it.
+  static double close_to(const std::set<SiteId>& sites) {
+    return 0.5 * static_cast<double>(sites.size());
   }
 
   // Whether the hypothesis halves what is wrong: then its own noise may be the reason why it is not
@@ -319,7 +347,7 @@ class Search {
     return convict(pairs);
   }
 
-  void accept(const Tried& best, const std::set<SiteId>& sites,
+  void accept(const Tried& best, const std::set<SiteId>& sites, const Scene::Noise& noise,
               const std::vector<const Tried*>& others) {
     const auto make = [&](const Suspect& suspect) {
       Culprit culprit;
@@ -333,7 +361,7 @@ class Search {
         segments.insert(scene_.segment_of(site(id)));
         before += std::pow(result_.sites[e][i].error, 2);
         after += std::pow(best.score.sites[e][i].error, 2);
-        culprit.noise += std::pow(scene_.noise(e, i), 2);
+        culprit.noise += std::pow(noise[e][i], 2);
         culprit.exact_after += best.score.sites[e][i].exact;
       }
       const auto count = static_cast<double>(sites.size());
@@ -357,7 +385,9 @@ class Search {
     for (std::size_t e = 0; e < result_.sites.size(); ++e) {
       for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
         const std::size_t segment = scene_.segment_of(site({e, i}));
-        if (improves(best, segment)) result_.sites[e][i] = best.score.sites[e][i];
+        if (!improves(best, segment)) continue;
+        result_.sites[e][i] = best.score.sites[e][i];
+        result_.noise[e][i] = std::max(noise[e][i], scene_.noise(e, i));
       }
     }
     for (std::size_t s = 0; s < cost_.size(); ++s) {

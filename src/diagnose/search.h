@@ -35,6 +35,7 @@ struct SearchResult {
   std::vector<Culprit> culprits;
   Hypothesis best;                           // with all of them
   std::vector<std::vector<Distance>> sites;  // what is left, [evidence][site]
+  Scene::Noise noise;                        // of what is known
   Score before;                              // with none of them
 };
 

@@ -62,18 +62,21 @@ def ids_of(text: str) -> list[int]:
 PROMPT = ids_of(SUM * 3)[:TOKENS]
 
 
+def medium_checkpoint(directory: Path) -> Path:
+    config = directory / "medium.json"
+    config.write_text(json.dumps(MEDIUM), encoding="utf-8")
+    run_assay(
+        ["synth", "--config", config, "--seed", "3", "--out", directory / "medium"]
+        + ["--tokenizer", BUNDLED / "tokenizer.json"]
+    )
+    return directory / "medium"
+
+
 @pytest.fixture(scope="module")
 def models() -> Iterator[dict[str, Path]]:
     """The bundled model, and a random one with a head of its own and another shape."""
     with TemporaryDirectory(prefix="assay-diagnose-") as directory:
-        config = Path(directory) / "medium.json"
-        config.write_text(json.dumps(MEDIUM), encoding="utf-8")
-        medium = Path(directory) / "medium"
-        run_assay(
-            ["synth", "--config", config, "--seed", "3", "--out", medium]
-            + ["--tokenizer", BUNDLED / "tokenizer.json"]
-        )
-        yield {"bundled": BUNDLED, "medium": medium}
+        yield {"bundled": BUNDLED, "medium": medium_checkpoint(Path(directory))}
 
 
 def can_be_made(fault: Fault, model: HfModel) -> bool:

@@ -1,0 +1,240 @@
+// The catalog: what an engine holds in a coarser type than its own. No logic is wrong.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "candidate/data_flow.h"
+#include "diagnose/catalog_list.h"
+#include "model/ggml_operands.h"
+
+namespace assay {
+namespace {
+
+using What = HeldValues::What;
+
+constexpr OperandType kHalves[] = {OperandType::kF16, OperandType::kBf16};
+// TF32 is cut off by some, rounded by others.
+constexpr OperandType kCoarser[] = {OperandType::kF16, OperandType::kBf16, OperandType::kTf32,
+                                    OperandType::kTf32Cut};
+
+HeldValues operand(Operand which, OperandType type) {
+  HeldValues held;
+  held.operand = which;
+  held.type = type;
+  return held;
+}
+
+HeldValues result(Tap tap, OperandType type) {
+  HeldValues held;
+  held.what = What::kResult;
+  held.result = tap;
+  held.type = type;
+  return held;
+}
+
+using HeldList = std::vector<HeldValues>;
+
+HeldList operator+(HeldList a, const HeldList& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+Variant holding(std::string detail, HeldList held) {
+  return {std::move(detail), [held = std::move(held)](Hypothesis& h) {
+            h.held.insert(h.held.end(), held.begin(), held.end());
+          }};
+}
+
+HeldList cache(OperandType type) {
+  return {operand(Operand::kKeys, type), operand(Operand::kValues, type)};
+}
+
+// Both matmuls of attention read it.
+HeldList attention_operands(OperandType type) {
+  return cache(type) + HeldList{operand(Operand::kQueries, type), operand(Operand::kProbs, type)};
+}
+
+// A fused kernel multiplies exponentials that are not divided by their sum yet: these are rounded
+// at other places than probabilities, and its scores are not.
+HeldList fused_attention(OperandType type) {
+  HeldList held = attention_operands(type);
+  held.back().other = OperandType::kOwn;
+  return held + HeldList{result(Tap::kAttnContext, type)};
+}
+
+HeldList whole_attention(OperandType type) {
+  return attention_operands(type) + HeldList{result(Tap::kAttnScores, type),
+                                             result(Tap::kAttnProbs, type),
+                                             result(Tap::kAttnContext, type)};
+}
+
+bool is_searched(const Circumstances& at) { return at.loose && !at.survey; }
+
+std::string_view text(OperandType type) { return operand_type_text(type); }
+
+std::vector<Variant> caches(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (!is_searched(at)) return all;
+  for (const OperandType type : kHalves) {
+    all.push_back(holding(fmt::format("attention's keys and values are held in {}", text(type)),
+                          cache(type)));
+  }
+  return all;
+}
+
+std::vector<Variant> attentions(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (!is_searched(at)) return all;
+  for (const OperandType type : kCoarser) {
+    all.push_back(
+        holding(fmt::format("attention's matmuls read {}", text(type)), attention_operands(type)));
+  }
+  for (const OperandType type : kHalves) {
+    all.push_back(
+        holding(fmt::format("attention is computed in {}", text(type)), whole_attention(type)));
+    all.push_back(holding(fmt::format("attention is computed in {}, fused", text(type)),
+                          fused_attention(type)));
+  }
+  return all;
+}
+
+std::vector<Variant> matmuls(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (!is_searched(at)) return all;
+  for (const OperandType type : kCoarser) {
+    const HeldList read = projection_operands(type);
+    all.push_back(holding(fmt::format("the projections read {}", text(type)), read));
+    all.push_back(
+        holding(fmt::format("all matmuls read {}", text(type)), read + attention_operands(type)));
+  }
+  // llama.cpp with a BF16 file.
+  all.push_back(
+      holding("the projections read BF16, attention's matmuls F16",
+              projection_operands(OperandType::kBf16) + attention_operands(OperandType::kF16)));
+  return all;
+}
+
+constexpr Tap kStored[] = {Tap::kInputNorm, Tap::kQProj,       Tap::kKProj,      Tap::kVProj,
+                           Tap::kQNorm,     Tap::kKNorm,       Tap::kQRope,      Tap::kKRope,
+                           Tap::kAttnProbs, Tap::kAttnContext, Tap::kAttnOutput, Tap::kMlpNorm,
+                           Tap::kGateProj,  Tap::kUpProj,      Tap::kMlpAct,     Tap::kMlpOutput};
+
+std::string list_of(const HeldList& all) {
+  std::string taps;
+  for (const HeldValues& held : all) {
+    taps += fmt::format("{}{}", taps.empty() ? "" : ", ", tap_base_name(held.result));
+  }
+  return taps;
+}
+
+std::vector<Variant> results(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (!is_searched(at)) return all;
+  // Seen: all of them together, with what makes them read in the same type or not.
+  for (const OperandType type : kHalves) {
+    HeldList seen = at.coarse_taps;
+    std::erase_if(seen, [type](const HeldValues& held) { return held.type != type; });
+    if (seen.empty()) continue;
+    const std::string what =
+        fmt::format("{} {} held in {}", list_of(seen),
+                    seen.size() == 1 && seen[0].result != Tap::kLogits ? "is" : "are", text(type));
+    all.push_back(holding(what, seen));
+    all.push_back(holding(fmt::format("{}, and so is what the projections read", what),
+                          seen + projection_operands(type)));
+    all.push_back(holding(fmt::format("{}, and so is what all matmuls read", what),
+                          seen + projection_operands(type) + attention_operands(type)));
+  }
+  for (const OperandType type : kHalves) {
+    all.push_back(holding(fmt::format("the residual stream is held in {}", text(type)),
+                          {result(Tap::kEmbeddingOutput, type), result(Tap::kAttnResidual, type),
+                           result(Tap::kLayerOutput, type)}));
+    all.push_back(holding(
+        fmt::format("the norms' results are held in {}", text(type)),
+        {result(Tap::kInputNorm, type), result(Tap::kMlpNorm, type), result(Tap::kQNorm, type),
+         result(Tap::kKNorm, type), result(Tap::kAttnPostNorm, type),
+         result(Tap::kMlpPostNorm, type), result(Tap::kFinalNormOutput, type)}));
+    for (const Tap tap : kStored) {
+      all.push_back(holding(fmt::format("{} is held in {}", tap_base_name(tap), text(type)),
+                            {result(tap, type)}));
+    }
+  }
+  return all;
+}
+
+std::vector<Variant> activations(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (!is_searched(at)) return all;
+  for (const OperandType type : kHalves) {
+    HeldValues held;
+    held.what = What::kActivation;
+    held.type = type;
+    all.push_back(holding(
+        fmt::format("the MLP's activation is computed in {} (or read from a table)", text(type)),
+        {held}));
+  }
+  return all;
+}
+
+// Larger than what a half makes: whatever the errors are like.
+std::vector<Variant> quantised(const Circumstances& at) {
+  std::vector<Variant> all;
+  if (at.survey) return all;
+  const auto add = [&](const HeldList& held, std::string_view type) {
+    const std::string what = fmt::format("activations are rounded to {} before each matmul", type);
+    all.push_back(holding(what, held));
+    // llama.cpp's cache is F16 unless it is told otherwise.
+    all.push_back(holding(fmt::format("{}; attention's matmuls read F16", what),
+                          held + attention_operands(OperandType::kF16)));
+  };
+  const HeldList& own = at.ggml_operands;
+  const auto most =
+      std::ranges::find_if(own, [](const HeldValues& held) { return is_quantised(held.type); });
+  if (most != own.end()) add(own, text(most->type));
+  add(projection_operands(OperandType::kQ8Of32), text(OperandType::kQ8Of32));
+  add(projection_operands(OperandType::kQ8Of256), text(OperandType::kQ8Of256));
+  for (const OperandType type :
+       {OperandType::kI8Row, OperandType::kF8Row, OperandType::kF8Tensor, OperandType::kF8}) {
+    HeldList held = projection_operands(type);
+    std::erase_if(held, [](const HeldValues& h) {
+      return h.operand == Operand::kHead || h.operand == Operand::kRouter;
+    });
+    all.push_back(holding(
+        fmt::format("activations are rounded to {} before the layers' matmuls", text(type)), held));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<Entry> rounding_entries() {
+  std::vector<Entry> all;
+  all.push_back({"q8-activations", "precision", "activations in 8 bits",
+                 "What a matmul reads is rounded to 8 bits with a scale for each block, token or "
+                 "tensor. Right for an engine that is made so.",
+                 "nothing, if this is meant: the engine cannot come closer", 3, true, quantised});
+  all.push_back({"kv-lowp", "precision", "a KV cache in a coarser type",
+                 "Keys and values are rounded when they are stored.",
+                 "the cache's type (llama.cpp: F16 unless told otherwise)", 3, true, caches});
+  all.push_back({"attn-lowp", "precision", "attention in a coarser type",
+                 "Queries, keys, values and probabilities are cast before attention's matmuls.",
+                 "casts around the attention kernel; TF32 and its switches", 3, true, attentions});
+  all.push_back({"matmul-lowp", "precision", "matmuls that read a coarser type",
+                 "What is multiplied with the matrices is cast first; sums are not.",
+                 "TF32 and its switches, autocast, the type of the weights", 3, true, matmuls});
+  all.push_back({"values-lowp", "precision", "values held in a coarser type",
+                 "An operation's results are rounded when they are stored.",
+                 "the type of that operation's output", 2, true, results});
+  all.push_back({"act-lowp", "precision", "the MLP's activation in a coarser type",
+                 "The activation is computed in half precision, or looked up in a table of it "
+                 "(ggml's GELU).",
+                 "the activation's type", 1, true, activations});
+  all.push_back({"computed-coarsely", "precision", "an operation computed in a coarser type",
+                 "Its results lie on that type's grid, with errors as that type makes them and "
+                 "without any order in them.",
+                 "the type in which that operation is computed", 1, true,
+                 [](const Circumstances&) { return std::vector<Variant>{}; }});
+  return all;
+}
+
+}  // namespace assay
