@@ -39,6 +39,8 @@ class Weights {
   // The tensor of that name and shape; its dtype must be BF16, F16 or F32. Otherwise an input error
   // that names file, tensor, what was found and what was expected.
   const ArrayView& get(std::string_view name, std::span<const std::int64_t> shape) const;
+  // Gives each tensor the name that new_name has for its own, unless another tensor has it.
+  void rename(const std::function<std::string(const std::string&)>& new_name);
   // The file that holds the tensor, for messages.
   const std::filesystem::path& file_of(std::string_view name) const;
 

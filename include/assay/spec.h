@@ -1,6 +1,7 @@
 // Which model: one value that says what the forward pass computes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -84,10 +85,16 @@ struct ModelSpec {
     return model_type == "phi3" && rope_parameters.scaling == RopeScaling::kLongrope &&
            before <= limit && after > limit;
   }
-  // The longest sequence that is computed: dynamic RoPE scaling knows no end.
+  // The longest sequence that is computed: max_position_embeddings, or what the RoPE scaling
+  // stretches the original length to (a model card's YaRN leaves max_position_embeddings as it
+  // was). Dynamic scaling knows no end.
   std::int64_t longest_sequence() const {
-    const bool dynamic = rope_parameters.scaling == RopeScaling::kDynamic;
-    return dynamic ? std::numeric_limits<std::int32_t>::max() : max_position_embeddings;
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    if (rope_parameters.scaling == RopeScaling::kDynamic) return kMost;
+    if (rope_parameters.scaling == RopeScaling::kNone) return max_position_embeddings;
+    const double stretched = rope_parameters.factor * rope_parameters.original_length;
+    return std::max(max_position_embeddings,
+                    static_cast<std::int64_t>(std::min(stretched, static_cast<double>(kMost))));
   }
 };
 

@@ -198,6 +198,12 @@ JsonObject JsonObject::object(std::string_view field) const {
   return {file_, prefix_ + std::string(field) + ".", value};
 }
 
+JsonObject JsonObject::updated(const JsonObject& with) const {
+  JsonObject result = *this;
+  result.json_.update(with.json_);
+  return result;
+}
+
 std::string JsonObject::where(std::string_view field) const {
   return fmt::format("{}: field '{}{}'", file_, prefix_, field);
 }

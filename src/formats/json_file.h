@@ -47,6 +47,9 @@ class JsonObject {
   // One non-negative integer or a list of them.
   std::vector<std::int64_t> integers(std::string_view field) const;
   JsonObject object(std::string_view field) const;
+  bool empty() const { return json_.empty(); }
+  // This object with the other's fields in place of its own or beside them.
+  JsonObject updated(const JsonObject& with) const;
 
   // "FILE: field 'NAME'" (nested ones with dots) and the value's JSON text, for messages.
   std::string where(std::string_view field) const;

@@ -383,6 +383,21 @@ const ArrayView& Weights::get(std::string_view name, std::span<const std::int64_
   return *tensor;
 }
 
+void Weights::rename(const std::function<std::string(const std::string&)>& new_name) {
+  std::set<std::string> taken;
+  for (const ArrayView& tensor : impl_->tensors) taken.insert(tensor.name);
+  std::vector<Tensor> all;
+  for (std::size_t i = 0; i < impl_->tensors.size(); ++i) {
+    Tensor tensor{std::move(impl_->tensors[i]), 0, 0, impl_->tensor_file[i]};
+    std::string name = new_name(tensor.view.name);
+    if (taken.insert(name).second) tensor.view.name = std::move(name);
+    all.push_back(std::move(tensor));
+  }
+  impl_->tensors.clear();
+  impl_->tensor_file.clear();
+  impl_->index(std::move(all));
+}
+
 const fs::path& Weights::file_of(std::string_view name) const {
   const auto at = impl_->position(name);
   return at ? impl_->files[impl_->tensor_file[*at]] : impl_->directory;

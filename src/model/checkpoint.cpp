@@ -10,6 +10,23 @@ namespace assay {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// The name in the causal model of what another class saved: transformers, too, adds `model.` to
+// what a base model saved (every Qwen3-Embedding), and takes one off that a wrapper added.
+std::string causal_name(const std::string& stored) {
+  constexpr std::string_view kBase = "model.";
+  for (const char* part : {"embed_tokens.", "layers.", "norm."}) {
+    if (stored.starts_with(part)) return std::string(kBase) + stored;
+  }
+  for (const char* part : {"model.model.", "model.lm_head."}) {
+    if (stored.starts_with(part)) return stored.substr(kBase.size());
+  }
+  return stored;
+}
+
+}  // namespace
+
 OrderedJson read_config(const fs::path& checkpoint, std::string* file) {
   const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
   const fs::path from = gguf ? *gguf : checkpoint / "config.json";
@@ -21,7 +38,9 @@ Weights open_weights(const fs::path& checkpoint, DequantiseNow now, const OnWeig
   if (const auto gguf = gguf_file_of(checkpoint)) {
     return gguf_weights(GgufParts(*gguf), now, on_progress);
   }
-  return Weights::open(checkpoint);
+  Weights weights = Weights::open(checkpoint);
+  weights.rename(causal_name);
+  return weights;
 }
 
 fs::path tokenizer_file(const fs::path& checkpoint) {

@@ -16,7 +16,7 @@ namespace assay {
 // becomes the name for messages.
 OrderedJson read_config(const std::filesystem::path& checkpoint, std::string* file = nullptr);
 
-// All tensors under HuggingFace's names.
+// All tensors under the names that HuggingFace's causal model has for them.
 Weights open_weights(const std::filesystem::path& checkpoint, DequantiseNow now,
                      const OnWeights& on_progress = {});
 

@@ -14,8 +14,10 @@ void check_token_ids(std::span<const std::int64_t> ids, const ModelSpec& spec,
   const auto count = static_cast<std::int64_t>(ids.size());
   if (count == 0) throw input_error(where, "no tokens", "at least one");
   if (count > spec.longest_sequence()) {
-    throw input_error(where, fmt::format("{} tokens", count),
-                      fmt::format("at most {} (max_position_embeddings)", spec.longest_sequence()));
+    throw input_error(
+        where, fmt::format("{} tokens", count),
+        fmt::format("at most {} (max_position_embeddings, or what the RoPE scaling allows)",
+                    spec.longest_sequence()));
   }
   for (const std::int64_t id : ids) {
     if (id < 0 || id >= spec.vocab_size) {

@@ -2,7 +2,8 @@
 // its modeling_rope_utils.py does.
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
+#include <tuple>
 
 #include "assay/error.h"
 #include "model/spec_config.h"
@@ -38,15 +39,34 @@ void check_factors(const JsonObject& rope, std::string_view field,
                     fmt::format("{}, one for each pair of rotated elements", expected));
 }
 
-// The stretching that `rope` speaks of. Where the original length stands outside of it (Phi-3),
-// that one counts.
-void read_scaling(const JsonObject& config, const JsonObject& rope, const ModelSpec& spec,
-                  RopeParameters& to) {
-  constexpr const char* kOriginal = "original_max_position_embeddings";
+constexpr const char* kOriginal = "original_max_position_embeddings";
+constexpr const char* kPartial = "partial_rotary_factor";
+constexpr const char* kFull = "full_attention";
+constexpr const char* kSliding = "sliding_attention";
+constexpr double kPhi3OriginalLength = 4096;  // Phi3Config's own, where config.json does not say
+
+// A length outside of `rope` counts before the one inside, except where each type of layer has
+// parameters of its own. Phi-3 never looks inside.
+double original_length(const JsonObject& config, const JsonObject& rope, const ModelSpec& spec) {
+  if (spec.model_type == "phi3") return config.positive_number(kOriginal, kPhi3OriginalLength);
+  if (config.has(kOriginal) && !spec.local_rope_parameters) {
+    return config.positive_number(kOriginal);
+  }
+  return rope.positive_number(kOriginal, static_cast<double>(spec.max_position_embeddings));
+}
+
+// A field that must be there, but may be null: the ratio of the two lengths.
+double factor_or_ratio(const JsonObject& rope, double ratio) {
+  return rope.is_null("factor") ? ratio : rope.positive_number("factor");
+}
+
+// The stretching that `rope` speaks of. `outer` is the object that holds `rope`, where there is one
+// for each type of layer: transformers looks there for `truncate`.
+void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,
+                  const ModelSpec& spec, RopeParameters& to) {
   const auto longest = static_cast<double>(spec.max_position_embeddings);
   to.scaling = scaling_of(rope, spec);
-  to.original_length = config.has(kOriginal) ? config.positive_number(kOriginal)
-                                             : rope.positive_number(kOriginal, longest);
+  to.original_length = original_length(config, rope, spec);
   switch (to.scaling) {
     case RopeScaling::kNone:
       break;
@@ -63,7 +83,7 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const ModelS
       }
       break;
     case RopeScaling::kYarn: {
-      to.factor = rope.positive_number("factor", longest / to.original_length);
+      to.factor = factor_or_ratio(rope, longest / to.original_length);
       const double mscale = rope.positive_number("mscale", 0);
       const double all = rope.positive_number("mscale_all_dim", 0);
       const double own = mscale > 0 && all > 0 ? yarn_attention_factor(to.factor, mscale) /
@@ -72,7 +92,7 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const ModelS
       to.attention_factor = rope.positive_number("attention_factor", own);
       to.beta_fast = rope.positive_number("beta_fast", to.beta_fast);
       to.beta_slow = rope.positive_number("beta_slow", to.beta_slow);
-      to.truncate = rope.boolean("truncate", true);
+      to.truncate = outer.boolean("truncate", true);
       break;
     }
     case RopeScaling::kLlama3:
@@ -96,58 +116,64 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const ModelS
   }
 }
 
-// Configs of these types have always had the field: a default would hide that it is missing.
-double theta_of(const JsonObject& config, const JsonObject& rope, const ModelSpec& spec) {
-  if (rope.has("rope_theta")) return rope.positive_number("rope_theta");
-  if (spec.model_type.starts_with("qwen")) return config.positive_number("rope_theta");
-  return config.positive_number("rope_theta", 10000);
-}
-
-// The object that says how to stretch: an empty one where there is none.
+// The object that says how to stretch: an empty one where there is none. Nothing of
+// `rope_parameters` is left where there is a `rope_scaling`, not even its rope_theta.
 JsonObject scaling_object(const JsonObject& config) {
+  if (config.has("rope_scaling")) {
+    JsonObject scaling = config.object("rope_scaling");
+    if (!scaling.empty()) return scaling;
+  }
   if (config.has("rope_parameters")) return config.object("rope_parameters");
-  if (config.has("rope_scaling")) return config.object("rope_scaling");
   return {config.where("rope_scaling"), OrderedJson::object()};
 }
 
-void read_rotary_dims(const JsonObject& config, const JsonObject& rope, ModelSpec& spec) {
-  constexpr const char* kField = "partial_rotary_factor";
-  const JsonObject& from = rope.has(kField) ? rope : config;
-  const double factor = from.positive_number(kField, 1);
+// How much of a head is rotated. Where nothing is stretched, only Phi-3 asks for that.
+void read_rotary_dims(const JsonObject& config, const JsonObject& rope, bool stretched,
+                      ModelSpec& spec) {
+  const bool phi = spec.model_type == "phi3";
+  if (!phi && !stretched) return;
+  const JsonObject& from = rope.has(kPartial) ? rope : config;
+  const double factor = from.positive_number(kPartial, 1);
   const auto dims =
       static_cast<std::int64_t>(static_cast<double>(spec.head_dim) * std::min(factor, 1.0));
   if (factor > 1 || dims < 2 || dims % 2 != 0) {
     throw input_error(
-        from.where(kField), from.text(kField),
+        from.where(kPartial), from.text(kPartial),
         fmt::format("a part of head_dim ({}) that is a positive even number", spec.head_dim));
   }
   if (dims == spec.head_dim) return;
-  if (spec.model_type != "phi3") {
-    throw input_error(from.where(kField), from.text(kField),
+  if (!phi) {
+    throw input_error(from.where(kPartial), from.text(kPartial),
                       fmt::format("1 (a {} rotates whole heads)", spec.model_type));
   }
   spec.rope.dims = dims;
 }
 
-// One set of parameters for each type of layer.
+// One set of parameters for each type of layer. `rope_scaling` is laid over that of the full
+// layers, field by field: a `type` there says nothing beside the `rope_type` that is there already.
 void read_gemma3(const JsonObject& config, ModelSpec& spec) {
   RopeParameters& global = spec.rope_parameters;
   RopeParameters& local = spec.local_rope_parameters.emplace();
   const double global_theta = config.positive_number("rope_theta", 1000000);
   const double local_theta = config.positive_number("rope_local_base_freq", 10000);
-  const JsonObject none(config.where("rope_parameters"), OrderedJson::object());
-  const JsonObject by_type =
-      config.has("rope_parameters") ? config.object("rope_parameters") : none;
-  const auto part = [&](const char* type) {
-    return by_type.has(type) ? by_type.object(type) : none;
-  };
-  const JsonObject full = part("full_attention");
-  const JsonObject sliding = part("sliding_attention");
-  read_scaling(config, config.has("rope_scaling") ? config.object("rope_scaling") : full, spec,
-               global);
-  read_scaling(config, sliding, spec, local);
-  global.theta = full.positive_number("rope_theta", global_theta);
-  local.theta = sliding.positive_number("rope_theta", local_theta);
+  const JsonObject none(config.where("rope_parameters"),
+                        OrderedJson::object({{"rope_type", "default"}}));
+  const bool given = config.has("rope_parameters");
+  const JsonObject by_type = given ? config.object("rope_parameters") : none;
+  JsonObject full = by_type.has(kFull) ? by_type.object(kFull) : none;
+  if (config.has("rope_scaling")) {
+    if (given && !by_type.has(kFull)) {
+      throw input_error(by_type.where(kFull), "missing beside a rope_scaling", "a JSON object");
+    }
+    full = full.updated(config.object("rope_scaling"));
+  }
+  const JsonObject sliding = by_type.has(kSliding) ? by_type.object(kSliding) : none;
+  for (const auto& [rope, to, theta] :
+       {std::tuple(&full, &global, global_theta), std::tuple(&sliding, &local, local_theta)}) {
+    read_scaling(config, *rope, by_type, spec, *to);
+    to->theta = rope->positive_number("rope_theta", theta);
+    read_rotary_dims(config, *rope, to->scaling != RopeScaling::kNone, spec);
+  }
 }
 
 }  // namespace
@@ -155,9 +181,16 @@ void read_gemma3(const JsonObject& config, ModelSpec& spec) {
 void read_rope(const JsonObject& config, ModelSpec& spec) {
   if (spec.model_type == "gemma3_text") return read_gemma3(config, spec);
   const JsonObject rope = scaling_object(config);
-  read_rotary_dims(config, rope, spec);
-  read_scaling(config, rope, spec, spec.rope_parameters);
-  spec.rope_parameters.theta = theta_of(config, rope, spec);
+  for (const char* type : {kFull, kSliding}) {
+    if (rope.has(type)) {
+      throw input_error(rope.where(type), "parameters of a type of layer",
+                        fmt::format("one set for all layers (a {})", spec.model_type));
+    }
+  }
+  read_rotary_dims(config, rope, scaling_of(rope, spec) != RopeScaling::kNone, spec);
+  read_scaling(config, rope, rope, spec, spec.rope_parameters);
+  spec.rope_parameters.theta =
+      rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
 }
 
 }  // namespace assay

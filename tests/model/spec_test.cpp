@@ -73,7 +73,7 @@ TEST_F(SpecTest, ReadsTheLayoutOfTransformers5) {
 TEST_F(SpecTest, EveryNeededFieldIsNamedWhenItIsMissingOrWrong) {
   for (const char* field : {"model_type", "vocab_size", "hidden_size", "intermediate_size",
                             "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-                            "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta"}) {
+                            "head_dim", "max_position_embeddings", "rms_norm_eps"}) {
     json missing = config_;
     missing.erase(field);
     EXPECT_NE(error_of(missing).find("'" + std::string(field) + "': missing"), std::string::npos)
@@ -221,6 +221,68 @@ TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {
       << error_of(config);
 }
 
+// transformers 5.23: a rope_scaling replaces rope_parameters, an outer length the inner one.
+TEST_F(SpecTest, OverlappingRopeFieldsAreReadAsTransformersDoes) {
+  json config = config_of("llama");
+  config["rope_theta"] = 777;
+  config["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 3.0}, {"rope_theta", 5e5}};
+  config["rope_scaling"] = {
+      {"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}};
+  RopeParameters rope = read(config).rope_parameters;
+  EXPECT_EQ(rope.scaling, RopeScaling::kYarn);
+  EXPECT_EQ(rope.factor, 4);
+  EXPECT_EQ(rope.theta, 777);
+  EXPECT_EQ(rope.original_length, 32);
+  config["original_max_position_embeddings"] = 16;
+  EXPECT_EQ(read(config).rope_parameters.original_length, 16);
+  config.erase("rope_theta");
+  EXPECT_EQ(read(config).rope_parameters.theta, 10000);
+  config["rope_scaling"]["rope_type"] = "default";
+  EXPECT_EQ(read(config).rope_parameters.scaling, RopeScaling::kNone);
+  config["rope_scaling"] = json::object();
+  rope = read(config).rope_parameters;
+  EXPECT_EQ(rope.scaling, RopeScaling::kLinear);
+  EXPECT_EQ(rope.theta, 5e5);
+  config["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 3.0}}}};
+  EXPECT_NE(error_of(config).find("one set for all layers"), std::string::npos);
+  config["rope_scaling"] = {{"rope_type", "yarn"}};
+  EXPECT_NE(error_of(config).find("'rope_scaling.factor': missing"), std::string::npos);
+  config["rope_scaling"]["factor"] = nullptr;
+  EXPECT_EQ(read(config).rope_parameters.factor, 4);  // 64 / 16
+
+  config = config_of("gemma3_text");
+  config["rope_theta"] = 300;
+  config["rope_scaling"] = {{"type", "linear"}, {"factor", 8.0}};
+  EXPECT_EQ(read(config).rope_of(1).scaling, RopeScaling::kNone);
+  config["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 2.0}}},
+                               {"sliding_attention", {{"rope_theta", 70.0}}}};
+  EXPECT_EQ(read(config).rope_of(1).factor, 8);
+  EXPECT_EQ(read(config).rope_of(1).theta, 300);
+  config["rope_parameters"].erase("full_attention");
+  EXPECT_NE(error_of(config).find("full_attention"), std::string::npos);
+
+  config = config_of("phi3");
+  config["rope_parameters"] = {{"rope_type", "longrope"},
+                               {"original_max_position_embeddings", 16},
+                               {"short_factor", std::vector<double>(8, 1.0)},
+                               {"long_factor", std::vector<double>(8, 2.0)}};
+  config.erase("original_max_position_embeddings");
+  EXPECT_EQ(read(config).rope_parameters.original_length, 4096);
+}
+
+TEST_F(SpecTest, ScalingAllowsLongerSequences) {
+  json config = config_of("llama");
+  config["rope_scaling"] = {
+      {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 48}};
+  EXPECT_EQ(read(config).longest_sequence(), 192);
+  config["rope_scaling"]["factor"] = 1.1;
+  EXPECT_EQ(read(config).longest_sequence(), 64);
+  config.erase("rope_scaling");
+  EXPECT_EQ(read(config).longest_sequence(), 64);
+  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 2.0}};
+  EXPECT_EQ(read(config).longest_sequence(), 2147483647);
+}
+
 TEST_F(SpecTest, PhiRotatesAPartOfItsHeads) {
   json config = config_of("phi3");
   EXPECT_EQ(read(config).rotary_dims(), 16);  // int(22 * 0.75)
@@ -228,6 +290,8 @@ TEST_F(SpecTest, PhiRotatesAPartOfItsHeads) {
   EXPECT_NE(error_of(config).find("partial_rotary_factor"), std::string::npos);
   config["model_type"] = "llama";
   config["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(read(config).rotary_dims(), 22);  // transformers does not look at it
+  config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
   EXPECT_NE(error_of(config).find("a llama rotates whole heads"), std::string::npos);
   config["model_type"] = "phi3";
   config["original_max_position_embeddings"] = 16;
