@@ -1,9 +1,8 @@
 // Two kinds of vocabularies (tokenizer.ggml.model):
 //
-//   gpt2   byte-level BPE. The file has tokens and merges; tokenizer.ggml.pre names the pattern
-//   that
-//          text is split by, and what the published tokenizers of that name have besides: Qwen2's
-//          NFC, Llama 3's and Tekken's ignore_merges and token at the beginning.
+//   gpt2   byte-level BPE. The file has tokens and merges; tokenizer.ggml.pre names the patterns
+//          that text is split by, and what the published tokenizers of that name have besides
+//          (gguf_pre_tokenizers.h).
 //   llama  SentencePiece BPE: tokens with scores, bytes as <0x0A>. The merges are those that the
 //          vocabulary implies, as transformers derives them: every way to cut a token into two
 //          others, the better score first (Gemma's scores are no order of merging; its tokens'
@@ -25,8 +24,10 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/text.h"
 #include "formats/json_file.h"
 #include "model/gguf_config.h"
+#include "model/gguf_pre_tokenizers.h"
 #include "tokenizer/utf8.h"
 
 namespace assay {
@@ -42,41 +43,6 @@ constexpr int kControl = 3;
 constexpr int kUserDefined = 4;
 constexpr int kUnused = 5;
 constexpr int kByte = 6;
-
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekkenPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kGpt4oPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-// What a name in tokenizer.ggml.pre stands for. Without a pattern: GPT-2's, which ByteLevel has.
-struct PreTokenizer {
-  std::string_view name;
-  std::string_view pattern;
-  bool nfc = false;
-  bool ignore_merges = false;
-  bool adds_bos = false;  // where tokenizer.ggml.add_bos_token does not say
-};
-constexpr std::array<PreTokenizer, 16> kPreTokenizers = {
-    {{"llama-bpe", kLlama3Pattern, false, true, true},
-     {"llama3", kLlama3Pattern, false, true, true},
-     {"llama-v3", kLlama3Pattern, false, true, true},
-     {"falcon3", kLlama3Pattern, false, true, true},
-     {"pixtral", kLlama3Pattern, false, true, true},
-     {"dbrx", kLlama3Pattern},
-     {"smaug-bpe", kLlama3Pattern},
-     {"tekken", kTekkenPattern, false, true, true},
-     {"gpt-4o", kGpt4oPattern},
-     {"llama4", kGpt4oPattern},
-     {"qwen2", kQwen2Pattern, true},
-     {"deepseek-r1-qwen", kQwen2Pattern},
-     {"gpt-2", ""},
-     {"olmo", ""},
-     {"phi-2", ""},
-     {"default", ""}}};
 
 void append_json_string(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
@@ -133,20 +99,12 @@ class TokenizerWriter {
     OrderedJson root = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
     root["added_tokens"] = added_tokens();
     bool ignore_merges = false;
+    bool falls_back = true;
     if (byte_level_) {
-      const PreTokenizer& pre = pre_tokenizer();
+      const GgufPreTokenizer& pre = pre_tokenizer();
       ignore_merges = pre.ignore_merges;
-      root["normalizer"] = pre.nfc ? OrderedJson{{"type", "NFC"}} : OrderedJson(nullptr);
-      root["pre_tokenizer"] =
-          pre.pattern.empty() ? byte_level(true)
-                              : sequence("pretokenizers",
-                                         OrderedJson::array({{{"type", "Split"},
-                                                              {"pattern", {{"Regex", pre.pattern}}},
-                                                              {"behavior", "Isolated"},
-                                                              {"invert", false}},
-                                                             byte_level(false)}));
-      root["post_processor"] = around(pre.adds_bos, byte_level(false));
-      root["decoder"] = byte_level(false);
+      falls_back = pre.raw;
+      add_byte_level(pre, root);
     } else {
       add_sentencepiece(root);
     }
@@ -162,7 +120,7 @@ class TokenizerWriter {
     }
     out += fmt::format(R"(,"continuing_subword_prefix":null,"end_of_word_suffix":null,)"
                        R"("fuse_unk":{0},"byte_fallback":{0},"ignore_merges":{1},"vocab":{{)",
-                       !byte_level_, ignore_merges);
+                       falls_back, ignore_merges);
     append_vocab(out);
     out += R"(},"merges":[)";
     if (file_.has("tokenizer.ggml.merges")) {
@@ -231,18 +189,15 @@ class TokenizerWriter {
     token.type = kNormal;
   }
 
-  const PreTokenizer& pre_tokenizer() const {
+  const GgufPreTokenizer& pre_tokenizer() const {
     constexpr const char* kKey = "tokenizer.ggml.pre";
     std::string_view name = file_.optional_string(kKey).value_or("default");
     // Qwen's files from before there was that key.
     if (name == "default" && gguf_architecture(file_).starts_with("qwen")) name = "qwen2";
-    const auto* found = std::ranges::find(kPreTokenizers, name, &PreTokenizer::name);
-    if (found == kPreTokenizers.end()) {
-      std::string names;
-      for (const PreTokenizer& pre : kPreTokenizers) {
-        names += fmt::format("{}{}", names.empty() ? "" : ", ", pre.name);
-      }
-      throw input_error(file_.where(kKey), "'" + std::string(name) + "'", names);
+    const GgufPreTokenizer* found = find_gguf_pre_tokenizer(name);
+    if (found == nullptr) {
+      throw input_error(file_.where(kKey), "'" + shown(name) + "'",
+                        "the name of a pre-tokenizer that docs/gguf.md lists");
     }
     return *found;
   }
@@ -265,6 +220,26 @@ class TokenizerWriter {
                        {"special", tokens_[id].type != kUserDefined}});
     }
     return added;
+  }
+
+  void add_byte_level(const GgufPreTokenizer& pre, OrderedJson& root) const {
+    root["normalizer"] = pre.raw   ? replace(" ", kSpace)
+                         : pre.nfc ? OrderedJson{{"type", "NFC"}}
+                                   : OrderedJson(nullptr);
+    OrderedJson steps = OrderedJson::array();
+    for (const std::string_view pattern : pre.patterns) {
+      steps.push_back({{"type", "Split"},
+                       {"pattern", {{"Regex", pattern}}},
+                       {"behavior", "Isolated"},
+                       {"invert", false}});
+    }
+    if (!pre.raw) steps.push_back(byte_level(false));
+    root["pre_tokenizer"] = sequence("pretokenizers", std::move(steps));
+    root["post_processor"] = around(pre.adds_bos, pre.raw ? OrderedJson() : byte_level(false));
+    root["decoder"] = pre.raw ? sequence("decoders", OrderedJson::array({replace(kSpace, " "),
+                                                                         {{"type", "ByteFallback"}},
+                                                                         {{"type", "Fuse"}}}))
+                              : byte_level(false);
   }
 
   void add_sentencepiece(OrderedJson& root) const {

@@ -1,11 +1,16 @@
 #include "tokenizer/bpe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <functional>
 #include <queue>
 #include <tuple>
 
+#include "assay/error.h"
+#include "base/text.h"
+#include "tokenizer/byte_alphabet.h"
 #include "tokenizer/utf8.h"
 
 namespace assay {
@@ -51,6 +56,8 @@ std::optional<TokenId> WholePieces::find(std::string_view piece) const {
 
 Bpe::Bpe(Alphabet alphabet, std::size_t max_merges)
     : alphabet_(std::move(alphabet)),
+      every_byte_(alphabet_.is_bytes &&
+                  std::ranges::find(alphabet_.bytes, kNoToken) == alphabet_.bytes.end()),
       slots_(std::bit_ceil(max_merges + max_merges / 2 + 2)),
       mask_(slots_.size() - 1) {}
 
@@ -80,7 +87,7 @@ void Bpe::encode(std::string_view piece, std::vector<std::int64_t>& ids) const {
       return;
     }
   }
-  if (alphabet_.characters.empty() && piece.size() <= kShort) {
+  if (every_byte_ && piece.size() <= kShort) {
     std::array<TokenId, kShort> symbols;
     for (std::size_t i = 0; i < piece.size(); ++i) {
       symbols[i] = alphabet_.bytes[static_cast<unsigned char>(piece[i])];
@@ -99,26 +106,50 @@ void Bpe::encode(std::string_view piece, std::vector<std::int64_t>& ids) const {
 std::vector<TokenId> Bpe::spell(std::string_view piece) const {
   std::vector<TokenId> symbols;
   symbols.reserve(piece.size());
-  const auto add_bytes = [&](std::string_view bytes) {
-    for (const char c : bytes) symbols.push_back(alphabet_.bytes[static_cast<unsigned char>(c)]);
-  };
-  if (alphabet_.characters.empty()) {
-    add_bytes(piece);
-    return symbols;
-  }
+  bool unknown_waits = false;
   for (std::size_t at = 0; at < piece.size();) {
-    const Utf8Step step = utf8_step(piece, at);
-    const TokenId id = step.code_point < alphabet_.characters.size()
-                           ? alphabet_.characters[step.code_point]
-                           : kNoToken;
-    if (id != kNoToken) {
-      symbols.push_back(id);
+    std::size_t length = 1;
+    TokenId id = kNoToken;
+    if (alphabet_.is_bytes) {
+      id = alphabet_.bytes[static_cast<unsigned char>(piece[at])];
     } else {
-      add_bytes(piece.substr(at, step.length));
+      const Utf8Step step = utf8_step(piece, at);
+      length = step.length;
+      if (step.code_point < alphabet_.characters.size()) {
+        id = alphabet_.characters[step.code_point];
+      }
     }
-    at += step.length;
+    const std::string_view character = piece.substr(at, length);
+    at += length;
+    if (id != kNoToken) {
+      if (std::exchange(unknown_waits, false)) symbols.push_back(alphabet_.unknown);
+      symbols.push_back(id);
+      continue;
+    }
+    // As in tokenizers, an unknown token that waits comes behind these.
+    if (fall_back(character, symbols)) continue;
+    if (!alphabet_.missing_unknown.empty()) {
+      throw input_error("tokenizer", fmt::format("'{}', which no token spells", shown(character)),
+                        fmt::format("text without it: the unknown token '{}' is not in the "
+                                    "vocabulary",
+                                    shown(alphabet_.missing_unknown)));
+    }
+    if (alphabet_.unknown == kNoToken) continue;
+    if (unknown_waits && !alphabet_.fuse_unknown) symbols.push_back(alphabet_.unknown);
+    unknown_waits = true;
   }
+  if (unknown_waits) symbols.push_back(alphabet_.unknown);
   return symbols;
+}
+
+bool Bpe::fall_back(std::string_view character, std::vector<TokenId>& symbols) const {
+  const std::string symbol =
+      alphabet_.is_bytes ? byte_symbol(static_cast<unsigned char>(character[0])) : std::string();
+  const std::string_view bytes = alphabet_.is_bytes ? symbol : character;
+  const auto token_of = [&](char c) { return alphabet_.fallback[static_cast<unsigned char>(c)]; };
+  if (std::ranges::any_of(bytes, [&](char c) { return token_of(c) == kNoToken; })) return false;
+  for (const char c : bytes) symbols.push_back(token_of(c));
+  return true;
 }
 
 void Bpe::merge_short(std::span<TokenId> symbols, std::vector<std::int64_t>& ids) const {

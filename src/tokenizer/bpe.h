@@ -43,12 +43,25 @@ class WholePieces {
 
 class Bpe {
  public:
-  // What a piece is before any merge.
+  // What a piece is before any merge: a token for each byte or each character. What has none is
+  // spelled by the tokens of its bytes, where each of them has one; else by the unknown token; else
+  // it is left out.
   struct Alphabet {
-    std::array<TokenId, 256> bytes{};
-    // By code point, kNoToken or the end where there is none; those are spelled in bytes. Empty:
-    // all is.
-    std::vector<TokenId> characters;
+    // Whether a piece's symbols are its bytes, which the vocabulary has as visible characters.
+    bool is_bytes = true;
+    std::array<TokenId, 256> bytes = filled();  // of is_bytes, kNoToken where there is none
+    std::vector<TokenId> characters;            // of !is_bytes: by code point, kNoToken or the end
+    std::array<TokenId, 256> fallback = filled();  // "<0x0A>"
+    TokenId unknown = kNoToken;
+    bool fuse_unknown = false;  // one for neighbours together
+    // Instead of `unknown`: the unknown token's text, which the vocabulary does not have.
+    std::string missing_unknown;
+
+    static constexpr std::array<TokenId, 256> filled() {
+      std::array<TokenId, 256> none{};
+      none.fill(kNoToken);
+      return none;
+    }
   };
 
   Bpe() : Bpe(Alphabet{}, 0) {}
@@ -61,7 +74,8 @@ class Bpe {
   // Has these pieces encoded without merges.
   void keep_whole(WholePieces pieces) { whole_ = std::move(pieces); }
 
-  // Appends the ids of one piece of the split text (valid UTF-8).
+  // Appends the ids of one piece of the split text (valid UTF-8). Throws an input error where the
+  // unknown token is needed and missing.
   void encode(std::string_view piece, std::vector<std::int64_t>& ids) const;
 
  private:
@@ -75,10 +89,12 @@ class Bpe {
   std::size_t place(std::uint64_t pair) const;
   const Slot& find(TokenId left, TokenId right) const;
   std::vector<TokenId> spell(std::string_view piece) const;
+  bool fall_back(std::string_view character, std::vector<TokenId>& symbols) const;
   void merge_short(std::span<TokenId> symbols, std::vector<std::int64_t>& ids) const;
   void merge_long(std::span<const TokenId> start, std::vector<std::int64_t>& ids) const;
 
   Alphabet alphabet_;
+  bool every_byte_;  // has a token of its own
   std::optional<WholePieces> whole_;
   std::vector<Slot> slots_;  // open addressing; the size is a power of two
   std::size_t mask_;

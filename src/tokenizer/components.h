@@ -12,13 +12,11 @@
 
 namespace assay {
 
+// components_input.cpp: what happens to a text before the model sees it.
 std::vector<NormalizerStep> read_normalizer(const JsonFields& root);
+PreTokenizer read_pre_tokenizer(const JsonFields& root);
 
-struct PreTokenizerPart {
-  PreTokenizer pre_tokenizer;
-  bool byte_level;  // whether pieces go to the model in the byte alphabet
-};
-PreTokenizerPart read_pre_tokenizer(const JsonFields& root);
+// components_output.cpp: what happens to ids and tokens afterwards.
 
 // The ids that the post-processor puts around a text's own.
 struct Template {
@@ -26,8 +24,14 @@ struct Template {
   std::vector<std::int64_t> after;
 };
 Template read_post_processor(const JsonFields& root);
+Decoder read_decoder(const JsonFields& root);
 
-// byte_level: what the pre-tokenizer says. The decoder must undo the same.
-Decoder read_decoder(const JsonFields& root, bool byte_level);
+// The components that a Sequence holds in `field`, those of Sequences in it included, or the
+// component alone.
+std::vector<JsonFields> parts_of(const JsonFields& component, std::string_view field);
+Error unknown_type(const JsonFields& component, std::string_view expected);
+void check_byte_level(const JsonFields& part);
+// Of a Metaspace component.
+MetaspaceStep read_metaspace(const JsonFields& part);
 
 }  // namespace assay

@@ -1,25 +1,45 @@
 // The normalizer of a tokenizer.json: what happens to the text before it is cut.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
+
+#include "tokenizer/split.h"
+#include "tokenizer/unicode_forms.h"
 
 namespace assay {
 
 // U+2581, which SentencePiece writes where a space was.
 inline constexpr std::string_view kMetaSymbol = "\u2581";
 
-// A copy with the meta symbol in place of each space.
-std::string with_meta_symbols(std::string_view text);
+// A copy with `to` wherever `from`, which is not empty, stands.
+std::string replaced(std::string_view text, std::string_view from, std::string_view to);
 
-enum class NormalizerStep {
-  kNfc,
-  kPrependMeta,    // the meta symbol before a text that is not empty
-  kReplaceSpaces,  // each space by the meta symbol
+struct PrependStep {
+  std::string text;  // before a text that is not empty
+};
+struct ReplaceStep {
+  std::variant<std::string, Splitter> from;
+  std::string to;
+};
+struct StripStep {  // white space
+  bool left;
+  bool right;
+};
+struct LowercaseStep {};
+
+using NormalizerStep =
+    std::variant<UnicodeForm, PrependStep, ReplaceStep, StripStep, LowercaseStep>;
+
+struct Normalized {
+  std::string text;
+  bool from_start = true;  // it begins with what the original begins with
 };
 
 // The steps in order, on valid UTF-8.
-std::string normalize(const std::vector<NormalizerStep>& steps, std::string_view text);
+Normalized normalize(const std::vector<NormalizerStep>& steps, std::string_view text);
 
 }  // namespace assay

@@ -2,51 +2,168 @@
 
 #include <algorithm>
 
+#include "tokenizer/byte_alphabet.h"
 #include "tokenizer/normalizer.h"
+#include "tokenizer/utf8.h"
+#include "tokenizer/word_class.h"
 
 namespace assay {
 namespace {
 
-std::vector<std::string_view> after_spaces(std::string_view text) {
-  std::vector<std::string_view> pieces;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size() - 1) + 1;
-    pieces.push_back(text.substr(0, end));
-    text.remove_prefix(end);
-  }
-  return pieces;
+struct Piece {
+  std::string_view text;
+  bool is_first;
+};
+
+bool is_of(CharKind kind, char32_t c) {
+  return kind == CharKind::kNumeric ? is_numeric(c) : is_white_space(c);
 }
 
-std::vector<std::string_view> before_meta_symbols(std::string_view text) {
-  std::vector<std::string_view> pieces;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(kMetaSymbol, 1), text.size());
-    pieces.push_back(text.substr(0, end));
-    text.remove_prefix(end);
+std::vector<Stretch> find(CharKind kind, std::string_view text) {
+  std::vector<Stretch> stretches;
+  std::size_t done = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    if (is_of(kind, step.code_point)) {
+      if (done < at) stretches.push_back({done, at, false});
+      done = at + step.length;
+      stretches.push_back({at, done, true});
+    }
+    at += step.length;
   }
-  return pieces;
+  if (done < text.size()) stretches.push_back({done, text.size(), false});
+  return stretches;
 }
+
+// The stretches joined, or left out, as the behavior has it.
+std::vector<Stretch> apply(SplitBehavior behavior, std::vector<Stretch> stretches) {
+  const bool backwards = behavior == SplitBehavior::kMergedWithNext;
+  if (backwards) std::ranges::reverse(stretches);
+  std::vector<Stretch> result;
+  bool previous_match = false;
+  for (const Stretch& stretch : stretches) {
+    bool joins = false;
+    switch (behavior) {
+      case SplitBehavior::kRemoved:
+        if (stretch.is_match) continue;
+        break;
+      case SplitBehavior::kIsolated:
+        break;
+      case SplitBehavior::kContiguous:
+        joins = stretch.is_match == previous_match;
+        break;
+      case SplitBehavior::kMergedWithPrevious:
+      case SplitBehavior::kMergedWithNext:
+        joins = stretch.is_match && !previous_match;
+        break;
+    }
+    previous_match = stretch.is_match;
+    if (!joins || result.empty()) {
+      result.push_back(stretch);
+    } else if (backwards) {
+      result.back().begin = stretch.begin;
+    } else {
+      result.back().end = stretch.end;
+    }
+  }
+  if (backwards) std::ranges::reverse(result);
+  return result;
+}
+
+void cut(const Piece& piece, const std::vector<Stretch>& stretches, std::vector<Piece>& to) {
+  for (const Stretch& stretch : stretches) {
+    if (stretch.begin == stretch.end) continue;
+    to.push_back({piece.text.substr(stretch.begin, stretch.end - stretch.begin),
+                  piece.is_first && stretch.begin == 0});
+  }
+}
+
+class Run {
+ public:
+  explicit Run(std::deque<std::string>& made) : made_(made) {}
+
+  void operator()(const SplitStep& step, const Piece& piece) {
+    std::vector<Stretch> stretches;
+    if (const auto* splitter = std::get_if<Splitter>(&step.at)) {
+      stretches = splitter->find(piece.text);
+    } else {
+      stretches = find(std::get<CharKind>(step.at), piece.text);
+    }
+    if (step.invert) {
+      for (Stretch& stretch : stretches) stretch.is_match = !stretch.is_match;
+    }
+    cut(piece, apply(step.behavior, std::move(stretches)), pieces);
+  }
+
+  void operator()(const MetaspaceStep& step, const Piece& piece) {
+    std::string text = replaced(piece.text, " ", step.replacement);
+    using enum MetaspaceStep::Prepend;
+    if ((step.prepend == kAlways || (step.prepend == kFirst && piece.is_first)) &&
+        !text.starts_with(step.replacement)) {
+      text.insert(0, step.replacement);
+    }
+    const Piece whole = {keep(std::move(text)), piece.is_first};
+    if (!step.split) {
+      pieces.push_back(whole);
+      return;
+    }
+    std::size_t begin = 0;
+    while (begin < whole.text.size()) {
+      const std::size_t end =
+          std::min(whole.text.find(step.replacement, begin + 1), whole.text.size());
+      cut(whole, {{begin, end, false}}, pieces);
+      begin = end;
+    }
+  }
+
+  void operator()(const ByteLevelStep& step, const Piece& piece) {
+    Piece whole = piece;
+    if (step.add_prefix_space && !piece.text.starts_with(' ')) {
+      whole.text = keep(" " + std::string(piece.text));
+    }
+    if (step.splitter) {
+      cut(whole, step.splitter->find(whole.text), pieces);
+    } else {
+      pieces.push_back(whole);
+    }
+  }
+
+  // As a ByteLevel step that is not the last leaves them.
+  void spell_bytes() {
+    for (Piece& piece : pieces) {
+      std::string symbols;
+      for (const char c : piece.text) symbols += byte_symbol(static_cast<unsigned char>(c));
+      piece.text = keep(std::move(symbols));
+    }
+  }
+
+  std::vector<Piece> pieces;
+
+ private:
+  std::string_view keep(std::string text) { return made_.emplace_back(std::move(text)); }
+
+  std::deque<std::string>& made_;
+};
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::pieces(std::string& text, bool is_first) const {
-  switch (kind) {
-    case Kind::kPattern:
-      return splitter->split(text);
-    case Kind::kAfterSpaces:
-      return after_spaces(text);
-    case Kind::kMetaspace:
-      text = with_meta_symbols(text);
-      if ((prepend == Prepend::kAlways || (prepend == Prepend::kFirst && is_first)) &&
-          !text.starts_with(kMetaSymbol)) {
-        text.insert(0, kMetaSymbol);
-      }
-      if (split) return before_meta_symbols(text);
-      break;
-    case Kind::kNone:
-      break;
+std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, bool is_first,
+                                                   std::deque<std::string>& made) const {
+  std::vector<Piece> pieces;
+  if (!text.empty()) pieces.push_back({text, is_first});
+  for (const Step& step : steps) {
+    Run run(made);
+    run.pieces.reserve(pieces.size());
+    for (const Piece& piece : pieces) {
+      std::visit([&](const auto& of_kind) { run(of_kind, piece); }, step);
+    }
+    if (std::holds_alternative<ByteLevelStep>(step) && &step != &steps.back()) run.spell_bytes();
+    pieces = std::move(run.pieces);
   }
-  return {text};
+  std::vector<std::string_view> texts;
+  texts.reserve(pieces.size());
+  for (const Piece& piece : pieces) texts.push_back(piece.text);
+  return texts;
 }
 
 }  // namespace assay

@@ -1,32 +1,62 @@
 // The pre-tokenizer of a tokenizer.json: normalized text to the pieces that merges stay within.
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "tokenizer/split.h"
 
 namespace assay {
 
-struct PreTokenizer {
-  enum class Kind {
-    kNone,         // the text is one piece
-    kPattern,      // the matches of `splitter`
-    kAfterSpaces,  // a piece ends behind each space
-    kMetaspace,    // meta symbols for spaces, and perhaps a piece before each of them
-  };
+// A kind of characters, each of which is a match by itself.
+enum class CharKind {
+  kNumeric,     // Rust's char::is_numeric
+  kWhiteSpace,  // Rust's char::is_whitespace
+};
+
+// What becomes of the matches that a text is cut at.
+enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+// Split, Digits, WhitespaceSplit, CharDelimiterSplit.
+struct SplitStep {
+  std::variant<Splitter, CharKind> at;
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  bool invert = false;  // what is between matches counts as the matches
+};
+
+// Metaspace: meta symbols for spaces, and perhaps a piece before each of them.
+struct MetaspaceStep {
   enum class Prepend { kNever, kFirst, kAlways };  // kFirst: where the text as a whole begins
+  std::string replacement;
+  Prepend prepend = Prepend::kNever;  // the symbol, unless there is one
+  bool split = false;
+};
 
-  // The pieces of valid UTF-8, in order; together they are `text`, which kMetaspace changes.
-  // is_first: nothing of the whole text comes before. Thread-safe.
-  std::vector<std::string_view> pieces(std::string& text, bool is_first) const;
+// ByteLevel: pieces by GPT-2's pattern, then each byte's visible symbol.
+struct ByteLevelStep {
+  bool add_prefix_space = false;
+  std::optional<Splitter> splitter;
+};
 
-  Kind kind = Kind::kNone;
-  std::optional<Splitter> splitter;   // kPattern
-  Prepend prepend = Prepend::kNever;  // kMetaspace: a meta symbol, unless there is one
-  bool split = false;                 // kMetaspace
+struct PreTokenizer {
+  using Step = std::variant<SplitStep, MetaspaceStep, ByteLevelStep>;
+
+  // The pieces of valid UTF-8, in order. is_first: nothing of the whole text comes before. They are
+  // views of `text` or of what is put into `made`. A ByteLevel step at the end leaves the bytes as
+  // they are. Thread-safe.
+  std::vector<std::string_view> pieces(std::string_view text, bool is_first,
+                                       std::deque<std::string>& made) const;
+
+  // Whether pieces are bytes that the model knows by their symbols.
+  bool ends_in_bytes() const {
+    return !steps.empty() && std::holds_alternative<ByteLevelStep>(steps.back());
+  }
+
+  std::vector<Step> steps;
 };
 
 }  // namespace assay

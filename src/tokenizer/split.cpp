@@ -4,12 +4,13 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
-#include <algorithm>
-#include <iterator>
-#include <limits>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "assay/error.h"
+#include "base/text.h"
+#include "tokenizer/regex_dialect.h"
 #include "tokenizer/unicode_differences.h"
 #include "tokenizer/utf8.h"
 
@@ -17,34 +18,13 @@ namespace assay {
 
 namespace {
 
-constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-// Llama 3, OLMo 2, Phi-4: OpenAI's cl100k_base.
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-// Mistral-Nemo, Mistral-Small: tekken.
-constexpr std::string_view kTekkenPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-// Phi-4-mini: OpenAI's o200k_base.
-constexpr std::string_view kO200kPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-constexpr std::string_view kVerified[] = {kGpt2Pattern, kQwen2Pattern, kLlama3Pattern,
-                                          kTekkenPattern, kO200kPattern};
+constexpr std::uint32_t kMatchLimit = 1'000'000'000;
 
 struct CodeFree {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
+};
+struct CompileContextFree {
+  void operator()(pcre2_compile_context* p) const { pcre2_compile_context_free(p); }
 };
 struct ContextFree {
   void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
@@ -60,8 +40,11 @@ std::string_view stand_in(CharClass char_class, std::size_t length) {
       {"\u00FF", "\u1E01", "\U00010428"},  // kLower
       {"\u01BB", "\u4E00", "\U00020000"},  // kLetter
       {"\u0300", "\u20D0", "\U0001D165"},  // kMark
-      {"\u00B2", "\u2460", "\U0001D7CE"},  // kNumber
-      {"\u00A7", "\u2030", "\U0001F600"},  // kOther
+      {"\u0660", "\u0966", "\U0001D7CE"},  // kDigit
+      {"\u00B2", "\u2460", "\U0001F100"},  // kNumber
+      {"\u00A7", "\u2030", "\U00010100"},  // kPunctuation
+      {"\u00A9", "\u2190", "\U0001F600"},  // kSymbol
+      {"\u0378", "\u2FE0", "\U0001FFFE"},  // kOther: unassigned
   };
   return kStandIns[static_cast<std::size_t>(char_class)][length - 2];
 }
@@ -93,58 +76,86 @@ std::string message(int code) {
 }  // namespace
 
 struct Splitter::Impl {
+  std::string where;
   std::unique_ptr<pcre2_code, CodeFree> code;
   std::unique_ptr<pcre2_match_context, ContextFree> context;
 };
 
-bool is_verified_pattern(std::string_view pattern) {
-  return std::ranges::find(kVerified, pattern) != std::end(kVerified);
-}
-
-std::vector<std::string_view> verified_patterns() {
-  return {std::begin(kVerified), std::end(kVerified)};
-}
-
-Splitter::Splitter(std::string_view pattern) : impl_(std::make_unique<Impl>()) {
+Splitter::Splitter(std::string_view pattern, std::string_view where)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->where = where;
+  const std::string translated = pcre2_pattern(pattern, where);
+  const std::unique_ptr<pcre2_compile_context, CompileContextFree> options(
+      pcre2_compile_context_create(nullptr));
+  if (!options) throw system_error(where, "out of memory");
+  pcre2_set_newline(options.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                  PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
-  impl_->context.reset(pcre2_match_context_create(nullptr));
-  if (!impl_->code || !impl_->context) {
-    throw system_error("split pattern", impl_->code ? "out of memory" : message(error));
+  // In Oniguruma's own syntax, ^ and $ are those of lines.
+  impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
+                                  translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
+                                  &error, &offset, options.get()));
+  if (!impl_->code) {
+    throw input_error(where, fmt::format("'{}' ({})", shown(pattern), message(error)),
+                      "a regular expression");
   }
+  impl_->context.reset(pcre2_match_context_create(nullptr));
+  if (!impl_->context) throw system_error(where, "out of memory");
   // Without the JIT (an unusual CPU) pcre2_match interprets: slower, same pieces.
   pcre2_jit_compile(impl_->code.get(), PCRE2_JIT_COMPLETE);
-  // The pattern's work is linear in the text, so a limit would only refuse long texts.
-  pcre2_set_match_limit(impl_->context.get(), std::numeric_limits<std::uint32_t>::max());
+  // Enough for a megabyte of spaces; a pattern whose work explodes meets it in seconds.
+  pcre2_set_match_limit(impl_->context.get(), kMatchLimit);
 }
 
 Splitter::~Splitter() = default;
 Splitter::Splitter(Splitter&&) noexcept = default;
 Splitter& Splitter::operator=(Splitter&&) noexcept = default;
 
-std::vector<std::string_view> Splitter::split(std::string_view text) const {
+std::vector<Stretch> Splitter::find(std::string_view text) const {
   const std::unique_ptr<pcre2_match_data, DataFree> data(
       pcre2_match_data_create_from_pattern(impl_->code.get(), nullptr));
-  if (!data) throw system_error("split pattern", "out of memory");
+  if (!data) throw system_error(impl_->where, "out of memory");
   std::string copy;
   const std::string_view subject = replace_misjudged(text, copy) ? copy : text;
-  std::vector<std::string_view> pieces;
-  for (std::size_t at = 0; at < text.size();) {
+  std::vector<Stretch> stretches;
+  std::size_t done = 0;
+  std::size_t from = 0;
+  std::optional<std::size_t> last_end;
+  while (from <= text.size() && !text.empty()) {
     const auto match = [&](std::uint32_t options) {
       return pcre2_match(impl_->code.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
-                         subject.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED | options,
-                         data.get(), impl_->context.get());
+                         subject.size(), from, PCRE2_NO_UTF_CHECK | options, data.get(),
+                         impl_->context.get());
     };
     int found = match(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);
-    // Every code point is a letter, a number, a space or none of them: each pattern matches
-    // anywhere.
-    if (found < 0) throw system_error("split pattern", message(found));
-    const std::size_t end = pcre2_get_ovector_pointer(data.get())[1];
-    pieces.push_back(text.substr(at, end - at));
-    at = end;
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    if (found < 0) {
+      throw input_error(impl_->where, fmt::format("no end of matching ({})", message(found)),
+                        "a pattern whose work grows with the text alone");
+    }
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
+    const std::size_t begin = ends[0];
+    const std::size_t end = ends[1];
+    // No empty match right behind another match.
+    if (begin == end && last_end == end) {
+      from += from < text.size() ? utf8_step(text, from).length : 1;
+      continue;
+    }
+    from = end;
+    last_end = end;
+    if (done < begin) stretches.push_back({done, begin, false});
+    stretches.push_back({begin, end, true});
+    done = end;
+  }
+  if (done < text.size()) stretches.push_back({done, text.size(), false});
+  return stretches;
+}
+
+std::vector<std::string_view> Splitter::split(std::string_view text) const {
+  std::vector<std::string_view> pieces;
+  for (const Stretch& stretch : find(text)) {
+    pieces.push_back(text.substr(stretch.begin, stretch.end - stretch.begin));
   }
   return pieces;
 }

@@ -1,32 +1,34 @@
-// Text to pieces: the split pattern, run by PCRE2.
+// Where a pattern matches in a text: by PCRE2, as Oniguruma does it for tokenizers.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string_view>
 #include <vector>
 
 namespace assay {
 
-// Of GPT-2; ByteLevel's own.
-inline constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
-// Whether the pattern is one whose pieces are verified to be those of tokenizers. Each of them
-// matches anywhere in any text.
-bool is_verified_pattern(std::string_view pattern);
-
-// All of them, for the tests that verify.
-std::vector<std::string_view> verified_patterns();
+// A stretch of a text that a pattern matches, or one between such.
+struct Stretch {
+  std::size_t begin;
+  std::size_t end;
+  bool is_match;
+};
 
 class Splitter {
  public:
-  // pattern: a verified one.
-  explicit Splitter(std::string_view pattern);
+  // Throws an input error about `where` for a pattern that is none, or that PCRE2 would not match
+  // alike (regex_dialect.h).
+  explicit Splitter(std::string_view pattern, std::string_view where = "split pattern");
   ~Splitter();
   Splitter(Splitter&&) noexcept;
   Splitter& operator=(Splitter&&) noexcept;
 
-  // Cuts valid UTF-8 into its pieces, in order; together they are the text. Thread-safe.
+  // The stretches of valid UTF-8, in order; together they are the text. Matches may be empty.
+  // Thread-safe.
+  std::vector<Stretch> find(std::string_view text) const;
+
+  // The stretches' texts.
   std::vector<std::string_view> split(std::string_view text) const;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <deque>
 #include <unordered_set>
 
 #include "assay/error.h"
@@ -25,8 +26,8 @@ struct Tokenizer::Impl {
 
   // The text between added tokens, normalized.
   void encode_plain(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
-    std::string copy(text);
-    for (const std::string_view piece : parts.pre_tokenizer.pieces(copy, is_first)) {
+    std::deque<std::string> made;
+    for (const std::string_view piece : parts.pre_tokenizer.pieces(text, is_first, made)) {
       parts.bpe.encode(piece, ids);
     }
   }
@@ -37,12 +38,13 @@ struct Tokenizer::Impl {
         ids.push_back(part.token->id);
         continue;
       }
-      const std::string normalized = normalize(parts.normalizer, part.text);
-      for (const AddedTokens::Part& inner : added.split(normalized, /*normalized=*/true)) {
+      const Normalized normalized = normalize(parts.normalizer, part.text);
+      const bool from_start = part.begin == 0 && normalized.from_start;
+      for (const AddedTokens::Part& inner : added.split(normalized.text, /*normalized=*/true)) {
         if (inner.token != nullptr) {
           ids.push_back(inner.token->id);
         } else {
-          encode_plain(inner.text, part.begin == 0 && inner.begin == 0, ids);
+          encode_plain(inner.text, from_start && inner.begin == 0, ids);
         }
       }
     }
@@ -89,13 +91,15 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_v
 }
 
 std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special) const {
-  Joiner joiner(impl_->parts.decoder);
+  std::vector<std::string> tokens;
   for (const std::int64_t id : ids) {
     const auto token = static_cast<std::size_t>(id);  // a negative id is larger than any
     if (!impl_->parts.texts.contains(token)) continue;
-    if (!(skip_special && impl_->kinds[token].special)) joiner.add(impl_->parts.texts[token]);
+    if (!(skip_special && impl_->kinds[token].special)) {
+      tokens.emplace_back(impl_->parts.texts[token]);
+    }
   }
-  return joiner.take();
+  return assay::decode(impl_->parts.decoder, std::move(tokens));
 }
 
 std::string Tokenizer::token_bytes(std::int64_t id) const {

@@ -3,18 +3,17 @@
 //
 //   truncation, padding  ignored: transformers turns them off for a call that does not ask for them
 //   added_tokens   those without an entry in the vocabulary numbered on from its size
-//   normalizer     null, NFC, Prepend "\u2581", Replace " " by "\u2581", or a Sequence of these
-//   pre_tokenizer  with a byte-level model ByteLevel (GPT-2's pattern), or a Sequence of Split by a
-//                  pattern of split.h and ByteLevel; with a SentencePiece model null, Metaspace, or
-//                  Split behind each " "
-//   post_processor null, ByteLevel (it moves offsets only), TemplateProcessing, or a Sequence
-//   decoder        ByteLevel; or a Sequence of Replace "\u2581" by " ", ByteFallback, Fuse and
-//                  perhaps Strip
+//   normalizer     null, NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, or a Sequence
+//   pre_tokenizer  null, ByteLevel, Split (what patterns: regex_dialect.h), Digits, Metaspace,
+//                  WhitespaceSplit, CharDelimiterSplit, or a Sequence
+//   post_processor null, ByteLevel (it moves offsets only), TemplateProcessing, RobertaProcessing,
+//                  BertProcessing, or a Sequence
+//   decoder        null, ByteLevel, Replace of a string, ByteFallback, Fuse, Strip, Metaspace, or a
+//                  Sequence
 //   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]
 //
 // Enforced besides: no unknown field or component, no dropout or affixes; no token, id or merge
-// twice; merges of tokens that exist into one that exists; a token for each byte, so that there is
-// never an unknown one; ids below 2^22; at most 64 MiB.
+// twice; merges of tokens that exist into one that exists; ids below 2^22; at most 64 MiB.
 #include "tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -42,20 +41,24 @@ constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 constexpr std::size_t kMeanTokenBytes = 7;  // a guess that saves growing
 constexpr std::uint64_t kMaxId = (1u << 22) - 1;
 
-void check_bpe(const JsonFields& model, bool byte_level) {
+bool flag(const JsonFields& model, std::string_view field) {
+  return model.find(field) && model.boolean(field);
+}
+
+void check_bpe(const JsonFields& model) {
   model.expect_string("type", "BPE");
   model.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix",
                     "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab",
                     "merges"});
-  model.expect_absent("dropout");
+  if (const auto dropout = model.find("dropout")) {
+    double share = 1;
+    if (dropout->get(share) != simdjson::SUCCESS || share != 0) {
+      throw model.error("dropout", json_text(*dropout), "null or 0");
+    }
+  }
   for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.find(affix)) model.expect_string(affix, "");
   }
-  // Nothing is unknown where every byte has a token.
-  if (model.find("unk_token")) model.string("unk_token");
-  if (model.find("fuse_unk")) model.boolean("fuse_unk");
-  if (!byte_level || model.find("byte_fallback"))
-    model.expect_boolean("byte_fallback", !byte_level);
 }
 
 VocabTable read_vocab(const JsonFields& model) {
@@ -78,19 +81,23 @@ VocabTable read_vocab(const JsonFields& model) {
   return table;
 }
 
-Bpe::Alphabet read_alphabet(const JsonFields& model, const VocabTable& vocab, bool byte_level) {
+Bpe::Alphabet read_alphabet(const JsonFields& model, const VocabTable& vocab, bool is_bytes) {
   Bpe::Alphabet alphabet;
+  alphabet.is_bytes = is_bytes;
+  const bool falls_back = flag(model, "byte_fallback");
   for (unsigned byte = 0; byte < 256; ++byte) {
-    const std::string symbol = byte_level ? byte_symbol(static_cast<unsigned char>(byte))
-                                          : fmt::format("<0x{:02X}>", byte);
-    const auto id = vocab.find(symbol);
-    if (!id) {
-      throw model.error("vocab", fmt::format("no token '{}' for byte 0x{:02X}", symbol, byte),
-                        "a token for each of the 256 bytes");
-    }
-    alphabet.bytes[byte] = *id;
+    const auto symbol = byte_symbol(static_cast<unsigned char>(byte));
+    alphabet.bytes[byte] = vocab.find(symbol).value_or(kNoToken);
+    if (!falls_back) continue;
+    alphabet.fallback[byte] = vocab.find(fmt::format("<0x{:02X}>", byte)).value_or(kNoToken);
   }
-  if (byte_level) return alphabet;
+  alphabet.fuse_unknown = flag(model, "fuse_unk");
+  if (model.find("unk_token")) {
+    const std::string_view text = model.string("unk_token");
+    alphabet.unknown = vocab.find(text).value_or(kNoToken);
+    if (alphabet.unknown == kNoToken) alphabet.missing_unknown = text;
+  }
+  if (is_bytes) return alphabet;
   for (const auto& [text, id] : vocab.entries()) {
     if (text.empty()) continue;
     const Utf8Step step = utf8_step(text, 0);
@@ -104,11 +111,11 @@ Bpe::Alphabet read_alphabet(const JsonFields& model, const VocabTable& vocab, bo
 }
 
 // Every token of the vocabulary, as the piece that it is.
-WholePieces whole_pieces(const VocabTable& vocab, bool byte_level) {
+WholePieces whole_pieces(const VocabTable& vocab, bool is_bytes) {
   WholePieces whole(vocab.entries().size());
   for (const auto& [text, id] : vocab.entries()) {
     std::string bytes;
-    if (!byte_level) {
+    if (!is_bytes) {
       whole.add(text, id);
     } else if (append_symbols_as_bytes(text, bytes)) {
       whole.add(bytes, id);
@@ -201,7 +208,7 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
                      .lstrip = fields.boolean("lstrip"),
                      .rstrip = fields.boolean("rstrip"),
                      .single_word = fields.boolean("single_word")};
-    if (token.normalized) token.pattern = normalize(json.normalizer, content);
+    if (token.normalized) token.pattern = normalize(json.normalizer, content).text;
     if (!patterns[token.normalized].insert(token.pattern).second) {
       throw fields.error("content", fmt::format("'{}', normalized, again", content),
                          "each token once");
@@ -253,24 +260,21 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
   if (root.find("version")) root.expect_string("version", "1.0");
   TokenizerJson json;
   json.normalizer = read_normalizer(root);
-  PreTokenizerPart pre_tokenizer = read_pre_tokenizer(root);
-  const bool byte_level = pre_tokenizer.byte_level;
-  json.pre_tokenizer = std::move(pre_tokenizer.pre_tokenizer);
+  json.pre_tokenizer = read_pre_tokenizer(root);
+  const bool is_bytes = json.pre_tokenizer.ends_in_bytes();
   json.around = read_post_processor(root);
-  json.decoder = read_decoder(root, byte_level);
+  json.decoder = read_decoder(root);
   root.require("model", "a BPE model");
   const JsonFields model = root.fields("model");
-  check_bpe(model, byte_level);
+  check_bpe(model);
   VocabTable vocab = read_vocab(model);
-  json.bpe = Bpe(read_alphabet(model, vocab, byte_level), model.array("merges").size());
+  json.bpe = Bpe(read_alphabet(model, vocab, is_bytes), model.array("merges").size());
   ThreadPool pool(2);
   pool.for_each_item(2, [&](std::size_t part) {
     if (part == 0) read_merges(model, vocab, json.bpe);
     if (part == 1) read_texts(vocab, json.texts);
   });
-  if (model.find("ignore_merges") && model.boolean("ignore_merges")) {
-    json.bpe.keep_whole(whole_pieces(vocab, byte_level));
-  }
+  if (flag(model, "ignore_merges")) json.bpe.keep_whole(whole_pieces(vocab, is_bytes));
   read_added_tokens(root, vocab, json);
   check_template(root, json);
   return json;

@@ -13,7 +13,7 @@
 
 namespace assay {
 
-// Consistent: no id or text twice, every merge between tokens that exist, a token for every byte.
+// Consistent: no id or text twice, every merge between tokens that exist.
 struct TokenizerJson {
   std::vector<NormalizerStep> normalizer;
   PreTokenizer pre_tokenizer;

@@ -8,9 +8,19 @@
 
 namespace assay {
 
-// What split patterns tell apart: \p{Lu} and \p{Lt}, \p{Ll}, \p{Lm} and \p{Lo}, \p{M}, \p{N}, none
-// of these nor \s.
-enum class CharClass { kUpper, kLower, kLetter, kMark, kNumber, kOther };
+// What split patterns tell apart: \p{Lu} and \p{Lt}, \p{Ll}, \p{Lm} and \p{Lo}, \p{M}, \p{Nd},
+// other \p{N}, \p{P}, \p{S}, none of these nor \s.
+enum class CharClass {
+  kUpper,
+  kLower,
+  kLetter,
+  kMark,
+  kDigit,
+  kNumber,
+  kPunctuation,
+  kSymbol,
+  kOther
+};
 
 // The class for the split patterns, where PCRE2's own may be another.
 std::optional<CharClass> class_override(char32_t code_point);
@@ -18,5 +28,8 @@ std::optional<CharClass> class_override(char32_t code_point);
 // Whether NFC leaves the code point alone and lets nothing pass or compose across it, although
 // utf8proc may treat it as a mark or as part of a composition.
 bool is_nfc_inert(char32_t code_point);
+
+// Whether NFKC and NFKD leave it alone besides, although utf8proc may decompose it.
+bool is_nfkc_inert(char32_t code_point);
 
 }  // namespace assay

@@ -21,7 +21,8 @@ bool is_word(char32_t c) {
   }
   if (const auto known = class_override(c)) {
     const bool is_kaktovik = c >= 0x1D2C0 && c <= 0x1D2D3;  // numbers, but no digits
-    return *known != CharClass::kOther && !is_kaktovik;
+    using enum CharClass;
+    return *known != kOther && *known != kPunctuation && *known != kSymbol && !is_kaktovik;
   }
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
@@ -35,6 +36,21 @@ bool is_word(char32_t c) {
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_numeric(char32_t c) {
+  if ((c >= 0x11DE0 && c <= 0x11DE9) || (c >= 0x16FF4 && c <= 0x16FF6)) return true;
+  if (const auto known = class_override(c)) {
+    return *known == CharClass::kDigit || *known == CharClass::kNumber;
+  }
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
       return true;
     default:
       return false;

@@ -8,4 +8,7 @@ bool is_white_space(char32_t code_point);  // \s
 
 bool is_word(char32_t code_point);  // \w
 
+// char::is_numeric (Unicode 17).
+bool is_numeric(char32_t code_point);
+
 }  // namespace assay

@@ -5,6 +5,7 @@ import os
 import random
 
 import pytest
+import tokenizer_compositions
 from assay_cli import ROOT, run_assay
 from nasty_text import ALL, sample
 from tokenizer_families import FAMILIES, META, mistral_nemo, phi4_mini
@@ -183,3 +184,65 @@ def test_lengths_in_the_file_are_ignored_as_transformers_does(tmp_path):
         text = "The capital of France is 12345"
         expected = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert tokenize(tmp_path, [text]) == [expected]
+
+
+COMPOSITIONS = 150
+COMPOSITION_TEXTS = 60
+
+
+def test_random_compositions_are_read_as_the_library_reads_them(rng, tmp_path):
+    """Of every component that is read: normalizers, pre-tokenizers, alphabets with gaps, decoders."""
+    for _ in range(COMPOSITIONS):
+        contents = tokenizer_compositions.draw(rng)
+        library = Tokenizer.from_str(tokenizer_compositions.write(contents, tmp_path))
+        what = {key: contents[key] for key in ("normalizer", "pre_tokenizer", "decoder")}
+        what |= {k: v for k, v in contents["model"].items() if k not in ("vocab", "merges")}
+        specials = [token.content for token in library.get_added_tokens_decoder().values()]
+        texts = ["", " ", "12345 67", " a  b\n\n c ", *(sample(rng, specials) for _ in range(COMPOSITION_TEXTS))]
+        for special in (False, True):
+            options = ["--add-special-tokens"] if special else []
+            found = tokenize(tmp_path, texts, *options)
+            wrong = differences(texts, found, library_ids(library, texts, special))
+            assert not wrong, (wrong, what)
+        lists = random_ids(rng, library, 40)
+        for skip_special in (False, True):
+            wrong = decoding_differences(tmp_path, library, lists, skip_special)
+            assert not wrong, (wrong, what)
+
+
+@pytest.mark.parametrize("regex", [r"\p{L}", r"\p{M}", r"\p{N}", r"\p{P}", r"\p{S}", r"\p{Z}", r"\s", r"\d", r"\w",
+                                   r"\p{Lu}", r"\p{Ll}", r"\p{Nd}", r"\p{Han}", r"\p{Cn}"])
+def test_character_classes_are_equal(regex, tmp_path):
+    """Each code point, between letters that no class is told apart from by its own neighbour."""
+    contents = with_classes({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated",
+                             "invert": False})
+    compare_code_points(contents, tmp_path, "{0}{0}")
+
+
+@pytest.mark.parametrize("name", ["NFD", "NFKC", "NFKD", "Lowercase", "Strip"])
+def test_every_code_point_is_normalized_alike(name, tmp_path):
+    options = {"strip_left": True, "strip_right": True} if name == "Strip" else {}
+    contents = with_classes(None, normalizer={"type": name} | options)
+    compare_code_points(contents, tmp_path, "{0}e\u0301{0}\u0323\u3099")
+
+
+def test_digits_are_equal(tmp_path):
+    compare_code_points(with_classes({"type": "Digits", "individual_digits": True}), tmp_path, "a{0}b")
+
+
+def with_classes(pre_tokenizer, **parts):
+    """Each piece gets a space before it, so that pieces show in the ids."""
+    last = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": False}
+    return tokenizer_compositions.build(
+        tokenizer_compositions.byte_vocabulary(), [],
+        pre_tokenizer={"type": "Sequence",
+                       "pretokenizers": [part for part in (pre_tokenizer, last) if part]},
+        **parts,
+    )
+
+
+def compare_code_points(contents, directory, form):
+    library = Tokenizer.from_str(tokenizer_compositions.write(contents, directory))
+    points = [chr(c) for c in ALL]
+    texts = ["".join(form.format(c) for c in points[i : i + 32]) for i in range(0, len(points), 32)]
+    assert not differences(texts, tokenize(directory, texts), library_ids(library, texts))

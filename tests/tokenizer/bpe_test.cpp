@@ -79,7 +79,9 @@ TEST(Bpe, WithoutMergesEveryByteIsAToken) {
 }
 
 TEST(Bpe, CharactersWithoutATokenAreSpelledInBytes) {
-  Bpe::Alphabet alphabet = identity();
+  Bpe::Alphabet alphabet;
+  alphabet.is_bytes = false;
+  std::iota(alphabet.fallback.begin(), alphabet.fallback.end(), 0u);
   alphabet.characters.assign(0xEA, kNoToken);
   alphabet.characters['a'] = 1000;
   alphabet.characters[0xE9] = 1001;

@@ -6,12 +6,12 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <span>
-#include <stdexcept>
 #include <string>
 
 #include "base/sha256.h"
-#include "tokenizer/nfc.h"
 #include "tokenizer/split.h"
+#include "tokenizer/split_patterns.h"
+#include "tokenizer/unicode_forms.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
 
@@ -40,13 +40,6 @@ bool is_one_piece(const Splitter& splitter, const std::string& text) {
   return splitter.split(text).size() == 1;
 }
 
-Splitter splitter_with(std::string_view part) {
-  for (const std::string_view pattern : verified_patterns()) {
-    if (pattern.find(part) != pattern.npos) return Splitter(pattern);
-  }
-  throw std::logic_error("no such pattern");
-}
-
 const std::pair<std::string, char> kClasses[] = {{"upper", 'U'}, {"lower", 'l'},   {"letters", 'L'},
                                                  {"marks", 'M'}, {"numbers", 'N'}, {"spaces", 'S'}};
 
@@ -73,8 +66,8 @@ TEST(Unicode, ClassesAreThoseOfTheTokenizersLibrary) {
                 letter);
     }
   }
-  const Splitter qwen = splitter_with("p{L}+|\\p{N}| ?");
-  const Splitter tekken = splitter_with("p{M}]*|\\p{N}| ?");
+  const Splitter qwen(kQwen2Pattern);
+  const Splitter tekken(kTekkenPattern);
   for (char32_t c = 0; c < kEnd; ++c) {
     if (is_surrogate(c)) continue;
     EXPECT_EQ(class_by_pieces(qwen, tekken, c), expected[c])
@@ -118,7 +111,7 @@ TEST(Unicode, NfcIsThatOfTheTokenizersLibrary) {
       const std::string c = utf8(point);
       for (const std::string& text :
            {c, c + "\u0301", "a" + c + "\u093C\u0327", "e\u0301" + c + "\u0323\u3099"}) {
-        all += nfc(text) + '\0';
+        all += in_form(UnicodeForm::kNfc, text) + '\0';
       }
     }
     EXPECT_EQ(sha256_hex(std::as_bytes(std::span(all))).substr(0, 8), digests[start / kNfcBlock])
@@ -129,8 +122,8 @@ TEST(Unicode, NfcIsThatOfTheTokenizersLibrary) {
 TEST(Unicode, CompositionsOfLaterVersionsStayAsTheyAre) {
   for (const std::string text : {"\U00011935\U00011930", "\U00011938", "\U000105D2\u0307",
                                  "\U0001611E\U0001611E", "\U00016D67\U00016D67", "\uAE30\u11A7"}) {
-    EXPECT_EQ(nfc(text), text);
-    EXPECT_EQ(nfc("e\u0301" + text + "\u0301"), "\u00E9" + text + "\u0301");
+    EXPECT_EQ(in_form(UnicodeForm::kNfc, text), text);
+    EXPECT_EQ(in_form(UnicodeForm::kNfc, "e\u0301" + text + "\u0301"), "\u00E9" + text + "\u0301");
   }
 }
 

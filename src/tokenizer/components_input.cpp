@@ -1,0 +1,202 @@
+#include <fmt/format.h>
+
+#include <cctype>
+#include <string>
+#include <string_view>
+
+#include "base/text.h"
+#include "tokenizer/components.h"
+#include "tokenizer/split_patterns.h"
+#include "tokenizer/utf8.h"
+
+namespace assay {
+namespace {
+
+constexpr std::string_view kNormalizers =
+    "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace or a Sequence of them";
+constexpr std::string_view kPreTokenizers =
+    "ByteLevel, Split, Digits, Metaspace, WhitespaceSplit, CharDelimiterSplit or a Sequence of "
+    "them";
+
+bool flag(const JsonFields& fields, std::string_view field, bool otherwise) {
+  return fields.find(field) ? fields.boolean(field) : otherwise;
+}
+
+// A pattern that matches the text alone.
+std::string escaped(std::string_view text) {
+  std::string pattern;
+  for (const char c : text) {
+    if (std::ispunct(static_cast<unsigned char>(c)) != 0) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+struct Pattern {
+  std::string_view text;
+  bool is_regex;
+  std::string where;
+};
+
+Pattern read_pattern(const JsonFields& component) {
+  const JsonFields pattern = component.fields("pattern");
+  pattern.allow_only({"String", "Regex"});
+  if (pattern.find("String") && pattern.find("Regex")) {
+    throw pattern.error("Regex", "beside a String", "one of the two");
+  }
+  const char* kind = pattern.find("String") ? "String" : "Regex";
+  return {pattern.string(kind), *kind == 'R',
+          fmt::format("{}: field '{}'", pattern.file(), pattern.path(kind))};
+}
+
+NormalizerStep read_replace(const JsonFields& step) {
+  step.allow_only({"type", "pattern", "content"});
+  const Pattern pattern = read_pattern(step);
+  const std::string to(step.string("content"));
+  if (pattern.is_regex) return ReplaceStep{Splitter(pattern.text, pattern.where), to};
+  if (pattern.text.empty()) {
+    throw input_error(pattern.where, "an empty string", "a text to replace");
+  }
+  return ReplaceStep{std::string(pattern.text), to};
+}
+
+NormalizerStep read_step(const JsonFields& step) {
+  const std::string_view type = step.string("type");
+  const auto no_fields = [&] { step.allow_only({"type"}); };
+  if (type == "NFC") return no_fields(), UnicodeForm::kNfc;
+  if (type == "NFD") return no_fields(), UnicodeForm::kNfd;
+  if (type == "NFKC") return no_fields(), UnicodeForm::kNfkc;
+  if (type == "NFKD") return no_fields(), UnicodeForm::kNfkd;
+  if (type == "Lowercase") return no_fields(), LowercaseStep{};
+  if (type == "Strip") {
+    step.allow_only({"type", "strip_left", "strip_right"});
+    return StripStep{step.boolean("strip_left"), step.boolean("strip_right")};
+  }
+  if (type == "Prepend") {
+    step.allow_only({"type", "prepend"});
+    return PrependStep{std::string(step.string("prepend"))};
+  }
+  if (type == "Replace") return read_replace(step);
+  throw unknown_type(step, kNormalizers);
+}
+
+SplitBehavior read_behavior(const JsonFields& split) {
+  const std::string_view name = split.string("behavior");
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  throw split.error("behavior", fmt::format("'{}'", shown(name)),
+                    "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+}
+
+SplitStep read_split(const JsonFields& split) {
+  split.allow_only({"type", "pattern", "behavior", "invert"});
+  const Pattern pattern = read_pattern(split);
+  return {
+      Splitter(pattern.is_regex ? std::string(pattern.text) : escaped(pattern.text), pattern.where),
+      read_behavior(split), split.boolean("invert")};
+}
+
+// One character.
+std::string read_character(const JsonFields& component, std::string_view field) {
+  const std::string_view text = component.string(field);
+  if (text.empty() || utf8_step(text, 0).length != text.size()) {
+    throw component.error(field, fmt::format("'{}'", shown(text)), "one character");
+  }
+  return std::string(text);
+}
+
+ByteLevelStep read_byte_level(const JsonFields& part) {
+  check_byte_level(part);
+  ByteLevelStep step;
+  step.add_prefix_space = part.boolean("add_prefix_space");
+  if (flag(part, "use_regex", true)) step.splitter.emplace(kGpt2Pattern);
+  return step;
+}
+
+PreTokenizer::Step read_pre_step(const JsonFields& part) {
+  const std::string_view type = part.string("type");
+  if (type == "ByteLevel") return read_byte_level(part);
+  if (type == "Split") return read_split(part);
+  if (type == "Metaspace") return read_metaspace(part);
+  if (type == "Digits") {
+    part.allow_only({"type", "individual_digits"});
+    return SplitStep{CharKind::kNumeric, part.boolean("individual_digits")
+                                             ? SplitBehavior::kIsolated
+                                             : SplitBehavior::kContiguous};
+  }
+  if (type == "WhitespaceSplit") {
+    part.allow_only({"type"});
+    return SplitStep{CharKind::kWhiteSpace, SplitBehavior::kRemoved};
+  }
+  if (type == "CharDelimiterSplit") {
+    part.allow_only({"type", "delimiter"});
+    return SplitStep{Splitter(escaped(read_character(part, "delimiter"))), SplitBehavior::kRemoved};
+  }
+  throw unknown_type(part, kPreTokenizers);
+}
+
+}  // namespace
+
+std::vector<JsonFields> parts_of(const JsonFields& component, std::string_view field) {
+  if (component.string("type") != "Sequence") return {component};
+  component.allow_only({"type", field});
+  std::vector<JsonFields> all;
+  for (const JsonFields& part : component.objects(field)) {
+    for (const JsonFields& inner : parts_of(part, field)) all.push_back(inner);
+  }
+  return all;
+}
+
+Error unknown_type(const JsonFields& component, std::string_view expected) {
+  return component.error("type", fmt::format("'{}'", shown(component.string("type"))), expected);
+}
+
+void check_byte_level(const JsonFields& part) {
+  part.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+}
+
+MetaspaceStep read_metaspace(const JsonFields& part) {
+  part.allow_only(
+      {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+  MetaspaceStep step;
+  step.replacement = read_character(part, "replacement");
+  step.split = flag(part, "split", true);
+  const std::string_view scheme =
+      part.find("prepend_scheme") ? part.string("prepend_scheme") : "always";
+  if (scheme == "always") {
+    step.prepend = MetaspaceStep::Prepend::kAlways;
+  } else if (scheme == "first") {
+    step.prepend = MetaspaceStep::Prepend::kFirst;
+  } else if (scheme != "never") {
+    throw part.error("prepend_scheme", fmt::format("'{}'", shown(scheme)),
+                     "always, first or never");
+  }
+  if (!flag(part, "add_prefix_space", true) && scheme != "never") {
+    throw part.error("add_prefix_space", fmt::format("false with prepend_scheme '{}'", scheme),
+                     "true, or prepend_scheme 'never'");
+  }
+  return step;
+}
+
+std::vector<NormalizerStep> read_normalizer(const JsonFields& root) {
+  std::vector<NormalizerStep> steps;
+  if (!root.find("normalizer")) return steps;
+  for (const JsonFields& part : parts_of(root.fields("normalizer"), "normalizers")) {
+    steps.push_back(read_step(part));
+  }
+  return steps;
+}
+
+PreTokenizer read_pre_tokenizer(const JsonFields& root) {
+  PreTokenizer result;
+  if (!root.find("pre_tokenizer")) return result;
+  for (const JsonFields& part : parts_of(root.fields("pre_tokenizer"), "pretokenizers")) {
+    result.steps.push_back(read_pre_step(part));
+  }
+  return result;
+}
+
+}  // namespace assay
