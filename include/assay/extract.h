@@ -73,6 +73,9 @@ struct ExtractOptions {
   // checkpoint larger than half of the memory that this process may use is streamed anyway. The
   // result does not depend on it.
   bool stream = false;
+  // Called from one thread with what is wrong without being in the way: weights that are no
+  // numbers, a tokenizer that cannot be read where no prompt needs it. The manifest has it too.
+  std::function<void(const std::string& warning)> on_warning = {};
   // Goes into the manifest as it is; see find_blind_spots in assay/diagnose.h.
   std::optional<std::vector<UnseenMistake>> blind_spots = {};
 };

@@ -108,6 +108,8 @@ int run(const Arguments& args) {
   options.stream = args.stream;
   const std::vector<Prompt> prompts =
       collect_prompts(args.prompts, args.prompt_files, args.chat, options.model);
+  std::vector<std::string> warnings;
+  options.on_warning = [&](const std::string& warning) { warnings.push_back(warning); };
   std::vector<ExtractedPrompt> extracted;
   {
     ProgressBar bar;
@@ -123,13 +125,17 @@ int run(const Arguments& args) {
     }
     extracted = extract(options, prompts, progress);
   }
+  for (const std::string& warning : warnings) {
+    std::fputs(fmt::format("assay: warning: {}\n", warning).c_str(), stderr);
+  }
   if (!args.json) {
     print_table(args.out, extracted);
     return 0;
   }
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const ExtractedPrompt& e : extracted) list.push_back(to_json(e));
-  const nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
+  nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
+  if (!warnings.empty()) result["warnings"] = warnings;
   print_json(result);
   return 0;
 }

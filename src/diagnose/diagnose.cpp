@@ -401,9 +401,7 @@ class TextRoom {
       const Evidence& own = scene_.evidence()[e];
       if (!expected_[e].ids || *expected_[e].ids == own.ids) continue;
       wrong = true;
-      if (!tokenizer && has_tokenizer(model_.directory)) {
-        tokenizer = load_tokenizer(model_.directory);
-      }
+      if (!tokenizer) tokenizer = try_load_tokenizer(model_.directory);
       const auto found = explain_ids(*expected_[e].ids, own.ids, tokenizer ? &*tokenizer : nullptr);
       if (found) {
         add(d, *found, fmt::format("in the tokens of prompt {}", own.id), "input_ids");

@@ -1,5 +1,6 @@
 #include "model/checkpoint.h"
 
+#include "assay/error.h"
 #include "base/mapped_file.h"
 #include "formats/gguf_parts.h"
 #include "model/gguf_chat.h"
@@ -58,6 +59,15 @@ Tokenizer load_tokenizer(const fs::path& checkpoint) {
   const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
   if (!gguf) return Tokenizer::load(checkpoint / "tokenizer.json");
   return Tokenizer::parse(gguf->string(), gguf_tokenizer_json(GgufFile(*gguf)));
+}
+
+std::optional<Tokenizer> try_load_tokenizer(const fs::path& checkpoint) {
+  try {
+    if (has_tokenizer(checkpoint)) return load_tokenizer(checkpoint);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+  }
+  return std::nullopt;
 }
 
 ChatTemplate load_chat_template(const fs::path& checkpoint) {

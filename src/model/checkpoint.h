@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "assay/chat.h"
@@ -24,6 +25,8 @@ Weights open_weights(const std::filesystem::path& checkpoint, DequantiseNow now,
 std::filesystem::path tokenizer_file(const std::filesystem::path& checkpoint);
 bool has_tokenizer(const std::filesystem::path& checkpoint);
 Tokenizer load_tokenizer(const std::filesystem::path& checkpoint);
+// None where there is none, or none that can be read: for texts that only help the reader.
+std::optional<Tokenizer> try_load_tokenizer(const std::filesystem::path& checkpoint);
 
 // ChatTemplate::load, or the templates and special tokens of the GGUF file.
 ChatTemplate load_chat_template(const std::filesystem::path& checkpoint);

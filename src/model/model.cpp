@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "formats/gguf_parts.h"
 #include "model/checkpoint.h"
+#include "model/checkpoint_fault.h"
 
 namespace assay {
 namespace {
@@ -164,7 +165,9 @@ bool must_stream(const Weights& files) {
   return files.in_place() && files.total_bytes() > usable_memory() / 2;
 }
 
-Model load_model(const std::filesystem::path& directory, bool stream, const OnWeights& on_weights) {
+namespace {
+
+Model load(const std::filesystem::path& directory, bool stream, const OnWeights& on_weights) {
   ModelSpec spec = read_spec(directory);
   if (stream && gguf_file_of(directory) &&
       !open_weights(directory, DequantiseNow::kNo).in_place()) {
@@ -199,6 +202,19 @@ Model load_model(const std::filesystem::path& directory, bool stream, const OnWe
     model.stream = stream_weights(model, stream ? 0 : usable_memory() / 2);
   }
   return model;
+}
+
+}  // namespace
+
+Model load_model(const std::filesystem::path& directory, bool stream, const OnWeights& on_weights) {
+  try {
+    return load(directory, stream, on_weights);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+    const auto fault = find_checkpoint_fault(directory);
+    if (!fault) throw;
+    throw input_error(fault->where, fault->found, "weights in BF16, F16 or F32: " + fault->advice);
+  }
 }
 
 std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype) {

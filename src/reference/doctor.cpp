@@ -17,6 +17,8 @@
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "model/checkpoint.h"
+#include "model/checkpoint_fault.h"
+#include "model/finite.h"
 #include "model/model.h"
 #include "numerics/kernels.h"
 
@@ -78,6 +80,20 @@ Check check_disk(const fs::path& out) {
     return {"disk", CheckStatus::kWarning, detail, "free some space, or choose another --out"};
   }
   return {"disk", CheckStatus::kOk, detail, ""};
+}
+
+// Of a config that was read, and asks for what is not computed or says what cannot be.
+std::string config_remedy(std::string_view detail) {
+  if (detail.find("field 'model_type'") != detail.npos) {
+    return fmt::format("use a model of a type that Assay computes: {}",
+                       fmt::join(model_types(), ", "));
+  }
+  if (detail.find(": missing") != detail.npos) {
+    return "check that config.json is the model's own: it lacks a field that the type has";
+  }
+  return "the field asks for what Assay does not compute, unless it was changed by hand: compare "
+         "it "
+         "with the publisher's";
 }
 
 // Runs body; what it throws is the check's failure.
@@ -175,13 +191,67 @@ Check check_memory(const Weights& weights) {
   return {"memory", CheckStatus::kOk, detail, ""};
 }
 
+// NaN and infinity. Of weights that are to be dequantised, only where they fit in memory.
+std::optional<Check> check_values(const fs::path& directory, const Weights& weights) {
+  std::vector<std::string> found;
+  if (weights.in_place()) {
+    found = find_not_finite(weights);
+  } else if (weights.total_bytes() <= usable_memory() / 2) {
+    try {
+      found = find_not_finite(open_weights(directory, DequantiseNow::kYes));
+    } catch (const Error& error) {
+      return Check{"values", CheckStatus::kFailed, error.what(),
+                   "get the file again, or convert the model anew"};
+    }
+  } else {
+    return std::nullopt;
+  }
+  if (found.empty()) return Check{"values", CheckStatus::kOk, "all weights are finite", ""};
+  const std::size_t shown = std::min(kShownProblems, found.size());
+  std::string detail = fmt::format(
+      "{}", fmt::join(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(shown), "; "));
+  if (shown < found.size()) {
+    detail += fmt::format("; and {} more tensors", found.size() - shown);
+  }
+  return Check{"values", CheckStatus::kFailed, detail,
+               "get the checkpoint again; if its publisher's has them too, no engine can run it"};
+}
+
+// Advice that fits: what is wrong with the checkpoint as a whole, or with one of its files, in
+// place of what each check knows.
+void explain(const fs::path& directory, std::vector<Check>& checks) {
+  const auto file_of = [&](const std::string& check) -> fs::path {
+    if (!fs::is_directory(directory)) return directory;
+    return check == "tokenizer"    ? directory / "tokenizer.json"
+           : check == "config"     ? directory / "config.json"
+           : check == "generation" ? directory / "generation_config.json"
+                                   : fs::path();
+  };
+  for (Check& check : checks) {
+    if (check.status != CheckStatus::kFailed || check.name == "values") continue;
+    std::optional<CheckpointFault> fault = find_file_fault(file_of(check.name));
+    if (!fault && (check.name == "weights" || check.name == "tensors")) {
+      fault = find_checkpoint_fault(directory);
+    }
+    if (fault) {
+      check.detail = fmt::format("{}: {} ({})", fault->where, fault->found, check.detail);
+      check.remedy = fault->advice;
+    } else if (check.name == "config" && check.detail.find("field '") != std::string::npos) {
+      check.remedy = config_remedy(check.detail);
+    } else if (check.name == "tokenizer" && check.detail.find("field '") != std::string::npos) {
+      check.remedy = "give prompts as ids (--prompts with \"input_ids\"): they need no tokenizer";
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Check> check_machine(const fs::path& out) { return {check_cpu(), check_disk(out)}; }
 
 std::vector<Check> check_checkpoint(const fs::path& directory) {
+  const bool gguf = directory.extension() == ".gguf";
   const auto get_again = [&](const char* file) -> std::string {
-    if (directory.extension() == ".gguf") return "get the file again, or convert the model anew";
+    if (gguf) return "get the file again, or convert the model anew";
     return fmt::format("get {} again from the model's publisher", file);
   };
   std::vector<Check> checks;
@@ -207,7 +277,10 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
     checks.push_back(check_tensors(*spec, *weights));
     if (std::optional<Check> tied = check_tied_head(*spec, *weights)) checks.push_back(*tied);
   }
-  if (weights) checks.push_back(check_memory(*weights));
+  if (weights) {
+    checks.push_back(check_memory(*weights));
+    if (std::optional<Check> values = check_values(directory, *weights)) checks.push_back(*values);
+  }
   checks.push_back(attempt("tokenizer", get_again("tokenizer.json"), [&] {
     const Tokenizer tokenizer = load_tokenizer(directory);
     if (spec && tokenizer.size() > spec->vocab_size) {
@@ -217,6 +290,7 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
     }
     return fmt::format("{} ids", tokenizer.size());
   }));
+  explain(directory, checks);
   return checks;
 }
 

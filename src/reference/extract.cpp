@@ -15,6 +15,7 @@
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
+#include "model/finite.h"
 #include "model/generate.h"
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
@@ -101,6 +102,8 @@ class Extraction {
     // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
     // before what may be wrong is known, for it is waited for.
     background_.add(0, [this] { hash_weights(); });
+    // A streamed checkpoint is not read once more for this: its arrays' statistics show it too.
+    if (!model_.stream) background_.add(0, [this] { not_finite_ = find_not_finite(model_.files); });
     manifest_.numerics = options.numerics;
     manifest_.model = fs::weakly_canonical(options.model);
     manifest_.max_new_tokens = options.max_new_tokens;
@@ -115,6 +118,7 @@ class Extraction {
     }
     progress("writing manifest.json");
     background_.finish();
+    warn_of_weights();
     if (tokenizer_ && !manifest_.tokenizer) manifest_.tokenizer = manifest_.weights.front();
     write_json(options_.out / "manifest.json", to_json(manifest_));
     std::vector<ExtractedPrompt> extracted;
@@ -128,12 +132,29 @@ class Extraction {
     const bool needed =
         std::ranges::any_of(prompts_, [](const Prompt& p) { return p.text.has_value(); });
     if (!needed && !has_tokenizer(options_.model)) return;
-    tokenizer_ = load_tokenizer(options_.model);
+    try {
+      tokenizer_ = load_tokenizer(options_.model);
+    } catch (const Error& error) {
+      if (needed || error.kind() != ErrorKind::kInput) throw;
+      warn(fmt::format("the tokenizer is left out, and texts with it: {}", error.what()));
+      return;
+    }
     if (file.extension() == ".gguf") return;  // its first file of weights
     background_.add(0, [this, file] {
       manifest_.tokenizer =
           FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
     });
+  }
+
+  void warn(std::string warning) {
+    if (options_.on_warning) options_.on_warning(warning);
+    manifest_.warnings.push_back(std::move(warning));
+  }
+
+  void warn_of_weights() {
+    for (const std::string& found : not_finite_) {
+      warn(fmt::format("{}: what is computed with this weight says nothing", found));
+    }
   }
 
   void encode_prompts() {
@@ -429,6 +450,7 @@ class Extraction {
   std::optional<ForwardPass<F32>> f32_;
   std::optional<ForwardPass<F64>> f64_;
   Manifest manifest_;
+  std::vector<std::string> not_finite_;  // weights
   double done_steps_ = 0;
   double total_steps_ = 1;
   std::vector<std::vector<Run>> runs_;  // of the group at hand: [numerics][prompt]

@@ -69,6 +69,7 @@ Json to_json(const Manifest& manifest) {
         {"tokenizer", manifest.tokenizer ? to_json(*manifest.tokenizer) : Json(nullptr)}}},
       {"generation",
        {{"max_new_tokens", manifest.max_new_tokens}, {"eos_token_ids", manifest.eos_token_ids}}}};
+  if (!manifest.warnings.empty()) json["warnings"] = manifest.warnings;
   if (manifest.blind_spots) {
     Json list = Json::array();
     for (const UnseenMistake& m : *manifest.blind_spots) {

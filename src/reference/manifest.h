@@ -47,6 +47,7 @@ struct Manifest {
   std::int64_t max_new_tokens = 0;
   std::vector<std::int64_t> eos_token_ids;
   std::optional<std::vector<UnseenMistake>> blind_spots;
+  std::vector<std::string> warnings;  // those of ExtractOptions::on_warning
   std::vector<PromptRecord> prompts;
 };
 

@@ -376,7 +376,9 @@ CompareReport compare(const CompareOptions& options,
   }
   report.precision = about_precision(report.prompts);
   if (options.details && !options.model.empty()) {
-    report.token_text = texts_of(report.prompts, load_tokenizer(options.model));
+    if (const auto tokenizer = try_load_tokenizer(options.model)) {
+      report.token_text = texts_of(report.prompts, *tokenizer);
+    }
   }
   if (!any) {
     throw input_error(options.candidate.string(), "none of its arrays is one of the reference's",
