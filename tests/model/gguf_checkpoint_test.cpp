@@ -409,8 +409,35 @@ TEST_F(GgufCheckpoint, ByteLevelVocabulariesAreTakenAsTheyAre) {
   EXPECT_EQ(json["post_processor"]["processors"][1]["single"][0]["SpecialToken"]["id"], "<x>");
   json = tokenizer_json(write(builder("llama-bpe").boolean("tokenizer.ggml.add_bos_token", false)));
   EXPECT_EQ(json["post_processor"]["type"], "ByteLevel");
-  expect_error(ErrorKind::kInput, {"tokenizer.ggml.pre", "'chatglm-bpe'", "qwen2"},
-               [&] { tokenizer_json(write(builder("chatglm-bpe"))); });
+  expect_error(ErrorKind::kInput, {"tokenizer.ggml.pre", "'nobody-knows'", "docs/gguf.md"},
+               [&] { tokenizer_json(write(builder("nobody-knows"))); });
+}
+
+// The names of llama.cpp; their patterns compile.
+TEST_F(GgufCheckpoint, EveryPreTokenizerIsRead) {
+  for (const char* pre :
+       {"default",  "llama-bpe", "dbrx",         "chatglm-bpe",    "tekken",
+        "gpt-4o",   "qwen2",     "qwen35",       "stablelm2",      "gpt-2",
+        "smollm",   "jais-2",    "deepseek-llm", "deepseek-coder", "deepseek-v3",
+        "youtu",    "falcon",    "bloom",        "viking",         "chameleon",
+        "tiny_aya", "kimi-k2",   "superbpe",     "bailingmoe",     "seed-coder",
+        "ufakzeka", "afmoe",     "laguna",       "exaone-moe",     "minicpm5",
+        "gemma4",   "starcoder", "command-r",    "olmo",           "granite-embed-multi-97m"}) {
+    SCOPED_TRACE(pre);
+    const auto file =
+        write(sizes("llama")
+                  .text("tokenizer.ggml.model", "gpt2")
+                  .text("tokenizer.ggml.pre", pre)
+                  .texts("tokenizer.ggml.tokens", {"1", "2", "a", "12", "<s>"})
+                  .numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {1, 1, 1, 1, 3})
+                  .texts("tokenizer.ggml.merges", {"1 2"})
+                  .u32("tokenizer.ggml.bos_token_id", 4));
+    const Tokenizer tokenizer = load_tokenizer(file);
+    EXPECT_EQ(tokenizer.encode("aa"), (std::vector<std::int64_t>{2, 2}));
+    if (std::string_view(pre) == "smollm") {  // each digit by itself
+      EXPECT_EQ(tokenizer.encode("12"), (std::vector<std::int64_t>{0, 1}));
+    }
+  }
 }
 
 TEST_F(GgufCheckpoint, WrongVocabulariesAreNamed) {
