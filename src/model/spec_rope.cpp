@@ -167,7 +167,7 @@ void read_gemma3(const JsonObject& config, ModelSpec& spec) {
     }
     full = full.updated(config.object("rope_scaling"));
   }
-  const JsonObject sliding = by_type.has(kSliding) ? by_type.object(kSliding) : none;
+  JsonObject sliding = by_type.has(kSliding) ? by_type.object(kSliding) : none;
   for (const auto& [rope, to, theta] :
        {std::tuple(&full, &global, global_theta), std::tuple(&sliding, &local, local_theta)}) {
     read_scaling(config, *rope, by_type, spec, *to);

@@ -133,9 +133,9 @@ class Translator {
         out_ += "i:";
         folds_inside = true;
       } else if (eat("i)")) {
-        // To the end of the group that it stands in.
-        if (ignore_case_.empty()) ignore_case_.push_back(false);
-        ignore_case_.back() = true;
+        // Behind something, its reach over a following | differs.
+        if (at_ != std::string_view("(?i)").size()) refuse("(?i) inside", "it at the beginning");
+        ignore_case_.push_back(true);
         out_ += "i)";
         return;
       } else {
@@ -339,7 +339,7 @@ class Translator {
     if (all.items.empty() && all.nested.empty()) refuse("&& without a set behind it", "two sets");
     std::string one = all.operand();
     for (const std::string& operand : all.operands) one = fmt::format("(?={}){}", operand, one);
-    return all.negated ? fmt::format("(?!{})(?s:.)", one) : fmt::format("(?:{})", one);
+    return all.negated ? fmt::format("(?:(?!{})(?s:.))", one) : fmt::format("(?:{})", one);
   }
 
   // A character, a range or a set.

@@ -38,7 +38,8 @@ std::string_view stand_in(CharClass char_class, std::size_t length) {
   constexpr std::string_view kStandIns[][3] = {
       {"\u00C0", "\u1E00", "\U00010400"},  // kUpper
       {"\u00FF", "\u1E01", "\U00010428"},  // kLower
-      {"\u01BB", "\u4E00", "\U00020000"},  // kLetter
+      {"\u01BB", "\uA78F", "\U00010380"},  // kLetter
+      {"\u01BB", "\u4E00", "\U00020000"},  // kHan
       {"\u0300", "\u20D0", "\U0001D165"},  // kMark
       {"\u0660", "\u0966", "\U0001D7CE"},  // kDigit
       {"\u00B2", "\u2460", "\U0001F100"},  // kNumber

@@ -8,12 +8,13 @@
 
 namespace assay {
 
-// What split patterns tell apart: \p{Lu} and \p{Lt}, \p{Ll}, \p{Lm} and \p{Lo}, \p{M}, \p{Nd},
-// other \p{N}, \p{P}, \p{S}, none of these nor \s.
+// What split patterns tell apart: \p{Lu} and \p{Lt}, \p{Ll}, \p{Lm} and \p{Lo}, \p{Han} of these,
+// \p{M}, \p{Nd}, other \p{N}, \p{P}, \p{S}, none of these nor \s.
 enum class CharClass {
   kUpper,
   kLower,
   kLetter,
+  kHan,
   kMark,
   kDigit,
   kNumber,

@@ -211,7 +211,7 @@ def test_random_compositions_are_read_as_the_library_reads_them(rng, tmp_path):
 
 
 @pytest.mark.parametrize("regex", [r"\p{L}", r"\p{M}", r"\p{N}", r"\p{P}", r"\p{S}", r"\p{Z}", r"\s", r"\d", r"\w",
-                                   r"\p{Lu}", r"\p{Ll}", r"\p{Nd}", r"\p{Han}", r"\p{Cn}"])
+                                   r"\p{Lu}", r"\p{Ll}", r"\p{Nd}", r"\p{Han}"])
 def test_character_classes_are_equal(regex, tmp_path):
     """Each code point, between letters that no class is told apart from by its own neighbour."""
     contents = with_classes({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated",
