@@ -29,6 +29,8 @@ namespace {
 constexpr std::string_view kWord =
     R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169})"
     R"(\x{1F170}-\x{1F189})";
+// Outside of a class it takes these for words too: superscript digits and fractions of Latin-1.
+constexpr std::string_view kMoreWord = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHex = "0-9A-Fa-f";
 
 // General categories, which both libraries call the same.
@@ -234,7 +236,7 @@ class Translator {
 
   void escape_outside() {
     const char c = peek(1);
-    const std::string word = fmt::format("[{}]", kWord);
+    const std::string word = fmt::format("[{}{}]", kWord, kMoreWord);
     end_of_item();
     switch (c) {
       case 'b':
@@ -243,8 +245,11 @@ class Translator {
       case 'B':
         out_ += fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", word);
         break;
+      case 'w':
+        out_ += word;
+        break;
       case 'W':
-        out_ += fmt::format("[^{}]", kWord);
+        out_ += fmt::format("[^{}{}]", kWord, kMoreWord);
         break;
       case 'H':
         out_ += fmt::format("[^{}]", kHex);
