@@ -21,6 +21,7 @@
 #include "diagnose/text_mistakes.h"
 #include "diagnose/whole_run.h"
 #include "model/checkpoint.h"
+#include "model/finite.h"
 #include "verify/divergence.h"
 
 namespace assay {
@@ -509,7 +510,8 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   const std::string numerics =
       options.reference.empty() ? "bf16" : read_reference(options.reference).numerics;
   Model model = load_model(options.model);
-  model.stream.reset();  // layers are run in any order
+  require_finite(model.files);  // of what NaN does, no mistake could be told
+  model.stream.reset();         // layers are run in any order
   ThreadPool pool(options.threads);
   if (on_progress) on_progress("reading", 0);
   std::vector<Expected> expected;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <span>
 
+#include "assay/error.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "base/widen.h"
@@ -101,6 +102,11 @@ std::vector<std::string> find_not_finite(const Weights& weights) {
     result.push_back(describe(weights, *tensor, first->begin, first->count, all));
   }
   return result;
+}
+
+void require_finite(const Weights& weights) {
+  const std::vector<std::string> found = find_not_finite(weights);
+  if (!found.empty()) throw input_error("weights", found.front(), "finite weights");
 }
 
 }  // namespace assay

@@ -13,4 +13,7 @@ namespace assay {
 // memory yet are passed over.
 std::vector<std::string> find_not_finite(const Weights& weights);
 
+// Throws an input error where there is one.
+void require_finite(const Weights& weights);
+
 }  // namespace assay

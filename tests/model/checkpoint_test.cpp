@@ -155,6 +155,8 @@ TEST_F(CheckpointTest, WeightsThatAreNoNumbersAreFoundWithTheirPlace) {
   EXPECT_TRUE(contains(found[0], "'model.layers.1.mlp.up_proj.weight': NaN at [3, 5], 2 in all"))
       << found[0];
   EXPECT_TRUE(contains(found[1], "'model.norm.weight': -Inf at [7], 1 in all")) << found[1];
+  expect_error(ErrorKind::kInput, {"NaN at [3, 5]", "finite weights"},
+               [&] { require_finite(Weights::open(model())); });
 }
 
 }  // namespace
