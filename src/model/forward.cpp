@@ -45,10 +45,22 @@ void ForwardPass<N>::replay(const Chunk<N>& chunk, std::span<const std::int64_t>
   head();
 }
 
+template <class N>
+void ForwardPass<N>::read_spec(std::int64_t l) {
+  if (!read_spec_) return;
+  const ModelSpec& wanted = read_spec_(l);
+  if (wanted == spec_) return;
+  spec_ = wanted;
+  rotation_ = {};
+  local_rotation_ = {};
+  rotate();
+}
+
 // A decoder layer: x + attention(norm(x)), then x + mlp(norm(x)); the norms stand where the model
 // has them.
 template <class N>
 void ForwardPass<N>::layer(std::int64_t l) {
+  read_spec(l);
   const LayerWeights* read =
       read_layer_ ? read_layer_(l) : &model_.layers[static_cast<std::size_t>(l)];
   if (read == nullptr) return tap(Tap::kLayerOutput, l, act_.hidden);
@@ -261,8 +273,7 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
     }
     for (std::size_t i = 0; i < count; ++i) tokens_.push_back({c, first + i});
   }
-  rotate(spec_.rope_parameters, rotation_);
-  if (spec_.local_rope_parameters) rotate(*spec_.local_rope_parameters, local_rotation_);
+  rotate();
 
   act_.resize(spec_, tokens_.size());
   const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
@@ -283,6 +294,7 @@ void ForwardPass<N>::start(std::span<const Chunk<N>> chunks) {
 // Final norm and lm_head: of all positions where somebody records them, else of the last ones.
 template <class N>
 void ForwardPass<N>::head() {
+  read_spec(spec_.num_hidden_layers);
   const auto hidden = static_cast<std::size_t>(spec_.hidden_size);
   const auto vocab = static_cast<std::size_t>(spec_.vocab_size);
   norm(Tap::kFinalNormOutput, 0, spec_.final_norm, act_.hidden, outer_.norm, act_.normed);

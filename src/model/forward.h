@@ -83,6 +83,10 @@ class ForwardPass {
   using LayerReader = std::function<const LayerWeights*(std::int64_t)>;
   void read_layers_with(LayerReader reader) { read_layer_ = std::move(reader); }
   void use_outer(const OuterWeights& outer) { outer_ = outer; }
+  // Another spec for each layer, of the same sizes: asked for before it, and once more, with the
+  // number of layers, before what follows the last one. Valid until the next call.
+  using SpecReader = std::function<const ModelSpec&(std::int64_t)>;
+  void read_specs_with(SpecReader reader) { read_spec_ = std::move(reader); }
 
   // Called after each layer of each step: for a progress bar.
   void on_layer(std::function<void()> callback) { on_layer_ = std::move(callback); }
@@ -96,6 +100,7 @@ class ForwardPass {
   void start(std::span<const Chunk<N>> chunks);
   void layer(std::int64_t l);
   void head();
+  void read_spec(std::int64_t l);
 
   // Operations on all tokens of the step, shared over the threads.
   struct Projection {
@@ -138,6 +143,7 @@ class ForwardPass {
     RopeFrequencies<Real> frequencies;
     std::vector<Real> cos, sin;  // [tokens, rotary_dims / 2], rounded as the numerics rounds
   };
+  void rotate();
   void rotate(const RopeParameters& parameters, Rotation& rotation);
   Rotation& rotation_of(std::int64_t l);
 
@@ -174,6 +180,7 @@ class ForwardPass {
   AlignedVector<Real> scores_;  // of the queries at hand, per worker
   std::function<void()> on_layer_;
   LayerReader read_layer_;
+  SpecReader read_spec_;
   Rotation rotation_, local_rotation_;
 
   // The step at hand.

@@ -7,6 +7,12 @@
 namespace assay {
 
 template <class N>
+void ForwardPass<N>::rotate() {
+  rotate(spec_.rope_parameters, rotation_);
+  if (spec_.local_rope_parameters) rotate(*spec_.local_rope_parameters, local_rotation_);
+}
+
+template <class N>
 void ForwardPass<N>::rotate(const RopeParameters& parameters, Rotation& rotation) {
   const auto dims = static_cast<std::size_t>(spec_.rotary_dims());
   const std::size_t half = dims / 2;
@@ -87,6 +93,7 @@ void ForwardPass<N>::rope(std::int64_t l, AlignedVector<Real>& heads, std::size_
 }
 
 #define ASSAY_INSTANTIATE(N)                                                             \
+  template void ForwardPass<N>::rotate();                                                \
   template void ForwardPass<N>::rotate(const RopeParameters&, Rotation&);                \
   template typename ForwardPass<N>::Rotation& ForwardPass<N>::rotation_of(std::int64_t); \
   template std::size_t ForwardPass<N>::rope_position(const Token&) const;                \
