@@ -6,7 +6,9 @@
 #include <cmath>
 #include <mutex>
 #include <numeric>
+#include <optional>
 
+#include "diagnose/ops/operating.h"
 #include "model/forward.h"
 #include "numerics/noise.h"
 
@@ -76,7 +78,8 @@ class Forcing : public Holding<Real> {
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
       const Site& site = evidence_.sites[i];
-      assert(site.width == width);
+      // Another number of experts than the candidate's makes other shapes.
+      if (site.width != width) return;
       const std::size_t first = site.last_only ? tokens - 1 : 0;
       for (std::size_t r = 0; r < site.rows; ++r) {
         row(i, r, std::span<const Real>(values + (first + r) * width, width));
@@ -219,7 +222,10 @@ class Recording : public Holding<float> {
             float* values) override {
     hold_result(tap, layer, width, {values, tokens * width});
     keep_for_activation(tap, {values, tokens * width});
-    if (Site* site = find(tap, layer)) site->values.assign(values, values + tokens * width);
+    Site* site = find(tap, layer);
+    // Another number of experts makes other shapes, which the model's taps have no place for.
+    if (site != nullptr && site->width == width)
+      site->values.assign(values, values + tokens * width);
   }
   void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
                  std::size_t keys, float* values) override {
@@ -267,19 +273,49 @@ class Recording : public Holding<float> {
   Evidence evidence_;
 };
 
+// The table with other rows in the places of some.
+Weight with_rows(const Weight& w, const std::vector<EmbeddingRow>& rows,
+                 std::vector<std::byte>& memory) {
+  const std::size_t bytes = w.cols * dtype_size(w.dtype);
+  memory.assign(w.data, w.data + w.rows * bytes);
+  for (const EmbeddingRow& row : rows) {
+    std::byte* to = &memory[static_cast<std::size_t>(row.id) * bytes];
+    if (row.from < 0) {
+      std::fill_n(to, bytes, std::byte{0});
+    } else {
+      std::copy_n(w.data + static_cast<std::size_t>(row.from) * bytes, bytes, to);
+    }
+  }
+  return {memory.data(), w.dtype, w.rows, w.cols};
+}
+
 template <class N>
 void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std::int64_t> ids,
           const ReplayOptions& options, Exchange<typename N::Real>& exchange, ThreadPool& pool) {
   ForwardPass<N> forward(model, hypothesis.spec, pool);
   std::vector<std::byte> embedding_memory;
   std::vector<std::byte> head_memory;
+  std::vector<std::byte> rows_memory;
   OuterWeights outer = model.outer;
   if (hypothesis.embedding) {
     outer.embed_tokens = changed(outer.embed_tokens, *hypothesis.embedding, embedding_memory);
   }
   if (hypothesis.head) outer.lm_head = changed(outer.lm_head, *hypothesis.head, head_memory);
+  const Operations& operations = hypothesis.operations;
+  if (!operations.embedding_rows.empty()) {
+    outer.embed_tokens = with_rows(outer.embed_tokens, operations.embedding_rows, rows_memory);
+    if (operations.rows_in_head) outer.lm_head = outer.embed_tokens;
+  }
   if (hypothesis.head_is_embedding) outer.lm_head = outer.embed_tokens;
+  if (hypothesis.final_norm) {
+    LayerWeights from = model.layers[static_cast<std::size_t>(hypothesis.final_norm->first)];
+    outer.norm = *tensors_of(from, hypothesis.final_norm->second).front();
+  }
   forward.use_outer(outer);
+  if (!hypothesis.layer_specs.empty()) {
+    forward.read_specs_with(
+        [&](std::int64_t l) -> const ModelSpec& { return hypothesis.spec_of(l); });
+  }
   ChangedWeights weights(model, hypothesis.weights, hypothesis.order);
   if (!hypothesis.weights.empty() || !hypothesis.order.empty()) {
     forward.read_layers_with([&](std::int64_t l) { return weights.layer(l); });
@@ -288,6 +324,11 @@ void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std:
   KvCache<N> cache(hypothesis.spec, ids.size() + kSpare);
   Chunk<N> chunk{ids, &cache};
   chunk.exchange = &exchange;
+  std::optional<Operating<N>> operating;
+  if (hypothesis.operations != Operations{}) {
+    operating.emplace(hypothesis, exchange);
+    chunk.exchange = &*operating;
+  }
   forward.replay(chunk, options.layers, options.head);
 }
 
@@ -358,6 +399,10 @@ template double row_error(std::span<const float>, std::span<const double>, std::
 ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
                     Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
   Hypothesis own = hypothesis;
+  const auto store_as = [&own](Store store) {
+    own.spec.store = store;
+    for (ModelSpec& spec : own.layer_specs) spec.store = store;
+  };
   switch (rounding) {
     case Rounding::kBf16:
       // Cutting off is done by hand: Bf16 itself would round first.
@@ -366,13 +411,13 @@ ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evid
       }
       return run<Bf16>(model, own, evidence, rounding, options, pool);
     case Rounding::kF16:
-      own.spec.store = Store::kF16;
+      store_as(Store::kF16);
       return run<F32>(model, own, evidence, rounding, options, pool);
     case Rounding::kF32:
-      own.spec.store = Store::kOwn;
+      store_as(Store::kOwn);
       return run<F32>(model, own, evidence, rounding, options, pool);
     case Rounding::kF64:
-      own.spec.store = Store::kOwn;
+      store_as(Store::kOwn);
       return run<F64>(model, own, evidence, rounding, options, pool);
   }
   return {};

@@ -46,6 +46,7 @@ class Scene {
   Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
         std::optional<Grid> grid = {});
 
+  const Model& model() const { return model_; }
   const ModelSpec& spec() const { return model_.spec; }
   const std::vector<Evidence>& evidence() const { return evidence_; }
   const std::vector<Segment>& segments() const { return segments_; }

@@ -15,6 +15,9 @@ namespace assay {
 struct Suspect {
   const Entry* entry = nullptr;
   Variant variant;
+  std::vector<std::int64_t> layers = {};  // in which it was made; empty: in all
+
+  void apply(Hypothesis& hypothesis) const { apply_in(layers, variant.apply, hypothesis); }
 };
 
 // A mistake that was accepted.

@@ -256,7 +256,11 @@ const LayerWeights* ChangedWeights::layer(std::int64_t l) {
   if (from < 0) return nullptr;
   used_ = 0;
   layer_ = stored(from);
-  for (const WeightChange& change : changes_) apply(change, from, layer_);
+  for (const WeightChange& change : changes_) {
+    if (change.layers.empty() || std::ranges::count(change.layers, l) > 0) {
+      apply(change, from, layer_);
+    }
+  }
   return &layer_;
 }
 
@@ -284,6 +288,13 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
     case Kind::kExchanged:
       for_each_pair(tensors_of(w, change.part), tensors_of(w, change.other),
                     [](Weight& a, Weight& b) { std::swap(a, b); });
+      return;
+    case Kind::kCopied:
+      for_each_pair(tensors_of(w, change.part), tensors_of(w, change.other),
+                    [](Weight& a, const Weight& b) { a = b; });
+      return;
+    case Kind::kFinalNorm:
+      for (Weight* part : tensors_of(w, change.part)) *part = model_.outer.norm;
       return;
     case Kind::kNormsMoved:
       std::swap(w.input_norm, w.attn_post_norm);

@@ -51,6 +51,8 @@ struct WeightChange {
                    // end
     kZero,         // `part` was never loaded
     kExchanged,    // `part` and `other` taken for each other; equal shapes
+    kCopied,       // `part` is `other`; equal shapes
+    kFinalNorm,    // `part` is the final norm's weight
     kNormsMoved,   // norms that stand after the blocks taken for norms before them
     kFromLayer,    // `part` is that of layer l + amount (where there is one of its shape)
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
@@ -66,6 +68,7 @@ struct WeightChange {
   Part part = Part::kQ;
   Part other = Part::kQ;
   std::int64_t amount = 0;
+  std::vector<std::int64_t> layers = {};  // empty: all
   bool operator==(const WeightChange&) const = default;
 };
 
