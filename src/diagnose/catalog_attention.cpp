@@ -202,8 +202,9 @@ std::vector<Entry> attention_entries() {
                  "Exponentials and their sum are rounded to 16 bits; transformers computes softmax "
                  "in FP32.",
                  "the type of the scores when softmax is called", 2, true, low_softmax});
-  all.push_back({"softmax-plus-one", "attention", "one added to softmax's denominator",
-                 "The softmax has a sink (a score of 0 that belongs to no position).",
+  all.push_back({"softmax-plus-one", "attention", "a sink in the softmax",
+                 "One more score belongs to no position; where it is 0, one is added to the "
+                 "denominator.",
                  "softmax variants: off by one, attention sinks", 1, false,
                  always([](Hypothesis& h) { h.spec.attention.sink = true; })});
   all.push_back({"attn-softcap", "attention", "attention scores capped",

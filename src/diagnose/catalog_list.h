@@ -10,10 +10,16 @@ namespace assay {
 
 std::vector<Entry> weight_entries();  // embedding, projections, layers, weights, head
 std::vector<Entry> norm_entries();    // norms, residual stream
+std::vector<Entry> norm_weight_entries();
 std::vector<Entry> rope_entries();
+std::vector<Entry> rotary_entries();     // positions, and numbers in low precision
 std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> mlp_entries();        // and dtype
 std::vector<Entry> rounding_entries();   // types coarser than the engine's own
+std::vector<Entry> foreign_entries();    // what no model of ours has
+
+// Another epsilon in all norms, in some, and in each alone: the same places for every epsilon.
+std::vector<Variant> eps_in_norms(const Circumstances& at, double eps);
 
 // One variant without a name.
 template <class Apply>

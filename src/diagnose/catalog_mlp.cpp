@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "diagnose/catalog_list.h"
 
 namespace assay {
@@ -60,6 +62,21 @@ std::vector<Variant> fewer_experts(const Circumstances& at) {
   return all;
 }
 
+// All numbers where there are few experts, else those near the config's and the common ones.
+std::vector<Variant> other_count(const Circumstances& at) {
+  const std::int64_t own = at.spec.moe.num_experts_per_tok;
+  const std::int64_t most = at.spec.moe.num_experts;
+  std::vector<Variant> all;
+  for (std::int64_t n = 1; n <= most; ++n) {
+    const bool common = n == 1 || n == 2 || n == 4 || n == 6 || n == 8 || n == 16 || n == most;
+    const bool near = n == 2 * own || 2 * n == own || std::abs(n - own) <= 2;
+    if (n == own || (most > 16 && !common && !near)) continue;
+    all.push_back({fmt::format("{}, not {}", n, own),
+                   [n](Hypothesis& h) { h.spec.moe.num_experts_per_tok = n; }});
+  }
+  return all;
+}
+
 }  // namespace
 
 std::vector<Entry> mlp_entries() {
@@ -106,6 +123,9 @@ std::vector<Entry> mlp_entries() {
   all.push_back({"experts-fewer", "experts", "fewer experts than the config says",
                  "Only the first of a token's experts are added.", "num_experts_per_tok", 2, false,
                  fewer_experts});
+  all.push_back({"experts-count", "experts", "another number of experts than the config's",
+                 "Each token goes to more or fewer experts, and their weights are made from those.",
+                 "num_experts_per_tok, and k of the router's top-k", 2, false, other_count});
   all.push_back({"experts-shifted", "experts", "experts off by one",
                  "The weights of the neighbouring expert are used.",
                  "how experts' tensors are stacked and counted", 2, false,

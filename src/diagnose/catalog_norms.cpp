@@ -66,14 +66,19 @@ auto norms(Change change) {
   return [change](const Circumstances& at) { return in_norms(at, "", change); };
 }
 
+}  // namespace
+
+std::vector<Variant> eps_in_norms(const Circumstances& at, double eps) {
+  return in_norms(at, fmt::format("{:g}", eps), [eps](NormSpec& norm) { norm.eps = eps; });
+}
+
+namespace {
+
 std::vector<Variant> other_eps(const Circumstances& at) {
   std::vector<Variant> all;
   for (const double eps : {1e-5, 1e-6, 1e-8, 1e-12, 0.0, 1e-7, 1e-4, 1e-3, 1e-2}) {
     if (eps == at.spec.rms_norm_eps) continue;
-    for (Variant& variant :
-         in_norms(at, fmt::format("{:g}", eps), [eps](NormSpec& norm) { norm.eps = eps; })) {
-      all.push_back(std::move(variant));
-    }
+    for (Variant& variant : eps_in_norms(at, eps)) all.push_back(std::move(variant));
   }
   return all;
 }
@@ -181,14 +186,6 @@ std::vector<Entry> norm_entries() {
   all.push_back({"norm-missing", "norms", "a layer norm is left out",
                  "The block reads the residual stream as it is.",
                  "the layer's norms before attention and MLP", 2, false, missing_norm});
-  all.push_back({"norms-swapped", "norms", "the two layer norms' weights exchanged",
-                 "input_layernorm and post_attention_layernorm are taken for each other.",
-                 "the names under which the norms are loaded", 1, false, [](const Circumstances&) {
-                   return only([](Hypothesis& h) {
-                     h.weights.push_back(
-                         {WeightChange::Kind::kExchanged, Part::kInputNorm, Part::kMlpNorm, 0});
-                   });
-                 }});
   all.push_back(
       {"qk-norm-missing", "q/k norm", "query or key norm left out",
        "This model normalises queries and keys before the rotary embedding; here they are "

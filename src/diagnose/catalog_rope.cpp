@@ -60,19 +60,6 @@ std::vector<Variant> part_of_head(const Circumstances& at) {
   return all;
 }
 
-std::vector<Variant> low_precision(const Circumstances& at) {
-  std::vector<Variant> all = {
-      {"frequencies in BF16", [](Hypothesis& h) { h.spec.rope.frequencies = DType::kBF16; }},
-      {"positions and angles in BF16", [](Hypothesis& h) { h.spec.rope.angles = DType::kBF16; }},
-      {"frequencies in F16", [](Hypothesis& h) { h.spec.rope.frequencies = DType::kF16; }},
-      {"positions and angles in F16", [](Hypothesis& h) { h.spec.rope.angles = DType::kF16; }}};
-  if (!at.rounds_to_bf16) {
-    all.push_back({"cos and sin in BF16", [](Hypothesis& h) { h.spec.rope.table = DType::kBF16; }});
-    all.push_back({"cos and sin in F16", [](Hypothesis& h) { h.spec.rope.table = DType::kF16; }});
-  }
-  return all;
-}
-
 std::vector<Variant> shifted(const Circumstances&) {
   std::vector<Variant> all;
   for (const std::int64_t n : {1, -1, 2}) {
@@ -215,12 +202,6 @@ std::vector<Entry> rope_entries() {
        "All positions are off by a constant. Scores see only differences of positions, so "
        "results stay right as long as queries and keys are shifted alike.",
        "whether positions count from 0 (from 1?), and padding", 2, false, shifted});
-  all.push_back({"rope-table-lowp", "RoPE", "RoPE angles in low precision",
-                 "Frequencies, positions or tables are rounded to 16 bits; the error grows with "
-                 "the position.",
-                 "the type of inv_freq and of the position ids (model.to(bfloat16) rounds the "
-                 "buffer)",
-                 3, false, low_precision});
   return all;
 }
 

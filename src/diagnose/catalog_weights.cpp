@@ -353,7 +353,8 @@ bool is_possible(const Hypothesis& h, const ModelSpec& own) {
                           change.part == Part::kMlpPostNorm;
     if (norms_moved && of_moved) return false;
     norms_moved = norms_moved || change.kind == Kind::kNormsMoved;
-    if (change.kind == Kind::kExchanged && !has_part(own, change.other)) return false;
+    const bool of_two = change.kind == Kind::kExchanged || change.kind == Kind::kCopied;
+    if (of_two && !has_part(own, change.other)) return false;
     if (change.kind != Kind::kNormsMoved && !has_part(own, change.part)) return false;
   }
   // An MLP's weights do for no mixture.
@@ -386,8 +387,9 @@ std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
 const std::vector<Entry>& catalog() {
   static const std::vector<Entry> entries = [] {
     std::vector<Entry> all;
-    for (auto* part : {weight_entries, norm_entries, rope_entries, attention_entries, mlp_entries,
-                       rounding_entries}) {
+    for (auto* part :
+         {weight_entries, norm_entries, norm_weight_entries, rope_entries, rotary_entries,
+          attention_entries, mlp_entries, rounding_entries, foreign_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

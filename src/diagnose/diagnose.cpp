@@ -173,6 +173,11 @@ class Case {
     finding.layers.assign(layers.begin(), layers.end());
     finding.taps.assign(taps.begin(), taps.end());
     finding.where = where(finding.layers, finding.mistake.rounding);
+    const std::vector<std::int64_t>& made_in = culprit.suspect.layers;
+    if (scene_.segments().size() <= 2 && !made_in.empty()) {
+      finding.layers = made_in;
+      finding.where = fmt::format("in layers {}", fmt::join(made_in, ", "));
+    }
     finding.error_before = culprit.error_before;
     finding.error_after = culprit.error_after;
     finding.noise = culprit.noise;
@@ -181,8 +186,8 @@ class Case {
       const Suspect& other = culprit.alternatives[a];
       Hypothesis one = scene_.right();
       Hypothesis two = scene_.right();
-      culprit.suspect.variant.apply(one);
-      other.variant.apply(two);
+      culprit.suspect.apply(one);
+      other.apply(two);
       finding.alternatives.push_back(
           {mistake_of(*other.entry), other.variant.detail, culprit.alternative_errors[a],
            scene_.separate(one, two, layers.empty() ? 0 : *layers.begin())});

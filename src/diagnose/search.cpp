@@ -6,6 +6,9 @@
 #include <optional>
 #include <set>
 
+#include "diagnose/fits.h"
+#include "diagnose/read_off.h"
+
 namespace assay {
 namespace {
 
@@ -22,6 +25,8 @@ constexpr double kSameBits = 1e-3;  // bits, over all sites
 // What lies within noise is explained only by something that halves the errors of a tap in layer
 // after layer: bits of improvement over all of them.
 constexpr double kOddBits = 6;
+// A layer whose errors grow by this was computed without the mistake.
+constexpr double kWorse = 1.05;
 
 using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
 
@@ -126,8 +131,8 @@ class Search {
 
   Hypothesis with(const Suspect& suspect, const std::optional<Suspect>& second) const {
     Hypothesis hypothesis = result_.best;
-    suspect.variant.apply(hypothesis);
-    if (second) second->variant.apply(hypothesis);
+    suspect.apply(hypothesis);
+    if (second) second->apply(hypothesis);
     return hypothesis;
   }
 
@@ -263,6 +268,30 @@ class Search {
     return all;
   }
 
+  // With numbers of which no list has the right one: where errors begin, in the layers, and
+  // outside.
+  std::vector<Suspect> fitted_suspects() {
+    const Circumstances at = circumstances();
+    std::vector<Suspect> all;
+    std::set<int> kinds;
+    for (const SiteId& id : targets_) {
+      const std::size_t segment = scene_.segment_of(site(id));
+      const Segment& of = scene_.segments()[segment];
+      if (!kinds.insert(of.layers.empty() ? of.head ? 2 : 1 : 0).second) continue;
+      for (Suspect& s : fit(scene_, at, result_.best, segment, cost_[segment])) {
+        all.push_back(std::move(s));
+      }
+    }
+    for (Suspect& s : read_off(scene_, at, result_.best)) all.push_back(std::move(s));
+    std::erase_if(all, [&](const Suspect& suspect) {
+      return !is_possible(with(suspect, {}), scene_.spec());
+    });
+    for (const Suspect& suspect : all) {
+      order_.emplace(std::string(suspect.entry->id) + '/' + suspect.variant.detail, order_.size());
+    }
+    return all;
+  }
+
   bool find_culprit() {
     const std::vector<Suspect> all = suspects();
     const std::set<std::size_t> segments = probes();
@@ -271,7 +300,46 @@ class Search {
     tried = judge(std::move(tried), segments);
     rank(tried);
     if (convict(tried)) return true;
-    return convict_pair(all, tried, segments);
+    // What lies within noise says nothing so finely.
+    const auto is_odd = [this](const SiteId& id) { return state(id) == SiteState::kOdd; };
+    if (!std::ranges::all_of(targets_, is_odd)) {
+      std::vector<Tried> fitted;
+      for (Suspect& suspect : fitted_suspects()) fitted.push_back({.suspect = std::move(suspect)});
+      if (!fitted.empty() && convict(fitted)) return true;
+    }
+    // With nothing between the layers, one kind of them may have it and the other not.
+    std::vector<Suspect> of_kinds = in_one_kind_of_layers(all);
+    std::vector<Tried> tried_in_kinds;
+    for (const Suspect& suspect : of_kinds) tried_in_kinds.push_back({.suspect = suspect});
+    tried_in_kinds = judge(std::move(tried_in_kinds), segments);
+    tried.insert(tried.end(), tried_in_kinds.begin(), tried_in_kinds.end());
+    rank(tried);
+    if (!of_kinds.empty() && convict(tried)) return true;
+    of_kinds.insert(of_kinds.begin(), all.begin(), all.end());
+    return convict_pair(of_kinds, tried, segments);
+  }
+
+  // What concerns attention in the full layers alone, and in the sliding ones; in a whole run.
+  std::vector<Suspect> in_one_kind_of_layers(const std::vector<Suspect>& all) const {
+    std::vector<std::int64_t> sliding;
+    std::vector<std::int64_t> full;
+    for (std::int64_t l = 0; l < scene_.spec().num_hidden_layers; ++l) {
+      (scene_.spec().is_sliding(l) ? sliding : full).push_back(l);
+    }
+    std::vector<Suspect> some;
+    const bool of_layers = scene_.segments().size() > 2;
+    if (of_layers || sliding.empty() || full.empty()) return some;
+    for (const Suspect& suspect : all) {
+      const std::string_view group = suspect.entry->group;
+      if (group != "attention" && group != "RoPE") continue;
+      for (const std::vector<std::int64_t>& layers : {sliding, full}) {
+        Suspect in_these = suspect;
+        in_these.layers = layers;
+        const Hypothesis h = with(in_these, {});
+        if (h != result_.best && h != with(suspect, {})) some.push_back(std::move(in_these));
+      }
+    }
+    return some;
   }
 
   // Accepts the best of those that explain something.
@@ -347,8 +415,35 @@ class Search {
     return convict(pairs);
   }
 
-  void accept(const Tried& best, const std::set<SiteId>& sites, const Scene::Noise& noise,
+  // The layers in which it was made, where the evidence of others speaks against it; empty: all.
+  std::vector<std::int64_t> layers_of(const Tried& tried) const {
+    Hypothesis own = scene_.right();
+    tried.suspect.variant.apply(own);
+    if (tried.second) tried.second->variant.apply(own);
+    Hypothesis inside = scene_.right();
+    inside.spec = own.spec;
+    inside.weights = own.weights;
+    const ModelSpec& right = scene_.spec();
+    const bool outside = own != inside || own.spec.embedding != right.embedding ||
+                         own.spec.head != right.head || own.spec.final_norm != right.final_norm;
+    if (outside) return {};
+    std::vector<std::int64_t> layers;
+    for (std::size_t s = 0; s < cost_.size(); ++s) {
+      const double most = std::max(cost_[s] + 1, cost_[s] * kWorse);
+      if (tried.score.ran[s] && tried.score.cost[s] > most) continue;
+      const std::vector<std::int64_t>& all = scene_.segments()[s].layers;
+      layers.insert(layers.end(), all.begin(), all.end());
+    }
+    const bool everywhere = std::ssize(layers) == scene_.spec().num_hidden_layers;
+    return everywhere ? std::vector<std::int64_t>{} : layers;
+  }
+
+  void accept(Tried best, const std::set<SiteId>& sites, const Scene::Noise& noise,
               const std::vector<const Tried*>& others) {
+    if (best.suspect.layers.empty() && !(best.second && !best.second->layers.empty())) {
+      best.suspect.layers = layers_of(best);
+      if (best.second) best.second->layers = best.suspect.layers;
+    }
     const auto make = [&](const Suspect& suspect) {
       Culprit culprit;
       culprit.suspect = suspect;

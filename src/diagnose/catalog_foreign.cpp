@@ -1,0 +1,73 @@
+// What other models have and none of ours: limits of values, biases of logits; and rows of the
+// embedding that are not the token's own.
+#include <fmt/format.h>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+// Of what is read off a candidate there is nothing to list without one.
+template <class List>
+auto in_survey(List list) {
+  return [list](const Circumstances& at) { return at.survey ? list(at) : std::vector<Variant>{}; };
+}
+
+std::vector<Variant> limits(const Circumstances&) {
+  return {{"the stream behind a layer at +-0.25",
+           [](Hypothesis& h) {
+             h.operations.limits.push_back({Tap::kLayerOutput, -0.25, 0.25});
+           }},
+          {"gate and up at +-7", [](Hypothesis& h) {
+             h.operations.limits.push_back({Tap::kGateProj, -7, 7});
+             h.operations.limits.push_back({Tap::kUpProj, -7, 7});
+           }}};
+}
+
+std::vector<Variant> jumps(const Circumstances& at) {
+  Rotary rotary;
+  for (std::int64_t p = 0; p < at.positions; ++p) {
+    rotary.position_of.push_back(p < at.positions / 2 ? p : p + 8);
+  }
+  return {{fmt::format("by +8 from position {} on", at.positions / 2),
+           [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}};
+}
+
+}  // namespace
+
+std::vector<Entry> foreign_entries() {
+  std::vector<Entry> all;
+  all.push_back({"pos-jump", "RoPE", "positions jump",
+                 "From some position on all are off by a constant, for queries and keys alike.",
+                 "position ids behind padding, an image or a cached prefix", 2, false,
+                 in_survey(jumps)});
+  all.push_back(
+      {"rope-frequencies", "RoPE", "RoPE frequencies of another formula",
+       "The angles grow evenly with the position, by other frequencies than the model's.",
+       "inv_freq, rope_type and its parameters", 2, false, in_survey([](const Circumstances& at) {
+         Rotary rotary;
+         rotary.inv_freq.assign(static_cast<std::size_t>(at.spec.head_dim) / 2, 0.01);
+         return std::vector<Variant>{
+             {"the same for all pairs", [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}};
+       })});
+  all.push_back({"embed-rows", "embedding", "rows of the embedding that are not the token's own",
+                 "Some tokens have another token's row, or none.",
+                 "added tokens, resized embeddings, the padding row", 2, false,
+                 [](const Circumstances&) { return std::vector<Variant>{}; }});
+  all.push_back(
+      {"logit-bias", "head", "logits biased",
+       "A constant is added to the logits of some ids, which this model does not ask for.",
+       "logit_bias, suppressed tokens, a bias of lm_head", 1, false,
+       in_survey([](const Circumstances&) {
+         return std::vector<Variant>{{"+1 for id 0", [](Hypothesis& h) {
+                                        h.operations.logit_bias = {{0, 1.0}};
+                                      }}};
+       })});
+  all.push_back({"values-limited", "MLP", "values held between limits",
+                 "Values are clamped (SwiGLU's limit, clip_qkv, a clamp of the stream for F16), "
+                 "which this model does not ask for.",
+                 "clamp, clip and limit in the layer", 1, false, in_survey(limits)});
+  return all;
+}
+
+}  // namespace assay

@@ -1,0 +1,117 @@
+// Norms' weights taken for each other.
+#include <fmt/format.h>
+
+#include "diagnose/catalog_list.h"
+
+namespace assay {
+namespace {
+
+using Kind = WeightChange::Kind;
+
+// Those of hidden size that the model's layers have.
+std::vector<Part> wide_norms(const ModelSpec& spec) {
+  std::vector<Part> all;
+  for (const Part part :
+       {Part::kInputNorm, Part::kAttnPostNorm, Part::kMlpNorm, Part::kMlpPostNorm}) {
+    if (has_part(spec, part)) all.push_back(part);
+  }
+  return all;
+}
+
+// Each two of a layer's, and the two around the MLP together with the two around attention.
+std::vector<Variant> exchanged(const Circumstances& at) {
+  const std::vector<Part> norms = wide_norms(at.spec);
+  std::vector<Variant> all;
+  const auto change = [](Part a, Part b) { return WeightChange{Kind::kExchanged, a, b, 0}; };
+  for (std::size_t i = 0; i < norms.size(); ++i) {
+    for (std::size_t j = i + 1; j < norms.size(); ++j) {
+      // Where there are but two, the name says it all.
+      const std::string detail = norms.size() == 2
+                                     ? std::string()
+                                     : fmt::format("{} and {}", part_name(at.spec, norms[i]),
+                                                   part_name(at.spec, norms[j]));
+      all.push_back({detail, [change, a = norms[i], b = norms[j]](Hypothesis& h) {
+                       h.weights.push_back(change(a, b));
+                     }});
+    }
+  }
+  if (norms.size() != 4) return all;
+  constexpr std::array<std::array<int, 4>, 3> kPairs = {{{0, 1, 2, 3}, {0, 2, 1, 3}, {0, 3, 1, 2}}};
+  for (const auto& p : kPairs) {
+    std::array<Part, 4> of{};
+    for (std::size_t i = 0; i < 4; ++i) of[i] = norms[static_cast<std::size_t>(p[i])];
+    all.push_back(
+        {fmt::format("{} and {}, {} and {}", part_name(at.spec, of[0]), part_name(at.spec, of[1]),
+                     part_name(at.spec, of[2]), part_name(at.spec, of[3])),
+         [change, of](Hypothesis& h) {
+           h.weights.push_back(change(of[0], of[1]));
+           h.weights.push_back(change(of[2], of[3]));
+         }});
+  }
+  return all;
+}
+
+bool have_equal_sizes(const ModelSpec& spec) {
+  return !spec.qk_norms.full_width || spec.q_size() == spec.kv_size();
+}
+
+std::vector<Variant> of_one_for_both(const Circumstances& at, const std::vector<Part>& norms) {
+  std::vector<Variant> all;
+  for (const Part used : norms) {
+    for (const Part missing : norms) {
+      if (used == missing) continue;
+      all.push_back(
+          {fmt::format("{}'s for {} too", part_name(at.spec, used), part_name(at.spec, missing)),
+           [used, missing](Hypothesis& h) {
+             h.weights.push_back({Kind::kCopied, missing, used, 0});
+           }});
+    }
+  }
+  return all;
+}
+
+// The final norm's weight and one of the last or the first layer, which stands beside it in a list.
+std::vector<Variant> with_final(const Circumstances& at) {
+  std::vector<Variant> all;
+  const std::int64_t last = at.spec.num_hidden_layers - 1;
+  for (const Part part : wide_norms(at.spec)) {
+    for (const std::int64_t l :
+         last == 0 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{last, 0}) {
+      const std::string name = fmt::format("{} of layer {}", part_name(at.spec, part), l);
+      all.push_back({"and " + name + ", exchanged", [part, l](Hypothesis& h) {
+                       h.final_norm = {l, part};
+                       h.weights.push_back({Kind::kFinalNorm, part, part, 0, {l}});
+                     }});
+      all.push_back({"is that of " + name, [part, l](Hypothesis& h) { h.final_norm = {l, part}; }});
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<Entry> norm_weight_entries() {
+  std::vector<Entry> all;
+  all.push_back({"norms-swapped", "norms", "two layer norms' weights exchanged",
+                 "The weights of two norms of a layer are taken for each other.",
+                 "the names under which the norms are loaded or converted", 2, false, exchanged});
+  all.push_back({"norm-weight-shared", "norms", "one norm's weight used for another too",
+                 "Two norms of a layer multiply by the same weight.",
+                 "the names under which the norms are loaded, and copied lines", 1, false,
+                 [](const Circumstances& at) { return of_one_for_both(at, wide_norms(at.spec)); }});
+  all.push_back({"final-norm-weight", "norms", "the final norm's weight is a layer's",
+                 "The final norm and a layer's norm were taken for each other.",
+                 "the name under which the final norm is loaded", 1, false, with_final});
+  all.push_back({"qk-norm-shared", "q/k norm", "one weight for query and key norm",
+                 "Queries and keys are multiplied by the same norm weight.",
+                 "the names under which q_norm and k_norm are loaded", 2, false,
+                 [](const Circumstances& at) {
+                   if (!at.spec.qk_norm || !have_equal_sizes(at.spec)) {
+                     return std::vector<Variant>{};
+                   }
+                   return of_one_for_both(at, {Part::kQNorm, Part::kKNorm});
+                 }});
+  return all;
+}
+
+}  // namespace assay

@@ -1,0 +1,241 @@
+// The numbers of the catalog's mistakes that may be any.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "diagnose/catalog_list.h"
+#include "diagnose/fits.h"
+#include "numerics/rope_table.h"
+
+namespace assay {
+namespace {
+
+using Scale = Parameter::Scale;
+
+constexpr std::size_t kGrid = 14;
+
+Parameter of_layers(std::string_view entry, std::string place, double least, double most,
+                    Scale scale, std::function<void(Hypothesis&, double)> apply,
+                    std::function<std::string(double)> text) {
+  return {entry, std::move(place), least,          most, scale, Parameter::Part::kLayers,
+          kGrid, std::move(apply), std::move(text)};
+}
+
+Parameter of_end(Parameter::Part part, std::string_view entry, double least, double most,
+                 std::function<void(Hypothesis&, double)> apply, std::string before) {
+  return {entry,
+          "",
+          least,
+          most,
+          Scale::kLog,
+          part,
+          kGrid,
+          std::move(apply),
+          [before = std::move(before)](double x) { return fmt::format("{}{:.6g}", before, x); }};
+}
+
+auto words(std::string before, std::string behind = "") {
+  return [before = std::move(before), behind = std::move(behind)](double x) {
+    return fmt::format("{}{:.6g}{}", before, x, behind);
+  };
+}
+
+void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
+  const ModelSpec& spec = at.spec;
+  const bool local = spec.local_rope_parameters.has_value();
+  all.push_back(of_layers(
+      "rope-theta", local ? "full" : "", 50, 1e10, Scale::kLog,
+      [](Hypothesis& h, double x) { h.spec.rope_parameters.theta = x; },
+      words("", local ? " in the full layers" : "")));
+  if (local) {
+    all.push_back(of_layers(
+        "rope-theta", "sliding", 50, 1e10, Scale::kLog,
+        [](Hypothesis& h, double x) {
+          if (h.spec.local_rope_parameters) h.spec.local_rope_parameters->theta = x;
+        },
+        words("", " in the sliding layers")));
+  }
+  all.push_back(of_layers(
+      "rope-scaling", local ? "all" : "", 1.0 / 64, 128, Scale::kLog,
+      [](Hypothesis& h, double x) { h.spec.rope.factor = x; }, words("by ")));
+  const auto linear = [](RopeParameters& parameters, double x) {
+    parameters.scaling = RopeScaling::kLinear;
+    parameters.factor = x;
+  };
+  if (local) {
+    all.push_back(of_layers(
+        "rope-scaling", "sliding", 1.0 / 64, 128, Scale::kLog,
+        [linear](Hypothesis& h, double x) {
+          if (h.spec.local_rope_parameters) linear(*h.spec.local_rope_parameters, x);
+        },
+        words("by ", " in the sliding layers")));
+    all.push_back(of_layers(
+        "rope-scaling", "full", 1.0 / 64, 128, Scale::kLog,
+        [linear](Hypothesis& h, double x) { linear(h.spec.rope_parameters, x); },
+        words("by ", " in the full layers")));
+  }
+  const RopeParameters& own = spec.rope_parameters;
+  const bool has_factor =
+      own.scaling == RopeScaling::kLinear || own.scaling == RopeScaling::kYarn ||
+      own.scaling == RopeScaling::kLlama3 || own.scaling == RopeScaling::kDynamic;
+  if (has_factor) {
+    const bool follows = own.scaling == RopeScaling::kYarn &&
+                         std::abs(own.attention_factor - yarn_attention_factor(own.factor)) < 1e-6;
+    all.push_back(of_layers(
+        "rope-scaling-wrong", "factor", 1, 256, Scale::kLog,
+        [follows](Hypothesis& h, double x) {
+          h.spec.rope_parameters.factor = x;
+          if (follows) {
+            h.spec.rope_parameters.attention_factor = yarn_attention_factor(x);
+          }
+        },
+        words("factor ", fmt::format(", not {:g}", own.factor))));
+  }
+  if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
+    all.push_back(of_layers(
+        "rope-scaling-wrong", "length", 64, 1 << 20, Scale::kWhole,
+        [](Hypothesis& h, double x) { h.spec.rope_parameters.original_length = x; },
+        words("original length ", fmt::format(", not {:g}", own.original_length))));
+    all.push_back(of_layers(
+        "rope-scaling-wrong", "factor of cos and sin", 0.25, 4, Scale::kLog,
+        [](Hypothesis& h, double x) { h.spec.rope_parameters.attention_factor = x; },
+        words("cos and sin times ", fmt::format(", not {:.6g}", own.attention_factor))));
+  }
+  if (own.scaling != RopeScaling::kLongrope) {
+    const auto half = static_cast<double>(spec.head_dim) / 2;
+    all.push_back(of_layers(
+        "rope-partial", "", 1, half, Scale::kWhole,
+        [](Hypothesis& h, double x) { h.spec.rope.dims = 2 * static_cast<std::int64_t>(x); },
+        [dim = spec.head_dim](double x) {
+          return fmt::format("the first {:.0f} of {} channels", 2 * x, dim);
+        }));
+  }
+  if (at.first_bad_position && *at.first_bad_position < at.positions) {
+    const std::int64_t from = *at.first_bad_position;
+    Parameter jump = of_layers(
+        "pos-jump", "", -static_cast<double>(std::min<std::int64_t>(from, 32)), 48, Scale::kWhole,
+        [from, count = at.positions](Hypothesis& h, double x) {
+          Rotary rotary;
+          for (std::int64_t p = 0; p < count; ++p) {
+            rotary.position_of.push_back(p < from ? p : p + static_cast<std::int64_t>(x));
+          }
+          h.operations.rotary = rotary;
+        },
+        [from](double x) { return fmt::format("by {:+.0f} from position {} on", x, from); });
+    jump.grid = static_cast<std::size_t>(jump.most - jump.least) + 1;  // near is no nearer
+    all.push_back(std::move(jump));
+  }
+}
+
+void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
+  const ModelSpec& spec = at.spec;
+  const double scale = spec.attention.scale != 0
+                           ? spec.attention.scale
+                           : 1 / std::sqrt(static_cast<double>(spec.head_dim));
+  all.push_back(of_layers(
+      "attn-scale", "", scale / 256, scale * 256, Scale::kLog,
+      [](Hypothesis& h, double x) { h.spec.attention.scale = x; },
+      words("", fmt::format(", not {:.6g}", scale))));
+  const double cap = spec.attention.softcap;
+  all.push_back(of_layers(
+      cap > 0 ? "attn-softcap-missing" : "attn-softcap", "", 0.1, 1000, Scale::kLog,
+      [](Hypothesis& h, double x) { h.spec.attention.softcap = x; }, words("at ")));
+  const bool has_window = spec.attention.window > 0;
+  all.push_back(of_layers(
+      has_window ? "window-wrong" : "sliding-window", "", 1,
+      static_cast<double>(std::max<std::int64_t>(at.positions - 1, 2)), Scale::kWhole,
+      [](Hypothesis& h, double x) { h.spec.attention.window = static_cast<std::int64_t>(x); },
+      words("of ",
+            has_window ? fmt::format(" positions, not {}", spec.attention.window) : " positions")));
+  all.push_back(of_layers(
+      "softmax-plus-one", "", -20, 20, Scale::kLinear,
+      [](Hypothesis& h, double x) { h.operations.sinks = {x}; },
+      words("a sink of score ", " in every head")));
+}
+
+void of_mlp(const Circumstances& at, std::vector<Parameter>& all) {
+  const auto most = static_cast<double>(at.spec.moe.num_experts);
+  if (most > 16) {
+    all.push_back(of_layers(
+        "experts-count", "", 1, most, Scale::kWhole,
+        [](Hypothesis& h, double x) {
+          h.spec.moe.num_experts_per_tok = static_cast<std::int64_t>(x);
+        },
+        words("", fmt::format(", not {}", at.spec.moe.num_experts_per_tok))));
+  }
+  const auto limited = [](std::string place, std::vector<Limit> limits, std::string text) {
+    Parameter p = of_layers(
+        "values-limited", std::move(place), 0.02, 500, Scale::kLog,
+        [limits = std::move(limits)](Hypothesis& h, double x) {
+          for (Limit limit : limits) {
+            limit.least *= x;
+            limit.most *= x;
+            h.operations.limits.push_back(limit);
+          }
+        },
+        words(std::move(text)));
+    p.grid = 20;  // it matters between the largest value and a little below it
+    return p;
+  };
+  constexpr double kNone = -std::numeric_limits<double>::infinity();
+  all.push_back(limited("stream", {{Tap::kLayerOutput, -1, 1}}, "the stream behind a layer at +-"));
+  all.push_back(limited("attention",
+                        {{Tap::kQProj, -1, 1}, {Tap::kKProj, -1, 1}, {Tap::kVProj, -1, 1}},
+                        "queries, keys and values at +-"));
+  all.push_back(limited("gate", {{Tap::kGateProj, kNone, 1}, {Tap::kUpProj, -1, 1}},
+                        "gate below, up between +-"));
+  all.push_back(limited("gate and up", {{Tap::kGateProj, -1, 1}, {Tap::kUpProj, -1, 1}},
+                        "gate and up at +-"));
+  all.push_back(limited("up", {{Tap::kUpProj, -1, 1}}, "up at +-"));
+  all.push_back(limited("gate alone", {{Tap::kGateProj, kNone, 1}}, "gate below "));
+  all.push_back(limited("gate both ways", {{Tap::kGateProj, -1, 1}}, "gate at +-"));
+}
+
+void of_norms(const Circumstances& at, std::vector<Parameter>& all) {
+  const std::vector<Variant> places = eps_in_norms(at, 1e-3);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    all.push_back(of_layers(
+        "eps-value", places[i].detail, 1e-12, 10, Scale::kLog,
+        [&spec = at.spec, i](Hypothesis& h, double x) {
+          eps_in_norms({.spec = spec}, x).at(i).apply(h);
+        },
+        [&spec = at.spec, i](double x) { return eps_in_norms({.spec = spec}, x).at(i).detail; }));
+  }
+}
+
+void of_ends(const Circumstances& at, std::vector<Parameter>& all) {
+  using Part = Parameter::Part;
+  for (const bool rounded : {true, false}) {
+    Parameter p = of_end(
+        Part::kEmbedding, at.spec.embedding.scale == 1 ? "embed-scale" : "embed-scale-missing",
+        1e-4, 1e4,
+        [rounded](Hypothesis& h, double x) {
+          h.spec.embedding.scale = x;
+          h.spec.embedding.scale_rounded = rounded;
+        },
+        "by ");
+    p.place = rounded ? "rounded" : "exact";
+    all.push_back(std::move(p));
+  }
+  all.push_back(of_end(
+      Part::kHead, "logits-scale", 1e-3, 1e3,
+      [](Hypothesis& h, double x) { h.spec.head.scale = x; }, "by "));
+  all.push_back(of_end(
+      Part::kHead, at.spec.head.softcap > 0 ? "final-softcap-missing" : "final-softcap", 0.1, 1000,
+      [](Hypothesis& h, double x) { h.spec.head.softcap = x; }, "at "));
+}
+
+}  // namespace
+
+std::vector<Parameter> open_parameters(const Circumstances& at) {
+  std::vector<Parameter> all;
+  of_rope(at, all);
+  of_attention(at, all);
+  of_mlp(at, all);
+  of_norms(at, all);
+  of_ends(at, all);
+  return all;
+}
+
+}  // namespace assay

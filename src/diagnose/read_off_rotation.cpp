@@ -1,0 +1,232 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <numbers>
+#include <numeric>
+
+#include "diagnose/read_off.h"
+#include "numerics/rope_table.h"
+
+namespace assay {
+namespace {
+
+// 1 - cos of an angle's error that a rounding to BF16 may make, for all pairs of a position.
+constexpr double kRounded = 2e-4;
+// How far behind the prompt's end positions are looked for.
+constexpr std::int64_t kFarther = 1024;
+
+double wrapped(double angle) { return std::remainder(angle, 2 * std::numbers::pi); }
+
+// What one layer's queries (or keys) say of the rotation.
+struct Turns {
+  std::int64_t layer = 0;
+  std::size_t positions = 0;
+  std::size_t pairs = 0;
+  std::vector<double> angle;   // [positions, pairs]
+  std::vector<double> weight;  // of each angle, 1 together at each position
+};
+
+// Nothing where it is no rotation of these pairs.
+std::optional<Turns> turns(const Site& before, const Site& after, const ModelSpec& spec) {
+  const auto n = static_cast<std::size_t>(spec.head_dim);
+  const std::size_t heads = before.width / n;
+  Turns t{after.place.layer, after.rows, n / 2, {}, {}};
+  double turned = 0;
+  double size = 0;
+  for (std::size_t p = 0; p < t.positions; ++p) {
+    double all = 0;
+    for (std::size_t i = 0; i < t.pairs; ++i) {
+      const std::size_t a = spec.rope.interleaved ? 2 * i : i;
+      const std::size_t b = spec.rope.interleaved ? 2 * i + 1 : i + n / 2;
+      std::complex<double> sum = 0;
+      for (std::size_t h = 0; h < heads; ++h) {
+        const std::size_t at = p * before.width + h * n;
+        const std::complex<double> x(before.values[at + a], before.values[at + b]);
+        const std::complex<double> y(after.values[at + a], after.values[at + b]);
+        sum += y * std::conj(x);
+        size += std::abs(x) * std::abs(y);
+      }
+      turned += std::abs(sum);
+      all += std::abs(sum);
+      t.angle.push_back(std::arg(sum));
+      t.weight.push_back(std::abs(sum));
+    }
+    for (std::size_t i = 0; i < t.pairs && all > 0; ++i) t.weight[p * t.pairs + i] /= all;
+  }
+  if (!(turned > 0.99 * size)) return std::nullopt;
+  return t;
+}
+
+// How far the angles lie from those of the position, by 1 - cos.
+double error_at(const Turns& t, std::size_t p, double position, std::span<const double> inv_freq) {
+  double error = 0;
+  for (std::size_t i = 0; i < t.pairs; ++i) {
+    const std::size_t k = p * t.pairs + i;
+    error += t.weight[k] * (1 - std::cos(t.angle[k] - position * inv_freq[i]));
+  }
+  return error;
+}
+
+// Of each token, if every one stands at a whole position.
+std::optional<std::vector<std::int64_t>> positions_of(const Turns& t,
+                                                      std::span<const double> inv_freq) {
+  std::vector<std::int64_t> all;
+  for (std::size_t p = 0; p < t.positions; ++p) {
+    // Most often the one behind the last.
+    const std::int64_t next = all.empty() ? 0 : all.back() + 1;
+    std::int64_t best = next;
+    double least = error_at(t, p, static_cast<double>(next), inv_freq);
+    const std::int64_t end = static_cast<std::int64_t>(t.positions) + kFarther;
+    for (std::int64_t m = -8; m < end && least > kRounded; ++m) {
+      const double error = error_at(t, p, static_cast<double>(m), inv_freq);
+      if (error < least) {
+        least = error;
+        best = m;
+      }
+    }
+    if (least > kRounded) return std::nullopt;
+    all.push_back(best);
+  }
+  return all;
+}
+
+// "0 to 11 at 0 to 11, 12 to 29 at 0 to 17".
+std::string words_of(const std::vector<std::int64_t>& positions) {
+  std::vector<std::string> pieces;
+  for (std::size_t begin = 0; begin < positions.size();) {
+    std::size_t end = begin + 1;
+    while (end < positions.size() && positions[end] == positions[end - 1] + 1) ++end;
+    if (pieces.size() == 4) {
+      pieces.emplace_back("...");
+      break;
+    }
+    pieces.push_back(end == begin + 1 ? fmt::format("{} at {}", begin, positions[begin])
+                                      : fmt::format("{} to {} at {} to {}", begin, end - 1,
+                                                    positions[begin], positions[end - 1]));
+    begin = end;
+  }
+  return fmt::format("{}", fmt::join(pieces, ", "));
+}
+
+Suspect at_positions(const std::vector<std::int64_t>& positions) {
+  Rotary rotary;
+  rotary.position_of = positions;
+  const auto n = static_cast<std::int64_t>(positions.size());
+  std::int64_t from = 0;
+  while (from < n && positions[static_cast<std::size_t>(from)] == from) ++from;
+  const std::int64_t by = positions[static_cast<std::size_t>(from)] - from;
+  bool jumps = true;
+  for (std::int64_t p = from; p < n; ++p) {
+    jumps = jumps && positions[static_cast<std::size_t>(p)] == p + by;
+  }
+  const auto apply = [rotary](Hypothesis& h) { h.operations.rotary = rotary; };
+  if (jumps && by != -from) {
+    return {entry_of("pos-jump"), {fmt::format("by {:+} from position {} on", by, from), apply}};
+  }
+  return {entry_of("pos-restart"), {words_of(positions), apply}};
+}
+
+// Of each pair, from the angles of ever later positions; nothing where they do not grow with the
+// position.
+std::optional<std::vector<double>> frequencies_of(const Turns& t) {
+  std::vector<double> all;
+  for (std::size_t i = 0; i < t.pairs; ++i) {
+    double frequency = 0;
+    for (std::size_t p = 1; p < t.positions; ++p) {
+      const auto x = static_cast<double>(p);
+      const double off = wrapped(t.angle[p * t.pairs + i] - x * frequency);
+      // Later positions say it more finely.
+      frequency += off / x * (p < 3 ? 1.0 : 2.0 / x);
+    }
+    all.push_back(frequency);
+  }
+  for (std::size_t i = 0; i < t.pairs; ++i) {
+    // The last word has the least squares of what is left.
+    double above = 0;
+    double below = 0;
+    for (std::size_t p = 1; p < t.positions; ++p) {
+      const auto x = static_cast<double>(p);
+      above += t.weight[p * t.pairs + i] * x * wrapped(t.angle[p * t.pairs + i] - x * all[i]);
+      below += t.weight[p * t.pairs + i] * x * x;
+    }
+    if (below > 0) all[i] += above / below;
+  }
+  for (std::size_t p = 0; p < t.positions; ++p) {
+    if (error_at(t, p, static_cast<double>(p), all) > kRounded) return std::nullopt;
+  }
+  return all;
+}
+
+std::string words_of(std::span<const double> found, std::span<const double> own) {
+  // Pairs that turn alike, in parts of their own frequency.
+  std::vector<std::string> pieces;
+  for (std::size_t begin = 0; begin < found.size();) {
+    const auto ratio = [&](std::size_t i) { return found[i] / own[i]; };
+    std::size_t end = begin + 1;
+    while (end < found.size() &&
+           std::abs(ratio(end) - ratio(begin)) < 0.02 * std::abs(ratio(begin)))
+      ++end;
+    if (pieces.size() == 4) {
+      pieces.emplace_back("...");
+      break;
+    }
+    const std::string name =
+        end == begin + 1 ? fmt::format("{}", begin) : fmt::format("{} to {}", begin, end - 1);
+    const bool still = std::abs(ratio(begin)) < 1e-3;
+    pieces.push_back(still ? fmt::format("{} not rotated", name)
+                           : fmt::format("{} by {:.4g}", name, ratio(begin)));
+    begin = end;
+  }
+  return fmt::format("pairs times: {}", fmt::join(pieces, ", "));
+}
+
+}  // namespace
+
+std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& known) {
+  const Evidence& evidence = *std::ranges::max_element(
+      scene.evidence(), {}, [](const Evidence& e) { return e.ids.size(); });
+  const std::size_t e = static_cast<std::size_t>(&evidence - scene.evidence().data());
+  const ReplayResult now = scene.look(known, e);
+  for (std::size_t s = 0; s < evidence.sites.size(); ++s) {
+    const Site& after = evidence.sites[s];
+    const bool queries = after.place.tap == Tap::kQRope;
+    if ((!queries && after.place.tap != Tap::kKRope) || after.last_only) continue;
+    if (scene.state(e, s, now.sites[s]) != SiteState::kBad) continue;
+    const std::int64_t l = after.place.layer;
+    const ModelSpec& spec = known.spec_of(l);
+    const bool normed = spec.qk_norm && !spec.qk_norms.after_rope;
+    const Tap tap =
+        queries ? (normed ? Tap::kQNorm : Tap::kQProj) : (normed ? Tap::kKNorm : Tap::kKProj);
+    const Site* before = evidence.find(tap, l);
+    if (before == nullptr || before->last_only || spec.rotary_dims() != spec.head_dim) continue;
+    const auto found = turns(*before, after, spec);
+    if (!found) return {};
+    const auto own = rope_frequencies<double>(
+        spec.rope_of(l), static_cast<std::size_t>(spec.head_dim), evidence.ids.size());
+    if (const auto positions = positions_of(*found, own.inv_freq)) {
+      bool right = true;
+      for (std::size_t p = 0; p < positions->size(); ++p) {
+        right = right && std::cmp_equal((*positions)[p], p);
+      }
+      if (!right) return {at_positions(*positions)};
+    }
+    const auto frequencies = frequencies_of(*found);
+    if (!frequencies) return {};
+    Rotary rotary;
+    rotary.inv_freq = *frequencies;
+    // Full and sliding layers have their own.
+    if (spec.local_rope_parameters) {
+      for (std::int64_t m = 0; m < spec.num_hidden_layers; ++m) {
+        if (spec.is_sliding(m) == spec.is_sliding(l)) rotary.layers.push_back(m);
+      }
+    }
+    return {{entry_of("rope-frequencies"),
+             {words_of(*frequencies, own.inv_freq),
+              [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}}};
+  }
+  return {};
+}
+
+}  // namespace assay
