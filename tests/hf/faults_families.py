@@ -472,10 +472,10 @@ def clamped_scores(model: HfModel, stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(torch, "tanh", clamp))
 
 
-def mean_of_two_bases(model: HfModel, stack: ExitStack) -> None:
+def bent_angles(model: HfModel, stack: ExitStack) -> None:
     module = model.net.model.rotary_emb
-    full, sliding = module.full_attention_inv_freq, module.sliding_attention_inv_freq
-    module.sliding_attention_inv_freq = (full + sliding) / 2
+    own = module.forward
+    module.forward = lambda x, position_ids, *rest: own(x, position_ids.float() ** 1.1, *rest)
 
 
 UNKNOWN_FAMILIES = [
@@ -498,7 +498,7 @@ UNKNOWN_FAMILIES = [
     Unknown("gemma2", UnknownFault("scores clamped", "layer_00_attn_scores", clamped_scores)),
     Unknown(
         "gemma3_text",
-        UnknownFault("a mean of two bases", "layer_00_q_rope", mean_of_two_bases),
+        UnknownFault("angles that bend", "layer_00_q_rope", bent_angles),
     ),
     Unknown("qwen3_moe", UnknownFault("a bias on a router", "layer_01_router_logits", router_bias)),
     Unknown(

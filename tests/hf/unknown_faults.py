@@ -77,15 +77,14 @@ def half_of_heads_rotated(model: HfModel, stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(modeling, "apply_rotary_pos_emb", apply))
 
 
-def warm_softmax(model: HfModel, stack: ExitStack) -> None:
+def sharp_probs(model: HfModel, stack: ExitStack) -> None:
     modeling = model.modeling
 
     def forward(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **k: Any) -> Any:
         keys = modeling.repeat_kv(key, module.num_key_value_groups)
         values = modeling.repeat_kv(value, module.num_key_value_groups)
         scores = torch.matmul(query, keys.transpose(2, 3)) * k["scaling"] + mask
-        p = nn.functional.softmax(scores, dim=-1, dtype=torch.float32) ** 1.2
-        p = (p / p.sum(-1, keepdim=True)).to(query.dtype)
+        p = (nn.functional.softmax(scores, dim=-1, dtype=torch.float32) ** 1.2).to(query.dtype)
         return torch.matmul(p, values).transpose(1, 2).contiguous(), p
 
     stack.enter_context(mock.patch.object(modeling, "eager_attention_forward", forward))
@@ -125,10 +124,12 @@ def value_head_copied(model: HfModel, stack: ExitStack) -> None:
     w[:d] = w[d : 2 * d].clone()
 
 
-def swapped_tokens(model: HfModel, stack: ExitStack) -> None:
+def mixed_tokens(model: HfModel, stack: ExitStack) -> None:
     embed = model.net.model.embed_tokens
     forward = embed.forward
-    embed.forward = lambda ids: forward(torch.where(ids % 7 == 3, ids // 2, ids))
+    embed.forward = lambda ids: torch.where(
+        (ids % 7 == 3)[..., None], (forward(ids) + forward(ids // 2)) / 2, forward(ids)
+    )
 
 
 UNKNOWN = [
@@ -157,9 +158,9 @@ UNKNOWN = [
         on_output(lambda m: m.layers[0].self_attn.o_proj, lambda x: x.roll(5, -1)),
     ),
     UnknownFault(
-        "gate clamped",
+        "gate bent",
         "layer_02_gate_proj",
-        on_output(lambda m: m.layers[2].mlp.gate_proj, lambda x: x.clamp(-0.3, 0.3)),
+        on_output(lambda m: m.layers[2].mlp.gate_proj, lambda x: torch.where(x > 0.1, 0.5 * x, x)),
     ),
     UnknownFault(
         "up's channels shuffled", "layer_05_up_proj", on_output(lambda m: m.layers[5].mlp.up_proj, shuffled)
@@ -169,17 +170,17 @@ UNKNOWN = [
     ),
     UnknownFault("one token's embedding noisy", "embedding_output", on_output(lambda m: m.embed_tokens, noisy_row)),
     UnknownFault("half of the query heads not rotated", "layer_00_q_rope", half_of_heads_rotated),
-    UnknownFault("softmax with a temperature", "layer_00_attn_probs", warm_softmax),
+    UnknownFault("probabilities to a power", "layer_00_attn_probs", sharp_probs),
     UnknownFault("key norm by mean absolute value", "layer_00_k_norm", l1_key_norm),
     UnknownFault("half of attention added", "layer_02_attn_residual", weak_residual),
     UnknownFault("down_proj pruned", "layer_00_mlp_output", pruned_down),
     UnknownFault("a value head twice", "layer_01_v_proj", value_head_copied),
     UnknownFault(
-        "a bias on the head",
+        "a factor for each logit",
         "logits",
-        on_output(lambda n: n.lm_head, lambda x: x + (x.abs().mean() * fixed(x.shape[-1])).to(x.dtype)),
+        on_output(lambda n: n.lm_head, lambda x: x * (1 + 0.2 * fixed(x.shape[-1])).to(x.dtype)),
     ),
-    UnknownFault("some tokens looked up elsewhere", "embedding_output", swapped_tokens),
+    UnknownFault("some tokens mixed with others", "embedding_output", mixed_tokens),
     UnknownFault(
         "one position of a norm lost",
         "layer_03_mlp_norm",
