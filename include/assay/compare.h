@@ -157,6 +157,7 @@ struct PromptResult {
   std::optional<std::size_t> first_divergence;  // index into tensors
   std::string divergence_text;                  // what lies between the last good tap and that one
   std::vector<DumpFinding> findings;
+  std::vector<std::string> remarks;    // how the dump as a whole was read, a line each
   std::vector<std::string> unmatched;  // candidate arrays that no rule maps to a tap
   TokenResult tokens;
 };

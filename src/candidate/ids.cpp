@@ -3,28 +3,31 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "assay/error.h"
+#include "base/widen.h"
 
 namespace assay {
 
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where) {
-  if (array.dtype != DType::kI64 && array.dtype != DType::kI32) {
-    throw input_error(where, dtype_name(array.dtype), "I64 or I32 token ids");
-  }
   const std::size_t item = dtype_size(array.dtype);
-  std::vector<std::int64_t> ids;
-  for (std::size_t at = 0; at < array.bytes.size(); at += item) {
-    std::int32_t narrow = 0;
-    std::int64_t id = 0;
-    if (item == sizeof narrow) {
-      std::memcpy(&narrow, &array.bytes[at], item);
-      id = narrow;
-    } else {
-      std::memcpy(&id, &array.bytes[at], item);
+  std::vector<std::int64_t> ids(array.bytes.size() / item);
+  if (array.dtype == DType::kI64) {
+    std::memcpy(ids.data(), array.bytes.data(), ids.size() * item);
+    return ids;
+  }
+  // Token ids are far below what a double holds exactly.
+  std::vector<double> values(ids.size());
+  widen(array.dtype, array.bytes.data(), static_cast<std::ptrdiff_t>(item), std::span(values));
+  constexpr double kMost = 0x1p52;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (!(std::abs(values[i]) < kMost) || values[i] != std::floor(values[i])) {
+      throw input_error(where, fmt::format("{} {} at {}", dtype_name(array.dtype), values[i], i),
+                        "token ids: whole numbers");
     }
-    ids.push_back(id);
+    ids[i] = static_cast<std::int64_t>(values[i]);
   }
   return ids;
 }

@@ -11,7 +11,8 @@
 
 namespace assay {
 
-// The token ids of an array of any shape. Throws an input error unless they are I32 or I64.
+// The token ids of an array of any shape: integers of any type, or whole numbers in another. Throws
+// an input error for anything else.
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where);
 std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name);
 

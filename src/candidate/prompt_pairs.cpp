@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
@@ -11,6 +12,7 @@
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
 #include "candidate/reading.h"
+#include "candidate/sequence.h"
 #include "formats/json_file.h"
 
 namespace assay {
@@ -145,13 +147,25 @@ std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, cons
     const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
     if (!place || !reference.contains(*tap)) continue;
     const std::vector<Reading> found =
-        readings(reference.load(*tap).view.shape, position_axis(place->tap),
-                 candidate.load(name).view.shape);
+        readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap),
+                    candidate.form_of(name).shape, {});
     if (found.empty()) continue;
     // What may be any prompt's last position is no sign of a prompt of one token.
     count += found.front().strangeness != 1 || found.front().last_position ? 2 : 1;
   }
   return count;
+}
+
+// The tokens that it ran, if it says so and they can be read.
+std::optional<std::vector<std::int64_t>> ids_of(const ArrayFile& candidate, const NameMap& map) {
+  for (const std::string& name : candidate.names()) {
+    if (map.tap_of(name, 1) != "input_ids") continue;
+    try {
+      return read_ids(candidate, name);
+    } catch (const Error&) {  // said where the dump is read
+    }
+  }
+  return std::nullopt;
 }
 
 std::string ids_of(const Pairing& pairing) {
@@ -160,20 +174,31 @@ std::string ids_of(const Pairing& pairing) {
   return fmt::format("{}", fmt::join(ids, ", "));
 }
 
-std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
-                        const std::string& wanted, const NameMap& map) {
+std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const std::string& wanted,
+                      const NameMap& map) {
   if (!wanted.empty()) return index_of_prompt(pairing, wanted);
   if (pairing.prompts.size() == 1) return 0;
   const ArrayFile arrays(candidate);
+  const std::optional<std::vector<std::int64_t>> ids = ids_of(arrays, map);
+  std::optional<std::size_t> inside;
+  std::size_t longest = 0;
   std::vector<std::size_t> fits;
   for (const PromptPair& pair : pairing.prompts) {
     const std::size_t p = fits.size();
     const ArrayFile reference(pair.reference);
-    if (arrays.contains("input_ids") && reference.contains("input_ids")) {
-      if (read_ids(arrays, "input_ids") == read_ids(reference, "input_ids")) return p;
+    if (ids && reference.contains("input_ids")) {
+      const std::vector<std::int64_t> prompt = read_ids(reference, "input_ids");
+      const std::optional<Sequence> found = find_prompt(prompt, *ids);
+      if (found && found->plain()) return p;
+      // Of prompts that stand in what it ran the longest.
+      if (found && prompt.size() > longest) {
+        longest = prompt.size();
+        inside = p;
+      }
     }
     fits.push_back(fitting(reference, arrays, map));
   }
+  if (inside) return *inside;
   const std::size_t most = *std::ranges::max_element(fits);
   if (most == 0 || std::ranges::count(fits, most) != 1) {
     throw usage_error("--prompt",
@@ -184,6 +209,30 @@ std::size_t find_prompt(const Pairing& pairing, const fs::path& candidate,
 }
 
 }  // namespace
+
+std::vector<PromptPair> prompts_of(const fs::path& candidate) {
+  std::vector<PromptPair> prompts;
+  const auto add = [&](const fs::path& file, const std::string& id) {
+    prompts.push_back({id, {}, std::nullopt, file});
+  };
+  if (is_folder(candidate) && !has_npy_files(candidate)) {
+    std::set<std::string> ids;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(candidate, ignored)) {
+      const fs::path kind = entry.path().extension();
+      const bool is_dump = kind == ".npz" || kind == ".safetensors" || kind == ".json";
+      if (is_dump && entry.path().filename() != "manifest.json") {
+        ids.insert(entry.path().stem().string());
+      }
+      if (is_folder(entry.path())) ids.insert(entry.path().filename().string());
+    }
+    for (const std::string& id : ids) {
+      if (const std::optional<fs::path> file = below(candidate, id)) add(*file, id);
+    }
+  }
+  if (prompts.empty()) add(candidate, candidate.stem().string());
+  return prompts;
+}
 
 std::int64_t count_layers(const std::vector<std::string>& tap_names) {
   std::int64_t layers = 0;
@@ -221,12 +270,12 @@ Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
   }
   if (any) {
     if (!prompt.empty()) {
-      const std::size_t p = find_prompt(pairing, candidate, prompt, map);
+      const std::size_t p = prompt_of(pairing, candidate, prompt, map);
       pairing.prompts = {pairing.prompts[p]};
     }
     return pairing;
   }
-  const std::size_t p = find_prompt(pairing, candidate, prompt, map);
+  const std::size_t p = prompt_of(pairing, candidate, prompt, map);
   pairing.prompts = {pairing.prompts[p]};
   pairing.prompts[0].candidate = candidate;
   return pairing;

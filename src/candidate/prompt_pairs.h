@@ -44,6 +44,10 @@ std::size_t index_of_prompt(const Pairing& pairing, const std::string& id);
 Pairing pair_prompts(const std::filesystem::path& reference, const std::filesystem::path& candidate,
                      const std::string& prompt, const NameMap& map);
 
+// A candidate without a reference: a file of arrays for each prompt, by the file's name or its
+// directory's. A directory whose files are arrays each is one prompt's. Throws input errors.
+std::vector<PromptPair> prompts_of(const std::filesystem::path& candidate);
+
 // Layers of the model that a reference's arrays speak of.
 std::int64_t count_layers(const std::vector<std::string>& tap_names);
 

@@ -46,13 +46,19 @@ bool nests(std::span<const std::int64_t> reference, const Axes& candidate) {
   return true;
 }
 
+struct Refined {
+  Axes axes;
+  std::vector<std::size_t> of;  // the reference's axis that each is of
+};
+
 // The common refinement of both lists of axes, with the candidate's strides; none when their
 // elements do not line up.
-std::optional<Axes> refine(std::span<const std::int64_t> reference, const Axes& candidate) {
-  Axes result;
+std::optional<Refined> refine(std::span<const std::int64_t> reference, const Axes& candidate) {
+  Refined result;
   std::size_t c = 0;
   std::int64_t left = candidate.empty() ? 1 : candidate[0].extent;
-  for (std::int64_t r : reference) {
+  for (std::size_t a = 0; a < reference.size(); ++a) {
+    std::int64_t r = reference[a];
     while (r != 1) {
       if (left == 1) {
         if (++c >= candidate.size()) return std::nullopt;
@@ -63,110 +69,228 @@ std::optional<Axes> refine(std::span<const std::int64_t> reference, const Axes& 
       if (step == 0 || r % step != 0 || left % step != 0) return std::nullopt;
       left /= step;
       r /= step;
-      result.push_back({step, candidate[c].stride * left});
+      result.axes.push_back({step, candidate[c].stride * left});
+      result.of.push_back(a);
     }
   }
   if (left != 1 || (!candidate.empty() && c + 1 != candidate.size())) return std::nullopt;
   return result;
 }
 
+// Part of a candidate's axis that stands for a whole axis of the reference.
+struct Cut {
+  std::int64_t begin = 0;
+  std::int64_t extent = 0;
+  std::size_t of = 0;  // the reference's axis
+  std::string text;
+};
+
 // Engines pad to a multiple of a power of two.
 bool is_padded(std::int64_t size, std::int64_t real) {
-  if (size <= real) return false;
   for (std::int64_t multiple = 8; multiple <= 1024; multiple *= 2) {
     if ((real + multiple - 1) / multiple * multiple == size) return true;
   }
   return false;
 }
 
-// Axes that are the reference's but for padding: at the end of any, or in front of the positions.
-std::vector<Reading> padded(std::span<const std::int64_t> reference, std::size_t position_axis,
-                            std::span<const std::int64_t> candidate) {
-  std::vector<std::int64_t> same_rank(candidate.begin(), candidate.end());
-  while (same_rank.size() < reference.size()) same_rank.insert(same_rank.begin(), 1);
-  if (same_rank.size() != reference.size()) return {};
-  Reading reading;
-  reading.strangeness = 1;
-  std::ptrdiff_t stride = 1;
-  std::ptrdiff_t front = 0;
-  std::string what;
-  for (std::size_t a = reference.size(); a-- > 0;) {
-    if (same_rank[a] != reference[a]) {
-      if (!is_padded(same_rank[a], reference[a])) return {};
-      what += fmt::format("{}axis {} padded from {} to {}", what.empty() ? "" : ", ", a,
-                          reference[a], same_rank[a]);
-      if (a == position_axis) front = stride * (same_rank[a] - reference[a]);
-    }
-    reading.axes.push_back({reference[a], stride});
-    stride *= same_rank[a];
-  }
-  std::ranges::reverse(reading.axes);
-  reading.text = what;
-  std::vector<Reading> result = {reading};
-  if (front != 0) {
-    reading.offset = front;
-    reading.text = what + " in front";
-    result.push_back(std::move(reading));
-  }
-  return result;
-}
+class Search {
+ public:
+  Search(std::span<const std::int64_t> reference, std::size_t position_axis,
+         std::span<const std::int64_t> candidate, const ReadingHints& hints)
+      : reference_(reference),
+        position_axis_(position_axis),
+        shape_(candidate.begin(), candidate.end()),
+        hints_(hints) {}
 
-// axes: the candidate's of more than one element.
-std::vector<Reading> in_any_order(std::span<const std::int64_t> reference, const Axes& axes,
-                                  std::span<const std::int64_t> candidate) {
-  std::vector<Reading> result;
-  std::int64_t elements = 1;
-  for (const Axis& axis : axes) elements *= axis.extent;
-  if (product(reference) != elements || axes.size() > kMostAxes) return result;
-  std::vector<std::size_t> order(axes.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  do {
-    Axes ordered;
-    for (const std::size_t a : order) ordered.push_back(axes[a]);
-    std::optional<Axes> refined = refine(reference, ordered);
-    if (!refined || !nests(reference, ordered)) continue;
-    Reading reading;
-    reading.axes = std::move(*refined);
-    if (!std::ranges::is_sorted(order)) {
-      reading.strangeness = 2;
-      reading.text = fmt::format("axes in another order: {} read as {}", shape_text(candidate),
-                                 shape_text(reference));
-    } else if (!std::ranges::equal(reference, candidate)) {
-      reading.text = fmt::format("{} read as {}", shape_text(candidate), shape_text(reference));
+  // The whole array.
+  void whole() {
+    each_order([&](const Axes& axes) { in_any_order(axes, {}); });
+  }
+
+  // More than the reference has, along one axis or several.
+  void larger(bool of_positions = true) {
+    cut_positions_ = of_positions;
+    each_order([&](const Axes& axes) {
+      std::vector<std::optional<Cut>> cuts(axes.size());
+      cut(axes, 0, cuts);
+    });
+  }
+
+  std::vector<Reading> take() { return std::move(found_); }
+
+ private:
+  bool has_keys() const { return position_axis_ + 2 == reference_.size() && position_axis_ == 2; }
+
+  template <class Action>
+  void each_order(const Action& action) {
+    reversed_ = false;
+    action(real_axes(shape_));
+    const Shape other(shape_.rbegin(), shape_.rend());
+    reversed_ = true;
+    action(real_axes(other));
+  }
+
+  // What an axis of `extent` may be cut to.
+  std::vector<Cut> cuts_of(std::int64_t extent) const {
+    std::vector<Cut> cuts;
+    for (std::size_t a = 0; a < reference_.size(); ++a) {
+      const std::int64_t size = reference_[a];
+      if (extent <= size || size == 0) continue;
+      if (a == position_axis_ && !cut_positions_) continue;
+      if (a == position_axis_ || (has_keys() && a == 3)) {
+        add_position_cuts(cuts, a, extent);
+      } else if (size > 1 &&
+                 ((hints_.vocabulary && a + 1 == reference_.size()) || is_padded(extent, size))) {
+        const bool is_vocabulary = hints_.vocabulary && a + 1 == reference_.size();
+        cuts.push_back({0, size, a,
+                        fmt::format("{} padded from {} to {}, which is left out",
+                                    is_vocabulary ? "the vocabulary" : fmt::format("axis {}", a),
+                                    size, extent)});
+      }
     }
-    // Two orders may walk the same memory when heads are joined.
-    if (std::ranges::none_of(result, [&](const Reading& known) {
-          return std::ranges::equal(known.axes, reading.axes, [](const Axis& x, const Axis& y) {
-            return x.extent == y.extent && x.stride == y.stride;
+    return cuts;
+  }
+
+  void add_position_cuts(std::vector<Cut>& cuts, std::size_t a, std::int64_t extent) const {
+    const std::int64_t size = reference_[a];
+    const char* what = a == position_axis_ ? "positions" : "keys";
+    const auto add = [&](std::int64_t begin) {
+      const std::int64_t behind = extent - begin - size;
+      std::string text =
+          begin == 0    ? fmt::format("the first {} of {} {}", size, extent, what)
+          : behind == 0 ? fmt::format("the last {} of {} {}", size, extent, what)
+                        : fmt::format("{} {} to {} of {}", what, begin, begin + size - 1, extent);
+      cuts.push_back({begin, size, a, std::move(text)});
+    };
+    const Window& window = hints_.window;
+    if (window.total > 0 && extent >= window.total && window.front + size <= extent) {
+      add(window.front);
+      if (extent == window.total) return;
+    }
+    if (window.total > size || window.front > 0) return;
+    add(0);
+    add(extent - size);
+  }
+
+  void cut(const Axes& axes, std::size_t at, std::vector<std::optional<Cut>>& cuts) {
+    if (at == axes.size()) {
+      if (std::ranges::any_of(cuts, [](const auto& c) { return c.has_value(); })) {
+        in_any_order(axes, cuts);
+      }
+      return;
+    }
+    cuts[at].reset();
+    cut(axes, at + 1, cuts);
+    for (Cut& own : cuts_of(axes[at].extent)) {
+      const bool taken = std::ranges::any_of(
+          cuts.begin(), cuts.begin() + static_cast<std::ptrdiff_t>(at), [&](const auto& other) {
+            return other && (other->of == own.of || !fit_together(*other, own));
           });
-        })) {
-      result.push_back(std::move(reading));
+      if (taken) continue;
+      cuts[at] = std::move(own);
+      cut(axes, at + 1, cuts);
     }
-  } while (std::ranges::next_permutation(order).found);
-  return result;
-}
-
-// Of a sequence that goes on behind the reference's, as the decode steps after a prompt.
-std::vector<Reading> longer(std::span<const std::int64_t> reference, std::size_t position_axis,
-                            std::span<const std::int64_t> candidate) {
-  std::vector<Reading> result;
-  if (position_axis >= reference.size()) return result;
-  const std::int64_t positions = reference[position_axis];
-  const Axes all = real_axes(candidate);
-  for (std::size_t a = 0; a < all.size(); ++a) {
-    if (all[a].extent <= positions) continue;
-    Axes axes = all;
-    axes[a].extent = positions;
-    if (positions == 1) axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a));
-    for (Reading& reading : in_any_order(reference, axes, candidate)) {
-      reading.strangeness = std::max(reading.strangeness, 1);
-      reading.text = fmt::format("{}: the first {} of {} positions", shape_text(candidate),
-                                 positions, all[a].extent);
-      result.push_back(std::move(reading));
-    }
+    cuts[at].reset();
   }
-  return result;
-}
+
+  // Queries and keys begin together.
+  bool fit_together(const Cut& a, const Cut& b) const {
+    const bool both = has_keys() && a.of >= 2 && b.of >= 2;
+    return !both || a.begin == b.begin;
+  }
+
+  // cuts: of each axis; none for all whole.
+  void in_any_order(const Axes& whole, const std::vector<std::optional<Cut>>& cuts) {
+    Axes axes;
+    std::vector<const Cut*> cut_of;
+    std::ptrdiff_t offset = 0;
+    std::int64_t elements = 1;
+    for (std::size_t a = 0; a < whole.size(); ++a) {
+      const Cut* own = a < cuts.size() && cuts[a] ? &*cuts[a] : nullptr;
+      Axis axis = whole[a];
+      if (own != nullptr) {
+        offset += own->begin * axis.stride;
+        axis.extent = own->extent;
+      }
+      elements *= axis.extent;
+      if (axis.extent == 1) continue;
+      axes.push_back(axis);
+      cut_of.push_back(own);
+    }
+    if (product(reference_) != elements || axes.size() > kMostAxes) return;
+    std::vector<std::size_t> order(axes.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    do {
+      Axes ordered;
+      for (const std::size_t a : order) ordered.push_back(axes[a]);
+      std::optional<Refined> refined = refine(reference_, ordered);
+      if (!refined || !nests(reference_, ordered)) continue;
+      bool right_place = true;
+      for (std::size_t a = 0; a < axes.size(); ++a) {
+        if (cut_of[a] == nullptr) continue;
+        bool there = false;
+        for (std::size_t i = 0; i < refined->axes.size(); ++i) {
+          there = there ||
+                  (refined->of[i] == cut_of[a]->of && refined->axes[i].stride == axes[a].stride &&
+                   refined->axes[i].extent == axes[a].extent);
+        }
+        right_place = right_place && there;
+      }
+      if (right_place) add(std::move(refined->axes), offset, std::ranges::is_sorted(order), cuts);
+    } while (std::ranges::next_permutation(order).found);
+  }
+
+  void add(Axes axes, std::ptrdiff_t offset, bool in_order,
+           const std::vector<std::optional<Cut>>& cuts) {
+    // Two orders may walk the same memory when heads are joined.
+    const bool known = std::ranges::any_of(found_, [&](const Reading& other) {
+      return other.offset == offset &&
+             std::ranges::equal(other.axes, axes, [](const Axis& x, const Axis& y) {
+               return x.extent == y.extent && x.stride == y.stride;
+             });
+    });
+    if (known) return;
+    Reading reading;
+    reading.axes = std::move(axes);
+    reading.offset = offset;
+    reading.order = reversed_  ? AxisOrder::kReversed
+                    : in_order ? AxisOrder::kSame
+                               : AxisOrder::kPermuted;
+    std::vector<std::string> texts;
+    for (const std::optional<Cut>& own : cuts) {
+      if (!own) continue;
+      texts.push_back(own->text);
+      reading.cuts_keys = reading.cuts_keys || (has_keys() && own->of == 3);
+    }
+    reading.strangeness = texts.empty() ? 0 : 1;
+    if (reversed_) {
+      const Shape other(shape_.rbegin(), shape_.rend());
+      reading.strangeness = 3;
+      texts.push_back(fmt::format("the bytes are those of {}", shape_text(other)));
+    } else if (!in_order) {
+      reading.strangeness = 2;
+      texts.push_back(texts.empty() ? fmt::format("axes in another order: {} read as {}",
+                                                  shape_text(shape_), shape_text(reference_))
+                                    : "axes in another order");
+    } else if (texts.empty() && !std::ranges::equal(reference_, shape_)) {
+      texts.push_back(fmt::format("{} read as {}", shape_text(shape_), shape_text(reference_)));
+    }
+    reading.text = fmt::format("{}", fmt::join(texts, ", "));
+    const bool has_shape = reading.text.find(shape_text(shape_)) != std::string::npos;
+    if (!reading.text.empty() && !has_shape) {
+      reading.text = fmt::format("{}: {}", shape_text(shape_), reading.text);
+    }
+    found_.push_back(std::move(reading));
+  }
+
+  std::span<const std::int64_t> reference_;
+  std::size_t position_axis_;
+  Shape shape_;
+  ReadingHints hints_;
+  bool reversed_ = false;
+  bool cut_positions_ = true;
+  std::vector<Reading> found_;
+};
 
 }  // namespace
 
@@ -177,23 +301,54 @@ Reading same_layout(std::span<const std::int64_t> shape) {
 }
 
 std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
-                              std::span<const std::int64_t> candidate) {
-  std::vector<Reading> result = in_any_order(reference, real_axes(candidate), candidate);
-  if (result.empty()) result = padded(reference, position_axis, candidate);
-  const bool has_positions = position_axis < reference.size() && reference[position_axis] > 1;
-  if (result.empty() && has_positions) {
-    std::vector<std::int64_t> last(reference.begin(), reference.end());
+                              std::span<const std::int64_t> candidate, const ReadingHints& hints) {
+  Search search(reference, position_axis, candidate, hints);
+  search.whole();
+  std::vector<Reading> result = search.take();
+  // Of a run that goes on behind the reference's the last position is another.
+  const bool ends_with_it = hints.window.total == 0 || position_axis >= reference.size() ||
+                            hints.window.front + reference[position_axis] >= hints.window.total;
+  const bool has_positions =
+      position_axis < reference.size() && reference[position_axis] > 1 && ends_with_it;
+  const auto of_last = [&](bool is_whole) {
+    Shape last(reference.begin(), reference.end());
     last[position_axis] = 1;
-    for (Reading& reading : in_any_order(last, real_axes(candidate), candidate)) {
+    Search search_last(last, position_axis, candidate, hints);
+    is_whole ? search_last.whole() : search_last.larger(false);
+    result = search_last.take();
+    for (Reading& reading : result) {
       reading.last_position = true;
       reading.strangeness = std::max(reading.strangeness, 1);
-      reading.text = fmt::format("{}: the last position only", shape_text(candidate));
-      result.push_back(std::move(reading));
+      const std::string others = is_whole ? "" : ", " + reading.text;
+      reading.text = fmt::format("{}: the last position only{}", shape_text(candidate), others);
     }
+  };
+  if (result.empty() && has_positions) of_last(true);
+  if (result.empty()) {
+    Search more(reference, position_axis, candidate, hints);
+    more.larger();
+    result = more.take();
   }
-  if (result.empty()) result = longer(reference, position_axis, candidate);
+  if (result.empty() && has_positions) of_last(false);
   std::ranges::stable_sort(result, {}, &Reading::strangeness);
   return result;
+}
+
+std::vector<Reading> readings_of(std::string_view tap, std::span<const std::int64_t> reference,
+                                 std::size_t position_axis, std::span<const std::int64_t> candidate,
+                                 const ReadingHints& hints) {
+  ReadingHints own = hints;
+  own.vocabulary = tap == "logits";
+  std::vector<Reading> all = readings(reference, position_axis, candidate, own);
+  if (all.empty() && tap.starts_with("rope_")) all = half_table_readings(reference, candidate);
+  if (hints.reversed) prefer_reversed(all);
+  return all;
+}
+
+void prefer_reversed(std::vector<Reading>& readings) {
+  std::ranges::stable_sort(readings, {}, [](const Reading& r) {
+    return r.order == AxisOrder::kSame ? 0 : r.order == AxisOrder::kReversed ? 1 : 2;
+  });
 }
 
 std::vector<Reading> half_table_readings(std::span<const std::int64_t> reference,

@@ -27,8 +27,6 @@
 namespace assay {
 namespace {
 
-namespace fs = std::filesystem;
-
 Mistake mistake_of(const Entry& entry) {
   return {std::string(entry.id),          std::string(entry.group),   std::string(entry.name),
           std::string(entry.explanation), std::string(entry.look_at), entry.rounding};
@@ -41,8 +39,8 @@ struct Expected {
 };
 
 // The candidate's files, one for each prompt.
-std::vector<Evidence> read_all(const DiagnoseOptions& options, const ModelSpec& spec,
-                               std::vector<Expected>& expected) {
+std::vector<Evidence> read_all(const DiagnoseOptions& options, const Model& model,
+                               std::vector<Expected>& expected, ThreadPool& pool) {
   const NameMap map(options.map);
   std::vector<Evidence> all;
   if (!options.reference.empty()) {
@@ -55,31 +53,18 @@ std::vector<Evidence> read_all(const DiagnoseOptions& options, const ModelSpec& 
       if (reference.contains("generated_ids")) {
         own.generated = read_ids(reference, "generated_ids");
       }
-      all.push_back(read_evidence(*pair.candidate, map, spec, pair.id, own.ids));
+      all.push_back(read_evidence(*pair.candidate, map, model, pair.id, &reference, pool));
     }
     return all;
   }
-  std::error_code ignored;
-  if (fs::is_directory(options.candidate, ignored)) {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(options.candidate)) {
-      const fs::path kind = entry.path().extension();
-      if (kind == ".npz" || kind == ".safetensors") files.push_back(entry.path());
-      if (fs::exists(entry.path() / "reference.npz")) {
-        files.push_back(entry.path() / "reference.npz");
-      }
-    }
-    std::ranges::sort(files);
-    for (const fs::path& file : files) {
-      const bool in_folder = file.filename() == "reference.npz";
-      const fs::path name = in_folder ? file.parent_path().filename() : file.stem();
-      if (!options.prompt.empty() && name != options.prompt) continue;
-      all.push_back(read_evidence(file, map, spec, name.string(), std::nullopt));
-    }
-    if (!all.empty()) return all;
+  for (const PromptPair& pair : prompts_of(options.candidate)) {
+    if (!options.prompt.empty() && pair.id != options.prompt) continue;
+    all.push_back(read_evidence(*pair.candidate, map, model, pair.id, nullptr, pool));
   }
-  all.push_back(
-      read_evidence(options.candidate, map, spec, options.candidate.stem().string(), std::nullopt));
+  if (all.empty()) {
+    throw usage_error("--prompt", "'" + options.prompt + "'",
+                      "the name of one of the dump's files");
+  }
   return all;
 }
 
@@ -405,7 +390,7 @@ class TextRoom {
     std::optional<Tokenizer> tokenizer;
     for (std::size_t e = 0; e < scene_.evidence().size(); ++e) {
       const Evidence& own = scene_.evidence()[e];
-      if (!expected_[e].ids || *expected_[e].ids == own.ids) continue;
+      if (!expected_[e].ids || !own.ran_other_tokens) continue;
       wrong = true;
       if (!tokenizer) tokenizer = try_load_tokenizer(model_.directory);
       const auto found = explain_ids(*expected_[e].ids, own.ids, tokenizer ? &*tokenizer : nullptr);
@@ -424,7 +409,8 @@ class TextRoom {
       const Evidence& own = scene_.evidence()[e];
       if (!own.generated) continue;
       const std::size_t prompt =
-          continuation_begin(own.ids, *own.generated, fmt::format("{}: generated_ids", own.id));
+          continuation_begin(std::span(own.ids).first(own.prompt), *own.generated,
+                             fmt::format("{}: generated_ids", own.id));
       const bool same = !wrong && expected_[e].generated;
       const TextVerdict text =
           explain_text(model_, *own.generated, prompt, own.find(Tap::kLogits, 0) != nullptr,
@@ -520,13 +506,14 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   ThreadPool pool(options.threads);
   if (on_progress) on_progress("reading", 0);
   std::vector<Expected> expected;
-  std::vector<Evidence> evidence = read_all(options, model.spec, expected);
+  std::vector<Evidence> evidence = read_all(options, model, expected, pool);
   expected.resize(evidence.size());
   Diagnosis d;
   d.candidate = options.candidate.string();
   for (const Evidence& e : evidence) {
     d.prompts.push_back(e.id);
     d.arrays += std::ssize(e.sites);
+    for (const std::string& note : e.notes) d.notes.push_back(fmt::format("{}: {}", e.id, note));
     if (!e.unmatched.empty()) {
       d.notes.push_back(fmt::format("{}: {} arrays are no taps of this model, e.g. {}", e.id,
                                     e.unmatched.size(), e.unmatched.front()));

@@ -6,45 +6,76 @@
 #include <bit>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
 #include "base/half.h"
+#include "base/text.h"
+#include "base/widen.h"
+#include "candidate/candidate.h"
 #include "candidate/ids.h"
 #include "candidate/reading.h"
+#include "diagnose/replay.h"
 #include "metrics/rows.h"
 #include "model/generate.h"
 
 namespace assay {
 namespace {
 
-Site read_site(const ArrayFile& file, const std::string& name, const TapPlace& place,
-               const ModelSpec& spec, std::size_t tokens) {
+// What the model computes by itself, where a reference does not say it: one run for each text that
+// is asked for.
+class OwnRuns {
+ public:
+  OwnRuns(const Model& model, std::set<std::string> taps, ThreadPool& pool)
+      : model_(model), taps_(std::move(taps)), pool_(pool) {}
+
+  LoadedArray values(const std::string& tap, std::span<const std::int64_t> ids) {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    if (!place || ids.empty()) return {};
+    const std::vector<std::int64_t> text(ids.begin(), ids.end());
+    check_token_ids(text, model_.spec, "input_ids");
+    auto known = runs_.find(text);
+    if (known == runs_.end()) {
+      const auto wanted = [&](Tap of, std::int64_t layer) {
+        return taps_.contains(tap_name(of, layer, model_.spec));
+      };
+      known = runs_.emplace(text, own_run(model_, {model_.spec}, text, wanted, pool_)).first;
+    }
+    const Site* site = known->second.find(place->tap, place->layer);
+    if (site == nullptr) return {};
+    LoadedArray array;
+    const auto bytes = std::as_bytes(std::span(site->values));
+    array.owned.assign(bytes.begin(), bytes.end());
+    array.view = {tap, DType::kF32,
+                  tap_shape(place->tap, std::max<std::int64_t>(place->layer, 0), model_.spec,
+                            std::ssize(text)),
+                  array.owned, false};
+    return array;
+  }
+
+ private:
+  const Model& model_;
+  std::set<std::string> taps_;
+  ThreadPool& pool_;
+  std::map<std::vector<std::int64_t>, Evidence> runs_;
+};
+
+Site make_site(const TapPlace& place, const ModelSpec& spec, const ArrayView& array,
+               const Reading& reading, std::size_t tokens) {
   const Shape shape = tap_shape(place.tap, std::max<std::int64_t>(place.layer, 0), spec,
                                 static_cast<std::int64_t>(tokens));
   const std::size_t axis = position_axis(place.tap);
-  const LoadedArray array = file.load(name);
-  const std::vector<Reading> found = readings(shape, axis, array.view.shape);
-  if (found.empty()) {
-    throw input_error(
-        fmt::format("{}: array '{}'", file.path().string(), name),
-        "shape " + shape_text(array.view.shape),
-        fmt::format("{} for {}", shape_text(shape), tap_name(place.tap, place.layer, spec)));
-  }
-  const Reading& reading = found.front();
-  const Rows rows = rows_of(shape, axis);
+  const Array laid = laid_out(shape, axis, array, reading);
   Site site;
   site.place = place;
   site.name = tap_name(place.tap, place.layer, spec);
   site.last_only = reading.last_position;
-  const std::size_t count = reading.last_position ? rows.lead : rows.count();
-  site.rows = reading.last_position ? 1 : site.is_attention() ? rows.lead : tokens;
-  site.values.resize(count * rows.width);
+  site.rows = reading.last_position ? 1 : site.is_attention() ? rows_of(shape, axis).lead : tokens;
+  const std::size_t item = dtype_size(laid.dtype);
+  site.values.resize(laid.bytes.size() / item);
+  widen(laid.dtype, laid.bytes.data(), static_cast<std::ptrdiff_t>(item), std::span(site.values));
   site.width = site.values.size() / site.rows;
-  const CandidateRows source(array.view, reading, rows.width);
-  for (std::size_t r = 0; r < count; ++r) {
-    source.read(r, 0, std::span(&site.values[r * rows.width], rows.width));
-  }
   return site;
 }
 
@@ -102,51 +133,94 @@ const Site* Evidence::find(Tap tap, std::int64_t layer) const {
   return i < 0 ? nullptr : &sites[static_cast<std::size_t>(i)];
 }
 
-Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, const ModelSpec& spec,
-                       std::string id, const std::optional<std::vector<std::int64_t>>& ids) {
+Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, const Model& model,
+                       std::string id, const ArrayFile* reference, ThreadPool& pool) {
+  const ModelSpec& spec = model.spec;
   const ArrayFile file(path);
-  Evidence evidence;
-  evidence.id = std::move(id);
   NameMap own_map = map;
   own_map.suit(spec);
   own_map.suit(file.names());
-  std::map<std::string, std::string> names;  // tap -> array
+  KnownPrompt known;
+  known.model = spec;
+  known.whole_run = true;
+  const auto of_reference = [&](const char* name) -> std::vector<std::int64_t> {
+    if (reference == nullptr || !reference->contains(name)) return {};
+    return read_ids(*reference, name);
+  };
+  known.ids = of_reference("input_ids");
+  known.text = of_reference("generated_ids");
+  known.shape = [&](const std::string& tap, std::int64_t positions) -> std::optional<Shape> {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    if (!place || place->layer >= spec.num_hidden_layers) return std::nullopt;
+    const std::int64_t layer = std::max<std::int64_t>(place->layer, 0);
+    if (!has_tap(place->tap, layer, spec)) return std::nullopt;
+    return tap_shape(place->tap, layer, spec, positions);
+  };
+  std::set<std::string> taps;
   for (const std::string& name : file.names()) {
-    if (own_map.ignores(name, spec.num_hidden_layers)) continue;
-    const std::optional<std::string> tap = own_map.tap_of(name, spec.num_hidden_layers);
-    const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
-    if (tap && tap->starts_with("rope_")) continue;  // what they do shows in q_rope
-    const bool known =
-        tap && (*tap == "input_ids" || *tap == "generated_ids" ||
-                (place && place->layer < spec.num_hidden_layers &&
-                 has_tap(place->tap, std::max<std::int64_t>(place->layer, 0), spec)));
-    if (!known) {
-      evidence.unmatched.push_back(name);
-    } else {
-      names.emplace(*tap, name);
-    }
+    if (const auto tap = own_map.tap_of(name, spec.num_hidden_layers)) taps.insert(*tap);
   }
-  if (const auto own = names.find("input_ids"); own != names.end()) {
-    evidence.ids = read_ids(file, own->second);
-  } else if (ids) {
-    evidence.ids = *ids;
-  } else {
-    throw input_error(path.string(), "no input_ids: it does not say which tokens it ran",
+  OwnRuns own_runs(model, std::move(taps), pool);
+  known.values = [&](const std::string& tap, std::span<const std::int64_t> ids) {
+    const bool same = reference != nullptr && std::ranges::equal(ids, known.ids);
+    if (same && reference->contains(tap)) return reference->load(tap);
+    return own_runs.values(tap, ids);
+  };
+
+  const Candidate dump(file, own_map, known);
+  Evidence evidence;
+  evidence.id = std::move(id);
+  evidence.ids = dump.judged_ids();
+  if (evidence.ids.empty()) {
+    throw input_error(path.string(),
+                      dump.ids_problem().empty()
+                          ? "no input_ids: it does not say which tokens it ran"
+                          : dump.ids_problem(),
                       "an array input_ids, or --reference with the prompt");
   }
   check_token_ids(evidence.ids, spec, fmt::format("{}: input_ids", path.string()));
-  if (const auto own = names.find("generated_ids"); own != names.end()) {
-    evidence.generated = read_ids(file, own->second);
+  evidence.prompt = evidence.ids.size();
+  if (dump.sequence()) evidence.prompt = static_cast<std::size_t>(dump.sequence()->prompt);
+  evidence.ran_other_tokens = dump.ids() && !known.ids.empty() && !dump.sequence();
+  evidence.notes = dump.remarks();
+  if (!dump.ids_problem().empty()) evidence.notes.push_back(dump.ids_problem());
+  for (const std::string& name : dump.unmatched()) {
+    // What rotary tables do shows in q_rope.
+    const auto tap = own_map.tap_of(name, spec.num_hidden_layers);
+    if (!tap || !tap->starts_with("rope_")) evidence.unmatched.push_back(name);
+  }
+  if (dump.generated()) {
+    evidence.generated = dump.generated();
     check_token_ids(*evidence.generated, spec, fmt::format("{}: generated_ids", path.string()));
   }
-  for (const auto& [tap, name] : names) {
-    const std::optional<TapPlace> place = parse_tap_name(tap);
-    if (!place) continue;
-    evidence.sites.push_back(read_site(file, name, *place, spec, evidence.ids.size()));
+  std::map<std::string, std::vector<std::string>> read_so;  // reading -> arrays
+  for (const CandidateArray& array : dump.arrays()) {
+    std::string problem = array.problem;
+    try {
+      if (problem.empty()) {
+        const LoadedArray loaded = file.load(array.name);
+        const Reading reading = dump.reading_of(array, loaded.view);
+        evidence.sites.push_back(
+            make_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
+        if (reading.strangeness > 0) read_so[reading.text].push_back(array.name);
+      }
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+    if (!problem.empty()) {
+      evidence.notes.push_back(
+          fmt::format("'{}' ({}) is not judged: {}", shown(array.name), array.tap, problem));
+    }
+  }
+  for (const auto& [text, names] : read_so) {
+    evidence.notes.push_back(fmt::format("{} array{}, e.g. '{}': {}", names.size(),
+                                         names.size() == 1 ? "" : "s", shown(names.front()), text));
   }
   std::ranges::sort(evidence.sites, {}, &Site::place);
   if (evidence.sites.empty() && !evidence.generated) {
-    throw input_error(path.string(), "none of its arrays is a tap",
+    throw input_error(path.string(),
+                      evidence.notes.empty() ? "none of its arrays is a tap"
+                                             : "nothing to judge: " + evidence.notes.front(),
                       "arrays named as taps, or a --map from their names");
   }
   hide_unused_scores(evidence, spec);

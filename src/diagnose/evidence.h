@@ -9,9 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "assay/array_file.h"
 #include "assay/spec.h"
+#include "base/thread_pool.h"
 #include "candidate/data_flow.h"
 #include "candidate/name_map.h"
+#include "model/model.h"
 #include "numerics/noise.h"
 
 namespace assay {
@@ -31,7 +34,10 @@ struct Site {
 
 struct Evidence {
   std::string id;                      // of the prompt
-  std::vector<std::int64_t> ids;       // that the candidate ran
+  std::vector<std::int64_t> ids;       // that the candidate ran, without padding
+  std::size_t prompt = 0;              // tokens of these before the continuation
+  bool ran_other_tokens = false;       // than the reference's prompt and a continuation
+  std::vector<std::string> notes;      // how the dump was read, what could not be
   std::vector<Site> sites;             // in data-flow order
   std::vector<std::string> unmatched;  // arrays that no rule maps to a tap of the model
   std::optional<std::vector<std::int64_t>> generated;  // prompt and continuation
@@ -42,10 +48,12 @@ struct Evidence {
   std::ptrdiff_t index_of(Tap tap, std::int64_t layer) const;
 };
 
-// file: arrays of one prompt. ids: what it ran, where the file has no input_ids. Throws input
-// errors: a file that cannot be read, no ids, a layout that fits no reading, no tap at all.
-Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const ModelSpec& spec,
-                       std::string id, const std::optional<std::vector<std::int64_t>>& ids);
+// file: arrays of one prompt. reference: of the same prompt; null: none is given. What shapes and
+// names leave open is held against its values, or a run of the model's own. Throws input errors: a
+// file that cannot be read, no ids there nor in the reference, no tap at all. An array that cannot
+// be read is a note.
+Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const Model& model,
+                       std::string id, const ArrayFile* reference, ThreadPool& pool);
 
 // Of all values together; of those of one tap.
 Grid grid_of(const std::vector<Evidence>& all);

@@ -53,13 +53,11 @@ struct NpzReader::Impl {
     return data;
   }
 
-  // At least the header of the member, if its first bytes inflate at all. libdeflate stops where
-  // the room ends, before a stored block or a match that would not fit: these are the largest.
-  std::vector<std::byte> inflate_header(const ZipMember& member) const {
-    constexpr std::size_t kLargestPiece = 65535 + 258;
-    constexpr std::size_t kHeader = 12 + 65536;
+  // Up to so many of the member's first bytes. libdeflate stops where the room ends, before a match
+  // or a stored block that would not fit: the rest is zeros, which no header has.
+  std::vector<std::byte> inflate_header(const ZipMember& member, std::size_t most) const {
     const std::span<const std::byte> data = raw(member);
-    std::vector<std::byte> bytes(std::min<std::size_t>(member.size, kHeader + kLargestPiece));
+    std::vector<std::byte> bytes(std::min<std::size_t>(member.size, most));
     if (member.method == ZipMethod::kStored) {
       bytes.assign(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
       return bytes;
@@ -144,11 +142,14 @@ Array NpzReader::read(std::string_view name) const {
 
 ArrayForm NpzReader::form_of(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
-  try {
-    return npy_form(impl_->inflate_header(member), impl_->where(member));
-  } catch (const Error&) {
-    return npy_form(impl_->inflate(member), impl_->where(member));  // says what is wrong with it
+  // numpy's own header, then the longest behind the largest piece that deflate has.
+  for (const std::size_t most : {std::size_t{1024}, std::size_t{65536 + 12 + 65535}}) {
+    try {
+      return npy_form(impl_->inflate_header(member, most), impl_->where(member));
+    } catch (const Error&) {
+    }
   }
+  return npy_form(impl_->inflate(member), impl_->where(member));  // says what is wrong with it
 }
 
 std::uint64_t NpzReader::size_of(std::string_view name) const { return impl_->find(name).size; }

@@ -169,6 +169,7 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
                        {"first_divergence", std::move(first)},
                        {"findings", std::move(findings)},
                        {"tokens", p.tokens.compared ? to_json(p.tokens) : Json(nullptr)},
+                       {"remarks", p.remarks},
                        {"unmatched", p.unmatched},
                        {"tensors", std::move(tensors)}});
   }

@@ -212,6 +212,7 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
     text +=
         fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
   }
+  for (const std::string& remark : prompt.remarks) text += fmt::format("Read: {}\n", remark);
   std::map<std::string, std::vector<std::string>> incomplete;
   for (const TensorResult& t : prompt.tensors) {
     if (t.verdict == Verdict::kNotCompared && !t.reason.empty()) {

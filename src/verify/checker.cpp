@@ -6,6 +6,7 @@
 #include <set>
 
 #include "assay/error.h"
+#include "candidate/candidate.h"
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
 #include "metrics/metrics.h"
@@ -25,6 +26,21 @@ std::string list_of(const std::vector<std::int64_t>& positions) {
   return fmt::format("{}{}", fmt::join(some, ", "), positions.size() > kMost ? ", ..." : "");
 }
 
+// An array this near to the reference's is read rightly.
+constexpr double kFits = 0.2;
+
+// To which experts tokens go, as the engine said last.
+struct Experts {
+  Positions positions;
+  ExpertSlots slots;
+};
+
+// How a tensor was read, and what became of it where its experts were put in another order.
+struct Ordered {
+  std::optional<Reading> reading;
+  std::optional<Array> moved;
+};
+
 // A tap that comes in pieces: the reference's arrays are kept until it is complete.
 struct OpenTap {
   LoadedArray reference;
@@ -41,11 +57,14 @@ struct Checker::Prompt {
   Prompt(const PromptPair& pair, std::string_view of_numerics)
       : reference(pair.reference),
         layers(count_layers(reference.names())),
+        model(model_of_names(reference.names())),
         numerics(of_numerics),
         twins(reference) {
     if (pair.oracle) oracle.emplace(*pair.oracle);
     if (pair.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
     result.id = pair.id;
+    if (reference.contains("input_ids")) ids = read_ids(reference, "input_ids");
+    if (reference.contains("generated_ids")) text = read_ids(reference, "generated_ids");
     result.tensors = list_tensors(reference);
   }
 
@@ -62,16 +81,140 @@ struct Checker::Prompt {
   void compare_whole(TensorResult& tensor, const ArrayView& candidate, const Profile& profile) {
     const LoadedArray own = reference.load(tensor.name);
     const LoadedArray exact = load_oracle(tensor);
-    const std::optional<TapPlace> place = parse_tap_name(tensor.name);
-    compare_arrays(tensor,
-                   {.reference = own.view,
-                    .oracle = oracle && place ? &exact.view : nullptr,
-                    .position_axis = place ? position_axis(place->tap) : 1,
-                    .numerics = numerics},
-                   candidate, profile, nullptr);
+    compare_ordered(tensor, own.view, exact.view, candidate, profile, {0, -1}, 0);
     const auto i = static_cast<std::size_t>(&tensor - result.tensors.data());
     judge_precision(tensor, types_of(result.tensors, precision.as)[i], precision, profile);
     note_findings(tensor, candidate);
+  }
+
+  // Of the whole prompt (count -1) or of those positions, whose part `own` and `exact` are (an
+  // array without axes: there is no oracle). Each token's experts are put in the reference's order
+  // once the engine has said which they are.
+  Ordered compare_ordered(TensorResult& tensor, const ArrayView& own, const ArrayView& exact,
+                          const ArrayView& candidate, const Profile& profile, Positions positions,
+                          double least_noise) {
+    ReadingHints own_hints = hints;
+    if (positions.count >= 0) own_hints.window = {};  // the engine says which positions these are
+    const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+    const bool has_slots = place && place->layer >= 0 && has_expert_slots(place->tap, true);
+    const bool is_ids = place && place->tap == Tap::kExpertIds;
+    Ordered result_of;
+    std::optional<Array>& moved = result_of.moved;
+    std::optional<Array> exact_moved;
+    if (has_slots && !is_ids) {
+      moved = in_expert_order(place->layer, positions, own, candidate);
+      if (!exact.shape.empty()) exact_moved = oracle_in_order(place->layer, positions, exact);
+    }
+    const ArrayView moved_view = moved ? moved->view() : candidate;
+    const ArrayView exact_view = exact_moved ? exact_moved->view() : exact;
+    std::optional<Reading>& reading = result_of.reading;
+    reading = compare_arrays(tensor,
+                             {.reference = own,
+                              .oracle = exact.shape.empty() ? nullptr : &exact_view,
+                              .position_axis = place ? position_axis(place->tap) : 1,
+                              .numerics = numerics,
+                              .least_noise = least_noise,
+                              .hints = own_hints},
+                             moved_view, profile, nullptr);
+    if (reading && moved && tensor.reading.empty()) {
+      tensor.reading = "each token's experts put in the reference's order";
+    }
+    // Shapes are written in one way by one engine.
+    if (reading && !moved && tensor.metrics.relative_l2 < kFits) {
+      if (reading->order == AxisOrder::kReversed) hints.reversed = true;
+    }
+    if (!reading || !is_ids) return result_of;
+    const std::string logits = tap_name(Tap::kRouterLogits, place->layer, model);
+    Array routed;
+    if (reference.contains(logits)) routed = part_of(reference.load(logits).view, positions);
+    const ArrayView routed_view = routed.view();
+    judge_experts(tensor, own, candidate, *reading, routed.shape.empty() ? nullptr : &routed_view);
+    if (!reading->last_position) {
+      const Array laid = laid_out(own.shape, 1, candidate, *reading);
+      if (const auto slots = match_experts(own, laid.view())) {
+        experts[place->layer] = {positions, *slots};
+      }
+    }
+    return result_of;
+  }
+
+  // Another array that claims the tap: the one that fits stays.
+  TensorResult compare_rival(TensorResult& tensor, const ArrayView& candidate,
+                             const Profile& profile) {
+    TensorResult rival;
+    rival.name = tensor.name;
+    rival.layer = tensor.layer;
+    rival.candidate_name = candidate.name;
+    const LoadedArray own = reference.load(tensor.name);
+    const LoadedArray exact = load_oracle(tensor);
+    const std::optional<Reading> reading =
+        compare_ordered(rival, own.view, exact.view, candidate, profile, {0, -1}, 0).reading;
+    const bool was_read = tensor.verdict != Verdict::kError;
+    const bool better =
+        reading && (!was_read || rival.metrics.relative_l2 < tensor.metrics.relative_l2);
+    const bool alike = reading && was_read && rival.metrics.mse == tensor.metrics.mse &&
+                       rival.metrics.cosine == tensor.metrics.cosine;
+    if (!alike) {
+      result.remarks.push_back(about_rivals(tensor.name, tensor.candidate_name, candidate.name,
+                                            better ? candidate.name : tensor.candidate_name));
+    }
+    if (better) {
+      std::erase_if(result.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
+      tensor = rival;
+    }
+    return tensor;
+  }
+
+  static Array part_of(const ArrayView& array, Positions positions) {
+    if (positions.count >= 0) return slice_positions(array, 1, positions);
+    return {array.name, array.dtype, array.shape, {array.bytes.begin(), array.bytes.end()}};
+  }
+
+  // As far as the engine has said to which experts these positions go.
+  std::optional<Array> in_expert_order(std::int64_t layer, Positions positions,
+                                       const ArrayView& own, const ArrayView& candidate) const {
+    const auto known = experts.find(layer);
+    if (known == experts.end() || known->second.slots.in_order) return std::nullopt;
+    const Positions& of = known->second.positions;
+    if (of.first != positions.first || of.count != positions.count) return std::nullopt;
+    const std::vector<Reading> all = readings_of("", own.shape, 1, candidate.shape, hints);
+    if (all.empty() || all.front().last_position) return std::nullopt;
+    return in_order_of(known->second.slots, laid_out(own.shape, 1, candidate, all.front()).view());
+  }
+
+  std::optional<Array> oracle_in_order(std::int64_t layer, Positions positions,
+                                       const ArrayView& exact) const {
+    const std::string ids_name = tap_name(Tap::kExpertIds, layer, model);
+    if (!reference.contains(ids_name) || !oracle->contains(ids_name)) return std::nullopt;
+    const Array own_ids = part_of(reference.load(ids_name).view, positions);
+    const Array exact_ids = part_of(oracle->load(ids_name).view, positions);
+    const std::optional<ExpertSlots> slots = match_experts(own_ids.view(), exact_ids.view());
+    if (!slots || slots->in_order) return std::nullopt;
+    return in_order_of(*slots, exact);
+  }
+
+  // What the tokens before the prompt are shows in what is computed from them.
+  static bool is_padding(const PromptResult& all) {
+    for (std::size_t i = all.tensors.size(); i-- > 0;) {
+      const TensorResult& t = all.tensors[i];
+      const std::optional<TapPlace> place = parse_tap_name(t.name);
+      const bool compared = t.verdict == Verdict::kPass || t.verdict == Verdict::kFail;
+      if (!place || !compared || place->tap == Tap::kEmbeddingOutput) continue;
+      return t.metrics.relative_l2 <= kSurelyPadding;
+    }
+    return false;
+  }
+
+  // The tokens that the engine runs: they say where its arrays have the prompt's positions.
+  void compare_tokens_of_run(TensorResult& tensor, const std::vector<std::int64_t>& run) {
+    std::optional<Sequence> sequence = find_prompt(ids, run, text);
+    compare_input_ids(tensor, ids, sequence ? ids : run);
+    if (!sequence) return;
+    if (!sequence->sure) doubtful_run = run;
+    hints.window = sequence->window();
+    for (std::string& line : about_sequence(*sequence, run, false, text)) {
+      result.remarks.push_back(std::move(line));
+    }
   }
 
   void note_findings(const TensorResult& tensor, const ArrayView& candidate) {
@@ -109,14 +252,8 @@ struct Checker::Prompt {
     piece.name = tensor.name;
     piece.layer = tensor.layer;
     piece.candidate_name = candidate.name;
-    const std::optional<Reading> reading =
-        compare_arrays(piece,
-                       {.reference = own_view,
-                        .oracle = has_oracle ? &exact_view : nullptr,
-                        .position_axis = axis,
-                        .numerics = numerics,
-                        .least_noise = tap.least_noise},
-                       candidate, profile, nullptr);
+    const Ordered ordered = compare_ordered(piece, own_view, exact_view, candidate, profile,
+                                            positions, tap.least_noise);
     if (piece.verdict != Verdict::kPass) {
       piece.reason = fmt::format(
           "position {}: {}",
@@ -126,7 +263,10 @@ struct Checker::Prompt {
           piece.reason);
     }
     if (tap.worst.name.empty() || tap.worst.verdict == Verdict::kPass) tap.worst = piece;
-    if (reading) tap.pieces.put(positions, candidate, *reading);
+    if (ordered.reading) {
+      tap.pieces.put(positions, ordered.moved ? ordered.moved->view() : candidate,
+                     *ordered.reading);
+    }
     if (tap.pieces.complete()) {
       // One bad position is enough, also where the whole array's error hides it.
       if (tap.worst.verdict != Verdict::kError) {
@@ -158,6 +298,10 @@ struct Checker::Prompt {
       }
     }
     judge_precision(all.tensors, precision, profile);
+    if (!doubtful_run.empty() && !is_padding(all)) {
+      compare_input_ids(all.tensors[0], ids, doubtful_run);
+      all.remarks.clear();
+    }
     find_first_divergence(all, layers);
     if (!all.first_divergence) all.findings.clear();
     return all;
@@ -166,8 +310,14 @@ struct Checker::Prompt {
   ArrayFile reference;
   std::optional<ArrayFile> oracle;
   std::int64_t layers;
+  ModelSpec model;  // what its names tell of it
   std::string numerics;
   Precision precision;
+  std::vector<std::int64_t> ids;   // of the prompt
+  std::vector<std::int64_t> text;  // they and what the reference generates
+  ReadingHints hints;
+  std::vector<std::int64_t> doubtful_run;   // see Sequence::sure
+  std::map<std::int64_t, Experts> experts;  // by layer
   Twins twins;
   std::map<std::string, OpenTap> open_taps;
   std::set<std::string> again;  // taps handed over whole a second time
@@ -212,6 +362,18 @@ void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {
     const ArrayFile arrays(pair.reference);
     if (arrays.contains("input_ids") && read_ids(arrays, "input_ids") == ids) return open(pair);
   }
+  // Of prompts that stand in it the longest.
+  const PromptPair* inside = nullptr;
+  std::int64_t longest = 0;
+  for (const PromptPair& pair : pairing_.prompts) {
+    const ArrayFile arrays(pair.reference);
+    if (!arrays.contains("input_ids")) continue;
+    const std::optional<Sequence> found = find_prompt(read_ids(arrays, "input_ids"), ids);
+    if (!found || found->prompt <= longest) continue;
+    inside = &pair;
+    longest = found->prompt;
+  }
+  if (inside != nullptr) return open(*inside);
   throw input_error("input_ids", fmt::format("{} tokens that are no prompt's", ids.size()),
                     fmt::format("a prompt of {}", options_.reference.string()));
 }
@@ -267,9 +429,11 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   if (tap == "generated_ids" && prompt.reference.contains(*tap)) {
     const std::vector<std::int64_t> own = read_ids(prompt.reference, *tap);
     const std::vector<std::int64_t> ids = read_ids(tensor, tensor.name);
-    const std::size_t begin =
-        continuation_begin(read_ids(prompt.reference, "input_ids"), ids, tensor.name);
-    prompt.result.tokens = compare_tokens(own, ids, begin);
+    std::vector<std::int64_t> other = ids;
+    const std::optional<Sequence> padded = find_prompt(prompt.ids, ids);
+    if (padded && padded->sure) other.erase(other.begin(), other.begin() + padded->front);
+    const std::size_t begin = continuation_begin(prompt.ids, other, tensor.name);
+    prompt.result.tokens = compare_tokens(own, other, begin);
     TensorResult text = not_compared;
     const auto different = prompt.result.tokens.first_difference;
     text.verdict = different ? Verdict::kFail : Verdict::kPass;
@@ -287,7 +451,7 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   const std::optional<TapPlace> place = parse_tap_name(*tap);
   const bool is_open = prompt.open_taps.contains(*tap);
   if (place && positions_) {
-    const Shape shape = prompt.reference.load(*tap).view.shape;
+    const Shape shape = prompt.reference.form_of(*tap).shape;
     const std::size_t axis = position_axis(place->tap);
     if (positions_->first + positions_->count > shape.at(axis)) {
       return because(fmt::format("positions from {} on lie behind the reference's {}",
@@ -302,13 +466,17 @@ TensorResult Checker::compare(const ArrayView& tensor) {
     }
   }
   if (result->verdict != Verdict::kNotCompared) {
+    // Two names may stand for one tap: the better one counts.
+    if (result->candidate_name != tensor.name && place) {
+      return prompt.compare_rival(*result, tensor, *profile_);
+    }
     return because(
         "handed over before: only the first counts until assay_set_positions says which positions "
         "a forward pass computes");
   }
   result->candidate_name = tensor.name;
   if (tap == "input_ids") {
-    compare_input_ids(*result, read_ids(prompt.reference, *tap), read_ids(tensor, tensor.name));
+    prompt.compare_tokens_of_run(*result, read_ids(tensor, tensor.name));
   } else {
     prompt.compare_whole(*result, tensor, *profile_);
   }

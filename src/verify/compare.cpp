@@ -11,6 +11,7 @@
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/thread_pool.h"
+#include "candidate/candidate.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
 #include "candidate/ids.h"
@@ -48,36 +49,27 @@ class PromptComparison {
         reference_(pair.reference),
         candidate_(*pair.candidate),
         layers_(count_layers(reference_.names())),
-        model_(model_of_names(reference_.names())) {
+        model_(model_of_names(reference_.names())),
+        own_map_(map) {
     if (pair.oracle) oracle_.emplace(*pair.oracle);
     result_.id = pair.id;
-    NameMap own = map;
-    own.suit(model_);
-    own.suit(candidate_.names());
-    for (const std::string& name : candidate_.names()) {
-      if (own.ignores(name, layers_)) continue;
-      const std::optional<std::string> tap = own.tap_of(name, layers_);
-      if (!tap) {
-        result_.unmatched.push_back(name);
-        continue;
-      }
-      const auto [known, is_new] = names_.emplace(*tap, name);
-      // transformers' self_attn and self_attn.o_proj return the same.
-      if (!is_new && !same_content(known->second, name)) {
-        throw input_error(
-            candidate_.path().string(),
-            fmt::format("'{}' and '{}' both mean {}, and differ", known->second, name, *tap),
-            "one array for each tap (see --map)");
-      }
-    }
+    own_map_.suit(model_);
+    own_map_.suit(candidate_.names());
+    know_prompt();
+    dump_.emplace(candidate_, own_map_, known_);
+    result_.unmatched = dump_->unmatched();
+    result_.remarks = dump_->remarks();
   }
 
   PromptResult run() {
     result_.tensors = list_tensors(reference_);
     for (TensorResult& tensor : result_.tensors) {
-      if (const auto own = names_.find(tensor.name); own != names_.end()) {
-        tensor.candidate_name = own->second;
-      }
+      const CandidateArray* own = dump_->find(tensor.name);
+      if (own == nullptr) continue;
+      tensor.candidate_name = own->name;
+      if (own->problem.empty()) continue;
+      tensor.verdict = own->other_position ? Verdict::kNotCompared : Verdict::kError;
+      tensor.reason = own->problem;
     }
     compare_ids();
     std::vector<std::size_t> small;
@@ -85,6 +77,7 @@ class PromptComparison {
     for (std::size_t i = 0; i < result_.tensors.size(); ++i) {
       TensorResult& tensor = result_.tensors[i];
       if (tensor.name == "input_ids" || tensor.candidate_name.empty()) continue;
+      if (!tensor.reason.empty()) continue;  // it cannot be read
       total_ += reference_.size_of(tensor.name);
       if (is_large(tensor)) {
         large.push_back(i);
@@ -96,7 +89,6 @@ class PromptComparison {
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
     judge_precision(result_.tensors, precision(), profile_);
-    for (std::string& tap : not_in_reference()) result_.unmatched.push_back(std::move(tap));
     find_first_divergence(result_, layers_);
     for (DumpFinding& finding : check_dump(reference_, candidate_, layers_, result_.tensors)) {
       result_.findings.push_back(std::move(finding));
@@ -106,18 +98,17 @@ class PromptComparison {
   }
 
  private:
-  bool same_content(const std::string& a, const std::string& b) const {
-    const LoadedArray x = candidate_.load(a);
-    const LoadedArray y = candidate_.load(b);
-    return x.view.dtype == y.view.dtype && std::ranges::equal(x.view.bytes, y.view.bytes);
-  }
-
-  std::vector<std::string> not_in_reference() const {
-    std::vector<std::string> names;
-    for (const auto& [tap, name] : names_) {
-      if (!reference_.contains(tap)) names.push_back(name);
-    }
-    return names;
+  void know_prompt() {
+    known_.model = model_;
+    if (reference_.contains("input_ids")) known_.ids = read_ids(reference_, "input_ids");
+    if (reference_.contains("generated_ids")) known_.text = read_ids(reference_, "generated_ids");
+    known_.shape = [this](const std::string& tap, std::int64_t) -> std::optional<Shape> {
+      if (!reference_.contains(tap)) return std::nullopt;
+      return reference_.form_of(tap).shape;
+    };
+    known_.values = [this](const std::string& tap, std::span<const std::int64_t>) {
+      return reference_.load(tap);
+    };
   }
 
   bool is_large(const TensorResult& tensor) const {
@@ -158,9 +149,14 @@ class PromptComparison {
   void compare_ids() {
     if (result_.tensors.empty() || result_.tensors[0].name != "input_ids") return;
     TensorResult& tensor = result_.tensors[0];
+    tensor.candidate_name = dump_->ids_name();
     if (tensor.candidate_name.empty()) return;
-    compare_input_ids(tensor, read_ids(reference_, "input_ids"),
-                      read_ids(candidate_, tensor.candidate_name));
+    if (!dump_->ids()) {
+      tensor.verdict = Verdict::kError;
+      tensor.reason = dump_->ids_problem();
+      return;
+    }
+    compare_input_ids(tensor, known_.ids, dump_->sequence() ? known_.ids : *dump_->ids());
   }
 
   void compare_tensor(TensorResult& tensor, ThreadPool* pool) {
@@ -189,21 +185,25 @@ class PromptComparison {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
       const bool has_oracle = oracle_ && place;
-      const bool reordered =
-          put_experts_in_order(place, reference.view, candidate, candidate_) |
-          (has_oracle && put_experts_in_order(place, reference.view, oracle, *oracle_));
+      const bool reordered = put_experts_in_order(tensor, place, reference.view, candidate);
+      if (has_oracle) put_oracle_in_order(place, reference.view, oracle);
       const std::optional<Reading> reading =
           compare_arrays(tensor,
                          {.reference = reference.view,
                           .oracle = has_oracle ? &oracle.view : nullptr,
                           .position_axis = axis,
-                          .numerics = numerics_},
+                          .numerics = numerics_,
+                          .hints = dump_->hints()},
                          candidate.view, profile_, pool);
       if (reading && reordered && tensor.reading.empty()) {
         tensor.reading = "each token's experts put in the reference's order";
       }
       if (reading && place && place->tap == Tap::kExpertIds) {
-        judge_experts(tensor, *place, reference.view, candidate.view);
+        const std::string logits = tap_name(Tap::kRouterLogits, place->layer, model_);
+        LoadedArray recorded;
+        if (reference_.contains(logits)) recorded = reference_.load(logits);
+        judge_experts(tensor, reference.view, candidate.view, *reading,
+                      reference_.contains(logits) ? &recorded.view : nullptr);
       }
       if (reading && options_.details) {
         tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
@@ -216,60 +216,48 @@ class PromptComparison {
 
   // A token's experts in the order in which the reference has them, where both runs say which they
   // are. True where anything was moved.
-  bool put_experts_in_order(const std::optional<TapPlace>& place, const ArrayView& reference,
-                            LoadedArray& array, const ArrayFile& file) const {
-    if (!place || place->layer < 0) return false;
-    const std::string ids = tap_name(Tap::kExpertIds, place->layer, model_);
-    const std::string other_ids = &file == &candidate_ ? candidate_name(ids) : ids;
-    if (!has_expert_slots(place->tap, reference_.contains(ids)) || !reference_.contains(ids) ||
-        !file.contains(other_ids) || array.view.bytes.empty()) {
-      return false;
-    }
-    // As the elements lie: another order of axes is left alone.
-    const std::vector<Reading> found =
-        readings(reference.shape, position_axis(place->tap), array.view.shape);
-    if (found.empty() || found.front().strangeness != 0) return false;
-    const LoadedArray own = reference_.load(ids);
-    const LoadedArray theirs = file.load(other_ids);
-    const std::optional<ExpertSlots> slots = match_experts(own.view, theirs.view);
-    if (!slots || slots->in_order) return false;
-    Array moved = in_order_of(*slots, array.view);
-    array.owned = std::move(moved.bytes);
-    array.view = {moved.name, moved.dtype, moved.shape, array.owned, false};
+  bool put_experts_in_order(const TensorResult& tensor, const std::optional<TapPlace>& place,
+                            const ArrayView& reference, LoadedArray& array) const {
+    const std::optional<std::string> ids = slots_of(place);
+    if (!ids) return false;
+    std::optional<Array> moved = dump_->in_expert_order(
+        *dump_->find(tensor.name), array.view, reference.shape, reference_.load(*ids).view);
+    if (!moved) return false;
+    own(array, std::move(*moved));
     return true;
   }
 
-  // Which experts a token goes to is no number that may be a little off: the same ones, or others
-  // of nearly equal logits.
-  void judge_experts(TensorResult& tensor, const TapPlace& place, const ArrayView& reference,
-                     const ArrayView& candidate) const {
-    const std::optional<ExpertSlots> slots = match_experts(reference, candidate);
-    if (!slots || tensor.verdict == Verdict::kError) return;
-    tensor.verdict = Verdict::kPass;
-    if (slots->other_experts.empty()) return;
-    const std::string logits = tap_name(Tap::kRouterLogits, place.layer, model_);
-    LoadedArray recorded;
-    if (reference_.contains(logits)) recorded = reference_.load(logits);
-    bool wrong = false;
-    tensor.reason =
-        about_other_experts(*slots, reference, candidate,
-                            reference_.contains(logits) ? &recorded.view : nullptr, wrong);
-    if (wrong) tensor.verdict = Verdict::kFail;
+  void put_oracle_in_order(const std::optional<TapPlace>& place, const ArrayView& reference,
+                           LoadedArray& array) const {
+    const std::optional<std::string> ids = slots_of(place);
+    if (!ids || !oracle_->contains(*ids) || array.view.shape != reference.shape) return;
+    const LoadedArray own_ids = reference_.load(*ids);
+    const LoadedArray exact_ids = oracle_->load(*ids);
+    const std::optional<ExpertSlots> slots = match_experts(own_ids.view, exact_ids.view);
+    if (slots && !slots->in_order) own(array, in_order_of(*slots, array.view));
   }
 
-  std::string candidate_name(const std::string& tap) const {
-    const auto name = names_.find(tap);
-    return name == names_.end() ? std::string() : name->second;
+  // The name of the layer's expert_ids where the tap has a place for each expert.
+  std::optional<std::string> slots_of(const std::optional<TapPlace>& place) const {
+    if (!place || place->layer < 0) return std::nullopt;
+    std::string ids = tap_name(Tap::kExpertIds, place->layer, model_);
+    const bool has_ids = reference_.contains(ids);
+    if (!has_ids || !has_expert_slots(place->tap, has_ids)) return std::nullopt;
+    return ids;
+  }
+
+  static void own(LoadedArray& array, Array moved) {
+    array.owned = std::move(moved.bytes);
+    array.view = {moved.name, moved.dtype, moved.shape, array.owned, false};
   }
 
   void compare_texts() {
-    const auto name = names_.find("generated_ids");
-    if (name == names_.end() || !reference_.contains("generated_ids")) return;
-    const std::vector<std::int64_t> own = read_ids(reference_, "generated_ids");
-    const std::vector<std::int64_t> other = read_ids(candidate_, name->second);
-    const std::size_t prompt =
-        continuation_begin(read_ids(reference_, "input_ids"), other,
-                           fmt::format("{}: array '{}'", candidate_.path().string(), name->second));
+    if (!dump_->generated() || !reference_.contains("generated_ids")) return;
+    const std::vector<std::int64_t>& own = known_.text;
+    const std::vector<std::int64_t>& other = *dump_->generated();
+    const std::size_t prompt = continuation_begin(
+        known_.ids, other,
+        fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
     if (!options_.model.empty()) {
       result_.tokens = replay_tokens(options_.model, numerics_, own, other, prompt, pool_);
       return;
@@ -279,8 +267,14 @@ class PromptComparison {
     if (reference_.contains("logits")) {
       judge_split(result_.tokens, reference_.load("logits").view);
     }
-    const auto logits = names_.find("logits");
-    if (logits != names_.end()) judge_split(result_.tokens, candidate_.load(logits->second).view);
+    // As the engine has them: the positions behind the prompt's are what is asked for.
+    const CandidateArray* logits = dump_->find("logits");
+    if (logits == nullptr || logits->readings.empty()) return;
+    const LoadedArray array = candidate_.load(logits->name);
+    const bool plain = logits->readings.front().order == AxisOrder::kSame &&
+                       logits->readings.front().offset == 0 &&
+                       array.view.shape.back() == reference_.form_of("logits").shape.back();
+    if (plain) judge_split(result_.tokens, array.view);
   }
 
   const CompareOptions& options_;
@@ -294,8 +288,10 @@ class PromptComparison {
   ArrayFile candidate_;
   std::optional<ArrayFile> oracle_;
   std::int64_t layers_;
-  ModelSpec model_;                           // what its names tell of it
-  std::map<std::string, std::string> names_;  // tap -> the candidate's name
+  ModelSpec model_;  // what its names tell of it
+  NameMap own_map_;
+  KnownPrompt known_;
+  std::optional<Candidate> dump_;
   std::mutex progress_mutex_;
   std::uint64_t done_ = 0;  // bytes of the reference
   std::uint64_t total_ = 0;

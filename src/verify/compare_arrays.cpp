@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "candidate/choose.h"
+#include "candidate/expert_slots.h"
 #include "metrics/logits.h"
 #include "metrics/metrics.h"
 #include "numerics/noise.h"
@@ -12,49 +14,39 @@
 namespace assay {
 namespace {
 
-// A reading that lies this far off is doubted: another may fit by content.
-constexpr double kDoubtful = 0.2;
-
 // What one rounding alone makes: no tap's noise is taken for less.
 double rounding_floor(std::string_view numerics) {
   if (numerics == "f32") return one_rounding(Grid::kF32);
   return numerics == "f64" ? one_rounding(Grid::kF32) * 0x1p-29 : one_rounding(Grid::kBf16);
 }
 
-// Sets the metrics under the reading that it returns: the least strange one, unless its content is
-// far off and another's is not.
-std::optional<Reading> choose_reading(TensorResult& tensor, const Truth& truth,
-                                      const ArrayView& candidate, ThreadPool* pool) {
-  const auto& [reference, oracle, axis, numerics, least_noise] = truth;
-  std::vector<Reading> all = readings(reference.shape, axis, candidate.shape);
-  if (all.empty() && tensor.name.starts_with("rope_")) {
-    all = half_table_readings(reference.shape, candidate.shape);
-  }
+// Sets the metrics under the reading that it returns: the likeliest one, unless its content is far
+// off and another's is not.
+std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
+                                       const ArrayView& candidate, ThreadPool* pool) {
+  const Shape& shape = truth.reference.shape;
+  std::vector<Reading> all =
+      readings_of(tensor.name, shape, truth.position_axis, candidate.shape, truth.hints);
   if (all.empty()) {
     tensor.verdict = Verdict::kError;
     tensor.reason = fmt::format("shape {} cannot be read as the reference's {}",
-                                shape_text(candidate.shape), shape_text(reference.shape));
+                                shape_text(candidate.shape), shape_text(shape));
     return std::nullopt;
   }
-  std::size_t best = 0;
-  tensor.metrics = measure(reference, axis, candidate, all[0], pool);
-  for (std::size_t i = 1; i < all.size() && !(tensor.metrics.relative_l2 <= kDoubtful); ++i) {
-    TensorMetrics metrics = measure(reference, axis, candidate, all[i], pool);
-    if (metrics.relative_l2 < tensor.metrics.relative_l2 / 2) {
-      tensor.metrics = std::move(metrics);
-      best = i;
-    }
+  Choice choice = choose_reading(truth.reference, truth.position_axis, candidate, all, pool);
+  tensor.metrics = std::move(choice.metrics);
+  Reading reading = std::move(all[choice.index]);
+  if (choice.index > 0 && !reading.text.empty()) {
+    reading.text += fmt::format(" (of {} readings the one whose content fits)", all.size());
   }
-  if (best > 0 && !all[best].text.empty()) {
-    all[best].text += fmt::format(" (of {} readings the one whose content fits)", all.size());
-  }
-  return std::move(all[best]);
+  reading.text += about_left_out_keys(tensor.name, shape, candidate, reading);
+  return reading;
 }
 
 // The candidate's error from the oracle over the reference's own.
 void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
                    const Reading& reading, ThreadPool* pool) {
-  const auto& [reference, oracle, axis, numerics, least_noise] = truth;
+  const auto& [reference, oracle, axis, numerics, least_noise, hints] = truth;
   const TensorMetrics own = measure(*oracle, axis, reference, same_layout(reference.shape), pool);
   const TensorMetrics other = measure(*oracle, axis, candidate, reading, pool);
   tensor.oracle_error = {other.relative_l2, other.position_error};
@@ -75,7 +67,7 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
                                       const ArrayView& candidate, const Profile& profile,
                                       ThreadPool* pool) {
-  std::optional<Reading> reading = choose_reading(tensor, truth, candidate, pool);
+  std::optional<Reading> reading = read_by_content(tensor, truth, candidate, pool);
   if (!reading) return std::nullopt;
   tensor.reading = reading->text;
   tensor.grid = grid_of(candidate);
@@ -85,6 +77,19 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
   }
   judge(tensor, profile);
   return reading;
+}
+
+void judge_experts(TensorResult& tensor, const ArrayView& reference, const ArrayView& candidate,
+                   const Reading& reading, const ArrayView* router_logits) {
+  const Array ids = laid_out(reference.shape, 1, candidate, reading);
+  const std::optional<ExpertSlots> slots = match_experts(reference, ids.view());
+  if (!slots || tensor.verdict == Verdict::kError) return;
+  tensor.verdict = Verdict::kPass;
+  tensor.reason.clear();
+  if (slots->other_experts.empty()) return;
+  bool wrong = false;
+  tensor.reason = about_other_experts(*slots, reference, ids.view(), router_logits, wrong);
+  if (wrong) tensor.verdict = Verdict::kFail;
 }
 
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,

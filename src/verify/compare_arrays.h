@@ -24,6 +24,7 @@ struct Truth {
   // The noise is not taken for less. That of a single position is a matter of luck: few positions
   // are held against the noisiest of all.
   double least_noise = 0;
+  ReadingHints hints = {};  // of the dump
 };
 
 // Sets all of `tensor` but its names and layer. The result is the reading by which the candidate
@@ -32,6 +33,12 @@ struct Truth {
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
                                       const ArrayView& candidate, const Profile& profile,
                                       ThreadPool* pool);
+
+// Which experts a token goes to is no number that may be a little off: the same ones, or others of
+// nearly equal logits. Sets the verdict of the layer's expert_ids, which `reading` lays out;
+// router_logits: the reference's, null where they were not recorded.
+void judge_experts(TensorResult& tensor, const ArrayView& reference, const ArrayView& candidate,
+                   const Reading& reading, const ArrayView* router_logits);
 
 // Token ids: equal, or the verdict is kFail and says from where on they differ.
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "metrics/rows.h"
@@ -78,8 +79,11 @@ TEST(Readings, OfASquareMatrixAreTwo) {
 }
 
 TEST(Readings, OfPaddedArrays) {
-  // 5 positions padded to 8, behind or in front.
-  ASSERT_EQ(readings(Shape{1, 5, 4}, 1, Shape{8, 4}).size(), 2u);
+  // 5 positions padded to 8, behind or in front; the shape may be written the other way round.
+  const std::vector<Reading> all = readings(Shape{1, 5, 4}, 1, Shape{8, 4});
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[1].order, AxisOrder::kSame);
+  EXPECT_EQ(all[2].order, AxisOrder::kReversed);
   EXPECT_EQ(read_as({1, 5, 4}, 1, {8, 4}), counting(20));
   EXPECT_EQ(read_as({1, 5, 4}, 1, {8, 4}, 1)[0], 12);
   // A vocabulary of 250 padded to 256.
@@ -90,10 +94,45 @@ TEST(Readings, OfPaddedArrays) {
 
 TEST(Readings, OfMorePositionsAreTheFirst) {
   const std::vector<Reading> all = readings(Shape{1, 5, 2, 3}, 1, Shape{7, 6});
-  ASSERT_EQ(all.size(), 1u);
   EXPECT_NE(all[0].text.find("the first 5 of 7 positions"), std::string::npos) << all[0].text;
   EXPECT_EQ(read_as({1, 5, 2, 3}, 1, {7, 6}), counting(30));
   EXPECT_EQ(read_as({1, 1, 2, 3}, 1, {4, 6}), counting(6));
+}
+
+TEST(Readings, OfAShapeWrittenTheOtherWayRound) {
+  // [H, S] whose bytes are those of [S, H].
+  std::vector<Reading> all = readings(Shape{1, 2, 3}, 1, Shape{3, 2});
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[1].order, AxisOrder::kReversed);
+  EXPECT_EQ(read_by(all[1], {1, 2, 3}, 1, {3, 2}), counting(6));
+  prefer_reversed(all);
+  EXPECT_EQ(all[0].order, AxisOrder::kReversed);
+  // [D, N, S] of heads.
+  all = readings(Shape{1, 2, 3, 4}, 1, Shape{4, 3, 2});
+  const auto reversed = std::ranges::find(all, AxisOrder::kReversed, &Reading::order);
+  ASSERT_NE(reversed, all.end());
+  EXPECT_EQ(read_by(*reversed, {1, 2, 3, 4}, 1, {4, 3, 2}), counting(24));
+}
+
+TEST(Readings, WithPositionsInFrontWhereTheIdsSaySo) {
+  const ReadingHints padded{{3, 7}};
+  const std::vector<Reading> all = readings(Shape{1, 4, 2}, 1, Shape{7, 2}, padded);
+  ASSERT_FALSE(all.empty());
+  EXPECT_EQ(read_by(all[0], {1, 4, 2}, 1, {7, 2})[0], 6);
+  // Scores: queries and keys begin together, and the keys may be padded once more.
+  const std::vector<Reading> scores = readings(Shape{1, 1, 2, 2}, 2, Shape{1, 3, 8}, {{1, 3}});
+  ASSERT_FALSE(scores.empty());
+  EXPECT_TRUE(scores[0].cuts_keys);
+  EXPECT_EQ(read_by(scores[0], {1, 1, 2, 2}, 2, {1, 3, 8}), (std::vector<double>{9, 10, 17, 18}));
+  // A run that goes on: its last position is not the prompt's.
+  EXPECT_TRUE(readings(Shape{1, 4, 2}, 1, Shape{2}, {{0, 6}}).empty());
+}
+
+TEST(Readings, OfAVocabularyPaddedToAnySize) {
+  const std::vector<Reading> all = readings_of("logits", Shape{1, 2, 5}, 1, Shape{1, 2, 6}, {});
+  ASSERT_FALSE(all.empty());
+  EXPECT_EQ(read_by(all[0], {1, 2, 5}, 1, {1, 2, 6})[5], 6);
+  EXPECT_TRUE(readings_of("layer_00_output", Shape{1, 2, 5}, 1, Shape{1, 2, 6}, {}).empty());
 }
 
 TEST(Readings, OfTheLastPositionOnly) {

@@ -303,6 +303,7 @@ function drawFindings() {
   const list = (names) => names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
   const notes = [`${compared} arrays compared, ${bad} failed`];
   if (missing.length) notes.push(`${missing.length} not in the candidate: ${list(missing.map((t) => t.name))}`);
+  notes.push(...p.remarks);
   if (p.unmatched.length) notes.push(`${p.unmatched.length} of the candidate's not used: ${list(p.unmatched)}`);
   parts.push(card("note", notes.join("; ")));
   $("findings").replaceChildren(...parts);

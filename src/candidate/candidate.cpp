@@ -1,0 +1,288 @@
+#include "candidate/candidate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "assay/error.h"
+#include "base/text.h"
+#include "candidate/data_flow.h"
+#include "candidate/ids.h"
+
+namespace assay {
+namespace {
+
+// The axis that counts positions in what the name stands for.
+std::size_t axis_of(const std::string& tap) {
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  return place ? position_axis(place->tap) : 1;
+}
+
+// Small arrays first: one of them is to tell in what order dimensions are written.
+constexpr std::size_t kAsked = 3;
+
+}  // namespace
+
+std::string about_rivals(const std::string& tap, const std::string& first,
+                         const std::string& second, const std::string& taken) {
+  return fmt::format("'{}' and '{}' both mean {}: '{}' is taken, whose content fits", shown(first),
+                     shown(second), tap, shown(taken));
+}
+
+Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPrompt& known)
+    : file_(file), map_(map), known_(known) {
+  const Claims claims = read_names();
+  read_ids_of(claims);
+  const bool both = ids_ && !known_.ids.empty();
+  take(both ? find_prompt(known_.ids, *ids_, known_.text) : std::nullopt);
+  if (sequence_ && !sequence_->sure && !stands_there(claims)) take(std::nullopt);
+  read_arrays(claims);
+}
+
+const CandidateArray* Candidate::find(const std::string& tap) const {
+  const auto found = std::ranges::find(arrays_, tap, &CandidateArray::tap);
+  return found == arrays_.end() ? nullptr : &*found;
+}
+
+Candidate::Claims Candidate::read_names() {
+  Claims claims;
+  for (const std::string& name : file_.names()) {
+    if (map_.ignores(name, known_.model.num_hidden_layers)) continue;
+    const std::optional<std::string> tap = map_.tap_of(name, known_.model.num_hidden_layers);
+    if (!tap) {
+      unmatched_.push_back(name);
+    } else {
+      claims[*tap].push_back(name);
+    }
+  }
+  return claims;
+}
+
+// Of several arrays of ids the prompt's own, else the first that holds any.
+void Candidate::read_ids_of(const Claims& claims) {
+  const auto read = [&](const char* tap, std::string& used, std::string& problem) {
+    std::optional<std::vector<std::int64_t>> found;
+    const auto names = claims.find(tap);
+    if (names == claims.end()) return found;
+    for (const std::string& name : names->second) {
+      try {
+        std::vector<std::int64_t> ids = read_ids(file_, name);
+        const bool is_it = !known_.ids.empty() && find_prompt(known_.ids, ids).has_value();
+        if (found && !is_it) continue;
+        found = std::move(ids);
+        used = name;
+        if (is_it) break;
+      } catch (const Error& error) {
+        if (used.empty()) used = name;
+        problem = error.what();
+      }
+    }
+    if (found) problem.clear();
+    return found;
+  };
+  ids_ = read("input_ids", ids_name_, ids_problem_);
+  std::string problem;
+  generated_ = read("generated_ids", generated_name_, problem);
+  if (!problem.empty()) remarks_.push_back(problem + ": left out");
+  if (generated_ && !known_.ids.empty()) {
+    const std::optional<Sequence> text = find_prompt(known_.ids, *generated_);
+    if (text && text->sure)
+      generated_->erase(generated_->begin(), generated_->begin() + text->front);
+  }
+}
+
+void Candidate::take(const std::optional<Sequence>& sequence) {
+  sequence_ = sequence;
+  if (sequence_) {
+    hints_.window = sequence_->window();
+    judged_ = known_.whole_run ? without_padding(*sequence_, *ids_) : known_.ids;
+  } else {
+    judged_ = ids_ ? *ids_ : known_.ids;
+    hints_.window = {0, std::ssize(judged_)};
+  }
+}
+
+// What stands before the prompt is padding if the deepest tap is right at the prompt's positions:
+// the tokens of a template would be seen there.
+bool Candidate::stands_there(const Claims& claims) const {
+  std::vector<TapPlace> places;
+  for (const auto& [tap, names] : claims) {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    if (place && place->tap != Tap::kEmbeddingOutput) places.push_back(*place);
+  }
+  std::ranges::sort(places, std::greater<>());
+  for (const TapPlace& place : places) {
+    const std::string tap = tap_name(place.tap, place.layer, known_.model);
+    const auto names = claims.find(tap);
+    if (names == claims.end()) continue;
+    for (const std::string& name : names->second) {
+      if (!known_.shape(tap, std::ssize(judged_))) continue;
+      const std::optional<Choice> choice = choose(read_array(tap, name));
+      if (choice) return choice->metrics.relative_l2 <= kSurelyPadding;
+    }
+  }
+  return false;
+}
+
+void Candidate::read_arrays(const Claims& claims) {
+  std::vector<std::vector<CandidateArray>> by_tap;
+  for (const auto& [tap, names] : claims) {
+    if (tap == "input_ids" || tap == "generated_ids") continue;
+    std::vector<CandidateArray> rivals;
+    for (const std::string& name : names) {
+      if (known_.shape(tap, std::ssize(judged_))) {
+        rivals.push_back(read_array(tap, name));
+      } else {
+        unmatched_.push_back(name);
+      }
+    }
+    if (!rivals.empty()) by_tap.push_back(std::move(rivals));
+  }
+  std::vector<std::string> rival_lines;
+  for (std::vector<CandidateArray>& rivals : by_tap) {
+    const std::size_t best = best_of(rivals);
+    for (std::size_t i = 0; i < rivals.size(); ++i) {
+      if (i == best || same_content(rivals[i].name, rivals[best].name)) continue;
+      rival_lines.push_back(about_rivals(rivals[best].tap, rivals[0].name,
+                                         rivals[i == 0 ? best : i].name, rivals[best].name));
+    }
+    arrays_.push_back(std::move(rivals[best]));
+  }
+  if (!rival_lines.empty()) {
+    std::string line = rival_lines.front();
+    if (rival_lines.size() > 1) line += fmt::format(" (and {} more)", rival_lines.size() - 1);
+    remarks_.push_back(std::move(line));
+  }
+  settle_order();
+  if (sequence_) {
+    for (std::string& line : about_sequence(*sequence_, *ids_, known_.whole_run, known_.text)) {
+      remarks_.push_back(std::move(line));
+    }
+  }
+}
+
+CandidateArray Candidate::read_array(const std::string& tap, const std::string& name) const {
+  CandidateArray array{tap, name, {}, {}, false};
+  const Shape wanted = *known_.shape(tap, std::ssize(judged_));
+  try {
+    const Shape shape = file_.form_of(name).shape;
+    const std::size_t axis = axis_of(tap);
+    array.readings = readings_of(tap, wanted, axis, shape, hints_);
+    if (array.readings.empty()) {
+      array.problem = fmt::format("shape {} cannot be read as the reference's {}",
+                                  shape_text(shape), shape_text(wanted));
+      if (sequence_ && !sequence_->plain()) {
+        // Against a run of its own length it is the last position.
+        const std::vector<Reading> last = readings_of(tap, wanted, axis, shape, {});
+        array.other_position = !last.empty() && last.front().last_position;
+        if (array.other_position) {
+          array.problem = fmt::format("only the last of {} positions, which is not the prompt's",
+                                      sequence_->total());
+        }
+      }
+    }
+  } catch (const Error& error) {
+    array.problem = error.what();
+  }
+  return array;
+}
+
+// The reading whose content fits; none where there are no values to hold it against.
+std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
+  if (array.readings.empty() || !known_.values) return std::nullopt;
+  try {
+    const LoadedArray right = known_.values(array.tap, judged_);
+    if (right.view.shape.empty()) return std::nullopt;
+    const LoadedArray own = file_.load(array.name);
+    return choose_reading(right.view, axis_of(array.tap), own.view, array.readings, nullptr);
+  } catch (const Error&) {
+    return std::nullopt;  // said where the array is read for itself
+  }
+}
+
+// transformers' self_attn and self_attn.o_proj return the same.
+bool Candidate::same_content(const std::string& a, const std::string& b) const {
+  try {
+    const LoadedArray x = file_.load(a);
+    const LoadedArray y = file_.load(b);
+    return x.view.dtype == y.view.dtype && std::ranges::equal(x.view.bytes, y.view.bytes);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+Reading Candidate::reading_of(const CandidateArray& array, const ArrayView& loaded) const {
+  std::size_t index = 0;
+  if (array.readings.size() > 1) {
+    if (const std::optional<Choice> choice = choose(array)) index = choice->index;
+  }
+  Reading reading = array.readings[index];
+  reading.text += about_left_out_keys(array.tap, *known_.shape(array.tap, std::ssize(judged_)),
+                                      loaded, reading);
+  return reading;
+}
+
+// Of arrays that claim one tap.
+std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const {
+  if (rivals.size() == 1) return 0;
+  std::size_t best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < rivals.size(); ++i) {
+    if (rivals[i].readings.empty()) continue;
+    if (rivals[best].readings.empty()) best = i;
+    const std::optional<Choice> choice = choose(rivals[i]);
+    const double error = choice ? choice->metrics.relative_l2 : least;
+    if (error < least) {
+      least = error;
+      best = i;
+    }
+  }
+  return best;
+}
+
+// Whether shapes are written the other way round is a habit of the whole dump: arrays whose content
+// says it speak for those that are too wrong to say it themselves.
+void Candidate::settle_order() {
+  std::vector<const CandidateArray*> open;
+  for (const CandidateArray& array : arrays_) {
+    const bool other_order =
+        !array.readings.empty() && array.readings.front().order == AxisOrder::kPermuted;
+    if (other_order && std::ranges::any_of(array.readings, [](const Reading& r) {
+          return r.order == AxisOrder::kReversed;
+        })) {
+      open.push_back(&array);
+    }
+  }
+  if (open.empty()) return;
+  std::ranges::stable_sort(open, {},
+                           [&](const CandidateArray* a) { return file_.size_of(a->name); });
+  for (std::size_t i = 0; i < std::min(open.size(), kAsked); ++i) {
+    const std::optional<Choice> choice = choose(*open[i]);
+    if (!choice || !choice->fits) continue;
+    hints_.reversed = open[i]->readings[choice->index].order == AxisOrder::kReversed;
+    break;
+  }
+  if (!hints_.reversed) return;
+  for (CandidateArray& array : arrays_) prefer_reversed(array.readings);
+}
+
+std::optional<Array> Candidate::in_expert_order(const CandidateArray& own, const ArrayView& array,
+                                                std::span<const std::int64_t> reference,
+                                                const ArrayView& reference_ids) const {
+  const std::optional<TapPlace> place = parse_tap_name(own.tap);
+  if (!place || place->layer < 0 || own.readings.empty()) return std::nullopt;
+  if (!has_expert_slots(place->tap, true)) return std::nullopt;
+  const CandidateArray* ids = find(tap_name(Tap::kExpertIds, place->layer, known_.model));
+  if (ids == nullptr || ids->readings.empty() || ids->readings.front().last_position ||
+      own.readings.front().last_position) {
+    return std::nullopt;
+  }
+  const LoadedArray theirs = file_.load(ids->name);
+  const Array laid = laid_out(reference_ids.shape, 1, theirs.view, ids->readings.front());
+  const std::optional<ExpertSlots> slots = match_experts(reference_ids, laid.view());
+  if (!slots || slots->in_order) return std::nullopt;
+  return in_order_of(*slots, laid_out(reference, 1, array, own.readings.front()).view());
+}
+
+}  // namespace assay

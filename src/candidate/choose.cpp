@@ -1,0 +1,81 @@
+#include "candidate/choose.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "candidate/data_flow.h"
+#include "metrics/metrics.h"
+
+namespace assay {
+namespace {
+
+// A reading that lies this far off is doubted: another may fit by content.
+constexpr double kDoubtful = 0.2;
+
+// How far the content points elsewhere, whatever its scale: 0 for the same direction, 1 for none.
+double apart(const TensorMetrics& m) { return std::isnan(m.cosine) ? 2 : 1 - m.cosine; }
+
+}  // namespace
+
+Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
+                      const ArrayView& candidate, std::span<const Reading> all, ThreadPool* pool) {
+  Choice best{0, measure(reference, position_axis, candidate, all[0], pool)};
+  for (std::size_t i = 1; i < all.size() && !(best.metrics.relative_l2 <= kDoubtful); ++i) {
+    TensorMetrics metrics = measure(reference, position_axis, candidate, all[i], pool);
+    // Bytes that contradict a shape which fits must be right.
+    const bool contradicts =
+        all[0].order == AxisOrder::kSame && all[i].order == AxisOrder::kReversed;
+    if (contradicts && !(metrics.relative_l2 <= kDoubtful)) continue;
+    if (apart(metrics) < apart(best.metrics) / 2) best = {i, std::move(metrics)};
+  }
+  best.fits = best.metrics.relative_l2 <= kDoubtful;
+  return best;
+}
+
+std::string about_left_out_keys(std::string_view tap, std::span<const std::int64_t> reference,
+                                const ArrayView& candidate, const Reading& reading) {
+  constexpr double kRounding = 0.03;  // of a row of probabilities in BF16
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  if (!reading.cuts_keys || !place || place->tap != Tap::kAttnProbs) return "";
+  const Array kept = laid_out(reference, 2, candidate, reading);
+  const auto keys = static_cast<std::size_t>(kept.shape.back());
+  double most = 0;
+  const auto look = [&](auto values) {
+    for (std::size_t at = 0; at + keys <= values.size(); at += keys) {
+      double sum = 0;
+      for (const auto p : values.subspan(at, keys)) sum += static_cast<double>(p);
+      most = std::max(most, 1 - sum);
+    }
+  };
+  kept.dtype == DType::kF64 ? look(kept.as<double>()) : look(kept.as<float>());
+  if (most < kRounding) return "";
+  return fmt::format("; what is left out holds up to {:.2g} of a position's attention", most);
+}
+
+Array laid_out(std::span<const std::int64_t> reference, std::size_t position_axis,
+               const ArrayView& candidate, const Layout& layout) {
+  const Rows rows = rows_of(reference, position_axis);
+  Array array{candidate.name, DType::kF32, {reference.begin(), reference.end()}, {}};
+  if (layout.last_position) array.shape[position_axis] = 1;
+  const std::size_t count = layout.last_position ? rows.lead : rows.count();
+  const CandidateRows source(candidate, layout, rows.width);
+  const auto copy = [&](auto real, DType dtype) {
+    using Real = decltype(real);
+    array.dtype = dtype;
+    array.bytes.resize(count * rows.width * sizeof(Real));
+    for (std::size_t r = 0; r < count; ++r) {
+      source.read(r, 0, array.as<Real>().subspan(r * rows.width, rows.width));
+    }
+  };
+  if (candidate.dtype == DType::kF64 || is_integer(candidate.dtype)) {
+    copy(double{}, DType::kF64);
+  } else {
+    copy(float{}, DType::kF32);
+  }
+  return array;
+}
+
+}  // namespace assay

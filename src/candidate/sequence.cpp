@@ -1,0 +1,86 @@
+#include "candidate/sequence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace assay {
+namespace {
+
+using Ids = std::span<const std::int64_t>;
+
+// Of a continuation this short nothing says that it is one token again and again.
+constexpr std::size_t kLeastPadding = 2;
+
+bool all_the_same(Ids ids) {
+  return std::ranges::all_of(ids, [&](std::int64_t id) { return id == ids.front(); });
+}
+
+std::string plural(std::int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+}  // namespace
+
+std::optional<Sequence> find_prompt(Ids prompt, Ids ids, Ids known_text) {
+  if (prompt.empty() || ids.size() < prompt.size()) return std::nullopt;
+  const auto is_at = [&](std::size_t at) {
+    return std::ranges::equal(prompt, ids.subspan(at, prompt.size()));
+  };
+  // At the beginning, or else as far behind as it goes: padding may be of the prompt's own tokens.
+  std::size_t at = 0;
+  if (!is_at(0)) {
+    at = ids.size() - prompt.size();
+    while (at > 0 && !is_at(at)) --at;
+    if (at == 0) return std::nullopt;
+  }
+  Sequence sequence;
+  sequence.front = static_cast<std::int64_t>(at);
+  sequence.prompt = std::ssize(prompt);
+  sequence.sure = at == 0 || (at >= kLeastPadding && all_the_same(ids.first(at)));
+  const Ids rest = ids.subspan(at + prompt.size());
+  const bool goes_on = known_text.size() > prompt.size() && !rest.empty() &&
+                       known_text[prompt.size()] == rest.front();
+  if (rest.size() >= kLeastPadding && all_the_same(rest) && !goes_on) {
+    sequence.behind = std::ssize(rest);
+  } else {
+    sequence.decoded = std::ssize(rest);
+  }
+  return sequence;
+}
+
+std::vector<std::int64_t> without_padding(const Sequence& sequence, Ids ids) {
+  return {ids.begin() + sequence.front, ids.end() - sequence.behind};
+}
+
+std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool whole,
+                                        Ids known_text) {
+  std::vector<std::string> lines;
+  const auto padding = [&](std::int64_t count, std::string_view where, std::int64_t id) {
+    lines.push_back(fmt::format("{} of padding {} the prompt (token {}): left out",
+                                plural(count, "position"), where, id));
+  };
+  if (sequence.front > 0) padding(sequence.front, "before", ids.front());
+  if (sequence.behind > 0) padding(sequence.behind, "behind", ids.back());
+  if (sequence.decoded == 0) return lines;
+  std::string line = fmt::format("the run goes on behind the prompt: {} of it and {} more, {}",
+                                 plural(sequence.prompt, "position"), sequence.decoded,
+                                 whole ? "all judged" : "of which the prompt's are compared");
+  const auto prompt = static_cast<std::size_t>(sequence.prompt);
+  if (known_text.size() > prompt) {
+    const Ids own = ids.subspan(static_cast<std::size_t>(sequence.front) + prompt,
+                                static_cast<std::size_t>(sequence.decoded));
+    const Ids known = known_text.subspan(prompt);
+    const std::size_t common = std::min(own.size(), known.size());
+    const auto [a, b] = std::ranges::mismatch(own.first(common), known.first(common));
+    const auto same = static_cast<std::size_t>(a - own.begin());
+    line += same == common
+                ? fmt::format("; its {} the reference's text",
+                              common == own.size() ? "tokens are" : "first tokens are")
+                : fmt::format("; it leaves the reference's text at position {}", prompt + same);
+  }
+  lines.push_back(std::move(line));
+  return lines;
+}
+
+}  // namespace assay

@@ -1,0 +1,380 @@
+// One dump in every form that engines write, through the comparison, the check in a running engine
+// and the diagnosis: what one accepts all accept, and what is wrong all see.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <numeric>
+
+#include "assay/compare.h"
+#include "assay/diagnose.h"
+#include "assay/extract.h"
+#include "assay/npz.h"
+#include "assay/synth.h"
+#include "base/temporary_directory.h"
+#include "candidate/data_flow.h"
+#include "candidate/expert_slots.h"
+#include "model/families.h"
+#include "verify/checker.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Arrays = std::map<std::string, Array>;
+
+constexpr std::int64_t kPrompt = 11;
+constexpr std::int64_t kPad = 3;
+
+// A mixture of experts: with every kind of array that a dump may hold.
+struct World {
+  TemporaryDirectory directory;
+  fs::path model;
+  fs::path reference;  // of the prompt, with its text
+  fs::path longer;     // of the prompt and its text, run as one
+  std::vector<std::int64_t> text;
+
+  World() : model(directory / "model"), reference(directory / "ref"), longer(directory / "longer") {
+    nlohmann::json config = family_configs()[1].second;
+    config["eos_token_id"] = 99;
+    write_text(directory / "config.json", config.dump());
+    SynthOptions synth;
+    synth.config = directory / "config.json";
+    synth.out = model;
+    synth.seed = 4;
+    synthesize(synth);
+    std::vector<std::int64_t> ids;
+    for (std::int64_t i = 0; i < kPrompt; ++i) ids.push_back((i * 37 + 13) % 90);
+    text = run(reference, ids);
+    run(longer, text);
+  }
+
+  std::vector<std::int64_t> run(const fs::path& out, const std::vector<std::int64_t>& ids) const {
+    ExtractOptions options;
+    options.model = model;
+    options.out = out;
+    options.numerics = {Numerics::kBf16, Numerics::kF64};
+    options.taps = {"*"};
+    options.max_new_tokens = 4;
+    Prompt prompt;
+    prompt.id = "p";
+    prompt.input_ids = ids;
+    return extract(options, {prompt}).at(0).generated_ids;
+  }
+};
+
+const World& world() {
+  static const World made;
+  return made;
+}
+
+Arrays arrays_of(const fs::path& reference) {
+  Arrays all;
+  const NpzReader npz(reference / "p" / "reference.npz");
+  for (const std::string& name : npz.names()) {
+    const bool is_tap = parse_tap_name(name).has_value();
+    if (is_tap || name == "input_ids") all[name] = npz.read(name);
+  }
+  return all;
+}
+
+bool is_attention(const std::string& name) {
+  return name.ends_with("attn_scores") || name.ends_with("attn_probs");
+}
+
+// Elements of any size, moved as the function says: from an index of the new shape to an element of
+// the old array, or -1 for `filler`.
+Array gathered(const Array& from, const Shape& shape,
+               const std::function<std::int64_t(const Shape&)>& element, double filler) {
+  Array to{from.name, from.dtype, shape, {}};
+  const std::size_t item = dtype_size(from.dtype);
+  const std::int64_t count = element_count(shape, "shape");
+  to.bytes.resize(static_cast<std::size_t>(count) * item);
+  Shape index(shape.size());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t at = element(index);
+    std::byte* out = &to.bytes[static_cast<std::size_t>(i) * item];
+    if (at >= 0) {
+      std::memcpy(out, &from.bytes[static_cast<std::size_t>(at) * item], item);
+    } else if (from.dtype == DType::kI64) {
+      const auto value = static_cast<std::int64_t>(filler);
+      std::memcpy(out, &value, item);
+    } else {
+      const auto value = static_cast<float>(filler);
+      std::memcpy(out, &value, item);
+    }
+    for (std::size_t a = shape.size(); a-- > 0;) {
+      if (++index[a] < shape[a]) break;
+      index[a] = 0;
+    }
+  }
+  return to;
+}
+
+std::int64_t flat(const Shape& shape, const Shape& index) {
+  std::int64_t at = 0;
+  for (std::size_t a = 0; a < shape.size(); ++a) at = at * shape[a] + index[a];
+  return at;
+}
+
+// With so many more elements in front and behind along an axis.
+Array padded(const Array& from, std::size_t axis, std::int64_t front, std::int64_t behind,
+             double filler) {
+  Shape shape = from.shape;
+  shape[axis] += front + behind;
+  return gathered(
+      from, shape,
+      [&](const Shape& index) {
+        Shape inner = index;
+        inner[axis] -= front;
+        const bool inside = inner[axis] >= 0 && inner[axis] < from.shape[axis];
+        return inside ? flat(from.shape, inner) : -1;
+      },
+      filler);
+}
+
+void pad_positions(Arrays& arrays, std::int64_t front, std::int64_t behind) {
+  for (auto& [name, array] : arrays) {
+    const bool ids = name == "input_ids";
+    if (is_attention(name)) {
+      const double hidden = name.ends_with("probs") ? 0 : -INFINITY;
+      array = padded(padded(array, 3, front, behind, hidden), 2, front, behind, 0.5);
+    } else {
+      array = padded(array, 1, front, behind, ids ? kPad : 0.25);
+    }
+  }
+}
+
+template <class T>
+void ids_as(Arrays& arrays, DType dtype) {
+  Array& ids = arrays.at("input_ids");
+  Array narrow{ids.name, dtype, ids.shape, {}};
+  narrow.bytes.resize(ids.bytes.size() / 8 * sizeof(T));
+  std::ranges::transform(ids.as<std::int64_t>(), narrow.as<T>().begin(),
+                         [](std::int64_t id) { return static_cast<T>(id); });
+  ids = std::move(narrow);
+}
+
+void transpose(Array& array) {
+  const Shape old = array.shape;
+  Shape other(old.rbegin(), old.rend());
+  array = gathered(
+      array, other,
+      [&](const Shape& index) { return flat(old, Shape(index.rbegin(), index.rend())); }, 0);
+}
+
+struct Form {
+  const char* name;
+  std::function<void(Arrays&)> make;
+  const char* said = "";       // by compare and diagnose; empty: nothing need be
+  bool of_longer_run = false;  // made of the run that goes on
+  bool alone = true;           // diagnose knows it without a reference
+};
+
+const std::vector<Form>& forms() {
+  static const std::vector<Form> all = {
+      {"Plain", [](Arrays&) {}},
+      {"IdsU32", [](Arrays& a) { ids_as<std::uint32_t>(a, DType::kU32); }},
+      {"IdsU64", [](Arrays& a) { ids_as<std::uint64_t>(a, DType::kU64); }},
+      {"IdsI8", [](Arrays& a) { ids_as<std::int8_t>(a, DType::kI8); }},
+      {"IdsF32", [](Arrays& a) { ids_as<float>(a, DType::kF32); }},
+      {"NoBatchAxis",
+       [](Arrays& a) {
+         for (auto& [name, array] : a) array.shape.erase(array.shape.begin());
+       }},
+      {"VocabularyPaddedTo128",
+       [](Arrays& a) { a.at("logits") = padded(a.at("logits"), 2, 0, 27, -1e4); },
+       "the vocabulary padded from 101 to 128"},
+      {"VocabularyPaddedToAnything",
+       [](Arrays& a) { a.at("logits") = padded(a.at("logits"), 2, 0, 9, 0); },
+       "the vocabulary padded from 101 to 110"},
+      {"ShapesTheOtherWayRound",
+       [](Arrays& a) {
+         for (auto& [name, array] : a) std::ranges::reverse(array.shape);
+       },
+       "the bytes are those of"},
+      {"AxesTheOtherWayRound",
+       [](Arrays& a) {
+         for (auto& [name, array] : a) transpose(array);
+       },
+       "axes in another order"},
+      {"GoesOn", [](Arrays&) {}, "the run goes on behind the prompt", true},
+      {"GoesOnPadded", [](Arrays& a) { pad_positions(a, 2, 0); },
+       "the run goes on behind the prompt", true, false},
+      {"PaddedInFront", [](Arrays& a) { pad_positions(a, 5, 0); }, "padding before the prompt",
+       false, false},
+      {"PaddedByOne", [](Arrays& a) { pad_positions(a, 1, 0); }, "padding before the prompt", false,
+       false},
+      {"PaddedBehind", [](Arrays& a) { pad_positions(a, 0, 4); }, "padding behind the prompt",
+       false, false},
+      {"PaddedBothSides", [](Arrays& a) { pad_positions(a, 3, 2); }, "padding behind the prompt",
+       false, false},
+      {"KeysPadded",
+       [](Arrays& a) {
+         for (auto& [name, array] : a) {
+           if (!is_attention(name)) continue;
+           array = padded(array, 3, 0, 21, name.ends_with("probs") ? 0 : -INFINITY);
+         }
+       },
+       "the first 11 of 32 keys"},
+      {"LastLogitsOnly",
+       [](Arrays& a) {
+         Array& logits = a.at("logits");
+         const std::size_t row = logits.bytes.size() / kPrompt;
+         logits.bytes.erase(logits.bytes.begin(),
+                            logits.bytes.end() - static_cast<std::ptrdiff_t>(row));
+         logits.shape = {101};
+       },
+       "the last position only"},
+      {"TwoNames",
+       [](Arrays& a) {
+         a["result_norm"] = a.at("final_norm_output");
+         a["norm"] = a.at("final_norm_output");
+         for (float& x : a.at("norm").as<float>()) x = x * x - 0.5F;
+         a.erase("final_norm_output");
+       },
+       "'norm' and 'result_norm' both mean final_norm_output"},
+      {"ExpertsInAnotherOrder",
+       [](Arrays& a) {
+         for (auto& [name, array] : a) {
+           const std::optional<TapPlace> place = parse_tap_name(name);
+           if (!place || place->layer == 1 || !has_expert_slots(place->tap, true)) continue;
+           const Shape shape = array.shape;
+           array = gathered(
+               array, shape,
+               [&](const Shape& index) {
+                 Shape other = index;
+                 other[2] = shape[2] - 1 - index[2];
+                 return flat(shape, other);
+               },
+               0);
+         }
+       }},
+  };
+  return all;
+}
+
+class OneWayIn : public testing::TestWithParam<std::size_t> {
+ protected:
+  const Form& form() const { return forms()[GetParam()]; }
+
+  // What is wrong in the wrong dump: an operation of layer 1, whose layer is dense.
+  static void spoil(Arrays& arrays) {
+    for (float& x : arrays.at("layer_01_attn_context").as<float>()) x *= 1.5F;
+  }
+
+  void make(bool wrong) {
+    arrays_ = arrays_of(form().of_longer_run ? world().longer : world().reference);
+    if (wrong) spoil(arrays_);
+    form().make(arrays_);
+    std::vector<ArrayView> views;
+    for (auto& [name, array] : arrays_) {
+      array.name = name;
+      views.push_back(array.view());
+    }
+    write_npz(file(), views, Compression::kNone);
+  }
+
+  fs::path file() const { return directory_ / "p.npz"; }
+
+  CompareReport compared() const {
+    CompareOptions options;
+    options.reference = world().reference;
+    options.candidate = file();
+    return compare(options);
+  }
+
+  CompareReport checked() const {
+    CheckerOptions options;
+    options.reference = world().reference;
+    Checker checker(options);
+    std::vector<const Array*> order;
+    for (const auto& [name, array] : arrays_) order.push_back(&array);
+    // As an engine computes them.
+    std::ranges::stable_sort(order, {}, [](const Array* array) {
+      const std::optional<TapPlace> place = parse_tap_name(array->name);
+      if (array->name == "input_ids") return std::int64_t{-1};
+      return place ? place->order() : TapPlace{Tap::kFinalNormOutput, -1}.order();
+    });
+    for (const Array* array : order) checker.hand_over(array->view());
+    return checker.report();
+  }
+
+  Diagnosis diagnosed(bool with_reference) const {
+    DiagnoseOptions options;
+    options.model = world().model;
+    options.candidate = file();
+    if (with_reference) options.reference = world().reference;
+    return diagnose(options);
+  }
+
+  static std::string failures(const CompareReport& report) {
+    std::string text;
+    for (const TensorResult& t : report.prompts.at(0).tensors) {
+      const bool good = t.verdict == Verdict::kPass || t.verdict == Verdict::kNotCompared;
+      if (!good) text += t.name + ": " + t.reason + " (" + t.reading + ")\n";
+    }
+    return text;
+  }
+
+  static std::string said(const PromptResult& prompt) {
+    std::string text;
+    for (const std::string& remark : prompt.remarks) text += remark + "\n";
+    for (const TensorResult& t : prompt.tensors) text += t.reading + "\n";
+    return text;
+  }
+
+  static std::string notes(const Diagnosis& d) {
+    std::string text;
+    for (const std::string& note : d.notes) text += note + "\n";
+    return text;
+  }
+
+  TemporaryDirectory directory_;
+  Arrays arrays_;
+};
+
+TEST_P(OneWayIn, TheRightDumpPasses) {
+  make(false);
+  const CompareReport report = compared();
+  EXPECT_TRUE(report.passed) << failures(report);
+  EXPECT_NE(said(report.prompts[0]).find(form().said), std::string::npos)
+      << said(report.prompts[0]);
+  const CompareReport in_process = checked();
+  EXPECT_TRUE(in_process.passed) << failures(in_process);
+  EXPECT_NE(said(in_process.prompts[0]).find(form().said), std::string::npos)
+      << said(in_process.prompts[0]);
+  for (const bool with_reference : {true, false}) {
+    if (!with_reference && !form().alone) continue;
+    const Diagnosis d = diagnosed(with_reference);
+    EXPECT_EQ(d.verdict, DiagnosisVerdict::kCorrect) << with_reference << d.summary << notes(d);
+    if (!with_reference) continue;
+    EXPECT_NE(notes(d).find(form().said), std::string::npos) << notes(d);
+  }
+}
+
+TEST_P(OneWayIn, TheWrongOneFails) {
+  make(true);
+  const CompareReport report = compared();
+  EXPECT_FALSE(report.passed);
+  const CompareReport in_process = checked();
+  EXPECT_FALSE(in_process.passed);
+  for (const CompareReport* r : {&report, &in_process}) {
+    const PromptResult& prompt = r->prompts.at(0);
+    ASSERT_TRUE(prompt.first_divergence);
+    EXPECT_EQ(prompt.tensors[*prompt.first_divergence].name, "layer_01_attn_context");
+  }
+  const Diagnosis d = diagnosed(true);
+  EXPECT_NE(d.verdict, DiagnosisVerdict::kCorrect);
+  ASSERT_TRUE(d.first) << d.summary << notes(d);
+  EXPECT_EQ(d.first->tap, "layer_01_attn_context");
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, OneWayIn, testing::Range(std::size_t{0}, forms().size()),
+                         [](const auto& form) { return forms()[form.param].name; });
+
+}  // namespace
+}  // namespace assay
