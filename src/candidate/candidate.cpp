@@ -36,7 +36,10 @@ Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPromp
   read_ids_of(claims);
   const bool both = ids_ && !known_.ids.empty();
   take(both ? find_prompt(known_.ids, *ids_, known_.text) : std::nullopt);
-  if (sequence_ && !sequence_->sure && !stands_there(claims)) take(std::nullopt);
+  if (sequence_ && !sequence_->sure && !(deepest_error(claims) <= kSurelyPadding)) {
+    take(std::nullopt);
+  }
+  if (known_.ids.empty() && known_.whole_run) find_padding(claims);
   read_arrays(claims);
 }
 
@@ -103,9 +106,31 @@ void Candidate::take(const std::optional<Sequence>& sequence) {
   }
 }
 
-// What stands before the prompt is padding if the deepest tap is right at the prompt's positions:
-// the tokens of a template would be seen there.
-bool Candidate::stands_there(const Claims& claims) const {
+// Without a prompt to look for: a token again and again at either end is padding if the deepest tap
+// is computed without it.
+void Candidate::find_padding(const Claims& claims) {
+  if (!ids_) return;
+  double least = std::numeric_limits<double>::infinity();
+  std::optional<Sequence> best;
+  for (const Sequence& sequence : possible_paddings(*ids_)) {
+    take(sequence);
+    // As it stands, unless that is far off.
+    const double error = deepest_error(claims);
+    if (sequence.plain() && error <= kSurelyPadding) {
+      best.reset();
+      break;
+    }
+    if (error < least / 2 || (sequence.plain() && error < least)) {
+      least = error;
+      best = sequence;
+    }
+  }
+  take(best && !best->plain() ? best : std::nullopt);
+}
+
+// Where a run's tokens are in doubt, what is computed from all of them tells. Infinite where there
+// is nothing to hold it against.
+double Candidate::deepest_error(const Claims& claims) const {
   std::vector<TapPlace> places;
   for (const auto& [tap, names] : claims) {
     const std::optional<TapPlace> place = parse_tap_name(tap);
@@ -119,10 +144,10 @@ bool Candidate::stands_there(const Claims& claims) const {
     for (const std::string& name : names->second) {
       if (!known_.shape(tap, std::ssize(judged_))) continue;
       const std::optional<Choice> choice = choose(read_array(tap, name));
-      if (choice) return choice->metrics.relative_l2 <= kSurelyPadding;
+      if (choice) return choice->metrics.relative_l2;
     }
   }
-  return false;
+  return std::numeric_limits<double>::infinity();
 }
 
 void Candidate::read_arrays(const Claims& claims) {

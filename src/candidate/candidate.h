@@ -101,7 +101,8 @@ class Candidate {
   Claims read_names();
   void read_ids_of(const Claims& claims);
   void take(const std::optional<Sequence>& sequence);
-  bool stands_there(const Claims& claims) const;
+  void find_padding(const Claims& claims);
+  double deepest_error(const Claims& claims) const;
   void read_arrays(const Claims& claims);
   CandidateArray read_array(const std::string& tap, const std::string& name) const;
   void settle_order();

@@ -49,6 +49,26 @@ std::optional<Sequence> find_prompt(Ids prompt, Ids ids, Ids known_text) {
   return sequence;
 }
 
+std::vector<Sequence> possible_paddings(Ids ids) {
+  const std::int64_t size = std::ssize(ids);
+  std::int64_t front = 0;
+  while (front < size && ids[static_cast<std::size_t>(front)] == ids.front()) ++front;
+  std::int64_t behind = 0;
+  while (behind < size && ids[static_cast<std::size_t>(size - 1 - behind)] == ids.back()) ++behind;
+  std::vector<std::int64_t> fronts = {0};
+  if (front >= static_cast<std::int64_t>(kLeastPadding))
+    fronts.insert(fronts.end(), {front, front - 1});
+  std::vector<std::int64_t> ends = {0};
+  if (behind >= static_cast<std::int64_t>(kLeastPadding)) ends.push_back(behind);
+  std::vector<Sequence> all;
+  for (const std::int64_t end : ends) {
+    for (const std::int64_t begin : fronts) {
+      if (begin + end < size) all.push_back({begin, size - begin - end, 0, end});
+    }
+  }
+  return all;
+}
+
 std::vector<std::int64_t> without_padding(const Sequence& sequence, Ids ids) {
   return {ids.begin() + sequence.front, ids.end() - sequence.behind};
 }

@@ -34,6 +34,10 @@ std::optional<Sequence> find_prompt(std::span<const std::int64_t> prompt,
                                     std::span<const std::int64_t> ids,
                                     std::span<const std::int64_t> known_text = {});
 
+// Where no prompt is known: the tokens as they stand, and without what is one token again and again
+// in front (all of it, or all but the last, which may be the prompt's first), behind, or both.
+std::vector<Sequence> possible_paddings(std::span<const std::int64_t> ids);
+
 // The run's tokens without padding.
 std::vector<std::int64_t> without_padding(const Sequence& sequence,
                                           std::span<const std::int64_t> ids);

@@ -193,7 +193,12 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
     evidence.generated = dump.generated();
     check_token_ids(*evidence.generated, spec, fmt::format("{}: generated_ids", path.string()));
   }
-  std::map<std::string, std::vector<std::string>> read_so;  // reading -> arrays
+  struct ReadSo {
+    std::string name;  // of the first
+    std::string text;
+    std::size_t arrays = 0;
+  };
+  std::map<std::string, ReadSo> read_so;  // by the reading's text without its numbers
   for (const CandidateArray& array : dump.arrays()) {
     std::string problem = array.problem;
     try {
@@ -202,7 +207,14 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
         const Reading reading = dump.reading_of(array, loaded.view);
         evidence.sites.push_back(
             make_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
-        if (reading.strangeness > 0) read_so[reading.text].push_back(array.name);
+        if (reading.strangeness > 0) {
+          std::string kind = reading.text;
+          std::erase_if(kind, [](char c) {
+            return std::string_view("[0123456789, ]").find(c) != std::string_view::npos;
+          });
+          ReadSo& how = read_so.try_emplace(kind, ReadSo{array.name, reading.text}).first->second;
+          ++how.arrays;
+        }
       }
     } catch (const Error& error) {
       problem = error.what();
@@ -212,9 +224,9 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
           fmt::format("'{}' ({}) is not judged: {}", shown(array.name), array.tap, problem));
     }
   }
-  for (const auto& [text, names] : read_so) {
-    evidence.notes.push_back(fmt::format("{} array{}, e.g. '{}': {}", names.size(),
-                                         names.size() == 1 ? "" : "s", shown(names.front()), text));
+  for (const auto& [kind, how] : read_so) {
+    evidence.notes.push_back(fmt::format("{} array{}, e.g. '{}': {}", how.arrays,
+                                         how.arrays == 1 ? "" : "s", shown(how.name), how.text));
   }
   std::ranges::sort(evidence.sites, {}, &Site::place);
   if (evidence.sites.empty() && !evidence.generated) {
