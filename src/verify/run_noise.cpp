@@ -1,5 +1,10 @@
 #include "verify/run_noise.h"
 
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
+
 #include "candidate/data_flow.h"
 #include "model/forward.h"
 #include "model/ggml_operands.h"
@@ -8,14 +13,47 @@
 namespace assay {
 namespace {
 
-// Rounds what matmuls read, and looks at nothing.
-class Quantised : public Holding<float> {
+// Rounds what matmuls read, and takes down scores and probabilities, which a recorder does not see
+// where attention is computed in full.
+class Watching : public Holding<float> {
  public:
-  using Holding::Holding;
+  // take: called with each array once it is complete, one at a time.
+  Watching(const ModelSpec& spec, std::span<const HeldValues> held, const TapSet& taps,
+           const std::function<void(Array)>& take)
+      : Holding(spec, held, [](float x) { return x; }), spec_(spec), taps_(taps), take_(take) {}
+
   void rows(Tap, std::int64_t, std::size_t, std::size_t, float*) override {}
-  void attention(Tap, std::int64_t, std::size_t, std::size_t, std::size_t, float*) override {}
+  void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
+                 std::size_t keys, float* values) override {
+    if (!taps_.wants(tap, layer)) return;
+    const std::lock_guard lock(mutex_);
+    Open& open = open_[{tap, layer}];
+    Array& array = open.array;
+    if (array.bytes.empty()) {
+      array.name = tap_name(tap, layer, spec_);
+      array.shape = {1, spec_.num_attention_heads, static_cast<std::int64_t>(queries),
+                     static_cast<std::int64_t>(keys)};
+      array.bytes.resize(static_cast<std::size_t>(spec_.num_attention_heads) * queries * keys *
+                         sizeof(float));
+    }
+    std::copy_n(values, queries * keys, &array.as<float>()[head * queries * keys]);
+    if (++open.heads < spec_.num_attention_heads) return;
+    take_(std::move(array));
+    open_.erase({tap, layer});
+  }
   void logits(std::size_t, std::size_t, std::size_t, const float*) override {}
   void stream_into(std::int64_t, float*) override {}
+
+ private:
+  struct Open {
+    Array array = {};
+    std::int64_t heads = 0;
+  };
+  const ModelSpec& spec_;
+  const TapSet& taps_;
+  const std::function<void(Array)>& take_;
+  std::mutex mutex_;  // heads come from several threads
+  std::map<std::pair<Tap, std::int64_t>, Open> open_;
 };
 
 template <class N>
@@ -34,7 +72,7 @@ void run(const Model& model, const ModelSpec& spec, std::span<const std::int64_t
 NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std::int64_t> ids,
                      const TapSet& taps, const Truth64& truth, ThreadPool& pool) {
   NoiseByTap noise;
-  const auto measure = [&](const Array& array) {
+  const std::function<void(Array)> measure = [&](const Array& array) {
     const std::optional<TapPlace> place = parse_tap_name(array.name);
     if (!place || array.dtype == DType::kI64) return;
     noise[array.name] =
@@ -44,8 +82,8 @@ NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std:
   if (type == ExpectedType::kF16) spec.store = Store::kF16;
   std::vector<HeldValues> held;
   if (type == ExpectedType::kQ8) held = q8_operands(model.directory, spec.num_hidden_layers);
-  Quantised quantised(spec, held, [](float x) { return x; });
-  run<F32>(model, spec, ids, taps, measure, pool, held.empty() ? nullptr : &quantised);
+  Watching watching(spec, held, taps, measure);
+  run<F32>(model, spec, ids, taps, measure, pool, type == ExpectedType::kF32 ? nullptr : &watching);
   return noise;
 }
 

@@ -152,6 +152,8 @@ TEST(Precision, F16IsMeasuredWithTheModel) {
   EXPECT_FALSE(report.coarse);
   EXPECT_EQ(tensor(report.prompts[0], "logits").type, Grid::kF16);
   EXPECT_LT(*tensor(report.prompts[0], "logits").precision_ratio, 2);
+  EXPECT_LT(*tensor(report.prompts[0], "layer_05_attn_scores").precision_ratio, 2);
+  EXPECT_EQ(report.precision, "the values are F16, and are also held to what that allows");
 
   options = write("coarse.npz", 0.003F);
   options.model = kModel;
@@ -189,6 +191,7 @@ TEST(Precision, ActivationsInEightBitsAreAllowedWhereAskedFor) {
   };
   const NoiseByTap q8 = noise(ExpectedType::kQ8);
   const NoiseByTap f32 = noise(ExpectedType::kF32);
+  EXPECT_EQ(q8.size(), f32.size());
   EXPECT_GT(q8.at("logits").whole, 100 * f32.at("logits").whole);
   EXPECT_EQ(q8.at("embedding_output").whole, f32.at("embedding_output").whole);
   // What lies 1.5 times as far as such an engine passes as one, and 3 times as far does not.
