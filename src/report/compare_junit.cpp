@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "report/compare_report.h"
 
@@ -37,7 +39,17 @@ std::string test_case(const PromptResult& prompt, std::string_view name, std::st
                      escaped(name), body.empty() ? "/>\n" : fmt::format(">{}</testcase>\n", body));
 }
 
-std::string body_of(const TensorResult& t) {
+constexpr std::string_view kBegin = "first divergence: ";
+
+// What the prompt's one failure says: where the first divergence is, and what lies before it.
+std::string failure_text(const PromptResult& prompt, const TensorResult& first) {
+  std::string text = fmt::format("{}{}: {}", kBegin, first.name, first.reason);
+  if (prompt.divergence_text != first.reason) text += fmt::format("; {}", prompt.divergence_text);
+  return text;
+}
+
+// The first divergence fails; what fails behind it follows from it. first: null if there is none.
+std::string body_of(const PromptResult& prompt, const TensorResult& t, const TensorResult* first) {
   switch (t.verdict) {
     case Verdict::kPass:
       return "";
@@ -45,7 +57,11 @@ std::string body_of(const TensorResult& t) {
       return fmt::format("<properties><property name=\"coarse\" value=\"{}\"/></properties>",
                          escaped(t.reason));
     case Verdict::kFail:
-      return fmt::format("<failure message=\"{}\"/>", escaped(t.reason));
+      if (&t == first) {
+        return fmt::format("<failure message=\"{}\"/>", escaped(failure_text(prompt, t)));
+      }
+      return fmt::format("<skipped message=\"follows from {}: {}\"/>",
+                         escaped(first == nullptr ? "another" : first->name), escaped(t.reason));
     case Verdict::kError:
       return fmt::format("<error message=\"{}\"/>", escaped(t.reason));
     case Verdict::kNotCompared:
@@ -54,28 +70,33 @@ std::string body_of(const TensorResult& t) {
   return "<skipped message=\"not in the candidate\"/>";
 }
 
+// Of the greedy text.
+std::string body_of_text(const PromptResult& prompt, const TensorResult* first) {
+  const auto wrong = std::ranges::find_if(
+      prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
+  if (wrong == prompt.tokens.steps.end()) return "";
+  const std::string where = fmt::format("differs at position {}", wrong->position);
+  if (first == nullptr) return fmt::format("<failure message=\"{}\"/>", where);
+  return fmt::format("<skipped message=\"follows from {}: {}\"/>", escaped(first->name), where);
+}
+
 std::string suite(const PromptResult& prompt) {
-  const auto count = [&](Verdict verdict) {
-    return std::ranges::count(prompt.tensors, verdict, &TensorResult::verdict);
-  };
+  const TensorResult* first =
+      prompt.first_divergence ? &prompt.tensors[*prompt.first_divergence] : nullptr;
+  std::vector<std::pair<std::string_view, std::string>> bodies;
+  for (const TensorResult& t : prompt.tensors)
+    bodies.emplace_back(t.name, body_of(prompt, t, first));
+  if (prompt.tokens.compared) bodies.emplace_back("generated_ids", body_of_text(prompt, first));
   std::string cases;
-  for (const TensorResult& t : prompt.tensors) cases += test_case(prompt, t.name, body_of(t));
-  std::size_t tests = prompt.tensors.size();
-  std::size_t failures = static_cast<std::size_t>(count(Verdict::kFail));
-  if (prompt.tokens.compared) {
-    const auto wrong = std::ranges::find_if(
-        prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
-    const bool bad = wrong != prompt.tokens.steps.end();
-    ++tests;
-    failures += bad;
-    cases += test_case(
-        prompt, "generated_ids",
-        bad ? fmt::format("<failure message=\"differs at position {}\"/>", wrong->position) : "");
-  }
+  for (const auto& [name, body] : bodies) cases += test_case(prompt, name, body);
+  const auto count = [&](std::string_view element) {
+    return std::ranges::count_if(
+        bodies, [&](const auto& body) { return body.second.starts_with(element); });
+  };
   return fmt::format(
       "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n{}"
       "  </testsuite>\n",
-      escaped(prompt.id), tests, failures, count(Verdict::kError), count(Verdict::kNotCompared),
+      escaped(prompt.id), bodies.size(), count("<failure"), count("<error"), count("<skipped"),
       cases);
 }
 

@@ -17,8 +17,9 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
 
 nlohmann::ordered_json compare_json(const CompareReport& report);
 
-// JUnit XML: a suite for each prompt, a case for each tensor and one for the text; what was not
-// compared is skipped.
+// JUnit XML: a suite for each prompt, a case for each tensor and one for the text. The first
+// divergence is the prompt's one failure; what fails behind it is skipped, as what was not compared
+// is.
 std::string compare_junit(const CompareReport& report);
 
 // One HTML page without references to anything outside, for a report made with details.

@@ -75,10 +75,16 @@ TEST_F(CompareVerb, WritesJUnit) {
   const fs::path file = *directory_ / "junit.xml";
   EXPECT_EQ(run_program({"compare", ref(), wrong(), "--junit", file}).exit_code, 1);
   const std::string xml = read_text(file);
-  EXPECT_NE(xml.find("<testsuite name=\"prompt1\" tests=\"53\" failures=\"3\" errors=\"0\""),
+  EXPECT_NE(xml.find("<testsuite name=\"prompt1\" tests=\"53\" failures=\"1\" errors=\"0\" "
+                     "skipped=\"2\""),
             std::string::npos)
       << xml.substr(0, 300);
-  EXPECT_NE(xml.find("name=\"layer_05_q_norm\"><failure message=\"noise ratio"), std::string::npos);
+  EXPECT_NE(xml.find("name=\"layer_05_q_norm\"><failure message=\"first divergence: "
+                     "layer_05_q_norm: noise ratio"),
+            std::string::npos);
+  EXPECT_NE(xml.find("look at the RMSNorm of the queries"), std::string::npos);
+  EXPECT_NE(xml.find("name=\"layer_05_output\"><skipped message=\"follows from layer_05_q_norm: "),
+            std::string::npos);
   expect_failure(run_program({"compare", ref(), right(), "--junit", "/nowhere/x.xml"}), 4,
                  {"/nowhere/x.xml"});
 }
