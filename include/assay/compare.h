@@ -153,6 +153,9 @@ struct DumpFinding {
 
 struct PromptResult {
   std::string id;
+  bool passed = false;
+  std::vector<std::int64_t> input_ids;          // of the reference
+  std::vector<std::string> tokens_text;         // theirs, one by one; empty where nothing says it
   std::vector<TensorResult> tensors;            // in data-flow order
   std::optional<std::size_t> first_divergence;  // index into tensors
   std::string divergence_text;                  // what lies between the last good tap and that one
@@ -162,7 +165,21 @@ struct PromptResult {
   TokenResult tokens;
 };
 
+// What made the reference, as its manifest says; all empty for a lone file of arrays.
+struct ReferenceSource {
+  std::string model;       // the checkpoint's own name
+  std::string model_type;  // "qwen3"
+  // Of the checkpoint's weights: of its one file, or of the lines "SHA-256  file" of several.
+  std::string weights_sha256;
+  std::string program;   // "assay 0.1.0"
+  std::string numerics;  // "bf16"
+  std::string oracle;    // "f64", or empty
+};
+
 struct CompareReport {
+  std::string date;     // when it was made: "2026-01-31 12:00 UTC"
+  std::string program;  // that made it
+  ReferenceSource source;
   std::string reference;  // paths, as given
   std::string candidate;
   std::string profile;

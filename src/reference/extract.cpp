@@ -413,6 +413,10 @@ class Extraction {
     record.extracted.generated_ids = reference.generated.ids;
     record.extracted.stopped_by_eos = reference.generated.stopped_by_eos;
     if (tokenizer_) {
+      record.tokens.emplace();
+      for (const std::int64_t id : prompt.input_ids) {
+        record.tokens->push_back(tokenizer_->decode({&id, 1}));
+      }
       record.extracted.generated_text =
           tokenizer_->decode(std::span(reference.generated.ids).subspan(prompt.input_ids.size()));
     }

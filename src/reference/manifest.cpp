@@ -40,6 +40,7 @@ Json to_json(const PromptRecord& record) {
   return {{"id", e.prompt.id},
           {"text", e.prompt.text ? Json(*e.prompt.text) : Json(nullptr)},
           {"input_ids", e.prompt.input_ids},
+          {"tokens", record.tokens ? Json(*record.tokens) : Json(nullptr)},
           {"generated_text", e.generated_text ? Json(*e.generated_text) : Json(nullptr)},
           {"stopped", e.stopped_by_eos ? "eos" : "length"},
           {"files", std::move(files)},

@@ -36,6 +36,7 @@ struct FileRecord {
 
 struct PromptRecord {
   ExtractedPrompt extracted;
+  std::optional<std::vector<std::string>> tokens;  // texts of its input_ids, one by one
   std::vector<ArrayRecord> arrays;
 };
 

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "report/compare_report.h"
+#include "report/layout_kinds.h"
 
 namespace assay {
 namespace {
@@ -161,23 +162,47 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
     for (const DumpFinding& f : p.findings) {
       findings.push_back({{"tensor", f.tensor}, {"text", f.text}});
     }
+    Json layouts = Json::array();
+    for (const LayoutKind& kind : layout_kinds(p)) {
+      layouts.push_back(
+          {{"example", kind.example}, {"texts", kind.texts}, {"arrays", kind.arrays}});
+    }
     Json first = nullptr;
     if (p.first_divergence) {
       first = {{"tensor", p.tensors[*p.first_divergence].name}, {"text", p.divergence_text}};
     }
     prompts.push_back({{"id", p.id},
+                       {"passed", p.passed},
+                       {"input_ids", p.input_ids},
+                       {"tokens_text", p.tokens_text},
                        {"first_divergence", std::move(first)},
                        {"findings", std::move(findings)},
+                       {"layouts", std::move(layouts)},
                        {"tokens", p.tokens.compared ? to_json(p.tokens) : Json(nullptr)},
                        {"remarks", p.remarks},
                        {"unmatched", p.unmatched},
                        {"tensors", std::move(tensors)}});
   }
-  return {{"schema", "assay.compare/1"},       {"passed", report.passed},
-          {"coarse", report.coarse},           {"precision", report.precision},
-          {"reference", report.reference},     {"candidate", report.candidate},
-          {"profile", report.profile},         {"statement", report.statement},
-          {"blind_spots", report.blind_spots}, {"prompts", std::move(prompts)}};
+  const ReferenceSource& source = report.source;
+  return {{"schema", "assay.compare/1"},
+          {"program", report.program},
+          {"date", report.date},
+          {"source",
+           {{"model", source.model},
+            {"model_type", source.model_type},
+            {"weights_sha256", source.weights_sha256},
+            {"program", source.program},
+            {"numerics", source.numerics},
+            {"oracle", source.oracle}}},
+          {"passed", report.passed},
+          {"coarse", report.coarse},
+          {"precision", report.precision},
+          {"reference", report.reference},
+          {"candidate", report.candidate},
+          {"profile", report.profile},
+          {"statement", report.statement},
+          {"blind_spots", report.blind_spots},
+          {"prompts", std::move(prompts)}};
 }
 
 }  // namespace assay

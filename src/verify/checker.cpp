@@ -494,6 +494,7 @@ CompareReport Checker::report() const {
   if (!prompt_) return report;
   report.prompts.push_back(prompt_->so_far(*profile_));
   report.passed = compared_anything(report.prompts[0]) && passed(report.prompts[0]);
+  report.prompts[0].passed = report.passed;
   report.coarse = is_coarse(report.prompts[0]);
   report.precision = about_precision(report.prompts);
   return report;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <set>
@@ -24,6 +26,7 @@
 #include "verify/dump_checks.h"
 #include "verify/precision.h"
 #include "verify/profile.h"
+#include "verify/reference_source.h"
 #include "verify/run_noise.h"
 #include "verify/tokens.h"
 
@@ -148,6 +151,7 @@ class PromptComparison {
   // Other tokens make every other difference meaningless.
   void compare_ids() {
     if (result_.tensors.empty() || result_.tensors[0].name != "input_ids") return;
+    result_.input_ids = read_ids(reference_, "input_ids");
     TensorResult& tensor = result_.tensors[0];
     tensor.candidate_name = dump_->ids_name();
     if (tensor.candidate_name.empty()) return;
@@ -323,6 +327,15 @@ std::map<std::int64_t, std::string> texts_of(const std::vector<PromptResult>& pr
   return texts;
 }
 
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc = {};
+  ::gmtime_r(&now, &utc);
+  std::array<char, 32> text = {};
+  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &utc);
+  return {text.data(), size};
+}
+
 }  // namespace
 
 CompareReport compare(const CompareOptions& options,
@@ -348,6 +361,10 @@ CompareReport compare(const CompareOptions& options,
     model->stream.reset();
   }
   CompareReport report;
+  const ReferenceNotes notes = read_reference_notes(options.reference);
+  report.date = now_utc();
+  report.program = "assay " ASSAY_VERSION;
+  report.source = notes.source;
   report.reference = options.reference.string();
   report.candidate = options.candidate.string();
   report.profile = profile.name();
@@ -366,7 +383,11 @@ CompareReport compare(const CompareOptions& options,
     report.prompts.push_back(PromptComparison(options, pair, pairing.numerics, map, profile,
                                               model ? &*model : nullptr, pool, progress)
                                  .run());
-    report.passed = report.passed && passed(report.prompts.back());
+    if (const auto texts = notes.tokens.find(pair.id); texts != notes.tokens.end()) {
+      report.prompts.back().tokens_text = texts->second;
+    }
+    report.prompts.back().passed = passed(report.prompts.back());
+    report.passed = report.passed && report.prompts.back().passed;
     report.coarse = report.coarse || is_coarse(report.prompts.back());
     any = any || compared_anything(report.prompts.back());
   }
@@ -374,6 +395,12 @@ CompareReport compare(const CompareOptions& options,
   if (options.details && !options.model.empty()) {
     if (const auto tokenizer = try_load_tokenizer(options.model)) {
       report.token_text = texts_of(report.prompts, *tokenizer);
+      for (PromptResult& prompt : report.prompts) {
+        prompt.tokens_text.clear();
+        for (const std::int64_t id : prompt.input_ids) {
+          prompt.tokens_text.push_back(tokenizer->decode({&id, 1}));
+        }
+      }
     }
   }
   if (!any) {
