@@ -89,7 +89,8 @@ class HtmlReport : public testing::Test {
   }
 
   // What the probe sees in the page.
-  static json open(const fs::path& candidate, const std::vector<std::string>& more = {}) {
+  static json open(const fs::path& candidate, const std::vector<std::string>& more = {},
+                   int pixels = 1280) {
     const fs::path page = *directory_ / "report.html";
     std::vector<std::string> words = {"compare", ref(), candidate, "--html", page};
     words.insert(words.end(), more.begin(), more.end());
@@ -102,10 +103,11 @@ class HtmlReport : public testing::Test {
     replace_first(html, "</body>", "<script>" + read_text(here + "probe.js") + "</script></body>");
     write_text(*directory_ / "probed.html", html);
     const std::string dom = printed_by(fmt::format(
-        "{} --headless --no-sandbox --disable-gpu --user-data-dir={} --window-size=1280,1600 "
+        "{} --headless --no-sandbox --disable-gpu --user-data-dir={} --window-size={},1600 "
         "--host-resolver-rules='MAP * ~NOTFOUND' --virtual-time-budget=20000 --dump-dom "
         "file://{} 2>/dev/null",
-        chromium(), (*directory_ / "profile").string(), (*directory_ / "probed.html").string()));
+        chromium(), (*directory_ / "profile").string(), pixels,
+        (*directory_ / "probed.html").string()));
     const std::size_t begin = dom.find("<pre id=\"seen\">");
     const std::size_t end = dom.find("</pre>", begin);
     if (begin == dom.npos || end == dom.npos) {
@@ -140,6 +142,20 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_NE(findings.find("look at the RMSNorm of the queries"), std::string::npos);
   EXPECT_NE(findings.find("The dump: layer_05_q_norm 1 of 640 elements are NaN"), std::string::npos)
       << findings;
+
+  // What was compared, and the tokens at the positions.
+  const std::string facts = seen["facts"];
+  for (const char* fact :
+       {"tiny-qwen3 (qwen3)", "SHA-256 32e98691", "bf16 with f64 oracle", "UTC by assay"}) {
+    EXPECT_NE(facts.find(fact), std::string::npos) << facts;
+  }
+  EXPECT_EQ(seen["overview"].size(), 2u);
+  EXPECT_NE(seen["overview"][0].get<std::string>().find("faillayer_05_q_norm"), std::string::npos)
+      << seen["overview"];
+  EXPECT_EQ(seen["position_labels"].size(), 5u);
+  EXPECT_EQ(seen["position_labels"][2], "2 ␣capital");
+  EXPECT_EQ(seen["cut_off"], 0) << "tables that are wider than their place";
+  EXPECT_LE(seen["width"][0], seen["width"][1]);
 
   // The charts have marks: embedding, 28 layers, final norm, logits; noise and limit drawn.
   const json& charts = seen["charts"];
@@ -187,6 +203,38 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_NE(seen["last_prompt"][2].get<std::string>().find("compared arrays pass"),
             std::string::npos);
   EXPECT_NE(seen["first_position"].get<std::string>().find("candidate"), std::string::npos);
+}
+
+// Of two prompts that fail, the one with more failures, and in a layer the tensor that is furthest
+// off, not the first; on a telephone too.
+TEST_F(HtmlReport, OpensOnWhatShowsMost) {
+  ASSERT_NE(chromium(), "") << "no browser: scripts/install-deps test";
+  const fs::path out = *directory_ / "both";
+  fs::create_directories(out);
+  for (const std::string id : {"prompt1", "prompt2"}) {
+    const NpzReader npz(ref() / id / "reference.npz");
+    std::vector<Array> arrays;
+    std::vector<ArrayView> views;
+    arrays.reserve(npz.names().size());
+    for (const std::string& name : npz.names()) {
+      Array& array = arrays.emplace_back(npz.read(name));
+      const float by = name == "layer_05_q_proj" ? 1.5F : name == "layer_05_mlp_act" ? 9.0F : 1.0F;
+      if (by != 1.0F && (id == "prompt2" || name == "layer_05_q_proj")) {
+        for (float& x : array.as<float>()) x *= by;
+      }
+      views.push_back(array.view());
+    }
+    write_npz(out / (id + ".npz"), views);
+  }
+  const json seen = open(out, {}, 390);
+  EXPECT_EQ(seen["problems"], json::array()) << seen["problems"];
+  EXPECT_EQ(seen["opened"], "✗ prompt2");
+  const auto row = std::ranges::find_if(seen["rows"], [](const json& text) {
+    return text.get<std::string>().starts_with("layer 5");
+  });
+  ASSERT_NE(row, seen["rows"].end());
+  EXPECT_TRUE(row->get<std::string>().starts_with("layer 5mlp_actfail")) << *row;
+  EXPECT_LE(seen["width"][0], seen["width"][1]) << "the page scrolls sideways";
 }
 
 TEST_F(HtmlReport, ShowsAPassWithoutOracleModelOrText) {

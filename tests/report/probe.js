@@ -43,6 +43,12 @@ async function probe() {
   seen.title = document.title;
   seen.verdict = text("verdict");
   seen.prompts = [...document.querySelectorAll("#prompts button")].map((b) => b.textContent);
+  seen.facts = text("facts");
+  seen.overview = [...document.querySelectorAll("#prompts tbody tr")].map((r) => r.textContent);
+  seen.opened = document.querySelector('#prompts [aria-current="true"]')?.textContent;
+  seen.position_labels = Chart.getChart("positions")?.data.labels ?? null;
+  seen.width = [document.documentElement.scrollWidth, window.innerWidth];
+  seen.cut_off = [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).length;
   seen.findings = text("findings");
   seen.shown_first = text("tensor");
   seen.charts = {};

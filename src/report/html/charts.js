@@ -138,7 +138,7 @@ function drawHeat(id, rows, columns, range, title, onPick) {
       },
       options: {
         scales: {
-          x: { grid: { display: false }, title: { display: true, text: "position" } },
+          x: { grid: { display: false }, title: { display: true, text: "position and token" } },
           y: {
             type: "linear",
             reverse: true,
@@ -216,14 +216,14 @@ function drawHistogram(id, detail) {
   );
 }
 
-function drawPositions(id, errors, first) {
+function drawPositions(id, errors, labels) {
   const axis = logAxis(errors, "relative L2");
   return draw(
     id,
     {
       type: errors.length > 1 ? "line" : "bar",
       data: {
-        labels: errors.map((_e, i) => first + i),
+        labels,
         datasets: [
           {
             label: "relative L2",
@@ -236,7 +236,7 @@ function drawPositions(id, errors, first) {
         ],
       },
       options: {
-        scales: { y: axis, x: { title: { display: true, text: "position" } } },
+        scales: { y: axis, x: { title: { display: true, text: "position and token" } } },
         interaction: { mode: "index", intersect: false },
         plugins: {
           legend: { display: false },

@@ -59,13 +59,19 @@ function rows() {
   return all;
 }
 
-// How badly a tensor does, to find the worst of several.
+const RANK = { error: 3, fail: 2, coarse: 1 };
+
+// How badly a tensor does: its verdict first, then how far off it is. "NaN" is furthest.
 function badness(t) {
-  const value = Number(t.noise_ratio ?? t.metrics.relative_l2);
-  return (isBad(t) ? 1e30 : 0) + (Number.isNaN(value) ? 1e29 : Math.min(value, 1e29));
+  const ratio = t.noise_ratio === undefined ? t.metrics.relative_l2
+    : Math.max(Number(t.noise_ratio), Number(t.position_ratio ?? 0));
+  const far = Number(ratio);
+  return [RANK[t.verdict] ?? 0, Number.isNaN(far) ? Infinity : far];
 }
 
-const worst = (tensors) => tensors.reduce((a, b) => (badness(b) > badness(a) ? b : a));
+const isWorse = ([rank, far], [otherRank, otherFar]) =>
+  rank > otherRank || (rank === otherRank && far > otherFar);
+const worst = (tensors) => tensors.reduce((a, b) => (isWorse(badness(b), badness(a)) ? b : a));
 
 function chosen(row) {
   if (state.tap === "worst" || row.layer === undefined) return worst(row.tensors);
@@ -111,7 +117,7 @@ function drawHeatChart() {
   const length = Math.max(1, ...shown.map((row) => row.t.metrics.position_error.length));
   const size = Math.ceil(length / MOST_COLUMNS);
   const columns = Array.from({ length: Math.ceil(length / size) }, (_x, i) =>
-    size === 1 ? i : `${i * size}–${Math.min((i + 1) * size, length) - 1}`,
+    size === 1 ? positionLabel(i) : `${i * size}–${Math.min((i + 1) * size, length) - 1}`,
   );
   const byNoise = shown.some((row) => row.t.noise !== undefined);
   for (const row of shown) {
@@ -209,7 +215,7 @@ function drawLayer() {
     }
     const taps = make("table", { id: "taps", onkeydown: moveByKeys }, head(["", "", ...COLUMNS], 2), body);
     parts.push(make("div", { className: "chart small" }, canvas("within")));
-    parts.push(make("div", { className: "scroll", style: "max-height:340px" }, taps));
+    parts.push(make("div", { className: "scroll" }, taps));
   }
   parts.push(...tensorDetail(t));
   $("layer").replaceChildren(...parts);
@@ -219,7 +225,8 @@ function drawLayer() {
   if ($("histogram")) drawHistogram("histogram", t.detail);
   if ($("positions")) {
     const errors = t.metrics.position_error;
-    drawPositions("positions", errors, positions() - errors.length);
+    const first = t.name.startsWith("rope_") ? 0 : positions() - errors.length;
+    drawPositions("positions", errors, errors.map((_e, i) => positionLabel(first + i)));
   }
 }
 
@@ -227,9 +234,10 @@ function canvas(id) {
   return make("canvas", { id, role: "img" });
 }
 
-// Of the prompt; arrays of the last position only have fewer.
+// Of the prompt; arrays of the last position only have fewer, rotary tables may have more.
 function positions() {
-  return Math.max(...prompt().tensors.filter(isCompared).map((t) => t.metrics.position_error.length));
+  const taps = prompt().tensors.filter((t) => isCompared(t) && !t.name.startsWith("rope_"));
+  return Math.max(prompt().input_ids.length, ...taps.map((t) => t.metrics.position_error.length));
 }
 
 function tensorDetail(t) {
@@ -266,7 +274,7 @@ function tensorDetail(t) {
       body.append(make("tr", {}, ...cells.map((c) => make("td", {}, c))));
     }
     const names = ["index", "reference", "candidate", "difference"];
-    parts.push(make("h3", {}, "Worst elements"), make("table", { id: "worst" }, head(names), body));
+    parts.push(make("h3", {}, "Worst elements"), make("div", { className: "scroll" }, make("table", { id: "worst" }, head(names), body)));
   }
   const channels = m.worst_channels.filter((c) => c.rmse !== 0).slice(0, 5);
   if (channels.length) {
@@ -294,18 +302,30 @@ function drawFindings() {
     parts.push(card("", make("strong", {}, `First divergence: ${t.name} `), isCompared(t) ? button : null,
       make("p", {}, t.reason), make("p", {}, p.first_divergence.text)));
   } else {
-    parts.push(card("good", `All ${compared} compared arrays pass.`));
+    const coarse = p.tensors.filter((t) => t.verdict === "coarse");
+    if (coarse.length) {
+      parts.push(card("warn", `${coarse.length} of ${compared} compared arrays are coarse: ` +
+        `${coarse[0].name}: ${coarse[0].reason ?? ""}`));
+    } else {
+      parts.push(card("good", `All ${compared} compared arrays pass.`));
+    }
   }
   for (const f of p.findings) parts.push(card("warn", `The dump: ${f.tensor} ${f.text}`));
   for (const t of p.tensors.filter((x) => x.verdict === "error")) {
     parts.push(card("", `${t.name}: ${t.reason}`));
   }
+  for (const l of p.layouts) {
+    const arrays = `${l.arrays} array${l.arrays === 1 ? "" : "s"}`;
+    parts.push(card("note", `Layout: ${l.example}${l.texts > 1 ? " and the like" : ""} (${arrays})`));
+  }
   const list = (names) => names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
   const notes = [`${compared} arrays compared, ${bad} failed`];
   if (missing.length) notes.push(`${missing.length} not in the candidate: ${list(missing.map((t) => t.name))}`);
   notes.push(...p.remarks);
-  if (p.unmatched.length) notes.push(`${p.unmatched.length} of the candidate's not used: ${list(p.unmatched)}`);
   parts.push(card("note", notes.join("; ")));
+  if (p.unmatched.length) {
+    parts.push(card("warn", `${p.unmatched.length} of the dump's arrays not used: ${list(p.unmatched)}`));
+  }
   $("findings").replaceChildren(...parts);
 }
 
@@ -364,11 +384,20 @@ function drawDiagnosis() {
   $("diagnosis").append(...d.findings.map(findingCard), ...d.unexplained.map(placeCard));
 }
 
+const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^ | $/g, "␣");
+
 function tokenText(id) {
   if (id < 0) return "(end)";
   const text = report.token_text?.[id];
-  if (text === undefined) return `#${id}`;
-  return text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^ | $/g, "␣");
+  return text === undefined ? `#${id}` : visible(text);
+}
+
+// Of a position of the prompt: its number, and its token as far as that is known.
+function positionLabel(i) {
+  const p = prompt();
+  const text = p.tokens_text[i];
+  if (text) return `${i} ${visible(text)}`;
+  return p.input_ids[i] === undefined ? String(i) : `${i} #${p.input_ids[i]}`;
 }
 
 function drawLogits() {
@@ -381,7 +410,7 @@ function drawLogits() {
   const options = l.best_of_reference.map((_b, i) => {
     const flip = flips.get(first + i);
     const note = flip ? (flip.bf16_steps <= 2 ? ": tie, other token" : ": other token") : "";
-    return make("option", { value: i }, `${first + i}${note}`);
+    return make("option", { value: i }, `${positionLabel(first + i)}${note}`);
   });
   $("position").replaceChildren(...options);
   $("position").value = String(options.length - 1);
@@ -472,9 +501,46 @@ function drawCharts() {
   drawHeatChart();
 }
 
+// What the prompts show, a line each; the more, the further up in the order of opening.
+function promptVerdict(p) {
+  if (!p.passed) return "fail";
+  return p.tensors.some((t) => t.verdict === "coarse") ? "coarse" : "pass";
+}
+
+function showsMore(a, b) {
+  const of = (p) => [RANK[promptVerdict(p)] ?? 0, p.tensors.filter(isBad).length];
+  return isWorse(of(a), of(b));
+}
+
+const MARKS = { pass: "✓", coarse: "~", fail: "✗" };
+
+function drawPrompts() {
+  const body = make("tbody");
+  report.prompts.forEach((p, i) => {
+    const compared = p.tensors.filter(isCompared);
+    const judged = compared.filter((t) => t.name !== "input_ids");
+    const verdict = promptVerdict(p);
+    const button = make("button", { type: "button" }, `${MARKS[verdict]} ${p.id}`);
+    button.onclick = () => {
+      state.prompt = i;
+      drawPrompt();
+    };
+    const most = judged.length ? figures(worst(judged)) : ["", ""];
+    const first = p.first_divergence?.tensor ?? (p.passed ? "" : "the text");
+    const cells = [p.input_ids.length || "", compared.length, p.tensors.filter(isBad).length,
+      most[0] || most[1]];
+    body.append(make("tr", {}, make("td", {}, button),
+      make("td", { className: `left ${verdict}` }, verdict),
+      make("td", { className: "left" }, first),
+      ...cells.map((c) => make("td", {}, String(c)))));
+  });
+  const names = ["prompt", "", "first divergence", "tokens", "arrays", "failed", "most off"];
+  $("prompts").replaceChildren(head(names, 3), body);
+}
+
 function drawPrompt() {
-  for (const [i, button] of [...$("prompts").children].entries()) {
-    button.setAttribute("aria-selected", String(i === state.prompt));
+  for (const [i, button] of [...$("prompts").querySelectorAll("button")].entries()) {
+    button.setAttribute("aria-current", String(i === state.prompt));
   }
   const all = rows().flatMap((r) => r.tensors);
   if (!all.some((t) => t.name === state.tensor)) {
@@ -489,26 +555,34 @@ function drawPrompt() {
   drawText();
 }
 
-function start() {
+function drawHead() {
   const verdict = !report.passed ? "fail" : report.coarse ? "coarse" : "pass";
   $("verdict").textContent = verdict.toUpperCase();
   $("verdict").classList.add(verdict);
   document.title = `${report.passed ? "PASS" : "FAIL"}: Assay compare`;
-  $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.`;
-  $("paths").textContent = `${report.candidate} against ${report.reference}`;
-  report.prompts.forEach((p, i) => {
-    const bad = p.tensors.some(isBad);
-    const button = make("button", { type: "button", role: "tab" }, `${bad ? "✗" : "✓"} ${p.id}`);
-    button.onclick = () => {
-      state.prompt = i;
-      drawPrompt();
-    };
-    $("prompts").append(button);
-  });
+  $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.` +
+    (report.precision ? ` ${report.precision}` : "");
+  const { model, model_type, weights_sha256, program, numerics, oracle } = report.source;
+  const facts = [
+    ["model", model && (model_type ? `${model} (${model_type})` : model)],
+    ["checkpoint", weights_sha256 && `SHA-256 ${weights_sha256}`],
+    ["candidate", report.candidate],
+    ["reference", report.reference + (numerics ? `: ${numerics}${oracle ? ` with ${oracle} oracle` : ""}` : "") +
+      (program.trim() ? `, by ${program}` : "")],
+    ["compared", [report.date, report.program && `by ${report.program}`].filter((x) => x).join(" ")],
+  ];
+  for (const [term, text] of facts) {
+    if (text) $("facts").append(make("dt", {}, term), make("dd", {}, text));
+  }
+}
+
+function start() {
+  drawHead();
+  drawPrompts();
   const [id, tensor] = decodeURIComponent(location.hash.slice(1)).split("/");
   const wanted = report.prompts.findIndex((p) => p.id === id);
-  const failed = report.prompts.findIndex((p) => p.first_divergence);
-  state.prompt = Math.max(wanted >= 0 ? wanted : failed, 0);
+  const most = report.prompts.reduce((best, p, i) => (showsMore(p, report.prompts[best]) ? i : best), 0);
+  state.prompt = wanted >= 0 ? wanted : most;
   state.tensor = tensor ?? null;
   $("tap").onchange = () => {
     state.tap = $("tap").value;
