@@ -45,6 +45,7 @@ function drawErrors(id, points, metric, onPick) {
   const place = (v) =>
     v === null || v === undefined ? null : typeof v === "string" ? axis.max : Math.max(v, axis.min);
   const bad = (p) => p.verdict === "fail" || p.verdict === "error";
+  const hueOf = (p) => color(bad(p) ? "fail" : p.verdict === "coarse" ? "warn" : "pass");
   const line = (label, key, dash, hue) => ({
     label,
     data: points.map((p) => place(p[key])),
@@ -64,8 +65,8 @@ function drawErrors(id, points, metric, onPick) {
       borderWidth: 1.5,
       pointRadius: points.map((p) => (bad(p) ? 6 : 4)),
       pointStyle: points.map((p) => (bad(p) ? "triangle" : "circle")),
-      pointBackgroundColor: points.map((p) => (bad(p) ? color("fail") : color("pass"))),
-      pointBorderColor: points.map((p) => (bad(p) ? color("fail") : color("pass"))),
+      pointBackgroundColor: points.map(hueOf),
+      pointBorderColor: points.map(hueOf),
       spanGaps: true,
     },
   ];

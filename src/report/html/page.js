@@ -544,7 +544,9 @@ function drawPrompt() {
   }
   const all = rows().flatMap((r) => r.tensors);
   if (!all.some((t) => t.name === state.tensor)) {
-    state.tensor = all.some((t) => t.name === firstBad()) ? firstBad() : all.at(-1)?.name ?? null;
+    const taps = all.filter((t) => !t.name.startsWith("rope_"));
+    const most = taps.length ? worst(taps).name : all.at(-1)?.name ?? null;
+    state.tensor = all.some((t) => t.name === firstBad()) ? firstBad() : most;
   }
   chooseMetrics();
   drawFindings();
@@ -561,7 +563,7 @@ function drawHead() {
   $("verdict").classList.add(verdict);
   document.title = `${report.passed ? "PASS" : "FAIL"}: Assay compare`;
   $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.` +
-    (report.precision ? ` ${report.precision}` : "");
+    (report.precision ? ` Precision: ${report.precision}` : "");
   const { model, model_type, weights_sha256, program, numerics, oracle } = report.source;
   const facts = [
     ["model", model && (model_type ? `${model} (${model_type})` : model)],
