@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv bench bench-peers check format clean
+.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show them"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-aarch64  the tests that concern bits, in an AArch64 build under qemu; a part of them:"
 	@echo "make test-aarch64-bits"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
+	@echo "make arena    runs other people's engines and judges them (docs/arena.md; installs them from PyPI)"
 	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
 	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
@@ -59,6 +60,10 @@ $(VENV)/ready: python/requirements.txt
 
 test-hf: build venv
 	@$(VENV)/bin/python -m pytest tests/hf -q -rs
+
+# Engines that nobody here wrote, each in an environment of its own under .cache/arena.
+arena: build venv
+	@$(VENV)/bin/python python/arena/run.py $(ARENA)
 
 bench: build venv
 	@scripts/install-deps bench

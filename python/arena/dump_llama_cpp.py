@@ -1,0 +1,86 @@
+"""llama.cpp: the library of xllamacpp under the header of llama-cpp-py-sync. MODEL is a .gguf file.
+
+llama.cpp calls back before (ask) and after each node of its graph. The last node of a name counts:
+Qcur is the product first and the rotated queries last. Word: the number of greedy tokens.
+"""
+
+import ctypes
+
+import numpy as np
+from dumping import MODEL, WORDS, Arrays, prompts, save
+from llama_cpp_py_sync._cffi_bindings import ffi
+from xllamacpp import xllamacpp
+
+llama = ffi.dlopen(xllamacpp.__file__)
+FLOAT32, INT32 = 0, 26
+
+
+class Tensor(ctypes.Structure):
+    """ggml_tensor, up to its name."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("buffer", ctypes.c_void_p),
+        ("ne", ctypes.c_int64 * 4),
+        ("nb", ctypes.c_size_t * 4),
+        ("op", ctypes.c_int),
+        ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32),
+        ("src", ctypes.c_void_p * 10),
+        ("view_src", ctypes.c_void_p),
+        ("view_offs", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 64),
+    ]
+
+
+arrays: Arrays = {}
+
+
+@ffi.callback("bool(struct ggml_tensor *, bool, void *)")
+def after_node(node, ask, _user_data):
+    tensor = Tensor.from_address(int(ffi.cast("intptr_t", node)))
+    name = tensor.name.decode()
+    unnamed = name.startswith("node_") or "(" in name  # views and reshapes of what has a name
+    if ask or unnamed or tensor.type not in (FLOAT32, INT32):
+        return True
+    dtype = np.dtype(np.float32 if tensor.type == FLOAT32 else np.int32)
+    size = dtype.itemsize + sum((n - 1) * b for n, b in zip(tensor.ne, tensor.nb, strict=True))
+    memory = (ctypes.c_char * size).from_address(tensor.data)
+    arrays[name] = np.ndarray(tensor.ne[::-1], dtype, memory, strides=tensor.nb[::-1]).copy()
+    return True
+
+
+def decode(context, ids: list[int], first: int) -> np.ndarray:
+    batch = llama.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.logits[i] = token, first + i, 1
+        batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+    assert llama.llama_decode(context, batch) == 0
+    llama.llama_batch_free(batch)
+    rows = [llama.llama_get_logits_ith(context, i) for i in range(len(ids))]
+    return np.array([np.frombuffer(ffi.buffer(row, 4 * vocabulary), np.float32) for row in rows])
+
+
+llama.llama_backend_init()
+model = llama.llama_model_load_from_file(
+    str(MODEL).encode(), llama.llama_model_default_params()
+)
+vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+for prompt, ids in prompts():
+    options = llama.llama_context_default_params()
+    options.n_ctx, options.n_threads, options.n_threads_batch = 512, 1, 1
+    options.flash_attn_type = 0  # the probabilities are then seen
+    options.type_k = options.type_v = FLOAT32
+    options.cb_eval = after_node
+    context = llama.llama_init_from_model(model, options)
+    arrays.clear()
+    logits = decode(context, ids, 0)
+    dump = {**arrays, "logits": logits}
+    generated = list(ids)
+    for _ in range(int(WORDS[0])):
+        generated.append(int(logits[-1].argmax()))
+        logits = decode(context, generated[-1:], len(generated) - 1)
+    save(prompt, ids, {**dump, "generated_ids": np.array([generated])})
+    llama.llama_free(context)
