@@ -191,8 +191,10 @@ std::vector<Variant> quantised(const Circumstances& at) {
   const auto most =
       std::ranges::find_if(own, [](const HeldValues& held) { return is_quantised(held.type); });
   if (most != own.end()) add(own, text(most->type));
-  add(projection_operands(OperandType::kQ8Of32), text(OperandType::kQ8Of32));
-  add(projection_operands(OperandType::kQ8Of256), text(OperandType::kQ8Of256));
+  for (const OperandType type : {OperandType::kQ8Of32, OperandType::kQ8Of256}) {
+    // The file's own are the same, with what it leaves in FP32.
+    if (most == own.end() || most->type != type) add(projection_operands(type), text(type));
+  }
   for (const OperandType type :
        {OperandType::kI8Row, OperandType::kF8Row, OperandType::kF8Tensor, OperandType::kF8}) {
     HeldList held = projection_operands(type);
