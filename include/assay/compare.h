@@ -147,7 +147,7 @@ inline bool is_wrong(const TokenResult& tokens, const TokenStep& step) {
 
 // What was found out about the dump itself.
 struct DumpFinding {
-  std::string tensor;
+  std::string tensor;  // its name, or several in words
   std::string text;
 };
 

@@ -14,6 +14,7 @@
 #include "candidate/reading.h"
 #include "candidate/sequence.h"
 #include "formats/json_file.h"
+#include "model/spec_config.h"
 
 namespace assay {
 namespace {
@@ -59,6 +60,20 @@ std::optional<std::map<std::string, ArrayNoise>> read_noise(const OrderedJson& p
   return noise;
 }
 
+// None where there is no config, or none that this version reads.
+std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& file) {
+  const auto model = manifest.find("model");
+  if (model == manifest.end() || !model->is_object() || !model->contains("config")) {
+    return std::nullopt;
+  }
+  try {
+    return read_spec_config(
+        JsonObject(file.string() + ": field 'model.config'", (*model)["config"]));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 Pairing read_manifest(const fs::path& directory) {
   const fs::path file = directory / "manifest.json";
   if (!is_there(file)) {
@@ -78,6 +93,7 @@ Pairing read_manifest(const fs::path& directory) {
   if (numerics == manifest.end() || !numerics->is_string())
     throw bad("numerics", "bf16, f32, f64 or fast");
   pairing.numerics = *numerics;
+  pairing.model = model_of(manifest, file);
   if (const auto spots = manifest.find("blind_spots"); spots != manifest.end()) {
     if (!spots->is_array()) throw bad("blind_spots", "a list");
     for (const OrderedJson& spot : *spots) {

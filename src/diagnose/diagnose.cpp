@@ -13,6 +13,7 @@
 #include "assay/error.h"
 #include "candidate/ids.h"
 #include "candidate/prompt_pairs.h"
+#include "diagnose/ask_dump.h"
 #include "diagnose/catalog.h"
 #include "diagnose/coarse_operations.h"
 #include "diagnose/relations.h"
@@ -520,8 +521,10 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     }
   }
   if (on_progress) on_progress("replaying", 0);
-  const Scene scene(model, std::move(evidence), pool,
-                    as ? std::optional(grid_of(*as)) : std::nullopt);
+  AskedDump asked =
+      ask_dump(model, std::move(evidence), pool, as ? std::optional(grid_of(*as)) : std::nullopt);
+  d.dump = std::move(asked.findings);
+  const Scene& scene = *asked.scene;
   d.rounding = grid_name(scene.grid());
   d.seen = what_is_seen(scene);
   const bool tied = model.outer.lm_head.data == model.outer.embed_tokens.data;

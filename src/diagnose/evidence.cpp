@@ -71,6 +71,7 @@ Site make_site(const TapPlace& place, const ModelSpec& spec, const ArrayView& ar
   site.place = place;
   site.name = tap_name(place.tap, place.layer, spec);
   site.last_only = reading.last_position;
+  site.array_name = array.name;
   site.rows = reading.last_position ? 1 : site.is_attention() ? rows_of(shape, axis).lead : tokens;
   const std::size_t item = dtype_size(laid.dtype);
   site.values.resize(laid.bytes.size() / item);

@@ -27,6 +27,9 @@ struct Site {
   std::size_t width = 0;   // elements of each
   bool last_only = false;  // only the last position is there: rows is 1
   std::vector<float> values = {};
+  // False: looked at only; a replay goes on with what it computes here.
+  bool taken = true;
+  std::string array_name = {};  // in the dump
   bool is_attention() const {
     return place.tap == Tap::kAttnScores || place.tap == Tap::kAttnProbs;
   }

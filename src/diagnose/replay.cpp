@@ -87,7 +87,8 @@ class Forcing : public Holding<Real> {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
       }
-      if (options_.forced && !site.last_only) put(site, 0, site.values.size(), values);
+      if (options_.forced && site.taken && !site.last_only)
+        put(site, 0, site.values.size(), values);
     }
     this->keep_for_activation(tap, {values, tokens * width});
     // What experts are chosen by.
@@ -105,7 +106,7 @@ class Forcing : public Holding<Real> {
     const std::size_t size = queries * keys;
     if (site.last_only) return;
     row(i, head, std::span<const Real>(values, size));
-    if (options_.forced) put(site, head * size, size, values);
+    if (options_.forced && site.taken) put(site, head * size, size, values);
   }
 
   void logits(std::size_t position, std::size_t first, std::size_t count,

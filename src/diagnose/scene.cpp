@@ -57,7 +57,7 @@ void Scene::find_segments() {
   const auto given = [this](Tap tap, std::int64_t layer) {
     return std::ranges::all_of(evidence_, [&](const Evidence& e) {
       const Site* site = e.find(tap, layer);
-      return site != nullptr && !site->last_only;
+      return site != nullptr && site->taken && !site->last_only;
     });
   };
   segments_.push_back({});  // the embedding

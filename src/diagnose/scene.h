@@ -52,6 +52,7 @@ class Scene {
   const std::vector<Segment>& segments() const { return segments_; }
   std::size_t segment_of(const Site& site) const;
   Grid grid() const { return grid_; }
+  Rounding rounding() const { return rounding_; }
   Hypothesis right() const { return {model_.spec}; }
 
   // Runs it in the segments (empty: in all).

@@ -156,8 +156,8 @@ void variant_rms_norm(const NormSpec& norm, Store store, double eps,
         norm.eps_outside ? std::sqrt(squares) + e : std::sqrt(held(held(squares) + e));
     const auto r = static_cast<Real>(held(1 / root));
     for (std::size_t i = 0; i < n; ++i) {
-      const Real weight = norm.weighted ? weights[i % weights.size()] : Real{1};
-      const Real factor = norm.one_plus ? Real{1} + weight : weight;
+      const Real weight = weights[i % weights.size()];
+      const Real factor = !norm.weighted ? Real{1} : norm.one_plus ? Real{1} + weight : weight;
       const Real scaled = static_cast<Real>(out[i] - mean) * r;
       out[i] = stored<N>(store, factor * (norm.rounded_once ? scaled : stored<N>(store, scaled)));
     }

@@ -209,8 +209,8 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   }
   text += coarse_text(prompt, color);
   for (const DumpFinding& f : prompt.findings) {
-    text +=
-        fmt::format("{}: {} {}\n", colored("The dump", Color::kYellow, color), f.tensor, f.text);
+    text += fmt::format("{}{}", colored("The dump", Color::kYellow, color),
+                        wrapped(fmt::format(": {}: {}\n", f.tensor, f.text), 2));
   }
   for (const std::string& remark : prompt.remarks) text += fmt::format("Read: {}\n", remark);
   std::map<std::string, std::vector<std::string>> incomplete;

@@ -67,6 +67,7 @@ Json diagnose_json(const Diagnosis& d) {
           {"findings", std::move(findings)},
           {"first", d.first ? to_json(*d.first) : Json()},
           {"unexplained", std::move(unexplained)},
+          {"dump", d.dump},
           {"notes", d.notes}};
 }
 

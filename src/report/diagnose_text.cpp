@@ -96,7 +96,12 @@ std::string diagnose_text(const Diagnosis& d, bool color) {
   for (const Place& p : d.unexplained) {
     text += place_text(d.findings.empty() ? "first error" : "unexplained", p);
   }
-  for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}\n", note), 2);
+  for (const std::string& finding : d.dump) {
+    text += wrapped(fmt::format("The dump: {}
+", finding), 2);
+  }
+  for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}
+", note), 2);
   const bool good =
       d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;
   std::string verdict(verdict_name(d.verdict));

@@ -12,6 +12,7 @@
 #include "metrics/metrics.h"
 #include "verify/compare_arrays.h"
 #include "verify/divergence.h"
+#include "verify/dump_questions.h"
 #include "verify/precision.h"
 #include "verify/tokens.h"
 
@@ -54,13 +55,14 @@ struct OpenTap {
 
 // The prompt's reference and what was found so far.
 struct Checker::Prompt {
-  Prompt(const PromptPair& pair, std::string_view of_numerics)
+  Prompt(const PromptPair& pair, const Pairing& pairing, const Profile& profile)
       : reference(pair.reference),
+        oracle(pair.oracle ? std::optional<ArrayFile>(*pair.oracle) : std::nullopt),
         layers(count_layers(reference.names())),
-        model(model_of_names(reference.names())),
-        numerics(of_numerics),
+        model(pairing.model ? *pairing.model : model_of_names(reference.names())),
+        numerics(pairing.numerics),
+        questions(reference, oracle ? &*oracle : nullptr, model, numerics, profile),
         twins(reference) {
-    if (pair.oracle) oracle.emplace(*pair.oracle);
     if (pair.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
     result.id = pair.id;
     if (reference.contains("input_ids")) ids = read_ids(reference, "input_ids");
@@ -84,7 +86,25 @@ struct Checker::Prompt {
     compare_ordered(tensor, own.view, exact.view, candidate, profile, {0, -1}, 0);
     const auto i = static_cast<std::size_t>(&tensor - result.tensors.data());
     judge_precision(tensor, types_of(result.tensors, precision.as)[i], precision, profile);
+    proposals.erase(tensor.name);
+    if (auto proposal = questions.ask(tensor, candidate, hints)) {
+      proposals.emplace(tensor.name, std::move(*proposal));
+    }
     note_findings(tensor, candidate);
+  }
+
+  // What is said of a tensor at once: one that may have been taken a step too early is not failed
+  // before what follows it has been seen.
+  TensorResult for_now(const TensorResult& tensor) const {
+    TensorResult now = tensor;
+    const auto found = proposals.find(tensor.name);
+    if (now.verdict != Verdict::kFail || found == proposals.end()) return now;
+    const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+    const DumpForm& form = found->second.form;
+    if (form.holds && !is_known_trap(*place, tensor.candidate_name, form)) return now;
+    now.verdict = Verdict::kNotCompared;
+    now.reason = fmt::format("{}? What follows will tell", form.text);
+    return now;
   }
 
   // Of the whole prompt (count -1) or of those positions, whose part `own` and `exact` are (an
@@ -297,21 +317,26 @@ struct Checker::Prompt {
         tensor.reason = fmt::format("positions {} were not handed over", list_of(missing));
       }
     }
+    const bool any_failed = std::ranges::any_of(
+        all.tensors, [](const TensorResult& t) { return t.verdict == Verdict::kFail; });
+    if (!any_failed) all.findings.clear();
+    answer_dump_questions(all, proposals, model);
     judge_precision(all.tensors, precision, profile);
     if (!doubtful_run.empty() && !is_padding(all)) {
       compare_input_ids(all.tensors[0], ids, doubtful_run);
       all.remarks.clear();
     }
     find_first_divergence(all, layers);
-    if (!all.first_divergence) all.findings.clear();
     return all;
   }
 
   ArrayFile reference;
   std::optional<ArrayFile> oracle;
   std::int64_t layers;
-  ModelSpec model;  // what its names tell of it
+  ModelSpec model;  // as the reference's config has it, or what its names tell of it
   std::string numerics;
+  DumpQuestions questions;
+  DumpProposals proposals;
   Precision precision;
   std::vector<std::int64_t> ids;   // of the prompt
   std::vector<std::int64_t> text;  // they and what the reference generates
@@ -352,7 +377,7 @@ Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(op
 Checker::~Checker() = default;
 
 void Checker::open(const PromptPair& pair) {
-  prompt_ = std::make_unique<Prompt>(pair, pairing_.numerics);
+  prompt_ = std::make_unique<Prompt>(pair, pairing_, *profile_);
   prompt_->precision.as = parse_expected(options_.as);
   map_.suit(model_of_names(prompt_->reference.names()));
 }
@@ -480,7 +505,7 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   } else {
     prompt.compare_whole(*result, tensor, *profile_);
   }
-  return *result;
+  return prompt.for_now(*result);
 }
 
 CompareReport Checker::report() const {

@@ -24,6 +24,7 @@
 #include "verify/details.h"
 #include "verify/divergence.h"
 #include "verify/dump_checks.h"
+#include "verify/dump_questions.h"
 #include "verify/precision.h"
 #include "verify/profile.h"
 #include "verify/reference_source.h"
@@ -40,8 +41,9 @@ constexpr std::size_t kLarge = std::size_t{64} << 20;
 class PromptComparison {
  public:
   PromptComparison(const CompareOptions& options, const PromptPair& pair,
-                   const std::string& numerics, const NameMap& map, const Profile& profile,
-                   const Model* model, ThreadPool& pool, std::function<void(double)> on_progress)
+                   const std::string& numerics, const std::optional<ModelSpec>& config,
+                   const NameMap& map, const Profile& profile, const Model* model, ThreadPool& pool,
+                   std::function<void(double)> on_progress)
       : options_(options),
         pair_(pair),
         numerics_(numerics),
@@ -51,10 +53,11 @@ class PromptComparison {
         on_progress_(std::move(on_progress)),
         reference_(pair.reference),
         candidate_(*pair.candidate),
+        oracle_(pair.oracle ? std::optional<ArrayFile>(*pair.oracle) : std::nullopt),
         layers_(count_layers(reference_.names())),
-        model_(model_of_names(reference_.names())),
-        own_map_(map) {
-    if (pair.oracle) oracle_.emplace(*pair.oracle);
+        model_(config ? *config : model_of_names(reference_.names())),
+        own_map_(map),
+        questions_(reference_, oracle_ ? &*oracle_ : nullptr, model_, numerics, profile) {
     result_.id = pair.id;
     own_map_.suit(model_);
     own_map_.suit(candidate_.names());
@@ -91,11 +94,10 @@ class PromptComparison {
     for (const std::size_t i : large) compare_tensor(result_.tensors[i], &pool_);
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
+    result_.findings = check_dump(reference_, candidate_, layers_, result_.tensors);
+    ask_dump();
     judge_precision(result_.tensors, precision(), profile_);
     find_first_divergence(result_, layers_);
-    for (DumpFinding& finding : check_dump(reference_, candidate_, layers_, result_.tensors)) {
-      result_.findings.push_back(std::move(finding));
-    }
     compare_texts();
     return std::move(result_);
   }
@@ -218,6 +220,32 @@ class PromptComparison {
     }
   }
 
+  // What the failed arrays hold, if it is not their taps. Of a run that goes wrong and stays wrong
+  // only the first ones: what follows them is wrong for that reason.
+  void ask_dump() {
+    constexpr std::size_t kMostOfWrongRun = 48;
+    std::vector<std::size_t> failed;
+    bool ends_well = false;
+    for (std::size_t i = 0; i < result_.tensors.size(); ++i) {
+      const TensorResult& tensor = result_.tensors[i];
+      if (!parse_tap_name(tensor.name) || tensor.verdict == Verdict::kNotCompared) continue;
+      ends_well = tensor.verdict == Verdict::kPass;
+      if (tensor.verdict == Verdict::kFail) failed.push_back(i);
+    }
+    if (!ends_well && failed.size() > kMostOfWrongRun) failed.resize(kMostOfWrongRun);
+    std::vector<std::optional<DumpProposal>> found(failed.size());
+    pool_.for_each_item(failed.size(), [&](std::size_t f) {
+      const TensorResult& tensor = result_.tensors[failed[f]];
+      found[f] =
+          questions_.ask(tensor, candidate_.load(tensor.candidate_name).view, dump_->hints());
+    });
+    DumpProposals proposals;
+    for (std::size_t f = 0; f < failed.size(); ++f) {
+      if (found[f]) proposals.emplace(result_.tensors[failed[f]].name, std::move(*found[f]));
+    }
+    answer_dump_questions(result_, proposals, model_);
+  }
+
   // A token's experts in the order in which the reference has them, where both runs say which they
   // are. True where anything was moved.
   bool put_experts_in_order(const TensorResult& tensor, const std::optional<TapPlace>& place,
@@ -292,8 +320,9 @@ class PromptComparison {
   ArrayFile candidate_;
   std::optional<ArrayFile> oracle_;
   std::int64_t layers_;
-  ModelSpec model_;  // what its names tell of it
+  ModelSpec model_;  // as the reference's config has it, or what its names tell of it
   NameMap own_map_;
+  DumpQuestions questions_;
   KnownPrompt known_;
   std::optional<Candidate> dump_;
   std::mutex progress_mutex_;
@@ -380,8 +409,8 @@ CompareReport compare(const CompareOptions& options,
       on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /
                                               static_cast<double>(pairing.prompts.size()));
     };
-    report.prompts.push_back(PromptComparison(options, pair, pairing.numerics, map, profile,
-                                              model ? &*model : nullptr, pool, progress)
+    report.prompts.push_back(PromptComparison(options, pair, pairing.numerics, pairing.model, map,
+                                              profile, model ? &*model : nullptr, pool, progress)
                                  .run());
     if (const auto texts = notes.tokens.find(pair.id); texts != notes.tokens.end()) {
       report.prompts.back().tokens_text = texts->second;

@@ -310,7 +310,7 @@ function drawFindings() {
       parts.push(card("good", `All ${compared} compared arrays pass.`));
     }
   }
-  for (const f of p.findings) parts.push(card("warn", `The dump: ${f.tensor} ${f.text}`));
+  for (const f of p.findings) parts.push(card("warn", `The dump: ${f.tensor}: ${f.text}`));
   for (const t of p.tensors.filter((x) => x.verdict === "error")) {
     parts.push(card("", `${t.name}: ${t.reason}`));
   }

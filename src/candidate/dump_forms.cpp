@@ -1,0 +1,231 @@
+#include "candidate/dump_forms.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "model/variant_ops.h"
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+bool is_norm(Tap tap) {
+  return tap == Tap::kInputNorm || tap == Tap::kQNorm || tap == Tap::kKNorm ||
+         tap == Tap::kAttnPostNorm || tap == Tap::kMlpNorm || tap == Tap::kMlpPostNorm ||
+         tap == Tap::kFinalNormOutput;
+}
+
+// Of two taps whose names are easily taken for each other's; else empty.
+std::string words_for_exchange(Tap own, Tap other) {
+  constexpr std::pair<Tap, Tap> kPairs[] = {{Tap::kGateProj, Tap::kUpProj},
+                                            {Tap::kKProj, Tap::kVProj}};
+  for (const auto& [a, b] : kPairs) {
+    if ((own == a && other == b) || (own == b && other == a)) {
+      return fmt::format("{} and {} stand under each other's names", tap_base_name(a),
+                         tap_base_name(b));
+    }
+  }
+  return {};
+}
+
+// What the array holds in place of its own tap, in words.
+std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpec& spec) {
+  const std::int64_t last = spec.num_hidden_layers - 1;
+  const std::string name = tap_name(other.tap, std::max<std::int64_t>(other.layer, 0), spec);
+  if (own.tap == Tap::kLayerOutput && own.layer == last && other.tap == Tap::kFinalNormOutput) {
+    return "holds the output of the final norm; the last layer's output is wanted, before it "
+           "(transformers' output_hidden_states has this trap)";
+  }
+  const bool whole_stream = other.tap == Tap::kLayerOutput || other.tap == Tap::kEmbeddingOutput;
+  if (own.tap == Tap::kLayerOutput && whole_stream) {
+    const bool early = other.tap == Tap::kEmbeddingOutput || other.layer < own.layer;
+    return early ? "holds what enters the layer: shifted by one (hidden_states begins with the "
+                   "embedding)"
+                 : "holds the next layer's output: shifted by one";
+  }
+  if (own.tap == Tap::kEmbeddingOutput) return "holds the first layer's output: shifted by one";
+  const bool adds = (own.tap == Tap::kAttnOutput || own.tap == Tap::kAttnPostNorm)
+                        ? other.tap == Tap::kAttnResidual
+                        : (own.tap == Tap::kMlpOutput || own.tap == Tap::kMlpPostNorm) &&
+                              other.tap == Tap::kLayerOutput;
+  if (adds)
+    return fmt::format("holds {}: the residual is already added",
+                       is_layer_tap(other.tap) ? tap_base_name(other.tap) : name);
+  const bool lacks = (own.tap == Tap::kAttnResidual &&
+                      (other.tap == Tap::kAttnOutput || other.tap == Tap::kAttnPostNorm)) ||
+                     (own.tap == Tap::kLayerOutput &&
+                      (other.tap == Tap::kMlpOutput || other.tap == Tap::kMlpPostNorm));
+  if (lacks) {
+    return fmt::format("holds {}: the residual is not yet added", tap_base_name(other.tap));
+  }
+  if (own.tap == Tap::kFinalNormOutput) return "holds the last layer's output, before the norm";
+  return fmt::format("holds {} of the same layer",
+                     other.layer == own.layer ? std::string(tap_base_name(other.tap)) : name);
+}
+
+}  // namespace
+
+bool has_rotary_pairs(Tap tap) {
+  return tap == Tap::kQProj || tap == Tap::kKProj || tap == Tap::kQNorm || tap == Tap::kKNorm ||
+         tap == Tap::kQRope || tap == Tap::kKRope;
+}
+
+int family_of(Tap tap, const DumpForm& form) {
+  return form.pairs || form.exchanged ? -1 : static_cast<int>(tap);
+}
+
+DumpForm paired_channels() {
+  DumpForm form;
+  form.text =
+      "the two channels of each rotary pair lie side by side (rows of q_proj and k_proj permuted, "
+      "RoPE over neighbours): another layout, the scores are the same";
+  form.pairs = true;
+  return form;
+}
+
+std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
+  std::vector<DumpForm> all;
+  const auto add = [&](std::string text) -> DumpForm& {
+    all.emplace_back().text = std::move(text);
+    return all.back();
+  };
+  if (place.tap == Tap::kEmbeddingOutput && spec.embedding.scale != 1) {
+    add("taken before the embedding is multiplied by its scale").scale = spec.embedding.scale;
+  }
+  if (is_norm(place.tap))
+    add("taken before the norm's weight is multiplied in").lacks_weight = true;
+  if (place.tap == Tap::kLogits && spec.head.softcap > 0) {
+    add("taken before the soft-cap").softcap = spec.head.softcap;
+  }
+  if (place.tap == Tap::kAttnScores) {
+    const double scale = attention_scale(spec);
+    const double cap = spec.attention.softcap;
+    const auto score = [&](std::string text, double by, double with_cap) {
+      DumpForm& form = add(std::move(text));
+      form.scale = by;
+      form.softcap = with_cap;
+      form.masks = true;
+    };
+    score("taken before the mask", 1, 0);
+    if (cap > 0) score("taken before the soft-cap", 1, cap);
+    score("taken before the scale", scale, cap);
+    if (cap > 0) score("taken before the scale, without the soft-cap", scale, 0);
+  }
+  // What has the same width, nearest in the data flow first.
+  const auto holds = [&](const TapPlace& other) {
+    const std::string exchange = words_for_exchange(place.tap, other.tap);
+    DumpForm& form = add(exchange.empty() ? words_for(place, other, spec) : exchange);
+    form.holds = other;
+    form.exchanged = !exchange.empty();
+  };
+  const std::int64_t l = place.layer;
+  const std::int64_t last = spec.num_hidden_layers - 1;
+  const TapPlace enters =
+      l <= 0 ? TapPlace{Tap::kEmbeddingOutput, -1} : TapPlace{Tap::kLayerOutput, l - 1};
+  if (place.tap == Tap::kEmbeddingOutput) holds({Tap::kLayerOutput, 0});
+  if (place.tap == Tap::kFinalNormOutput) holds({Tap::kLayerOutput, last});
+  if (l < 0) return all;
+  if (place.tap == Tap::kLayerOutput) {
+    if (l == last) holds({Tap::kFinalNormOutput, -1});
+    holds(enters);
+    if (l < last) holds({Tap::kLayerOutput, l + 1});
+  }
+  const Shape own = tap_shape(place.tap, l, spec, 1);
+  for (int t = 0; t < kTapCount; ++t) {
+    const Tap tap = static_cast<Tap>(t);
+    if (!is_layer_tap(tap) || tap == place.tap || !has_tap(tap, l, spec)) continue;
+    if (tap_shape(tap, l, spec, 1) == own) holds({tap, l});
+  }
+  if (place.tap != Tap::kLayerOutput && own == tap_shape(Tap::kLayerOutput, l, spec, 1)) {
+    holds(enters);
+  }
+  return all;
+}
+
+void apply_form(const DumpForm& form, const ModelSpec& spec, const TapPlace& place,
+                std::span<const float> weight, std::size_t width, std::span<float> values) {
+  if (form.pairs) {
+    const auto head = static_cast<std::size_t>(spec.head_dim);
+    const std::size_t half = static_cast<std::size_t>(spec.rotary_dims()) / 2;
+    std::vector<float> own(2 * half);
+    for (std::size_t begin = 0; begin + head <= values.size(); begin += head) {
+      std::copy_n(&values[begin], own.size(), own.begin());
+      for (std::size_t i = 0; i < half; ++i) {
+        values[begin + i] = own[2 * i];
+        values[begin + half + i] = own[2 * i + 1];
+      }
+    }
+    return;
+  }
+  if (form.scale != 1) {
+    for (float& x : values) x = static_cast<float>(static_cast<double>(x) * form.scale);
+  }
+  if (form.softcap > 0) {
+    for (float& x : values) {
+      x = static_cast<float>(form.softcap * std::tanh(static_cast<double>(x) / form.softcap));
+    }
+  }
+  if (form.lacks_weight && !weight.empty()) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] *= weight[i % weight.size()];
+  }
+  if (form.masks) {
+    const std::size_t tokens = width;
+    const auto window =
+        static_cast<std::size_t>(spec.is_sliding(place.layer) ? spec.attention.window : 0);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t p = i / tokens % tokens;
+      const std::size_t j = i % tokens;
+      if (j > p || (window > 0 && p - j >= window)) values[i] = Bf16::kMasked;
+    }
+  }
+}
+
+bool is_module_name(std::string_view array_name) {
+  constexpr std::string_view kModules[] = {"lm_head",      "unembed", "embed_out",
+                                           "embed_tokens", "wte",     "tok_embeddings"};
+  return array_name == "output" || std::ranges::any_of(kModules, [&](std::string_view module) {
+           return array_name.find(module) != array_name.npos;
+         });
+}
+
+bool is_known_trap(const TapPlace& place, std::string_view array_name, const DumpForm& form) {
+  if (form.holds) {
+    return place.tap == Tap::kLayerOutput &&
+           (form.holds->tap == Tap::kFinalNormOutput || form.holds->tap == Tap::kLayerOutput ||
+            form.holds->tap == Tap::kEmbeddingOutput);
+  }
+  return is_module_name(array_name);
+}
+
+std::string places_text(std::span<const TapPlace> places, const ModelSpec& spec) {
+  std::set<std::string_view> taps;
+  std::set<std::int64_t> layers;
+  for (const TapPlace& place : places) {
+    taps.insert(tap_base_name(place.tap));
+    layers.insert(place.layer);
+  }
+  if (places.size() == 1 || *layers.begin() < 0) {
+    std::vector<std::string> names;
+    for (const TapPlace& place : places) {
+      names.push_back(tap_name(place.tap, std::max<std::int64_t>(place.layer, 0), spec));
+    }
+    return fmt::format("{}", fmt::join(names, ", "));
+  }
+  std::string of = std::ssize(layers) == spec.num_hidden_layers ? "all layers" : "";
+  if (of.empty() && layers.size() == 1) of = fmt::format("layer {}", *layers.begin());
+  if (of.empty() && *layers.rbegin() - *layers.begin() + 1 == std::ssize(layers)) {
+    of = fmt::format("layers {} to {}", *layers.begin(), *layers.rbegin());
+  }
+  if (of.empty()) of = fmt::format("layers {}", fmt::join(layers, ", "));
+  return fmt::format("{} of {}", fmt::join(taps, ", "), of);
+}
+
+std::string_view not_gone_on_with() {
+  return "is not what the engine went on with: all that follows is right with the right value, and "
+         "wrong with this one. Taken from another place or time?";
+}
+
+}  // namespace assay

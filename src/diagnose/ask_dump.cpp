@@ -1,0 +1,398 @@
+#include "diagnose/ask_dump.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "base/half.h"
+#include "candidate/dump_forms.h"
+
+namespace assay {
+namespace {
+
+using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
+
+// What was found out is looked at again with what remains, so many times at most.
+constexpr int kMostForms = 8;
+// Below this distance, and far below the one of the array as it is, an array is taken for what a
+// form says. What follows decides; the engine's own errors may have added up here.
+constexpr double kAlike = 0.1;
+constexpr double kMuchCloser = 0.3;
+// Bits of the search's cost, over all that follows, by which a form must make it right; and within
+// which nothing speaks for or against it.
+constexpr double kTellingBits = 3;
+constexpr double kSilentBits = 0.5;
+
+// The bits that a candidate of that grid would have.
+float on_grid(Grid grid, float x) {
+  if (grid == Grid::kBf16) return bf16_to_f32(f32_to_bf16(x));
+  return grid == Grid::kF16 ? f16_to_f32(f32_to_f16(x)) : x;
+}
+
+class Asking {
+ public:
+  Asking(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
+         std::optional<Grid> as)
+      : model_(model), pool_(pool), as_(as) {
+    result_.scene = std::make_unique<Scene>(model, std::move(evidence), pool, as);
+  }
+
+  AskedDump run() {
+    for (int i = 0; i < kMostForms; ++i) {
+      find_bad();
+      if (bad_.empty() || !(find_form() || find_unused())) break;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  const Scene& scene() const { return *result_.scene; }
+  const std::vector<Evidence>& evidence() const { return scene().evidence(); }
+  const Site& site(const SiteId& id) const { return evidence()[id.first].sites[id.second]; }
+
+  static bool is_bad(SiteState state) {
+    return state == SiteState::kBad || state == SiteState::kLoose;
+  }
+
+  void find_bad() {
+    bad_.clear();
+    base_ = scene().evaluate(scene().right());
+    for (std::size_t e = 0; e < evidence().size(); ++e) {
+      for (std::size_t i = 0; i < evidence()[e].sites.size(); ++i) {
+        if (is_bad(scene().state(e, i, base_.sites[e][i]))) bad_.insert({e, i});
+      }
+    }
+  }
+
+  // What the model computes where the candidate's values are in doubt, and at the taps that they
+  // may hold: by tap, of each evidence.
+  using Computed = std::vector<std::map<TapPlace, std::vector<float>>>;
+  Computed computed() const {
+    Computed all;
+    for (std::size_t e = 0; e < evidence().size(); ++e) {
+      Evidence watched = evidence()[e];
+      std::set<TapPlace> wanted;
+      for (const SiteId& id : bad_) {
+        if (id.first != e) continue;
+        Site& own = watched.sites[id.second];
+        own.taken = false;
+        for (const DumpForm& form : forms_of(own.place, model_.spec)) {
+          if (form.holds) wanted.insert(*form.holds);
+        }
+      }
+      for (const TapPlace& place : wanted) {
+        if (watched.find(place.tap, place.layer) == nullptr) {
+          watched.sites.push_back(empty_site(place, watched.ids.size()));
+          std::ranges::sort(watched.sites, {}, &Site::place);
+        }
+      }
+      ReplayOptions options;
+      options.layers.resize(static_cast<std::size_t>(model_.spec.num_hidden_layers));
+      std::iota(options.layers.begin(), options.layers.end(), 0);
+      options.keep = true;
+      ReplayResult run =
+          replay(model_, scene().right(), watched, scene().rounding(), options, pool_);
+      auto& values = all.emplace_back();
+      for (std::size_t i = 0; i < watched.sites.size(); ++i) {
+        values[watched.sites[i].place] = std::move(run.computed[i]);
+      }
+    }
+    return all;
+  }
+
+  Site empty_site(const TapPlace& place, std::size_t tokens) const {
+    Site site;
+    site.place = place;
+    const std::int64_t layer = std::max<std::int64_t>(place.layer, 0);
+    site.name = tap_name(place.tap, layer, model_.spec);
+    const Shape shape = tap_shape(place.tap, layer, model_.spec, static_cast<std::int64_t>(tokens));
+    const auto count = static_cast<std::size_t>(element_count(shape, site.name));
+    site.rows =
+        site.is_attention() ? static_cast<std::size_t>(model_.spec.num_attention_heads) : tokens;
+    site.width = count / site.rows;
+    site.values.resize(count);
+    site.taken = false;
+    return site;
+  }
+
+  // The weight of the norm that makes the tap, as it is multiplied in.
+  std::vector<float> weight_of(const TapPlace& place) const {
+    const auto l = static_cast<std::size_t>(std::max<std::int64_t>(place.layer, 0));
+    const LayerWeights& w = model_.layers[l];
+    const ModelSpec& spec = model_.spec;
+    const auto [weight, norm] = [&]() -> std::pair<const Weight*, const NormSpec*> {
+      switch (place.tap) {
+        case Tap::kInputNorm:
+          return {&w.input_norm, &spec.input_norm};
+        case Tap::kQNorm:
+          return {&w.q_norm, &spec.q_norm};
+        case Tap::kKNorm:
+          return {&w.k_norm, &spec.k_norm};
+        case Tap::kAttnPostNorm:
+          return {&w.attn_post_norm, &spec.attn_post_norm};
+        case Tap::kMlpNorm:
+          return {&w.mlp_norm, &spec.mlp_norm};
+        case Tap::kMlpPostNorm:
+          return {&w.mlp_post_norm, &spec.mlp_post_norm};
+        case Tap::kFinalNormOutput:
+          return {&model_.outer.norm, &spec.final_norm};
+        default:
+          return {nullptr, nullptr};
+      }
+    }();
+    if (weight == nullptr || weight->data == nullptr) return {};
+    std::vector<float> values(weight->cols);
+    kernels<F32>(chosen_simd()).load_row(*weight, 0, values.data());
+    if (norm->one_plus) {
+      for (float& x : values) x += 1;
+    }
+    return values;
+  }
+
+  // The site in that form; none where the candidate has that tap already.
+  Site in_form(const Site& own, const DumpForm& form, std::size_t tokens) const {
+    Site made = own;
+    if (form.holds) {
+      made.place = *form.holds;
+      made.name =
+          tap_name(made.place.tap, std::max<std::int64_t>(made.place.layer, 0), model_.spec);
+      return made;
+    }
+    apply_form(form, model_.spec, own.place, weight_of(own.place),
+               own.is_attention() ? tokens : own.width, made.values);
+    for (float& x : made.values) x = on_grid(scene().grid(), x);
+    return made;
+  }
+
+  // As Distance: each row counts alike.
+  static double distance(const Site& site, const std::vector<float>& right) {
+    if (right.size() < site.values.size()) return kFar;
+    const std::size_t skipped = right.size() - site.values.size();  // only the last position
+    double squares = 0;
+    for (std::size_t r = 0; r < site.rows; ++r) {
+      std::size_t equal = 0;
+      const double error =
+          row_error(std::span(&site.values[r * site.width], site.width),
+                    std::span<const float>(&right[skipped + r * site.width], site.width), equal);
+      squares += error * error;
+    }
+    return std::sqrt(squares / static_cast<double>(site.rows));
+  }
+
+  bool fits(const SiteId& id, const DumpForm& form, const Computed& right) const {
+    const Site& own = site(id);
+    const auto& values = right[id.first];
+    const Site made = in_form(own, form, evidence()[id.first].ids.size());
+    const auto found = values.find(made.place);
+    if (found == values.end()) return false;
+    const auto plain = values.find(own.place);
+    const double before = plain == values.end() ? kFar : distance(own, plain->second);
+    return distance(made, found->second) <= std::min(kAlike, kMuchCloser * before);
+  }
+
+  // A form in which nearly all of a tap's bad arrays come right, and with them what follows.
+  bool find_form() {
+    const Computed right = computed();
+    std::map<std::pair<int, std::string>, std::vector<SiteId>> groups;
+    std::vector<std::pair<std::pair<int, std::string>, DumpForm>> order;
+    for (const SiteId& id : bad_) {
+      const TapPlace& place = site(id).place;
+      std::vector<DumpForm> forms = forms_of(place, model_.spec);
+      if (has_rotary_pairs(place.tap)) forms.insert(forms.begin(), paired_channels());
+      for (const DumpForm& form : forms) {
+        const auto key = std::pair(family_of(place.tap, form), form.text);
+        if (!groups.contains(key)) order.emplace_back(key, form);
+        groups[key].push_back(id);
+      }
+    }
+    return std::ranges::any_of(order, [&](const auto& entry) {
+      return try_form(entry.second, groups.at(entry.first), right);
+    });
+  }
+
+  bool try_form(const DumpForm& wanted, const std::vector<SiteId>& family, const Computed& right) {
+    std::map<SiteId, DumpForm> forms;
+    for (const SiteId& id : family) {
+      if (wanted.pairs) {
+        if (fits(id, wanted, right)) forms[id] = wanted;
+        continue;
+      }
+      for (const DumpForm& form : forms_of(site(id).place, model_.spec)) {
+        if (form == wanted && fits(id, form, right)) forms[id] = form;
+      }
+    }
+    if (forms.empty() || (wanted.pairs && forms.size() * 10 < family.size() * 9)) return false;
+    std::vector<Evidence> turned = evidence();
+    std::set<SiteId> touched;
+    std::vector<TapPlace> places;
+    for (auto& [id, form] : forms) {
+      Site& own = turned[id.first].sites[id.second];
+      places.push_back(own.place);
+      own = in_form(own, form, turned[id.first].ids.size());
+    }
+    // Another tap's values, where the candidate has that tap itself, say nothing new.
+    std::vector<std::set<TapPlace>> moved(turned.size());
+    for (const auto& [id, form] : forms) {
+      if (form.holds) moved[id.first].insert(*form.holds);
+    }
+    for (std::size_t e = 0; e < turned.size(); ++e) {
+      std::vector<Site> kept;
+      for (std::size_t i = 0; i < turned[e].sites.size(); ++i) {
+        const Site& own = turned[e].sites[i];
+        const bool is_moved = forms.contains({e, i}) && forms.at({e, i}).holds.has_value();
+        const bool has_own = std::ranges::any_of(turned[e].sites, [&](const Site& other) {
+          const auto j = static_cast<std::size_t>(&other - turned[e].sites.data());
+          return other.place == own.place && j != i && !forms.contains({e, j});
+        });
+        if (!is_moved || !has_own) kept.push_back(own);
+      }
+      turned[e].sites = std::move(kept);
+      std::ranges::sort(turned[e].sites, {}, &Site::place);
+    }
+    auto after = std::make_unique<Scene>(model_, std::move(turned), pool_, as_);
+    const Score score = after->evaluate(after->right());
+    if (!is_believed(forms, *after, score)) return false;
+    note(wanted.text, places);
+    result_.scene = std::move(after);
+    if (!wanted.holds && !wanted.pairs) leave_out(places);
+    return true;
+  }
+
+  // What was multiplied or capped by us has not the engine's own roundings any more: it has been
+  // found right, and tells no more.
+  void leave_out(const std::vector<TapPlace>& places) {
+    std::vector<Evidence> rest = evidence();
+    for (Evidence& e : rest) {
+      std::vector<Site> kept;
+      for (const Site& own : e.sites) {
+        if (std::ranges::find(places, own.place) == places.end()) kept.push_back(own);
+      }
+      if (!kept.empty()) e.sites = std::move(kept);
+    }
+    result_.scene = std::make_unique<Scene>(model_, std::move(rest), pool_, as_);
+  }
+
+  // Whether what the forms are not of comes right by them; and they themselves do.
+  bool is_believed(const std::map<SiteId, DumpForm>& forms, const Scene& after,
+                   const Score& score) const {
+    std::set<std::pair<std::size_t, TapPlace>> own;  // places that forms are of, or make
+    for (const auto& [id, form] : forms) {
+      own.insert({id.first, site(id).place});
+      if (!form.holds) continue;
+      // An array of that tap itself is a witness, unless it is moved too.
+      const std::ptrdiff_t other =
+          evidence()[id.first].index_of(form.holds->tap, form.holds->layer);
+      if (other < 0 || forms.contains({id.first, static_cast<std::size_t>(other)})) {
+        own.insert({id.first, *form.holds});
+      }
+    }
+    std::size_t clean = 0;
+    std::size_t made = 0;
+    double bits_after = 0;
+    for (std::size_t e = 0; e < after.evidence().size(); ++e) {
+      for (std::size_t i = 0; i < after.evidence()[e].sites.size(); ++i) {
+        const Distance& distance = score.sites[e][i];
+        if (own.contains({e, after.evidence()[e].sites[i].place})) {
+          ++made;
+          clean += is_bad(after.state(e, i, distance)) ? 0 : 1;
+        } else {
+          bits_after += after.cost(e, i, distance);
+        }
+      }
+    }
+    double bits_before = 0;
+    for (std::size_t e = 0; e < evidence().size(); ++e) {
+      for (std::size_t i = 0; i < evidence()[e].sites.size(); ++i) {
+        if (own.contains({e, evidence()[e].sites[i].place})) continue;
+        bits_before += scene().cost(e, i, base_.sites[e][i]);
+      }
+    }
+    if (clean * 10 < made * 9) return false;
+    if (bits_after <= bits_before - kTellingBits) return true;
+    // Nothing in the dump follows that would tell: then only a module's own name, which says that
+    // it is not the tap, or a content that no engine computes there.
+    if (bits_after > bits_before + kSilentBits) return false;
+    return std::ranges::all_of(forms, [&](const auto& entry) {
+      if (entry.second.pairs) return true;  // of q and k alike it cancels in the scores
+      return is_known_trap(site(entry.first).place, site(entry.first).array_name, entry.second);
+    });
+  }
+
+  // What reads the candidate's value at `place`: the nearest dumped taps behind it.
+  std::set<std::size_t> followers(std::size_t e, const TapPlace& place) const {
+    std::set<std::size_t> all;
+    for (std::size_t i = 0; i < evidence()[e].sites.size(); ++i) {
+      const TapPlace& at = evidence()[e].sites[i].place;
+      if (at != place && reads(e, at, place)) all.insert(i);
+    }
+    return all;
+  }
+  bool reads(std::size_t e, const TapPlace& at, const TapPlace& from) const {
+    for (const TapPlace& before : computed_from(at, model_.spec)) {
+      if (before == from) return true;
+      if (evidence()[e].find(before.tap, before.layer) == nullptr && reads(e, before, from)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // Arrays of a tap that nothing explains: wrong ones, with which everything that follows is wrong,
+  // and without which it is right.
+  bool find_unused() {
+    std::map<Tap, std::vector<SiteId>> taps;
+    for (const SiteId& id : bad_) taps[site(id).place.tap].push_back(id);
+    for (const auto& [tap, ids] : taps) {
+      std::vector<Evidence> without = evidence();
+      for (const auto& [e, i] : ids) without[e].sites[i].taken = false;
+      const Scene after(model_, without, pool_, as_);
+      const Score score = after.evaluate(after.right());
+      bool believed = true;
+      for (const SiteId& id : ids) {
+        bool any_was_bad = false;
+        for (const std::size_t f : followers(id.first, site(id).place)) {
+          if (evidence()[id.first].sites[f].place.tap == tap) continue;
+          any_was_bad = any_was_bad || bad_.contains({id.first, f});
+          believed = believed && !is_bad(after.state(id.first, f, score.sites[id.first][f]));
+        }
+        believed = believed && any_was_bad;
+      }
+      if (!believed) continue;
+      std::vector<TapPlace> places;
+      for (const SiteId& id : ids) places.push_back(site(id).place);
+      note(std::string(not_gone_on_with()), places);
+      for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+        auto& sites = without[id->first].sites;
+        sites.erase(sites.begin() + static_cast<std::ptrdiff_t>(id->second));
+      }
+      result_.scene = std::make_unique<Scene>(model_, std::move(without), pool_, as_);
+      return true;
+    }
+    return false;
+  }
+
+  void note(const std::string& text, std::vector<TapPlace> places) {
+    std::ranges::sort(places);
+    places.erase(std::unique(places.begin(), places.end()), places.end());
+    result_.findings.push_back(fmt::format("{}: {}", places_text(places, model_.spec), text));
+  }
+
+  const Model& model_;
+  ThreadPool& pool_;
+  std::optional<Grid> as_;
+  AskedDump result_;
+  Score base_;
+  std::set<SiteId> bad_;
+};
+
+}  // namespace
+
+AskedDump ask_dump(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
+                   std::optional<Grid> as) {
+  return Asking(model, std::move(evidence), pool, as).run();
+}
+
+}  // namespace assay

@@ -1,0 +1,311 @@
+#include "verify/dump_questions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "candidate/data_flow.h"
+#include "metrics/rows.h"
+#include "verify/compare_arrays.h"
+
+namespace assay {
+namespace {
+
+// How many times as large as what a follower may be off an error must be for the follower to show
+// it: so much may a projection lessen it.
+constexpr double kShows = 10;
+
+// A form changes an array by more than this.
+constexpr double kLeastDifference = 0.01;
+
+bool is_good(const TensorResult& t) {
+  return t.verdict != Verdict::kFail && t.verdict != Verdict::kError &&
+         t.verdict != Verdict::kNotCompared;
+}
+bool is_wrong(const TensorResult& t) { return t.verdict == Verdict::kFail; }
+
+bool is_norm_of(Tap tap) {
+  return tap == Tap::kInputNorm || tap == Tap::kQNorm || tap == Tap::kKNorm ||
+         tap == Tap::kAttnPostNorm || tap == Tap::kMlpNorm || tap == Tap::kMlpPostNorm ||
+         tap == Tap::kFinalNormOutput;
+}
+
+// Whether rows, of `channels` or of the whole width, have a mean square of 1: what a norm makes
+// before its weight. Its epsilon makes those of small values less.
+bool is_normalised(std::span<const float> values, std::size_t channels, std::size_t width) {
+  constexpr double kMost = 1.03;
+  constexpr double kLeast = 0.97;
+  for (const std::size_t n : {channels, width}) {
+    std::size_t in_range = 0;
+    bool none_above = true;
+    for (std::size_t begin = 0; begin + n <= values.size(); begin += n) {
+      double squares = 0;
+      for (const float x : values.subspan(begin, n)) squares += static_cast<double>(x) * x;
+      const double mean = squares / static_cast<double>(n);
+      none_above = none_above && mean <= kMost;
+      in_range += mean >= kLeast ? 1 : 0;
+    }
+    if (none_above && in_range * n * 2 > values.size()) return true;
+  }
+  return false;
+}
+
+// Each channel's factor between the two, by least squares over the rows: a norm's weight. None
+// where one row alone would fit anything.
+std::vector<float> fitted_weight(const Array& from, const ArrayView& to, std::size_t channels) {
+  const auto x = from.as<float>();
+  const std::span<const float> y = to.as<float>();
+  if (x.size() < 2 * channels || x.size() != y.size()) return {};
+  std::vector<double> both(channels);
+  std::vector<double> own(channels);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    both[i % channels] += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+    own[i % channels] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  std::vector<float> weight(channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    weight[c] = own[c] > 0 ? static_cast<float>(both[c] / own[c]) : 1.0F;
+  }
+  return weight;
+}
+
+// The results by tap, and how they are computed from each other.
+class Flow {
+ public:
+  Flow(PromptResult& result, const ModelSpec& spec) : result_(result), spec_(spec) {
+    for (TensorResult& tensor : result.tensors) {
+      const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+      if (place && tensor.verdict != Verdict::kNotCompared) compared_[*place] = &tensor;
+    }
+  }
+
+  TensorResult* find(const TapPlace& place) const {
+    const auto found = compared_.find(place);
+    return found == compared_.end() ? nullptr : found->second;
+  }
+
+  // The nearest compared taps that `place` is computed from.
+  std::set<TapPlace> before(const TapPlace& place) const {
+    std::set<TapPlace> all;
+    for (const TapPlace& from : computed_from(place, spec_)) {
+      if (compared_.contains(from)) {
+        all.insert(from);
+      } else {
+        all.merge(before(from));
+      }
+    }
+    return all;
+  }
+
+  std::vector<TapPlace> behind(const TapPlace& place) const {
+    std::vector<TapPlace> all;
+    for (const auto& [other, tensor] : compared_) {
+      if (other != place && before(other).contains(place)) all.push_back(other);
+    }
+    return all;
+  }
+
+  const std::map<TapPlace, TensorResult*>& compared() const { return compared_; }
+  PromptResult& result() const { return result_; }
+
+ private:
+  PromptResult& result_;
+  const ModelSpec& spec_;
+  std::map<TapPlace, TensorResult*> compared_;
+};
+
+// Whether an error as large as the tensor's would show in what is computed from it.
+bool would_show(const TensorResult& tensor, const TapPlace& follower, const TensorResult& f) {
+  const double allowed = f.noise.value_or(0) * f.limits.value_or(Limits{}).noise_ratio.value_or(0);
+  const TensorMetrics& m = tensor.metrics;
+  if (allowed == 0 || m.nan_candidate > 0) return false;
+  if (follower.tap == Tap::kAttnResidual || follower.tap == Tap::kLayerOutput) {
+    const double size = f.metrics.relative_l2 > 0 ? f.metrics.rmse / f.metrics.relative_l2 : 0;
+    return size > 0 && m.rmse >= kShows * allowed * size;
+  }
+  // A norm takes every factor out.
+  const double error =
+      is_norm_of(follower.tap) ? std::sqrt(std::max(0.0, 1 - m.cosine * m.cosine)) : m.relative_l2;
+  return error >= kShows * allowed;
+}
+
+void find_unused(const Flow& flow, const ModelSpec& spec) {
+  std::vector<TapPlace> unused;
+  for (const auto& [place, tensor] : flow.compared()) {
+    if (!is_wrong(*tensor)) continue;
+    bool shows = false;
+    bool right = true;
+    for (const TapPlace& f : flow.behind(place)) {
+      const TensorResult& follower = *flow.find(f);
+      right = right && is_good(follower);
+      const std::set<TapPlace> sources = flow.before(f);
+      const bool alone = std::ranges::all_of(sources, [&](const TapPlace& source) {
+        return source == place || is_good(*flow.find(source));
+      });
+      shows = shows || (alone && would_show(*tensor, f, follower));
+    }
+    if (right && shows) unused.push_back(place);
+  }
+  std::map<Tap, std::vector<TapPlace>> taps;
+  for (const TapPlace& place : unused) {
+    TensorResult& tensor = *flow.find(place);
+    tensor.verdict = Verdict::kNotCompared;
+    const auto said = std::ranges::find(flow.result().findings, tensor.name, &DumpFinding::tensor);
+    if (said != flow.result().findings.end()) {
+      tensor.reason = said->text;
+      continue;
+    }
+    tensor.reason = not_gone_on_with();
+    taps[place.tap].push_back(place);
+  }
+  for (const auto& [tap, places] : taps) {
+    flow.result().findings.push_back({places_text(places, spec), std::string(not_gone_on_with())});
+  }
+}
+
+}  // namespace
+
+DumpQuestions::DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle,
+                             const ModelSpec& spec, std::string_view numerics,
+                             const Profile& profile)
+    : reference_(reference), oracle_(oracle), spec_(spec), numerics_(numerics), profile_(profile) {}
+
+std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
+                                               const ArrayView& candidate,
+                                               const ReadingHints& hints) const {
+  const std::optional<TapPlace> place = parse_tap_name(failed.name);
+  if (!place || failed.verdict != Verdict::kFail || failed.metrics.nan_candidate > 0 ||
+      failed.metrics.relative_l2 < kLeastDifference) {
+    return std::nullopt;
+  }
+  const LoadedArray own = reference_.load(failed.name);
+  const std::vector<Reading> found =
+      readings_of(failed.name, own.view.shape, position_axis(place->tap), candidate.shape, hints);
+  if (found.empty() || found.front().last_position || own.view.dtype != DType::kF32) {
+    return std::nullopt;
+  }
+  const Array plain =
+      in_reference_order(own.view, position_axis(place->tap), candidate, found.front());
+  std::vector<DumpForm> forms = forms_of(*place, spec_);
+  if (has_rotary_pairs(place->tap)) forms.insert(forms.begin(), paired_channels());
+  for (const DumpForm& form : forms) {
+    const std::string name =
+        form.holds ? tap_name(form.holds->tap, std::max<std::int64_t>(form.holds->layer, 0), spec_)
+                   : failed.name;
+    if (!reference_.contains(name) || reference_.form_of(name).shape != own.view.shape) continue;
+    Array turned = plain;
+    if (!form.holds) {
+      if (form.pairs && spec_.head_dim == 0) continue;
+      std::vector<float> weight;
+      if (form.lacks_weight) {
+        const auto channels = static_cast<std::size_t>(own.view.shape.back());
+        const Rows rows = rows_of(own.view.shape, position_axis(place->tap));
+        if (!is_normalised(plain.as<float>(), channels, rows.width)) continue;
+        weight = fitted_weight(plain, own.view, channels);
+        if (weight.empty()) continue;
+      }
+      apply_form(form, spec_, *place, weight, static_cast<std::size_t>(own.view.shape.back()),
+                 turned.as<float>());
+    }
+    std::optional<TensorResult> judged = judge_as(failed, name, turned.view());
+    if (judged) return DumpProposal{form, std::move(*judged)};
+  }
+  return std::nullopt;
+}
+
+Array DumpQuestions::in_reference_order(const ArrayView& reference, std::size_t axis,
+                                        const ArrayView& candidate, const Reading& reading) const {
+  const Rows rows = rows_of(reference.shape, axis);
+  Array plain{candidate.name, DType::kF32, reference.shape, {}};
+  plain.bytes.resize(rows.count() * rows.width * sizeof(float));
+  const CandidateRows source(candidate, reading, rows.width);
+  for (std::size_t r = 0; r < rows.count(); ++r) {
+    source.read(r, 0, plain.as<float>().subspan(r * rows.width, rows.width));
+  }
+  return plain;
+}
+
+// None where it does not pass.
+std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
+                                                    const std::string& name,
+                                                    const ArrayView& values) const {
+  const TapPlace place = *parse_tap_name(name);
+  TensorResult judged;
+  judged.name = name;
+  if (place.layer >= 0) judged.layer = place.layer;
+  judged.candidate_name = failed.candidate_name;
+  const LoadedArray reference = reference_.load(name);
+  LoadedArray oracle;
+  if (oracle_ != nullptr) oracle = oracle_->load(name);
+  compare_arrays(judged,
+                 {.reference = reference.view,
+                  .oracle = oracle_ != nullptr ? &oracle.view : nullptr,
+                  .position_axis = position_axis(place.tap),
+                  .numerics = numerics_},
+                 values, profile_, nullptr);
+  if (!is_good(judged)) return std::nullopt;
+  return judged;
+}
+
+void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
+                           const ModelSpec& spec) {
+  const Flow flow(result, spec);
+  // Forms of one wording, of one tap (of q and k together), stand or fall together.
+  std::map<std::pair<int, std::string>, std::vector<TapPlace>> groups;
+  for (const auto& [name, proposal] : proposals) {
+    const TapPlace place = *parse_tap_name(name);
+    const TensorResult* tensor = flow.find(place);
+    if (tensor == nullptr || !is_wrong(*tensor)) continue;
+    groups[{family_of(place.tap, proposal.form), proposal.form.text}].push_back(place);
+  }
+  for (auto& [key, places] : groups) {
+    std::ranges::sort(places);
+    bool fails = false;
+    bool passes = false;
+    for (const TapPlace& place : places) {
+      for (const TapPlace& f : flow.behind(place)) {
+        const TensorResult& follower = *flow.find(f);
+        if (proposals.contains(follower.name)) continue;
+        fails = fails || is_wrong(follower);
+        passes = passes || is_good(follower);
+      }
+    }
+    const bool known = std::ranges::all_of(places, [&](const TapPlace& place) {
+      const TensorResult& tensor = *flow.find(place);
+      return is_known_trap(place, tensor.candidate_name, proposals.at(tensor.name).form);
+    });
+    const bool exchanged = std::ranges::all_of(places, [&](const TapPlace& place) {
+      const DumpForm& form = proposals.at(flow.find(place)->name).form;
+      return !form.exchanged || std::ranges::find(places, *form.holds) != places.end();
+    });
+    if (fails || !exchanged || (!passes && !known)) continue;
+    std::vector<TensorResult> moved;
+    for (const TapPlace& place : places) {
+      TensorResult& tensor = *flow.find(place);
+      const DumpProposal& proposal = proposals.at(tensor.name);
+      std::erase_if(result.findings,
+                    [&](const DumpFinding& said) { return said.tensor == tensor.name; });
+      if (!proposal.form.holds) {
+        std::string read = std::move(tensor.reading);
+        tensor = proposal.judged;
+        tensor.reading = std::move(read);
+        continue;
+      }
+      tensor.verdict = Verdict::kNotCompared;
+      tensor.reason = proposal.form.text;
+      moved.push_back(proposal.judged);
+    }
+    for (TensorResult& judged : moved) {
+      const auto own = std::ranges::find(result.tensors, judged.name, &TensorResult::name);
+      if (own == result.tensors.end() || own->verdict != Verdict::kNotCompared) continue;
+      judged.reading = fmt::format("of '{}'", judged.candidate_name);
+      *own = std::move(judged);
+    }
+    result.findings.push_back({places_text(places, spec), key.second});
+  }
+  find_unused(Flow(result, spec), spec);
+}
+
+}  // namespace assay

@@ -1,0 +1,58 @@
+// The dump is asked before the engine: what a failed array holds, if what follows it is right.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "assay/array_file.h"
+#include "assay/compare.h"
+#include "assay/spec.h"
+#include "candidate/dump_forms.h"
+#include "candidate/reading.h"
+#include "verify/profile.h"
+
+namespace assay {
+
+// A form in which a failed array would pass.
+struct DumpProposal {
+  DumpForm form;
+  TensorResult judged;  // in that form; of the tap that it holds
+};
+using DumpProposals = std::map<std::string, DumpProposal>;  // by the failed tensor's name
+
+// One prompt's reference, for such questions. Thread-safe.
+class DumpQuestions {
+ public:
+  // spec: the model's own where the reference tells its config, else what its names tell (then
+  // scales and caps are not known). All must outlive it; oracle may be null.
+  DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle, const ModelSpec& spec,
+                std::string_view numerics, const Profile& profile);
+
+  // The first form in which the tensor, which failed, would pass; none where there is none.
+  std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
+                                  const ReadingHints& hints) const;
+
+ private:
+  Array in_reference_order(const ArrayView& reference, std::size_t axis, const ArrayView& candidate,
+                           const Reading& reading) const;
+  std::optional<TensorResult> judge_as(const TensorResult& failed, const std::string& name,
+                                       const ArrayView& values) const;
+
+  const ArrayFile& reference_;
+  const ArrayFile* oracle_;
+  const ModelSpec& spec_;
+  std::string numerics_;
+  const Profile& profile_;
+};
+
+// Accepts proposals where nothing that follows fails, and something that follows passes (or the
+// trap is a known one that nothing follows): the tensor passes in that form, or is not compared
+// where it holds another tap's values, which are compared as that tap's if there are no others.
+// Where nothing is proposed for a gross failure, and what is computed from it alone passes, the
+// array is not what the engine went on with: not compared. Findings say so, a line a kind, unless
+// `result` has one that says more of the tensor already.
+void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
+                           const ModelSpec& spec);
+
+}  // namespace assay
