@@ -209,8 +209,10 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   }
   text += coarse_text(prompt, color);
   for (const DumpFinding& f : prompt.findings) {
-    text += fmt::format("{}{}", colored("The dump", Color::kYellow, color),
-                        wrapped(fmt::format(": {}: {}\n", f.tensor, f.text), 2));
+    std::string line = wrapped(fmt::format("The dump: {}: {}\n", f.tensor, f.text), 2);
+    line.replace(0, std::string_view("The dump").size(),
+                 colored("The dump", Color::kYellow, color));
+    text += line;
   }
   for (const std::string& remark : prompt.remarks) text += fmt::format("Read: {}\n", remark);
   std::map<std::string, std::vector<std::string>> incomplete;

@@ -97,11 +97,9 @@ std::string diagnose_text(const Diagnosis& d, bool color) {
     text += place_text(d.findings.empty() ? "first error" : "unexplained", p);
   }
   for (const std::string& finding : d.dump) {
-    text += wrapped(fmt::format("The dump: {}
-", finding), 2);
+    text += wrapped(fmt::format("The dump: {}\n", finding), 2);
   }
-  for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}
-", note), 2);
+  for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}\n", note), 2);
   const bool good =
       d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;
   std::string verdict(verdict_name(d.verdict));
