@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "diagnose/catalog_list.h"
@@ -65,7 +66,8 @@ std::vector<Variant> other_windows(const Circumstances& at) {
     all.push_back({fmt::format("of {} positions, not {}", own + n, own),
                    [n](Hypothesis& h) { h.spec.attention.window += n; }});
   }
-  if (at.first_bad_position && *at.first_bad_position > own + 1) {
+  // A shorter one hides something from there on.
+  if (at.first_bad_position && std::abs(*at.first_bad_position - own) > 1) {
     const std::int64_t w = *at.first_bad_position;
     all.push_back({fmt::format("of {} positions, not {}", w, own),
                    [w](Hypothesis& h) { h.spec.attention.window = w; }});

@@ -78,11 +78,11 @@ std::vector<Variant> with_final(const Circumstances& at) {
     for (const std::int64_t l :
          last == 0 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{last, 0}) {
       const std::string name = fmt::format("{} of layer {}", part_name(at.spec, part), l);
-      all.push_back({"and " + name + ", exchanged", [part, l](Hypothesis& h) {
+      all.push_back({"exchanged with " + name, [part, l](Hypothesis& h) {
                        h.final_norm = {l, part};
                        h.weights.push_back({Kind::kFinalNorm, part, part, 0, {l}});
                      }});
-      all.push_back({"is that of " + name, [part, l](Hypothesis& h) { h.final_norm = {l, part}; }});
+      all.push_back({"that of " + name, [part, l](Hypothesis& h) { h.final_norm = {l, part}; }});
     }
   }
   return all;
@@ -99,7 +99,7 @@ std::vector<Entry> norm_weight_entries() {
                  "Two norms of a layer multiply by the same weight.",
                  "the names under which the norms are loaded, and copied lines", 1, false,
                  [](const Circumstances& at) { return of_one_for_both(at, wide_norms(at.spec)); }});
-  all.push_back({"final-norm-weight", "norms", "the final norm's weight is a layer's",
+  all.push_back({"final-norm-weight", "norms", "the final norm's weight is not its own",
                  "The final norm and a layer's norm were taken for each other.",
                  "the name under which the final norm is loaded", 1, false, with_final});
   all.push_back({"qk-norm-shared", "q/k norm", "one weight for query and key norm",

@@ -20,13 +20,18 @@ constexpr std::size_t kRough = 2;
 // Points of each closer look, between the neighbours of the best one so far.
 constexpr std::size_t kZoom = 7;
 constexpr int kZooms = 20;
-// Zooming ends when it saves less than this many bits twice.
+// Zooming ends when it saves less than this many bits so often: the best point may lie near by
+// luck.
 constexpr double kSettled = 0.02;
+constexpr int kSettledRounds = 4;
 // Parameters that are looked at closely, and those that are handed on.
 constexpr std::size_t kClose = 4;
 constexpr std::size_t kCloseOfWholeRuns = 2;
-// A parameter must explain this part of the segment's bits at some point of its grid.
-constexpr double kWorthIt = 0.08;
+// Bits that a parameter must save at some point of its grid; and after so many closer looks, which
+// bring a true one close to noise.
+constexpr double kWorthIt = 0.3;
+constexpr double kWorthMore = 2;
+constexpr int kLooks = 4;
 // Bits by which a rounder number may be worse.
 constexpr double kRounder = 0.5;
 
@@ -66,6 +71,16 @@ std::set<double> between(const Parameter& p, double least, double most, std::siz
   return all;
 }
 
+// Near the model's own number a small difference is all there is: closer and closer to it.
+void add_around(const Parameter& p, std::set<double>& values) {
+  constexpr double kNearest = 0.03;
+  for (double step = kNearest; p.own > 0 && step < 4; step *= 2) {
+    for (const double value : {p.own * std::exp(step), p.own * std::exp(-step)}) {
+      if (value > p.least && value < p.most) values.insert(value);
+    }
+  }
+}
+
 class Fits {
  public:
   Fits(const Scene& scene, const Hypothesis& known, std::size_t segment)
@@ -99,15 +114,19 @@ class Fits {
     if (tracks.size() > count) tracks.resize(count);
   }
 
-  void zoom(std::vector<Track>& tracks) const {
+  void zoom(std::vector<Track>& tracks, double bits_before) const {
     std::vector<int> settled(tracks.size());
     for (int round = 0; round < kZooms; ++round) {
+      if (round == kLooks) {
+        std::erase_if(tracks, [&](const Track& t) { return t.cost() > bits_before - kWorthMore; });
+        settled.assign(tracks.size(), 0);
+      }
       std::vector<std::set<double>> values(tracks.size());
       std::vector<double> before;
       for (std::size_t t = 0; t < tracks.size(); ++t) {
         const Track& track = tracks[t];
         before.push_back(track.cost());
-        if (settled[t] == 2) continue;
+        if (settled[t] == kSettledRounds) continue;
         const double best = track.best();
         const auto at = track.bits.find(best);
         const double below = at == track.bits.begin() ? best : std::prev(at)->first;
@@ -118,8 +137,8 @@ class Fits {
       bool open = false;
       for (std::size_t t = 0; t < tracks.size(); ++t) {
         const bool saved = before[t] - tracks[t].cost() > kSettled;
-        settled[t] = saved ? 0 : std::min(settled[t] + 1, 2);
-        open = open || settled[t] < 2;
+        settled[t] = saved ? 0 : std::min(settled[t] + 1, kSettledRounds);
+        open = open || settled[t] < kSettledRounds;
       }
       if (!open) return;
     }
@@ -169,6 +188,7 @@ std::vector<Suspect> fit(const Scene& scene, const Circumstances& at, const Hypo
     for (const Track& t : of) {
       const Parameter& p = *t.parameter;
       values.push_back(between(p, p.least, p.most, p.grid / rough));
+      if (rough == 1) add_around(p, values.back());
     }
     fits.look(of, values);
   };
@@ -195,9 +215,9 @@ std::vector<Suspect> fit(const Scene& scene, const Circumstances& at, const Hypo
     tracks.push_back(places.front());
   }
   grid(tracks, 1);
-  std::erase_if(tracks, [&](const Track& t) { return t.cost() > before * (1 - kWorthIt); });
+  std::erase_if(tracks, [&](const Track& t) { return t.cost() > before - kWorthIt; });
   Fits::keep_best(tracks, scene.segments().size() <= 2 ? kCloseOfWholeRuns : kClose);
-  fits.zoom(tracks);
+  fits.zoom(tracks, before);
   fits.round(tracks);
   Fits::keep_best(tracks, kClose);
   std::vector<Suspect> suspects;

@@ -21,8 +21,9 @@ struct Parameter {
   enum class Scale : std::uint8_t { kLog, kLinear, kWhole } scale = Scale::kLog;
   enum class Part : std::uint8_t { kEmbedding, kLayers, kHead } of = Part::kLayers;
   std::size_t grid = 14;  // points of the first look
-  std::function<void(Hypothesis&, double)> apply;
-  std::function<std::string(double)> text;
+  double own = 0;         // the model's own number; 0: it has none
+  std::function<void(Hypothesis&, double)> apply = {};
+  std::function<std::string(double)> text = {};
 };
 
 // Those that a mistake in this model may have.

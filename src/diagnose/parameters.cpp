@@ -13,26 +13,22 @@ namespace {
 
 using Scale = Parameter::Scale;
 
-constexpr std::size_t kGrid = 14;
-
 Parameter of_layers(std::string_view entry, std::string place, double least, double most,
                     Scale scale, std::function<void(Hypothesis&, double)> apply,
                     std::function<std::string(double)> text) {
-  return {entry, std::move(place), least,          most, scale, Parameter::Part::kLayers,
-          kGrid, std::move(apply), std::move(text)};
+  Parameter p{entry, std::move(place), least, most, scale};
+  p.apply = std::move(apply);
+  p.text = std::move(text);
+  return p;
 }
 
 Parameter of_end(Parameter::Part part, std::string_view entry, double least, double most,
                  std::function<void(Hypothesis&, double)> apply, std::string before) {
-  return {entry,
-          "",
-          least,
-          most,
-          Scale::kLog,
-          part,
-          kGrid,
-          std::move(apply),
-          [before = std::move(before)](double x) { return fmt::format("{}{:.6g}", before, x); }};
+  Parameter p{entry, "", least, most};
+  p.of = part;
+  p.apply = std::move(apply);
+  p.text = [before = std::move(before)](double x) { return fmt::format("{}{:.6g}", before, x); };
+  return p;
 }
 
 auto words(std::string before, std::string behind = "") {
@@ -48,6 +44,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
       "rope-theta", local ? "full" : "", 50, 1e10, Scale::kLog,
       [](Hypothesis& h, double x) { h.spec.rope_parameters.theta = x; },
       words("", local ? " in the full layers" : "")));
+  all.back().own = spec.rope_parameters.theta;
   if (local) {
     all.push_back(of_layers(
         "rope-theta", "sliding", 50, 1e10, Scale::kLog,
@@ -55,10 +52,12 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
           if (h.spec.local_rope_parameters) h.spec.local_rope_parameters->theta = x;
         },
         words("", " in the sliding layers")));
+    all.back().own = spec.local_rope_parameters->theta;
   }
   all.push_back(of_layers(
       "rope-scaling", local ? "all" : "", 1.0 / 64, 128, Scale::kLog,
       [](Hypothesis& h, double x) { h.spec.rope.factor = x; }, words("by ")));
+  all.back().own = 1;
   const auto linear = [](RopeParameters& parameters, double x) {
     parameters.scaling = RopeScaling::kLinear;
     parameters.factor = x;
@@ -70,10 +69,12 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
           if (h.spec.local_rope_parameters) linear(*h.spec.local_rope_parameters, x);
         },
         words("by ", " in the sliding layers")));
+    all.back().own = spec.local_rope_parameters->factor;
     all.push_back(of_layers(
         "rope-scaling", "full", 1.0 / 64, 128, Scale::kLog,
         [linear](Hypothesis& h, double x) { linear(h.spec.rope_parameters, x); },
         words("by ", " in the full layers")));
+    all.back().own = spec.rope_parameters.factor;
   }
   const RopeParameters& own = spec.rope_parameters;
   const bool has_factor =
@@ -91,6 +92,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
           }
         },
         words("factor ", fmt::format(", not {:g}", own.factor))));
+    all.back().own = own.factor;
   }
   if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
     all.push_back(of_layers(
@@ -101,6 +103,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
         "rope-scaling-wrong", "factor of cos and sin", 0.25, 4, Scale::kLog,
         [](Hypothesis& h, double x) { h.spec.rope_parameters.attention_factor = x; },
         words("cos and sin times ", fmt::format(", not {:.6g}", own.attention_factor))));
+    all.back().own = own.attention_factor;
   }
   if (own.scaling != RopeScaling::kLongrope) {
     const auto half = static_cast<double>(spec.head_dim) / 2;
@@ -137,10 +140,12 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
       "attn-scale", "", scale / 256, scale * 256, Scale::kLog,
       [](Hypothesis& h, double x) { h.spec.attention.scale = x; },
       words("", fmt::format(", not {:.6g}", scale))));
+  all.back().own = scale;
   const double cap = spec.attention.softcap;
   all.push_back(of_layers(
       cap > 0 ? "attn-softcap-missing" : "attn-softcap", "", 0.1, 1000, Scale::kLog,
       [](Hypothesis& h, double x) { h.spec.attention.softcap = x; }, words("at ")));
+  all.back().own = cap;
   const bool has_window = spec.attention.window > 0;
   all.push_back(of_layers(
       has_window ? "window-wrong" : "sliding-window", "", 1,
@@ -148,6 +153,9 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
       [](Hypothesis& h, double x) { h.spec.attention.window = static_cast<std::int64_t>(x); },
       words("of ",
             has_window ? fmt::format(" positions, not {}", spec.attention.window) : " positions")));
+  // Whether a window is near the true one shows in few positions: all up to here are looked at.
+  constexpr double kEachWindow = 64;
+  all.back().grid = static_cast<std::size_t>(std::min(all.back().most, kEachWindow));
   all.push_back(of_layers(
       "softmax-plus-one", "", -20, 20, Scale::kLinear,
       [](Hypothesis& h, double x) { h.operations.sinks = {x}; },
@@ -196,11 +204,12 @@ void of_norms(const Circumstances& at, std::vector<Parameter>& all) {
   const std::vector<Variant> places = eps_in_norms(at, 1e-3);
   for (std::size_t i = 0; i < places.size(); ++i) {
     all.push_back(of_layers(
-        "eps-value", places[i].detail, 1e-12, 10, Scale::kLog,
+        "eps-value", places[i].detail, 1e-8, 1, Scale::kLog,
         [&spec = at.spec, i](Hypothesis& h, double x) {
           eps_in_norms({.spec = spec}, x).at(i).apply(h);
         },
         [&spec = at.spec, i](double x) { return eps_in_norms({.spec = spec}, x).at(i).detail; }));
+    all.back().grid = 26;  // twice as large is as wrong as none
   }
 }
 
@@ -216,14 +225,17 @@ void of_ends(const Circumstances& at, std::vector<Parameter>& all) {
         },
         "by ");
     p.place = rounded ? "rounded" : "exact";
+    p.own = at.spec.embedding.scale;
     all.push_back(std::move(p));
   }
   all.push_back(of_end(
       Part::kHead, "logits-scale", 1e-3, 1e3,
       [](Hypothesis& h, double x) { h.spec.head.scale = x; }, "by "));
+  all.back().own = 1;
   all.push_back(of_end(
       Part::kHead, at.spec.head.softcap > 0 ? "final-softcap-missing" : "final-softcap", 0.1, 1000,
       [](Hypothesis& h, double x) { h.spec.head.softcap = x; }, "at "));
+  all.back().own = at.spec.head.softcap;
 }
 
 }  // namespace

@@ -151,7 +151,8 @@ def base_of_full(own: float) -> Change:
 for _theta in (36_000.0, 3_170.0, 740_000.0):
     form("qwen3", "rope-theta", f"base {_theta:g}", with_parameters(rope_theta=_theta), levels=ALL)
 form("llama", "rope-theta", "base 151000", with_parameters(rope_theta=151_000.0))
-form("gemma3_text", "rope-theta", "base of the full layers 77000, unscaled", base_of_full(77_000.0))
+form("gemma3_text", "rope-frequencies", "base of the full layers 77000, unscaled",
+     base_of_full(77_000.0), levels=("all",))
 form("qwen2", "rope-scaling", "by 3.4", scaled_positions(3.4), levels=ALL)
 form("llama", "rope-scaling", "by 1.75", scaled_positions(1.75))
 form("qwen2, yarn", "rope-scaling-wrong", "factor 6.5", with_parameters(factor=6.5))
@@ -164,7 +165,7 @@ form("gemma2", "attn-softcap-missing", "at 0.9", config_with(attn_logit_softcapp
 form("qwen3", "attn-softcap", "at 0.7",
      attend(scores=lambda s: 0.7 * torch.tanh(s / 0.7)), levels=TAPS)
 form("qwen3", "eps-value", "0.0037 in both layer norms",
-     eps_of(3.7e-3, "input_layernorm", "post_attention_layernorm"))
+     eps_of(3.7e-3, "input_layernorm", "post_attention_layernorm"), numerics=("f32",))
 form("llama", "eps-value", "0.00042 in input_layernorm", eps_of(4.2e-4, "input_layernorm"),
      numerics=("f32",))
 form("qwen3", "embed-scale", "by 7.3", embedding_times(7.3), levels=ALL)
