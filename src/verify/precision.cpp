@@ -163,7 +163,6 @@ void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Preci
     tensor.verdict = Verdict::kPass;
     tensor.reason.clear();
   }
-  tensor.type = type;
   tensor.precision_ratio.reset();
   tensor.limits->precision_ratio.reset();
   if (precision.as == ExpectedType::kQ8 && precision.q8)
@@ -171,7 +170,9 @@ void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Preci
   if (precision.as == ExpectedType::kF16 && precision.f16)
     widen_noise(tensor, *precision.f16, profile);
   // Nothing is asked of activations in 8 bits beyond what such an engine reaches.
-  if (type == Grid::kBf16 || precision.as == ExpectedType::kQ8) return;
+  if (precision.as == ExpectedType::kQ8) return;
+  tensor.type = type;
+  if (type == Grid::kBf16) return;
   const std::shared_ptr<const TypeNoise>& noise =
       type == Grid::kF16 ? precision.f16 : precision.f32;
   if (noise) tensor.precision_ratio = noise->ratio(tensor);
