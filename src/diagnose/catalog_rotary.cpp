@@ -57,8 +57,8 @@ Variant moved(const Circumstances& at, std::string detail, Position position) {
 
 // Where errors begin, and a little before it: the first of them may stay within noise.
 std::vector<std::int64_t> beginnings(const Circumstances& at) {
-  if (at.survey) return {at.positions / 2};
   std::vector<std::int64_t> all;
+  if (at.survey && at.positions > 1) return {at.positions / 2};
   for (std::int64_t back = 0; back < 3 && at.first_bad_position; ++back) {
     const std::int64_t from = *at.first_bad_position - back;
     if (from >= 1 && from < at.positions) all.push_back(from);
