@@ -23,10 +23,12 @@ struct LoadedArray {
 //   FILE.npz           numpy's archive
 //   FILE.npy           one array, named by the file
 //   FILE.safetensors
+//   FILE.pt, .pth      tensors in dicts, lists and tuples as torch.save writes them, under their
+//                      keys joined by dots; one without a key is named by the file
 //   FILE.gguf          under its own names; quantised tensors as F32
 //   FILE.json          a sidecar that describes raw dumps (docs/reference-data-format.md)
-//   DIRECTORY          of .npy files, each an array named by its file; or of model.safetensors or
-//                      its shards
+//   DIRECTORY          of .npy and .pt files, each an array (or several) named by its file, also as
+//                      SGLang's dumper names them; or of model.safetensors or its shards
 // Nothing is read before it is asked for. Thread-safe once opened.
 class ArrayFile {
  public:

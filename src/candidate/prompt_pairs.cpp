@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "assay/array_file.h"
@@ -28,10 +29,12 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-bool has_npy_files(const fs::path& directory) {
+// Of kinds that may hold an array each.
+bool has_array_files(const fs::path& directory) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    if (entry.path().extension() == ".npy") return true;
+    const fs::path kind = entry.path().extension();
+    if (kind == ".npy" || kind == ".pt" || kind == ".pth") return true;
   }
   return false;
 }
@@ -73,6 +76,21 @@ std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& f
     return std::nullopt;
   }
 }
+
+// Of a .pt file, which may be a whole prompt's or a single tensor.
+bool holds_a_prompt(const fs::path& file) {
+  const fs::path kind = file.extension();
+  if (kind != ".pt" && kind != ".pth") return false;
+  try {
+    const ArrayFile arrays(file);
+    return arrays.names().size() > 1 && arrays.contains("input_ids");
+  } catch (const Error&) {  // said where the dump is read
+    return false;
+  }
+}
+
+// Kinds of files that may hold all arrays of a prompt.
+constexpr std::array kPromptKinds = {".npz", ".safetensors", ".json", ".pt", ".pth", ".npy"};
 
 Pairing read_manifest(const fs::path& directory) {
   const fs::path file = directory / "manifest.json";
@@ -138,7 +156,7 @@ Pairing one_file(const fs::path& file) {
 
 // The candidate's arrays for a prompt in a directory that has a place for each.
 std::optional<fs::path> below(const fs::path& candidate, const std::string& id) {
-  for (const char* kind : {".npz", ".safetensors", ".json"}) {
+  for (const char* kind : kPromptKinds) {
     const fs::path file = candidate / (id + kind);
     if (is_there(file)) return file;
   }
@@ -148,8 +166,9 @@ std::optional<fs::path> below(const fs::path& candidate, const std::string& id) 
   std::vector<fs::path> files;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    const fs::path kind = entry.path().extension();
-    if (kind == ".npz" || kind == ".safetensors" || kind == ".json") files.push_back(entry.path());
+    if (std::ranges::find(kPromptKinds, entry.path().extension()) != kPromptKinds.end()) {
+      files.push_back(entry.path());
+    }
   }
   return files.size() == 1 ? files.front() : directory;
 }
@@ -231,12 +250,16 @@ std::vector<PromptPair> prompts_of(const fs::path& candidate) {
   const auto add = [&](const fs::path& file, const std::string& id) {
     prompts.push_back({id, {}, std::nullopt, file});
   };
-  if (is_folder(candidate) && !has_npy_files(candidate)) {
+  if (is_folder(candidate)) {
     std::set<std::string> ids;
     std::error_code ignored;
+    const bool arrays_apart = has_array_files(candidate);
     for (const auto& entry : fs::directory_iterator(candidate, ignored)) {
       const fs::path kind = entry.path().extension();
-      const bool is_dump = kind == ".npz" || kind == ".safetensors" || kind == ".json";
+      const bool is_dump = arrays_apart
+                               ? holds_a_prompt(entry.path())
+                               : kind == ".npz" || kind == ".safetensors" || kind == ".json";
+      if (arrays_apart && !is_dump) continue;
       if (is_dump && entry.path().filename() != "manifest.json") {
         ids.insert(entry.path().stem().string());
       }
@@ -267,7 +290,7 @@ std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
 }
 
 Pairing read_reference(const fs::path& reference) {
-  const bool is_set = is_folder(reference) && !has_npy_files(reference);
+  const bool is_set = is_folder(reference) && !has_array_files(reference);
   return is_set ? read_manifest(reference) : one_file(reference);
 }
 

@@ -31,18 +31,18 @@ struct Pairing {
   std::vector<std::string> blind_spots;
 };
 
-// What a reference_data directory, or one file (or directory of .npy files) of arrays, offers: no
-// candidates yet. Throws input errors.
+// What a reference_data directory, or one file (or directory of .npy or .pt files) of arrays,
+// offers: no candidates yet. Throws input errors.
 Pairing read_reference(const std::filesystem::path& reference);
 
 // Throws a usage error when there is no prompt of that id.
 std::size_t index_of_prompt(const Pairing& pairing, const std::string& id);
 
-// reference: a reference_data directory, or one file (or directory of .npy files) of arrays.
+// reference: a reference_data directory, or one file (or directory of .npy or .pt files) of arrays.
 // candidate: a file or directory of arrays for one prompt, or a directory with one for each prompt
-// by its id (ID.npz, ID.safetensors, ID.json, or a directory ID). prompt: an id, or empty to find
-// it by the candidate's input_ids, or else by the one whose shapes fit. Throws usage errors (prompt
-// unknown or in doubt) and input errors.
+// by its id (ID.npz, ID.safetensors, ID.pt, ID.npy, ID.json, or a directory ID). prompt: an id, or
+// empty to find it by the candidate's input_ids, or else by the one whose shapes fit. Throws usage
+// errors (prompt unknown or in doubt) and input errors.
 Pairing pair_prompts(const std::filesystem::path& reference, const std::filesystem::path& candidate,
                      const std::string& prompt, const NameMap& map);
 

@@ -61,8 +61,8 @@ void add_compare(CLI::App& app, Action& action) {
                    "A reference_data directory, or one file of arrays")
       ->required();
   verb->add_option("candidate", args->candidate,
-                   ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
-                   "directory with one of these for each prompt")
+                   ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
+                   "files, or a directory with one of these for each prompt")
       ->required();
   verb->add_option("--prompt", args->options.prompt,
                    "The prompt's id, where the dump does not say");

@@ -114,8 +114,8 @@ void add_diagnose(CLI::App& app, Action& action) {
   verb->add_option("--model", args->model,
                    "Checkpoint directory or .gguf file (default: the bundled model)");
   verb->add_option("--candidate", args->candidate,
-                   ".npz, .safetensors, a raw dump's .json, a directory of .npy files, or a "
-                   "directory with one of these for each prompt");
+                   ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
+                   "files, or a directory with one of these for each prompt");
   verb->add_option(
       "--reference", args->reference,
       "A reference_data directory or one file of arrays: which tokens each prompt has");

@@ -210,7 +210,7 @@ void add_inspect(CLI::App& app, Action& action) {
   auto args = std::make_shared<Arguments>();
   CLI::App* verb = app.add_subcommand("inspect", "Show what is in an array file");
   verb->add_option("file", args->file,
-                   ".npz, .npy, .safetensors, .gguf, a raw dump's .json, a directory")
+                   ".npz, .npy, .safetensors, .pt, .gguf, a raw dump's .json, a directory")
       ->required();
   verb->add_option("name", args->names, "Arrays to show, as globs (default: all)");
   verb->add_option("--slice", args->slice, "Print elements, e.g. '0,-1,:8'");

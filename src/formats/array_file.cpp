@@ -11,9 +11,11 @@
 #include "assay/safetensors.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "formats/dump_names.h"
 #include "formats/gguf_parts.h"
 #include "formats/json_file.h"
 #include "formats/npy.h"
+#include "formats/torch_file.h"
 
 namespace assay {
 namespace {
@@ -110,40 +112,105 @@ class GgufSource : public ArrayFile::Source {
   GgufParts parts_;
 };
 
-// One .npy file, or all of a directory.
-class NpySource : public ArrayFile::Source {
+// One .npy or .pt file, or all of a directory.
+class FilesSource : public ArrayFile::Source {
  public:
-  explicit NpySource(const fs::path& path) {
-    if (path.extension() == ".npy") {
-      files_.emplace(path.stem().string(), MappedFile(path));
-      return;
+  explicit FilesSource(const fs::path& path) {
+    std::vector<DumpArray> arrays;
+    if (is_array_kind(path)) {
+      add(path, arrays);
+      if (entries_.empty()) throw input_error(path.string(), "no tensor in it", "at least one");
+    } else {
+      add_directory(path, arrays);
     }
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(path, error)) {
-      if (entry.path().extension() != ".npy") continue;
-      files_.emplace(entry.path().stem().string(), MappedFile(entry.path()));
-    }
-    if (error) throw input_error(path.string(), error.message(), "a readable directory");
-    if (files_.empty()) {
-      throw input_error(path.string(), "a directory without .npy files",
-                        ".npy files, or model.safetensors");
-    }
+    const std::vector<std::string> names = name_dump_arrays(arrays);
+    for (std::size_t i = 0; i < names.size(); ++i) by_name_.emplace(names[i], i);
   }
+
+  // Kinds of files that may stand for an array, or some, in a directory.
+  static bool is_array_kind(const fs::path& file) {
+    const fs::path kind = file.extension();
+    return kind == ".npy" || is_torch_kind(file);
+  }
+  static bool is_torch_kind(const fs::path& file) {
+    const fs::path kind = file.extension();
+    return kind == ".pt" || kind == ".pth";
+  }
+
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
-    for (const auto& [name, file] : files_) names.push_back(name);
+    for (const auto& [name, entry] : by_name_) names.push_back(name);
     return names;
   }
   std::uint64_t size_of(std::string_view name) const override {
-    return files_.find(name)->second.bytes().size();
+    const Entry& entry = find(name);
+    if (entry.npy) return entry.npy->bytes().size();
+    return entry.torch ? entry.tensor->byte_count() : 0;
+  }
+  ArrayForm form_of(std::string_view name) const override {
+    const Entry& entry = find(name);
+    if (entry.error) throw *entry.error;
+    if (entry.torch) return entry.torch->form_of(*entry.tensor, std::string(name));
+    return npy_form(entry.npy->bytes(), entry.npy->path().string());
   }
   LoadedArray load(std::string_view name) const override {
-    const MappedFile& file = files_.find(name)->second;
-    return in_order(npy_data(std::string(name), file.bytes(), file.path().string()));
+    const Entry& entry = find(name);
+    if (entry.error) throw *entry.error;
+    if (entry.torch) return entry.torch->load(*entry.tensor, std::string(name));
+    return in_order(npy_data(std::string(name), entry.npy->bytes(), entry.npy->path().string()));
   }
 
  private:
-  std::map<std::string, MappedFile, std::less<>> files_;
+  struct Entry {
+    std::shared_ptr<const MappedFile> npy = nullptr;
+    std::shared_ptr<const TorchFile> torch = nullptr;
+    const TorchFile::Tensor* tensor = nullptr;
+    std::shared_ptr<const Error> error = nullptr;  // a file that cannot be read, among others
+  };
+
+  const Entry& find(std::string_view name) const { return entries_[by_name_.find(name)->second]; }
+
+  void add(const fs::path& path, std::vector<DumpArray>& arrays) {
+    const DumpFile file = parse_dump_name(path.stem().string());
+    if (!is_torch_kind(path)) {
+      arrays.push_back({file});
+      entries_.push_back({.npy = std::make_shared<MappedFile>(path)});
+      return;
+    }
+    const auto torch = std::make_shared<const TorchFile>(path);
+    for (const TorchFile::Tensor& tensor : torch->tensors()) {
+      arrays.push_back({file, tensor.name, torch->is_dict()});
+      entries_.push_back({.torch = torch, .tensor = &tensor});
+    }
+  }
+
+  void add_directory(const fs::path& directory, std::vector<DumpArray>& arrays) {
+    std::vector<fs::path> files;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(directory, error)) {
+      if (is_array_kind(entry.path())) files.push_back(entry.path());
+    }
+    if (error) throw input_error(directory.string(), error.message(), "a readable directory");
+    std::ranges::sort(files);
+    std::size_t readable = 0;
+    for (const fs::path& file : files) {
+      try {
+        add(file, arrays);
+        ++readable;
+      } catch (const Error& problem) {
+        if (&file == &files.back() && readable == 0) throw;
+        arrays.push_back({parse_dump_name(file.stem().string())});
+        entries_.push_back({.error = std::make_shared<const Error>(problem)});
+      }
+    }
+    if (entries_.empty()) {
+      throw input_error(directory.string(), "a directory without .npy or .pt files",
+                        ".npy or .pt files, or model.safetensors");
+    }
+  }
+
+  std::vector<Entry> entries_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
 };
 
 // dtype names as safetensors, numpy and torch spell them.
@@ -284,11 +351,11 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
       return std::make_unique<SafetensorsSource>(Weights::open(path));
     }
     if (const auto gguf = gguf_file_of(path)) return std::make_unique<GgufSource>(*gguf);
-    return std::make_unique<NpySource>(path);
+    return std::make_unique<FilesSource>(path);
   }
   const fs::path kind = path.extension();
   if (kind == ".npz") return std::make_unique<NpzSource>(path);
-  if (kind == ".npy") return std::make_unique<NpySource>(path);
+  if (FilesSource::is_array_kind(path)) return std::make_unique<FilesSource>(path);
   if (kind == ".safetensors") {
     return std::make_unique<SafetensorsSource>(Weights::open_file(path));
   }
@@ -296,7 +363,7 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
   if (kind == ".json") return std::make_unique<RawSource>(path);
   throw input_error(
       path.string(), is_there(path) ? "'" + kind.string() + "' files are not known" : "not there",
-      "a .npz, .npy, .safetensors, .gguf or .json file, or a directory of .npy files");
+      "a .npz, .npy, .safetensors, .pt, .gguf or .json file, or a directory of .npy or .pt files");
 }
 
 }  // namespace

@@ -153,6 +153,7 @@ Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::elem
 void check_metadata(const fs::path& file, const dom::element& value) {
   const std::string where = file.string() + ": header field '__metadata__'";
   dom::object metadata;
+  if (value.is_null()) return;  // as MLX writes it
   if (value.get(metadata) != simdjson::SUCCESS) {
     throw input_error(where, "no JSON object", "strings by name");
   }

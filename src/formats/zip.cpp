@@ -99,7 +99,7 @@ class Reader {
   T get(std::uint64_t offset) const {
     if (offset > bytes_.size() || bytes_.size() - offset < sizeof(T)) {
       throw input_error(where_, fmt::format("ends inside a zip record at byte {}", offset),
-                        "a whole .npz file (is it cut short?)");
+                        "a whole zip archive (is it cut short?)");
     }
     std::uint64_t value = 0;
     for (std::size_t i = 0; i < sizeof(T); ++i) {
@@ -135,14 +135,14 @@ struct Directory {
 
 Directory find_directory(const Reader& file) {
   if (file.size() < kEndSize) {
-    file.fail(fmt::format("{} bytes", file.size()), "a .npz file (a zip archive)");
+    file.fail(fmt::format("{} bytes", file.size()), "a zip archive");
   }
   // The end record is last but for a comment of at most 65535 bytes.
   const std::uint64_t lowest = file.size() - std::min<std::uint64_t>(file.size(), kEndSize + 65535);
   std::uint64_t end = file.size() - kEndSize;
   while (file.u32(end) != kEndSignature || end + kEndSize + file.u16(end + 20) != file.size()) {
     if (end == lowest) {
-      file.fail("no zip end record", "a .npz file (is it cut short, or no .npz at all?)");
+      file.fail("no zip end record", "a zip archive (is it cut short, or none at all?)");
     }
     --end;
   }

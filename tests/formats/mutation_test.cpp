@@ -13,6 +13,7 @@
 #include "formats/gguf_builder.h"
 #include "formats/golden_arrays.h"
 #include "formats/json_file.h"
+#include "formats/torch_file.h"
 
 namespace assay {
 namespace {
@@ -115,6 +116,28 @@ TEST(Mutations, DamagedWeightsAreReadOrRefused) {
     }
     ASSERT_LE(bytes, weights.total_bytes());
   });
+}
+
+TEST(Mutations, DamagedTorchFilesAreReadOrRefused) {
+  for (const char* file : {"types.pt", "views.pt", "containers.pt", "legacy.pt", "protocol5.pt"}) {
+    SCOPED_TRACE(file);
+    load_damaged(read_text(golden(file)), 1000, [](const std::filesystem::path& path) {
+      const TorchFile torch(path);
+      std::optional<Error> first;
+      for (const TorchFile::Tensor& tensor : torch.tensors()) {
+        try {
+          const LoadedArray array = torch.load(tensor, "x");
+          ASSERT_EQ(array.view.bytes.size(), tensor.byte_count());
+          std::size_t bits = 0;
+          for (const std::byte byte : array.view.bytes) bits += static_cast<std::size_t>(byte) & 1;
+          ASSERT_LE(bits, array.view.bytes.size());
+        } catch (const Error& error) {
+          if (!first) first = error;
+        }
+      }
+      if (first) throw *first;
+    });
+  }
 }
 
 TEST(Mutations, DamagedGgufFilesAreReadOrRefused) {

@@ -60,6 +60,14 @@ std::vector<Array> golden_tensors() {
           pattern("scalar", DType::kF32, {}),    pattern("u8", DType::kU8, {1})};
 }
 
+// MLX writes "__metadata__": null, and the safetensors library reads it.
+TEST(Safetensors, ReadsMetadataOfNothing) {
+  const std::string text =
+      file_of(R"({"__metadata__":null,"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "ab");
+  const MemoryFile file(bytes_of(text));
+  EXPECT_EQ(Weights::open_file(file.path()).tensors().size(), 1u);
+}
+
 TEST(Safetensors, ReadsWhatThePackageWrites) {
   const Weights weights = Weights::open_file(golden("package.safetensors"));
   const std::vector<Array> expected = golden_tensors();

@@ -261,8 +261,8 @@ TEST(Zip, WhatIsNoZipFileIsAnInputErrorThatSaysSo) {
     expect_error(ErrorKind::kInput, {"x.npz: ", message},
                  [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });
   };
-  refuse("", "0 bytes; expected a .npz file");
-  refuse("PK\5\6", "4 bytes; expected a .npz file");
+  refuse("", "0 bytes; expected a zip archive");
+  refuse("PK\5\6", "4 bytes; expected a zip archive");
   refuse(std::string(200000, 'x'), "no zip end record");
 }
 
