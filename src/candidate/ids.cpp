@@ -36,13 +36,31 @@ std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name)
   return read_ids(file.load(name).view, fmt::format("{}: array '{}'", file.path().string(), name));
 }
 
-std::size_t continuation_begin(std::span<const std::int64_t> prompt,
-                               std::span<const std::int64_t> text, std::string_view where) {
-  if (text.size() < prompt.size() || !std::ranges::equal(prompt, text.first(prompt.size()))) {
-    throw input_error(where, "does not begin with the prompt's tokens",
-                      "prompt and continuation, as transformers' generate returns them");
+std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t> prompt,
+                                                    std::span<const std::int64_t> text,
+                                                    std::span<const std::int64_t> expected) {
+  const auto begins_with_prompt = [&](std::span<const std::int64_t> ids) {
+    return ids.size() >= prompt.size() && std::ranges::equal(prompt, ids.first(prompt.size()));
+  };
+  const auto equal_tokens = [](std::span<const std::int64_t> a, std::span<const std::int64_t> b) {
+    return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+  };
+  const bool whole = begins_with_prompt(text);
+  std::size_t as_whole = 0;
+  std::size_t as_new = 0;
+  if (begins_with_prompt(expected)) {
+    const std::span<const std::int64_t> continuation = expected.subspan(prompt.size());
+    if (whole) as_whole = equal_tokens(text.subspan(prompt.size()), continuation);
+    as_new = equal_tokens(text, continuation);
   }
-  return prompt.size();
+  // New tokens may happen to begin with the prompt's, but then the reference's do so too.
+  if (as_new > as_whole && (!whole || as_new >= prompt.size())) {
+    std::vector<std::int64_t> ids(prompt.begin(), prompt.end());
+    ids.insert(ids.end(), text.begin(), text.end());
+    return ids;
+  }
+  if (!whole) return std::nullopt;
+  return std::vector(text.begin(), text.end());
 }
 
 }  // namespace assay

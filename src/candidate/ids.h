@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -16,9 +17,15 @@ namespace assay {
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where);
 std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name);
 
-// The position of a text's first token behind its prompt. Throws an input error when the text,
-// found at `where`, does not begin with the prompt.
-std::size_t continuation_begin(std::span<const std::int64_t> prompt,
-                               std::span<const std::int64_t> text, std::string_view where);
+// Prompt and continuation, as transformers' generate returns them.
+//   prompt    the prompt's tokens
+//   text      what an engine calls its generated_ids: prompt and continuation, or the new tokens
+//   alone expected  prompt and continuation of a reference, or nothing; it tells new tokens from
+//   another
+//             prompt, and decides where both readings fit
+// None where the text neither begins with the prompt nor, alone, as the reference's continuation.
+std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t> prompt,
+                                                    std::span<const std::int64_t> text,
+                                                    std::span<const std::int64_t> expected);
 
 }  // namespace assay

@@ -409,12 +409,19 @@ class TextRoom {
     for (std::size_t e = 0; e < scene_.evidence().size() && right; ++e) {
       const Evidence& own = scene_.evidence()[e];
       if (!own.generated) continue;
-      const std::size_t prompt =
-          continuation_begin(std::span(own.ids).first(own.prompt), *own.generated,
-                             fmt::format("{}: generated_ids", own.id));
       const bool same = !wrong && expected_[e].generated;
+      const std::span<const std::int64_t> prompt = std::span(own.ids).first(own.prompt);
+      const std::optional<std::vector<std::int64_t>> whole = whole_text(
+          prompt, *own.generated, same ? *expected_[e].generated : std::vector<std::int64_t>());
+      if (!whole) {
+        d.notes.push_back(
+            fmt::format("{}: generated_ids begins neither with the prompt's tokens nor with the "
+                        "reference's first new one; it was not looked at",
+                        own.id));
+        continue;
+      }
       const TextVerdict text =
-          explain_text(model_, *own.generated, prompt, own.find(Tap::kLogits, 0) != nullptr,
+          explain_text(model_, *whole, prompt.size(), own.find(Tap::kLogits, 0) != nullptr,
                        same ? expected_[e].generated : std::nullopt, pool_);
       if (text.good) continue;
       if (text.mistake) {

@@ -145,7 +145,11 @@ Json to_json(const TokenResult& tokens) {
                      {"verdict", verdict_name(s.verdict)},
                      {"bf16_steps", number(s.steps)}});
   }
-  return {{"replayed", tokens.replayed},
+  return {{"verdict", verdict_name(tokens.verdict)},
+          {"reason", tokens.reason},
+          {"reference_tokens", tokens.reference_tokens},
+          {"candidate_tokens", tokens.candidate_tokens},
+          {"replayed", tokens.replayed},
           {"first_difference",
            tokens.first_difference ? Json(*tokens.first_difference) : Json(nullptr)},
           {"steps", std::move(steps)}};
@@ -178,7 +182,8 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
                        {"first_divergence", std::move(first)},
                        {"findings", std::move(findings)},
                        {"layouts", std::move(layouts)},
-                       {"tokens", p.tokens.compared ? to_json(p.tokens) : Json(nullptr)},
+                       {"tokens", p.tokens.compared || !p.tokens.reason.empty() ? to_json(p.tokens)
+                                                                                : Json(nullptr)},
                        {"remarks", p.remarks},
                        {"unmatched", p.unmatched},
                        {"tensors", std::move(tensors)}});
@@ -195,6 +200,7 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
             {"numerics", source.numerics},
             {"oracle", source.oracle}}},
           {"passed", report.passed},
+          {"cause", failure_cause(report)},
           {"coarse", report.coarse},
           {"precision", report.precision},
           {"reference", report.reference},

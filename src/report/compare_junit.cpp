@@ -72,12 +72,12 @@ std::string body_of(const PromptResult& prompt, const TensorResult& t, const Ten
 
 // Of the greedy text.
 std::string body_of_text(const PromptResult& prompt, const TensorResult* first) {
-  const auto wrong = std::ranges::find_if(
-      prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
-  if (wrong == prompt.tokens.steps.end()) return "";
-  const std::string where = fmt::format("differs at position {}", wrong->position);
-  if (first == nullptr) return fmt::format("<failure message=\"{}\"/>", where);
-  return fmt::format("<skipped message=\"follows from {}: {}\"/>", escaped(first->name), where);
+  const std::string reason = escaped(prompt.tokens.reason);
+  if (prompt.tokens.verdict == Verdict::kError)
+    return fmt::format("<error message=\"{}\"/>", reason);
+  if (prompt.tokens.verdict != Verdict::kFail) return "";
+  if (first == nullptr) return fmt::format("<failure message=\"{}\"/>", reason);
+  return fmt::format("<skipped message=\"follows from {}: {}\"/>", escaped(first->name), reason);
 }
 
 std::string suite(const PromptResult& prompt) {
@@ -86,7 +86,9 @@ std::string suite(const PromptResult& prompt) {
   std::vector<std::pair<std::string_view, std::string>> bodies;
   for (const TensorResult& t : prompt.tensors)
     bodies.emplace_back(t.name, body_of(prompt, t, first));
-  if (prompt.tokens.compared) bodies.emplace_back("generated_ids", body_of_text(prompt, first));
+  if (prompt.tokens.verdict != Verdict::kNotCompared) {
+    bodies.emplace_back("generated_ids", body_of_text(prompt, first));
+  }
   std::string cases;
   for (const auto& [name, body] : bodies) cases += test_case(prompt, name, body);
   const auto count = [&](std::string_view element) {

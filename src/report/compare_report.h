@@ -15,6 +15,9 @@ std::string_view verdict_name(StepVerdict verdict);  // "match", "tie", "diverge
 // Layers down, metrics across; every_tensor: a line for each tensor instead of each layer.
 std::string compare_text(const CompareReport& report, bool every_tensor, bool color);
 
+// Why a report that has not passed has not; empty for one that has.
+std::string failure_cause(const CompareReport& report);
+
 nlohmann::ordered_json compare_json(const CompareReport& report);
 
 // JUnit XML: a suite for each prompt, a case for each tensor and one for the text. The first

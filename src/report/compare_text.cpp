@@ -78,9 +78,9 @@ std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
 
 void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult* first,
              bool color) {
-  const TensorResult& worst = **std::ranges::max_element(
-      row, {},
-      [](const TensorResult* t) { return std::tuple(is_bad(*t), is_coarse(*t), badness(*t)); });
+  const TensorResult& worst = **std::ranges::max_element(row, {}, [](const TensorResult* t) {
+    return std::tuple(is_bad(*t), is_coarse(*t), badness(*t));
+  });
   const auto failed = std::ranges::count_if(
       row, [&](const auto* t) { return t->verdict == worst.verdict && !is_pass(*t); });
   const TensorMetrics& m = worst.metrics;
@@ -96,13 +96,19 @@ void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult
 }
 
 std::string tokens_text(const TokenResult& tokens, bool color) {
-  if (!tokens.compared) return "";
+  const std::string& reason = tokens.reason;
+  if (tokens.verdict == Verdict::kError) {
+    return fmt::format("Text: {}: {}\n", colored("ERROR", Color::kRed, color), reason);
+  }
+  if (!tokens.compared) return reason.empty() ? "" : fmt::format("Text: {}\n", reason);
   std::map<StepVerdict, std::size_t> counts;
   for (const TokenStep& step : tokens.steps) ++counts[step.verdict];
   const std::size_t all = tokens.steps.size();
   if (!tokens.replayed) {
-    if (!tokens.first_difference)
-      return fmt::format("Text: all {} tokens are the reference's\n", all);
+    if (!tokens.first_difference) {
+      return reason.empty() ? fmt::format("Text: all {} tokens are the reference's\n", all)
+                            : fmt::format("Text: {}\n", reason);
+    }
     const auto step =
         std::ranges::find(tokens.steps, *tokens.first_difference, &TokenStep::position);
     std::string how;
@@ -121,6 +127,7 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
                   counts[StepVerdict::kMatch], all, counts[StepVerdict::kTie],
                   colored(fmt::format("{} diverged", counts[StepVerdict::kDiverged]),
                           counts[StepVerdict::kDiverged] > 0 ? Color::kRed : Color::kGreen, color));
+  if (tokens.verdict == Verdict::kPass && !reason.empty()) text += fmt::format("  {}\n", reason);
   for (const TokenStep& step : tokens.steps) {
     if (step.verdict != StepVerdict::kDiverged) continue;
     text +=
@@ -272,6 +279,37 @@ std::string_view verdict_name(StepVerdict verdict) {
   return "unknown";
 }
 
+std::string failure_cause(const CompareReport& report) {
+  if (report.passed) return "";
+  std::size_t failures = 0;
+  std::vector<std::string> causes;
+  for (const PromptResult& prompt : report.prompts) {
+    std::vector<std::string> unreadable;
+    for (const TensorResult& t : prompt.tensors) {
+      failures += t.verdict == Verdict::kFail ? 1 : 0;
+      if (t.verdict == Verdict::kError) unreadable.push_back(t.name);
+    }
+    if (!unreadable.empty()) {
+      causes.push_back(
+          fmt::format("{} of {} cannot be compared", names_text(unreadable), prompt.id));
+    }
+    if (prompt.tokens.verdict == Verdict::kError) {
+      causes.push_back(fmt::format("the text of {} cannot be compared", prompt.id));
+    } else if (prompt.tokens.verdict == Verdict::kFail) {
+      causes.push_back(fmt::format("the text of {} {}", prompt.id, prompt.tokens.reason));
+    }
+  }
+  if (failures > 0) {
+    causes.insert(causes.begin(),
+                  fmt::format("profile {}, which asks that {}", report.profile, report.statement));
+  } else if (!causes.empty()) {
+    causes.push_back("no array fails");
+  } else {
+    causes.push_back("nothing was compared");
+  }
+  return fmt::format("{}", fmt::join(causes, "; "));
+}
+
 std::string compare_text(const CompareReport& report, bool every_tensor, bool color) {
   std::string text;
   for (const PromptResult& prompt : report.prompts) {
@@ -293,8 +331,10 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   const std::string verdict = !report.passed  ? colored("FAIL", Color::kRed, color)
                               : report.coarse ? colored("COARSE", Color::kYellow, color)
                                               : colored("PASS", Color::kGreen, color);
-  end += fmt::format("{}: profile {}, which asks that {}\n", verdict, report.profile,
-                     report.statement);
+  end += fmt::format("{}: {}\n", verdict,
+                     report.passed ? fmt::format("profile {}, which asks that {}", report.profile,
+                                                 report.statement)
+                                   : failure_cause(report));
   return text + wrapped(end, 2);
 }
 

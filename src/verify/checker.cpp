@@ -452,17 +452,16 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   if (map_.ignores(tensor.name, prompt.layers)) return because("the map ignores it");
   const std::optional<std::string> tap = map_.tap_of(tensor.name, prompt.layers);
   if (tap == "generated_ids" && prompt.reference.contains(*tap)) {
-    const std::vector<std::int64_t> own = read_ids(prompt.reference, *tap);
-    const std::vector<std::int64_t> ids = read_ids(tensor, tensor.name);
-    std::vector<std::int64_t> other = ids;
-    const std::optional<Sequence> padded = find_prompt(prompt.ids, ids);
+    std::optional<LoadedArray> logits;
+    if (prompt.reference.contains("logits")) logits = prompt.reference.load("logits");
+    std::vector<std::int64_t> other = read_ids(tensor, tensor.name);
+    const std::optional<Sequence> padded = find_prompt(prompt.ids, other);
     if (padded && padded->sure) other.erase(other.begin(), other.begin() + padded->front);
-    const std::size_t begin = continuation_begin(prompt.ids, other, tensor.name);
-    prompt.result.tokens = compare_tokens(own, other, begin);
+    prompt.result.tokens = judge_text(prompt.ids, read_ids(prompt.reference, *tap), other,
+                                      logits ? &logits->view : nullptr, nullptr, tensor.name);
     TensorResult text = not_compared;
-    const auto different = prompt.result.tokens.first_difference;
-    text.verdict = different ? Verdict::kFail : Verdict::kPass;
-    if (different) text.reason = fmt::format("differs from position {} on", *different);
+    text.verdict = prompt.result.tokens.verdict;
+    text.reason = prompt.result.tokens.reason;
     return text;
   }
   TensorResult* result = tap ? prompt.find(*tap) : nullptr;

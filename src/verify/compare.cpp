@@ -287,26 +287,29 @@ class PromptComparison {
     if (!dump_->generated() || !reference_.contains("generated_ids")) return;
     const std::vector<std::int64_t>& own = known_.text;
     const std::vector<std::int64_t>& other = *dump_->generated();
-    const std::size_t prompt = continuation_begin(
-        known_.ids, other,
-        fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
     if (!options_.model.empty()) {
-      result_.tokens = replay_tokens(options_.model, numerics_, own, other, prompt, pool_);
-      return;
+      if (const auto whole = whole_text(known_.ids, other, own)) {
+        result_.tokens =
+            replay_tokens(options_.model, numerics_, own, *whole, known_.ids.size(), pool_);
+        return;
+      }
     }
-    result_.tokens = compare_tokens(own, other, prompt);
-    if (!result_.tokens.first_difference) return;
-    if (reference_.contains("logits")) {
-      judge_split(result_.tokens, reference_.load("logits").view);
-    }
+    std::optional<LoadedArray> logits;
+    if (reference_.contains("logits")) logits = reference_.load("logits");
     // As the engine has them: the positions behind the prompt's are what is asked for.
-    const CandidateArray* logits = dump_->find("logits");
-    if (logits == nullptr || logits->readings.empty()) return;
-    const LoadedArray array = candidate_.load(logits->name);
-    const bool plain = logits->readings.front().order == AxisOrder::kSame &&
-                       logits->readings.front().offset == 0 &&
-                       array.view.shape.back() == reference_.form_of("logits").shape.back();
-    if (plain) judge_split(result_.tokens, array.view);
+    std::optional<LoadedArray> own_logits;
+    const CandidateArray* array = dump_->find("logits");
+    if (array != nullptr && !array->readings.empty()) {
+      own_logits = candidate_.load(array->name);
+      const bool plain = array->readings.front().order == AxisOrder::kSame &&
+                         array->readings.front().offset == 0 &&
+                         own_logits->view.shape.back() == reference_.form_of("logits").shape.back();
+      if (!plain) own_logits.reset();
+    }
+    result_.tokens = judge_text(
+        known_.ids, own, other, logits ? &logits->view : nullptr,
+        own_logits ? &own_logits->view : nullptr,
+        fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
   }
 
   const CompareOptions& options_;

@@ -209,9 +209,8 @@ void find_first_divergence(PromptResult& result, std::int64_t layers) {
 
 bool passed(const PromptResult& prompt) {
   const bool bad = std::ranges::any_of(prompt.tensors, is_bad);
-  const bool other_text = std::ranges::any_of(
-      prompt.tokens.steps, [&](const TokenStep& s) { return is_wrong(prompt.tokens, s); });
-  return !bad && !other_text;
+  return !bad && prompt.tokens.verdict != Verdict::kFail &&
+         prompt.tokens.verdict != Verdict::kError;
 }
 
 bool is_coarse(const PromptResult& prompt) {

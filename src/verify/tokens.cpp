@@ -8,6 +8,7 @@
 #include "assay/error.h"
 #include "assay/taps.h"
 #include "base/widen.h"
+#include "candidate/ids.h"
 #include "metrics/logits.h"
 #include "model/generate.h"
 
@@ -28,6 +29,24 @@ Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadP
   return std::move(recorder.take().front());
 }
 
+// What the steps say together.
+void conclude(TokenResult& tokens) {
+  tokens.verdict = tokens.compared ? Verdict::kPass : Verdict::kNotCompared;
+  for (const TokenStep& step : tokens.steps) {
+    if (!is_wrong(tokens, step)) continue;
+    tokens.verdict = Verdict::kFail;
+    tokens.reason = fmt::format("differs at position {}", step.position);
+    return;
+  }
+  if (tokens.candidate_tokens < tokens.reference_tokens) {
+    tokens.reason = fmt::format("{} of {} tokens: agrees as far as it goes",
+                                tokens.candidate_tokens, tokens.reference_tokens);
+  } else if (tokens.candidate_tokens > tokens.reference_tokens && !tokens.replayed) {
+    tokens.reason = fmt::format("{} tokens, {} in the reference: agrees as far as that goes",
+                                tokens.candidate_tokens, tokens.reference_tokens);
+  }
+}
+
 }  // namespace
 
 Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
@@ -41,13 +60,15 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens) {
   TokenResult result;
-  result.compared = true;
-  const std::size_t count = std::max(reference.size(), candidate.size());
+  result.compared = std::min(reference.size(), candidate.size()) > prompt_tokens;
+  result.reference_tokens = static_cast<std::int64_t>(reference.size() - prompt_tokens);
+  result.candidate_tokens = static_cast<std::int64_t>(candidate.size() - prompt_tokens);
+  const std::size_t count = std::min(reference.size(), candidate.size());
   for (std::size_t i = prompt_tokens; i < count; ++i) {
     TokenStep step;
     step.position = static_cast<std::int64_t>(i);
-    if (i < reference.size()) step.reference_id = reference[i];
-    if (i < candidate.size()) step.candidate_id = candidate[i];
+    step.reference_id = reference[i];
+    step.candidate_id = candidate[i];
     if (!result.first_difference && step.reference_id == step.candidate_id) {
       step.verdict = StepVerdict::kMatch;
     } else if (!result.first_difference) {
@@ -80,6 +101,26 @@ void judge_split(TokenResult& tokens, const ArrayView& logits) {
   step->verdict = step->steps <= kTieSteps ? StepVerdict::kTie : StepVerdict::kDiverged;
 }
 
+TokenResult judge_text(std::span<const std::int64_t> prompt,
+                       std::span<const std::int64_t> reference,
+                       std::span<const std::int64_t> candidate, const ArrayView* reference_logits,
+                       const ArrayView* candidate_logits, std::string_view where) {
+  const std::optional<std::vector<std::int64_t>> whole = whole_text(prompt, candidate, reference);
+  if (!whole) {
+    TokenResult result;
+    result.verdict = Verdict::kError;
+    result.reason = fmt::format(
+        "{}: begins neither with the prompt's tokens nor with the reference's first new one",
+        where);
+    return result;
+  }
+  TokenResult result = compare_tokens(reference, *whole, prompt.size());
+  if (reference_logits != nullptr) judge_split(result, *reference_logits);
+  if (candidate_logits != nullptr) judge_split(result, *candidate_logits);
+  conclude(result);
+  return result;
+}
+
 TokenResult replay_tokens(const std::filesystem::path& model_directory, std::string_view numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
@@ -105,6 +146,7 @@ TokenResult replay_tokens(const std::filesystem::path& model_directory, std::str
                                                           : StepVerdict::kDiverged;
     result.steps.push_back(step);
   }
+  conclude(result);
   return result;
 }
 

@@ -18,7 +18,8 @@ namespace assay {
 Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
                   ThreadPool& pool);
 
-// Where the two texts first differ; steps up to there are matches, behind there unknown.
+// Where the two texts first differ, as far as both go; steps up to there are matches, behind there
+// unknown.
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens);
 
@@ -26,6 +27,14 @@ TokenResult compare_tokens(std::span<const std::int64_t> reference,
 // them: how far apart the two tokens are there. Of either engine: up to there both ran the same
 // text.
 void judge_split(TokenResult& tokens, const ArrayView& logits);
+
+// The candidate's text against the reference's: prompt and continuation, or the new tokens alone. A
+// first difference is judged by the logits of either, where there are some (null: none). A text
+// that has nothing to do with the prompt is an error in the result; `where` names the array in it.
+TokenResult judge_text(std::span<const std::int64_t> prompt,
+                       std::span<const std::int64_t> reference,
+                       std::span<const std::int64_t> candidate, const ArrayView* reference_logits,
+                       const ArrayView* candidate_logits, std::string_view where);
 
 // Runs the model once over the candidate's own text and asks at every step whether its token is
 // what the reference engine chooses there (kMatch), nearly so (kTie: within kTieSteps BF16 steps),

@@ -398,6 +398,16 @@ TEST_F(CApi, FindsThePromptByItsIds) {
   EXPECT_EQ(check(checker, text), ASSAY_PASS);
   text.as<std::int64_t>()[7] += 1;
   EXPECT_EQ(check(checker, text), ASSAY_FAIL);
+  EXPECT_NE(std::string(assay_message()).find("differs at position 7"), std::string::npos);
+  // As far as it goes, and as new tokens alone.
+  Array part = array("generated_ids");
+  part.shape.back() = 7;
+  part.bytes.resize(7 * sizeof(std::int64_t));
+  EXPECT_EQ(check(checker, part), ASSAY_PASS);
+  EXPECT_NE(std::string(assay_message()).find("agrees as far as it goes"), std::string::npos);
+  part.bytes.erase(part.bytes.begin(), part.bytes.begin() + 5 * sizeof(std::int64_t));
+  part.shape.back() = 2;
+  EXPECT_EQ(check(checker, part), ASSAY_PASS);
   assay_close(checker);
 }
 

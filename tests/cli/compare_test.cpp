@@ -56,6 +56,56 @@ TEST_F(CompareVerb, PassesAndFailsByExitCode) {
   EXPECT_NE(all.out.find("\n  layer_05_k_norm"), std::string::npos);
 }
 
+// The reference's arrays with another text.
+fs::path with_text(const TemporaryDirectory& directory, const std::string& npz_file,
+                   const std::vector<std::int64_t>& first_ids) {
+  const NpzReader npz(npz_file);
+  std::vector<Array> arrays;
+  for (const std::string& name : npz.names()) arrays.push_back(npz.read(name));
+  std::vector<ArrayView> views;
+  for (Array& array : arrays) {
+    if (array.name == "generated_ids") {
+      std::ranges::copy(first_ids, array.as<std::int64_t>().begin());
+    }
+    views.push_back(array.view());
+  }
+  write_npz(directory / "text.npz", views);
+  return directory / "text.npz";
+}
+
+TEST_F(CompareVerb, SaysInTheLastLineThatOnlyTheTextIsWrong) {
+  const std::vector<std::int64_t> own = [] {
+    const NpzReader npz(right());
+    const Array ids = npz.read("generated_ids");
+    const auto values = ids.as<std::int64_t>();
+    return std::vector(values.begin(), values.begin() + 9);
+  }();
+  std::vector<std::int64_t> other = own;
+  other[8] = own[8] + 1;
+  const std::string wrong_text = with_text(*directory_, right(), other);
+  const Result result = run_program({"compare", ref(), wrong_text});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.out.find("\nFAIL: the text of prompt1 differs at position 8; no array fails\n"),
+            std::string::npos)
+      << result.out;
+  const json report = json::parse(run_program({"compare", "--json", ref(), wrong_text}).out);
+  EXPECT_EQ(report["cause"], "the text of prompt1 differs at position 8; no array fails");
+  EXPECT_EQ(report["prompts"][0]["tokens"]["verdict"], "fail");
+  const fs::path junit = *directory_ / "text.xml";
+  EXPECT_EQ(run_program({"compare", ref(), wrong_text, "--junit", junit}).exit_code, 1);
+  EXPECT_NE(read_text(junit).find("differs at position 8"), std::string::npos);
+  EXPECT_EQ(report["prompts"][0]["first_divergence"], nullptr);
+
+  other = own;
+  other[0] += 1;
+  const std::string strange = with_text(*directory_, right(), other);
+  const Result error = run_program({"compare", ref(), strange});
+  EXPECT_EQ(error.exit_code, 1) << error.err;
+  EXPECT_NE(error.out.find("\nFAIL: the text of prompt1 cannot be compared; no array fails\n"),
+            std::string::npos)
+      << error.out;
+}
+
 TEST_F(CompareVerb, PrintsJson) {
   const Result result = run_program({"compare", "--json", ref(), wrong()});
   EXPECT_EQ(result.exit_code, 1);

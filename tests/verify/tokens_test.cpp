@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "candidate/ids.h"
 #include "verify/candidate.h"
 
 namespace assay {
@@ -36,6 +39,112 @@ TEST(Text, JudgesEveryStep) {
   for (const TokenStep& step : same.prompts[0].tokens.steps) {
     EXPECT_EQ(step.verdict, StepVerdict::kMatch) << step.position;
   }
+}
+
+// The candidate with another text.
+CompareReport with_text(const std::function<void(std::vector<std::int64_t>&)>& change,
+                        const std::filesystem::path& model = {}) {
+  Candidate candidate;
+  Array& text = candidate["generated_ids"];
+  const auto own = text.as<std::int64_t>();
+  std::vector<std::int64_t> ids(own.begin(), own.end());
+  change(ids);
+  text.shape = {1, static_cast<std::int64_t>(ids.size())};
+  const auto bytes = std::as_bytes(std::span(ids));
+  text.bytes.assign(bytes.begin(), bytes.end());
+  CompareOptions options = options_for(candidate.write());
+  options.model = model;
+  return compare(options);
+}
+
+TEST(Text, IsJudgedOverTheCommonLength) {
+  for (const bool only_new : {false, true}) {
+    SCOPED_TRACE(only_new);
+    const auto given = [&](std::vector<std::int64_t>& ids) {
+      if (only_new) ids.erase(ids.begin(), ids.begin() + 5);
+    };
+    const CompareReport whole = with_text(given);
+    EXPECT_TRUE(whole.passed);
+    EXPECT_EQ(whole.prompts[0].tokens.steps.size(), 20u);
+    EXPECT_EQ(whole.prompts[0].tokens.reason, "");
+
+    const CompareReport shorter = with_text([&](std::vector<std::int64_t>& ids) {
+      ids.resize(13);
+      given(ids);
+    });
+    EXPECT_TRUE(shorter.passed);
+    EXPECT_EQ(shorter.prompts[0].tokens.verdict, Verdict::kPass);
+    EXPECT_EQ(shorter.prompts[0].tokens.reason, "8 of 20 tokens: agrees as far as it goes");
+
+    const CompareReport longer = with_text([&](std::vector<std::int64_t>& ids) {
+      ids.push_back(7);
+      given(ids);
+    });
+    EXPECT_TRUE(longer.passed);
+    EXPECT_EQ(longer.prompts[0].tokens.reason,
+              "21 tokens, 20 in the reference: agrees as far as that goes");
+
+    const CompareReport wrong = with_text([&](std::vector<std::int64_t>& ids) {
+      ids.resize(13);
+      ids[8] = 3;
+      given(ids);
+    });
+    EXPECT_FALSE(wrong.passed);
+    EXPECT_EQ(wrong.prompts[0].tokens.verdict, Verdict::kFail);
+    EXPECT_EQ(wrong.prompts[0].tokens.first_difference, 8);
+    EXPECT_EQ(wrong.prompts[0].tokens.reason, "differs at position 8");
+  }
+}
+
+TEST(Text, OfNewTokensAloneIsReplayedBehindThePrompt) {
+  const CompareReport report = with_text(
+      [](std::vector<std::int64_t>& ids) {
+        ids.resize(13);
+        ids.erase(ids.begin(), ids.begin() + 5);
+      },
+      kModel);
+  EXPECT_TRUE(report.passed);
+  EXPECT_TRUE(report.prompts[0].tokens.replayed);
+  EXPECT_EQ(report.prompts[0].tokens.steps.size(), 8u);
+  EXPECT_EQ(report.prompts[0].tokens.reason, "8 of 20 tokens: agrees as far as it goes");
+}
+
+TEST(Text, ThatIsOfAnotherPromptIsAnErrorOfThatArrayAlone) {
+  const CompareReport report = with_text([](std::vector<std::int64_t>& ids) {
+    ids.assign({1, 2, 3});
+  });
+  EXPECT_FALSE(report.passed);
+  const PromptResult& prompt = report.prompts[0];
+  EXPECT_EQ(prompt.tokens.verdict, Verdict::kError);
+  EXPECT_NE(prompt.tokens.reason.find("begins neither with the prompt"), std::string::npos);
+  EXPECT_EQ(tensor(prompt, "logits").verdict, Verdict::kPass);
+}
+
+TEST(Text, WithoutNewTokensIsNotCompared) {
+  const CompareReport report = with_text([](std::vector<std::int64_t>& ids) { ids.resize(5); });
+  EXPECT_TRUE(report.passed);
+  EXPECT_EQ(report.prompts[0].tokens.verdict, Verdict::kNotCompared);
+  EXPECT_EQ(report.prompts[0].tokens.reason, "0 of 20 tokens: agrees as far as it goes");
+}
+
+TEST(Text, IsReadAsWhatFitsTheReference) {
+  const std::vector<std::int64_t> prompt = {4, 5};
+  const std::vector<std::int64_t> expected = {4, 5, 4, 5, 6};
+  const auto read = [&](const std::vector<std::int64_t>& text) {
+    return whole_text(prompt, text, expected);
+  };
+  EXPECT_EQ(read({4, 5, 4, 5, 6}), expected);
+  EXPECT_EQ(read({4, 5, 6}), expected);  // new tokens that begin as the prompt does
+  EXPECT_EQ(read({4, 5, 4}), (std::vector<std::int64_t>{4, 5, 4}));
+  EXPECT_EQ(read({4, 5, 9}), (std::vector<std::int64_t>{4, 5, 4, 5, 9}));
+  EXPECT_EQ(read({4}), (std::vector<std::int64_t>{4, 5, 4}));
+  EXPECT_EQ(read({9, 4, 5}), std::nullopt);
+  // The same token at the start of prompt and continuation says nothing.
+  EXPECT_EQ(
+      whole_text(prompt, std::vector<std::int64_t>{4, 5, 9}, std::vector<std::int64_t>{4, 5, 4, 7}),
+      (std::vector<std::int64_t>{4, 5, 9}));
+  EXPECT_EQ(whole_text(prompt, std::vector<std::int64_t>{6}, {}), std::nullopt);
+  EXPECT_EQ(whole_text(prompt, expected, {}), expected);
 }
 
 // A text that splits from the reference's somewhere.

@@ -447,7 +447,8 @@ function drawText() {
   const how = tokens.replayed
     ? "every step judged by the reference model on the candidate's own text"
     : "compared up to the first difference (--model judges every step)";
-  $("text-summary").textContent =
+  $("text-summary").textContent = tokens.verdict === "error" ? `Error: ${tokens.reason}.` :
+    first === null && tokens.reason ? `No difference: ${tokens.reason}.` :
     first === null ? `No difference; ${how}.` : `First difference at position ${first}; ${how}.`;
   $("text").replaceChildren(...tokens.steps.map((s) => {
     const other = s.reference_id !== s.candidate_id;
