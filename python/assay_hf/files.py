@@ -64,6 +64,11 @@ def describe_model(directory: Path) -> dict[str, Any]:
         "config": json.loads((directory / "config.json").read_text(encoding="utf-8")),
         "weights": [describe_file(path) for path in weight_files(directory)],
         "tokenizer": describe_file(tokenizer) if tokenizer.is_file() else None,
+        "files": [
+            describe_file(directory / name)
+            for name in ("config.json", "generation_config.json")
+            if (directory / name).is_file()
+        ],
     }
 
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "assay/error.h"
+#include "base/hash_memory.h"
 #include "cli/verbs.h"
 #include "formats/gguf_parts.h"
 
@@ -28,6 +29,12 @@ fs::path model_directory(const std::string& given) {
   if (const auto gguf = gguf_file_of(given)) return *gguf;
   if (!fs::is_directory(status)) throw input_error(given, "not a directory", kExpected);
   return given;
+}
+
+void add_rehash(CLI::App& verb) {
+  verb.add_flag_callback(
+      "--rehash", [] { HashMemory::of_user().pass_over(); },
+      "Hash the checkpoint's files anew, whatever is remembered of them");
 }
 
 }  // namespace assay

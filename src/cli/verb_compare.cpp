@@ -94,6 +94,7 @@ void add_compare(CLI::App& app, Action& action) {
   verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
   verb->add_flag("--json", args->json, "Print JSON");
+  add_rehash(*verb);
   verb->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

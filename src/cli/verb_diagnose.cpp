@@ -146,6 +146,7 @@ void add_diagnose(CLI::App& app, Action& action) {
   add_chat_options(*verb, args->chat);
   verb->add_flag("--list", args->list, "Print the mistakes that it knows");
   verb->add_flag("--json", args->json, "Print JSON");
+  add_rehash(*verb);
   verb->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

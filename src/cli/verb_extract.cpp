@@ -184,6 +184,7 @@ void add_extract(CLI::App& app, Action& action) {
                  "Find out which mistakes these prompts do not show, and write them into the "
                  "manifest (see assay diagnose --power)");
   verb->add_flag("--json", args->json, "Print what was written as JSON");
+  add_rehash(*verb);
   verb->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

@@ -35,6 +35,9 @@ std::filesystem::path bundled_model();
 // where it is empty. Throws an input error when it is none.
 std::filesystem::path model_directory(const std::string& given);
 
+// --rehash: the checkpoint's files are hashed anew, whatever is remembered of them.
+void add_rehash(CLI::App& verb);
+
 // The options of a verb that takes chats.
 struct ChatArguments {
   bool apply = false;

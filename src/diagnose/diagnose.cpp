@@ -22,6 +22,7 @@
 #include "diagnose/text_mistakes.h"
 #include "diagnose/whole_run.h"
 #include "model/checkpoint.h"
+#include "model/checkpoint_files.h"
 #include "model/finite.h"
 #include "verify/divergence.h"
 
@@ -509,6 +510,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   const std::string numerics =
       options.reference.empty() ? "bf16" : read_reference(options.reference).numerics;
   Model model = load_model(options.model);
+  if (!options.reference.empty()) expect_checkpoint_of(options.reference, options.model);
   require_finite(model.files);  // of what NaN does, no mistake could be told
   model.stream.reset();         // layers are run in any order
   ThreadPool pool(options.threads);

@@ -11,6 +11,7 @@
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/background.h"
+#include "base/hash_memory.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
@@ -101,7 +102,7 @@ class Extraction {
     create_out();
     // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
     // before what may be wrong is known, for it is waited for.
-    background_.add(0, [this] { hash_weights(); });
+    background_.add(0, [this] { hash_checkpoint(); });
     // A streamed checkpoint is not read once more for this: its arrays' statistics show it too.
     if (!model_.stream) background_.add(0, [this] { not_finite_ = find_not_finite(model_.files); });
     manifest_.numerics = options.numerics;
@@ -140,10 +141,8 @@ class Extraction {
       return;
     }
     if (file.extension() == ".gguf") return;  // its first file of weights
-    background_.add(0, [this, file] {
-      manifest_.tokenizer =
-          FileRecord{file.filename().string(), fs::file_size(file), sha256_file(file)};
-    });
+    background_.add(
+        0, [this, file] { manifest_.tokenizer = record_file(file, file.filename().string()); });
   }
 
   void warn(std::string warning) {
@@ -168,6 +167,8 @@ class Extraction {
         throw input_error(prompt.conversation->where, "a conversation",
                           "--chat, which makes a text of it");
       }
+      // Text and ids: a chat template made one and the tokenizer the other.
+      is_chat_ = is_chat_ || (prompt.text && !prompt.input_ids.empty());
       if (prompt.text && prompt.input_ids.empty()) {
         if (prompt.text->empty()) {
           throw input_error(prompt.id, "empty prompt", "at least one character");
@@ -190,12 +191,16 @@ class Extraction {
   }
 
   // Through the mapping, where the model reads them too; a streamed one is not to become resident.
-  void hash_weights() {
+  void hash_checkpoint() {
     for (std::size_t i = 0; i < model_.files.files().size(); ++i) {
       const fs::path& file = model_.files.files()[i];
       const std::span<const std::byte> bytes = model_.files.mapped(i);
-      manifest_.weights.push_back({file.filename().string(), bytes.size(),
-                                   model_.stream ? sha256_file(file, true) : sha256_hex(bytes)});
+      const auto hash = [&] { return model_.stream ? sha256_file(file, true) : sha256_hex(bytes); };
+      manifest_.weights.push_back(
+          {file.filename().string(), bytes.size(), HashMemory::of_user().sha256(file, hash)});
+    }
+    for (const std::string& name : settings_files(options_.model, is_chat_)) {
+      manifest_.files.push_back(record_file(options_.model / name, name));
     }
   }
 
@@ -453,6 +458,7 @@ class Extraction {
   std::optional<ForwardPass<Bf16>> bf16_, fast_;
   std::optional<ForwardPass<F32>> f32_;
   std::optional<ForwardPass<F64>> f64_;
+  bool is_chat_ = false;
   Manifest manifest_;
   std::vector<std::string> not_finite_;  // weights
   double done_steps_ = 0;

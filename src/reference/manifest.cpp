@@ -52,6 +52,8 @@ Json to_json(const PromptRecord& record) {
 Json to_json(const Manifest& manifest) {
   Json weights = Json::array();
   for (const FileRecord& file : manifest.weights) weights.push_back(to_json(file));
+  Json files = Json::array();
+  for (const FileRecord& file : manifest.files) files.push_back(to_json(file));
   Json prompts = Json::array();
   for (const PromptRecord& prompt : manifest.prompts) prompts.push_back(to_json(prompt));
   bool oracle = false;
@@ -67,7 +69,8 @@ Json to_json(const Manifest& manifest) {
        {{"path_name", manifest.model.filename().string()},
         {"config", read_config(manifest.model)},
         {"weights", std::move(weights)},
-        {"tokenizer", manifest.tokenizer ? to_json(*manifest.tokenizer) : Json(nullptr)}}},
+        {"tokenizer", manifest.tokenizer ? to_json(*manifest.tokenizer) : Json(nullptr)},
+        {"files", std::move(files)}}},
       {"generation",
        {{"max_new_tokens", manifest.max_new_tokens}, {"eos_token_ids", manifest.eos_token_ids}}}};
   if (!manifest.warnings.empty()) json["warnings"] = manifest.warnings;

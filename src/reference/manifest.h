@@ -11,6 +11,7 @@
 #include "assay/array.h"
 #include "assay/extract.h"
 #include "model/array_noise.h"
+#include "model/checkpoint_files.h"
 #include "reference/statistics.h"
 
 namespace assay {
@@ -28,12 +29,6 @@ struct ArrayRecord {
   std::optional<ArrayNoise> noise_f32 = {};  // the same of an f32 run
 };
 
-struct FileRecord {
-  std::string file;  // relative to the checkpoint directory
-  std::uint64_t bytes = 0;
-  std::string sha256;
-};
-
 struct PromptRecord {
   ExtractedPrompt extracted;
   std::optional<std::vector<std::string>> tokens;  // texts of its input_ids, one by one
@@ -45,6 +40,7 @@ struct Manifest {
   std::filesystem::path model;  // checkpoint directory
   std::vector<FileRecord> weights;
   std::optional<FileRecord> tokenizer;
+  std::vector<FileRecord> files;  // what else was read
   std::int64_t max_new_tokens = 0;
   std::vector<std::int64_t> eos_token_ids;
   std::optional<std::vector<UnseenMistake>> blind_spots;

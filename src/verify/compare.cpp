@@ -20,6 +20,7 @@
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
 #include "model/checkpoint.h"
+#include "model/checkpoint_files.h"
 #include "verify/compare_arrays.h"
 #include "verify/details.h"
 #include "verify/divergence.h"
@@ -372,6 +373,7 @@ std::string now_utc() {
 
 CompareReport compare(const CompareOptions& options,
                       const std::function<void(std::string_view, double)>& on_progress) {
+  if (!options.model.empty()) expect_checkpoint_of(options.reference, options.model);
   const NameMap map(options.map);
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
   const bool has_oracle = std::ranges::all_of(

@@ -1,0 +1,157 @@
+#include "base/hash_memory.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "assay/error.h"
+#include "base/atomic_file.h"
+#include "base/sha256.h"
+
+namespace assay {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kHeader = "assay hashes 1";
+constexpr std::size_t kMostEntries = 4096;
+constexpr std::uintmax_t kMostBytes = std::uintmax_t{16} << 20;
+// A change within the resolution of a file system's clock keeps the times as they were.
+constexpr std::int64_t kSettled = 2'000'000'000;
+constexpr std::size_t kHexDigits = 64;
+
+fs::path users_memory() {
+  const auto directory = [](const char* variable) -> fs::path {
+    const char* value = std::getenv(variable);
+    return value == nullptr ? fs::path() : fs::path(value);
+  };
+  // A relative one is to be ignored, says the XDG specification.
+  if (const fs::path cache = directory("XDG_CACHE_HOME"); cache.is_absolute()) {
+    return cache / "assay" / "hashes";
+  }
+  const fs::path home = directory("HOME");
+  return home.is_absolute() ? home / ".cache" / "assay" / "hashes" : fs::path();
+}
+
+std::int64_t nanoseconds(const timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+struct Known {
+  std::string key;
+  std::int64_t changed = 0;
+};
+
+// None for a file that cannot be looked at, or whose name does not fit into a line.
+std::optional<Known> known_by(const fs::path& file) {
+  std::error_code error;
+  const fs::path absolute = fs::weakly_canonical(file, error);
+  struct stat s {};
+  if (error || ::stat(absolute.c_str(), &s) != 0 || !S_ISREG(s.st_mode)) return std::nullopt;
+  const std::string name = absolute.string();
+  if (name.find('\n') != name.npos) return std::nullopt;
+  return Known{fmt::format("{} {} {} {} {} {}", s.st_size, nanoseconds(s.st_mtim),
+                           nanoseconds(s.st_ctim), s.st_dev, s.st_ino, name),
+               std::max(nanoseconds(s.st_mtim), nanoseconds(s.st_ctim))};
+}
+
+bool is_sha256(std::string_view text) {
+  return text.size() == kHexDigits && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+}  // namespace
+
+HashMemory& HashMemory::of_user() {
+  static HashMemory memory(users_memory());
+  return memory;
+}
+
+HashMemory::HashMemory(fs::path memory, std::function<std::int64_t()> now)
+    : memory_(std::move(memory)), now_(std::move(now)) {
+  if (now_) return;
+  now_ = [] {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  };
+}
+
+// Lines of "sha256 time key"; nothing where any of them is something else.
+HashMemory::Entries HashMemory::read() const {
+  std::error_code ignored;
+  if (memory_.empty() || fs::file_size(memory_, ignored) > kMostBytes || ignored) return {};
+  std::ifstream file(memory_, std::ios::binary);
+  std::string line;
+  if (!std::getline(file, line) || line != kHeader) return {};
+  Entries entries;
+  while (std::getline(file, line)) {
+    const std::string_view text = line;
+    Entry entry{0, std::string(text.substr(0, kHexDigits))};
+    if (!is_sha256(entry.sha256) || text.size() <= kHexDigits + 1 || text[kHexDigits] != ' ') {
+      return {};
+    }
+    const char* end_of_line = text.data() + text.size();
+    const auto [end, error] =
+        std::from_chars(text.data() + kHexDigits + 1, end_of_line, entry.used);
+    if (error != std::errc() || end == end_of_line || *end != ' ') return {};
+    entries[std::string(end + 1, end_of_line)] = std::move(entry);
+  }
+  return entries;
+}
+
+void HashMemory::remember(const std::string& key, const std::string& sha256,
+                          std::int64_t now) const {
+  // Whatever another process has added meanwhile stays.
+  Entries entries = read();
+  entries[key] = {now, sha256};
+  while (entries.size() > kMostEntries) {
+    entries.erase(
+        std::ranges::min_element(entries, {}, [](const auto& entry) { return entry.second.used; }));
+  }
+  std::string text = fmt::format("{}\n", kHeader);
+  for (const auto& [name, entry] : entries) {
+    text += fmt::format("{} {} {}\n", entry.sha256, entry.used, name);
+  }
+  std::error_code ignored;
+  fs::create_directories(memory_.parent_path(), ignored);
+  try {
+    AtomicFile file(memory_);
+    file.write(std::as_bytes(std::span(text)));
+    file.commit();
+  } catch (const Error&) {
+    // Without a memory, files are hashed again.
+  }
+}
+
+std::string HashMemory::sha256(const fs::path& file, const std::function<std::string()>& compute) {
+  const std::optional<Known> before = memory_.empty() ? std::nullopt : known_by(file);
+  if (before && !passed_over_) {
+    const std::lock_guard lock(mutex_);
+    const Entries entries = read();
+    if (const auto found = entries.find(before->key); found != entries.end()) {
+      return found->second.sha256;
+    }
+  }
+  std::string result = compute();
+  const std::optional<Known> after = before ? known_by(file) : std::nullopt;
+  const std::int64_t now = now_();
+  if (after && after->key == before->key && after->changed + kSettled <= now) {
+    const std::lock_guard lock(mutex_);
+    remember(before->key, result, now);
+  }
+  return result;
+}
+
+std::string remembered_sha256(const fs::path& file) {
+  return HashMemory::of_user().sha256(file, [&] { return sha256_file(file); });
+}
+
+}  // namespace assay
