@@ -9,6 +9,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
@@ -183,8 +184,18 @@ int run(const Arguments& args) {
                {"zeros", kRight}});
   Json list = Json::array();
   std::string details;
+  std::optional<Error> unreadable;
   for (const std::string& name : matching(file, args.names)) {
-    const LoadedArray loaded = file.load(name);
+    LoadedArray loaded;
+    try {
+      loaded = file.load(name);
+    } catch (const Error& error) {
+      // The others are shown all the same.
+      if (!unreadable) unreadable = error;
+      list.push_back({{"name", name}, {"error", error.what()}});
+      table.add({name, "-", "not read"});
+      continue;
+    }
     const ArrayView& array = loaded.view;
     const Statistics s = statistics(array);
     if (args.json) {
@@ -201,6 +212,7 @@ int run(const Arguments& args) {
   } else {
     fmt::print("{}{}", table.text(), details);
   }
+  if (unreadable) throw *unreadable;
   return 0;
 }
 

@@ -125,6 +125,8 @@ class FilesSource : public ArrayFile::Source {
     }
     const std::vector<std::string> names = name_dump_arrays(arrays);
     for (std::size_t i = 0; i < names.size(); ++i) by_name_.emplace(names[i], i);
+    names_ = names;
+    if (!is_array_kind(path)) std::ranges::sort(names_);
   }
 
   // Kinds of files that may stand for an array, or some, in a directory.
@@ -137,11 +139,7 @@ class FilesSource : public ArrayFile::Source {
     return kind == ".pt" || kind == ".pth";
   }
 
-  std::vector<std::string> names() const override {
-    std::vector<std::string> names;
-    for (const auto& [name, entry] : by_name_) names.push_back(name);
-    return names;
-  }
+  std::vector<std::string> names() const override { return names_; }
   std::uint64_t size_of(std::string_view name) const override {
     const Entry& entry = find(name);
     if (entry.npy) return entry.npy->bytes().size();
@@ -210,6 +208,7 @@ class FilesSource : public ArrayFile::Source {
   }
 
   std::vector<Entry> entries_;
+  std::vector<std::string> names_;
   std::map<std::string, std::size_t, std::less<>> by_name_;
 };
 

@@ -117,6 +117,7 @@ TEST(TorchFile, JoinsTheNamesOfWhatIsNested) {
   expect_array(file, "buffer", {5}, counting(5));
   expect_array(file, "größe", {1}, counting(1));
   EXPECT_EQ(file.names().size(), 12u);
+  EXPECT_EQ(file.names().front(), "nested.deep.x");  // in the file's order
 }
 
 TEST(TorchFile, NamesWhatHasNoNameByTheFile) {

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
@@ -12,6 +12,9 @@ import pytest
 # times slower as soon as anything else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The user's memory of hashes stays as it is.
+os.environ["XDG_CACHE_HOME"] = mkdtemp(prefix="assay-cache-")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
