@@ -222,7 +222,13 @@ std::vector<Variant> logits_scale(const Circumstances& at) {
 
 std::vector<Variant> other_final_softcap(const Circumstances& at) {
   if (at.spec.head.softcap == 0) return {};
+  const double own = at.spec.head.softcap;
   return {{"left out", [](Hypothesis& h) { h.spec.head.softcap = 0; }},
+          {"applied to the final norm's output in place of the logits",
+           [own](Hypothesis& h) {
+             h.spec.head.softcap = 0;
+             h.operations.final_norm_softcap = own;
+           }},
           {"at 50", [](Hypothesis& h) { h.spec.head.softcap = 50; }},
           {"at 30", [](Hypothesis& h) { h.spec.head.softcap = 30; }}};
 }

@@ -110,11 +110,30 @@ class PromptComparison {
     if (reference_.contains("generated_ids")) known_.text = read_ids(reference_, "generated_ids");
     known_.shape = [this](const std::string& tap, std::int64_t) -> std::optional<Shape> {
       if (!reference_.contains(tap)) return std::nullopt;
-      return reference_.form_of(tap).shape;
+      Shape shape = reference_.form_of(tap).shape;
+      if (is_rope_table(tap, shape)) shape[1] = rope_rows(tap, shape);
+      return shape;
     };
     known_.values = [this](const std::string& tap, std::span<const std::int64_t>) {
-      return reference_.load(tap);
+      LoadedArray values = reference_.load(tap);
+      cut_rope_table(tap, values);
+      return values;
     };
+  }
+
+  void cut_rope_table(const std::string& tap, LoadedArray& table) const {
+    if (is_rope_table(tap, table.view.shape)) {
+      cut_rows(table.view, rope_rows(tap, table.view.shape));
+    }
+  }
+
+  // Rows of the reference's rotary table that the candidate has too.
+  std::int64_t rope_rows(const std::string& tap, const Shape& table) const {
+    for (const std::string& name : candidate_.names()) {
+      if (own_map_.tap_of(name, layers_) != tap) continue;
+      return common_rope_rows(table, candidate_.form_of(name).shape, std::ssize(known_.ids));
+    }
+    return table[1];
   }
 
   bool is_large(const TensorResult& tensor) const {
@@ -191,6 +210,7 @@ class PromptComparison {
       } else {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
+      cut_rope_table(tensor.name, reference);
       const bool has_oracle = oracle_ && place;
       const bool reordered = put_experts_in_order(tensor, place, reference.view, candidate);
       if (has_oracle) put_oracle_in_order(place, reference.view, oracle);

@@ -92,6 +92,24 @@ void judge_experts(TensorResult& tensor, const ArrayView& reference, const Array
   if (wrong) tensor.verdict = Verdict::kFail;
 }
 
+bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape) {
+  return name.starts_with("rope_") && shape.size() == 3 && shape[0] == 1 && shape[1] > 0;
+}
+
+std::int64_t common_rope_rows(std::span<const std::int64_t> table,
+                              std::span<const std::int64_t> candidate, std::int64_t prompt) {
+  const std::int64_t width = candidate.empty() ? 0 : candidate.back();
+  if (width < 1 || (width != table[2] && 2 * width != table[2])) return table[1];
+  const std::int64_t rows = element_count(candidate, "a rotary table") / width;
+  return prompt > 0 && rows >= prompt ? std::min(rows, table[1]) : table[1];
+}
+
+void cut_rows(ArrayView& table, std::int64_t rows) {
+  const std::size_t row = table.bytes.size() / static_cast<std::size_t>(table.shape[1]);
+  table.bytes = table.bytes.first(row * static_cast<std::size_t>(rows));
+  table.shape[1] = rows;
+}
+
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,
                        std::span<const std::int64_t> candidate) {
   tensor.metrics.compared = static_cast<std::int64_t>(reference.size());

@@ -40,6 +40,15 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
 void judge_experts(TensorResult& tensor, const ArrayView& reference, const ArrayView& candidate,
                    const Reading& reading, const ArrayView* router_logits);
 
+// Whether it is one of the reference's rotary tables, [1, P, R].
+bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape);
+// How many rows of such a table are held against a candidate's: all P, or those that it has where
+// it has the prompt's at least. Decoded positions are in the reference alone then.
+std::int64_t common_rope_rows(std::span<const std::int64_t> table,
+                              std::span<const std::int64_t> candidate, std::int64_t prompt);
+// Leaves the first rows of a table.
+void cut_rows(ArrayView& table, std::int64_t rows);
+
 // Token ids: equal, or the verdict is kFail and says from where on they differ.
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,
                        std::span<const std::int64_t> candidate);

@@ -32,6 +32,12 @@ void Operating<N>::rows(Tap tap, std::int64_t layer, std::size_t tokens, std::si
   if (tap == Tap::kQRope && rotates(layer)) rotate(layer, tokens, width, queries_, values);
   if (tap == Tap::kKRope && rotates(layer)) rotate(layer, tokens, width, keys_, values);
   if (is_of_stream(tap)) limit(tap, count, values);
+  if (tap == Tap::kFinalNormOutput && operations_.final_norm_softcap > 0) {
+    const double cap = operations_.final_norm_softcap;
+    std::transform(values, values + count, values, [cap](Real x) {
+      return N::round(static_cast<Real>(cap * std::tanh(static_cast<double>(x) / cap)));
+    });
+  }
   inner_.rows(tap, layer, tokens, width, values);
   if (!is_of_stream(tap)) limit(tap, count, values);
   // What the rotation reads is the last of these.

@@ -51,6 +51,7 @@ struct Operations {
   std::vector<EmbeddingRow> embedding_rows = {};
   bool rows_in_head = false;                                     // they are a tied head's too
   std::vector<std::pair<std::int64_t, double>> logit_bias = {};  // added to the logit of an id
+  double final_norm_softcap = 0;  // cap * tanh(x / cap) of what the head reads; 0: none
   // The sequence is cut before these positions: no token sees what lies before its own piece.
   std::vector<std::int64_t> cuts = {};
   bool operator==(const Operations&) const = default;
