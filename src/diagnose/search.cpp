@@ -416,7 +416,8 @@ class Search {
   }
 
   // The layers in which it was made, where the evidence of others speaks against it; empty: all.
-  std::vector<std::int64_t> layers_of(const Tried& tried) const {
+  // sites: those that it explains.
+  std::vector<std::int64_t> layers_of(const Tried& tried, const std::set<SiteId>& sites) const {
     Hypothesis own = scene_.right();
     tried.suspect.variant.apply(own);
     if (tried.second) tried.second->variant.apply(own);
@@ -430,7 +431,9 @@ class Search {
     std::vector<std::int64_t> layers;
     for (std::size_t s = 0; s < cost_.size(); ++s) {
       const double most = std::max(cost_[s] + 1, cost_[s] * kWorse);
-      if (tried.score.ran[s] && tried.score.cost[s] > most) continue;
+      if (tried.score.ran[s] && (tried.score.cost[s] > most || is_other_mistake(tried, sites, s))) {
+        continue;
+      }
       const std::vector<std::int64_t>& all = scene_.segments()[s].layers;
       layers.insert(layers.end(), all.begin(), all.end());
     }
@@ -438,10 +441,24 @@ class Search {
     return everywhere ? std::vector<std::int64_t>{} : layers;
   }
 
+  // Whether in that segment a tap stays as wrong as it is, which the suspect puts right elsewhere.
+  bool is_other_mistake(const Tried& tried, const std::set<SiteId>& sites,
+                        std::size_t segment) const {
+    constexpr double kAsWrong = 0.7;
+    std::set<Tap> taps;
+    for (const SiteId& id : sites) taps.insert(site(id).place.tap);
+    return std::ranges::any_of(targets_, [&](const SiteId& id) {
+      const auto& [e, i] = id;
+      return scene_.segment_of(site(id)) == segment && taps.contains(site(id).place.tap) &&
+             !sites.contains(id) && state(id) == SiteState::kBad &&
+             tried.score.sites[e][i].error >= kAsWrong * result_.sites[e][i].error;
+    });
+  }
+
   void accept(Tried best, const std::set<SiteId>& sites, const Scene::Noise& noise,
               const std::vector<const Tried*>& others) {
     if (best.suspect.layers.empty() && !(best.second && !best.second->layers.empty())) {
-      best.suspect.layers = layers_of(best);
+      best.suspect.layers = layers_of(best, sites);
       if (best.second) best.second->layers = best.suspect.layers;
     }
     const auto make = [&](const Suspect& suspect) {
