@@ -117,9 +117,16 @@ std::vector<Array> with_another_epsilon(const fs::path& directory) {
   return arrays;
 }
 
+// Without what says when and by which program.
+json without_time(json report) {
+  report.erase("date");
+  report.erase("program");
+  return report;
+}
+
 // What `assay compare` says of the same arrays.
 json compared(const std::string& reference, const std::string& candidate) {
-  return json::parse(run_program({"compare", "--json", reference, candidate}).out);
+  return without_time(json::parse(run_program({"compare", "--json", reference, candidate}).out));
 }
 
 // Without what tells how the arrays came.
@@ -150,7 +157,7 @@ TEST_F(CApi, CallsCoarseWhatFp32DoesNotExplain) {
       }
     }
     EXPECT_EQ(verdicts[ASSAY_FAIL] + verdicts[ASSAY_ERROR], 0);
-    json report = report_of(checker);
+    json report = without_time(report_of(checker));
     const std::string dump = directory / "epsilon/prompt1/reference.npz";
     if (options.as == nullptr) {
       report["candidate"] = dump;
@@ -190,7 +197,7 @@ TEST_F(CApi, SaysOfWholeTensorsWhatCompareSays) {
     EXPECT_EQ(result.relative_l2, 0);
     EXPECT_LE(result.noise_ratio, 1);
   }
-  json report = report_of(checker);
+  json report = without_time(report_of(checker));
   report["candidate"] = one() + "/prompt1/reference.npz";
   EXPECT_EQ(report, compared(one(), report["candidate"]));
   EXPECT_NE(std::string(assay_report_text(checker)).find("PASS: profile noise"), std::string::npos);
@@ -253,10 +260,10 @@ TEST_F(CApi, OneBadPositionIsEnough) {
       check_position(checker, wrong, 1, position);
     }
     const assay_verdict in_pieces = assay_close(checker);
-    if (in_pieces == ASSAY_PASS) continue;
+    if (in_pieces == ASSAY_PASS || in_pieces == ASSAY_COARSE) continue;
     EXPECT_EQ(in_pieces, ASSAY_FAIL);
     checker = open(one());
-    EXPECT_EQ(check(checker, wrong), ASSAY_PASS);
+    EXPECT_NE(check(checker, wrong), ASSAY_FAIL);
     assay_close(checker);
     return;
   }

@@ -161,8 +161,8 @@ TEST(BadWeights, TensorOfAnotherDtypeOrShapeOrMissing) {
 
 TEST(BadTokenizer, UnknownComponent) {
   const CheckpointCopy model;
-  model.replace("tokenizer.json", "\"NFC\"", "\"NFKD\"");
-  expect_refused(model, 3, {"tokenizer.json", "normalizer", "NFKD", "expected"});
+  model.replace("tokenizer.json", "\"NFC\"", "\"BertNormalizer\"");
+  expect_refused(model, 3, {"tokenizer.json", "normalizer", "BertNormalizer", "expected"});
 }
 
 TEST(BadPrompt, InvalidUtf8EmptyTooLongOrNoToken) {

@@ -245,13 +245,14 @@ std::filesystem::path write(const TemporaryDirectory& directory, const Dump& dum
 }
 
 class EveryTrap : public testing::TestWithParam<Trap> {};
-INSTANTIATE_TEST_SUITE_P(DumpTraps, EveryTrap, testing::ValuesIn(traps()), [](const auto& instance) {
-  std::string name =
-      instance.param.type + "_" + instance.param.name + (instance.param.all_taps ? "" : "_classic");
-  std::ranges::replace_if(
-      name, [](char c) { return std::isalnum(c) == 0; }, '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(DumpTraps, EveryTrap, testing::ValuesIn(traps()),
+                         [](const auto& instance) {
+                           std::string name = instance.param.type + "_" + instance.param.name +
+                                              (instance.param.all_taps ? "" : "_classic");
+                           std::ranges::replace_if(
+                               name, [](char c) { return std::isalnum(c) == 0; }, '_');
+                           return name;
+                         });
 
 TEST_P(EveryTrap, IsSaidAndAccusesNobody) {
   const Trap& trap = GetParam();

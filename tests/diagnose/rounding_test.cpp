@@ -124,7 +124,7 @@ TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAnOrder) {
   const auto changed = [&](Tap tap, const std::function<float(std::size_t, std::size_t)>& factor) {
     Evidence evidence = right;
     for (Site& site : evidence.sites) {
-      if (site.place.tap != tap || site.place.layer != 2) continue;
+      if (site.place.tap != tap || (is_layer_tap(tap) && site.place.layer != 2)) continue;
       for (std::size_t i = 0; i < site.values.size(); ++i) {
         site.values[i] *= factor(i / site.width, i % site.width);
       }
@@ -139,9 +139,8 @@ TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAnOrder) {
   EXPECT_EQ(head.unexplained[0].heads, std::vector<std::int64_t>{0});
   EXPECT_EQ(head.summary,
             "no known mistake explains it; it begins at layer_02_q_proj (the q_proj projection)");
-  const Diagnosis drift = changed(Tap::kAttnOutput, [](std::size_t r, std::size_t) {
-    return 1 + 2e-5F * static_cast<float>(r);
-  });
+  const Diagnosis drift = changed(
+      Tap::kLogits, [](std::size_t r, std::size_t) { return 1 + 2e-5F * static_cast<float>(r); });
   EXPECT_EQ(drift.verdict, DiagnosisVerdict::kUnexplained) << drift.summary;
 }
 
@@ -151,9 +150,9 @@ TEST_F(Names, PlacesNothingMorePreciselyThanTheDump) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0, 0.3F);
     for (Site& site : evidence.sites) {
-      const bool last = site.place.tap == Tap::kLogits ||
-                        (site.place.tap == Tap::kAttnOutput && site.place.layer == 1);
-      if (last) std::ranges::for_each(site.values, [&](float& x) { x *= 1 + normal(random); });
+      // With all that follows: else the engine did not go on with it.
+      if (site.place.tap == Tap::kLogits || site.place >= TapPlace{Tap::kAttnOutput, 1})
+        std::ranges::for_each(site.values, [&](float& x) { x *= 1 + normal(random); });
     }
     return diagnosis(evidence);
   };

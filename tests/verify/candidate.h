@@ -35,9 +35,9 @@ inline const std::filesystem::path& reference() {
 }
 
 // The reference's own arrays, to be spoiled and written as a candidate.
-class Candidate {
+class SpoiledDump {
  public:
-  Candidate() {
+  SpoiledDump() {
     const NpzReader npz(reference() / "prompt1/reference.npz");
     for (const std::string& name : npz.names()) arrays_[name] = npz.read(name);
   }
@@ -86,7 +86,7 @@ inline CompareOptions options_for(const std::filesystem::path& candidate) {
   return options;
 }
 
-inline PromptResult run(Candidate& candidate) {
+inline PromptResult run(SpoiledDump& candidate) {
   CompareReport report = compare(options_for(candidate.write()));
   PromptResult result = std::move(report.prompts.at(0));
   const bool bad = result.first_divergence.has_value();

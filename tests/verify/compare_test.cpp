@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 TEST(Compare, TheReferencePassesWithANoiseRatioOfOne) {
-  Candidate candidate;
+  SpoiledDump candidate;
   const PromptResult result = run(candidate);
   EXPECT_EQ(result.tensors.size(), 1u + 18u + 28u + 3u + 2u);
   for (const TensorResult& t : result.tensors) {
@@ -40,7 +40,7 @@ TEST(Compare, TheReferencePassesWithANoiseRatioOfOne) {
 }
 
 TEST(Compare, ReadsEveryFormatAndDtype) {
-  Candidate candidate;
+  SpoiledDump candidate;
   const fs::path directory = candidate.directory().path();
   // A directory of .npy files.
   fs::create_directory(directory / "npy");
@@ -75,7 +75,7 @@ TEST(Compare, ReadsEveryFormatAndDtype) {
 }
 
 TEST(Compare, ReadsRawDumpsByTheirSidecar) {
-  Candidate candidate;
+  SpoiledDump candidate;
   const fs::path directory = candidate.directory().path();
   const Array& logits = candidate["logits"];
   const auto text = [](std::span<const std::byte> bytes) {
@@ -114,7 +114,7 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
 }
 
 TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate.disturb("layer_05_q_norm", 0.3F);
   candidate.disturb("layer_05_q_rope", 0.3F);
   candidate.disturb("layer_05_output", 0.1F);
@@ -126,7 +126,7 @@ TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
 }
 
 TEST(Compare, WithLayerOutputsOnlyNamesTheLayer) {
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate.disturb("layer_05_output", 0.1F);
   const NpzReader npz(reference() / "prompt1/reference.npz");
   for (const std::string& name : npz.names()) {
@@ -215,7 +215,7 @@ TEST(Compare, ChoosesAReadingByContent) {
 
 TEST(Compare, FailsClosed) {
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.values("layer_03_output")[7] = std::nanf("");
     const PromptResult result = run(candidate);
     EXPECT_EQ(first(result), "layer_03_output");
@@ -223,12 +223,12 @@ TEST(Compare, FailsClosed) {
               std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.values("layer_03_output")[7] = -std::numeric_limits<float>::infinity();
     EXPECT_EQ(first(run(candidate)), "layer_03_output");
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     for (float& x : candidate.values("layer_05_attn_scores")) {
       if (x < -1e38F) x = -std::numeric_limits<float>::infinity();
     }
@@ -239,14 +239,14 @@ TEST(Compare, FailsClosed) {
     EXPECT_NE(tensor(result, "layer_05_attn_scores").reason.find("mask"), std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.only("layer_05_q_norm");
     candidate.rename("layer_05_q_norm", "something");
     expect_error(ErrorKind::kInput, {"candidate.npz", "none of its arrays"},
                  [&] { compare(options_for(candidate.write())); });
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     Array& output = candidate["layer_05_output"];
     output.shape = {1, 5, 32};
     output.bytes.resize(output.bytes.size() / 2);
@@ -256,14 +256,14 @@ TEST(Compare, FailsClosed) {
               "shape [1, 5, 32] cannot be read as the reference's [1, 5, 64]");
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate["input_ids"].as<std::int64_t>()[2] = 7;
     const PromptResult result = run(candidate);
     EXPECT_EQ(first(result), "input_ids");
     EXPECT_NE(tensor(result, "input_ids").reason.find("from position 2 on"), std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.rename("layer_05_output", "l_out-5");
     candidate.rename("layer_06_output", "model.layers.5");
     // The one that fits counts, and it is said.
@@ -279,43 +279,43 @@ TEST(Compare, FailsClosed) {
 
 TEST(Compare, SaysWhatIsWrongWithTheDump) {
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     std::ranges::fill(candidate.values("layer_05_v_proj"), 0.0F);
     EXPECT_NE(found(run(candidate), "layer_05_v_proj").find("all zeros"), std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     std::ranges::fill(candidate.values("layer_08_output").first(4 * 64), 0.0F);
     EXPECT_NE(found(run(candidate), "layer_08_output").find("only the last position is filled"),
               std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.copy("layer_08_output", "layer_09_output");
     EXPECT_NE(found(run(candidate), "layer_09_output").find("holds what enters the layer"),
               std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.copy("final_norm_output", "layer_27_output");
     EXPECT_NE(found(run(candidate), "layer_27_output").find("output of the final norm"),
               std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.copy("layer_05_attn_residual", "layer_05_attn_output");
     EXPECT_NE(found(run(candidate), "layer_05_attn_output").find("residual is already added"),
               std::string::npos);
   }
   {
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.copy("layer_05_mlp_output", "layer_05_output");
     EXPECT_NE(found(run(candidate), "layer_05_output").find("residual is not yet added"),
               std::string::npos);
   }
   {
     // The same with layer outputs only: what layer 9 adds to layer 8's.
-    Candidate candidate;
+    SpoiledDump candidate;
     const std::span<float> nine = candidate.values("layer_09_output");
     const std::span<float> eight = candidate.values("layer_08_output");
     for (std::size_t i = 0; i < nine.size(); ++i) nine[i] -= eight[i];
@@ -323,7 +323,7 @@ TEST(Compare, SaysWhatIsWrongWithTheDump) {
   }
   {
     // Layers counted from 1.
-    Candidate candidate;
+    SpoiledDump candidate;
     candidate.copy("layer_07_output", "layer_08_output");
     candidate.copy("layer_06_output", "layer_07_output");
     EXPECT_NE(found(run(candidate), "output of layers 7 to 8").find("shifted by one"),
@@ -332,7 +332,7 @@ TEST(Compare, SaysWhatIsWrongWithTheDump) {
 }
 
 TEST(Compare, ReadsOtherLayouts) {
-  Candidate candidate;
+  SpoiledDump candidate;
   // Heads first: [N, S, D] for [1, S, N, D].
   Array& q = candidate["layer_05_q_rope"];
   const Array original = q;
@@ -363,7 +363,7 @@ TEST(Compare, ReadsOtherLayouts) {
 }
 
 TEST(Compare, JudgesLogits) {
-  Candidate candidate;
+  SpoiledDump candidate;
   const std::span<float> logits = candidate.values("logits");
   const auto best = static_cast<std::size_t>(std::ranges::max_element(logits.last(2560)) -
                                              logits.last(2560).begin());
@@ -390,7 +390,7 @@ TEST(Compare, EmptyLogitsDoNotPass) {
 }
 
 TEST(Compare, FollowsProfiles) {
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate.disturb("layer_05_output", 0.005F);
   CompareOptions options = options_for(candidate.write());
   EXPECT_TRUE(compare(options).passed);
@@ -422,7 +422,7 @@ TEST(Compare, FollowsProfiles) {
 }
 
 TEST(Compare, WithoutOracleSaysWhatItCannotSee) {
-  Candidate candidate;
+  SpoiledDump candidate;
   const fs::path own = candidate.directory() / "ref.npz";
   fs::copy_file(reference() / "prompt1/reference.npz", own);
   CompareOptions options = options_for(candidate.write());

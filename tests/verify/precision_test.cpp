@@ -92,7 +92,7 @@ TEST(Precision, AWrongEpsilonInFp32IsCoarse) {
 }
 
 TEST(Precision, ABf16CandidateIsCoarseOnlyWhereFp32IsExpected) {
-  Candidate candidate;
+  SpoiledDump candidate;
   CompareOptions options = options_for(candidate.write());
   EXPECT_FALSE(compare(options).coarse);
   options.as = "f32";

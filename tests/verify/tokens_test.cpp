@@ -12,7 +12,7 @@ namespace assay {
 namespace {
 
 TEST(Text, JudgesEveryStep) {
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate["generated_ids"].as<std::int64_t>()[8] = 3;
   CompareOptions options = options_for(candidate.write());
   {
@@ -33,7 +33,7 @@ TEST(Text, JudgesEveryStep) {
   EXPECT_GT(tokens.steps[3].steps, 2);
 
   // The reference's own text matches at every step.
-  Candidate good;
+  SpoiledDump good;
   options.candidate = good.write();
   const CompareReport same = compare(options);
   for (const TokenStep& step : same.prompts[0].tokens.steps) {
@@ -44,7 +44,7 @@ TEST(Text, JudgesEveryStep) {
 // The candidate with another text.
 CompareReport with_text(const std::function<void(std::vector<std::int64_t>&)>& change,
                         const std::filesystem::path& model = {}) {
-  Candidate candidate;
+  SpoiledDump candidate;
   Array& text = candidate["generated_ids"];
   const auto own = text.as<std::int64_t>();
   std::vector<std::int64_t> ids(own.begin(), own.end());
@@ -152,7 +152,7 @@ class Split : public testing::Test {
  protected:
   static constexpr std::int64_t kVocab = 2560;
 
-  TokenResult judged(Candidate& candidate, bool& passed) {
+  TokenResult judged(SpoiledDump& candidate, bool& passed) {
     const CompareReport report = compare(options_for(candidate.write()));
     passed = report.passed;
     return report.prompts.at(0).tokens;
@@ -163,7 +163,7 @@ TEST_F(Split, IsJudgedByTheCandidatesLogitsOfThatPosition) {
   for (const auto& [behind, verdict] : {std::pair{0.0F, StepVerdict::kTie},
                                         {0.125F, StepVerdict::kTie},
                                         {2.0F, StepVerdict::kDiverged}}) {
-    Candidate candidate;
+    SpoiledDump candidate;
     const std::int64_t own = candidate["generated_ids"].as<std::int64_t>()[8];
     candidate["generated_ids"].as<std::int64_t>()[8] = 3;
     // Logits of decode steps too: position 7 chooses the token at 8. One BF16 step at 16 is 0.125.
@@ -185,10 +185,10 @@ TEST_F(Split, IsJudgedByTheCandidatesLogitsOfThatPosition) {
 
 TEST_F(Split, AtTheFirstTokenIsJudgedByTheReferencesLogits) {
   // The worst of all tokens there.
-  Candidate reference_itself;
+  SpoiledDump reference_itself;
   const auto row = reference_itself.values("logits").subspan(4 * kVocab, kVocab);
   const auto worst = std::ranges::min_element(row) - row.begin();
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate.erase("logits");
   candidate["generated_ids"].as<std::int64_t>()[5] = worst;
   bool passed = true;
@@ -199,7 +199,7 @@ TEST_F(Split, AtTheFirstTokenIsJudgedByTheReferencesLogits) {
 }
 
 TEST_F(Split, WithoutLogitsIsADifference) {
-  Candidate candidate;
+  SpoiledDump candidate;
   candidate["generated_ids"].as<std::int64_t>()[8] = 3;
   bool passed = true;
   const TokenResult tokens = judged(candidate, passed);
