@@ -53,6 +53,10 @@ std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t
     if (whole) as_whole = equal_tokens(text.subspan(prompt.size()), continuation);
     as_new = equal_tokens(text, continuation);
   }
+  // A text that agrees as far as it goes needs no other reading.
+  if (whole && text.size() > prompt.size() && as_whole == text.size() - prompt.size()) {
+    return std::vector(text.begin(), text.end());
+  }
   // New tokens may happen to begin with the prompt's, but then the reference's do so too.
   if (as_new > as_whole && (!whole || as_new >= prompt.size())) {
     std::vector<std::int64_t> ids(prompt.begin(), prompt.end());

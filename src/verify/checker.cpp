@@ -66,6 +66,7 @@ struct Checker::Prompt {
     if (pair.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
     result.id = pair.id;
     if (reference.contains("input_ids")) ids = read_ids(reference, "input_ids");
+    result.input_ids = ids;
     if (reference.contains("generated_ids")) text = read_ids(reference, "generated_ids");
     result.tensors = list_tensors(reference);
   }
@@ -366,6 +367,7 @@ Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(op
                       "record with --as and --model)");
   }
   pairing_ = read_reference(options_.reference);
+  notes_ = read_reference_notes(options_.reference);
   const bool has_oracle = std::ranges::all_of(
       pairing_.prompts, [](const PromptPair& p) { return p.oracle.has_value(); });
   profile_ =
@@ -514,12 +516,16 @@ CompareReport Checker::report() const {
   const std::lock_guard lock(mutex_);
   CompareReport report;
   if (!profile_) return report;
+  sign(report, notes_);
   report.reference = options_.reference.string();
   report.candidate = "from a running engine";
   report.profile = profile_->name();
   report.statement = profile_->statement();
   if (!prompt_) return report;
   report.prompts.push_back(prompt_->so_far(*profile_));
+  if (const auto texts = notes_.tokens.find(report.prompts[0].id); texts != notes_.tokens.end()) {
+    report.prompts[0].tokens_text = texts->second;
+  }
   report.passed = compared_anything(report.prompts[0]) && passed(report.prompts[0]);
   report.prompts[0].passed = report.passed;
   report.coarse = is_coarse(report.prompts[0]);

@@ -20,6 +20,7 @@
 #include "verify/dump_checks.h"
 #include "verify/profile.h"
 #include "verify/recording.h"
+#include "verify/reference_source.h"
 
 namespace assay {
 
@@ -73,6 +74,7 @@ class Checker {
   NameMap map_;
   Pairing pairing_;
   std::optional<Profile> profile_;
+  ReferenceNotes notes_;
   std::unique_ptr<Prompt> prompt_;  // none until it is known
   Recording recording_;
   std::optional<Positions> positions_;

@@ -380,15 +380,6 @@ std::map<std::int64_t, std::string> texts_of(const std::vector<PromptResult>& pr
   return texts;
 }
 
-std::string now_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  ::gmtime_r(&now, &utc);
-  std::array<char, 32> text = {};
-  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &utc);
-  return {text.data(), size};
-}
-
 }  // namespace
 
 CompareReport compare(const CompareOptions& options,
@@ -416,9 +407,7 @@ CompareReport compare(const CompareOptions& options,
   }
   CompareReport report;
   const ReferenceNotes notes = read_reference_notes(options.reference);
-  report.date = now_utc();
-  report.program = "assay " ASSAY_VERSION;
-  report.source = notes.source;
+  sign(report, notes);
   report.reference = options.reference.string();
   report.candidate = options.candidate.string();
   report.profile = profile.name();

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <ctime>
+
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -9,6 +11,15 @@
 
 namespace assay {
 namespace {
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc = {};
+  ::gmtime_r(&now, &utc);
+  std::array<char, 32> text = {};
+  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &utc);
+  return {text.data(), size};
+}
 
 std::string string_in(const OrderedJson& json, std::string_view field) {
   if (!json.is_object()) return "";
@@ -60,6 +71,12 @@ ReferenceNotes read_reference_notes(const std::filesystem::path& reference) {
     }
   }
   return notes;
+}
+
+void sign(CompareReport& report, const ReferenceNotes& notes) {
+  report.date = now_utc();
+  report.program = "assay " ASSAY_VERSION;
+  report.source = notes.source;
 }
 
 }  // namespace assay

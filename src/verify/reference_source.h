@@ -19,4 +19,7 @@ struct ReferenceNotes {
 // file of arrays.
 ReferenceNotes read_reference_notes(const std::filesystem::path& reference);
 
+// Says in the report when, by which program, and of which reference it is.
+void sign(CompareReport& report, const ReferenceNotes& notes);
+
 }  // namespace assay

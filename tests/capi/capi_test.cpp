@@ -117,10 +117,9 @@ std::vector<Array> with_another_epsilon(const fs::path& directory) {
   return arrays;
 }
 
-// Without what says when and by which program.
+// Without what says when.
 json without_time(json report) {
   report.erase("date");
-  report.erase("program");
   return report;
 }
 
