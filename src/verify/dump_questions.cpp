@@ -20,6 +20,9 @@ constexpr double kShows = 10;
 // A form changes an array by more than this.
 constexpr double kLeastDifference = 0.01;
 
+// Larger arrays are not asked: they are held in memory twice for it.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 27;
+
 bool is_good(const TensorResult& t) {
   return t.verdict != Verdict::kFail && t.verdict != Verdict::kError &&
          t.verdict != Verdict::kNotCompared;
@@ -180,6 +183,8 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
       failed.metrics.relative_l2 < kLeastDifference) {
     return std::nullopt;
   }
+  const Shape shape = reference_.form_of(failed.name).shape;
+  if (element_count(shape, failed.name) > kMostElements) return std::nullopt;
   const LoadedArray own = reference_.load(failed.name);
   const std::vector<Reading> found =
       readings_of(failed.name, own.view.shape, position_axis(place->tap), candidate.shape, hints);
