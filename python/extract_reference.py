@@ -110,12 +110,16 @@ def extract(options: argparse.Namespace) -> None:
         files.write_npz(options.out / path, arrays)
         continuation = arrays["generated_ids"][0, len(prompt.input_ids) :].tolist()
         stopped_by_eos = bool(continuation) and continuation[-1] in model.eos_token_ids
+        tokens = None
+        if tokenizer:
+            tokens = [tokenizer.decode([i], skip_special_tokens=False) for i in prompt.input_ids]
         text = tokenizer.decode(continuation, skip_special_tokens=False) if tokenizer else None
         records.append(
             {
                 "id": prompt.id,
                 "text": prompt.text,
                 "input_ids": prompt.input_ids,
+                "tokens": tokens,
                 "generated_text": text,
                 "stopped": "eos" if stopped_by_eos else "length",
                 "files": {"reference": path},

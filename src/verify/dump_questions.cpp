@@ -119,11 +119,23 @@ class Flow {
   std::map<TapPlace, TensorResult*> compared_;
 };
 
+// Whether the follower depends on the tensor at all: attention over one position does not depend on
+// queries and keys.
+bool depends_on(const TapPlace& follower, const TapPlace& place, const TensorResult& tensor) {
+  const auto before_softmax = [](Tap tap) {
+    return has_rotary_pairs(tap) || tap == Tap::kAttnScores;
+  };
+  return tensor.metrics.position_error.size() > 1 || !before_softmax(place.tap) ||
+         before_softmax(follower.tap);
+}
+
 // Whether an error as large as the tensor's would show in what is computed from it.
 bool would_show(const TensorResult& tensor, const TapPlace& follower, const TensorResult& f) {
   const double allowed = f.noise.value_or(0) * f.limits.value_or(Limits{}).noise_ratio.value_or(0);
   const TensorMetrics& m = tensor.metrics;
   if (allowed == 0 || m.nan_candidate > 0) return false;
+  // The first token's softmax is 1 whatever its score.
+  if (follower.tap == Tap::kAttnProbs) return false;
   if (follower.tap == Tap::kAttnResidual || follower.tap == Tap::kLayerOutput) {
     const double size = f.metrics.relative_l2 > 0 ? f.metrics.rmse / f.metrics.relative_l2 : 0;
     return size > 0 && m.rmse >= kShows * allowed * size;
@@ -147,7 +159,7 @@ void find_unused(const Flow& flow, const ModelSpec& spec) {
       const bool alone = std::ranges::all_of(sources, [&](const TapPlace& source) {
         return source == place || is_good(*flow.find(source));
       });
-      shows = shows || (alone && would_show(*tensor, f, follower));
+      shows = shows || (alone && depends_on(f, place, *tensor) && would_show(*tensor, f, follower));
     }
     if (right && shows) unused.push_back(place);
   }
@@ -273,8 +285,15 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
       for (const TapPlace& f : flow.behind(place)) {
         const TensorResult& follower = *flow.find(f);
         if (proposals.contains(follower.name)) continue;
+        // What is computed from something wrong, too, speaks against nothing.
+        const std::set<TapPlace> sources = flow.before(f);
+        const bool has_other_cause = std::ranges::any_of(sources, [&](const TapPlace& source) {
+          const TensorResult& other = *flow.find(source);
+          return source != place && is_wrong(other) && !proposals.contains(other.name);
+        });
+        if (has_other_cause) continue;
         fails = fails || is_wrong(follower);
-        passes = passes || is_good(follower);
+        passes = passes || (is_good(follower) && depends_on(f, place, *flow.find(place)));
       }
     }
     const bool known = std::ranges::all_of(places, [&](const TapPlace& place) {
