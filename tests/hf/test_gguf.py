@@ -364,4 +364,4 @@ def test_every_verb_takes_the_file(bundled: Path, tmp_path: Path) -> None:
     found = run_assay(["diagnose", "--model", bundled, "--candidate", candidate]).stdout
     assert "correct" in found
     inspected = run_assay(["inspect", bundled, "blk.27.attn_q.weight"]).stdout
-    assert "[128, 64]" in inspected
+    assert "[128,64]" in inspected
