@@ -305,7 +305,7 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
   Search search(reference, position_axis, candidate, hints);
   search.whole();
   std::vector<Reading> result = search.take();
-  // Of a run that goes on behind the reference's the last position is another.
+  // The last position of a run that is longer than the reference's is a later token's.
   const bool ends_with_it = hints.window.total == 0 || position_axis >= reference.size() ||
                             hints.window.front + reference[position_axis] >= hints.window.total;
   const bool has_positions =

@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// Of tokens whose rows of the embedding are others: with more of them it is another mistake.
+// Tokens that may read a wrong row of the embedding. If there are more, it is not this mistake.
 constexpr std::size_t kMostRows = 16;
 // Positions that must agree on a bias.
 constexpr std::size_t kFewestPositions = 4;
