@@ -115,6 +115,9 @@ struct TensorResult {
   std::optional<Grid> grid;  // on which the candidate's values lie; none where too few tell
   std::optional<Grid> type;  // that it is held to; BF16 asks no more than the noise does
   std::optional<OracleError> oracle_error;
+  // Of a mixture of experts: positions before the first token that went to other experts than the
+  // reference's, of nearly equal router logits. What follows need not be the reference's.
+  std::optional<std::int64_t> same_until;
   std::optional<double> precision_ratio;  // error from the oracle over what that type makes
   std::optional<LogitMetrics> logits;
   std::optional<Limits> limits;        // the profile's for this tap

@@ -56,6 +56,13 @@ void widen(DType dtype, const std::byte* first, std::ptrdiff_t stride, std::span
   }
 }
 
+std::vector<double> widened(const ArrayView& array) {
+  const std::size_t item = dtype_size(array.dtype);
+  std::vector<double> values(array.bytes.size() / item);
+  widen(array.dtype, array.bytes.data(), static_cast<std::ptrdiff_t>(item), std::span(values));
+  return values;
+}
+
 template void widen(DType, const std::byte*, std::ptrdiff_t, std::span<float>);
 template void widen(DType, const std::byte*, std::ptrdiff_t, std::span<double>);
 

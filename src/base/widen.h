@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "assay/array.h"
 
@@ -12,5 +13,8 @@ namespace assay {
 // double holds every dtype's values exactly but I64 above 2^53; float those of F32 and smaller.
 template <class Real>
 void widen(DType dtype, const std::byte* first, std::ptrdiff_t stride, std::span<Real> out);
+
+// All elements of an array, in its order.
+std::vector<double> widened(const ArrayView& array);
 
 }  // namespace assay

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "assay/array.h"
@@ -32,11 +31,5 @@ std::optional<ExpertSlots> match_experts(const ArrayView& reference, const Array
 // The other run's array, in the reference's order of elements, with its slots in the reference's
 // order.
 Array in_order_of(const ExpertSlots& slots, const ArrayView& array);
-
-// What is to be said of tokens that go to other experts than in the reference; `wrong` is set where
-// one of them is no near tie by the reference's router logits [1, S, E] (null: not recorded).
-std::string about_other_experts(const ExpertSlots& slots, const ArrayView& reference_ids,
-                                const ArrayView& other_ids, const ArrayView* router_logits,
-                                bool& wrong);
 
 }  // namespace assay

@@ -8,6 +8,7 @@
 
 #include "candidate/expert_slots.h"
 #include "verify/compare_arrays.h"
+#include "verify/expert_choices.h"
 #include "verify/run_noise.h"
 
 namespace assay {
@@ -43,20 +44,44 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
     if (site.place.layer >= 0) result.layer = site.place.layer;
   }
   if (results.empty()) return results;
+  for (const Site& site : evidence.sites) {
+    if (site.place.tap != Tap::kExpertIds || site.last_only) continue;
+    taps.add(site.name);
+    taps.add(tap_name(Tap::kRouterLogits, site.place.layer, model.spec));
+  }
   std::map<std::string, Array> oracle;
   run_prompt(
       model, F64::kName, evidence.ids, taps,
       [&](Array array) { oracle.emplace(array.name, std::move(array)); }, pool);
-  const auto measure = [&](const Array& reference) {
+  ExpertChoices choices;
+  Array router_logits;  // of the layer that runs
+  const auto judge_choice = [&](const Array& ids, const Site& site) {
+    const ArrayView own = ids.view();
+    const ArrayView truth = oracle.at(ids.name).view();
+    const ArrayView logits = router_logits.view();
+    const ArrayView theirs = view_of(site, model.spec, evidence.ids.size());
+    TensorResult result;
+    choices.judge(
+        result, site.place.layer,
+        {.reference = own, .oracle = &truth, .router_logits = &logits, .candidate = theirs});
+  };
+  const auto measure = [&](Array reference) {
     const auto result = std::ranges::find(results, reference.name, &TensorResult::name);
     const auto site = std::ranges::find(evidence.sites, reference.name, &Site::name);
+    const std::optional<TapPlace> place = parse_tap_name(reference.name);
+    if (site != evidence.sites.end() && place->tap == Tap::kExpertIds) {
+      return judge_choice(reference, *site);
+    }
+    if (place->tap == Tap::kRouterLogits) router_logits = reference;
+    if (result == results.end()) return;
     const ArrayView own = reference.view();
     const ArrayView truth = oracle.at(reference.name).view();
     compare_arrays(*result,
                    {.reference = own,
                     .oracle = &truth,
                     .position_axis = position_axis(site->place.tap),
-                    .numerics = numerics},
+                    .numerics = numerics,
+                    .same_until = choices.same_until(site->place)},
                    view_of(*site, model.spec, evidence.ids.size()), profile, nullptr);
   };
   run_prompt(model, numerics, evidence.ids, taps, measure, pool);

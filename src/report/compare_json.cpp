@@ -122,6 +122,7 @@ Json to_json(const TensorResult& t) {
   if (!t.reason.empty()) json["reason"] = t.reason;
   if (t.verdict == Verdict::kNotCompared) return json;
   json["candidate_name"] = t.candidate_name;
+  if (t.same_until) json["same_until"] = *t.same_until;
   if (!t.reading.empty()) json["reading"] = t.reading;
   if (t.limits) json["limits"] = to_json(*t.limits);
   if (t.noise) json["noise"] = number(*t.noise);

@@ -131,6 +131,10 @@ struct Checker::Prompt {
     }
     const ArrayView moved_view = moved ? moved->view() : candidate;
     const ArrayView exact_view = exact_moved ? exact_moved->view() : exact;
+    std::int64_t same_until = place ? choices.same_until(*place) : ExpertChoices::kAll;
+    if (positions.count >= 0 && same_until != ExpertChoices::kAll) {
+      same_until = std::max<std::int64_t>(same_until - positions.first, 0);
+    }
     std::optional<Reading>& reading = result_of.reading;
     reading = compare_arrays(tensor,
                              {.reference = own,
@@ -138,7 +142,8 @@ struct Checker::Prompt {
                               .position_axis = place ? position_axis(place->tap) : 1,
                               .numerics = numerics,
                               .least_noise = least_noise,
-                              .hints = own_hints},
+                              .hints = own_hints,
+                              .same_until = same_until},
                              moved_view, profile, nullptr);
     if (reading && moved && tensor.reading.empty()) {
       tensor.reading = "each token's experts put in the reference's order";
@@ -152,12 +157,17 @@ struct Checker::Prompt {
     Array routed;
     if (reference.contains(logits)) routed = part_of(reference.load(logits).view, positions);
     const ArrayView routed_view = routed.view();
-    judge_experts(tensor, own, candidate, *reading, routed.shape.empty() ? nullptr : &routed_view);
-    if (!reading->last_position) {
-      const Array laid = laid_out(own.shape, 1, candidate, *reading);
-      if (const auto slots = match_experts(own, laid.view())) {
-        experts[place->layer] = {positions, *slots};
-      }
+    if (reading->last_position) return result_of;
+    const Array laid = laid_out(own.shape, 1, candidate, *reading);
+    const ArrayView laid_view = laid.view();
+    choices.judge(tensor, place->layer,
+                  {.reference = own,
+                   .oracle = exact.shape.empty() ? nullptr : &exact,
+                   .router_logits = routed.shape.empty() ? nullptr : &routed_view,
+                   .candidate = laid_view,
+                   .first = positions.count < 0 ? 0 : positions.first});
+    if (const auto slots = match_experts(own, laid_view)) {
+      experts[place->layer] = {positions, *slots};
     }
     return result_of;
   }
@@ -347,6 +357,7 @@ struct Checker::Prompt {
   ReadingHints hints;
   std::vector<std::int64_t> doubtful_run;   // see Sequence::sure
   std::map<std::int64_t, Experts> experts;  // by layer
+  ExpertChoices choices;
   Twins twins;
   std::map<std::string, OpenTap> open_taps;
   std::set<std::string> again;  // taps handed over whole a second time

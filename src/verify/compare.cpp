@@ -14,6 +14,7 @@
 #include "assay/tokenizer.h"
 #include "base/thread_pool.h"
 #include "candidate/candidate.h"
+#include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
 #include "candidate/ids.h"
@@ -26,6 +27,7 @@
 #include "verify/divergence.h"
 #include "verify/dump_checks.h"
 #include "verify/dump_questions.h"
+#include "verify/expert_choices.h"
 #include "verify/precision.h"
 #include "verify/profile.h"
 #include "verify/reference_source.h"
@@ -79,6 +81,7 @@ class PromptComparison {
       tensor.reason = own->problem;
     }
     compare_ids();
+    judge_experts();
     std::vector<std::size_t> small;
     std::vector<std::size_t> large;
     for (std::size_t i = 0; i < result_.tensors.size(); ++i) {
@@ -185,6 +188,35 @@ class PromptComparison {
     compare_input_ids(tensor, known_.ids, dump_->sequence() ? known_.ids : *dump_->ids());
   }
 
+  // Layer by layer, before all that is computed from them.
+  void judge_experts() {
+    for (std::int64_t layer = 0; layer < layers_; ++layer) {
+      const std::string name = tap_name(Tap::kExpertIds, layer, model_);
+      const CandidateArray* own = dump_->find(name);
+      if (own == nullptr || own->readings.empty() || !reference_.contains(name)) continue;
+      try {
+        const LoadedArray reference = reference_.load(name);
+        const LoadedArray array = candidate_.load(own->name);
+        const Reading reading = dump_->reading_of(*own, array.view);
+        if (reading.last_position) continue;
+        const Array ids = laid_out(reference.view.shape, 1, array.view, reading);
+        const ArrayView ids_view = ids.view();
+        LoadedArray exact;
+        if (oracle_ && oracle_->contains(name)) exact = oracle_->load(name);
+        const std::string logits = tap_name(Tap::kRouterLogits, layer, model_);
+        LoadedArray recorded;
+        if (reference_.contains(logits)) recorded = reference_.load(logits);
+        experts_.judge(routed_[name], layer,
+                       {.reference = reference.view,
+                        .oracle = exact.view.shape.empty() ? nullptr : &exact.view,
+                        .router_logits = recorded.view.shape.empty() ? nullptr : &recorded.view,
+                        .candidate = ids_view});
+      } catch (const Error&) {
+        // Said where the array itself is compared.
+      }
+    }
+  }
+
   void compare_tensor(TensorResult& tensor, ThreadPool* pool) {
     measure_and_judge(tensor, pool);
     const std::lock_guard lock(progress_mutex_);
@@ -220,17 +252,15 @@ class PromptComparison {
                           .oracle = has_oracle ? &oracle.view : nullptr,
                           .position_axis = axis,
                           .numerics = numerics_,
-                          .hints = dump_->hints()},
+                          .hints = dump_->hints(),
+                          .same_until = place ? experts_.same_until(*place) : ExpertChoices::kAll},
                          candidate.view, profile_, pool);
       if (reading && reordered && tensor.reading.empty()) {
         tensor.reading = "each token's experts put in the reference's order";
       }
-      if (reading && place && place->tap == Tap::kExpertIds) {
-        const std::string logits = tap_name(Tap::kRouterLogits, place->layer, model_);
-        LoadedArray recorded;
-        if (reference_.contains(logits)) recorded = reference_.load(logits);
-        judge_experts(tensor, reference.view, candidate.view, *reading,
-                      reference_.contains(logits) ? &recorded.view : nullptr);
+      if (const auto routed = routed_.find(tensor.name); reading && routed != routed_.end()) {
+        tensor.verdict = routed->second.verdict;
+        tensor.reason = routed->second.reason;
       }
       if (reading && options_.details) {
         tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
@@ -349,6 +379,8 @@ class PromptComparison {
   DumpQuestions questions_;
   KnownPrompt known_;
   std::optional<Candidate> dump_;
+  ExpertChoices experts_;
+  std::map<std::string, TensorResult> routed_;  // expert_ids, judged
   std::mutex progress_mutex_;
   std::uint64_t done_ = 0;  // bytes of the reference
   std::uint64_t total_ = 0;

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "candidate/choose.h"
-#include "candidate/expert_slots.h"
+#include "candidate/positions.h"
 #include "metrics/logits.h"
 #include "metrics/metrics.h"
 #include "numerics/noise.h"
@@ -46,11 +46,11 @@ std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
 // The candidate's error from the oracle over the reference's own.
 void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
                    const Reading& reading, ThreadPool* pool) {
-  const auto& [reference, oracle, axis, numerics, least_noise, hints] = truth;
-  const TensorMetrics own = measure(*oracle, axis, reference, same_layout(reference.shape), pool);
-  const TensorMetrics other = measure(*oracle, axis, candidate, reading, pool);
+  const TensorMetrics own = measure(*truth.oracle, truth.position_axis, truth.reference,
+                                    same_layout(truth.reference.shape), pool);
+  const TensorMetrics other = measure(*truth.oracle, truth.position_axis, candidate, reading, pool);
   tensor.oracle_error = {other.relative_l2, other.position_error};
-  const double floor = std::max(rounding_floor(numerics), least_noise);
+  const double floor = std::max(rounding_floor(truth.numerics), truth.least_noise);
   if (reading.last_position) {
     tensor.noise = std::max(largest(own.position_error), floor);
     tensor.noise_ratio = tensor.position_ratio = other.position_error.back() / *tensor.noise;
@@ -62,6 +62,47 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
                           std::max(root_mean_square(own.position_error), floor);
 }
 
+void measure_and_judge(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
+                       const Reading& reading, const Profile& profile, ThreadPool* pool) {
+  if (truth.oracle != nullptr) measure_noise(tensor, truth, candidate, reading, pool);
+  if (tensor.name == "logits") {
+    tensor.logits = measure_logits(truth.reference, candidate, reading, pool);
+  }
+  judge(tensor, profile);
+}
+
+// A failed tensor whose positions from `same_until` on need not be the reference's: judged by those
+// before them.
+void judge_before(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
+                  const Reading& reading, const Profile& profile, ThreadPool* pool) {
+  constexpr std::string_view kWhy = "a token went to other experts, of nearly equal router logits";
+  if (truth.same_until == 0 || reading.last_position) {
+    tensor.verdict = Verdict::kNotCompared;
+    tensor.reason = fmt::format("{} before what is here", kWhy);
+    return;
+  }
+  const std::size_t axis = truth.position_axis;
+  const Positions kept{0, truth.same_until};
+  const Array own = slice_positions(truth.reference, axis, kept);
+  const Array theirs =
+      slice_positions(laid_out(truth.reference.shape, axis, candidate, reading).view(), axis, kept);
+  const Array exact =
+      truth.oracle != nullptr ? slice_positions(*truth.oracle, axis, kept) : Array();
+  const ArrayView own_view = own.view();
+  const ArrayView exact_view = exact.view();
+  const Truth first{.reference = own_view,
+                    .oracle = truth.oracle != nullptr ? &exact_view : nullptr,
+                    .position_axis = axis,
+                    .numerics = truth.numerics,
+                    .least_noise = truth.least_noise};
+  const Reading same = same_layout(own.shape);
+  tensor.metrics = measure(own_view, axis, theirs.view(), same, pool);
+  tensor.reason.clear();
+  measure_and_judge(tensor, first, theirs.view(), same, profile, pool);
+  if (!tensor.reading.empty()) tensor.reading += "; ";
+  tensor.reading += fmt::format("positions from {} on left out: {}", truth.same_until, kWhy);
+}
+
 }  // namespace
 
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
@@ -71,25 +112,13 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
   if (!reading) return std::nullopt;
   tensor.reading = reading->text;
   tensor.grid = grid_of(candidate);
-  if (truth.oracle != nullptr) measure_noise(tensor, truth, candidate, *reading, pool);
-  if (tensor.name == "logits") {
-    tensor.logits = measure_logits(truth.reference, candidate, *reading, pool);
+  measure_and_judge(tensor, truth, candidate, *reading, profile, pool);
+  if (truth.same_until >= truth.reference.shape[truth.position_axis]) return reading;
+  tensor.same_until = truth.same_until;
+  if (tensor.verdict == Verdict::kFail) {
+    judge_before(tensor, truth, candidate, *reading, profile, pool);
   }
-  judge(tensor, profile);
   return reading;
-}
-
-void judge_experts(TensorResult& tensor, const ArrayView& reference, const ArrayView& candidate,
-                   const Reading& reading, const ArrayView* router_logits) {
-  const Array ids = laid_out(reference.shape, 1, candidate, reading);
-  const std::optional<ExpertSlots> slots = match_experts(reference, ids.view());
-  if (!slots || tensor.verdict == Verdict::kError) return;
-  tensor.verdict = Verdict::kPass;
-  tensor.reason.clear();
-  if (slots->other_experts.empty()) return;
-  bool wrong = false;
-  tensor.reason = about_other_experts(*slots, reference, ids.view(), router_logits, wrong);
-  if (wrong) tensor.verdict = Verdict::kFail;
 }
 
 bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape) {

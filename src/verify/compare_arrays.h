@@ -11,6 +11,7 @@
 #include "assay/compare.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
+#include "verify/expert_choices.h"
 #include "verify/profile.h"
 
 namespace assay {
@@ -25,6 +26,8 @@ struct Truth {
   // are held against the noisiest of all.
   double least_noise = 0;
   ReadingHints hints = {};  // of the dump
+  // What is compared of the candidate's positions: those before this one (see ExpertChoices).
+  std::int64_t same_until = ExpertChoices::kAll;
 };
 
 // Sets all of `tensor` but its names and layer. The result is the reading by which the candidate
@@ -33,12 +36,6 @@ struct Truth {
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
                                       const ArrayView& candidate, const Profile& profile,
                                       ThreadPool* pool);
-
-// Which experts a token goes to is no number that may be a little off: the same ones, or others of
-// nearly equal logits. Sets the verdict of the layer's expert_ids, which `reading` lays out;
-// router_logits: the reference's, null where they were not recorded.
-void judge_experts(TensorResult& tensor, const ArrayView& reference, const ArrayView& candidate,
-                   const Reading& reading, const ArrayView* router_logits);
 
 // Whether it is one of the reference's rotary tables, [1, P, R].
 bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape);

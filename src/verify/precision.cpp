@@ -7,6 +7,8 @@
 #include <bit>
 #include <cmath>
 #include <set>
+#include <span>
+#include <utility>
 
 #include "assay/error.h"
 #include "base/half.h"
@@ -72,11 +74,12 @@ std::optional<TypeNoise::Levels> TypeNoise::levels(const TensorResult& tensor) c
   if (found == noise_.end() || !tensor.oracle_error) return std::nullopt;
   const std::size_t positions = found->second.positions.size();
   const std::size_t compared = tensor.oracle_error->positions.size();
-  if (compared != positions && compared != 1) return std::nullopt;
+  const bool is_cut = tensor.same_until && std::cmp_equal(*tensor.same_until, compared);
+  if (compared != positions && compared != 1 && !is_cut) return std::nullopt;
   const Levels& tap = of_tap_.at(base_name(tensor.name));
   return Levels{std::max(found->second.whole, tap.whole),
                 std::max(root_mean_square(found->second.positions), tap.positions),
-                compared != positions, &found->second};
+                compared != positions && !is_cut, &found->second};
 }
 
 std::optional<double> TypeNoise::ratio(const TensorResult& tensor) const {
@@ -84,10 +87,17 @@ std::optional<double> TypeNoise::ratio(const TensorResult& tensor) const {
   if (!own) return std::nullopt;
   const std::vector<double>& noise = own->noise->positions;
   const OracleError& error = *tensor.oracle_error;
-  if (own->last_only) return error.positions.back() / std::max(noise.back(), own->positions);
-  double most =
-      std::max(error.whole / own->whole, root_mean_square(error.positions) / own->positions);
-  for (std::size_t p = 0; p < noise.size(); ++p) {
+  if (own->last_only) {
+    if (tensor.same_until) return std::nullopt;
+    return error.positions.back() / std::max(noise.back(), own->positions);
+  }
+  const std::span<const double> judged =
+      std::span(error.positions)
+          .first(tensor.same_until ? static_cast<std::size_t>(*tensor.same_until) : noise.size());
+  if (judged.empty()) return std::nullopt;
+  double most = root_mean_square(judged) / own->positions;
+  if (judged.size() == noise.size()) most = std::max(most, error.whole / own->whole);
+  for (std::size_t p = 0; p < judged.size(); ++p) {
     most = std::max(most, error.positions[p] / std::max(noise[p], own->positions) / kOnePosition);
   }
   return most;

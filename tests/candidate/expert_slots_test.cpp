@@ -35,37 +35,6 @@ TEST(ExpertSlots, AnotherOrderIsPutRight) {
   EXPECT_TRUE(std::ranges::equal(sorted.as<float>(), expected));
 }
 
-TEST(ExpertSlots, OtherExpertsAreExcusedOnlyByTheirLogits) {
-  const Array own = ids_of({5, 2, 7, 1, 0, 3});
-  const Array other = ids_of({5, 2, 7, 1, 4, 3});
-  const auto slots = match_experts(own.view(), other.view());
-  ASSERT_TRUE(slots);
-  EXPECT_EQ(slots->other_experts, std::vector<std::size_t>{1});
-  bool wrong = false;
-  std::vector<float> logits(16, 0.5F);
-  logits[8 + 0] = 2.0F;
-  logits[8 + 4] = 2.0F - 0x1p-6F;  // one BF16 step
-  const Array near = floats(logits, {1, 2, 8});
-  const ArrayView near_view = near.view();
-  EXPECT_EQ(about_other_experts(*slots, own.view(), other.view(), &near_view, wrong),
-            "1 of 2 positions go to other experts, of nearly equal router logits");
-  EXPECT_FALSE(wrong);
-  logits[8 + 4] = 1.5F;
-  const Array far = floats(logits, {1, 2, 8});
-  const ArrayView far_view = far.view();
-  EXPECT_EQ(about_other_experts(*slots, own.view(), other.view(), &far_view, wrong),
-            "position 1 goes to expert 4 and not 0: router logits 1.5 and 2");
-  EXPECT_TRUE(wrong);
-  about_other_experts(*slots, own.view(), other.view(), nullptr, wrong);
-  EXPECT_TRUE(wrong);
-  // Ids that are no expert's.
-  const Array hostile = ids_of({5, 2, 7, 1, -4, 300});
-  const auto odd = match_experts(own.view(), hostile.view());
-  ASSERT_TRUE(odd);
-  about_other_experts(*odd, own.view(), hostile.view(), &near_view, wrong);
-  EXPECT_TRUE(wrong);
-}
-
 TEST(ExpertSlots, OfOtherSizesAreLeftAlone) {
   const Array own = ids_of({5, 2, 7});
   const Array other = ids_of({5, 2, 7, 1, 0, 3});

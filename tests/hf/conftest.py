@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,16 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + ["--out", directory / "reference"]
     )
     return directory / "reference"
+
+
+@pytest.fixture(scope="session")
+def assay_check() -> Iterator[Any]:
+    """The Python module of the C API, with the library that was built."""
+    os.environ["ASSAY_LIBRARY"] = str(Path(assay_program()).with_name("libassay.so"))
+    import assay_check as module
+
+    yield module
+    del os.environ["ASSAY_LIBRARY"]
 
 
 @pytest.fixture

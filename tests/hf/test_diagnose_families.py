@@ -12,12 +12,13 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from assay_cli import ROOT
+from assay_cli import ROOT, run_assay
 from assay_hf.model import HfModel, Numerics
 from diagnosis import Answer, Arrays, ask, at_level, dump, run
 from families import write
@@ -186,7 +187,7 @@ OTHER_CHOICES = {
 @pytest.mark.parametrize("numerics", ["bf16", "f32"])
 @pytest.mark.parametrize("choice", OTHER_CHOICES)
 def test_another_choice_of_equal_experts_is_not_accused(
-    models: dict[str, Path], scratch: Path, choice: str, numerics: str
+    models: dict[str, Path], scratch: Path, assay_check: Any, choice: str, numerics: str
 ) -> None:
     name, change = OTHER_CHOICES[choice]
     model = HfModel(models[name], Numerics(numerics))
@@ -196,6 +197,21 @@ def test_another_choice_of_equal_experts_is_not_accused(
     assert any((own[n] != arrays[n]).any() for n in ids)
     answer = ask(model.directory, dump(PROMPT, arrays, scratch))
     assert not answer.names and answer.verdict in ("correct", "rounding"), answer.report
+    # Neither of the others says more.
+    prompts = scratch / "prompts.jsonl"
+    prompts.write_text(json.dumps({"id": "p", "input_ids": PROMPT}), encoding="utf-8")
+    extract = ["extract", "--model", model.directory, "--numerics", "bf16,f64", "--taps", "*"]
+    run_assay([*extract, "--prompts", prompts, "--out", scratch / "ref"])
+    candidate = dump(PROMPT, arrays, scratch)
+    compared = run_assay(["compare", scratch / "ref", candidate, "--strict"], check=False)
+    assert compared.returncode == 0, compared.stdout
+    with assay_check.Checker(scratch / "ref") as checker:
+        checker.check("input_ids", np.array(PROMPT))
+        verdicts = {name: checker.check(name, array) for name, array in arrays.items()}
+        assert set(verdicts.values()) <= {
+            assay_check.Verdict.PASS,
+            assay_check.Verdict.NOT_COMPARED,
+        }, verdicts
 
 
 def third_for_second(probs: Tensor, count: int) -> tuple[Tensor, Tensor]:

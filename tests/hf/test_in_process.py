@@ -1,9 +1,7 @@
 """The C API inside an engine no one here wrote: transformers, through hooks on its modules."""
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,6 @@ import torch
 from assay_cli import ROOT, assay_program
 from assay_hf.model import HfModel, Numerics
 from checkpoints import BUNDLED
-
-LIBRARY = Path(assay_program()).with_name("libassay.so")
-
-
-@pytest.fixture(scope="module")
-def assay_check() -> Iterator[Any]:
-    os.environ["ASSAY_LIBRARY"] = str(LIBRARY)
-    import assay_check as module
-
-    yield module
-    del os.environ["ASSAY_LIBRARY"]
 
 
 class Watched:

@@ -1,0 +1,100 @@
+#include "verify/expert_choices.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/widen.h"
+#include "candidate/expert_slots.h"
+#include "metrics/logits.h"
+
+namespace assay {
+namespace {
+
+// Where a token goes to one expert instead of another.
+struct Swap {
+  std::size_t token = 0;
+  double own = 0;
+  double theirs = 0;
+};
+
+// Of all tokens that go to other experts than the reference's.
+std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens) {
+  const std::vector<double> own = widened(tokens.reference);
+  const std::vector<double> theirs = widened(in_order_of(slots, tokens.candidate).view());
+  const std::size_t k = slots.per_token;
+  std::vector<Swap> swaps;
+  for (const std::size_t token : slots.other_experts) {
+    for (std::size_t i = token * k; i < (token + 1) * k; ++i) {
+      if (own[i] != theirs[i]) swaps.push_back({token, own[i], theirs[i]});
+    }
+  }
+  return swaps;
+}
+
+// What is wrong with a swap; empty where the router's logits are nearly equal.
+std::string about(const Swap& swap, std::int64_t position, const std::vector<double>& logits,
+                  std::size_t experts) {
+  const auto is_expert = [&](double id) { return id >= 0 && id < static_cast<double>(experts); };
+  const std::string what =
+      fmt::format("position {} goes to expert {} and not {}", position, swap.theirs, swap.own);
+  if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
+  const double a = logits[swap.token * experts + static_cast<std::size_t>(swap.own)];
+  const double b = logits[swap.token * experts + static_cast<std::size_t>(swap.theirs)];
+  if (std::abs(a - b) <= kTieSteps * bf16_step(a)) return {};
+  return what + fmt::format(": router logits {:.5g} and {:.5g}", b, a);
+}
+
+}  // namespace
+
+void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const RoutedTokens& tokens) {
+  const std::optional<ExpertSlots> slots = match_experts(tokens.reference, tokens.candidate);
+  if (!slots || tensor.verdict == Verdict::kError) return;
+  tensor.verdict = Verdict::kPass;
+  tensor.reason.clear();
+  std::set<std::size_t> others(slots->other_experts.begin(), slots->other_experts.end());
+  if (tokens.oracle != nullptr) {
+    if (const auto exact = match_experts(*tokens.oracle, tokens.candidate)) {
+      const std::set<std::size_t> unlike(exact->other_experts.begin(), exact->other_experts.end());
+      std::erase_if(others, [&](std::size_t token) { return !unlike.contains(token); });
+    }
+  }
+  const std::int64_t judged = same_until({Tap::kExpertIds, layer});
+  std::erase_if(others, [&](std::size_t token) {
+    return tokens.first + static_cast<std::int64_t>(token) >= judged;
+  });
+  if (others.empty()) return;
+  const std::size_t count = slots->from.size() / slots->per_token;
+  const std::vector<double> logits =
+      tokens.router_logits != nullptr ? widened(*tokens.router_logits) : std::vector<double>();
+  for (const Swap& swap : swaps_of(*slots, tokens)) {
+    if (!others.contains(swap.token)) continue;
+    const std::string wrong = about(swap, tokens.first + static_cast<std::int64_t>(swap.token),
+                                    logits, logits.size() / count);
+    if (wrong.empty()) continue;
+    tensor.verdict = Verdict::kFail;
+    tensor.reason = wrong;
+    return;
+  }
+  tensor.reason =
+      fmt::format("{} of {} positions go to other experts, of nearly equal router logits",
+                  others.size(), count);
+  const std::int64_t first = tokens.first + static_cast<std::int64_t>(*others.begin());
+  const auto [known, is_new] = first_other_.emplace(layer, first);
+  if (!is_new) known->second = std::min(known->second, first);
+}
+
+std::int64_t ExpertChoices::same_until(const TapPlace& place) const {
+  std::int64_t least = kAll;
+  for (const auto& [layer, first] : first_other_) {
+    if (TapPlace{Tap::kExpertIds, layer} < place) least = std::min(least, first);
+  }
+  return least;
+}
+
+}  // namespace assay
