@@ -54,8 +54,8 @@ typedef enum assay_verdict {
   ASSAY_FAIL = 1,
   ASSAY_NOT_COMPARED = 2, /* recorded only, not in the reference, handed over before, no checker */
   ASSAY_ERROR = 3, /* wrong arguments, shapes that fit no reading, files that cannot be used */
-  ASSAY_COARSE = 4 /* within BF16's noise, yet further off than the values' own type (FP32) explains:
-                      something is computed more coarsely, or a little wrong */
+  ASSAY_COARSE = 4 /* within BF16's noise, yet further off than the values' own type (FP32)
+                      explains: something is computed more coarsely, or a little wrong */
 } assay_verdict;
 
 /* What happens at the first tensor that fails. */
@@ -75,9 +75,11 @@ typedef struct assay_options {
   const char* profile;   /* "noise", "table" or a .json file; NULL: noise */
   double tolerance;      /* relative L2 for every tap, instead of a profile; 0: none */
   int stop;              /* assay_stop */
-  int print; /* not 0: failures as they come, and assay_close's report, to standard error */
-  const char* as; /* the type to expect: "f32" or "bf16"; NULL: what the values show */
-  int strict;     /* not 0: what is coarse fails */
+  int print;         /* not 0: failures as they come, and assay_close's report, to standard error */
+  const char* as;    /* the type to expect: "f32" or "bf16"; NULL: what the values show */
+  int strict;        /* not 0: what is coarse fails */
+  const char* model; /* the checkpoint that the engine runs: a reference of another one is refused;
+                        NULL: not looked at */
 } assay_options;
 
 /* How far a tensor lies from the reference's; docs/validating-your-engine.md explains. */
@@ -107,7 +109,7 @@ ASSAY_API assay_checker* assay_open(const assay_options* options);
  * The same from environment variables; print is on. NULL when neither ASSAY_REFERENCE nor
  * ASSAY_RECORD is set. When one is set and cannot be used the reason goes to standard error and
  * the process ends with exit code 3: a check that was asked for is not skipped in silence.
- *   ASSAY_REFERENCE, ASSAY_RECORD, ASSAY_PROMPT, ASSAY_MAP, ASSAY_PROFILE, ASSAY_AS
+ *   ASSAY_REFERENCE, ASSAY_RECORD, ASSAY_PROMPT, ASSAY_MAP, ASSAY_PROFILE, ASSAY_AS, ASSAY_MODEL
  *   ASSAY_STRICT 1: what is coarse fails
  *   ASSAY_STOP   1: ASSAY_STOP_EXIT, abort: ASSAY_STOP_ABORT
  */
@@ -152,8 +154,9 @@ ASSAY_API const char* assay_report_json(const assay_checker* checker);
 
 /*
  * Writes the record, prints the report if asked to, and frees the checker. ASSAY_FAIL when any
- * tensor failed, ASSAY_COARSE when none did but some are coarse (ASSAY_FAIL if strict), ASSAY_NOT_COMPARED when none was compared, ASSAY_ERROR when the record could not
- * be written or a tensor could not be read.
+ * tensor failed, ASSAY_COARSE when none did but some are coarse (ASSAY_FAIL if strict),
+ * ASSAY_NOT_COMPARED when none was compared, ASSAY_ERROR when the record could not be written or a
+ * tensor could not be read.
  */
 ASSAY_API assay_verdict assay_close(assay_checker* checker);
 

@@ -19,6 +19,7 @@ class Verdict(enum.IntEnum):
     FAIL = 1
     NOT_COMPARED = 2
     ERROR = 3
+    COARSE = 4
 
 
 class Stop(enum.IntEnum):
@@ -57,6 +58,9 @@ class _Options(ctypes.Structure):
         ("tolerance", ctypes.c_double),
         ("stop", ctypes.c_int),
         ("print", ctypes.c_int),
+        ("as_type", ctypes.c_char_p),
+        ("strict", ctypes.c_int),
+        ("model", ctypes.c_char_p),
     ]
 
 
@@ -105,13 +109,16 @@ class Checker:
     method does nothing."""
 
     def __init__(self, reference=None, *, prompt=None, record=None, map=None, profile=None,
-                 tolerance=0.0, stop=Stop.NEVER, print=False):  # fmt: skip
+                 tolerance=0.0, stop=Stop.NEVER, print=False, as_type=None, strict=False,
+                 model=None):  # fmt: skip
+        """As assay_options in assay.h; as_type is its `as`, which Python keeps for itself."""
+
         def text(value):
             return None if value is None else os.fsencode(value)
 
         options = _Options(
             ctypes.sizeof(_Options), text(reference), text(prompt), text(record), text(map),
-            text(profile), tolerance, stop, print,
+            text(profile), tolerance, stop, print, text(as_type), strict, text(model),
         )  # fmt: skip
         self._handle = _lib().assay_open(ctypes.byref(options))
         self.result = None  # of the last check

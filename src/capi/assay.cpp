@@ -162,6 +162,9 @@ assay_checker* assay_open(const assay_options* options) {
     if (has(offsetof(assay_options, as) + sizeof options->as)) {
       wanted.as = text_or_empty(options->as);
     }
+    if (has(offsetof(assay_options, model) + sizeof options->model)) {
+      wanted.model = text_or_empty(options->model);
+    }
     const bool strict =
         has(offsetof(assay_options, strict) + sizeof options->strict) && options->strict != 0;
     return new assay_checker(std::move(wanted), options->stop, options->print != 0, strict);
@@ -190,6 +193,7 @@ assay_checker* assay_open_environment(void) {
         .print = 1,
         .as = get("ASSAY_AS"),
         .strict = flag_of("ASSAY_STRICT", text_or_empty(get("ASSAY_STRICT"))),
+        .model = get("ASSAY_MODEL"),
     };
     return assay_open(&options);
   });

@@ -10,6 +10,7 @@
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
 #include "metrics/metrics.h"
+#include "model/checkpoint_files.h"
 #include "verify/compare_arrays.h"
 #include "verify/divergence.h"
 #include "verify/dump_questions.h"
@@ -377,6 +378,7 @@ Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(op
                       "f32 or bf16: a running engine is not measured against a model (compare a "
                       "record with --as and --model)");
   }
+  if (!options_.model.empty()) expect_checkpoint_of(options_.reference, options_.model);
   pairing_ = read_reference(options_.reference);
   notes_ = read_reference_notes(options_.reference);
   const bool has_oracle = std::ranges::all_of(

@@ -32,6 +32,8 @@ struct CheckerOptions {
   std::string profile = "noise";
   std::optional<double> tolerance;
   std::string as;  // "f32", "bf16", or empty: as CompareOptions
+  // The checkpoint that the engine runs; empty: not held against the reference's.
+  std::filesystem::path model;
 };
 
 // One run of the engine over one prompt. Thread-safe.

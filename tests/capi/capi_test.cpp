@@ -70,7 +70,8 @@ assay_checker* open(const std::string& reference, const std::string& record = ""
                                  .stop = ASSAY_STOP_NEVER,
                                  .print = 0,
                                  .as = nullptr,
-                                 .strict = 0};
+                                 .strict = 0,
+                                 .model = nullptr};
   return assay_open(&options);
 }
 
@@ -100,6 +101,34 @@ assay_verdict check_position(assay_checker* checker, const Array& array, std::si
 }
 
 json report_of(const assay_checker* checker) { return json::parse(assay_report_json(checker)); }
+
+// Held against the checkpoint that the engine says it runs.
+TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
+  const std::string reference = one();
+  std::string model = ASSAY_ROOT "/models/tiny-qwen3";
+  assay_options options = {};
+  options.size = sizeof options;
+  options.reference = reference.c_str();
+  options.model = model.c_str();
+  assay_checker* checker = assay_open(&options);
+  ASSERT_NE(checker, nullptr) << assay_message();
+  assay_close(checker);
+  const TemporaryDirectory scratch;
+  model = scratch / "model";
+  fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
+  json config = json::parse(read_text(fs::path(model) / "config.json"));
+  config["rms_norm_eps"] = 1e-5;
+  write_text(fs::path(model) / "config.json", config.dump());
+  options.model = model.c_str();
+  EXPECT_EQ(assay_open(&options), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("another checkpoint"), std::string::npos)
+      << assay_message();
+  // A caller that does not have the field yet.
+  options.size = offsetof(assay_options, model);
+  checker = assay_open(&options);
+  EXPECT_NE(checker, nullptr) << assay_message();
+  assay_close(checker);
+}
 
 // As an engine of FP32 with another epsilon has them.
 std::vector<Array> with_another_epsilon(const fs::path& directory) {

@@ -21,8 +21,10 @@ from assay_cli import ROOT, run_assay
 from assay_hf.model import HfModel, Numerics
 from checkpoints import BUNDLED, SUM
 from diagnosis import LEVELS, at_level, diagnose, diagnose_faults, run
+from engine_roundings import ROUNDINGS
 from faults import FAULTS, Fault, random_pairs
 from faults_families import FAMILY_FAULTS
+from faults_forms import FORMS
 from unknown_faults import UNKNOWN
 
 ALL = os.environ.get("ASSAY_DIAGNOSE_ALL") == "1"
@@ -183,11 +185,15 @@ def test_every_entry_is_tried_but_those_named_here() -> None:
     known = {m["id"] for m in json.loads(run_assay(["diagnose", "--list", "--json"]).stdout)}
     families = [fault for faults in FAMILY_FAULTS.values() for fault in faults]
     tried = {fault.entry for fault in [*FAULTS, *families]}
+    tried |= {entry for form in FORMS for entry in form.entries}
+    tried |= {engine.entry for engine in ROUNDINGS}
     assert tried <= known, tried - known
     # qk-swapped wants as many key heads as query heads; transformers does not cut off; fp16-weights
     # changes nothing that BF16 weights of this size show. The two roundings of Gemma's scale and of
-    # OLMo's rotary embedding are made by our own forward pass alone (tests/diagnose).
+    # OLMo's rotary embedding are made by our own forward pass alone (tests/diagnose). Rows of other
+    # tokens and what is computed coarsely without more being known have tests of their own.
     untried = {"qk-swapped", "bf16-trunc", "fp16-weights", "embed-scale-exact", "rope-rounding"}
+    untried |= {"embed-rows", "computed-coarsely"}
     # Of the text: see tests/cli.
     texts = {m for m in known if m.startswith(("tok-", "bos-", "gen-"))}
     assert known - tried - texts == untried
