@@ -34,6 +34,9 @@ class ArrayFile {
  public:
   // Throws an input error (missing, damaged, unknown kind of file).
   explicit ArrayFile(const std::filesystem::path& path);
+  class Source;
+  // Of arrays that `source` has; path: for messages.
+  ArrayFile(std::filesystem::path path, std::unique_ptr<Source> source);
   ~ArrayFile();
   ArrayFile(ArrayFile&&) noexcept;
   ArrayFile& operator=(ArrayFile&&) noexcept;

@@ -8,6 +8,7 @@
 #include "assay/error.h"
 #include "base/text.h"
 #include "candidate/data_flow.h"
+#include "candidate/fused_file.h"
 #include "candidate/ids.h"
 
 namespace assay {
@@ -32,7 +33,7 @@ std::string about_rivals(const std::string& tap, const std::string& first,
 
 Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPrompt& known)
     : file_(file), map_(map), known_(known) {
-  const Claims claims = read_names();
+  Claims claims = read_names();
   read_ids_of(claims);
   const bool both = ids_ && !known_.ids.empty();
   take(both ? find_prompt(known_.ids, *ids_, known_.text) : std::nullopt);
@@ -40,6 +41,7 @@ Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPromp
     take(std::nullopt);
   }
   if (known_.ids.empty() && known_.whole_run) find_padding(claims);
+  settle_meanings(claims);
   read_arrays(claims);
 }
 
@@ -51,15 +53,38 @@ const CandidateArray* Candidate::find(const std::string& tap) const {
 Candidate::Claims Candidate::read_names() {
   Claims claims;
   for (const std::string& name : file_.names()) {
-    if (map_.ignores(name, known_.model.num_hidden_layers)) continue;
-    const std::optional<std::string> tap = map_.tap_of(name, known_.model.num_hidden_layers);
-    if (!tap) {
+    const NameMeaning meaning = map_.meaning(name, known_.model.num_hidden_layers);
+    if (meaning.known && meaning.claims.empty()) continue;  // to be ignored
+    std::vector<NameClaim> singles = meaning.singles();
+    const std::optional<std::string> tap = meaning.sure_tap();
+    if (tap) claims[*tap].push_back(name);
+    const bool is_open = singles.size() > 1 || (singles.size() == 1 && !tap);
+    if (is_open) {
+      open_.emplace(name, std::move(singles));
+    } else if (!tap) {
       unmatched_.push_back(name);
-    } else {
-      claims[*tap].push_back(name);
     }
   }
   return claims;
+}
+
+// A name of several meanings has the one whose content shows it, else the one that is sure.
+void Candidate::settle_meanings(Claims& claims) {
+  for (const auto& [name, meanings] : open_) {
+    const std::string* shows = nullptr;
+    const std::string* sure = nullptr;
+    for (const NameClaim& claim : meanings) {
+      const std::string& tap = claim.taps.front();
+      if (claim.sure && sure == nullptr) sure = &tap;
+      if (shows != nullptr || !known_.shape(tap, std::ssize(judged_))) continue;
+      const std::optional<Choice> choice = choose(read_array(tap, name));
+      if (choice && choice->fits) shows = &tap;
+    }
+    if (shows == nullptr || shows == sure) continue;
+    if (sure != nullptr) std::erase(claims[*sure], name);
+    claims[*shows].push_back(name);
+  }
+  std::erase_if(claims, [](const auto& claim) { return claim.second.empty(); });
 }
 
 // Of several arrays of ids the prompt's own, else the first that holds any.
@@ -169,6 +194,8 @@ void Candidate::read_arrays(const Claims& claims) {
     const std::size_t best = best_of(rivals);
     for (std::size_t i = 0; i < rivals.size(); ++i) {
       if (i == best || same_content(rivals[i].name, rivals[best].name)) continue;
+      // Of the orders that a fused array's parts may have one is right.
+      if (array_of_part(rivals[i].name) == array_of_part(rivals[best].name)) continue;
       rival_lines.push_back(about_rivals(rivals[best].tap, rivals[0].name,
                                          rivals[i == 0 ? best : i].name, rivals[best].name));
     }

@@ -99,6 +99,7 @@ class Candidate {
   using Claims = std::map<std::string, std::vector<std::string>>;  // tap -> arrays
 
   Claims read_names();
+  void settle_meanings(Claims& claims);
   void read_ids_of(const Claims& claims);
   void take(const std::optional<Sequence>& sequence);
   void find_padding(const Claims& claims);
@@ -114,6 +115,7 @@ class Candidate {
   const NameMap& map_;
   const KnownPrompt& known_;
   std::vector<CandidateArray> arrays_;
+  std::map<std::string, std::vector<NameClaim>> open_;  // names of several meanings
   std::vector<std::string> unmatched_;
   std::string ids_name_;
   std::optional<std::vector<std::int64_t>> ids_;

@@ -4,11 +4,13 @@
 #include <strings.h>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "candidate/fused_file.h"
 #include "candidate/known_maps.h"
 #include "candidate/name_forms.h"
 
@@ -98,6 +100,7 @@ NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
     }
   }
   if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
+  if (std::optional<NameMeaning> part = meaning_of_part(name, layers)) return *part;
   const std::vector<std::string> forms = name_forms(name);
   NameMeaning meaning;
   for (const std::size_t m : come_along_) {
@@ -118,15 +121,39 @@ NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
   return meaning;
 }
 
+std::optional<NameMeaning> NameMap::meaning_of_part(std::string_view name,
+                                                    std::int64_t layers) const {
+  const std::string_view array = array_of_part(name);
+  if (array == name) return std::nullopt;
+  for (const NameClaim& claim : meaning(array, layers).claims) {
+    if (!claim.sure || claim.taps.size() == 1) continue;
+    for (const std::string& tap : claim.taps) {
+      if (name.starts_with(part_name(array, tap, FusedOrder::kBeside)))
+        return NameMeaning{true, {{{tap}}}};
+    }
+  }
+  return std::nullopt;
+}
+
 bool NameMap::ignores(std::string_view name, std::int64_t layers) const {
   const NameMeaning found = meaning(name, layers);
   return found.known && found.claims.empty();
 }
 
 std::optional<std::string> NameMap::tap_of(std::string_view name, std::int64_t layers) const {
-  const NameMeaning found = meaning(name, layers);
-  for (const NameClaim& claim : found.claims) {
-    if (claim.sure && claim.taps.size() == 1) return claim.taps.front();
+  return meaning(name, layers).sure_tap();
+}
+
+std::vector<NameClaim> NameMeaning::singles() const {
+  std::vector<NameClaim> single;
+  std::ranges::copy_if(claims, std::back_inserter(single),
+                       [](const NameClaim& claim) { return claim.taps.size() == 1; });
+  return single;
+}
+
+std::optional<std::string> NameMeaning::sure_tap() const {
+  for (const NameClaim& claim : singles()) {
+    if (claim.sure) return claim.taps.front();
   }
   return std::nullopt;
 }

@@ -17,6 +17,11 @@ namespace assay {
 struct NameMeaning {
   bool known = false;  // by a rule, or as a tap's name; without a claim it is to be ignored
   NameTarget claims;   // the likeliest first
+
+  // Those of a single tap.
+  std::vector<NameClaim> singles() const;
+  // The likeliest of them that is sure without a look at the content.
+  std::optional<std::string> sure_tap() const;
 };
 
 // A user's rules come first, then the taps' own names, then the maps that come along. Of these the
@@ -48,6 +53,9 @@ class NameMap {
   std::optional<std::string> tap_of(std::string_view name, std::int64_t layers) const;
 
  private:
+  // Of a part of a fused array (candidate/fused_file.h).
+  std::optional<NameMeaning> meaning_of_part(std::string_view name, std::int64_t layers) const;
+
   std::vector<NameRule> own_;            // of files
   std::vector<std::size_t> come_along_;  // indices of known_maps()
   ModelSpec model_;

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "base/widen.h"
 #include "candidate/candidate.h"
+#include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "candidate/reading.h"
 #include "diagnose/replay.h"
@@ -137,10 +138,12 @@ const Site* Evidence::find(Tap tap, std::int64_t layer) const {
 Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, const Model& model,
                        std::string id, const ArrayFile* reference, ThreadPool& pool) {
   const ModelSpec& spec = model.spec;
-  const ArrayFile file(path);
+  ArrayFile file(path);
   NameMap own_map = map;
   own_map.suit(spec);
   own_map.suit(file.names());
+  file = with_parts(std::move(file), own_map, spec.num_hidden_layers, spec.head_dim,
+                    [&](const std::string& tap) { return width_of(tap, spec); });
   KnownPrompt known;
   known.model = spec;
   known.whole_run = true;
@@ -159,7 +162,9 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   };
   std::set<std::string> taps;
   for (const std::string& name : file.names()) {
-    if (const auto tap = own_map.tap_of(name, spec.num_hidden_layers)) taps.insert(*tap);
+    for (const NameClaim& claim : own_map.meaning(name, spec.num_hidden_layers).singles()) {
+      taps.insert(claim.taps.front());
+    }
   }
   OwnRuns own_runs(model, std::move(taps), pool);
   known.values = [&](const std::string& tap, std::span<const std::int64_t> ids) {

@@ -369,6 +369,8 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
 
 ArrayFile::ArrayFile(const fs::path& path)
     : path_(path), source_(open_source(path)), names_(source_->names()) {}
+ArrayFile::ArrayFile(fs::path path, std::unique_ptr<Source> source)
+    : path_(std::move(path)), source_(std::move(source)), names_(source_->names()) {}
 ArrayFile::~ArrayFile() = default;
 ArrayFile::ArrayFile(ArrayFile&&) noexcept = default;
 ArrayFile& ArrayFile::operator=(ArrayFile&&) noexcept = default;

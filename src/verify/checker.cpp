@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "assay/error.h"
 #include "candidate/candidate.h"
+#include "candidate/choose.h"
 #include "candidate/data_flow.h"
+#include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "metrics/metrics.h"
 #include "model/checkpoint_files.h"
@@ -198,6 +201,29 @@ struct Checker::Prompt {
       tensor = rival;
     }
     return tensor;
+  }
+
+  // How far a tensor lies from the reference's array of that tap; infinite where it cannot be read
+  // as such. positions: which it holds; none: all.
+  double distance_from(const std::string& tap, const ArrayView& tensor,
+                       const std::optional<Positions>& positions) const {
+    constexpr double kFar = std::numeric_limits<double>::infinity();
+    if (!reference.contains(tap)) return kFar;
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    const std::size_t axis = place ? position_axis(place->tap) : 1;
+    const LoadedArray whole = reference.load(tap);
+    Array slice;
+    ArrayView own = whole.view;
+    if (place && positions) {
+      if (positions->first + positions->count > own.shape.at(axis)) return kFar;
+      slice = slice_positions(own, axis, *positions);
+      own = slice.view();
+    }
+    ReadingHints own_hints = hints;
+    if (positions) own_hints.window = {};
+    const std::vector<Reading> all = readings_of(tap, own.shape, axis, tensor.shape, own_hints);
+    if (all.empty()) return kFar;
+    return choose_reading(own, axis, tensor, all, nullptr).metrics.relative_l2;
   }
 
   static Array part_of(const ArrayView& array, Positions positions) {
@@ -425,8 +451,11 @@ bool Checker::wants(std::string_view name) const {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) return true;
   if (!prompt_) return true;
-  const std::optional<std::string> tap = map_.tap_of(name, prompt_->layers);
-  return tap && prompt_->reference.contains(*tap);
+  const NameMeaning meaning = map_.meaning(name, prompt_->layers);
+  return std::ranges::any_of(meaning.claims, [&](const NameClaim& claim) {
+    return std::ranges::any_of(
+        claim.taps, [&](const std::string& tap) { return prompt_->reference.contains(tap); });
+  });
 }
 
 void Checker::set_positions(Positions positions) {
@@ -468,7 +497,14 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   }
   Prompt& prompt = *prompt_;
   if (map_.ignores(tensor.name, prompt.layers)) return because("the map ignores it");
-  const std::optional<std::string> tap = map_.tap_of(tensor.name, prompt.layers);
+  const std::vector<Array> parts =
+      parts_of(tensor, map_, prompt.layers, prompt.model.head_dim,
+               widths_of(prompt.reference, prompt.model), [&](const ArrayView& part) {
+                 const auto of = map_.tap_of(part.name, prompt.layers);
+                 return of ? prompt.distance_from(*of, part, positions_) : 0;
+               });
+  if (!parts.empty()) return compare_parts(tensor, parts);
+  const std::optional<std::string> tap = tap_by_content(tensor);
   if (tap == "generated_ids" && prompt.reference.contains(*tap)) {
     std::optional<LoadedArray> logits;
     if (prompt.reference.contains("logits")) logits = prompt.reference.load("logits");
@@ -529,6 +565,44 @@ TensorResult Checker::compare(const ArrayView& tensor) {
     prompt.compare_whole(*result, tensor, *profile_);
   }
   return prompt.for_now(*result);
+}
+
+// Of an array of several taps the verdict is the worst of its parts'.
+TensorResult Checker::compare_parts(const ArrayView& tensor, const std::vector<Array>& parts) {
+  const auto badness = [](Verdict verdict) {
+    switch (verdict) {
+      case Verdict::kError:
+        return 4;
+      case Verdict::kFail:
+        return 3;
+      case Verdict::kCoarse:
+        return 2;
+      case Verdict::kPass:
+        return 1;
+      default:
+        return 0;
+    }
+  };
+  std::optional<TensorResult> worst;
+  for (const Array& part : parts) {
+    TensorResult own = compare(part.view());
+    if (!worst || badness(own.verdict) > badness(worst->verdict)) worst = std::move(own);
+  }
+  worst->candidate_name = tensor.name;
+  return *worst;
+}
+
+// The tap that the name means; of several the one whose content the tensor has.
+std::optional<std::string> Checker::tap_by_content(const ArrayView& tensor) const {
+  const NameMeaning meaning = map_.meaning(tensor.name, prompt_->layers);
+  const std::vector<NameClaim> singles = meaning.singles();
+  std::optional<std::string> sure = meaning.sure_tap();
+  if (singles.size() == 1 && sure) return sure;
+  for (const NameClaim& claim : singles) {
+    const std::string& tap = claim.taps.front();
+    if (prompt_->distance_from(tap, tensor, positions_) <= kFits) return tap;
+  }
+  return sure;
 }
 
 CompareReport Checker::report() const {

@@ -71,6 +71,8 @@ class Checker {
   void choose_prompt(const std::vector<std::int64_t>& ids);
   void open(const PromptPair& pair);
   TensorResult compare(const ArrayView& tensor);
+  TensorResult compare_parts(const ArrayView& tensor, const std::vector<Array>& parts);
+  std::optional<std::string> tap_by_content(const ArrayView& tensor) const;
 
   CheckerOptions options_;
   NameMap map_;

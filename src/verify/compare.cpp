@@ -17,6 +17,7 @@
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
+#include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
@@ -65,6 +66,8 @@ class PromptComparison {
     own_map_.suit(model_);
     own_map_.suit(candidate_.names());
     know_prompt();
+    candidate_ = with_parts(std::move(candidate_), own_map_, layers_, model_.head_dim,
+                            widths_of(reference_, model_));
     dump_.emplace(candidate_, own_map_, known_);
     result_.unmatched = dump_->unmatched();
     result_.remarks = dump_->remarks();

@@ -1,5 +1,6 @@
 // One dump in every form that engines write, through the comparison, the check in a running engine
 // and the diagnosis: what one accepts all accept, and what is wrong all see.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -166,12 +167,44 @@ void transpose(Array& array) {
       [&](const Shape& index) { return flat(old, Shape(index.rbegin(), index.rend())); }, 0);
 }
 
+// Several taps in one array, as a fused projection gives them. column: of part and element, which
+// stands where.
+void fuse(Arrays& arrays, const std::string& name, const std::vector<std::string>& taps,
+          const std::function<std::size_t(std::size_t part, std::size_t element)>& column) {
+  std::size_t width = 0;
+  std::vector<Array> parts;
+  for (const std::string& tap : taps) {
+    parts.push_back(arrays.at(tap));
+    width += static_cast<std::size_t>(parts.back().shape.back());
+    arrays.erase(tap);
+  }
+  Array whole{name, DType::kF32, parts[0].shape, {}};
+  whole.shape.back() = static_cast<std::int64_t>(width);
+  const std::size_t rows =
+      parts[0].bytes.size() / sizeof(float) / static_cast<std::size_t>(parts[0].shape.back());
+  whole.bytes.resize(rows * width * sizeof(float));
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const auto own = static_cast<std::size_t>(parts[p].shape.back());
+    for (std::size_t i = 0; i < rows * own; ++i) {
+      whole.as<float>()[i / own * width + column(p, i % own)] = parts[p].as<float>()[i];
+    }
+  }
+  arrays[name] = std::move(whole);
+}
+
+std::vector<std::string> taps_of(int layer, std::initializer_list<const char*> bases) {
+  std::vector<std::string> taps;
+  for (const char* base : bases) taps.push_back(fmt::format("layer_{:02}_{}", layer, base));
+  return taps;
+}
+
 struct Form {
   const char* name;
   std::function<void(Arrays&)> make;
   const char* said = "";       // by compare and diagnose; empty: nothing need be
   bool of_longer_run = false;  // made of the run that goes on
   bool alone = true;           // diagnose knows it without a reference
+  const char* rules = "";      // of a map
 };
 
 const std::vector<Form>& forms() {
@@ -235,6 +268,65 @@ const std::vector<Form>& forms() {
          a.erase("final_norm_output");
        },
        "both mean final_norm_output"},
+      {"FusedSideBySide",
+       [](Arrays& a) {
+         for (const int layer : {0, 1}) {
+           const std::vector<std::string> taps = taps_of(layer, {"q_proj", "k_proj", "v_proj"});
+           const auto begin = [&a, taps](std::size_t part) {
+             std::size_t first = 0;
+             for (std::size_t p = 0; p < part; ++p) {
+               first += static_cast<std::size_t>(a.at(taps[p]).shape.back());
+             }
+             return first;
+           };
+           const std::vector<std::size_t> first = {begin(0), begin(1), begin(2)};
+           fuse(a, fmt::format("transformer.h.{}.attn.qkv", layer), taps,
+                [&](std::size_t part, std::size_t i) { return first[part] + i; });
+         }
+       }},
+      {"FusedHeadByHead",
+       [](Arrays& a) {
+         constexpr std::size_t kHead = 22;  // head_dim
+         for (const int layer : {0, 1}) {
+           const std::vector<std::string> taps = taps_of(layer, {"q_proj", "k_proj", "v_proj"});
+           const auto wide = static_cast<std::size_t>(a.at(taps[0]).shape.back());
+           const auto narrow = static_cast<std::size_t>(a.at(taps[1]).shape.back());
+           const std::size_t queries = wide / narrow * kHead;
+           fuse(a, fmt::format("transformer.h.{}.attn.qkv", layer), taps,
+                [&](std::size_t part, std::size_t i) {
+                  const std::size_t own = part == 0 ? queries : kHead;
+                  const std::size_t at = part == 0 ? 0 : queries + (part - 1) * kHead;
+                  return i / own * (queries + 2 * kHead) + at + i % own;
+                });
+         }
+       }},
+      {"FusedElementByElement",
+       [](Arrays& a) {
+         fuse(a, "transformer.h.1.mlp.fc1_fc2", taps_of(1, {"gate_proj", "up_proj"}),
+              [](std::size_t part, std::size_t i) { return 2 * i + part; });
+       }},
+      {"FusedAndTheOtherWayRound",
+       [](Arrays& a) {
+         const std::vector<std::string> taps = taps_of(1, {"gate_proj", "up_proj"});
+         const auto width = static_cast<std::size_t>(a.at(taps[0]).shape.back());
+         fuse(a, "transformer.h.1.mlp.fc1_fc2", taps,
+              [&](std::size_t part, std::size_t i) { return (1 - part) * width + i; });
+         std::ranges::reverse(a.at("transformer.h.1.mlp.fc1_fc2").shape);
+       }},
+      {"WhatANameMeansShows",
+       [](Arrays& a) {
+         for (const int layer : {0, 1}) {
+           a[fmt::format("out.{}", layer)] = a.at(fmt::format("layer_{:02}_attn_output", layer));
+           a[fmt::format("x.{}", layer)] = a.at(fmt::format("layer_{:02}_mlp_norm", layer));
+           a.erase(fmt::format("layer_{:02}_attn_output", layer));
+           a.erase(fmt::format("layer_{:02}_mlp_norm", layer));
+         }
+         a["x.2"] = a.at("layer_00_input_norm");
+         a.at("x.2").as<float>()[0] += 1000;
+       },
+       "", false, true,
+       R"({"out.{layer}": ["layer_{layer}_mlp_output", "layer_{layer}_attn_output"],
+           "x.2": ["logits", null], "x.{layer}": ["layer_{layer}_mlp_norm", null]})"},
       {"ExpertsInAnotherOrder",
        [](Arrays& a) {
          for (auto& [name, array] : a) {
@@ -281,12 +373,17 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
       views.push_back(array.view());
     }
     write_npz(file(), views, Compression::kNone);
+    if (form().rules[0] != '\0') {
+      map_ = directory_ / "rules.json";
+      write_text(map_, form().rules);
+    }
   }
 
   fs::path file() const { return directory_ / "p.npz"; }
 
   CompareReport compared() const {
     CompareOptions options;
+    options.map = map_;
     options.reference = world().reference;
     options.candidate = file();
     return compare(options);
@@ -294,6 +391,7 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
 
   CompareReport checked() const {
     CheckerOptions options;
+    options.map = map_;
     options.reference = world().reference;
     Checker checker(options);
     std::vector<const Array*> order;
@@ -310,6 +408,7 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
 
   Diagnosis diagnosed(bool with_reference) const {
     DiagnoseOptions options;
+    options.map = map_;
     options.model = world().model;
     options.candidate = file();
     if (with_reference) options.reference = world().reference;
@@ -339,6 +438,7 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
   }
 
   TemporaryDirectory directory_;
+  std::string map_;
   Arrays arrays_;
 };
 
