@@ -218,6 +218,23 @@ struct CompareOptions {
   std::string as;        // the type to expect: f32, f16, bf16, q8; empty: what the values show
 };
 
+// Rules for a dump's names, as its values show them: a draft, to be read before it is used.
+struct MapDraft {
+  struct Rule {
+    std::string from;         // as in a file of rules: "blk.{layer}.q"
+    std::string to;           // "layer_{layer}_q_proj"
+    std::int64_t arrays = 0;  // that it names
+    double error = 0;         // relative L2 from the tap, of the layer that fits best
+  };
+  std::vector<Rule> rules;        // in data-flow order
+  std::vector<std::string> open;  // arrays that no tap's values are found in
+  std::string prompt;             // by which it was told
+};
+
+// Of the options reference, candidate, prompt and map are looked at: names that the map knows get
+// no rule. Throws as compare, and a usage error where it is open which prompt the dump is of.
+MapDraft draft_map(const CompareOptions& options);
+
 // Compares what both have. Throws an input error for files that cannot be read, when the prompt
 // cannot be told, and when nothing at all could be compared.
 CompareReport compare(

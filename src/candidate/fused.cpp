@@ -46,7 +46,7 @@ std::vector<std::int64_t> columns_of(std::span<const std::int64_t> widths, std::
 std::string_view fused_order_text(FusedOrder order) {
   switch (order) {
     case FusedOrder::kByGroup:
-      return "head by head of the keys: its queries, the keys, the values";
+      return "by heads of keys";
     case FusedOrder::kSwapped:
       return "the second part first";
     case FusedOrder::kInterleaved:

@@ -3,12 +3,15 @@
 
 #include <CLI/Option.hpp>
 #include <CLI/Validators.hpp>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "assay/compare.h"
+#include "assay/error.h"
 #include "candidate/name_map.h"
 #include "cli/verbs.h"
 #include "report/compare_report.h"
+#include "report/map_draft_report.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -23,15 +26,33 @@ struct Arguments {
   double tolerance = 0;
   bool has_tolerance = false;
   std::string junit;
+  std::string suggest_map;
   std::string html;
   bool all = false;
   bool strict = false;
   bool json = false;
 };
 
+// A file of rules is not overwritten: somebody may have worked on it.
+int suggest(const Arguments& args) {
+  if (std::filesystem::exists(args.suggest_map)) {
+    throw usage_error("--suggest-map", fmt::format("{} is there already", args.suggest_map),
+                      "a new file");
+  }
+  const MapDraft draft = draft_map(args.options);
+  if (!draft.rules.empty()) write_text_file(args.suggest_map, map_draft_rules(draft));
+  if (args.json) {
+    print_json(map_draft_json(draft));
+  } else {
+    fmt::print("{}", map_draft_text(draft, args.suggest_map));
+  }
+  return 0;
+}
+
 int run(Arguments& args) {
   args.options.reference = args.reference;
   args.options.candidate = args.candidate;
+  if (!args.suggest_map.empty()) return suggest(args);
   if (!args.model.empty()) args.options.model = model_directory(args.model);
   if (args.has_tolerance) args.options.tolerance = args.tolerance;
   args.options.details = !args.html.empty();
@@ -71,6 +92,9 @@ void add_compare(CLI::App& app, Action& action) {
                                "engine ({}; default: all); may be repeated",
                                fmt::join(NameMap::known(), ", ")))
       ->join(',');
+  verb->add_option("--suggest-map", args->suggest_map,
+                   "Compare nothing: write a draft of rules for the names that are not known to "
+                   "this new file, as the values show them");
   verb->add_option("--profile", args->options.profile, "noise, table or a .json file")
       ->capture_default_str();
   verb->add_option("--tolerance", args->tolerance,

@@ -169,9 +169,9 @@ std::string unused_text(const PromptResult& prompt, bool color) {
   const std::size_t count = prompt.unmatched.size();
   if (count == 0) return "";
   return fmt::format(
-      "{}: {} of the dump's arrays {} not used: {}; give --map rules that say what {} hold{}\n",
+      "{}: {} of the dump's arrays {} not used: {}; --suggest-map drafts a map, --map takes it\n",
       colored("Not used", Color::kYellow, color), count, count == 1 ? "was" : "were",
-      names_text(prompt.unmatched), count == 1 ? "it" : "they", count == 1 ? "s" : "");
+      names_text(prompt.unmatched));
 }
 
 // Nothing failed here, but something is computed more coarsely than it is held, or a little wrong.

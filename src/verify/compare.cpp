@@ -482,8 +482,9 @@ CompareReport compare(const CompareOptions& options,
     }
   }
   if (!any) {
-    throw input_error(options.candidate.string(), "none of its arrays is one of the reference's",
-                      "arrays named as taps, or a --map from their names");
+    throw input_error(
+        options.candidate.string(), "none of its arrays is one of the reference's",
+        "arrays named as taps, or a --map from their names (--suggest-map drafts one)");
   }
   return report;
 }

@@ -106,6 +106,34 @@ TEST_F(CompareVerb, SaysInTheLastLineThatOnlyTheTextIsWrong) {
       << error.out;
 }
 
+TEST_F(CompareVerb, DraftsAMapThatMakesTheDumpPass) {
+  const NpzReader npz(right());
+  std::vector<Array> arrays;
+  for (const std::string& name : npz.names()) {
+    if (name.starts_with("rope_") || name == "generated_ids") continue;
+    arrays.push_back(npz.read(name));
+    arrays.back().name = "my " + name;
+  }
+  std::vector<ArrayView> views;
+  for (const Array& array : arrays) views.push_back(array.view());
+  const std::string dump = *directory_ / "foreign.npz";
+  write_npz(dump, views);
+  expect_failure(run_program({"compare", ref(), dump}), 3, {"--suggest-map"});
+  const std::string map = *directory_ / "map.json";
+  const Result draft = run_program({"compare", ref(), dump, "--suggest-map", map});
+  EXPECT_EQ(draft.exit_code, 0) << draft.err;
+  EXPECT_NE(draft.out.find("  my layer_{layer}_output  (28 arrays, relative L2 0)\n"
+                           "    layer_{layer}_output\n"),
+            std::string::npos)
+      << draft.out;
+  const Result good = run_program({"compare", ref(), dump, "--map", map});
+  EXPECT_EQ(good.exit_code, 0) << good.err;
+  EXPECT_EQ(good.out.find("not used"), std::string::npos) << good.out;
+  // Somebody may have worked on it.
+  expect_failure(run_program({"compare", ref(), dump, "--suggest-map", map}), 2,
+                 {"--suggest-map", "map.json is there already"});
+}
+
 TEST_F(CompareVerb, PrintsJson) {
   const Result result = run_program({"compare", "--json", ref(), wrong()});
   EXPECT_EQ(result.exit_code, 1);

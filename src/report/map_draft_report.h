@@ -1,0 +1,19 @@
+// A draft of a map: as the file of rules, and as what is said of it.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "assay/compare.h"
+
+namespace assay {
+
+// The file's text.
+std::string map_draft_rules(const MapDraft& draft);
+
+// For people, in lines; file: where the rules were written.
+std::string map_draft_text(const MapDraft& draft, const std::string& file);
+
+nlohmann::ordered_json map_draft_json(const MapDraft& draft);
+
+}  // namespace assay

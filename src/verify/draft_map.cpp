@@ -1,0 +1,33 @@
+// A draft of a map for the first prompt that the dump has.
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "assay/array_file.h"
+#include "assay/compare.h"
+#include "candidate/data_flow.h"
+#include "candidate/ids.h"
+#include "candidate/map_draft.h"
+#include "candidate/name_map.h"
+#include "candidate/prompt_pairs.h"
+
+namespace assay {
+
+MapDraft draft_map(const CompareOptions& options) {
+  NameMap map(options.map);
+  const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
+  const auto pair = std::ranges::find_if(
+      pairing.prompts, [](const PromptPair& p) { return p.candidate.has_value(); });
+  const ArrayFile reference(pair->reference);
+  const ArrayFile candidate(*pair->candidate);
+  const ModelSpec model = pairing.model ? *pairing.model : model_of_names(reference.names());
+  map.suit(model);
+  map.suit(candidate.names());
+  std::vector<std::int64_t> ids;
+  if (reference.contains("input_ids")) ids = read_ids(reference, "input_ids");
+  MapDraft draft = draft_map(candidate, reference, map, model, ids);
+  draft.prompt = pair->id;
+  return draft;
+}
+
+}  // namespace assay
