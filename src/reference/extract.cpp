@@ -103,7 +103,7 @@ class Extraction {
     // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
     // before what may be wrong is known, for it is waited for.
     background_.add(0, [this] { hash_checkpoint(); });
-    // A streamed checkpoint is not read once more for this: its arrays' statistics show it too.
+    // A streamed checkpoint is not read once more for this: its arrays show it, too.
     if (!model_.stream) background_.add(0, [this] { not_finite_ = find_not_finite(model_.files); });
     manifest_.numerics = options.numerics;
     manifest_.model = fs::weakly_canonical(options.model);
@@ -153,6 +153,15 @@ class Extraction {
   void warn_of_weights() {
     for (const std::string& found : not_finite_) {
       warn(fmt::format("{}: what is computed with this weight says nothing", found));
+    }
+    for (const PromptRecord& prompt : manifest_.prompts) {
+      const auto bad = std::ranges::find_if(prompt.arrays, [](const ArrayRecord& array) {
+        return array.stats && array.stats->nan > 0;
+      });
+      if (bad == prompt.arrays.end() || !not_finite_.empty()) continue;
+      warn(fmt::format("{}: {} of the elements of {} are NaN: what is computed from them says "
+                       "nothing (assay doctor finds the weight)",
+                       prompt.extracted.prompt.id, bad->stats->nan, bad->name));
     }
   }
 

@@ -92,5 +92,39 @@ TEST(Stream, HoldsNoMoreThanALayerAndChangesNoBit) {
   EXPECT_LT(cached, weights / 4);
 }
 
+// Whether it is read from memory or streamed.
+TEST(Stream, WarnsOfNanInWeights) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path model = directory / "model";
+  std::filesystem::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
+  std::filesystem::permissions(model / "model.safetensors", std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+  std::string weights = read_text(model / "model.safetensors");
+  const std::size_t header = 8 + *reinterpret_cast<const std::uint64_t*>(weights.data());
+  const auto json = nlohmann::json::parse(weights.substr(8, header - 8));
+  const auto begin =
+      json["model.layers.3.mlp.up_proj.weight"]["data_offsets"][0].get<std::size_t>();
+  weights[header + begin + 1] = '\x7f';  // of a BF16, low byte first
+  weights[header + begin] = '\xc0';
+  write_text(model / "model.safetensors", weights);
+  const std::vector<std::string> words = {"extract", "--model",          model, "--prompt",
+                                          "Hello",   "--max-new-tokens", "0"};
+  const auto run = [&](const char* out, const char* how) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), {"--out", directory / out});
+    if (*how != '\0') all.emplace_back(how);
+    return run_program(all);
+  };
+  const Result plain = run("plain", "");
+  EXPECT_EQ(plain.exit_code, 0) << plain.err;
+  EXPECT_NE(plain.err.find("'model.layers.3.mlp.up_proj.weight': NaN at [0, 0], 1 in all"),
+            std::string::npos)
+      << plain.err;
+  const Result streamed = run("streamed", "--stream");
+  EXPECT_EQ(streamed.exit_code, 0) << streamed.err;
+  EXPECT_NE(streamed.err.find("of the elements of layer_03_output are NaN"), std::string::npos)
+      << streamed.err;
+}
+
 }  // namespace
 }  // namespace assay
