@@ -317,8 +317,10 @@ std::string summary_of(const Diagnosis& d) {
         names.push_back(fmt::format("{}, {}", detail, f.where));
         continue;
       }
-      names.push_back(
-          fmt::format("{}{}{}", f.mistake.name, f.detail.empty() ? "" : ": ", f.detail));
+      std::string name =
+          fmt::format("{}{}{}", f.mistake.name, f.detail.empty() ? "" : ": ", f.detail);
+      // The same in other layers is said once.
+      if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
     }
     return fmt::format("{}", fmt::join(names, "; and "));
   };

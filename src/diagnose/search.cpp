@@ -1,6 +1,7 @@
 #include "diagnose/search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
@@ -241,17 +242,25 @@ class Search {
       while (end < all.size() && all[end].left <= all[begin].left + step) ++end;
       std::stable_sort(all.begin() + static_cast<std::ptrdiff_t>(begin),
                        all.begin() + static_cast<std::ptrdiff_t>(end),
-                       [&](const Tried& a, const Tried& b) {
-                         const int x = a.suspect.entry->frequency;
-                         const int y = b.suspect.entry->frequency;
-                         return x != y ? x > y : order_.at(key(a)) < order_.at(key(b));
-                       });
+                       [&](const Tried& a, const Tried& b) { return standing(a) < standing(b); });
       begin = end;
     }
   }
 
-  static std::string key(const Tried& t) {
-    return std::string(t.suspect.entry->id) + '/' + t.suspect.variant.detail;
+  static std::string key(const Suspect& suspect) {
+    return std::string(suspect.entry->id) + '/' + suspect.variant.detail;
+  }
+
+  // Less is more common; of a pair the first one's counts before the second's.
+  std::array<std::int64_t, 4> standing(const Tried& t) const {
+    const auto of = [&](const Suspect& suspect) {
+      return std::pair<std::int64_t, std::int64_t>(-suspect.entry->frequency,
+                                                   order_.at(key(suspect)));
+    };
+    const auto [frequency, place] = of(t.suspect);
+    if (!t.second) return {frequency, place, 0, 0};
+    const auto [second_frequency, second_place] = of(*t.second);
+    return {frequency, place, second_frequency, second_place};
   }
 
   std::vector<Suspect> suspects() {

@@ -214,6 +214,9 @@ struct Checker::Prompt {
     const LoadedArray whole = reference.load(tap);
     Array slice;
     ArrayView own = whole.view;
+    if (is_rope_table(tap, own.shape)) {
+      cut_rows(own, common_rope_rows(own.shape, tensor.shape, std::ssize(ids)));
+    }
     if (place && positions) {
       if (positions->first + positions->count > own.shape.at(axis)) return kFar;
       slice = slice_positions(own, axis, *positions);

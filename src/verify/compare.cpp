@@ -136,7 +136,10 @@ class PromptComparison {
   // Rows of the reference's rotary table that the candidate has too.
   std::int64_t rope_rows(const std::string& tap, const Shape& table) const {
     for (const std::string& name : candidate_.names()) {
-      if (own_map_.tap_of(name, layers_) != tap) continue;
+      const std::vector<NameClaim> claims = own_map_.meaning(name, layers_).singles();
+      if (std::ranges::none_of(claims, [&](const NameClaim& c) { return c.taps.front() == tap; })) {
+        continue;
+      }
       return common_rope_rows(table, candidate_.form_of(name).shape, std::ssize(known_.ids));
     }
     return table[1];
