@@ -278,7 +278,13 @@ MapDraft draft_map(const ArrayFile& candidate, const ArrayFile& reference, const
   for (const std::string& name : candidate.names()) {
     const NameMeaning meaning = map.meaning(name, model.num_hidden_layers);
     has_ids = has_ids || meaning.sure_tap() == "input_ids";
-    if (!meaning.known) open.insert(name);
+    if (meaning.known) continue;
+    // A rule would read these as more than the characters that they are.
+    if (name.find_first_of("*{") == name.npos) {
+      open.insert(name);
+    } else {
+      draft.open.push_back(name);
+    }
   }
   const auto take = [&](MapDraft::Rule rule, const std::vector<std::string>& names) {
     for (const std::string& name : names) open.erase(name);
@@ -316,7 +322,7 @@ MapDraft draft_map(const ArrayFile& candidate, const ArrayFile& reference, const
     if (auto rule = drafting.rule_for(name)) take(std::move(*rule), {name});
   }
   std::ranges::stable_sort(draft.rules, {}, order_of);
-  draft.open.assign(open.begin(), open.end());
+  draft.open.insert(draft.open.end(), open.begin(), open.end());
   return draft;
 }
 

@@ -153,6 +153,16 @@ TEST_F(MapDrafts, FirstLayersSpeakForThoseBehindAMistake) {
   EXPECT_EQ(rules_of(draft()), rules);
 }
 
+TEST_F(MapDrafts, NamesThatARuleCannotWriteGetNone) {
+  for (const char* name : {"scores*", "{layer}/x", "a{b"}) {
+    dump_[name] = dump_.at("scores_out");
+    dump_[name].name = name;
+  }
+  const MapDraft found = draft();
+  EXPECT_EQ(rules_of(found), kRules);
+  EXPECT_EQ(found.open, (std::vector<std::string>{"a{b", "scores*", "{layer}/x", "noise"}));
+}
+
 TEST_F(MapDrafts, WhatTheMapKnowsGetsNoRule) {
   Array known = dump_.at("scores_out");
   dump_.erase("scores_out");
