@@ -15,8 +15,8 @@ namespace {
 constexpr std::string_view kNormalizers =
     "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace or a Sequence of them";
 constexpr std::string_view kPreTokenizers =
-    "ByteLevel, Split, Digits, Metaspace, WhitespaceSplit, CharDelimiterSplit or a Sequence of "
-    "them";
+    "ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
+    "CharDelimiterSplit, UnicodeScripts, BertPreTokenizer, FixedLength or a Sequence of them";
 
 bool flag(const JsonFields& fields, std::string_view field, bool otherwise) {
   return fields.find(field) ? fields.boolean(field) : otherwise;
@@ -80,6 +80,7 @@ NormalizerStep read_step(const JsonFields& step) {
   throw unknown_type(step, kNormalizers);
 }
 
+// What becomes of what a Split or Punctuation is cut at.
 SplitBehavior read_behavior(const JsonFields& split) {
   const std::string_view name = split.string("behavior");
   if (name == "Removed") return SplitBehavior::kRemoved;
@@ -116,6 +117,17 @@ ByteLevelStep read_byte_level(const JsonFields& part) {
   return step;
 }
 
+// Pieces of so many characters.
+SplitStep read_fixed_length(const JsonFields& part) {
+  constexpr std::uint64_t kMost = 65535;  // that a pattern may repeat
+  part.allow_only({"type", "length"});
+  const std::uint64_t length = part.find("length") ? part.unsigned_integer("length") : 5;
+  if (length == 0 || length > kMost) {
+    throw part.error("length", std::to_string(length), fmt::format("1 to {}", kMost));
+  }
+  return SplitStep{Splitter(fmt::format(R"([\s\S]{{1,{}}})", length))};
+}
+
 PreTokenizer::Step read_pre_step(const JsonFields& part) {
   const std::string_view type = part.string("type");
   if (type == "ByteLevel") return read_byte_level(part);
@@ -131,6 +143,17 @@ PreTokenizer::Step read_pre_step(const JsonFields& part) {
     part.allow_only({"type"});
     return SplitStep{CharKind::kWhiteSpace, SplitBehavior::kRemoved};
   }
+  if (type == "Punctuation") {
+    part.allow_only({"type", "behavior"});
+    return SplitStep{CharKind::kPunctuation,
+                     part.find("behavior") ? read_behavior(part) : SplitBehavior::kIsolated};
+  }
+  if (type == "Whitespace" || type == "UnicodeScripts") {
+    part.allow_only({"type"});
+    if (type == "Whitespace") return WordsStep{};
+    return ScriptsStep{};
+  }
+  if (type == "FixedLength") return read_fixed_length(part);
   if (type == "CharDelimiterSplit") {
     part.allow_only({"type", "delimiter"});
     return SplitStep{Splitter(escaped(read_character(part, "delimiter"))), SplitBehavior::kRemoved};
@@ -194,7 +217,13 @@ PreTokenizer read_pre_tokenizer(const JsonFields& root) {
   PreTokenizer result;
   if (!root.find("pre_tokenizer")) return result;
   for (const JsonFields& part : parts_of(root.fields("pre_tokenizer"), "pretokenizers")) {
-    result.steps.push_back(read_pre_step(part));
+    if (part.string("type") == "BertPreTokenizer") {
+      part.allow_only({"type"});
+      result.steps.push_back(SplitStep{CharKind::kWhiteSpace, SplitBehavior::kRemoved});
+      result.steps.push_back(SplitStep{CharKind::kPunctuation, SplitBehavior::kIsolated});
+    } else {
+      result.steps.push_back(read_pre_step(part));
+    }
   }
   return result;
 }

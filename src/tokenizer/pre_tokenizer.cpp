@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/fixed_classes.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
@@ -16,7 +17,15 @@ struct Piece {
 };
 
 bool is_of(CharKind kind, char32_t c) {
-  return kind == CharKind::kNumeric ? is_numeric(c) : is_white_space(c);
+  switch (kind) {
+    case CharKind::kNumeric:
+      return is_numeric(c);
+    case CharKind::kWhiteSpace:
+      return is_white_space(c);
+    case CharKind::kPunctuation:
+      return is_punctuation(c);
+  }
+  return false;
 }
 
 std::vector<Stretch> find(CharKind kind, std::string_view text) {
@@ -33,6 +42,40 @@ std::vector<Stretch> find(CharKind kind, std::string_view text) {
   }
   if (done < text.size()) stretches.push_back({done, text.size(), false});
   return stretches;
+}
+
+// Runs of word characters and of others, without white space.
+std::vector<Stretch> find_words(std::string_view text) {
+  std::vector<Stretch> runs;
+  bool in_run = false;
+  bool of_words = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    const bool word = is_word(step.code_point);
+    const bool space = !word && is_white_space(step.code_point);
+    if (!space && !(in_run && word == of_words)) runs.push_back({at, at, false});
+    at += step.length;
+    if (!space) runs.back().end = at;
+    in_run = !space;
+    of_words = word;
+  }
+  return runs;
+}
+
+std::vector<Stretch> find_scripts(std::string_view text) {
+  std::vector<Stretch> runs;
+  unsigned last = kAnyScript;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    const unsigned script = script_of(step.code_point);
+    if (script != kAnyScript && script != last) {
+      runs.push_back({at, at, false});
+      last = script;
+    }
+    at += step.length;
+    if (!runs.empty()) runs.back().end = at;
+  }
+  return runs;
 }
 
 // The stretches joined, or left out, as the behavior has it.
@@ -94,6 +137,10 @@ class Run {
     }
     cut(piece, apply(step.behavior, std::move(stretches)), pieces);
   }
+
+  void operator()(WordsStep, const Piece& piece) { cut(piece, find_words(piece.text), pieces); }
+
+  void operator()(ScriptsStep, const Piece& piece) { cut(piece, find_scripts(piece.text), pieces); }
 
   void operator()(const MetaspaceStep& step, const Piece& piece) {
     std::string text = replaced(piece.text, " ", step.replacement);

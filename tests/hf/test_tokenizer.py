@@ -230,6 +230,14 @@ def test_digits_are_equal(tmp_path):
     compare_code_points(with_classes({"type": "Digits", "individual_digits": True}), tmp_path, "a{0}b")
 
 
+@pytest.mark.parametrize("name", ["Punctuation", "Whitespace", "WhitespaceSplit", "UnicodeScripts", "BertPreTokenizer"])
+def test_every_code_point_is_cut_alike(name, tmp_path):
+    """Between letters, and between its neighbours in the code charts."""
+    contents = with_classes({"type": name} | ({"behavior": "Isolated"} if name == "Punctuation" else {}))
+    compare_code_points(contents, tmp_path, "a{0}b\u4e00")
+    compare_code_points(contents, tmp_path, "{0}")
+
+
 def with_classes(pre_tokenizer, **parts):
     """Each piece gets a space before it, so that pieces show in the ids."""
     last = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": False}

@@ -58,7 +58,9 @@ def draw_pre_tokenizer(rng: random.Random, bytes_at_end: bool):
     kinds += [
         split({"String": rng.choice([" ", "e", ".", "ab", "\n"])}, rng.choice(BEHAVIORS), rng.random() < 0.3),
         {"type": "Digits", "individual_digits": rng.random() < 0.5},
-        {"type": "WhitespaceSplit"},
+        {"type": "WhitespaceSplit"}, {"type": "Whitespace"}, {"type": "UnicodeScripts"}, {"type": "BertPreTokenizer"},
+        {"type": "Punctuation", "behavior": rng.choice(BEHAVIORS)},
+        {"type": "FixedLength", "length": rng.choice([1, 2, 5, 40])},
         {"type": "CharDelimiterSplit", "delimiter": rng.choice([" ", ".", "\n"])},
         metaspace(rng.choice(["always", "first", "never"]), rng.random() < 0.5)
         | {"replacement": rng.choice(SYMBOLS)},
