@@ -13,7 +13,8 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kNormalizers =
-    "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace or a Sequence of them";
+    "NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Prepend, Replace or a Sequence of "
+    "them";
 constexpr std::string_view kPreTokenizers =
     "ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
     "CharDelimiterSplit, UnicodeScripts, BertPreTokenizer, FixedLength or a Sequence of them";
@@ -67,6 +68,8 @@ NormalizerStep read_step(const JsonFields& step) {
   if (type == "NFD") return no_fields(), UnicodeForm::kNfd;
   if (type == "NFKC") return no_fields(), UnicodeForm::kNfkc;
   if (type == "NFKD") return no_fields(), UnicodeForm::kNfkd;
+  if (type == "Nmt") return no_fields(), NmtStep{};
+  if (type == "StripAccents") return no_fields(), StripAccentsStep{};
   if (type == "Lowercase") return no_fields(), LowercaseStep{};
   if (type == "Strip") {
     step.allow_only({"type", "strip_left", "strip_right"});

@@ -30,9 +30,11 @@ struct StripStep {  // white space
   bool right;
 };
 struct LowercaseStep {};
+struct NmtStep {};           // SentencePiece's: no control characters, spaces for other white space
+struct StripAccentsStep {};  // no combining marks
 
-using NormalizerStep =
-    std::variant<UnicodeForm, PrependStep, ReplaceStep, StripStep, LowercaseStep>;
+using NormalizerStep = std::variant<UnicodeForm, PrependStep, ReplaceStep, StripStep, LowercaseStep,
+                                    NmtStep, StripAccentsStep>;
 
 struct Normalized {
   std::string text;

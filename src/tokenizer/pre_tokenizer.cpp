@@ -204,7 +204,9 @@ std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, bool i
     for (const Piece& piece : pieces) {
       std::visit([&](const auto& of_kind) { run(of_kind, piece); }, step);
     }
-    if (std::holds_alternative<ByteLevelStep>(step) && &step != &steps.back()) run.spell_bytes();
+    if (std::holds_alternative<ByteLevelStep>(step) && (spells_bytes || &step != &steps.back())) {
+      run.spell_bytes();
+    }
     pieces = std::move(run.pieces);
   }
   std::vector<std::string_view> texts;

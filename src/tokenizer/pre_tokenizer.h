@@ -55,16 +55,17 @@ struct PreTokenizer {
 
   // The pieces of valid UTF-8, in order. is_first: nothing of the whole text comes before. They are
   // views of `text` or of what is put into `made`. A ByteLevel step at the end leaves the bytes as
-  // they are. Thread-safe.
+  // they are unless spells_bytes. Thread-safe.
   std::vector<std::string_view> pieces(std::string_view text, bool is_first,
                                        std::deque<std::string>& made) const;
 
   // Whether pieces are bytes that the model knows by their symbols.
   bool ends_in_bytes() const {
-    return !steps.empty() && std::holds_alternative<ByteLevelStep>(steps.back());
+    return !spells_bytes && !steps.empty() && std::holds_alternative<ByteLevelStep>(steps.back());
   }
 
   std::vector<Step> steps;
+  bool spells_bytes = false;  // the model wants their symbols
 };
 
 }  // namespace assay

@@ -28,7 +28,7 @@ struct Tokenizer::Impl {
   void encode_plain(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
     std::deque<std::string> made;
     for (const std::string_view piece : parts.pre_tokenizer.pieces(text, is_first, made)) {
-      parts.bpe.encode(piece, ids);
+      assay::encode(parts.model, piece, ids);
     }
   }
 

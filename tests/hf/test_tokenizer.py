@@ -219,7 +219,7 @@ def test_character_classes_are_equal(regex, tmp_path):
     compare_code_points(contents, tmp_path, "{0}{0}")
 
 
-@pytest.mark.parametrize("name", ["NFD", "NFKC", "NFKD", "Lowercase", "Strip"])
+@pytest.mark.parametrize("name", ["NFD", "NFKC", "NFKD", "Lowercase", "Strip", "Nmt", "StripAccents"])
 def test_every_code_point_is_normalized_alike(name, tmp_path):
     options = {"strip_left": True, "strip_right": True} if name == "Strip" else {}
     contents = with_classes(None, normalizer={"type": name} | options)

@@ -6,9 +6,10 @@ import random
 import re
 from pathlib import Path
 
+from nasty_text import WORDS
 from tokenizer_families import (
     META, PATTERNS, added, build, byte_level, byte_vocabulary, metaspace, sentencepiece_vocabulary,
-    sequence, split, template,
+    sequence, split, template, unigram_scores, with_unigram,
 )
 
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -27,7 +28,7 @@ SYMBOLS = ["\u2581", "_", " ", "é", "\u3000"]
 
 
 def draw_normalizer(rng: random.Random):
-    kinds = [{"type": form} for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase")]
+    kinds = [{"type": form} for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Nmt", "StripAccents")]
     kinds += [
         {"type": "Strip", "strip_left": rng.random() < 0.5, "strip_right": rng.random() < 0.5},
         {"type": "Prepend", "prepend": rng.choice([META, " ", "é", "ab"])},
@@ -114,8 +115,40 @@ def with_gaps(rng: random.Random, contents) -> None:
     # Ids stay as they are; the added tokens have entries of their own.
 
 
+def draw_scores(rng: random.Random):
+    """Of a Unigram model: as trained, all alike or nearly so, above 0; without some tokens."""
+    scores = dict(unigram_scores())
+    how = rng.choice(["trained", "whole", "few", "above"])
+    for token, score in scores.items():
+        if how == "whole":
+            scores[token] = float(round(score))
+        elif how == "few":
+            scores[token] = rng.choice([-2.0, -1.5, -1.0, 0.1])
+        elif how == "above":
+            scores[token] = rng.random() * 40
+    names = [t for t in scores if t not in ("<unk>", "<s>", "</s>")]
+    for token in rng.sample(names, rng.choice([0, 20, 150])):
+        del scores[token]
+    for _ in range(rng.choice([0, 0, 30])):
+        scores.setdefault("".join(rng.choices(WORDS, k=2))[:rng.randint(1, 9)], -rng.random() * 9)
+    return scores
+
+
+def draw_unigram(rng: random.Random):
+    scores = draw_scores(rng)
+    names = ["<unk>", "<s>", "</s>"][rng.random() < 0.3:]  # without it, "<unk>" is a text's
+    return with_unigram(
+        *map(added, names), scores=scores, normalizer=draw_normalizer(rng),
+        unk_id=rng.choice([0, 0, 0, rng.randrange(len(scores))]), byte_fallback=rng.random() < 0.5,
+        pre_tokenizer=draw_pre_tokenizer(rng, rng.random() < 0.2), decoder=draw_decoder(rng),
+        post_processor=draw_post_processor(rng),
+    )
+
+
 def draw(rng: random.Random):
     """The file's contents."""
+    if rng.random() < 0.3:
+        return draw_unigram(rng)
     is_bytes = rng.random() < 0.6
     front = ["<unk>", "<s>", "</s>"]
     vocabulary = byte_vocabulary() if is_bytes else sentencepiece_vocabulary()
