@@ -297,15 +297,14 @@ def split_at_spaces():
     )
 
 
-def falcon3():
-    """Punctuation first, then GPT-2's pattern, digits one by one and by threes."""
+def falcon():
+    """Falcon's: punctuation first, then GPT-2's pattern, then digits by threes."""
     return with_bytes(
         *map(added, ["<|endoftext|>", ">>TITLE<<"]), post_processor=POST_BYTES,
         pre_tokenizer=sequence(
             "pretokenizers", {"type": "Punctuation", "behavior": "Contiguous"}, byte_level(True),
             {"type": "Digits", "individual_digits": False},
             split({"Regex": "[0-9][0-9][0-9]"}),
-            byte_level(False),
         ),
     )
 
@@ -341,5 +340,5 @@ def every_flag():
 
 
 FAMILIES = [llama3, olmo2, gpt2, phi4, phi4_mini, mistral_nemo, llama2, phi3, mistral7b,
-            metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag, falcon3,
+            metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag, falcon,
             llm_jp, rinna]
