@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "tokenizer/base64.h"
 #include "tokenizer/components.h"
 #include "tokenizer/split_patterns.h"
 #include "tokenizer/utf8.h"
@@ -13,8 +14,8 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kNormalizers =
-    "NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Prepend, Replace or a Sequence of "
-    "them";
+    "NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Prepend, Replace, Precompiled or a "
+    "Sequence of them";
 constexpr std::string_view kPreTokenizers =
     "ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
     "CharDelimiterSplit, UnicodeScripts, BertPreTokenizer, FixedLength or a Sequence of them";
@@ -61,6 +62,15 @@ NormalizerStep read_replace(const JsonFields& step) {
   return ReplaceStep{std::string(pattern.text), to};
 }
 
+NormalizerStep read_precompiled(const JsonFields& step) {
+  constexpr std::string_view kField = "precompiled_charsmap";
+  step.allow_only({"type", kField});
+  const std::string_view text = step.string(kField);
+  const std::optional<std::string> bytes = from_base64(text);
+  if (!bytes) throw step.error(kField, fmt::format("'{}'", shown(text)), "base64");
+  return Charsmap(*bytes, fmt::format("{}: field '{}'", step.file(), step.path(kField)));
+}
+
 NormalizerStep read_step(const JsonFields& step) {
   const std::string_view type = step.string("type");
   const auto no_fields = [&] { step.allow_only({"type"}); };
@@ -80,6 +90,7 @@ NormalizerStep read_step(const JsonFields& step) {
     return PrependStep{std::string(step.string("prepend"))};
   }
   if (type == "Replace") return read_replace(step);
+  if (type == "Precompiled") return read_precompiled(step);
   throw unknown_type(step, kNormalizers);
 }
 

@@ -1,5 +1,7 @@
 #include "tokenizer/normalizer.h"
 
+#include <algorithm>
+
 #include "tokenizer/fixed_classes.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
@@ -18,33 +20,56 @@ bool is_space_for_nmt(char32_t c) {
          c == 0xFFFD;
 }
 
+// Where a text or a pattern matches.
+std::vector<Stretch> matches(const std::variant<std::string, Splitter>& from,
+                             std::string_view text) {
+  if (const auto* splitter = std::get_if<Splitter>(&from)) return splitter->find(text);
+  const std::string& wanted = std::get<std::string>(from);
+  std::vector<Stretch> stretches;
+  std::size_t done = 0;
+  for (;;) {
+    const std::size_t at = text.find(wanted, done);
+    if (at == text.npos) break;
+    if (done < at) stretches.push_back({done, at, false});
+    done = at + wanted.size();
+    stretches.push_back({at, done, true});
+  }
+  if (done < text.size()) stretches.push_back({done, text.size(), false});
+  return stretches;
+}
+
 class Run {
  public:
   explicit Run(Normalized& text) : now_(text) {}
 
-  void operator()(UnicodeForm form) const { now_.text = in_form(form, now_.text); }
-
-  void operator()(const PrependStep& step) const {
-    if (!now_.text.empty()) now_.text.insert(0, step.text);
+  void operator()(UnicodeForm form) const {
+    change([form](std::string_view text) { return in_form(form, text); });
   }
 
+  void operator()(const PrependStep& step) const {
+    if (now_.text.empty()) return;
+    now_.text.insert(0, step.text);
+    if (now_.from_start > 0) now_.from_start += step.text.size();
+  }
+
+  // What is put in stands for the last character of what it is put in place of.
   void operator()(const ReplaceStep& step) const {
-    if (const auto* from = std::get_if<std::string>(&step.from)) {
-      if (step.to.empty() && now_.text.starts_with(*from)) now_.from_start = false;
-      now_.text = replaced(now_.text, *from, step.to);
-      return;
-    }
-    std::string result;
-    for (const Stretch& stretch : std::get<Splitter>(step.from).find(now_.text)) {
-      const std::size_t length = stretch.end - stretch.begin;
-      if (!stretch.is_match) {
-        result.append(now_.text, stretch.begin, length);
-        continue;
+    Normalized result;
+    bool from_start = true;  // all so far
+    for (const auto& [begin, end, is_match] : matches(step.from, now_.text)) {
+      const std::string_view part =
+          is_match ? step.to : std::string_view(now_.text).substr(begin, end - begin);
+      std::size_t first = 0;  // bytes of it that do
+      if (is_match) {
+        first = end == 0 || end <= now_.from_start ? part.size() : 0;
+      } else if (begin < now_.from_start) {
+        first = std::min(now_.from_start - begin, part.size());
       }
-      if (stretch.begin == 0 && length > 0 && step.to.empty()) now_.from_start = false;
-      result += step.to;
+      result.text += part;
+      if (from_start) result.from_start += first;
+      from_start = from_start && first == part.size();
     }
-    now_.text = std::move(result);
+    now_ = std::move(result);
   }
 
   void operator()(const StripStep& step) const {
@@ -56,7 +81,7 @@ class Run {
         if (!is_white_space(next.code_point)) break;
         begin += next.length;
       }
-      if (begin > 0) now_.from_start = false;
+      now_.from_start -= std::min(begin, now_.from_start);
       text.remove_prefix(begin);
     }
     while (step.right && !text.empty()) {
@@ -67,42 +92,49 @@ class Run {
     now_.text = std::string(text);
   }
 
-  void operator()(LowercaseStep) const { now_.text = lower_case(now_.text); }
+  void operator()(LowercaseStep) const { change(lower_case); }
 
   void operator()(NmtStep) const {
-    drop(is_dropped_by_nmt);
-    std::string result;
-    for (std::size_t at = 0; at < now_.text.size();) {
-      const Utf8Step step = utf8_step(now_.text, at);
-      if (is_space_for_nmt(step.code_point)) {
-        result += ' ';
-      } else {
-        result.append(now_.text, at, step.length);
+    change([](std::string_view text) { return without(is_dropped_by_nmt, text); });
+    change([](std::string_view text) {
+      std::string result;
+      for (std::size_t at = 0; at < text.size();) {
+        const Utf8Step step = utf8_step(text, at);
+        result += is_space_for_nmt(step.code_point) ? " " : text.substr(at, step.length);
+        at += step.length;
       }
-      at += step.length;
-    }
-    now_.text = std::move(result);
+      return result;
+    });
   }
 
-  void operator()(StripAccentsStep) const { drop(is_combining_mark); }
+  void operator()(StripAccentsStep) const {
+    change([](std::string_view text) { return without(is_combining_mark, text); });
+  }
+
+  void operator()(const Charsmap& charsmap) const {
+    Charsmap::Rewritten rewritten = charsmap.rewrite(now_.text, now_.from_start);
+    now_ = {std::move(rewritten.text), rewritten.from_start};
+  }
 
  private:
-  Normalized& now_;
+  // By what makes of each character what stands for it.
+  template <typename Function>
+  void change(const Function& function) const {
+    const std::string first = function(std::string_view(now_.text).substr(0, now_.from_start));
+    now_ = {function(now_.text), first.size()};
+  }
 
-  // Leaves out the characters of a class.
-  void drop(bool (*is_dropped)(char32_t)) const {
+  static std::string without(bool (*is_dropped)(char32_t), std::string_view text) {
     std::string kept;
-    for (std::size_t at = 0; at < now_.text.size();) {
-      const Utf8Step step = utf8_step(now_.text, at);
-      if (!is_dropped(step.code_point)) {
-        kept.append(now_.text, at, step.length);
-      } else if (at == 0) {
-        now_.from_start = false;
-      }
+    for (std::size_t at = 0; at < text.size();) {
+      const Utf8Step step = utf8_step(text, at);
+      if (!is_dropped(step.code_point)) kept += text.substr(at, step.length);
       at += step.length;
     }
-    now_.text = std::move(kept);
+    return kept;
   }
+
+  Normalized& now_;
 };
 
 }  // namespace
@@ -123,7 +155,7 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
 }
 
 Normalized normalize(const std::vector<NormalizerStep>& steps, std::string_view text) {
-  Normalized now{std::string(text)};
+  Normalized now{std::string(text), text.empty() ? 0 : utf8_step(text, 0).length};
   for (const NormalizerStep& step : steps) std::visit(Run{now}, step);
   return now;
 }

@@ -13,7 +13,7 @@ namespace {
 
 struct Piece {
   std::string_view text;
-  bool is_first;
+  std::size_t from_start;
 };
 
 bool is_of(CharKind kind, char32_t c) {
@@ -117,7 +117,7 @@ void cut(const Piece& piece, const std::vector<Stretch>& stretches, std::vector<
   for (const Stretch& stretch : stretches) {
     if (stretch.begin == stretch.end) continue;
     to.push_back({piece.text.substr(stretch.begin, stretch.end - stretch.begin),
-                  piece.is_first && stretch.begin == 0});
+                  piece.from_start - std::min(piece.from_start, stretch.begin)});
   }
 }
 
@@ -144,12 +144,15 @@ class Run {
 
   void operator()(const MetaspaceStep& step, const Piece& piece) {
     std::string text = replaced(piece.text, " ", step.replacement);
+    std::size_t from_start =
+        replaced(piece.text.substr(0, piece.from_start), " ", step.replacement).size();
     using enum MetaspaceStep::Prepend;
-    if ((step.prepend == kAlways || (step.prepend == kFirst && piece.is_first)) &&
+    if ((step.prepend == kAlways || (step.prepend == kFirst && piece.from_start > 0)) &&
         !text.starts_with(step.replacement)) {
       text.insert(0, step.replacement);
+      if (from_start > 0) from_start += step.replacement.size();
     }
-    const Piece whole = {keep(std::move(text)), piece.is_first};
+    const Piece whole = {keep(std::move(text)), from_start};
     if (!step.split) {
       pieces.push_back(whole);
       return;
@@ -167,6 +170,7 @@ class Run {
     Piece whole = piece;
     if (step.add_prefix_space && !piece.text.starts_with(' ')) {
       whole.text = keep(" " + std::string(piece.text));
+      if (whole.from_start > 0) ++whole.from_start;
     }
     if (step.splitter) {
       cut(whole, step.splitter->find(whole.text), pieces);
@@ -179,7 +183,12 @@ class Run {
   void spell_bytes() {
     for (Piece& piece : pieces) {
       std::string symbols;
-      for (const char c : piece.text) symbols += byte_symbol(static_cast<unsigned char>(c));
+      const std::size_t first = std::min(piece.from_start, piece.text.size());
+      for (std::size_t i = 0; i < piece.text.size(); ++i) {
+        if (i == first) piece.from_start = symbols.size();
+        symbols += byte_symbol(static_cast<unsigned char>(piece.text[i]));
+      }
+      if (first == piece.text.size()) piece.from_start = symbols.size();
       piece.text = keep(std::move(symbols));
     }
   }
@@ -194,10 +203,10 @@ class Run {
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, bool is_first,
+std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, std::size_t from_start,
                                                    std::deque<std::string>& made) const {
   std::vector<Piece> pieces;
-  if (!text.empty()) pieces.push_back({text, is_first});
+  if (!text.empty()) pieces.push_back({text, from_start});
   for (const Step& step : steps) {
     Run run(made);
     run.pieces.reserve(pieces.size());

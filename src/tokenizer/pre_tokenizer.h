@@ -53,10 +53,11 @@ struct ByteLevelStep {
 struct PreTokenizer {
   using Step = std::variant<SplitStep, WordsStep, ScriptsStep, MetaspaceStep, ByteLevelStep>;
 
-  // The pieces of valid UTF-8, in order. is_first: nothing of the whole text comes before. They are
+  // The pieces of valid UTF-8, in order. from_start: so many bytes stand for the first character of
+  // the whole text (normalizer.h). They are
   // views of `text` or of what is put into `made`. A ByteLevel step at the end leaves the bytes as
   // they are unless spells_bytes. Thread-safe.
-  std::vector<std::string_view> pieces(std::string_view text, bool is_first,
+  std::vector<std::string_view> pieces(std::string_view text, std::size_t from_start,
                                        std::deque<std::string>& made) const;
 
   // Whether pieces are bytes that the model knows by their symbols.

@@ -4,6 +4,7 @@ import json
 import os
 import random
 
+import charsmap
 import pytest
 import tokenizer_compositions
 from assay_cli import ROOT, run_assay
@@ -224,6 +225,12 @@ def test_every_code_point_is_normalized_alike(name, tmp_path):
     options = {"strip_left": True, "strip_right": True} if name == "Strip" else {}
     contents = with_classes(None, normalizer={"type": name} | options)
     compare_code_points(contents, tmp_path, "{0}e\u0301{0}\u0323\u3099")
+
+
+def test_every_code_point_joins_alike(tmp_path):
+    """What stands behind a letter belongs to it or not, which a map of that letter alone shows."""
+    contents = with_classes(None, normalizer=charsmap.step({"a": "X"}))
+    compare_code_points(contents, tmp_path, "a{0}\n")
 
 
 def test_digits_are_equal(tmp_path):

@@ -1,11 +1,13 @@
 """tokenizer.json files drawn at random from the components that Assay reads."""
 
 import copy
+import functools
 import json
 import random
 import re
 from pathlib import Path
 
+import charsmap
 from nasty_text import WORDS
 from tokenizer_families import (
     META, PATTERNS, added, build, byte_level, byte_vocabulary, metaspace, sentencepiece_vocabulary,
@@ -27,9 +29,28 @@ REGEXES = [
 SYMBOLS = ["\u2581", "_", " ", "é", "\u3000"]
 
 
+@functools.cache
+def charsmaps():
+    """SentencePiece's rules in small, and rules that are none of its: of keys that begin alike, and
+    of texts that become longer, shorter or nothing."""
+    rng = random.Random(11)
+    points = [*range(0xA0, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x1E40), *range(0xFB00, 0xFB07)]
+    marks = ["\u0301", "\u0323", "\u200d", "\ufe0f"]
+    letters = [*"aeths \n\r", "é", "ß", "你", "한", "\u1100", META, "🙂"]
+    maps = [charsmap.step(charsmap.nfkc_rules(points))]
+    for _ in range(4):
+        rules = {}
+        for _ in range(40):
+            key = "".join(rng.choices(letters, k=rng.randint(1, 2))) + rng.choice([*marks, "", ""])
+            rules[key] = "".join(rng.choices([*letters, *marks], k=rng.choice([0, 1, 1, 2, 5])))
+        maps.append(charsmap.step(rules))
+    return maps
+
+
 def draw_normalizer(rng: random.Random):
     kinds = [{"type": form} for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Nmt", "StripAccents")]
     kinds += [
+        rng.choice(charsmaps()),
         {"type": "Strip", "strip_left": rng.random() < 0.5, "strip_right": rng.random() < 0.5},
         {"type": "Prepend", "prepend": rng.choice([META, " ", "é", "ab"])},
         {"type": "Replace", "pattern": {"String": rng.choice([" ", "  ", "e", "$", "\n"])},

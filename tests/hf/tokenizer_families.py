@@ -16,10 +16,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 sys.path.insert(0, str(ROOT / "python"))
 
+import charsmap  # noqa: E402
 import corpus  # noqa: E402
 from nasty_text import WORDS  # noqa: E402
 
 META = "\u2581"
+RULED = [*range(0xA0, 0x180), *range(0x2000, 0x2100), *range(0xFF01, 0xFF5F)]
 DOCUMENTS = 400
 BYTE_TOKENS = 440
 SENTENCEPIECE_TOKENS = 540
@@ -321,7 +323,7 @@ def rinna():
     """Unigram with an unknown token, and text as SentencePiece's NFKC rules leave it."""
     return with_unigram(
         *map(added, ["<unk>", "<s>", "</s>", "[CLS]"]), byte_fallback=False,
-        normalizer=sequence("normalizers", {"type": "Nmt"}, {"type": "NFKC"},
+        normalizer=sequence("normalizers", charsmap.step(charsmap.nfkc_rules(RULED)),
                             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}),
         pre_tokenizer=metaspace("always", True), decoder=metaspace("always", True),
         post_processor=template("A", "</s>"),

@@ -311,7 +311,7 @@ TEST(TokenizerJson, RefusesNormalizersThatAreNotClear) {
          part(j, 1)["pattern"] = {{"Regex", "("}};
        },
        where + "1].pattern.Regex", "parenthesis"},
-      {[](Json& j) { j["normalizer"]["type"] = "Precompiled"; }, "normalizer.type", "Precompiled"},
+      {[](Json& j) { j["normalizer"]["type"] = "Umlaut"; }, "normalizer.type", "Umlaut"},
   });
 }
 
