@@ -140,9 +140,10 @@ def with_gaps(rng: random.Random, contents) -> None:
 
 
 def draw_scores(rng: random.Random):
-    """Of a Unigram model: as trained, all alike or nearly so, above 0; without some tokens."""
+    """Of a Unigram model: as trained, all alike or nearly so, above 0, with every way to cut as good
+    as another; without some tokens."""
     scores = dict(unigram_scores())
-    how = rng.choice(["trained", "whole", "few", "above"])
+    how = rng.choice(["trained", "whole", "few", "above", "ties"])
     for token, score in scores.items():
         if how == "whole":
             scores[token] = float(round(score))
@@ -150,6 +151,8 @@ def draw_scores(rng: random.Random):
             scores[token] = rng.choice([-2.0, -1.5, -1.0, 0.1])
         elif how == "above":
             scores[token] = rng.random() * 40
+        elif how == "ties":
+            scores[token] = -float(len(token))
     names = [t for t in scores if t not in ("<unk>", "<s>", "</s>")]
     for token in rng.sample(names, rng.choice([0, 20, 150])):
         del scores[token]
