@@ -12,9 +12,10 @@
 
 namespace assay {
 
-// BPE as HuggingFace tokenizers runs it, on bytes (Qwen, Llama 3, OLMo 2, Phi-4, Mistral-Nemo) or
-// as SentencePiece has it (Llama 2, Mistral 7B, Phi-3, Gemma): added tokens split out, the text
-// normalized, cut into pieces, and merged. Thread-safe once loaded.
+// As HuggingFace tokenizers runs it: BPE on bytes (Qwen, Llama 3, OLMo 2, Phi-4, Mistral-Nemo) or
+// as SentencePiece has it (Llama 2, Mistral 7B, Phi-3, Gemma), or Unigram (llm-jp, Sarashina):
+// added tokens split out, the text normalized, cut into pieces, and these turned into tokens.
+// Thread-safe once loaded.
 class Tokenizer {
  public:
   // Reads tokenizer.json. A component this reader does not know is an input error that names it:

@@ -87,6 +87,18 @@ constexpr Patterns kMiniCpm5 = {
     R"(\p{N}{1,3})",
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N)"
     R"(}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr Patterns kSpark25 = {
+    R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)",
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L)"
+    R"(}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)",
+    R"(\p{N})"};
+constexpr Patterns kK2Horizon = {
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}|\p{M}|\x{200C}|\x{200D}))"
+    R"(+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+// llama.cpp's own, for a file that names none.
+constexpr Patterns kDefault = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
+                               R"([0-9][0-9][0-9])"};
+constexpr Patterns kWords = {R"(\S+)"};
 constexpr Patterns kLines = {R"([^\n]+|[\n]+)"};
 
 struct Row {
@@ -105,7 +117,7 @@ constexpr auto kRows = std::to_array<Row>({
      {.patterns = kQwen2}},
     {"qwen35", {.patterns = kQwen35, .nfc = true}},
     {"gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert "
-     "jina-v1-en jina-v2-code roberta-bpe exaone4 mpt olmo jais trillion granite-docling default",
+     "jina-v1-en jina-v2-code roberta-bpe exaone4 mpt olmo jais trillion granite-docling",
      {.patterns = kGpt2}},
     {"smollm starcoder refact command-r codeshell exaone minerva-7b mellum2",
      {.patterns = kDigitsGpt2}},
@@ -128,7 +140,12 @@ constexpr auto kRows = std::to_array<Row>({
     {"laguna", {.patterns = kLaguna}},
     {"exaone-moe", {.patterns = kExaoneMoe}},
     {"minicpm5", {.patterns = kMiniCpm5, .ignore_merges = true}},
-    {"gemma4 granite-embed-multi-311m sarvam-moe", {.patterns = kLines, .raw = true}},
+    {"default", {.patterns = kDefault}},
+    {"spark2.5", {.patterns = kSpark25}},
+    {"k2-horizon", {.patterns = kK2Horizon}},
+    {"gemma4 granite-embed-multi-311m sarvam-moe",
+     {.patterns = kLines, .spelling = GgufPreTokenizer::Spelling::kMetaSpaces}},
+    {"whitespace", {.patterns = kWords, .spelling = GgufPreTokenizer::Spelling::kPlain}},
 });
 
 bool has_word(std::string_view words, std::string_view word) {

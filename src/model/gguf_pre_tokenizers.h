@@ -12,8 +12,13 @@ struct GgufPreTokenizer {
   bool nfc = false;
   bool ignore_merges = false;
   bool adds_bos = false;  // where tokenizer.ggml.add_bos_token does not say
-  // The tokens are spelled as SentencePiece spells them, U+2581 for spaces, not as visible bytes.
-  bool raw = false;
+  // How the tokens are spelled.
+  enum class Spelling {
+    kVisibleBytes,  // GPT-2's
+    kMetaSpaces,    // SentencePiece's: U+2581 for spaces, "<0x0A>" for what has no token
+    kPlain          // as they are
+  };
+  Spelling spelling = Spelling::kVisibleBytes;
 };
 
 // Null for a name that is not known.

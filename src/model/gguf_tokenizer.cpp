@@ -103,7 +103,7 @@ class TokenizerWriter {
     if (byte_level_) {
       const GgufPreTokenizer& pre = pre_tokenizer();
       ignore_merges = pre.ignore_merges;
-      falls_back = pre.raw;
+      falls_back = pre.spelling == GgufPreTokenizer::Spelling::kMetaSpaces;
       add_byte_level(pre, root);
     } else {
       add_sentencepiece(root);
@@ -223,9 +223,11 @@ class TokenizerWriter {
   }
 
   void add_byte_level(const GgufPreTokenizer& pre, OrderedJson& root) const {
-    root["normalizer"] = pre.raw   ? replace(" ", kSpace)
-                         : pre.nfc ? OrderedJson{{"type", "NFC"}}
-                                   : OrderedJson(nullptr);
+    using enum GgufPreTokenizer::Spelling;
+    const bool bytes = pre.spelling == kVisibleBytes;
+    root["normalizer"] = pre.spelling == kMetaSpaces ? replace(" ", kSpace)
+                         : pre.nfc                   ? OrderedJson{{"type", "NFC"}}
+                                                     : OrderedJson(nullptr);
     OrderedJson steps = OrderedJson::array();
     for (const std::string_view pattern : pre.patterns) {
       steps.push_back({{"type", "Split"},
@@ -233,13 +235,16 @@ class TokenizerWriter {
                        {"behavior", "Isolated"},
                        {"invert", false}});
     }
-    if (!pre.raw) steps.push_back(byte_level(false));
+    if (bytes) steps.push_back(byte_level(false));
     root["pre_tokenizer"] = sequence("pretokenizers", std::move(steps));
-    root["post_processor"] = around(pre.adds_bos, pre.raw ? OrderedJson() : byte_level(false));
-    root["decoder"] = pre.raw ? sequence("decoders", OrderedJson::array({replace(kSpace, " "),
-                                                                         {{"type", "ByteFallback"}},
-                                                                         {{"type", "Fuse"}}}))
-                              : byte_level(false);
+    root["post_processor"] = around(pre.adds_bos, bytes ? byte_level(false) : OrderedJson());
+    const OrderedJson fuse = {{"type", "Fuse"}};
+    root["decoder"] =
+        bytes ? byte_level(false)
+        : pre.spelling == kPlain
+            ? fuse
+            : sequence("decoders", OrderedJson::array(
+                                       {replace(kSpace, " "), {{"type", "ByteFallback"}}, fuse}));
   }
 
   void add_sentencepiece(OrderedJson& root) const {

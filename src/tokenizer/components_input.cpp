@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "tokenizer/base64.h"
 #include "tokenizer/components.h"
 #include "tokenizer/split_patterns.h"
 #include "tokenizer/utf8.h"
@@ -13,10 +14,11 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kNormalizers =
-    "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace or a Sequence of them";
+    "NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Prepend, Replace, Precompiled or a "
+    "Sequence of them";
 constexpr std::string_view kPreTokenizers =
-    "ByteLevel, Split, Digits, Metaspace, WhitespaceSplit, CharDelimiterSplit or a Sequence of "
-    "them";
+    "ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
+    "CharDelimiterSplit, UnicodeScripts, BertPreTokenizer, FixedLength or a Sequence of them";
 
 bool flag(const JsonFields& fields, std::string_view field, bool otherwise) {
   return fields.find(field) ? fields.boolean(field) : otherwise;
@@ -60,6 +62,15 @@ NormalizerStep read_replace(const JsonFields& step) {
   return ReplaceStep{std::string(pattern.text), to};
 }
 
+NormalizerStep read_precompiled(const JsonFields& step) {
+  constexpr std::string_view kField = "precompiled_charsmap";
+  step.allow_only({"type", kField});
+  const std::string_view text = step.string(kField);
+  const std::optional<std::string> bytes = from_base64(text);
+  if (!bytes) throw step.error(kField, fmt::format("'{}'", shown(text)), "base64");
+  return Charsmap(*bytes, fmt::format("{}: field '{}'", step.file(), step.path(kField)));
+}
+
 NormalizerStep read_step(const JsonFields& step) {
   const std::string_view type = step.string("type");
   const auto no_fields = [&] { step.allow_only({"type"}); };
@@ -67,6 +78,8 @@ NormalizerStep read_step(const JsonFields& step) {
   if (type == "NFD") return no_fields(), UnicodeForm::kNfd;
   if (type == "NFKC") return no_fields(), UnicodeForm::kNfkc;
   if (type == "NFKD") return no_fields(), UnicodeForm::kNfkd;
+  if (type == "Nmt") return no_fields(), NmtStep{};
+  if (type == "StripAccents") return no_fields(), StripAccentsStep{};
   if (type == "Lowercase") return no_fields(), LowercaseStep{};
   if (type == "Strip") {
     step.allow_only({"type", "strip_left", "strip_right"});
@@ -77,9 +90,11 @@ NormalizerStep read_step(const JsonFields& step) {
     return PrependStep{std::string(step.string("prepend"))};
   }
   if (type == "Replace") return read_replace(step);
+  if (type == "Precompiled") return read_precompiled(step);
   throw unknown_type(step, kNormalizers);
 }
 
+// What becomes of what a Split or Punctuation is cut at.
 SplitBehavior read_behavior(const JsonFields& split) {
   const std::string_view name = split.string("behavior");
   if (name == "Removed") return SplitBehavior::kRemoved;
@@ -116,6 +131,17 @@ ByteLevelStep read_byte_level(const JsonFields& part) {
   return step;
 }
 
+// Pieces of so many characters.
+SplitStep read_fixed_length(const JsonFields& part) {
+  constexpr std::uint64_t kMost = 65535;  // that a pattern may repeat
+  part.allow_only({"type", "length"});
+  const std::uint64_t length = part.find("length") ? part.unsigned_integer("length") : 5;
+  if (length == 0 || length > kMost) {
+    throw part.error("length", std::to_string(length), fmt::format("1 to {}", kMost));
+  }
+  return SplitStep{Splitter(fmt::format(R"([\s\S]{{1,{}}})", length))};
+}
+
 PreTokenizer::Step read_pre_step(const JsonFields& part) {
   const std::string_view type = part.string("type");
   if (type == "ByteLevel") return read_byte_level(part);
@@ -131,6 +157,17 @@ PreTokenizer::Step read_pre_step(const JsonFields& part) {
     part.allow_only({"type"});
     return SplitStep{CharKind::kWhiteSpace, SplitBehavior::kRemoved};
   }
+  if (type == "Punctuation") {
+    part.allow_only({"type", "behavior"});
+    return SplitStep{CharKind::kPunctuation,
+                     part.find("behavior") ? read_behavior(part) : SplitBehavior::kIsolated};
+  }
+  if (type == "Whitespace" || type == "UnicodeScripts") {
+    part.allow_only({"type"});
+    if (type == "Whitespace") return WordsStep{};
+    return ScriptsStep{};
+  }
+  if (type == "FixedLength") return read_fixed_length(part);
   if (type == "CharDelimiterSplit") {
     part.allow_only({"type", "delimiter"});
     return SplitStep{Splitter(escaped(read_character(part, "delimiter"))), SplitBehavior::kRemoved};
@@ -194,7 +231,13 @@ PreTokenizer read_pre_tokenizer(const JsonFields& root) {
   PreTokenizer result;
   if (!root.find("pre_tokenizer")) return result;
   for (const JsonFields& part : parts_of(root.fields("pre_tokenizer"), "pretokenizers")) {
-    result.steps.push_back(read_pre_step(part));
+    if (part.string("type") == "BertPreTokenizer") {
+      part.allow_only({"type"});
+      result.steps.push_back(SplitStep{CharKind::kWhiteSpace, SplitBehavior::kRemoved});
+      result.steps.push_back(SplitStep{CharKind::kPunctuation, SplitBehavior::kIsolated});
+    } else {
+      result.steps.push_back(read_pre_step(part));
+    }
   }
   return result;
 }

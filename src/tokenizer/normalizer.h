@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "tokenizer/charsmap.h"
 #include "tokenizer/split.h"
 #include "tokenizer/unicode_forms.h"
 
@@ -30,13 +31,15 @@ struct StripStep {  // white space
   bool right;
 };
 struct LowercaseStep {};
+struct NmtStep {};           // SentencePiece's: no control characters, spaces for other white space
+struct StripAccentsStep {};  // no combining marks
 
-using NormalizerStep =
-    std::variant<UnicodeForm, PrependStep, ReplaceStep, StripStep, LowercaseStep>;
+using NormalizerStep = std::variant<UnicodeForm, PrependStep, ReplaceStep, StripStep, LowercaseStep,
+                                    NmtStep, StripAccentsStep, Charsmap>;
 
 struct Normalized {
   std::string text;
-  bool from_start = true;  // it begins with what the original begins with
+  std::size_t from_start = 0;  // so many bytes stand for the original's first character
 };
 
 // The steps in order, on valid UTF-8.

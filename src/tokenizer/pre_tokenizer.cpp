@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/fixed_classes.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
@@ -12,11 +13,19 @@ namespace {
 
 struct Piece {
   std::string_view text;
-  bool is_first;
+  std::size_t from_start;
 };
 
 bool is_of(CharKind kind, char32_t c) {
-  return kind == CharKind::kNumeric ? is_numeric(c) : is_white_space(c);
+  switch (kind) {
+    case CharKind::kNumeric:
+      return is_numeric(c);
+    case CharKind::kWhiteSpace:
+      return is_white_space(c);
+    case CharKind::kPunctuation:
+      return is_punctuation(c);
+  }
+  return false;
 }
 
 std::vector<Stretch> find(CharKind kind, std::string_view text) {
@@ -33,6 +42,40 @@ std::vector<Stretch> find(CharKind kind, std::string_view text) {
   }
   if (done < text.size()) stretches.push_back({done, text.size(), false});
   return stretches;
+}
+
+// Runs of word characters and of others, without white space.
+std::vector<Stretch> find_words(std::string_view text) {
+  std::vector<Stretch> runs;
+  bool in_run = false;
+  bool of_words = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    const bool word = is_word(step.code_point);
+    const bool space = !word && is_white_space(step.code_point);
+    if (!space && !(in_run && word == of_words)) runs.push_back({at, at, false});
+    at += step.length;
+    if (!space) runs.back().end = at;
+    in_run = !space;
+    of_words = word;
+  }
+  return runs;
+}
+
+std::vector<Stretch> find_scripts(std::string_view text) {
+  std::vector<Stretch> runs;
+  unsigned last = kAnyScript;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(text, at);
+    const unsigned script = script_of(step.code_point);
+    if (script != kAnyScript && script != last) {
+      runs.push_back({at, at, false});
+      last = script;
+    }
+    at += step.length;
+    if (!runs.empty()) runs.back().end = at;
+  }
+  return runs;
 }
 
 // The stretches joined, or left out, as the behavior has it.
@@ -74,7 +117,7 @@ void cut(const Piece& piece, const std::vector<Stretch>& stretches, std::vector<
   for (const Stretch& stretch : stretches) {
     if (stretch.begin == stretch.end) continue;
     to.push_back({piece.text.substr(stretch.begin, stretch.end - stretch.begin),
-                  piece.is_first && stretch.begin == 0});
+                  piece.from_start - std::min(piece.from_start, stretch.begin)});
   }
 }
 
@@ -95,14 +138,21 @@ class Run {
     cut(piece, apply(step.behavior, std::move(stretches)), pieces);
   }
 
+  void operator()(WordsStep, const Piece& piece) { cut(piece, find_words(piece.text), pieces); }
+
+  void operator()(ScriptsStep, const Piece& piece) { cut(piece, find_scripts(piece.text), pieces); }
+
   void operator()(const MetaspaceStep& step, const Piece& piece) {
     std::string text = replaced(piece.text, " ", step.replacement);
+    std::size_t from_start =
+        replaced(piece.text.substr(0, piece.from_start), " ", step.replacement).size();
     using enum MetaspaceStep::Prepend;
-    if ((step.prepend == kAlways || (step.prepend == kFirst && piece.is_first)) &&
+    if ((step.prepend == kAlways || (step.prepend == kFirst && piece.from_start > 0)) &&
         !text.starts_with(step.replacement)) {
       text.insert(0, step.replacement);
+      if (from_start > 0) from_start += step.replacement.size();
     }
-    const Piece whole = {keep(std::move(text)), piece.is_first};
+    const Piece whole = {keep(std::move(text)), from_start};
     if (!step.split) {
       pieces.push_back(whole);
       return;
@@ -120,6 +170,7 @@ class Run {
     Piece whole = piece;
     if (step.add_prefix_space && !piece.text.starts_with(' ')) {
       whole.text = keep(" " + std::string(piece.text));
+      if (whole.from_start > 0) ++whole.from_start;
     }
     if (step.splitter) {
       cut(whole, step.splitter->find(whole.text), pieces);
@@ -132,7 +183,12 @@ class Run {
   void spell_bytes() {
     for (Piece& piece : pieces) {
       std::string symbols;
-      for (const char c : piece.text) symbols += byte_symbol(static_cast<unsigned char>(c));
+      const std::size_t first = std::min(piece.from_start, piece.text.size());
+      for (std::size_t i = 0; i < piece.text.size(); ++i) {
+        if (i == first) piece.from_start = symbols.size();
+        symbols += byte_symbol(static_cast<unsigned char>(piece.text[i]));
+      }
+      if (first == piece.text.size()) piece.from_start = symbols.size();
       piece.text = keep(std::move(symbols));
     }
   }
@@ -147,17 +203,19 @@ class Run {
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, bool is_first,
+std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, std::size_t from_start,
                                                    std::deque<std::string>& made) const {
   std::vector<Piece> pieces;
-  if (!text.empty()) pieces.push_back({text, is_first});
+  if (!text.empty()) pieces.push_back({text, from_start});
   for (const Step& step : steps) {
     Run run(made);
     run.pieces.reserve(pieces.size());
     for (const Piece& piece : pieces) {
       std::visit([&](const auto& of_kind) { run(of_kind, piece); }, step);
     }
-    if (std::holds_alternative<ByteLevelStep>(step) && &step != &steps.back()) run.spell_bytes();
+    if (std::holds_alternative<ByteLevelStep>(step) && (spells_bytes || &step != &steps.back())) {
+      run.spell_bytes();
+    }
     pieces = std::move(run.pieces);
   }
   std::vector<std::string_view> texts;

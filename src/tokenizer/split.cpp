@@ -33,21 +33,26 @@ struct DataFree {
   void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
 };
 
-// A code point of the class whose UTF-8 has `length` bytes.
-std::string_view stand_in(CharClass char_class, std::size_t length) {
-  constexpr std::string_view kStandIns[][3] = {
-      {"\u00C0", "\u1E00", "\U00010400"},  // kUpper
-      {"\u00FF", "\u1E01", "\U00010428"},  // kLower
-      {"\u01BB", "\uA78F", "\U00010380"},  // kLetter
-      {"\u01BB", "\u4E00", "\U00020000"},  // kHan
-      {"\u0300", "\u20D0", "\U0001D165"},  // kMark
-      {"\u0660", "\u0966", "\U0001D7CE"},  // kDigit
-      {"\u00B2", "\u2460", "\U0001F100"},  // kNumber
-      {"\u00A7", "\u2030", "\U00010100"},  // kPunctuation
-      {"\u00A9", "\u2190", "\U0001F600"},  // kSymbol
-      {"\u0378", "\u2FE0", "\U0001FFFE"},  // kOther: unassigned
+// A code point of the class whose UTF-8 is as long. Of three bytes there are two, since published
+// patterns have a range that ends at U+4E00.
+std::string_view stand_in(CharClass char_class, const Utf8Step& of) {
+  constexpr std::string_view kStandIns[][4] = {
+      {"\u00C0", "\u1E00", "\uA722", "\U00010400"},  // kUpper
+      {"\u00FF", "\u1E01", "\uA723", "\U00010428"},  // kLower
+      {"\u01BB", "\u0905", "\uA78F", "\U00010380"},  // kLetter
+      {"\u01BB", "\u4E00", "\u4E00", "\U00020000"},  // kHan
+      {"\u0300", "\u20D0", "\uA66F", "\U0001D165"},  // kMark
+      {"\u0660", "\u0966", "\uA620", "\U0001D7CE"},  // kDigit
+      {"\u00B2", "\u2460", "\uA830", "\U0001F100"},  // kNumber
+      {"\u00A7", "\u2030", "\uA673", "\U00010100"},  // kPunctuation
+      {"\u00A9", "\u2190", "\uA720", "\U0001F600"},  // kSymbol
+      {"\u0378", "\u2FE0", "\uFFFE", "\U0001FFFE"},  // kOther: unassigned
   };
-  return kStandIns[static_cast<std::size_t>(char_class)][length - 2];
+  const std::size_t column = of.length == 2           ? 0
+                             : of.length == 4         ? 3
+                             : of.code_point < 0x4E00 ? 1
+                                                      : 2;
+  return kStandIns[static_cast<std::size_t>(char_class)][column];
 }
 
 // Puts stand-ins, as long as the originals, where PCRE2 would see another class than tokenizers.
@@ -60,7 +65,7 @@ bool replace_misjudged(std::string_view text, std::string& copy) {
       if (const auto char_class = class_override(step.code_point)) {
         if (!replaced) copy = text;
         replaced = true;
-        copy.replace(at, step.length, stand_in(*char_class, step.length));
+        copy.replace(at, step.length, stand_in(*char_class, step));
       }
     }
     at += step.length;

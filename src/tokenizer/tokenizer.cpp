@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 #include <unordered_set>
 
@@ -25,10 +26,12 @@ struct Tokenizer::Impl {
   }
 
   // The text between added tokens, normalized.
-  void encode_plain(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
+  // from_start: as of Normalized.
+  void encode_plain(std::string_view text, std::size_t from_start,
+                    std::vector<std::int64_t>& ids) const {
     std::deque<std::string> made;
-    for (const std::string_view piece : parts.pre_tokenizer.pieces(text, is_first, made)) {
-      parts.bpe.encode(piece, ids);
+    for (const std::string_view piece : parts.pre_tokenizer.pieces(text, from_start, made)) {
+      assay::encode(parts.model, piece, ids);
     }
   }
 
@@ -39,12 +42,12 @@ struct Tokenizer::Impl {
         continue;
       }
       const Normalized normalized = normalize(parts.normalizer, part.text);
-      const bool from_start = part.begin == 0 && normalized.from_start;
+      const std::size_t from_start = part.begin == 0 ? normalized.from_start : 0;
       for (const AddedTokens::Part& inner : added.split(normalized.text, /*normalized=*/true)) {
         if (inner.token != nullptr) {
           ids.push_back(inner.token->id);
         } else {
-          encode_plain(inner.text, from_start && inner.begin == 0, ids);
+          encode_plain(inner.text, from_start - std::min(from_start, inner.begin), ids);
         }
       }
     }

@@ -5,12 +5,14 @@
 //   added_tokens   those without an entry in the vocabulary numbered on from its size
 //   normalizer     null, NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, or a Sequence
 //   pre_tokenizer  null, ByteLevel, Split (what patterns: regex_dialect.h), Digits, Metaspace,
-//                  WhitespaceSplit, CharDelimiterSplit, or a Sequence
+//                  Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, UnicodeScripts,
+//                  BertPreTokenizer, FixedLength, or a Sequence
 //   post_processor null, ByteLevel (it moves offsets only), TemplateProcessing, RobertaProcessing,
 //                  BertProcessing, or a Sequence
 //   decoder        null, ByteLevel, Replace of a string, ByteFallback, Fuse, Strip, Metaspace, or a
 //                  Sequence
-//   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]
+//   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]; or Unigram
+//                  (unigram_json.cpp)
 //
 // Enforced besides: no unknown field or component, no dropout or affixes; no token, id or merge
 // twice; merges of tokens that exist into one that exists; ids below 2^22; at most 64 MiB.
@@ -39,14 +41,13 @@ namespace dom = simdjson::dom;
 
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 constexpr std::size_t kMeanTokenBytes = 7;  // a guess that saves growing
-constexpr std::uint64_t kMaxId = (1u << 22) - 1;
 
 bool flag(const JsonFields& model, std::string_view field) {
   return model.find(field) && model.boolean(field);
 }
 
 void check_bpe(const JsonFields& model) {
-  model.expect_string("type", "BPE");
+  if (model.string("type") != "BPE") throw unknown_type(model, "BPE or Unigram");
   model.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix",
                     "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab",
                     "merges"});
@@ -70,8 +71,9 @@ VocabTable read_vocab(const JsonFields& model) {
       return model.error("vocab", fmt::format("token '{}' {}", pair.key, found), expected);
     };
     std::uint64_t id = 0;
-    if (pair.value.get(id) != simdjson::SUCCESS || id > kMaxId) {
-      throw error("with id " + json_text(pair.value), fmt::format("an id from 0 to {}", kMaxId));
+    if (pair.value.get(id) != simdjson::SUCCESS || id > kMaxTokenId) {
+      throw error("with id " + json_text(pair.value),
+                  fmt::format("an id from 0 to {}", kMaxTokenId));
     }
     if (id >= seen.size()) seen.resize(id + 1);
     if (seen[id]) throw error(fmt::format("with id {} of another token", id), "an id of its own");
@@ -173,6 +175,29 @@ void read_merges(const JsonFields& model, VocabTable& vocab, Bpe& bpe) {
   }
 }
 
+// Reads the model and the tokens' texts; returns the vocabulary.
+VocabTable read_model(const JsonFields& model, TokenizerJson& json) {
+  if (model.string("type") == "Unigram") {
+    json.pre_tokenizer.spells_bytes = true;
+    UnigramParts parts = read_unigram(model);
+    json.model = std::move(parts.model);
+    read_texts(parts.vocab, json.texts);
+    return std::move(parts.vocab);
+  }
+  check_bpe(model);
+  const bool is_bytes = json.pre_tokenizer.ends_in_bytes();
+  VocabTable vocab = read_vocab(model);
+  Bpe bpe(read_alphabet(model, vocab, is_bytes), model.array("merges").size());
+  ThreadPool pool(2);
+  pool.for_each_item(2, [&](std::size_t part) {
+    if (part == 0) read_merges(model, vocab, bpe);
+    if (part == 1) read_texts(vocab, json.texts);
+  });
+  if (flag(model, "ignore_merges")) bpe.keep_whole(whole_pieces(vocab, is_bytes));
+  json.model = std::move(bpe);
+  return vocab;
+}
+
 void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
   if (!root.find("added_tokens")) return;
   // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
@@ -261,20 +286,10 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
   TokenizerJson json;
   json.normalizer = read_normalizer(root);
   json.pre_tokenizer = read_pre_tokenizer(root);
-  const bool is_bytes = json.pre_tokenizer.ends_in_bytes();
   json.around = read_post_processor(root);
   json.decoder = read_decoder(root);
-  root.require("model", "a BPE model");
-  const JsonFields model = root.fields("model");
-  check_bpe(model);
-  VocabTable vocab = read_vocab(model);
-  json.bpe = Bpe(read_alphabet(model, vocab, is_bytes), model.array("merges").size());
-  ThreadPool pool(2);
-  pool.for_each_item(2, [&](std::size_t part) {
-    if (part == 0) read_merges(model, vocab, json.bpe);
-    if (part == 1) read_texts(vocab, json.texts);
-  });
-  if (flag(model, "ignore_merges")) json.bpe.keep_whole(whole_pieces(vocab, is_bytes));
+  root.require("model", "a BPE or Unigram model");
+  const VocabTable vocab = read_model(root.fields("model"), json);
   read_added_tokens(root, vocab, json);
   check_template(root, json);
   return json;

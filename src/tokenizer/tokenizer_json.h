@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "tokenizer/added_tokens.h"
-#include "tokenizer/bpe.h"
 #include "tokenizer/components.h"
+#include "tokenizer/models.h"
 #include "tokenizer/token_texts.h"
 
 namespace assay {
@@ -17,7 +17,7 @@ namespace assay {
 struct TokenizerJson {
   std::vector<NormalizerStep> normalizer;
   PreTokenizer pre_tokenizer;
-  Bpe bpe;
+  TokenModel model;
   std::vector<AddedToken> added;
   TokenTexts texts;  // an added token's is its pattern
   Decoder decoder;

@@ -4,6 +4,7 @@ import json
 import os
 import random
 
+import charsmap
 import pytest
 import tokenizer_compositions
 from assay_cli import ROOT, run_assay
@@ -219,15 +220,29 @@ def test_character_classes_are_equal(regex, tmp_path):
     compare_code_points(contents, tmp_path, "{0}{0}")
 
 
-@pytest.mark.parametrize("name", ["NFD", "NFKC", "NFKD", "Lowercase", "Strip"])
+@pytest.mark.parametrize("name", ["NFD", "NFKC", "NFKD", "Lowercase", "Strip", "Nmt", "StripAccents"])
 def test_every_code_point_is_normalized_alike(name, tmp_path):
     options = {"strip_left": True, "strip_right": True} if name == "Strip" else {}
     contents = with_classes(None, normalizer={"type": name} | options)
     compare_code_points(contents, tmp_path, "{0}e\u0301{0}\u0323\u3099")
 
 
+def test_every_code_point_joins_alike(tmp_path):
+    """What stands behind a letter belongs to it or not, which a map of that letter alone shows."""
+    contents = with_classes(None, normalizer=charsmap.step({"a": "X"}))
+    compare_code_points(contents, tmp_path, "a{0}\n")
+
+
 def test_digits_are_equal(tmp_path):
     compare_code_points(with_classes({"type": "Digits", "individual_digits": True}), tmp_path, "a{0}b")
+
+
+@pytest.mark.parametrize("name", ["Punctuation", "Whitespace", "WhitespaceSplit", "UnicodeScripts", "BertPreTokenizer"])
+def test_every_code_point_is_cut_alike(name, tmp_path):
+    """Between letters, and between its neighbours in the code charts."""
+    contents = with_classes({"type": name} | ({"behavior": "Isolated"} if name == "Punctuation" else {}))
+    compare_code_points(contents, tmp_path, "a{0}b\u4e00")
+    compare_code_points(contents, tmp_path, "{0}")
 
 
 def with_classes(pre_tokenizer, **parts):

@@ -1,14 +1,17 @@
 """tokenizer.json files drawn at random from the components that Assay reads."""
 
 import copy
+import functools
 import json
 import random
 import re
 from pathlib import Path
 
+import charsmap
+from nasty_text import WORDS
 from tokenizer_families import (
     META, PATTERNS, added, build, byte_level, byte_vocabulary, metaspace, sentencepiece_vocabulary,
-    sequence, split, template,
+    sequence, split, template, unigram_scores, with_unigram,
 )
 
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -20,15 +23,37 @@ REGEXES = [
     r"(?=(\d{3})+(?!\d))", r"[\p{L}&&[^\p{Han}]]+", r"[^a-z[A-Z]]+", r"\p{Han}+|\p{Hiragana}", r"\p{^L}+",
     r"(?<=\s)\S", r"(?<!a)b?", r"a{,2}", r"x*", r"\u0065|\x{301}", r" ?[^(\s|.,!?…。，、।۔،)]+",
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}|\p{M}|\x{200C}|\x{200D})+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+",
+    r"[\p{P}\$\+<=>\^~\|]+", r"\S+", r"[一-龥぀-ゟ゠-ヿ]+",
     r"(?i)the|of|IN", r"\p{Lu}\p{Ll}+", r"[\p{M}\p{S}]+", r"\p{Sc}|\p{Zs}|\p{Cc}", r".", r"[\p{L}\p{M}]+", r"\S+|\s+",
     "[一-龥ࠀ-一가-퟿]+", r"[!-/:-@\[-`{-~]", r"[\w.-]+", r"(\s)\s", r"\p{C}", r"\p{Nd}+|\p{Nl}|\p{No}",
 ]
 SYMBOLS = ["\u2581", "_", " ", "é", "\u3000"]
 
 
+@functools.cache
+def charsmaps():
+    """SentencePiece's rules in small, and rules that are none of its: of keys that begin alike, and
+    of texts that become longer, shorter or nothing."""
+    rng = random.Random(11)
+    points = [*range(0xA0, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x1E40), *range(0xFB00, 0xFB07)]
+    marks = ["\u0301", "\u0323", "\u200d", "\ufe0f"]
+    letters = [*"aeths \n\r", "é", "ß", "你", "한", "\u1100", META, "🙂"]
+    maps = [charsmap.step(charsmap.nfkc_rules(points))]
+    for _ in range(4):
+        rules = {}
+        for _ in range(40):
+            key = "".join(rng.choices(letters, k=rng.randint(1, 2))) + rng.choice([*marks, "", ""])
+            rules[key] = "".join(rng.choices([*letters, *marks], k=rng.choice([0, 1, 1, 2, 5])))
+        maps.append(charsmap.step(rules))
+    return maps
+
+
 def draw_normalizer(rng: random.Random):
-    kinds = [{"type": form} for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase")]
+    kinds = [{"type": form} for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Nmt", "StripAccents")]
     kinds += [
+        rng.choice(charsmaps()),
         {"type": "Strip", "strip_left": rng.random() < 0.5, "strip_right": rng.random() < 0.5},
         {"type": "Prepend", "prepend": rng.choice([META, " ", "é", "ab"])},
         {"type": "Replace", "pattern": {"String": rng.choice([" ", "  ", "e", "$", "\n"])},
@@ -58,7 +83,9 @@ def draw_pre_tokenizer(rng: random.Random, bytes_at_end: bool):
     kinds += [
         split({"String": rng.choice([" ", "e", ".", "ab", "\n"])}, rng.choice(BEHAVIORS), rng.random() < 0.3),
         {"type": "Digits", "individual_digits": rng.random() < 0.5},
-        {"type": "WhitespaceSplit"},
+        {"type": "WhitespaceSplit"}, {"type": "Whitespace"}, {"type": "UnicodeScripts"}, {"type": "BertPreTokenizer"},
+        {"type": "Punctuation", "behavior": rng.choice(BEHAVIORS)},
+        {"type": "FixedLength", "length": rng.choice([1, 2, 5, 40])},
         {"type": "CharDelimiterSplit", "delimiter": rng.choice([" ", ".", "\n"])},
         metaspace(rng.choice(["always", "first", "never"]), rng.random() < 0.5)
         | {"replacement": rng.choice(SYMBOLS)},
@@ -112,8 +139,43 @@ def with_gaps(rng: random.Random, contents) -> None:
     # Ids stay as they are; the added tokens have entries of their own.
 
 
+def draw_scores(rng: random.Random):
+    """Of a Unigram model: as trained, all alike or nearly so, above 0, with every way to cut as good
+    as another; without some tokens."""
+    scores = dict(unigram_scores())
+    how = rng.choice(["trained", "whole", "few", "above", "ties"])
+    for token, score in scores.items():
+        if how == "whole":
+            scores[token] = float(round(score))
+        elif how == "few":
+            scores[token] = rng.choice([-2.0, -1.5, -1.0, 0.1])
+        elif how == "above":
+            scores[token] = rng.random() * 40
+        elif how == "ties":
+            scores[token] = -float(len(token))
+    names = [t for t in scores if t not in ("<unk>", "<s>", "</s>")]
+    for token in rng.sample(names, rng.choice([0, 20, 150])):
+        del scores[token]
+    for _ in range(rng.choice([0, 0, 30])):
+        scores.setdefault("".join(rng.choices(WORDS, k=2))[:rng.randint(1, 9)], -rng.random() * 9)
+    return scores
+
+
+def draw_unigram(rng: random.Random):
+    scores = draw_scores(rng)
+    names = ["<unk>", "<s>", "</s>"][rng.random() < 0.3:]  # without it, "<unk>" is a text's
+    return with_unigram(
+        *map(added, names), scores=scores, normalizer=draw_normalizer(rng),
+        unk_id=rng.choice([0, 0, 0, rng.randrange(len(scores))]), byte_fallback=rng.random() < 0.5,
+        pre_tokenizer=draw_pre_tokenizer(rng, rng.random() < 0.2), decoder=draw_decoder(rng),
+        post_processor=draw_post_processor(rng),
+    )
+
+
 def draw(rng: random.Random):
     """The file's contents."""
+    if rng.random() < 0.3:
+        return draw_unigram(rng)
     is_bytes = rng.random() < 0.6
     front = ["<unk>", "<s>", "</s>"]
     vocabulary = byte_vocabulary() if is_bytes else sentencepiece_vocabulary()

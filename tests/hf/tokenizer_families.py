@@ -16,13 +16,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 sys.path.insert(0, str(ROOT / "python"))
 
+import charsmap  # noqa: E402
 import corpus  # noqa: E402
 from nasty_text import WORDS  # noqa: E402
 
 META = "\u2581"
+RULED = [*range(0xA0, 0x180), *range(0x2000, 0x2100), *range(0xFF01, 0xFF5F)]
 DOCUMENTS = 400
 BYTE_TOKENS = 440
 SENTENCEPIECE_TOKENS = 540
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 QWEN2 = (
@@ -67,13 +70,25 @@ def sentencepiece_vocabulary():
     """Trained on whole lines, so that merges cross words where nothing keeps them apart."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", META)
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    special = ["<unk>", "<s>", "</s>", *BYTES]
     vocab, merges = vocabulary(tokenizer, SENTENCEPIECE_TOKENS, special, [META, " ", "\n"])
     for run in range(2, 9):  # as SentencePiece trains them: runs of spaces
         if META * run not in vocab:
             vocab[META * run] = len(vocab)
             merges.append([META * (run - 1), META])
     return vocab, merges
+
+
+@functools.cache
+def unigram_scores():
+    """Token to score; the special tokens and the bytes first, with 0, as in the published files.
+    Not by the library's trainer, which makes another vocabulary each time."""
+    vocab, _ = sentencepiece_vocabulary()
+    rng = random.Random(5)
+    scores = dict.fromkeys(["<unk>", "<s>", "</s>", *BYTES], 0.0)
+    for rank, token in enumerate(token for token in vocab if token not in scores):
+        scores[token] = -4 - rank / 100 - rng.random()
+    return scores
 
 
 def added(content, **flags):
@@ -169,6 +184,15 @@ def with_bytes(*tokens, **parts):
 def with_sentencepiece(*tokens, **parts):
     return build(sentencepiece_vocabulary(), tokens, unk_token="<unk>", fuse_unk=True,
                  byte_fallback=True, **parts)
+
+
+def with_unigram(*tokens, scores=None, unk_id=0, byte_fallback=True, **parts):
+    scores = unigram_scores() if scores is None else scores
+    contents = build(({token: i for i, token in enumerate(scores)}, []), tokens, **parts)
+    contents["model"] = {"type": "Unigram", "unk_id": unk_id,
+                         "vocab": [list(pair) for pair in scores.items()],
+                         "byte_fallback": byte_fallback}
+    return contents
 
 
 def llama3():
@@ -275,6 +299,37 @@ def split_at_spaces():
     )
 
 
+def falcon():
+    """Falcon's: punctuation first, then GPT-2's pattern, then digits by threes."""
+    return with_bytes(
+        *map(added, ["<|endoftext|>", ">>TITLE<<"]), post_processor=POST_BYTES,
+        pre_tokenizer=sequence(
+            "pretokenizers", {"type": "Punctuation", "behavior": "Contiguous"}, byte_level(True),
+            {"type": "Digits", "individual_digits": False},
+            split({"Regex": "[0-9][0-9][0-9]"}),
+        ),
+    )
+
+
+def llm_jp():
+    """Unigram with bytes for what is unknown."""
+    return with_unigram(
+        *map(added, ["<unk>", "<s>", "</s>", "<MASK|LLM-jp>"]), post_processor=template("<s>", "A"),
+        pre_tokenizer=metaspace("first", False), decoder=LLAMA_DECODER,
+    )
+
+
+def rinna():
+    """Unigram with an unknown token, and text as SentencePiece's NFKC rules leave it."""
+    return with_unigram(
+        *map(added, ["<unk>", "<s>", "</s>", "[CLS]"]), byte_fallback=False,
+        normalizer=sequence("normalizers", charsmap.step(charsmap.nfkc_rules(RULED)),
+                            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}),
+        pre_tokenizer=metaspace("always", True), decoder=metaspace("always", True),
+        post_processor=template("A", "</s>"),
+    )
+
+
 def every_flag():
     """Added tokens with all that can be asked of them, near each other."""
     return with_bytes(
@@ -287,4 +342,5 @@ def every_flag():
 
 
 FAMILIES = [llama3, olmo2, gpt2, phi4, phi4_mini, mistral_nemo, llama2, phi3, mistral7b,
-            metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag]
+            metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag, falcon,
+            llm_jp, rinna]

@@ -416,13 +416,14 @@ TEST_F(GgufCheckpoint, ByteLevelVocabulariesAreTakenAsTheyAre) {
 // The names of llama.cpp; their patterns compile.
 TEST_F(GgufCheckpoint, EveryPreTokenizerIsRead) {
   for (const char* pre :
-       {"default",  "llama-bpe", "dbrx",         "chatglm-bpe",    "tekken",
-        "gpt-4o",   "qwen2",     "qwen35",       "stablelm2",      "gpt-2",
-        "smollm",   "jais-2",    "deepseek-llm", "deepseek-coder", "deepseek-v3",
-        "youtu",    "falcon",    "bloom",        "viking",         "chameleon",
-        "tiny_aya", "kimi-k2",   "superbpe",     "bailingmoe",     "seed-coder",
-        "ufakzeka", "afmoe",     "laguna",       "exaone-moe",     "minicpm5",
-        "gemma4",   "starcoder", "command-r",    "olmo",           "granite-embed-multi-97m"}) {
+       {"default",  "llama-bpe",  "dbrx",         "chatglm-bpe",    "tekken",
+        "gpt-4o",   "qwen2",      "qwen35",       "stablelm2",      "gpt-2",
+        "smollm",   "jais-2",     "deepseek-llm", "deepseek-coder", "deepseek-v3",
+        "youtu",    "falcon",     "bloom",        "viking",         "chameleon",
+        "tiny_aya", "kimi-k2",    "superbpe",     "bailingmoe",     "seed-coder",
+        "ufakzeka", "afmoe",      "laguna",       "exaone-moe",     "minicpm5",
+        "gemma4",   "starcoder",  "command-r",    "olmo",           "granite-embed-multi-97m",
+        "spark2.5", "k2-horizon", "whitespace"}) {
     SCOPED_TRACE(pre);
     const auto file =
         write(sizes("llama")
@@ -434,10 +435,23 @@ TEST_F(GgufCheckpoint, EveryPreTokenizerIsRead) {
                   .u32("tokenizer.ggml.bos_token_id", 4));
     const Tokenizer tokenizer = load_tokenizer(file);
     EXPECT_EQ(tokenizer.encode("aa"), (std::vector<std::int64_t>{2, 2}));
-    if (std::string_view(pre) == "smollm") {  // each digit by itself
+    if (pre == std::string_view("smollm") || pre == std::string_view("spark2.5")) {
+      // Each digit by itself.
       EXPECT_EQ(tokenizer.encode("12"), (std::vector<std::int64_t>{0, 1}));
     }
   }
+}
+
+TEST_F(GgufCheckpoint, WhitespaceKeepsWordsAsTheyAre) {
+  const auto file = write(sizes("llama")
+                              .text("tokenizer.ggml.model", "gpt2")
+                              .text("tokenizer.ggml.pre", "whitespace")
+                              .texts("tokenizer.ggml.tokens", {"\u00E9", "a", " ", "a\u00E9", " a"})
+                              .texts("tokenizer.ggml.merges", {"a \u00E9"}));
+  const Tokenizer tokenizer = load_tokenizer(file);
+  const std::vector<std::int64_t> ids = {1, 2, 3, 2, 3};  // and nothing for x
+  EXPECT_EQ(tokenizer.encode("a a\u00E9x a\u00E9"), ids);
+  EXPECT_EQ(tokenizer.decode(ids), "a a\u00E9 a\u00E9");
 }
 
 TEST_F(GgufCheckpoint, WrongVocabulariesAreNamed) {

@@ -86,7 +86,11 @@ TEST_P(Family, LongTextsAreEncodedWhole) {
     while (text.size() < 100'000) text += part;
     const std::string decoded = tokenizer.decode(tokenizer.encode(text));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(decoded)), decoded) << part;
-    EXPECT_GT(decoded.size(), 30'000u) << part;
+    // Without bytes to fall back on, a Unigram model makes one token of all that is unknown.
+    const json& model = golden_["tokenizer"]["model"];
+    if (model["type"] == "BPE" || model["byte_fallback"]) {
+      EXPECT_GT(decoded.size(), 30'000u) << part;
+    }
   }
 }
 

@@ -77,7 +77,7 @@ TEST(TokenizerJson, AcceptsTheOtherSpellings) {
   const TokenizerJson read = parse_tokenizer_json("T.json", json.dump());
   EXPECT_TRUE(is_nfc_alone(read.normalizer));
   std::vector<std::int64_t> ids;
-  read.bpe.encode("he", ids);
+  encode(read.model, "he", ids);
   EXPECT_EQ(ids, (std::vector<std::int64_t>{bundled()["model"]["vocab"]["he"]}));
   json.erase("added_tokens");
   EXPECT_EQ(parse_tokenizer_json("T.json", json.dump()).texts.size(), 2500u);
@@ -113,13 +113,13 @@ TEST(TokenizerJson, RefusesComponentsOfOtherFamilies) {
       {[](Json& j) { j["normalizer"]["strip"] = true; }, "normalizer.strip", "does not know"},
       {[](Json& j) {
          j["normalizer"] = {{"type", "Sequence"},
-                            {"normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}}};
+                            {"normalizers", {{{"type", "NFC"}}, {{"type", "Umlaut"}}}}};
        },
-       "normalizer.normalizers[1].type", "Nmt"},
+       "normalizer.normalizers[1].type", "Umlaut"},
       {[](Json& j) {
-         j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
+         j["pre_tokenizer"] = {{"type", "Syllables"}};
        },
-       "pre_tokenizer.type", "BertPreTokenizer"},
+       "pre_tokenizer.type", "Syllables"},
       {[](Json& j) {
          j["post_processor"] = {{"type", "RobertaProcessing"}, {"sep", 1}};
        },
@@ -134,7 +134,7 @@ TEST(TokenizerJson, RefusesComponentsOfOtherFamilies) {
        },
        "decoder.type", "WordPiece"},
       {[](Json& j) { j.erase("model"); }, "model", "missing"},
-      {[](Json& j) { j["model"]["type"] = "Unigram"; }, "model.type", "Unigram"},
+      {[](Json& j) { j["model"]["type"] = "WordPiece"; }, "model.type", "WordPiece"},
       {[](Json& j) { j["model"].erase("type"); }, "model.type", "missing"},
   });
 }
@@ -149,7 +149,20 @@ TEST(TokenizerJson, RefusesPreTokenizersThatAreNotClear) {
   const std::string where = split + ".pattern.Regex";
   expect_errors({
       {[&](Json& j) { part(j, 1)["extra"] = 1; }, bytes + ".extra", "does not know"},
-      {[&](Json& j) { part(j, 0)["type"] = "UnicodeScripts"; }, split + ".type", "UnicodeScripts"},
+      {[&](Json& j) { part(j, 0)["type"] = "Syllables"; }, split + ".type", "Syllables"},
+      {[&](Json& j) { part(j, 0)["type"] = "UnicodeScripts"; }, split + ".pattern", "not know"},
+      {[&](Json& j) {
+         part(j, 0) = {{"type", "Punctuation"}, {"behavior", "Merged"}};
+       },
+       split + ".behavior", "Merged"},
+      {[&](Json& j) {
+         part(j, 0) = {{"type", "FixedLength"}, {"length", 0}};
+       },
+       split + ".length", "0"},
+      {[&](Json& j) {
+         part(j, 0) = {{"type", "FixedLength"}, {"length", 65536}};
+       },
+       split + ".length", "65536"},
       {[&](Json& j) { part(j, 0)["behavior"] = "Merged"; }, split + ".behavior", "Merged"},
       {[&](Json& j) { part(j, 0)["invert"] = 1; }, split + ".invert", "1"},
       {[&](Json& j) { part(j, 0)["pattern"]["String"] = " "; }, where, "beside a String"},
@@ -298,7 +311,7 @@ TEST(TokenizerJson, RefusesNormalizersThatAreNotClear) {
          part(j, 1)["pattern"] = {{"Regex", "("}};
        },
        where + "1].pattern.Regex", "parenthesis"},
-      {[](Json& j) { j["normalizer"]["type"] = "Precompiled"; }, "normalizer.type", "Precompiled"},
+      {[](Json& j) { j["normalizer"]["type"] = "Umlaut"; }, "normalizer.type", "Umlaut"},
   });
 }
 
@@ -359,7 +372,7 @@ std::vector<std::int64_t> ids_of(const Json& json, std::string_view text) {
   std::deque<std::string> made;
   std::vector<std::int64_t> ids;
   for (const std::string_view piece : read.pre_tokenizer.pieces(text, true, made)) {
-    read.bpe.encode(piece, ids);
+    encode(read.model, piece, ids);
   }
   return ids;
 }
