@@ -13,6 +13,8 @@ class Case:
     what: str = ""  # is wrong with it, or peculiar to it
     gguf: str = ""  # the tensor type of the .gguf file that this engine reads
     precision: str = ""  # that its activations have: compare's --as
+    rounding: str = ""  # diagnose may say this id: right for what the engine is
+    reference: str = ""  # "file": of the .gguf file, where it differs from one of the checkpoint
     small: bool = True  # its dump is among those of the tests
 
     @property
@@ -23,7 +25,10 @@ class Case:
 
 LLAMA_CPP, LITGPT, TORCHTUNE = "llama.cpp b11549", "litgpt 0.5.13", "torchtune 0.6.1"
 MLX = "mlx-lm 0.32.2"
-HF = "transformers 5.23.0"
+HF, HF_OLD = "transformers 5.23.0", "transformers 4.42.0"
+KERAS, GENAI, CT2 = "keras-hub 0.32.0", "onnxruntime-genai 0.18.0", "CTranslate2 4.8.5"
+LENS, LENS_OLD = "TransformerLens 2.16.1", "TransformerLens 2.15.0"
+TINYGRAD, SCRATCH = "tinygrad 0.13.0", "llms-from-scratch 1.0.19"
 
 
 def llama_cpp(model: str, gguf: str = "F32", **more) -> Case:
@@ -42,12 +47,14 @@ CASES = [
     llama_cpp("llama", what="q and k as neighbouring pairs"),
     llama_cpp("qwen3"),
     llama_cpp("qwen3_moe"),
-    llama_cpp("gemma2"),
+    llama_cpp("gemma2", reference="file", rounding="act", what="the activation from a table in F16"),
     llama_cpp("gemma3"),
     llama_cpp("phi3"),
-    llama_cpp("qwen3", "Q8_0", precision="q8", what="activations in 8 bits per 32"),
-    Case(LLAMA_CPP, "llama_cpp", "SmolLM2-135M", ("20",), precision="q8", small=False,
-         what="real weights in Q4_1; activations in 8 bits per 32; text and logits"),
+    llama_cpp("qwen3", "Q8_0", precision="q8", rounding="q8-activations",
+              what="activations in 8 bits per 32"),
+    Case(LLAMA_CPP, "llama_cpp", "SmolLM2-135M", ("20",), precision="q8", rounding="q8-activations",
+         small=False, what="real weights in Q4_1; activations in 8 bits per 32; text and logits"),
+    Case(LLAMA_CPP, "llama_cpp", "SmolLM2-135M", ("tokens",), small=False),
     litgpt("llama", "Llama-2-7b-hf"),
     litgpt("llama3", "Llama-3.2-1B"),
     litgpt("qwen3", "Qwen3-0.6B"),
@@ -55,17 +62,37 @@ CASES = [
     litgpt("olmo2", "OLMo-2-1124-7B"),
     litgpt("mistral", "Mistral-7B-v0.1"),
     litgpt("gemma2", "Gemma-2-2b", what="the lookup is before its scale"),
+    litgpt("gemma3", "Gemma-3-1b-it", what="the lookup is before its scale"),
+    litgpt("qwen2", "Qwen2.5-0.5B"),
     Case(TORCHTUNE, "torchtune", "llama", ("llama2",), what="q and k as neighbouring pairs"),
     Case(TORCHTUNE, "torchtune", "qwen2", ("qwen2",)),
     Case(MLX, "mlx_lm", "llama"),
     Case(MLX, "mlx_lm", "qwen3_moe"),
-    Case(MLX, "mlx_lm", "gemma2"),
     Case(MLX, "mlx_lm", "gemma3"),
+    Case(LENS, "transformer_lens", "llama3", ("meta-llama/Llama-3.2-1B",)),
+    Case(GENAI, "onnxruntime_genai", "llama"),
+    Case(GENAI, "onnxruntime_genai", "qwen3"),
+    Case(CT2, "ctranslate2", "llama", what="logits alone"),
+    Case(CT2, "ctranslate2", "qwen3", what="logits alone"),
+    Case(TINYGRAD, "tinygrad", "qwen3", gguf="F32", what="keys and values are kept as FP16"),
+    Case(SCRATCH, "llms_from_scratch", "qwen3", ("qwen3",)),
+    Case(SCRATCH, "llms_from_scratch", "llama3", ("llama3",)),
     # Wrong ones.
     Case(HF, "transformers", "gemma2", ("sdpa", "float32"), wrong=("softcap",),
          what="sdpa leaves out the scores' soft-cap"),
-    Case(TORCHTUNE, "torchtune", "gemma2", ("gemma2",), wrong=("norm",),
-         what="the converter exchanges the norms before and behind the MLP"),
+    Case(TORCHTUNE, "torchtune", "gemma2", ("gemma2",), wrong=("norms-swapped", "final-softcap"),
+         what="the norms before and behind the MLP exchanged; the soft-cap on the final norm"),
+    Case(HF_OLD, "transformers", "gemma2", ("eager", "float32"), wrong=("mask-missing", "window"),
+         what="no mask in odd layers, no window in even ones"),
+    Case("litgpt 0.4.11", "litgpt", "llama3", ("Llama-3.1-8B",), wrong=("rope",),
+         what="Llama 3's RoPE scaling is left out"),
+    Case(LENS_OLD, "transformer_lens", "llama3", ("meta-llama/Llama-3.2-1B",), wrong=("rope",),
+         what="RoPE scaling from a context of 2048 for 8192"),
+    Case(KERAS, "keras_hub", "llama3", ("Llama3Backbone",), wrong=("eps",),
+         what="the norms' epsilon is 1e-6 for 1e-5"),
+    Case(KERAS, "keras_hub", "qwen3", ("Qwen3Backbone",), wrong=("eps",),
+         what="the epsilon of the query and key norms is 1e-5 for 1e-6"),
+    Case(MLX, "mlx_lm", "gemma2", wrong=("window",), what="the sliding window is left out"),
     Case(MLX, "mlx_lm", "qwen2_window", wrong=("window",), what="the sliding window is left out"),
     Case(MLX, "mlx_lm", "mistral", wrong=("window",), what="the sliding window is left out"),
 ]  # fmt: skip
