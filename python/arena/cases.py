@@ -32,7 +32,7 @@ TINYGRAD, SCRATCH = "tinygrad 0.13.0", "llms-from-scratch 1.0.19"
 
 
 def llama_cpp(model: str, gguf: str = "F32", **more) -> Case:
-    return Case(LLAMA_CPP, "llama_cpp", model, ("4",), gguf=gguf, **more)
+    return Case(LLAMA_CPP, "llama_cpp", model, ("20",), gguf=gguf, **more)
 
 
 def litgpt(model: str, name: str, **more) -> Case:
@@ -48,8 +48,7 @@ CASES = [
     llama_cpp("qwen3"),
     llama_cpp("qwen3_moe"),
     llama_cpp("gemma2", reference="file", rounding="act", what="the activation from a table in F16"),
-    llama_cpp("gemma3"),
-    llama_cpp("phi3"),
+    llama_cpp("gemma3", reference="file", rounding="act", what="the activation from a table in F16"),
     llama_cpp("qwen3", "Q8_0", precision="q8", rounding="q8-activations",
               what="activations in 8 bits per 32"),
     Case(LLAMA_CPP, "llama_cpp", "SmolLM2-135M", ("20",), precision="q8", rounding="q8-activations",

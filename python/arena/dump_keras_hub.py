@@ -1,6 +1,7 @@
 """keras-hub, loading the checkpoint itself. Word: the class of the backbone."""
 
 import os
+import re
 
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
@@ -14,9 +15,10 @@ names: dict[int, str] = {}
 
 
 def name_below(layer: keras.Layer, prefix: str) -> None:
-    for inner in layer._layers:
-        names[id(inner)] = f"{prefix}.{inner.name}" if prefix else inner.name
-        name_below(inner, names[id(inner)])
+    for inner in layer._layers:  # those that have no name of their own are numbered by keras
+        own = f"{prefix}.{re.sub('_[0-9]+$', '', inner.name)}" if prefix else inner.name
+        names[id(inner)] = own
+        name_below(inner, own)
 
 
 called = keras.Layer.__call__

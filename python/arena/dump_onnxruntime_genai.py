@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from dumping import MODEL, prompts, save
+from dumping import MODEL, config, prompts, save
 from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
@@ -40,7 +40,8 @@ for prompt, ids in prompts():
         elif wanted.name == "position_ids":
             feed[wanted.name] = np.arange(len(ids))[None]
         else:  # an empty cache
-            _, heads, _, size = wanted.shape
+            small = config()
+            heads, size = small["num_key_value_heads"], small["head_dim"]
             feed[wanted.name] = np.zeros((1, heads, 0, size), np.float32)
     outputs = ["logits", *inner]
     values = dict(zip(outputs, session.run(outputs, feed), strict=True))

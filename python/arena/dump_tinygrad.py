@@ -1,8 +1,12 @@
-"""tinygrad's language models. MODEL is a .gguf file; HALF=0 in the environment keeps the weights."""
+"""tinygrad's language models. MODEL is a .gguf file. It compiles with clang, of whatever release."""
 
 import os
+import shutil
 
-os.environ.setdefault("HALF", "0")  # before the import, which reads it
+# Before the import, which reads them. HALF=0: the weights stay what they are.
+CLANGS = ["clang", *(f"clang-{release}" for release in range(30, 13, -1))]
+os.environ.setdefault("CC", next(filter(shutil.which, CLANGS), "clang"))
+os.environ.setdefault("HALF", "0")
 import numpy as np
 from dumping import MODEL, Arrays, prompts, save
 from tinygrad import Tensor

