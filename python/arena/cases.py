@@ -9,7 +9,7 @@ class Case:
     script: str
     model: str  # models/MODEL.json, or a name of run.py's
     words: tuple[str, ...] = ()  # to the script
-    wrong: tuple[str, ...] = ()  # nothing: the engine is right; else diagnose names one of these ids
+    wrong: tuple[str, ...] = ()  # its bugs, a part of the id that diagnose gives each; none: right
     what: str = ""  # is wrong with it, or peculiar to it
     gguf: str = ""  # the tensor type of the .gguf file that this engine reads
     precision: str = ""  # that its activations have: compare's --as
@@ -41,7 +41,8 @@ def litgpt(model: str, name: str, **more) -> Case:
 
 CASES = [
     Case(HF, "transformers", "qwen3", ("eager", "float32")),
-    Case(HF, "transformers", "gemma3", ("eager", "float32"), what="hooks: two RoPE tables, the local first"),
+    Case(HF, "transformers", "gemma3", ("eager", "float32"),
+         what="hooks: two RoPE tables, the local first"),
     Case(HF, "transformers", "gemma2", ("eager", "float32"), what="hooks: lm_head is before the cap"),
     llama_cpp("tiny-qwen3", small=False),
     llama_cpp("llama", what="q and k as neighbouring pairs"),
@@ -72,14 +73,15 @@ CASES = [
     Case(GENAI, "onnxruntime_genai", "llama"),
     Case(GENAI, "onnxruntime_genai", "llama3"),
     Case(GENAI, "onnxruntime_genai", "qwen3"),
-    Case(GENAI, "onnxruntime_genai", "gemma2"),
+    Case(GENAI, "onnxruntime_genai", "gemma2", rounding="norm",
+         what="1 + the norms' weight is rounded to BF16, as the checkpoint's type"),
     Case(CT2, "ctranslate2", "llama", what="logits alone"),
     Case(CT2, "ctranslate2", "qwen3", what="logits alone"),
     Case(KERAS, "keras_hub", "mistral", ("MistralBackbone",)),
     # Of other models keras-hub takes no scale of the scores but 1/sqrt(head_dim) or hidden / heads.
     Case(KERAS, "keras_hub", "gemma2_2b", ("GemmaBackbone",)),
-    Case(TINYGRAD, "tinygrad", "llama", gguf="F32", what="keys and values are kept as FP16"),
-    Case(TINYGRAD, "tinygrad", "qwen3", gguf="F32", what="keys and values are kept as FP16"),
+    Case(TINYGRAD, "tinygrad", "llama", gguf="F32"),
+    Case(TINYGRAD, "tinygrad", "qwen3", gguf="F32"),
     Case(SCRATCH, "llms_from_scratch", "qwen3", ("qwen3",)),
     Case(SCRATCH, "llms_from_scratch", "llama3", ("llama3",)),
     # Wrong ones.

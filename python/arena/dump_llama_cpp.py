@@ -1,8 +1,8 @@
 """llama.cpp: the library of xllamacpp under the header of llama-cpp-py-sync. MODEL is a .gguf file.
 
 llama.cpp calls back before (ask) and after each node of its graph. The last node of a name counts:
-Qcur is the product first and the rotated queries last. Word: the number of greedy tokens; or "tokens": no run,
-but the ids of each prompt as a line of a file.
+Qcur is the product first and the rotated queries last. Word: the number of greedy tokens; or "tokens":
+no run, but the ids of each prompt as a line of a file.
 """
 
 import ctypes
@@ -98,6 +98,8 @@ for prompt, ids in prompts(encode):
     generated = list(ids)
     for _ in range(int(WORDS[0])):
         generated.append(int(logits[-1].argmax()))
+        if llama.llama_vocab_is_eog(vocab, generated[-1]):
+            break
         logits = decode(context, generated[-1:], len(generated) - 1)
     save(prompt, ids, {**dump, "generated_ids": np.array([generated])})
     llama.llama_free(context)

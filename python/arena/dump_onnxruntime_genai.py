@@ -1,4 +1,4 @@
-"""onnxruntime-genai: its builder's graph, run by onnxruntime, with inner values as further outputs."""
+"""onnxruntime-genai: its builder's graph, run by onnxruntime with inner values as outputs."""
 
 import contextlib
 import sys

@@ -1,7 +1,8 @@
 """What every dump script needs: its orders, a recorder of torch modules, and a file per prompt.
 
 A script is called with a checkpoint, a .jsonl of prompts ({"id": ..., "input_ids": [...]}, or "text" for
-engines that have a tokenizer), a folder to write to, and words of its own. It writes FOLDER/ID.npz, arrays under the engine's own names.
+engines that have a tokenizer), a folder to write to, and words of its own. It writes FOLDER/ID.npz,
+arrays under the engine's own names.
 """
 
 import json

@@ -44,7 +44,9 @@ ENVIRONMENTS = {
         ("onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "onnx==1.23.2", "onnx-ir==1.1.0",
          "transformers==5.23.0")
     ),
-    "CTranslate2 4.8.5": Environment(("ctranslate2==4.8.5", "transformers==5.23.0", "torch==2.13.0")),
+    "CTranslate2 4.8.5": Environment(
+        ("ctranslate2==4.8.5", "transformers==5.23.0", "torch==2.13.0")
+    ),
     "tinygrad 0.13.0": Environment(("tinygrad==0.13.0", "numpy==2.4.6"), torch=False),
     # It asks for tensorflow and jupyterlab, which its models do not use.
     "llms-from-scratch 1.0.19": Environment(
@@ -88,9 +90,11 @@ def python_of(name: str) -> Path:
     if wanted.torch:
         share_torch(next((folder / "lib").glob("python3*/site-packages")))
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for packages in (wanted.requirements, ("--no-deps", *wanted.bare) if wanted.bare else ()):
-        made = subprocess.run([*pip, *packages], capture_output=True, text=True) if packages else None
-        if made and made.returncode != 0:
+    for packages in (wanted.requirements, ("--no-deps", *wanted.bare)):
+        if packages in ((), ("--no-deps",)):
+            continue
+        made = subprocess.run([*pip, *packages], capture_output=True, text=True)
+        if made.returncode != 0:
             raise NotMade("pip: " + (made.stderr.strip().splitlines() or ["failed"])[-1])
     ready.write_text(words)
     return python

@@ -79,10 +79,7 @@ def reference(assay: Path, model: Path, prompts: Path, kind: str = "") -> Path:
 
 
 def run_engine(case: Case, model: Path, prompts: Path, out: Path) -> Path:
-    try:
-        python = python_of(case.environment)
-    except NotMade as error:
-        raise NotRun(str(error)) from None
+    python = python_of(case.environment)
     script = HERE / f"dump_{case.script}.py"
     # Small models: one thread is faster than two that wait for each other.
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -121,8 +118,9 @@ def map_of(case: Case) -> Path:
 
 def judged(assay: Path, case: Case, model: Path, ref: Path, candidate: Path) -> dict:
     maps = ["--map", map_of(case)] if map_of(case).exists() else []
-    expected = ["--as", case.precision, "--model", model] if case.precision else []
-    compared = run([assay, "compare", ref, candidate, "--json", *maps, *expected])
+    # With the model, each step of a text is judged by itself.
+    options = ["--model", model, *(["--as", case.precision] if case.precision else []), *maps]
+    compared = run([assay, "compare", ref, candidate, "--json", *options])
     asked = ["--model", model, "--reference", ref, "--candidate", candidate, "--json", *maps]
     diagnosed = run([assay, "diagnose", *asked])
     result = {"compare": last_line(compared.stderr), "diagnose": last_line(diagnosed.stderr)}
@@ -232,7 +230,7 @@ def main() -> int:
                 ref = reference(options.assay, source, TEXTS.get(case.model, PROMPTS))
                 candidate = dump(case, model)
                 result = judged(options.assay, case, source, ref, candidate)
-        except NotRun as error:
+        except (NotRun, NotMade) as error:
             print(f"{case.environment:24} {case.model:12} not run: {error}", flush=True)
             continue
         ok = right(case, result)
