@@ -1,13 +1,12 @@
 """litgpt. Word: the model of litgpt's own list that the checkpoint is a small copy of."""
 
 import contextlib
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from dumping import MODEL, WORDS, config, run_torch
+from dumping import WORDS, config, run_torch, weights
 from litgpt.config import Config, name_to_config
 from litgpt.model import GPT
 from litgpt.scripts.convert_hf_checkpoint import convert_hf_checkpoint
@@ -39,9 +38,9 @@ for field, theirs in (SIZES | {f: t for f, t in FEATURES.items() if f in known})
 known["block_size"] = 256
 
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-    shutil.copy(MODEL / "model.safetensors", folder)
+    torch.save(weights(), Path(folder) / "pytorch_model.bin")  # what old releases read, too
     convert_hf_checkpoint(Path(folder), model_name=name)
-    state = torch.load(Path(folder) / "lit_model.pth")
+    state = torch.load(Path(folder) / "lit_model.pth", weights_only=False)
 model = GPT(Config.from_name(name))
 if "lm_head.weight" not in state:  # tied
     state["lm_head.weight"] = state["transformer.wte.weight"]

@@ -1,13 +1,16 @@
 """llama.cpp: the library of xllamacpp under the header of llama-cpp-py-sync. MODEL is a .gguf file.
 
 llama.cpp calls back before (ask) and after each node of its graph. The last node of a name counts:
-Qcur is the product first and the rotated queries last. Word: the number of greedy tokens.
+Qcur is the product first and the rotated queries last. Word: the number of greedy tokens; or "tokens":
+no run, but the ids of each prompt as a line of a file.
 """
 
 import ctypes
+import json
+import sys
 
 import numpy as np
-from dumping import MODEL, WORDS, Arrays, prompts, save
+from dumping import MODEL, OUT, WORDS, Arrays, prompts, save
 from llama_cpp_py_sync._cffi_bindings import ffi
 from xllamacpp import xllamacpp
 
@@ -63,12 +66,26 @@ def decode(context, ids: list[int], first: int) -> np.ndarray:
     return np.array([np.frombuffer(ffi.buffer(row, 4 * vocabulary), np.float32) for row in rows])
 
 
+def encode(text: str) -> list[int]:
+    """As the model gets it: with a BOS token where the file asks for one."""
+    data = text.encode()
+    tokens = ffi.new("llama_token[]", len(data) + 8)
+    count = llama.llama_tokenize(vocab, data, len(data), tokens, len(data) + 8, True, True)
+    assert count >= 0
+    return list(tokens[0:count])
+
+
 llama.llama_backend_init()
 model = llama.llama_model_load_from_file(
     str(MODEL).encode(), llama.llama_model_default_params()
 )
-vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
-for prompt, ids in prompts():
+vocab = llama.llama_model_get_vocab(model)
+vocabulary = llama.llama_vocab_n_tokens(vocab)
+if WORDS[0] == "tokens":
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text("".join(json.dumps(ids) + "\n" for _, ids in prompts(encode)))
+    sys.exit()
+for prompt, ids in prompts(encode):
     options = llama.llama_context_default_params()
     options.n_ctx, options.n_threads, options.n_threads_batch = 512, 1, 1
     options.flash_attn_type = 0  # the probabilities are then seen
@@ -81,6 +98,8 @@ for prompt, ids in prompts():
     generated = list(ids)
     for _ in range(int(WORDS[0])):
         generated.append(int(logits[-1].argmax()))
+        if llama.llama_vocab_is_eog(vocab, generated[-1]):
+            break
         logits = decode(context, generated[-1:], len(generated) - 1)
     save(prompt, ids, {**dump, "generated_ids": np.array([generated])})
     llama.llama_free(context)

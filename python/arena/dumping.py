@@ -1,7 +1,8 @@
 """What every dump script needs: its orders, a recorder of torch modules, and a file per prompt.
 
-A script is called with a checkpoint, a .jsonl of prompts ({"id": ..., "input_ids": [...]}), a folder
-to write to, and words of its own. It writes FOLDER/ID.npz, arrays under the engine's own names.
+A script is called with a checkpoint, a .jsonl of prompts ({"id": ..., "input_ids": [...]}, or "text" for
+engines that have a tokenizer), a folder to write to, and words of its own. It writes FOLDER/ID.npz,
+arrays under the engine's own names.
 """
 
 import json
@@ -22,10 +23,11 @@ def config() -> dict[str, Any]:
     return json.loads((MODEL / "config.json").read_text())
 
 
-def prompts() -> Iterator[tuple[str, list[int]]]:
+def prompts(encode: Callable[[str], list[int]] | None = None) -> Iterator[tuple[str, list[int]]]:
+    """Id and tokens of each; encode: the engine's own tokenizer."""
     for line in PROMPTS.read_text().splitlines():
         prompt = json.loads(line)
-        yield prompt["id"], prompt["input_ids"]
+        yield prompt["id"], prompt["input_ids"] if "input_ids" in prompt else encode(prompt["text"])
 
 
 def save(prompt: str, ids: list[int], arrays: Arrays) -> None:

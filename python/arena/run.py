@@ -20,7 +20,8 @@ from cases import CASES, Case
 from environments import HOME, MAIN, ROOT, NotMade, python_of
 
 HERE = Path(__file__).parent
-PROMPTS = HERE / "prompts.jsonl"
+PROMPTS = HERE / "prompts.jsonl"  # for random weights: tokens
+TEXTS = {"SmolLM2-135M": HERE / "smollm2.jsonl"}  # for real ones
 BUNDLED = {"tiny-qwen3": ROOT / "models" / "tiny-qwen3"}
 LIMIT = 900  # seconds for one engine
 JUDGE_ONLY = "--judge" in sys.argv
@@ -69,7 +70,7 @@ def gguf(assay: Path, case: Case) -> Path:
     return file
 
 
-def reference(assay: Path, model: Path, prompts: Path = PROMPTS, kind: str = "") -> Path:
+def reference(assay: Path, model: Path, prompts: Path, kind: str = "") -> Path:
     out = HOME / "references" / (model.name + kind)
     if not (out / "manifest.json").exists():
         numerics = ["--numerics", "bf16,f64", "--taps", "*", "--max-new-tokens", "20"]
@@ -77,20 +78,37 @@ def reference(assay: Path, model: Path, prompts: Path = PROMPTS, kind: str = "")
     return out
 
 
-def dump(assay: Path, case: Case, model: Path) -> Path:
-    out = HOME / "dumps" / case.name
-    if JUDGE_ONLY and not list(out.glob("*.npz")):
-        raise NotRun("no dump")
-    if not list(out.glob("*.npz")):
-        try:
-            python = python_of(case.environment)
-        except NotMade as error:
-            raise NotRun(str(error)) from None
-        script = HERE / f"dump_{case.script}.py"
-        # Small models: one thread is faster than two that wait for each other.
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        must([python, script, model, PROMPTS, out, *case.words], env=environment)
+def run_engine(case: Case, model: Path, prompts: Path, out: Path) -> Path:
+    python = python_of(case.environment)
+    script = HERE / f"dump_{case.script}.py"
+    # Small models: one thread is faster than two that wait for each other.
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    must([python, script, model, prompts, out, *case.words], env=environment)
     return out
+
+
+def dump(case: Case, model: Path) -> Path:
+    out = HOME / "dumps" / case.name
+    if list(out.glob("*.npz")):
+        return out
+    if JUDGE_ONLY:
+        raise NotRun("no dump")
+    return run_engine(case, model, TEXTS.get(case.model, PROMPTS), out)
+
+
+def tokens(assay: Path, case: Case, model: Path) -> dict:
+    """The ids of texts.jsonl, by the engine's tokenizer and by Assay's."""
+    texts = HERE / "texts.jsonl"
+    theirs = HOME / "dumps" / f"{case.name}-tokens.jsonl"
+    if not theirs.exists():
+        run_engine(case, model, texts, theirs)
+    options = ["--model", model, "--jsonl", "--add-special-tokens"]
+    ours = must([assay, "tokenize", *options], input=texts.read_text()).splitlines()
+    pairs = zip(theirs.read_text().splitlines(), ours, strict=True)
+    same = [json.loads(a) == json.loads(b) for a, b in pairs]
+    verdict = "correct" if all(same) else "tokens"
+    equal = f"{sum(same)} of {len(same)} texts in the same tokens"
+    return {"compare": "pass" if all(same) else "FAIL", "diagnose": verdict, "ids": [equal]}
 
 
 def map_of(case: Case) -> Path:
@@ -100,8 +118,9 @@ def map_of(case: Case) -> Path:
 
 def judged(assay: Path, case: Case, model: Path, ref: Path, candidate: Path) -> dict:
     maps = ["--map", map_of(case)] if map_of(case).exists() else []
-    expected = ["--as", case.precision, "--model", model] if case.precision else []
-    compared = run([assay, "compare", ref, candidate, "--json", *maps, *expected])
+    # With the model, each step of a text is judged by itself.
+    options = ["--model", model, *(["--as", case.precision] if case.precision else []), *maps]
+    compared = run([assay, "compare", ref, candidate, "--json", *options])
     asked = ["--model", model, "--reference", ref, "--candidate", candidate, "--json", *maps]
     diagnosed = run([assay, "diagnose", *asked])
     result = {"compare": last_line(compared.stderr), "diagnose": last_line(diagnosed.stderr)}
@@ -128,12 +147,13 @@ def right(case: Case, result: dict) -> bool:
     ids = result.get("ids")
     if ids is None:
         return False
-    if case.wrong:
-        words = case.wrong
-        return result["diagnose"] == "named" and all(any(w in i for i in ids) for w in words)
-    if case.precision:
-        named = result["diagnose"] in ("correct", "rounding") and all("activation" in i for i in ids)
-        return named and result["compare"] == "pass"
+    if case.wrong:  # each of its bugs is named, and nothing else
+        found = all(any(w in i for i in ids) for w in case.wrong)
+        blamed = all(any(w in i for w in case.wrong) for i in ids)
+        return result["compare"] != "pass" and result["diagnose"] == "named" and found and blamed
+    if case.rounding and result["diagnose"] == "rounding":
+        said = all(case.rounding in i for i in ids)
+        return said and result["compare"] in ("pass",) + (() if case.precision else ("coarse",))
     return result["compare"] == "pass" and result["diagnose"] == "correct"
 
 
@@ -164,14 +184,14 @@ class Dumps:
         file.unlink(missing_ok=True)
         reduced(candidate, result["used"], file)
         prompts = self.folder / "prompts.jsonl"
-        ref = reference(self.assay, model, prompts, "reduced")
+        ref = reference(self.assay, model, prompts, "-reduced")
         result = judged(self.assay, case, model, ref, file)
         if not right(case, result):
             file.unlink()
             print(f"  {case.name}: not in the tests, {result['compare']}, {result['diagnose']}")
             return
-        passes = result["compare"] != "FAIL"
-        entry = {"model": model.name, "passes": passes, "words": case.wrong}
+        passes, verdict = result["compare"] != "FAIL", result["diagnose"]
+        entry = {"model": model.name, "passes": passes, "verdict": verdict, "words": case.wrong}
         if map_of(case).exists():
             entry["map"] = map_of(case).name
         if case.what:
@@ -193,28 +213,35 @@ def main() -> int:
     parser.add_argument("--dumps", type=Path)
     options = parser.parse_args()
     dumps = Dumps(options.dumps, options.assay) if options.dumps else None
+    line = "{:24} {:12} {:>4}  {:7} {:13} {:5} {}"
+    print(line.format("engine", "checkpoint", "taps", "compare", "diagnose", "", ""))
     good = bad = 0
     for case in CASES:
         if any(word not in case.name for word in options.only):
             continue
         try:
-            source = checkpoint(options.assay, case.model)
-            model = gguf(options.assay, case) if case.gguf else source
-            if case.gguf not in ("", "F32"):
-                source = model
-            ref = reference(options.assay, source)
-            candidate = dump(options.assay, case, model)
-            result = judged(options.assay, case, source, ref, candidate)
-        except NotRun as error:
-            print(f"{case.name:45} not run: {error}", flush=True)
+            model = source = checkpoint(options.assay, case.model)
+            if case.gguf:
+                model = gguf(options.assay, case)
+                source = source if case.gguf == "F32" and case.reference != "file" else model
+            if case.words == ("tokens",):
+                result = tokens(options.assay, case, model)
+            else:
+                ref = reference(options.assay, source, TEXTS.get(case.model, PROMPTS))
+                candidate = dump(case, model)
+                result = judged(options.assay, case, source, ref, candidate)
+        except (NotRun, NotMade) as error:
+            print(f"{case.environment:24} {case.model:12} not run: {error}", flush=True)
             continue
         ok = right(case, result)
         if dumps and ok and case.small:
             dumps.add(case, result, source, candidate)
         good, bad = good + ok, bad + (not ok)
+        name = f"{case.model} {case.gguf}" if case.gguf not in ("", "F32") else case.model
+        said = (result.get("taps", ""), result["compare"], result["diagnose"])
+        mark = "right" if ok else "WRONG"
         print(
-            f"{case.name:45} {result.get('taps', 0):4} {result['compare']:8} {result['diagnose']:13} "
-            f"{','.join(result.get('ids', []))}  {'right' if ok else 'WRONG'}",
+            line.format(case.environment, name, *said, mark, ", ".join(result.get("ids", []))),
             flush=True,
         )
     if dumps:
