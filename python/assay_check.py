@@ -146,6 +146,8 @@ class Checker:
         if not self._handle:
             return Verdict.NOT_COMPARED
         array = np.asarray(array)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         dtype = _DTYPES.get(array.dtype.name)
         if dtype is None:
             raise TypeError(f"{name}: dtype {array.dtype}; one of {', '.join(_DTYPES)}")

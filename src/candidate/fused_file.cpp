@@ -30,7 +30,7 @@ std::optional<Parts> parts_in(std::string_view name, const NameMap& map, std::in
                               std::int64_t head_dim, const WidthOfTap& width_of) {
   const NameMeaning meaning = map.meaning(name, layers);
   const auto fused = std::ranges::find_if(
-      meaning.claims, [](const NameClaim& claim) { return claim.sure && claim.taps.size() > 1; });
+      meaning.claims, [](const NameClaim& claim) { return claim.taps.size() > 1; });
   if (fused == meaning.claims.end()) return std::nullopt;
   Parts parts;
   parts.taps = fused->taps;

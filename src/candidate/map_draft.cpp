@@ -15,13 +15,13 @@
 #include <vector>
 
 #include "assay/error.h"
-#include "base/text.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/fused.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "candidate/sequence.h"
+#include "formats/json_file.h"
 
 namespace assay {
 namespace {
@@ -238,7 +238,11 @@ class Drafting {
     const std::vector<Reading> all =
         readings_of(tap, reference_.form_of(tap).shape, axis, array.shape, {});
     if (all.empty()) return kNever;
-    return choose_reading(reference_.load(tap).view, axis, array, all, nullptr).metrics.relative_l2;
+    const TensorMetrics metrics =
+        choose_reading(reference_.load(tap).view, axis, array, all, nullptr).metrics;
+    // Of values that are no numbers nothing was compared.
+    const bool is_told = metrics.compared > 0 && metrics.unlike == 0 && metrics.nan_candidate == 0;
+    return is_told ? metrics.relative_l2 : kNever;
   }
 
   const ArrayFile& candidate_;
@@ -247,6 +251,16 @@ class Drafting {
   std::vector<Content> of_layers_;
   std::vector<Content> of_model_;
 };
+
+// A rule would read "*" and "{" as more than the characters that they are; JSON is UTF-8.
+bool can_be_a_rule(const std::string& name) {
+  if (name.empty() || name.find_first_of("*{") != name.npos) return false;
+  try {
+    return !OrderedJson(name).dump().empty();
+  } catch (const OrderedJson::exception&) {
+    return false;
+  }
+}
 
 // "input_ids" where it holds the prompt's tokens.
 std::optional<MapDraft::Rule> rule_for_ids(const ArrayFile& candidate, const std::string& name,
@@ -279,8 +293,7 @@ MapDraft draft_map(const ArrayFile& candidate, const ArrayFile& reference, const
     const NameMeaning meaning = map.meaning(name, model.num_hidden_layers);
     has_ids = has_ids || meaning.sure_tap() == "input_ids";
     if (meaning.known) continue;
-    // A rule would read these as more than the characters that they are.
-    if (name.find_first_of("*{") == name.npos) {
+    if (can_be_a_rule(name)) {
       open.insert(name);
     } else {
       draft.open.push_back(name);

@@ -94,13 +94,17 @@ void NameMap::suit(const std::vector<std::string>& names) {
 }
 
 NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
+  if (std::optional<NameMeaning> part = meaning_of_part(name, layers)) return *part;
+  return meaning_of_array(name, layers);
+}
+
+NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers) const {
   for (const NameRule& rule : own_) {
     if (const auto layer = rule.from.match(name)) {
       return {true, target_of(rule, *layer, model_, layers)};
     }
   }
   if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
-  if (std::optional<NameMeaning> part = meaning_of_part(name, layers)) return *part;
   const std::vector<std::string> forms = name_forms(name);
   NameMeaning meaning;
   for (const std::size_t m : come_along_) {
@@ -125,8 +129,8 @@ std::optional<NameMeaning> NameMap::meaning_of_part(std::string_view name,
                                                     std::int64_t layers) const {
   const std::string_view array = array_of_part(name);
   if (array == name) return std::nullopt;
-  for (const NameClaim& claim : meaning(array, layers).claims) {
-    if (!claim.sure || claim.taps.size() == 1) continue;
+  for (const NameClaim& claim : meaning_of_array(array, layers).claims) {
+    if (claim.taps.size() == 1) continue;
     for (const std::string& tap : claim.taps) {
       if (name.starts_with(part_name(array, tap, FusedOrder::kBeside)))
         return NameMeaning{true, {{{tap}}}};

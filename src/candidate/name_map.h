@@ -53,6 +53,7 @@ class NameMap {
   std::optional<std::string> tap_of(std::string_view name, std::int64_t layers) const;
 
  private:
+  NameMeaning meaning_of_array(std::string_view name, std::int64_t layers) const;
   // Of a part of a fused array (candidate/fused_file.h).
   std::optional<NameMeaning> meaning_of_part(std::string_view name, std::int64_t layers) const;
 

@@ -95,7 +95,7 @@ struct Checker::Prompt {
     const auto i = static_cast<std::size_t>(&tensor - result.tensors.data());
     judge_precision(tensor, types_of(result.tensors, precision.as)[i], precision, profile);
     proposals.erase(tensor.name);
-    if (auto proposal = questions.ask(tensor, candidate, hints)) {
+    if (auto proposal = questions.ask(tensor, candidate, hints, precision)) {
       proposals.emplace(tensor.name, std::move(*proposal));
     }
     note_findings(tensor, candidate);
@@ -466,6 +466,11 @@ void Checker::set_positions(Positions positions) {
     throw usage_error("assay_set_positions",
                       fmt::format("first {}, count {}", positions.first, positions.count),
                       "numbers not below 0");
+  }
+  if (positions.first > std::numeric_limits<std::int64_t>::max() - positions.count) {
+    throw usage_error("assay_set_positions",
+                      fmt::format("first {}, count {}", positions.first, positions.count),
+                      "positions of a sequence");
   }
   const std::lock_guard lock(mutex_);
   positions_ = positions;

@@ -101,9 +101,11 @@ class PromptComparison {
     for (const std::size_t i : large) compare_tensor(result_.tensors[i], &pool_);
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
+    const Precision precision = measured_precision();
+    judge_precision(result_.tensors, precision, profile_);
     result_.findings = check_dump(reference_, candidate_, layers_, result_.tensors);
-    ask_dump();
-    judge_precision(result_.tensors, precision(), profile_);
+    ask_dump(precision);
+    judge_precision(result_.tensors, precision, profile_);
     find_first_divergence(result_, layers_);
     compare_texts();
     return std::move(result_);
@@ -150,7 +152,7 @@ class PromptComparison {
   }
 
   // What the manifest does not say is measured where there is a model.
-  Precision precision() const {
+  Precision measured_precision() const {
     Precision precision{parse_expected(options_.as)};
     if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
     if (model_for_noise_ == nullptr || !oracle_ || !reference_.contains("input_ids")) {
@@ -279,7 +281,7 @@ class PromptComparison {
 
   // What the failed arrays hold, if it is not their taps. Of a run that goes wrong and stays wrong
   // only the first ones: what follows them is wrong for that reason.
-  void ask_dump() {
+  void ask_dump(const Precision& precision) {
     constexpr std::size_t kMostOfWrongRun = 48;
     std::vector<std::size_t> failed;
     bool ends_well = false;
@@ -293,8 +295,8 @@ class PromptComparison {
     std::vector<std::optional<DumpProposal>> found(failed.size());
     pool_.for_each_item(failed.size(), [&](std::size_t f) {
       const TensorResult& tensor = result_.tensors[failed[f]];
-      found[f] =
-          questions_.ask(tensor, candidate_.load(tensor.candidate_name).view, dump_->hints());
+      found[f] = questions_.ask(tensor, candidate_.load(tensor.candidate_name).view, dump_->hints(),
+                                precision);
     });
     DumpProposals proposals;
     for (std::size_t f = 0; f < failed.size(); ++f) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/widen.h"
 #include "candidate/data_flow.h"
 #include "metrics/rows.h"
 #include "verify/compare_arrays.h"
@@ -59,12 +60,12 @@ bool is_normalised(std::span<const float> values, std::size_t channels, std::siz
 // where one row alone would fit anything.
 std::vector<float> fitted_weight(const Array& from, const ArrayView& to, std::size_t channels) {
   const auto x = from.as<float>();
-  const std::span<const float> y = to.as<float>();
+  const std::vector<double> y = widened(to);
   if (x.size() < 2 * channels || x.size() != y.size()) return {};
   std::vector<double> both(channels);
   std::vector<double> own(channels);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    both[i % channels] += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+    both[i % channels] += static_cast<double>(x[i]) * y[i];
     own[i % channels] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   }
   std::vector<float> weight(channels);
@@ -90,16 +91,18 @@ class Flow {
   }
 
   // The nearest compared taps that `place` is computed from.
-  std::set<TapPlace> before(const TapPlace& place) const {
+  const std::set<TapPlace>& before(const TapPlace& place) const {
+    const auto known = before_.find(place);
+    if (known != before_.end()) return known->second;
     std::set<TapPlace> all;
     for (const TapPlace& from : computed_from(place, spec_)) {
       if (compared_.contains(from)) {
         all.insert(from);
       } else {
-        all.merge(before(from));
+        all.insert(before(from).begin(), before(from).end());
       }
     }
-    return all;
+    return before_.emplace(place, std::move(all)).first->second;
   }
 
   std::vector<TapPlace> behind(const TapPlace& place) const {
@@ -117,6 +120,8 @@ class Flow {
   PromptResult& result_;
   const ModelSpec& spec_;
   std::map<TapPlace, TensorResult*> compared_;
+  // Paths through the residual stream double with every layer: each place is looked at once.
+  mutable std::map<TapPlace, std::set<TapPlace>> before_;
 };
 
 // Whether the follower depends on the tensor at all: attention over one position does not depend on
@@ -149,7 +154,8 @@ bool would_show(const TensorResult& tensor, const TapPlace& follower, const Tens
 void find_unused(const Flow& flow, const ModelSpec& spec) {
   std::vector<TapPlace> unused;
   for (const auto& [place, tensor] : flow.compared()) {
-    if (!is_wrong(*tensor)) continue;
+    // Experts that do not exist are no choice that was taken from elsewhere.
+    if (!is_wrong(*tensor) || place.tap == Tap::kExpertIds) continue;
     bool shows = false;
     bool right = true;
     for (const TapPlace& f : flow.behind(place)) {
@@ -189,7 +195,8 @@ DumpQuestions::DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle
 
 std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
                                                const ArrayView& candidate,
-                                               const ReadingHints& hints) const {
+                                               const ReadingHints& hints,
+                                               const Precision& precision) const {
   const std::optional<TapPlace> place = parse_tap_name(failed.name);
   if (!place || failed.verdict != Verdict::kFail || failed.metrics.nan_candidate > 0 ||
       failed.metrics.relative_l2 < kLeastDifference) {
@@ -220,13 +227,16 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
         const auto channels = static_cast<std::size_t>(own.view.shape.back());
         const Rows rows = rows_of(own.view.shape, position_axis(place->tap));
         if (!is_normalised(plain.as<float>(), channels, rows.width)) continue;
-        weight = fitted_weight(plain, own.view, channels);
+        // To what is exact: an engine of FP32 is not to be measured by BF16's rounding.
+        const bool has_oracle = oracle_ != nullptr && oracle_->contains(failed.name);
+        const LoadedArray exact = has_oracle ? oracle_->load(failed.name) : LoadedArray();
+        weight = fitted_weight(plain, has_oracle ? exact.view : own.view, channels);
         if (weight.empty()) continue;
       }
       apply_form(form, spec_, *place, weight, static_cast<std::size_t>(own.view.shape.back()),
                  turned.as<float>());
     }
-    std::optional<TensorResult> judged = judge_as(failed, name, turned.view());
+    std::optional<TensorResult> judged = judge_as(failed, name, turned.view(), precision);
     if (judged) return DumpProposal{form, std::move(*judged)};
   }
   return std::nullopt;
@@ -247,7 +257,8 @@ Array DumpQuestions::in_reference_order(const ArrayView& reference, std::size_t 
 // None where it does not pass.
 std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
                                                     const std::string& name,
-                                                    const ArrayView& values) const {
+                                                    const ArrayView& values,
+                                                    const Precision& precision) const {
   const TapPlace place = *parse_tap_name(name);
   TensorResult judged;
   judged.name = name;
@@ -262,6 +273,7 @@ std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
                   .position_axis = position_axis(place.tap),
                   .numerics = numerics_},
                  values, profile_, nullptr);
+  if (precision.as) judge_precision(judged, grid_of(*precision.as), precision, profile_);
   if (!is_good(judged)) return std::nullopt;
   return judged;
 }

@@ -10,6 +10,7 @@
 #include "assay/spec.h"
 #include "candidate/dump_forms.h"
 #include "candidate/reading.h"
+#include "verify/precision.h"
 #include "verify/profile.h"
 
 namespace assay {
@@ -30,14 +31,15 @@ class DumpQuestions {
                 std::string_view numerics, const Profile& profile);
 
   // The first form in which the tensor, which failed, would pass; none where there is none.
+  // precision: what is expected of the candidate, where that is less than the profile asks.
   std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
-                                  const ReadingHints& hints) const;
+                                  const ReadingHints& hints, const Precision& precision) const;
 
  private:
   Array in_reference_order(const ArrayView& reference, std::size_t axis, const ArrayView& candidate,
                            const Reading& reading) const;
   std::optional<TensorResult> judge_as(const TensorResult& failed, const std::string& name,
-                                       const ArrayView& values) const;
+                                       const ArrayView& values, const Precision& precision) const;
 
   const ArrayFile& reference_;
   const ArrayFile* oracle_;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Swap {
   std::size_t token = 0;
   double own = 0;
   double theirs = 0;
+  bool twice = false;  // the token goes there already
 };
 
 // Of all tokens that go to other experts than the reference's.
@@ -31,7 +33,9 @@ std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens)
   std::vector<Swap> swaps;
   for (const std::size_t token : slots.other_experts) {
     for (std::size_t i = token * k; i < (token + 1) * k; ++i) {
-      if (own[i] != theirs[i]) swaps.push_back({token, own[i], theirs[i]});
+      if (own[i] == theirs[i]) continue;
+      const std::span all = std::span(theirs).subspan(token * k, k);
+      swaps.push_back({token, own[i], theirs[i], std::ranges::count(all, theirs[i]) > 1});
     }
   }
   return swaps;
@@ -40,10 +44,13 @@ std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens)
 // What is wrong with a swap; empty where the router's logits are nearly equal.
 std::string about(const Swap& swap, std::int64_t position, const std::vector<double>& logits,
                   std::size_t experts) {
-  const auto is_expert = [&](double id) { return id >= 0 && id < static_cast<double>(experts); };
+  const auto is_expert = [&](double id) {
+    return id >= 0 && id < static_cast<double>(experts) && std::trunc(id) == id;
+  };
   const std::string what =
       fmt::format("position {} goes to expert {} and not {}", position, swap.theirs, swap.own);
   if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
+  if (swap.twice) return what + fmt::format(": to {} twice", swap.theirs);
   const double a = logits[swap.token * experts + static_cast<std::size_t>(swap.own)];
   const double b = logits[swap.token * experts + static_cast<std::size_t>(swap.theirs)];
   if (std::abs(a - b) <= kTieSteps * bf16_step(a)) return {};

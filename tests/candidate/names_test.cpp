@@ -18,6 +18,19 @@ std::string tap_of(const NameMap& map, std::string_view name) {
   return map.tap_of(name, 28).value_or("-");
 }
 
+// What the array's rule says of it holds for its parts, whatever other rules match their names.
+TEST(NameMap, PartsOfAFusedArrayFollowItsRule) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "map.json";
+  write_text(file,
+             R"({"qkv.{layer}": "layer_{layer}_q_proj + layer_{layer}_k_proj", "qkv*": null})");
+  const NameMap map(file);
+  EXPECT_EQ(map.tap_of("qkv.3: k_proj", 28), "layer_03_k_proj");
+  EXPECT_EQ(map.tap_of("qkv.3: q_proj, element by element", 28), "layer_03_q_proj");
+  EXPECT_FALSE(map.tap_of("qkv.3", 28));
+  EXPECT_TRUE(map.ignores("qkv.x: q_proj", 28));
+}
+
 TEST(NameMap, TapNamesNeedNoRule) {
   const NameMap map("llama.cpp");
   EXPECT_EQ(tap_of(map, "layer_03_q_proj"), "layer_03_q_proj");

@@ -130,6 +130,26 @@ TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
   assay_close(checker);
 }
 
+TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
+  assay_checker* checker = open(one());
+  for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{INT64_MAX, 1},
+                                     {std::int64_t{1} << 62, std::int64_t{1} << 62},
+                                     {-1, 2}}) {
+    EXPECT_EQ(assay_set_positions(checker, first, count), ASSAY_ERROR);
+  }
+  EXPECT_EQ(check(checker, array("layer_00_output")), ASSAY_PASS) << assay_message();
+  assay_close(checker);
+}
+
+// A name is looked into once, however many parts it seems to have.
+TEST_F(CApi, ANameOfManyPartsIsUnknown) {
+  assay_checker* checker = open(one());
+  std::string name;
+  for (int i = 0; i < 100000; ++i) name += "a: ";
+  EXPECT_EQ(assay_wants(checker, name.c_str()), 0);
+  assay_close(checker);
+}
+
 // As an engine of FP32 with another epsilon has them.
 std::vector<Array> with_another_epsilon(const fs::path& directory) {
   const fs::path model = directory / "epsilon_model";

@@ -20,6 +20,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Between these two lie 22 layers that were not dumped, and 2^44 paths through their residuals.
+TEST(Compare, ManyLayersBetweenTwoArraysTakeNoTime) {
+  SpoiledDump candidate;
+  for (float& x : candidate.values("layer_05_input_norm")) x *= 2;
+  candidate.rename("layer_05_input_norm", "keep_1");
+  candidate.rename("logits", "keep_2");
+  candidate.only("keep_");
+  candidate.rename("keep_1", "layer_05_input_norm");
+  candidate.rename("keep_2", "logits");
+  const PromptResult result = run(candidate);
+  EXPECT_FALSE(result.findings.empty());
+}
+
 TEST(Compare, TheReferencePassesWithANoiseRatioOfOne) {
   SpoiledDump candidate;
   const PromptResult result = run(candidate);

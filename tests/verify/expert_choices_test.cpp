@@ -83,6 +83,17 @@ TEST(ExpertChoices, OthersAreWrong) {
   EXPECT_EQ(far.until, ExpertChoices::kAll);
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), nullptr).result.verdict,
             Verdict::kFail);
+  // Of tied experts one twice: of eight equal ones, too, each may be taken once.
+  const Array equal = logits_of({{1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1}});
+  EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 1}), &equal).result.verdict,
+            Verdict::kFail);
+  EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 7}), &equal).result.verdict,
+            Verdict::kPass);
+  Array halves{"layer_00_expert_ids", DType::kF32, {1, 2, 3}, {}};
+  halves.bytes.resize(6 * sizeof(float));
+  std::ranges::copy(std::vector<float>{0, 1, 2, 0, 1, 2.5F}, halves.as<float>().begin());
+  ExpertChoices others;
+  EXPECT_EQ(judged(others, 0, own, halves, &equal).result.verdict, Verdict::kFail);
   // No expert's ids.
   const Array tied = logits_of({kTied, kTied});
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, -4, 300}), &tied).result.verdict,
