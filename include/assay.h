@@ -77,7 +77,7 @@ typedef struct assay_options {
   int stop;              /* assay_stop */
   int print;         /* not 0: failures as they come, and assay_close's report, to standard error */
   const char* as;    /* the type to expect: "f32" or "bf16"; NULL: what the values show */
-  int strict;        /* not 0: what is coarse fails */
+  int strict;        /* not 0: what is coarse counts as failed in assay_close and for `stop` */
   const char* model; /* the checkpoint that the engine runs: a reference of another one is refused;
                         NULL: not looked at */
 } assay_options;

@@ -104,6 +104,12 @@ def _lib():
     return _library
 
 
+def _c_string(name):
+    if "\0" in name:
+        raise ValueError(f"{name!r}: a name cannot hold NUL")
+    return name.encode()
+
+
 class Checker:
     """One run over one prompt. After close(), and where the environment asks for nothing, every
     method does nothing."""
@@ -135,7 +141,7 @@ class Checker:
         return self
 
     def wants(self, name):
-        return bool(self._handle and _lib().assay_wants(self._handle, name.encode()))
+        return bool(self._handle and _lib().assay_wants(self._handle, _c_string(name)))
 
     def set_positions(self, first, count):
         if self._handle and _lib().assay_set_positions(self._handle, first, count):
@@ -157,7 +163,7 @@ class Checker:
         strides = (ctypes.c_int64 * array.ndim)(*(s // array.itemsize for s in array.strides))
         self.result = Result(size=ctypes.sizeof(Result))
         return Verdict(
-            _lib().assay_check(self._handle, name.encode(), array.ctypes.data, dtype, array.ndim,
+            _lib().assay_check(self._handle, _c_string(name), array.ctypes.data, dtype, array.ndim,
                                shape, strides, ctypes.byref(self.result))
         )  # fmt: skip
 

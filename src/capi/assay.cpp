@@ -146,6 +146,10 @@ assay_checker* assay_open(const assay_options* options) {
       throw assay::usage_error("assay_open", fmt::format("size {}", options->size),
                                "sizeof(assay_options)");
     }
+    if (!(options->tolerance >= 0)) {
+      throw assay::usage_error("assay_open", fmt::format("tolerance {}", options->tolerance),
+                               "a relative L2 not below 0");
+    }
     if (options->stop < ASSAY_STOP_NEVER || options->stop > ASSAY_STOP_ABORT) {
       throw assay::usage_error("assay_open", fmt::format("stop {}", options->stop),
                                "one of assay_stop");

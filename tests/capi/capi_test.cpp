@@ -130,6 +130,18 @@ TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
   assay_close(checker);
 }
 
+TEST_F(CApi, AToleranceThatIsNoneIsRefused) {
+  const std::string reference = one();
+  for (const double tolerance : {-1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    assay_options options = {};
+    options.size = sizeof options;
+    options.reference = reference.c_str();
+    options.tolerance = tolerance;
+    EXPECT_EQ(assay_open(&options), nullptr);
+    EXPECT_NE(std::string(assay_message()).find("tolerance"), std::string::npos);
+  }
+}
+
 TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
   assay_checker* checker = open(one());
   for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{INT64_MAX, 1},
