@@ -99,8 +99,8 @@ struct Diagnosis {
   std::vector<Finding> findings;   // in data-flow order
   std::optional<Place> first;      // the first error of all
   std::vector<Place> unexplained;  // the first errors that no finding explains
-  // What the dump's arrays are where they are not their taps, or lie in another layout: taken a step
-  // too early or late, the residual not yet added. No mistake of the engine; read so.
+  // What the dump's arrays are where they are not their taps, or lie in another layout: taken a
+  // step too early or late, the residual not yet added. No mistake of the engine; read so.
   std::vector<std::string> dump;
   std::vector<std::string> notes;  // what could not be seen, what was not recognised
 };

@@ -1,6 +1,6 @@
-// The zip records that a .npz or .pt consists of (PKWARE APPNOTE 6.3); written with the field values
-// that Python's zipfile writes for numpy: zip64 sizes in every local header, date 1980-01-01, made
-// on Unix.
+// The zip records that a .npz or .pt consists of (PKWARE APPNOTE 6.3); written with the field
+// values that Python's zipfile writes for numpy: zip64 sizes in every local header, date
+// 1980-01-01, made on Unix.
 #pragma once
 
 #include <cstddef>
