@@ -124,8 +124,10 @@ ASSAY_API int assay_wants(const assay_checker* checker, const char* name);
 /*
  * The forward pass that follows computes positions [first, first + count) of the sequence. Call it
  * before each pass of an engine that runs a prompt in pieces, or that goes on to decode; the
- * tensors handed over then hold these positions only. Without it every tensor is the whole
- * prompt's, and what comes again under the same name is not compared.
+ * tensors handed over then hold these positions only, input_ids perhaps too. Where the run's
+ * input_ids have padding before the prompt, positions count it; those that do not are recognised by
+ * content. Without this call every tensor is the whole prompt's, and what comes again under the
+ * same name is not compared.
  */
 ASSAY_API assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count);
 

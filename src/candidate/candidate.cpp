@@ -326,14 +326,11 @@ std::optional<Array> Candidate::in_expert_order(const CandidateArray& own, const
   if (!place || place->layer < 0 || own.readings.empty()) return std::nullopt;
   if (!has_expert_slots(place->tap, true)) return std::nullopt;
   const CandidateArray* ids = find(tap_name(Tap::kExpertIds, place->layer, known_.model));
-  if (ids == nullptr || ids->readings.empty() || ids->readings.front().last_position ||
-      own.readings.front().last_position) {
-    return std::nullopt;
-  }
+  if (ids == nullptr || ids->readings.empty()) return std::nullopt;
   const LoadedArray theirs = file_.load(ids->name);
   const Array laid = laid_out(reference_ids.shape, 1, theirs.view, ids->readings.front());
   const std::optional<ExpertSlots> slots = match_experts(reference_ids, laid.view());
-  if (!slots || slots->in_order) return std::nullopt;
+  if (!slots) return std::nullopt;
   return in_order_of(*slots, laid_out(reference, 1, array, own.readings.front()).view());
 }
 

@@ -12,9 +12,6 @@
 namespace assay {
 namespace {
 
-// A reading that lies this far off is doubted: another may fit by content.
-constexpr double kDoubtful = 0.2;
-
 // How far the content points elsewhere, whatever its scale: 0 for the same direction, 1 for none.
 double apart(const TensorMetrics& m) { return std::isnan(m.cosine) ? 2 : 1 - m.cosine; }
 
@@ -23,15 +20,15 @@ double apart(const TensorMetrics& m) { return std::isnan(m.cosine) ? 2 : 1 - m.c
 Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, std::span<const Reading> all, ThreadPool* pool) {
   Choice best{0, measure(reference, position_axis, candidate, all[0], pool)};
-  for (std::size_t i = 1; i < all.size() && !(best.metrics.relative_l2 <= kDoubtful); ++i) {
+  for (std::size_t i = 1; i < all.size() && !(best.metrics.relative_l2 <= kFits); ++i) {
     TensorMetrics metrics = measure(reference, position_axis, candidate, all[i], pool);
     // Bytes that contradict a shape which fits must be right.
     const bool contradicts =
         all[0].order == AxisOrder::kSame && all[i].order == AxisOrder::kReversed;
-    if (contradicts && !(metrics.relative_l2 <= kDoubtful)) continue;
+    if (contradicts && !(metrics.relative_l2 <= kFits)) continue;
     if (apart(metrics) < apart(best.metrics) / 2) best = {i, std::move(metrics)};
   }
-  best.fits = best.metrics.relative_l2 <= kDoubtful;
+  best.fits = best.metrics.relative_l2 <= kFits;
   return best;
 }
 

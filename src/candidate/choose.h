@@ -14,6 +14,10 @@
 
 namespace assay {
 
+// Relative L2 from the reference up to which an array is taken to be read rightly; one further off
+// is doubted.
+inline constexpr double kFits = 0.2;
+
 // Of the readings the one whose content is the reference's.
 struct Choice {
   std::size_t index = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "base/widen.h"
 
@@ -16,11 +17,12 @@ std::size_t experts_per_token(const ArrayView& ids) {
 }  // namespace
 
 std::optional<ExpertSlots> match_experts(const ArrayView& reference, const ArrayView& other) {
-  const std::vector<double> own = widened(reference);
+  std::vector<double> own = widened(reference);
   const std::vector<double> theirs = widened(other);
   ExpertSlots slots;
   slots.per_token = experts_per_token(reference);
   const std::size_t k = slots.per_token;
+  if (theirs.size() == k && own.size() > k) own.erase(own.begin(), own.end() - std::ptrdiff_t(k));
   if (own.size() != theirs.size() || k == 0 || own.empty()) return std::nullopt;
   constexpr std::size_t kNone = ~std::size_t{0};
   slots.from.assign(own.size(), kNone);
@@ -44,19 +46,25 @@ std::optional<ExpertSlots> match_experts(const ArrayView& reference, const Array
     }
     if (!all) slots.other_experts.push_back(token);
   }
-  for (std::size_t i = 0; i < slots.from.size(); ++i) {
-    slots.in_order = slots.in_order && slots.from[i] == i;
-  }
   return slots;
 }
 
-Array in_order_of(const ExpertSlots& slots, const ArrayView& array) {
+std::optional<Array> in_order_of(const ExpertSlots& slots, const ArrayView& array) {
+  const std::size_t tokens = slots.from.size() / slots.per_token;
+  const auto kept = static_cast<std::size_t>(array.shape.at(1));
+  if (kept != tokens && kept != 1) return std::nullopt;
+  const std::size_t first = (tokens - kept) * slots.per_token;
+  const auto from = std::span(slots.from).subspan(first);
+  const std::size_t size = array.bytes.size() / from.size();
   Array result{array.name, array.dtype, array.shape, {}};
   result.bytes.resize(array.bytes.size());
-  const std::size_t size = array.bytes.size() / slots.from.size();
-  for (std::size_t i = 0; i < slots.from.size(); ++i) {
-    std::memcpy(&result.bytes[i * size], &array.bytes[slots.from[i] * size], size);
+  bool moved = false;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const std::size_t other = from[i] - first;
+    moved = moved || other != i;
+    std::memcpy(&result.bytes[i * size], &array.bytes[other * size], size);
   }
+  if (!moved) return std::nullopt;
   return result;
 }
 

@@ -20,16 +20,15 @@ constexpr bool has_expert_slots(Tap tap, bool sparse) {
 struct ExpertSlots {
   std::size_t per_token = 0;
   std::vector<std::size_t> from;  // [tokens * per_token]: the other run's slot for the reference's
-  bool in_order = true;           // nothing is to be moved
   std::vector<std::size_t> other_experts;  // tokens that go to others
 };
 
-// ids: expert_ids of one layer in the reference and in the other run; none where they have other
-// sizes.
+// expert_ids [1, S, K] of one layer in the reference and in the other run, which may have the last
+// position alone; none where they have other sizes.
 std::optional<ExpertSlots> match_experts(const ArrayView& reference, const ArrayView& other);
 
-// The other run's array, in the reference's order of elements, with its slots in the reference's
-// order.
-Array in_order_of(const ExpertSlots& slots, const ArrayView& array);
+// The other run's array, laid out as the reference's or as its last position, with its slots in the
+// reference's order; none where they stand in it, or of positions whose experts are not known.
+std::optional<Array> in_order_of(const ExpertSlots& slots, const ArrayView& array);
 
 }  // namespace assay

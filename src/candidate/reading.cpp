@@ -153,7 +153,8 @@ class Search {
 
   void add_position_cuts(std::vector<Cut>& cuts, std::size_t a, std::int64_t extent) const {
     const std::int64_t size = reference_[a];
-    const char* what = a == position_axis_ ? "positions" : "keys";
+    const bool of_keys = a != position_axis_;
+    const char* what = of_keys ? "keys" : "positions";
     const auto add = [&](std::int64_t begin) {
       const std::int64_t behind = extent - begin - size;
       std::string text =
@@ -162,7 +163,9 @@ class Search {
                         : fmt::format("{} {} to {} of {}", what, begin, begin + size - 1, extent);
       cuts.push_back({begin, size, a, std::move(text)});
     };
-    const Window& window = hints_.window;
+    const Window& window = of_keys && hints_.keys ? *hints_.keys : hints_.window;
+    // A pass has just so many positions, and more keys.
+    if (hints_.keys && !of_keys && extent != window.total) return;
     if (window.total > 0 && extent >= window.total && window.front + size <= extent) {
       add(window.front);
       if (extent == window.total) return;
@@ -193,9 +196,9 @@ class Search {
     cuts[at].reset();
   }
 
-  // Queries and keys begin together.
+  // Queries and keys begin together, unless it is known that they do not.
   bool fit_together(const Cut& a, const Cut& b) const {
-    const bool both = has_keys() && a.of >= 2 && b.of >= 2;
+    const bool both = !hints_.keys && has_keys() && a.of >= 2 && b.of >= 2;
     return !both || a.begin == b.begin;
   }
 

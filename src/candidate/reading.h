@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,8 +39,9 @@ struct Window {
 // What is known beside the shapes.
 struct ReadingHints {
   Window window = {};
-  bool vocabulary = false;  // the last axis counts tokens: padded to any size
-  bool reversed = false;    // the dump is known to write shapes the other way round
+  std::optional<Window> keys = {};  // of scores and probabilities, where keys begin elsewhere
+  bool vocabulary = false;          // the last axis counts tokens: padded to any size
+  bool reversed = false;            // the dump is known to write shapes the other way round
 };
 
 // The reading of a row-major array of the reference's own shape.

@@ -87,8 +87,11 @@ class Forcing : public Holding<Real> {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
       }
-      if (options_.forced && site.taken && !site.last_only)
-        put(site, 0, site.values.size(), values);
+      // Of the last position alone only its experts: they say what the arrays behind them hold.
+      const bool forced = !site.last_only || tap == Tap::kExpertIds;
+      if (options_.forced && site.taken && forced) {
+        put(site, 0, site.values.size(), values + first * width);
+      }
     }
     this->keep_for_activation(tap, {values, tokens * width});
     // What experts are chosen by.

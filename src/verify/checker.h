@@ -17,12 +17,13 @@
 #include "candidate/name_map.h"
 #include "candidate/positions.h"
 #include "candidate/prompt_pairs.h"
-#include "verify/dump_checks.h"
 #include "verify/profile.h"
 #include "verify/recording.h"
 #include "verify/reference_source.h"
 
 namespace assay {
+
+class CheckedPrompt;
 
 struct CheckerOptions {
   std::filesystem::path reference;  // a reference_data directory, or one file; empty: none
@@ -49,8 +50,8 @@ class Checker {
   bool wants(std::string_view name) const;
 
   // The forward pass that follows computes positions [first, first + count) of the sequence. Until
-  // the first call each tensor is taken for the whole prompt's. Throws a usage error for numbers
-  // below 0.
+  // the first call each tensor is taken for the whole prompt's. Throws a usage error for none,
+  // and for what no sequence has.
   void set_positions(Positions positions);
 
   // Compares and records one tensor. input_ids chooses the prompt where there are several, and
@@ -66,8 +67,6 @@ class Checker {
   void write_record() const;
 
  private:
-  struct Prompt;
-
   void choose_prompt(const std::vector<std::int64_t>& ids);
   void open(const PromptPair& pair);
   TensorResult compare(const ArrayView& tensor);
@@ -79,7 +78,7 @@ class Checker {
   Pairing pairing_;
   std::optional<Profile> profile_;
   ReferenceNotes notes_;
-  std::unique_ptr<Prompt> prompt_;  // none until it is known
+  std::unique_ptr<CheckedPrompt> prompt_;  // none until it is known
   Recording recording_;
   std::optional<Positions> positions_;
   mutable std::mutex mutex_;

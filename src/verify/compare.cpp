@@ -206,7 +206,6 @@ class PromptComparison {
         const LoadedArray reference = reference_.load(name);
         const LoadedArray array = candidate_.load(own->name);
         const Reading reading = dump_->reading_of(*own, array.view);
-        if (reading.last_position) continue;
         const Array ids = laid_out(reference.view.shape, 1, array.view, reading);
         const ArrayView ids_view = ids.view();
         LoadedArray exact;
@@ -325,7 +324,8 @@ class PromptComparison {
     const LoadedArray own_ids = reference_.load(*ids);
     const LoadedArray exact_ids = oracle_->load(*ids);
     const std::optional<ExpertSlots> slots = match_experts(own_ids.view, exact_ids.view);
-    if (slots && !slots->in_order) own(array, in_order_of(*slots, array.view));
+    auto moved = slots ? in_order_of(*slots, array.view) : std::nullopt;
+    if (moved) own(array, std::move(*moved));
   }
 
   // The name of the layer's expert_ids where the tap has a place for each expert.

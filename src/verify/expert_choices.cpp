@@ -12,6 +12,7 @@
 
 #include "base/widen.h"
 #include "candidate/expert_slots.h"
+#include "candidate/positions.h"
 #include "metrics/logits.h"
 
 namespace assay {
@@ -28,7 +29,8 @@ struct Swap {
 // Of all tokens that go to other experts than the reference's.
 std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens) {
   const std::vector<double> own = widened(tokens.reference);
-  const std::vector<double> theirs = widened(in_order_of(slots, tokens.candidate).view());
+  const std::optional<Array> moved = in_order_of(slots, tokens.candidate);
+  const std::vector<double> theirs = widened(moved ? moved->view() : tokens.candidate);
   const std::size_t k = slots.per_token;
   std::vector<Swap> swaps;
   for (const std::size_t token : slots.other_experts) {
@@ -60,6 +62,28 @@ std::string about(const Swap& swap, std::int64_t position, const std::vector<dou
 }  // namespace
 
 void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const RoutedTokens& tokens) {
+  const std::int64_t last = tokens.reference.shape.at(1) - 1;
+  if (last < 1 || tokens.candidate.shape.at(1) != 1) return judge_all(tensor, layer, tokens);
+  const auto of_last = [&](const ArrayView* array) {
+    return array != nullptr ? slice_positions(*array, 1, {last, 1}) : Array();
+  };
+  const Array reference = of_last(&tokens.reference);
+  const Array oracle = of_last(tokens.oracle);
+  const Array logits = of_last(tokens.router_logits);
+  const ArrayView reference_view = reference.view();
+  const ArrayView oracle_view = oracle.view();
+  const ArrayView logits_view = logits.view();
+  judge_all(tensor, layer,
+            {.reference = reference_view,
+             .oracle = tokens.oracle != nullptr ? &oracle_view : nullptr,
+             .router_logits = tokens.router_logits != nullptr ? &logits_view : nullptr,
+             .candidate = tokens.candidate,
+             .first = tokens.first + last});
+}
+
+// All of them are of the same positions.
+void ExpertChoices::judge_all(TensorResult& tensor, std::int64_t layer,
+                              const RoutedTokens& tokens) {
   const std::optional<ExpertSlots> slots = match_experts(tokens.reference, tokens.candidate);
   if (!slots || tensor.verdict == Verdict::kError) return;
   tensor.verdict = Verdict::kPass;

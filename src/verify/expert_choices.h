@@ -18,7 +18,7 @@ struct RoutedTokens {
   const ArrayView& reference;
   const ArrayView* oracle = nullptr;         // its ids; null: none recorded
   const ArrayView* router_logits = nullptr;  // the reference's [1, S, E]; null: not recorded
-  const ArrayView& candidate;                // laid out as the reference's
+  const ArrayView& candidate;                // laid out as the reference's, or its last position
   std::int64_t first = 0;                    // the sequence's position of their first token
 };
 
@@ -39,6 +39,8 @@ class ExpertChoices {
   static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
 
  private:
+  void judge_all(TensorResult& tensor, std::int64_t layer, const RoutedTokens& tokens);
+
   std::map<std::int64_t, std::int64_t> first_other_;  // by layer: position
 };
 

@@ -24,15 +24,36 @@ TEST(ExpertSlots, AnotherOrderIsPutRight) {
   const Array other = ids_of({2, 5, 7, 3, 1, 0});
   const auto slots = match_experts(own.view(), other.view());
   ASSERT_TRUE(slots);
-  EXPECT_FALSE(slots->in_order);
   EXPECT_TRUE(slots->other_experts.empty());
-  const Array moved = in_order_of(*slots, other.view());
-  EXPECT_EQ(moved.bytes, own.bytes);
+  const auto moved = in_order_of(*slots, other.view());
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(moved->bytes, own.bytes);
   // Two values for each slot.
   const Array act = floats({20, 21, 50, 51, 70, 71, 30, 31, 10, 11, 0, 1}, {1, 2, 3, 2});
-  const Array sorted = in_order_of(*slots, act.view());
+  const auto sorted = in_order_of(*slots, act.view());
+  ASSERT_TRUE(sorted);
   const std::vector<float> expected = {50, 51, 20, 21, 70, 71, 10, 11, 0, 1, 30, 31};
-  EXPECT_TRUE(std::ranges::equal(sorted.as<float>(), expected));
+  EXPECT_TRUE(std::ranges::equal(sorted->as<float>(), expected));
+}
+
+TEST(ExpertSlots, OfTheLastPositionAlone) {
+  const Array own = ids_of({5, 2, 7, 1, 0, 3});
+  const Array last = ids_of({3, 1, 0});
+  const auto slots = match_experts(own.view(), last.view());
+  ASSERT_TRUE(slots);
+  const auto moved = in_order_of(*slots, last.view());
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(moved->bytes, ids_of({1, 0, 3}).bytes);
+  // Of two positions only one is known.
+  EXPECT_FALSE(in_order_of(*slots, own.view()));
+  // The last of those that are known.
+  const auto all = match_experts(own.view(), ids_of({5, 2, 7, 3, 1, 0}).view());
+  EXPECT_EQ(in_order_of(*all, last.view())->bytes, moved->bytes);
+}
+
+TEST(ExpertSlots, WhatStandsInOrderIsLeftAlone) {
+  const Array own = ids_of({5, 2, 7, 1, 0, 3});
+  EXPECT_FALSE(in_order_of(*match_experts(own.view(), own.view()), own.view()));
 }
 
 TEST(ExpertSlots, OfOtherSizesAreLeftAlone) {

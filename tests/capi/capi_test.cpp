@@ -146,6 +146,7 @@ TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
   assay_checker* checker = open(one());
   for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{INT64_MAX, 1},
                                      {std::int64_t{1} << 62, std::int64_t{1} << 62},
+                                     {0, 0},
                                      {-1, 2}}) {
     EXPECT_EQ(assay_set_positions(checker, first, count), ASSAY_ERROR);
   }

@@ -17,6 +17,7 @@
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
+#include "candidate/positions.h"
 #include "model/families.h"
 #include "verify/checker.h"
 
@@ -198,6 +199,18 @@ std::vector<std::string> taps_of(int layer, std::initializer_list<const char*> b
   return taps;
 }
 
+// Each token's experts from the last to the first.
+Array with_slots_turned(const Array& array) {
+  return gathered(
+      array, array.shape,
+      [&](const Shape& index) {
+        Shape other = index;
+        other[2] = array.shape[2] - 1 - index[2];
+        return flat(array.shape, other);
+      },
+      0);
+}
+
 struct Form {
   const char* name;
   std::function<void(Arrays&)> make;
@@ -332,25 +345,29 @@ const std::vector<Form>& forms() {
          for (auto& [name, array] : a) {
            const std::optional<TapPlace> place = parse_tap_name(name);
            if (!place || place->layer == 1 || !has_expert_slots(place->tap, true)) continue;
-           const Shape shape = array.shape;
-           array = gathered(
-               array, shape,
-               [&](const Shape& index) {
-                 Shape other = index;
-                 other[2] = shape[2] - 1 - index[2];
-                 return flat(shape, other);
-               },
-               0);
+           array = with_slots_turned(array);
          }
        }},
+      {"LastPositionWithExpertsInAnotherOrder",
+       [](Arrays& a) {
+         constexpr Positions kLast{kPrompt - 1, 1};
+         for (auto& [name, array] : a) {
+           const std::optional<TapPlace> place = parse_tap_name(name);
+           if (!place) continue;
+           array = slice_positions(array.view(), position_axis(place->tap), kLast);
+           if (place->layer == 0 && has_expert_slots(place->tap, true)) {
+             array = with_slots_turned(array);
+           }
+         }
+       },
+       "the last position only"},
   };
   return all;
 }
 
-class OneWayIn : public testing::TestWithParam<std::size_t> {
+// A dump, and what is said of it.
+class Dump : public testing::Test {
  protected:
-  const Form& form() const { return forms()[GetParam()]; }
-
   // What is wrong in the wrong dump: an operation of layer 1, whose layer is dense.
   // And so is all that follows: else the engine did not go on with it.
   static void spoil(Arrays& arrays) {
@@ -360,22 +377,6 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
       if (!place || *place < first || array.dtype != DType::kF32) continue;
       float by = 1.03F;
       for (float& x : array.as<float>()) x *= (by = 2 - by);
-    }
-  }
-
-  void make(bool wrong) {
-    arrays_ = arrays_of(form().of_longer_run ? world().longer : world().reference);
-    if (wrong) spoil(arrays_);
-    form().make(arrays_);
-    std::vector<ArrayView> views;
-    for (auto& [name, array] : arrays_) {
-      array.name = name;
-      views.push_back(array.view());
-    }
-    write_npz(file(), views, Compression::kNone);
-    if (form().rules[0] != '\0') {
-      map_ = directory_ / "rules.json";
-      write_text(map_, form().rules);
     }
   }
 
@@ -394,15 +395,39 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
     options.map = map_;
     options.reference = world().reference;
     Checker checker(options);
+    for (const Array* array : as_computed()) checker.hand_over(array->view());
+    return checker.report();
+  }
+
+  std::vector<const Array*> as_computed() const {
     std::vector<const Array*> order;
     for (const auto& [name, array] : arrays_) order.push_back(&array);
-    // As an engine computes them.
     std::ranges::stable_sort(order, {}, [](const Array* array) {
       const std::optional<TapPlace> place = parse_tap_name(array->name);
       if (array->name == "input_ids") return std::int64_t{-1};
       return place ? place->order() : TapPlace{Tap::kFinalNormOutput, -1}.order();
     });
-    for (const Array* array : order) checker.hand_over(array->view());
+    return order;
+  }
+
+  // By an engine that runs `step` positions at once.
+  CompareReport checked_in_passes(std::int64_t step) const {
+    CheckerOptions options;
+    options.reference = world().reference;
+    Checker checker(options);
+    checker.hand_over(arrays_.at("input_ids").view());
+    const std::int64_t end = arrays_.at("logits").shape[1];
+    for (std::int64_t first = 0; first < end; first += step) {
+      const std::int64_t count = std::min(step, end - first);
+      checker.set_positions({first, count});
+      for (const Array* array : as_computed()) {
+        const std::optional<TapPlace> place = parse_tap_name(array->name);
+        if (!place) continue;
+        const Array part =
+            slice_positions(array->view(), position_axis(place->tap), {first, count});
+        checker.hand_over(part.view());
+      }
+    }
     return checker.report();
   }
 
@@ -440,6 +465,27 @@ class OneWayIn : public testing::TestWithParam<std::size_t> {
   TemporaryDirectory directory_;
   std::string map_;
   Arrays arrays_;
+};
+
+class OneWayIn : public Dump, public testing::WithParamInterface<std::size_t> {
+ protected:
+  const Form& form() const { return forms()[GetParam()]; }
+
+  void make(bool wrong) {
+    arrays_ = arrays_of(form().of_longer_run ? world().longer : world().reference);
+    if (wrong) spoil(arrays_);
+    form().make(arrays_);
+    std::vector<ArrayView> views;
+    for (auto& [name, array] : arrays_) {
+      array.name = name;
+      views.push_back(array.view());
+    }
+    write_npz(file(), views, Compression::kNone);
+    if (form().rules[0] != '\0') {
+      map_ = directory_ / "rules.json";
+      write_text(map_, form().rules);
+    }
+  }
 };
 
 TEST_P(OneWayIn, TheRightDumpPasses) {
@@ -480,6 +526,83 @@ TEST_P(OneWayIn, TheWrongOneFails) {
 
 INSTANTIATE_TEST_SUITE_P(Forms, OneWayIn, testing::Range(std::size_t{0}, forms().size()),
                          [](const auto& form) { return forms()[form.param].name; });
+
+// The same run, some positions at a time.
+class InPasses : public OneWayIn {};
+
+TEST_P(InPasses, TheRightRunPasses) {
+  make(false);
+  for (const std::int64_t step : {1, 4, 7, 32}) {
+    const CompareReport report = checked_in_passes(step);
+    EXPECT_TRUE(report.passed) << step << '\n' << failures(report);
+    for (const TensorResult& t : report.prompts.at(0).tensors) {
+      if (!parse_tap_name(t.name) || t.name.starts_with("rope_")) continue;
+      EXPECT_EQ(t.verdict, Verdict::kPass) << step << ' ' << t.name << ": " << t.reason;
+    }
+  }
+}
+
+TEST_P(InPasses, TheWrongOneFails) {
+  make(true);
+  for (const std::int64_t step : {1, 4, 32}) {
+    const CompareReport report = checked_in_passes(step);
+    EXPECT_FALSE(report.passed) << step;
+    const PromptResult& prompt = report.prompts.at(0);
+    ASSERT_TRUE(prompt.first_divergence);
+    EXPECT_EQ(prompt.tensors[*prompt.first_divergence].name, "layer_01_attn_context")
+        << step << ' ' << failures(report);
+  }
+}
+
+std::vector<std::size_t> forms_in_passes() {
+  std::vector<std::size_t> chosen;
+  for (const std::string_view name :
+       {"Plain", "GoesOn", "GoesOnPadded", "PaddedInFront", "PaddedByOne", "PaddedBehind",
+        "PaddedBothSides", "ExpertsInAnotherOrder"}) {
+    chosen.push_back(std::ranges::find(forms(), name, &Form::name) - forms().begin());
+  }
+  return chosen;
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, InPasses, testing::ValuesIn(forms_in_passes()),
+                         [](const auto& form) { return forms()[form.param].name; });
+
+// Whose positions begin with the prompt, though input_ids has padding before it.
+TEST_F(Dump, InPassesWithoutThePaddingOfTheIds) {
+  for (const bool wrong : {false, true}) {
+    arrays_ = arrays_of(world().reference);
+    if (wrong) spoil(arrays_);
+    arrays_.at("input_ids") = padded(arrays_.at("input_ids"), 1, 5, 0, kPad);
+    for (auto& [name, array] : arrays_) array.name = name;
+    const CompareReport report = checked_in_passes(4);
+    EXPECT_NE(report.passed, wrong) << failures(report);
+    const auto logits =
+        std::ranges::find(report.prompts.at(0).tensors, "logits", &TensorResult::name);
+    EXPECT_EQ(logits->verdict, wrong ? Verdict::kFail : Verdict::kPass);
+  }
+}
+
+// Each pass with the tokens that it runs.
+TEST_F(Dump, InPassesWithTheirTokens) {
+  for (const std::int64_t wrong_at : {-1, 6}) {
+    CheckerOptions options;
+    options.reference = world().reference;
+    Checker checker(options);
+    for (std::int64_t first = 0; first < kPrompt; first += 4) {
+      const std::int64_t count = std::min<std::int64_t>(4, kPrompt - first);
+      checker.set_positions({first, count});
+      Array ids =
+          slice_positions(arrays_of(world().reference).at("input_ids").view(), 1, {first, count});
+      ids.name = "input_ids";
+      if (wrong_at >= first && wrong_at < first + count) {
+        ids.as<std::int64_t>()[static_cast<std::size_t>(wrong_at - first)] += 1;
+      }
+      checker.hand_over(ids.view());
+    }
+    const TensorResult& tokens = checker.report().prompts.at(0).tensors.at(0);
+    EXPECT_EQ(tokens.verdict, wrong_at < 0 ? Verdict::kPass : Verdict::kFail) << tokens.reason;
+  }
+}
 
 }  // namespace
 }  // namespace assay

@@ -1,0 +1,432 @@
+#include "verify/checked_prompt.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "candidate/candidate.h"
+#include "candidate/choose.h"
+#include "candidate/data_flow.h"
+#include "candidate/ids.h"
+#include "metrics/metrics.h"
+#include "verify/compare_arrays.h"
+#include "verify/divergence.h"
+#include "verify/tokens.h"
+
+namespace assay {
+namespace {
+
+std::string list_of(const std::vector<std::int64_t>& positions) {
+  constexpr std::size_t kMost = 8;
+  const std::vector<std::int64_t> some(
+      positions.begin(),
+      positions.begin() + static_cast<std::ptrdiff_t>(std::min(kMost, positions.size())));
+  return fmt::format("{}{}", fmt::join(some, ", "), positions.size() > kMost ? ", ..." : "");
+}
+
+std::size_t axis_of(const std::string& tap) {
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  return place ? position_axis(place->tap) : 1;
+}
+
+// positions: count -1 for the whole prompt.
+Array part_of(const ArrayView& array, Positions positions) {
+  if (positions.count >= 0) return slice_positions(array, 1, positions);
+  return {array.name, array.dtype, array.shape, {array.bytes.begin(), array.bytes.end()}};
+}
+
+// What the tokens before the prompt are shows in what is computed from them.
+bool is_padding(const PromptResult& all) {
+  for (std::size_t i = all.tensors.size(); i-- > 0;) {
+    const TensorResult& t = all.tensors[i];
+    const std::optional<TapPlace> place = parse_tap_name(t.name);
+    const bool compared = t.verdict == Verdict::kPass || t.verdict == Verdict::kFail;
+    if (!place || !compared || place->tap == Tap::kEmbeddingOutput) continue;
+    return t.metrics.relative_l2 <= kSurelyPadding;
+  }
+  return false;
+}
+
+}  // namespace
+
+CheckedPrompt::CheckedPrompt(const PromptPair& pair, const Pairing& pairing, const Profile& profile,
+                             std::optional<ExpectedType> as)
+    : reference_(pair.reference),
+      oracle_(pair.oracle ? std::optional<ArrayFile>(*pair.oracle) : std::nullopt),
+      profile_(profile),
+      layers_(count_layers(reference_.names())),
+      model_(pairing.model ? *pairing.model : model_of_names(reference_.names())),
+      numerics_(pairing.numerics),
+      questions_(reference_, oracle_ ? &*oracle_ : nullptr, model_, numerics_, profile),
+      twins_(reference_) {
+  precision_.as = as;
+  if (pair.noise_f32) precision_.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
+  result_.id = pair.id;
+  if (reference_.contains("input_ids")) ids_ = read_ids(reference_, "input_ids");
+  result_.input_ids = ids_;
+  if (reference_.contains("generated_ids")) text_ = read_ids(reference_, "generated_ids");
+  result_.tensors = list_tensors(reference_);
+}
+
+TensorResult* CheckedPrompt::find(std::string_view tap) {
+  const auto found = std::ranges::find(result_.tensors, tap, &TensorResult::name);
+  return found == result_.tensors.end() ? nullptr : &*found;
+}
+
+void CheckedPrompt::add_unmatched(const std::string& name) {
+  std::vector<std::string>& unmatched = result_.unmatched;
+  if (std::ranges::find(unmatched, name) == unmatched.end()) unmatched.push_back(name);
+}
+
+HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& tensor,
+                                     Positions positions) {
+  const std::int64_t size = reference_.form_of(tap).shape.at(axis_of(tap));
+  const auto held_behind = [&](std::int64_t front) {
+    const std::int64_t end = positions.first + positions.count;
+    const std::int64_t first = std::clamp(positions.first - front, std::int64_t{0}, size);
+    const std::int64_t last = std::clamp(end - front, first, size);
+    HeldPositions held{{first, last - first}};
+    if (front == 0 && held.prompt.count == positions.count) return held;
+    held.rows = {first + front - positions.first, positions.count};
+    held.keys = {front, end};
+    return held;
+  };
+  const std::int64_t front = hints_.window.front;
+  const HeldPositions counted = held_behind(front);
+  if (front == 0) return counted;
+  const HeldPositions relative = held_behind(0);
+  // Whatever the first position is, it attends to itself, and experts are few: those tell nothing.
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  const bool tells = place && axis_of(tap) == 1 && !has_expert_slots(place->tap, true);
+  if (!counts_padding_ && tells) {
+    const double if_counted = distance(tap, tensor, &counted);
+    const double if_relative = distance(tap, tensor, &relative);
+    if (std::min(if_counted, if_relative) <= kFits) counts_padding_ = if_counted <= if_relative;
+  }
+  return counts_padding_.value_or(true) ? counted : relative;
+}
+
+// For a tensor of the whole run, or of the positions that the engine says it holds.
+ReadingHints CheckedPrompt::hints_of(const HeldPositions* held) const {
+  ReadingHints hints = hints_;
+  if (held == nullptr) return hints;
+  hints.window = held->rows;
+  if (held->rows.total > 0) hints.keys = held->keys;
+  return hints;
+}
+
+LoadedArray CheckedPrompt::load_oracle(const TensorResult& tensor) const {
+  return oracle_ && parse_tap_name(tensor.name) ? oracle_->load(tensor.name) : LoadedArray{};
+}
+
+void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candidate,
+                                  bool of_pieces) {
+  LoadedArray own = reference_.load(tensor.name);
+  if (is_rope_table(tensor.name, own.view.shape)) {
+    cut_rows(own.view, common_rope_rows(own.view.shape, candidate.shape, std::ssize(ids_)));
+  }
+  const LoadedArray exact = load_oracle(tensor);
+  compare_ordered(tensor, own.view, exact.view, candidate, nullptr, 0, of_pieces);
+  const auto i = static_cast<std::size_t>(&tensor - result_.tensors.data());
+  judge_precision(tensor, types_of(result_.tensors, precision_.as)[i], precision_, profile_);
+  proposals_.erase(tensor.name);
+  if (auto proposal = questions_.ask(tensor, candidate, hints_, precision_)) {
+    proposals_.emplace(tensor.name, std::move(*proposal));
+  }
+  note_findings(tensor, candidate);
+}
+
+TensorResult CheckedPrompt::for_now(const TensorResult& tensor) const {
+  TensorResult now = tensor;
+  const auto found = proposals_.find(tensor.name);
+  if (now.verdict != Verdict::kFail || found == proposals_.end()) return now;
+  const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+  const DumpForm& form = found->second.form;
+  if (form.holds && !is_known_trap(*place, tensor.candidate_name, form)) return now;
+  now.verdict = Verdict::kNotCompared;
+  now.reason = fmt::format("{}? What follows will tell", form.text);
+  return now;
+}
+
+// held: none for the whole prompt; own and exact are those positions' (an array without axes: there
+// is no oracle). Each token's experts are put in the reference's order once the engine has said
+// which they are; those of pieces that are put together stand in it.
+CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, const ArrayView& own,
+                                                      const ArrayView& exact,
+                                                      const ArrayView& candidate,
+                                                      const HeldPositions* held, double least_noise,
+                                                      bool of_pieces) {
+  const Positions positions = held != nullptr ? held->prompt : Positions{0, -1};
+  const ReadingHints hints = hints_of(held);
+  const std::optional<TapPlace> place = parse_tap_name(tensor.name);
+  const bool has_slots = place && place->layer >= 0 && has_expert_slots(place->tap, true);
+  const bool is_ids = place && place->tap == Tap::kExpertIds;
+  Ordered result;
+  std::optional<Array>& moved = result.moved;
+  std::optional<Array> exact_moved;
+  if (has_slots && !is_ids) {
+    if (!of_pieces) moved = in_expert_order(place->layer, positions, own, candidate, hints);
+    if (!exact.shape.empty()) exact_moved = oracle_in_order(place->layer, positions, exact);
+  }
+  const ArrayView moved_view = moved ? moved->view() : candidate;
+  const ArrayView exact_view = exact_moved ? exact_moved->view() : exact;
+  std::int64_t same_until = place ? choices_.same_until(*place) : ExpertChoices::kAll;
+  if (positions.count >= 0 && same_until != ExpertChoices::kAll) {
+    same_until = std::max<std::int64_t>(same_until - positions.first, 0);
+  }
+  std::optional<Reading>& reading = result.reading;
+  reading = compare_arrays(tensor,
+                           {.reference = own,
+                            .oracle = exact.shape.empty() ? nullptr : &exact_view,
+                            .position_axis = place ? position_axis(place->tap) : 1,
+                            .numerics = numerics_,
+                            .least_noise = least_noise,
+                            .hints = moved ? ReadingHints{} : hints,
+                            .same_until = same_until},
+                           moved_view, profile_, nullptr);
+  if (reading && moved && tensor.reading.empty()) {
+    tensor.reading = "each token's experts put in the reference's order";
+  }
+  // Shapes are written in one way by one engine.
+  if (reading && !moved && tensor.metrics.relative_l2 < kFits) {
+    if (reading->order == AxisOrder::kReversed) hints_.reversed = true;
+  }
+  if (reading && is_ids) {
+    const Array laid = laid_out(own.shape, 1, candidate, *reading);
+    const ArrayView ids = laid.view();
+    judge_experts(tensor, place->layer, own, exact, ids, positions);
+    const auto slots = of_pieces ? std::nullopt : match_experts(own, ids);
+    if (slots) experts_[place->layer] = {positions, *slots};
+  }
+  return result;
+}
+
+// ids: the candidate's, laid out.
+void CheckedPrompt::judge_experts(TensorResult& tensor, std::int64_t layer, const ArrayView& own,
+                                  const ArrayView& exact, const ArrayView& ids,
+                                  Positions positions) {
+  const std::string logits = tap_name(Tap::kRouterLogits, layer, model_);
+  Array routed;
+  if (reference_.contains(logits)) routed = part_of(reference_.load(logits).view, positions);
+  const ArrayView routed_view = routed.view();
+  choices_.judge(tensor, layer,
+                 {.reference = own,
+                  .oracle = exact.shape.empty() ? nullptr : &exact,
+                  .router_logits = routed.shape.empty() ? nullptr : &routed_view,
+                  .candidate = ids,
+                  .first = positions.count < 0 ? 0 : positions.first});
+}
+
+TensorResult CheckedPrompt::compare_rival(TensorResult& tensor, const ArrayView& candidate) {
+  TensorResult rival;
+  rival.name = tensor.name;
+  rival.layer = tensor.layer;
+  rival.candidate_name = candidate.name;
+  const LoadedArray own = reference_.load(tensor.name);
+  const LoadedArray exact = load_oracle(tensor);
+  const std::optional<Reading> reading =
+      compare_ordered(rival, own.view, exact.view, candidate, nullptr, 0, false).reading;
+  const bool was_read = tensor.verdict != Verdict::kError;
+  const bool better =
+      reading && (!was_read || rival.metrics.relative_l2 < tensor.metrics.relative_l2);
+  const bool alike = reading && was_read && rival.metrics.mse == tensor.metrics.mse &&
+                     rival.metrics.cosine == tensor.metrics.cosine;
+  if (!alike) {
+    result_.remarks.push_back(about_rivals(tensor.name, tensor.candidate_name, candidate.name,
+                                           better ? candidate.name : tensor.candidate_name));
+  }
+  if (better) {
+    std::erase_if(result_.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
+    tensor = rival;
+  }
+  return tensor;
+}
+
+double CheckedPrompt::distance_from(const std::string& tap, const ArrayView& tensor,
+                                    const std::optional<Positions>& positions) {
+  if (!reference_.contains(tap)) return std::numeric_limits<double>::infinity();
+  if (!positions || !parse_tap_name(tap)) return distance(tap, tensor, nullptr);
+  const HeldPositions held = held_of(tap, tensor, *positions);
+  return distance(tap, tensor, &held);
+}
+
+// held: none for the whole prompt.
+double CheckedPrompt::distance(const std::string& tap, const ArrayView& tensor,
+                               const HeldPositions* held) const {
+  constexpr double kFar = std::numeric_limits<double>::infinity();
+  if (held != nullptr && held->prompt.count == 0) return kFar;
+  const std::size_t axis = axis_of(tap);
+  const LoadedArray whole = reference_.load(tap);
+  Array slice;
+  ArrayView own = whole.view;
+  if (is_rope_table(tap, own.shape)) {
+    cut_rows(own, common_rope_rows(own.shape, tensor.shape, std::ssize(ids_)));
+  }
+  if (held != nullptr) {
+    slice = slice_positions(own, axis, held->prompt);
+    own = slice.view();
+  }
+  const std::vector<Reading> all = readings_of(tap, own.shape, axis, tensor.shape, hints_of(held));
+  if (all.empty()) return kFar;
+  return choose_reading(own, axis, tensor, all, nullptr).metrics.relative_l2;
+}
+
+// As far as the engine has said to which experts these positions go.
+std::optional<Array> CheckedPrompt::in_expert_order(std::int64_t layer, Positions positions,
+                                                    const ArrayView& own,
+                                                    const ArrayView& candidate,
+                                                    const ReadingHints& hints) const {
+  const auto known = experts_.find(layer);
+  if (known == experts_.end()) return std::nullopt;
+  const Positions& of = known->second.positions;
+  if (of.first != positions.first || of.count != positions.count) return std::nullopt;
+  const std::vector<Reading> all = readings_of("", own.shape, 1, candidate.shape, hints);
+  if (all.empty()) return std::nullopt;
+  return in_order_of(known->second.slots, laid_out(own.shape, 1, candidate, all.front()).view());
+}
+
+std::optional<Array> CheckedPrompt::oracle_in_order(std::int64_t layer, Positions positions,
+                                                    const ArrayView& exact) const {
+  const std::string name = tap_name(Tap::kExpertIds, layer, model_);
+  if (!reference_.contains(name) || !oracle_->contains(name)) return std::nullopt;
+  const Array own = part_of(reference_.load(name).view, positions);
+  const Array theirs = part_of(oracle_->load(name).view, positions);
+  const std::optional<ExpertSlots> slots = match_experts(own.view(), theirs.view());
+  return slots ? in_order_of(*slots, exact) : std::nullopt;
+}
+
+void CheckedPrompt::compare_tokens_of_run(TensorResult& tensor,
+                                          const std::vector<std::int64_t>& run) {
+  std::optional<Sequence> sequence = find_prompt(ids_, run, text_);
+  compare_input_ids(tensor, ids_, sequence ? ids_ : run);
+  if (!sequence) return;
+  if (!sequence->sure) doubtful_run_ = run;
+  hints_.window = sequence->window();
+  for (std::string& line : about_sequence(*sequence, run, false, text_)) {
+    result_.remarks.push_back(std::move(line));
+  }
+}
+
+bool CheckedPrompt::compare_tokens_of_pass(TensorResult& tensor,
+                                           const std::vector<std::int64_t>& tokens,
+                                           Positions positions) {
+  const std::int64_t end = std::min(positions.first + positions.count, std::ssize(ids_));
+  const bool is_pass = std::ssize(tokens) == positions.count && positions.count < std::ssize(ids_);
+  if (!is_pass) return false;
+  for (std::int64_t p = positions.first; p < end; ++p) {
+    const std::int64_t own = ids_[static_cast<std::size_t>(p)];
+    const std::int64_t theirs = tokens[static_cast<std::size_t>(p - positions.first)];
+    if (own == theirs || tensor.verdict == Verdict::kFail) continue;
+    tensor.verdict = Verdict::kFail;
+    tensor.reason =
+        fmt::format("the candidate ran other tokens: {} and not {} at position {}", theirs, own, p);
+  }
+  if (tensor.verdict == Verdict::kNotCompared && positions.first < end) {
+    tensor.verdict = Verdict::kPass;
+  }
+  tensor.metrics.compared += std::max<std::int64_t>(end - positions.first, 0);
+  return true;
+}
+
+const TokenResult& CheckedPrompt::compare_text(const std::string& name,
+                                               std::vector<std::int64_t> text) {
+  std::optional<LoadedArray> logits;
+  if (reference_.contains("logits")) logits = reference_.load("logits");
+  const std::optional<Sequence> padded = find_prompt(ids_, text);
+  if (padded && padded->sure) text.erase(text.begin(), text.begin() + padded->front);
+  result_.tokens = judge_text(ids_, read_ids(reference_, "generated_ids"), text,
+                              logits ? &logits->view : nullptr, nullptr, name);
+  return result_.tokens;
+}
+
+void CheckedPrompt::note_findings(const TensorResult& tensor, const ArrayView& candidate) {
+  std::optional<DumpFinding> finding = check_tensor(reference_, layers_, tensor, candidate);
+  std::optional<DumpFinding> twin = twins_.add(tensor, candidate);
+  if (!finding) finding = std::move(twin);
+  if (finding) result_.findings.push_back(std::move(*finding));
+}
+
+CheckedPrompt::OpenTap& CheckedPrompt::open(const TensorResult& tensor, std::size_t axis) {
+  const auto known = open_taps_.find(tensor.name);
+  if (known != open_taps_.end()) return known->second;
+  LoadedArray own = reference_.load(tensor.name);
+  LoadedArray exact = load_oracle(tensor);
+  Pieces pieces(own.view, axis);
+  OpenTap tap{std::move(own), std::move(exact), 0, std::move(pieces), {}};
+  if (!tap.oracle.view.shape.empty()) {
+    const TensorMetrics noise = measure(tap.oracle.view, axis, tap.reference.view,
+                                        same_layout(tap.reference.view.shape), nullptr);
+    tap.least_noise = largest(noise.position_error);
+  }
+  return open_taps_.emplace(tensor.name, std::move(tap)).first->second;
+}
+
+TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositions& held,
+                                          const ArrayView& candidate) {
+  const Positions positions = held.prompt;
+  const std::size_t axis = axis_of(tensor.name);
+  OpenTap& tap = open(tensor, axis);
+  const Array own = slice_positions(tap.reference.view, axis, positions);
+  const bool has_oracle = !tap.oracle.view.shape.empty();
+  const Array exact = has_oracle ? slice_positions(tap.oracle.view, axis, positions) : Array();
+  TensorResult piece;
+  piece.name = tensor.name;
+  piece.layer = tensor.layer;
+  piece.candidate_name = candidate.name;
+  const Ordered ordered =
+      compare_ordered(piece, own.view(), exact.view(), candidate, &held, tap.least_noise, false);
+  if (piece.verdict != Verdict::kPass) {
+    piece.reason = fmt::format(
+        "position {}: {}",
+        positions.count == 1
+            ? std::to_string(positions.first)
+            : fmt::format("{} to {}", positions.first, positions.first + positions.count - 1),
+        piece.reason);
+  }
+  if (tap.worst.name.empty() || tap.worst.verdict == Verdict::kPass) tap.worst = piece;
+  if (ordered.reading) {
+    tap.pieces.put(positions, ordered.moved ? ordered.moved->view() : candidate, *ordered.reading);
+  }
+  if (tap.pieces.complete()) {
+    // One bad position is enough, also where the whole array's error hides it.
+    if (tap.worst.verdict != Verdict::kError) compare_whole(tensor, tap.pieces.whole(), true);
+    if (tensor.verdict != Verdict::kFail && tap.worst.verdict != Verdict::kPass) {
+      tensor = tap.worst;
+    }
+    open_taps_.erase(tensor.name);
+  }
+  return piece;
+}
+
+PromptResult CheckedPrompt::so_far() const {
+  PromptResult all = result_;
+  for (TensorResult& tensor : all.tensors) {
+    const auto found = open_taps_.find(tensor.name);
+    if (found == open_taps_.end()) continue;
+    const OpenTap& tap = found->second;
+    tensor = tap.worst;
+    if (tensor.verdict != Verdict::kPass) continue;
+    const std::vector<std::int64_t> missing = tap.pieces.missing();
+    if (tap.pieces.last_only()) {
+      tensor.reading = "the last position only";
+    } else {
+      tensor.verdict = Verdict::kNotCompared;
+      tensor.reason = fmt::format("positions {} were not handed over", list_of(missing));
+    }
+  }
+  const bool any_failed = std::ranges::any_of(
+      all.tensors, [](const TensorResult& t) { return t.verdict == Verdict::kFail; });
+  if (!any_failed) all.findings.clear();
+  answer_dump_questions(all, proposals_, model_);
+  judge_precision(all.tensors, precision_, profile_);
+  if (!doubtful_run_.empty() && !is_padding(all)) {
+    compare_input_ids(all.tensors[0], ids_, doubtful_run_);
+    all.remarks.clear();
+  }
+  find_first_divergence(all, layers_);
+  return all;
+}
+
+}  // namespace assay

@@ -1,0 +1,142 @@
+// One prompt of a reference while a running engine hands over its tensors: what was found so far.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/array.h"
+#include "assay/array_file.h"
+#include "assay/compare.h"
+#include "assay/spec.h"
+#include "candidate/expert_slots.h"
+#include "candidate/positions.h"
+#include "candidate/prompt_pairs.h"
+#include "candidate/reading.h"
+#include "verify/compare_arrays.h"
+#include "verify/dump_checks.h"
+#include "verify/dump_questions.h"
+#include "verify/expert_choices.h"
+#include "verify/precision.h"
+#include "verify/profile.h"
+
+namespace assay {
+
+// The prompt's positions in a tensor of some positions of the engine's run.
+struct HeldPositions {
+  Positions prompt;  // none of them: count 0
+  Window rows = {};  // where they stand among the tensor's; total 0: they are all of them
+  Window keys = {};  // the same of the keys of scores and probabilities
+};
+
+class CheckedPrompt {
+ public:
+  // profile must outlive it. as: the type to expect; none: what the values show.
+  CheckedPrompt(const PromptPair& pair, const Pairing& pairing, const Profile& profile,
+                std::optional<ExpectedType> as);
+
+  const ArrayFile& reference() const { return reference_; }
+  std::int64_t layers() const { return layers_; }
+  const ModelSpec& model() const { return model_; }
+
+  // The result of a tap; none: it is no tap of the reference.
+  TensorResult* find(std::string_view tap);
+  bool is_open(const std::string& tap) const { return open_taps_.contains(tap); }
+
+  // Which of the prompt's positions a tensor of that tap holds, of these of the engine's run. They
+  // count the padding before the prompt, unless content says that they do not.
+  HeldPositions held_of(const std::string& tap, const ArrayView& tensor, Positions positions);
+
+  // The tensor of the whole run; of_pieces: put together of what passes brought.
+  void compare_whole(TensorResult& tensor, const ArrayView& candidate, bool of_pieces = false);
+  // A tensor of some positions; the verdict is theirs. `tensor` is judged once all are there.
+  TensorResult compare_piece(TensorResult& tensor, const HeldPositions& held,
+                             const ArrayView& candidate);
+  // Another array that claims the tap: the one that fits stays.
+  TensorResult compare_rival(TensorResult& tensor, const ArrayView& candidate);
+  // The tokens that the engine runs: they say where its arrays have the prompt's positions.
+  void compare_tokens_of_run(TensorResult& tensor, const std::vector<std::int64_t>& run);
+  // The tokens of one pass of several; false where they may as well be the whole run's.
+  bool compare_tokens_of_pass(TensorResult& tensor, const std::vector<std::int64_t>& tokens,
+                              Positions positions);
+  // The prompt and what the engine went on with.
+  const TokenResult& compare_text(const std::string& name, std::vector<std::int64_t> text);
+
+  // How far a tensor lies from the reference's array of that tap; infinite where it cannot be read
+  // as such. positions: of the engine's run, which it holds; none: all.
+  double distance_from(const std::string& tap, const ArrayView& tensor,
+                       const std::optional<Positions>& positions);
+
+  void add_unmatched(const std::string& name);
+
+  // What is said of a tensor at once: one that may have been taken a step too early is not failed
+  // before what follows it has been seen.
+  TensorResult for_now(const TensorResult& tensor) const;
+
+  // The results with what is open.
+  PromptResult so_far() const;
+
+ private:
+  // To which experts tokens go, as the engine said last.
+  struct Experts {
+    Positions positions;
+    ExpertSlots slots;  // of all of them, or of the last alone
+  };
+
+  // How a tensor was read, and what became of it where its experts were put in another order.
+  struct Ordered {
+    std::optional<Reading> reading;
+    std::optional<Array> moved;
+  };
+
+  // A tap that comes in pieces: the reference's arrays are kept until it is complete.
+  struct OpenTap {
+    LoadedArray reference;
+    LoadedArray oracle;
+    double least_noise = 0;  // see Truth
+    Pieces pieces;
+    TensorResult worst;  // of the pieces so far
+  };
+
+  LoadedArray load_oracle(const TensorResult& tensor) const;
+  ReadingHints hints_of(const HeldPositions* held) const;
+  double distance(const std::string& tap, const ArrayView& tensor, const HeldPositions* held) const;
+  Ordered compare_ordered(TensorResult& tensor, const ArrayView& own, const ArrayView& exact,
+                          const ArrayView& candidate, const HeldPositions* held, double least_noise,
+                          bool of_pieces);
+  void judge_experts(TensorResult& tensor, std::int64_t layer, const ArrayView& own,
+                     const ArrayView& exact, const ArrayView& ids, Positions positions);
+  std::optional<Array> in_expert_order(std::int64_t layer, Positions positions,
+                                       const ArrayView& own, const ArrayView& candidate,
+                                       const ReadingHints& hints) const;
+  std::optional<Array> oracle_in_order(std::int64_t layer, Positions positions,
+                                       const ArrayView& exact) const;
+  void note_findings(const TensorResult& tensor, const ArrayView& candidate);
+  OpenTap& open(const TensorResult& tensor, std::size_t axis);
+
+  ArrayFile reference_;
+  std::optional<ArrayFile> oracle_;
+  const Profile& profile_;
+  std::int64_t layers_;
+  ModelSpec model_;  // as the reference's config has it, or what its names tell of it
+  std::string numerics_;
+  DumpQuestions questions_;
+  DumpProposals proposals_;
+  Precision precision_;
+  std::vector<std::int64_t> ids_;   // of the prompt
+  std::vector<std::int64_t> text_;  // they and what the reference generates
+  ReadingHints hints_;
+  std::optional<bool> counts_padding_;       // whether positions do, once content has said it
+  std::vector<std::int64_t> doubtful_run_;   // see Sequence::sure
+  std::map<std::int64_t, Experts> experts_;  // by layer
+  ExpertChoices choices_;
+  Twins twins_;
+  std::map<std::string, OpenTap> open_taps_;
+  PromptResult result_;
+};
+
+}  // namespace assay
