@@ -140,7 +140,9 @@ ChatTemplate ChatTemplate::of(std::map<std::string, Source> templates,
     expect_utf8(name, source.where);
     expect_utf8(source.text, source.where);
   }
-  for (const auto& [name, text] : result.special_tokens_) expect_utf8(text, where + ", " + name);
+  for (const auto& [name, text] : result.special_tokens_) {
+    expect_utf8(text, fmt::format("{}, {}", where, name));
+  }
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Norms' weights taken for each other.
+// Norms' weights that are not what the checkpoint means.
 #include <fmt/format.h>
 
 #include "diagnose/catalog_list.h"
@@ -88,6 +88,14 @@ std::vector<Variant> with_final(const Circumstances& at) {
   return all;
 }
 
+std::vector<Variant> sum_rounded(const Circumstances& at) {
+  if (!at.spec.final_norm.one_plus) return {};
+  return {{"1 + the norms' weights in BF16",
+           [](Hypothesis& h) { h.weights.push_back({Kind::kOnePlusBf16}); }},
+          {"1 + the norms' weights in F16",
+           [](Hypothesis& h) { h.weights.push_back({Kind::kOnePlusF16}); }}};
+}
+
 }  // namespace
 
 std::vector<Entry> norm_weight_entries() {
@@ -102,6 +110,10 @@ std::vector<Entry> norm_weight_entries() {
   all.push_back({"final-norm-weight", "norms", "the final norm's weight is not its own",
                  "The final norm and a layer's norm were taken for each other.",
                  "the name under which the final norm is loaded", 1, false, with_final});
+  all.push_back({"norm-one-plus-lowp", "norms", "the sum of 1 and a norm's weight is rounded",
+                 "Most digits of a small weight are lost.",
+                 "the type in which 1 is added, in the engine or when the checkpoint is converted",
+                 2, true, sum_rounded});
   all.push_back({"qk-norm-shared", "q/k norm", "one weight for query and key norm",
                  "Queries and keys are multiplied by the same norm weight.",
                  "the names under which q_norm and k_norm are loaded", 2, false,

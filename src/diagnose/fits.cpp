@@ -98,7 +98,9 @@ class Fits {
         jobs.size(),
         [&](std::size_t i) {
           Hypothesis h = known_;
-          const auto& [t, value] = jobs[i];
+          // clang 14 captures no structured bindings.
+          const std::size_t t = jobs[i].first;
+          const double value = jobs[i].second;
           apply_in(
               {}, [&](Hypothesis& of) { tracks[t].parameter->apply(of, value); }, h);
           return h;

@@ -300,6 +300,7 @@ void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std:
   std::vector<std::byte> embedding_memory;
   std::vector<std::byte> head_memory;
   std::vector<std::byte> rows_memory;
+  std::vector<std::byte> norm_memory;
   OuterWeights outer = model.outer;
   if (hypothesis.embedding) {
     outer.embed_tokens = changed(outer.embed_tokens, *hypothesis.embedding, embedding_memory);
@@ -314,6 +315,9 @@ void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std:
   if (hypothesis.final_norm) {
     LayerWeights from = model.layers[static_cast<std::size_t>(hypothesis.final_norm->first)];
     outer.norm = *tensors_of(from, hypothesis.final_norm->second).front();
+  }
+  for (const WeightChange& change : hypothesis.weights) {
+    if (is_of_all_norms(change)) outer.norm = changed(outer.norm, change, norm_memory);
   }
   forward.use_outer(outer);
   if (!hypothesis.layer_specs.empty()) {

@@ -41,6 +41,8 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
 
 constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
                                   Part::kGate, Part::kUp, Part::kDown};
+constexpr std::array kNorms = {Part::kInputNorm,    Part::kQNorm,   Part::kKNorm,
+                               Part::kAttnPostNorm, Part::kMlpNorm, Part::kMlpPostNorm};
 
 std::size_t row_bytes(const Weight& w) { return w.cols * dtype_size(w.dtype); }
 
@@ -83,6 +85,11 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
     if (kind == Kind::kFp8) {
       for (float& x : values) x = static_cast<float>(rounded_to(DType::kF8E4M3, x));
     }
+    const auto one_plus = [&](DType sum) {
+      for (float& x : values) x = static_cast<float>(rounded_to(sum, 1.0 + x) - 1.0);
+    };
+    if (kind == Kind::kOnePlusBf16) one_plus(DType::kBF16);
+    if (kind == Kind::kOnePlusF16) one_plus(DType::kF16);
     if (kind == Kind::kF16) {
       for (float& x : values) x = static_cast<float>(flushed_f16(x));
     }
@@ -92,8 +99,8 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
 }
 
 std::size_t bytes_after(const Weight& w, Kind kind) {
-  const bool wide =
-      kind == Kind::kInt8 || kind == Kind::kInt4 || kind == Kind::kFp8 || kind == Kind::kF16;
+  const bool wide = kind == Kind::kInt8 || kind == Kind::kInt4 || kind == Kind::kFp8 ||
+                    kind == Kind::kF16 || kind == Kind::kOnePlusBf16 || kind == Kind::kOnePlusF16;
   return w.rows * w.cols * (wide ? sizeof(float) : dtype_size(w.dtype));
 }
 
@@ -322,6 +329,12 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
     case Kind::kFp8:
       for (const Part p : kMatrices) {
         for (Weight* matrix : tensors_of(w, p)) replace(*matrix, change);
+      }
+      return;
+    case Kind::kOnePlusBf16:
+    case Kind::kOnePlusF16:
+      for (const Part p : kNorms) {
+        for (Weight* norm : tensors_of(w, p)) replace(*norm, change);
       }
       return;
     case Kind::kF16:

@@ -63,6 +63,8 @@ struct WeightChange {
     kFp8,          // all matrices, E4M3
     kF16,          // all tensors; subnormals flushed to zero
     kBf16AsF16,    // the bits of all BF16 tensors taken for F16
+    kOnePlusBf16,  // all norms that multiply by 1 + weight, the final one too: the sum in BF16
+    kOnePlusF16,   // the same in F16
   };
   Kind kind;
   Part part = Part::kQ;
@@ -71,6 +73,12 @@ struct WeightChange {
   std::vector<std::int64_t> layers = {};  // empty: all
   bool operator==(const WeightChange&) const = default;
 };
+
+// Whether the final norm is changed too.
+constexpr bool is_of_all_norms(const WeightChange& change) {
+  return change.kind == WeightChange::Kind::kOnePlusBf16 ||
+         change.kind == WeightChange::Kind::kOnePlusF16;
+}
 
 // Which of the checkpoint's layers runs as layer l: by index; -1 leaves it out.
 using LayerOrder = std::vector<std::int64_t>;
@@ -102,8 +110,8 @@ class ChangedWeights {
   std::size_t used_ = 0;
 };
 
-// One matrix with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt4, kFp8, kF16 or
-// kBf16AsF16; the bytes are kept in `memory`.
+// One tensor with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt4, kFp8, kF16,
+// kBf16AsF16, kOnePlusBf16 or kOnePlusF16; the bytes are kept in `memory`.
 Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory);
 
 }  // namespace assay

@@ -40,6 +40,7 @@ class Form:
     levels: tuple[str, ...] = TAPS
     numerics: tuple[str, ...] = ("bf16", "f32")
     tokens: int | None = None
+    verdict: str = "named"
     layers: tuple[tuple[int, ...], ...] = ()  # of each entry, where all taps are given
 
 
@@ -245,6 +246,18 @@ def shared(used: str, missing: str) -> Change:
     return change
 
 
+def one_plus_rounded(dtype: torch.dtype) -> Change:
+    """1 + weight as an engine has it that adds them in this type; less 1, which loses nothing."""
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for name, module in model.net.named_modules():
+            if name.endswith("norm"):
+                rounded = (1 + module.weight.data.double()).to(dtype).double() - 1
+                module.weight.data = rounded.to(module.weight.dtype)
+
+    return change
+
+
 def final_exchanged(model: HfModel, stack: ExitStack) -> None:
     norm = model.net.model.norm
     last = layers_of(model)[-1].post_attention_layernorm
@@ -261,6 +274,9 @@ for _name in ("gemma2", "gemma3_text"):
 form("olmo2", "norms-swapped", "", exchanged(ATTN, POST), levels=ALL)
 form("qwen3", "qk-norm-shared", "q's", shared("q_norm", "k_norm"), levels=ALL)
 form("gemma3_text", "qk-norm-shared", "k's", shared("k_norm", "q_norm"))
+for _name, _dtype in (("gemma2", torch.bfloat16), ("gemma3_text", torch.float16)):
+    _change = one_plus_rounded(_dtype)
+    form(_name, "norm-one-plus-lowp", f"in {_dtype}", _change, verdict="rounding")
 form("llama", "norm-weight-shared", "input's", shared("input_layernorm", ATTN), levels=ALL)
 form("llama", "final-norm-weight", "exchanged", final_exchanged, levels=ALL)
 
