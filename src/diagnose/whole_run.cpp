@@ -65,7 +65,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
         result, site.place.layer,
         {.reference = own, .oracle = &truth, .router_logits = &logits, .candidate = theirs});
   };
-  const auto measure = [&](Array reference) {
+  const auto measure = [&](const Array& reference) {
     const auto result = std::ranges::find(results, reference.name, &TensorResult::name);
     const auto site = std::ranges::find(evidence.sites, reference.name, &Site::name);
     const std::optional<TapPlace> place = parse_tap_name(reference.name);

@@ -128,7 +128,7 @@ std::vector<std::string> name_dump_arrays(const std::vector<DumpArray>& arrays) 
       std::string& own = names[i];
       // Keys that several named files have: the file tells them apart.
       if (places.size() > 1 && array.is_named && !array.file.name.empty()) {
-        own = array.file.name + "." + own;
+        own = fmt::format("{}.{}", array.file.name, own);
       }
       if (!is_first_step(array)) own += fmt::format("{}step={}", kSeparator, array.file.step);
       if (i == places.front()) continue;

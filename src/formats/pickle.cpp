@@ -383,7 +383,7 @@ class Unpickler {
       case kTuple1:
       case kTuple2:
       case kTuple3:
-        push_tuple(static_cast<std::size_t>(opcode - kTuple1 + 1));
+        push_tuple(static_cast<std::size_t>(opcode) - kTuple1 + 1);
         break;
       case kTuple:
         push_items(Kind::kTuple, pop_to_mark());

@@ -153,7 +153,9 @@ bool would_show(const TensorResult& tensor, const TapPlace& follower, const Tens
 
 void find_unused(const Flow& flow, const ModelSpec& spec) {
   std::vector<TapPlace> unused;
-  for (const auto& [place, tensor] : flow.compared()) {
+  for (const auto& compared : flow.compared()) {
+    const TapPlace& place = compared.first;
+    const TensorResult* tensor = compared.second;
     // Experts that do not exist are no choice that was taken from elsewhere.
     if (!is_wrong(*tensor) || place.tap == Tap::kExpertIds) continue;
     bool shows = false;
@@ -289,7 +291,8 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
     if (tensor == nullptr || !is_wrong(*tensor)) continue;
     groups[{family_of(place.tap, proposal.form), proposal.form.text}].push_back(place);
   }
-  for (auto& [key, places] : groups) {
+  for (auto& group : groups) {
+    std::vector<TapPlace>& places = group.second;
     std::ranges::sort(places);
     bool fails = false;
     bool passes = false;
@@ -339,7 +342,7 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
       judged.reading = fmt::format("of '{}'", judged.candidate_name);
       *own = std::move(judged);
     }
-    result.findings.push_back({places_text(places, spec), key.second});
+    result.findings.push_back({places_text(places, spec), group.first.second});
   }
   find_unused(Flow(result, spec), spec);
 }

@@ -49,7 +49,7 @@ std::string about(const Swap& swap, std::int64_t position, const std::vector<dou
   const auto is_expert = [&](double id) {
     return id >= 0 && id < static_cast<double>(experts) && std::trunc(id) == id;
   };
-  const std::string what =
+  std::string what =
       fmt::format("position {} goes to expert {} and not {}", position, swap.theirs, swap.own);
   if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
   if (swap.twice) return what + fmt::format(": to {} twice", swap.theirs);
