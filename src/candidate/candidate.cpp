@@ -43,6 +43,7 @@ Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPromp
   if (known_.ids.empty() && known_.whole_run) find_padding(claims);
   settle_meanings(claims);
   read_arrays(claims);
+  say_what_is_not_split();
 }
 
 const CandidateArray* Candidate::find(const std::string& tap) const {
@@ -66,6 +67,31 @@ Candidate::Claims Candidate::read_names() {
     }
   }
   return claims;
+}
+
+void Candidate::say_what_is_not_split() {
+  const WidthOfTap width = [&](const std::string& tap) -> std::optional<std::int64_t> {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    const std::optional<Shape> shape = known_.shape(tap, 1);
+    return place && shape ? width_in(place->tap, *shape) : std::nullopt;
+  };
+  std::vector<std::string> lines;
+  for (const std::string& name : unmatched_) {
+    try {
+      std::string line = why_not_split(name, file_.form_of(name).shape, map_,
+                                       known_.model.num_hidden_layers, width);
+      if (!line.empty()) lines.push_back(std::move(line));
+    } catch (const Error&) {
+      // An array that nobody can read is not used either.
+    }
+  }
+  remark_first_of(std::move(lines));
+}
+
+void Candidate::remark_first_of(std::vector<std::string> lines) {
+  if (lines.empty()) return;
+  if (lines.size() > 1) lines[0] += fmt::format(" (and {} more)", lines.size() - 1);
+  remarks_.push_back(std::move(lines[0]));
 }
 
 // A name of several meanings has the one whose content shows it, else the one that is sure.
@@ -201,11 +227,7 @@ void Candidate::read_arrays(const Claims& claims) {
     }
     arrays_.push_back(std::move(rivals[best]));
   }
-  if (!rival_lines.empty()) {
-    std::string line = rival_lines.front();
-    if (rival_lines.size() > 1) line += fmt::format(" (and {} more)", rival_lines.size() - 1);
-    remarks_.push_back(std::move(line));
-  }
+  remark_first_of(std::move(rival_lines));
   settle_order();
   if (sequence_) {
     for (std::string& line : about_sequence(*sequence_, *ids_, known_.whole_run, known_.text)) {

@@ -99,6 +99,8 @@ class Candidate {
   using Claims = std::map<std::string, std::vector<std::string>>;  // tap -> arrays
 
   Claims read_names();
+  void say_what_is_not_split();
+  void remark_first_of(std::vector<std::string> lines);
   void settle_meanings(Claims& claims);
   void read_ids_of(const Claims& claims);
   void take(const std::optional<Sequence>& sequence);

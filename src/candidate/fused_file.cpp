@@ -1,5 +1,7 @@
 #include "candidate/fused_file.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <limits>
@@ -11,6 +13,7 @@
 
 #include "assay/error.h"
 #include "assay/taps.h"
+#include "base/text.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
 
@@ -58,15 +61,6 @@ std::optional<Shape> shape_for(const Parts& parts, Shape shape) {
   std::ranges::reverse(shape);
   if (fits()) return shape;
   return std::nullopt;
-}
-
-// Of a position, or of one of its experts: all heads together.
-std::optional<std::int64_t> width_in(Tap tap, const Shape& shape) {
-  const bool has_slots = shape.size() == 4 && has_expert_slots(tap, true);
-  std::int64_t width = 1;
-  for (std::size_t axis = has_slots ? 3 : 2; axis < shape.size(); ++axis) width *= shape[axis];
-  if (shape.size() < 3 || width < 1) return std::nullopt;
-  return width;
 }
 
 class PartsSource : public ArrayFile::Source {
@@ -127,6 +121,14 @@ class PartsSource : public ArrayFile::Source {
 };
 
 }  // namespace
+
+std::optional<std::int64_t> width_in(Tap tap, const Shape& shape) {
+  const bool has_slots = shape.size() == 4 && has_expert_slots(tap, true);
+  std::int64_t width = 1;
+  for (std::size_t axis = has_slots ? 3 : 2; axis < shape.size(); ++axis) width *= shape[axis];
+  if (shape.size() < 3 || width < 1) return std::nullopt;
+  return width;
+}
 
 std::optional<std::int64_t> width_of(const std::string& tap, const ModelSpec& model) {
   const std::optional<TapPlace> place = parse_tap_name(tap);
@@ -228,6 +230,20 @@ std::vector<Array> parts_of(const ArrayView& array, const NameMap& map, std::int
     }
   }
   return best;
+}
+
+std::string why_not_split(std::string_view name, const Shape& shape, const NameMap& map,
+                          std::int64_t layers, const WidthOfTap& width_of) {
+  const std::optional<Parts> parts = parts_in(name, map, layers, 0, width_of);
+  if (!parts || shape_for(*parts, shape)) return {};
+  std::vector<std::string_view> taps;
+  for (const std::string& tap : parts->taps) {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    taps.push_back(place ? tap_base_name(place->tap) : tap);
+  }
+  return fmt::format("'{}' of shape {} is not split: {} together have {} values of a position",
+                     shown(name), shape_text(shape), fmt::join(taps, ", "),
+                     std::accumulate(parts->widths.begin(), parts->widths.end(), std::int64_t{0}));
 }
 
 }  // namespace assay

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "assay/array_file.h"
+#include "assay/taps.h"
 #include "candidate/fused.h"
 #include "candidate/name_map.h"
 
@@ -17,6 +18,8 @@ namespace assay {
 // known.
 using WidthOfTap = std::function<std::optional<std::int64_t>(const std::string& tap)>;
 
+// Of a position in a tap's array [1, S, ...], or of one of its experts: all heads together.
+std::optional<std::int64_t> width_in(Tap tap, const Shape& shape);
 // As the model has it; none of a model whose sizes are not known.
 std::optional<std::int64_t> width_of(const std::string& tap, const ModelSpec& model);
 // As a reference has it, else the model.
@@ -40,5 +43,10 @@ ArrayFile with_parts(ArrayFile file, const NameMap& map, std::int64_t layers, st
 std::vector<Array> parts_of(const ArrayView& array, const NameMap& map, std::int64_t layers,
                             std::int64_t head_dim, const WidthOfTap& width_of,
                             const std::function<double(const ArrayView& part)>& error);
+
+// Why an array is not split of which the map says that it holds several taps; empty where it can
+// be, or is no such array.
+std::string why_not_split(std::string_view name, const Shape& shape, const NameMap& map,
+                          std::int64_t layers, const WidthOfTap& width_of);
 
 }  // namespace assay

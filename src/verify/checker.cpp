@@ -143,7 +143,10 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   TensorResult* result = tap ? prompt.find(*tap) : nullptr;
   if (result == nullptr) {
     prompt.add_unmatched(tensor.name);
-    return because(tap ? "the reference does not hold it" : "no tap has that name (see the map)");
+    if (tap) return because("the reference does not hold it");
+    std::string split = why_not_split(tensor.name, tensor.shape, map_, prompt.layers(),
+                                      widths_of(prompt.reference(), prompt.model()));
+    return because(split.empty() ? "no tap has that name (see the map)" : std::move(split));
   }
   if (positions_ && tap->starts_with("rope_") && tensor.shape.size() > 1) {
     const std::int64_t width = std::max<std::int64_t>(tensor.shape.back(), 1);

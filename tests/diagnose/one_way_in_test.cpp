@@ -380,6 +380,15 @@ class Dump : public testing::Test {
     }
   }
 
+  void write() {
+    std::vector<ArrayView> views;
+    for (auto& [name, array] : arrays_) {
+      array.name = name;
+      views.push_back(array.view());
+    }
+    write_npz(file(), views, Compression::kNone);
+  }
+
   fs::path file() const { return directory_ / "p.npz"; }
 
   CompareReport compared() const {
@@ -475,12 +484,7 @@ class OneWayIn : public Dump, public testing::WithParamInterface<std::size_t> {
     arrays_ = arrays_of(form().of_longer_run ? world().longer : world().reference);
     if (wrong) spoil(arrays_);
     form().make(arrays_);
-    std::vector<ArrayView> views;
-    for (auto& [name, array] : arrays_) {
-      array.name = name;
-      views.push_back(array.view());
-    }
-    write_npz(file(), views, Compression::kNone);
+    write();
     if (form().rules[0] != '\0') {
       map_ = directory_ / "rules.json";
       write_text(map_, form().rules);
@@ -602,6 +606,26 @@ TEST_F(Dump, InPassesWithTheirTokens) {
     const TensorResult& tokens = checker.report().prompts.at(0).tensors.at(0);
     EXPECT_EQ(tokens.verdict, wrong_at < 0 ? Verdict::kPass : Verdict::kFail) << tokens.reason;
   }
+}
+
+TEST_F(Dump, AFusedArrayOfAnotherWidthIsLeftOutAndSaid) {
+  arrays_ = arrays_of(world().reference);
+  arrays_["model.layers.1.self_attn.qkv_proj"] = arrays_.at("layer_01_q_proj");
+  for (const std::string& tap : taps_of(1, {"q_proj", "k_proj", "v_proj"})) arrays_.erase(tap);
+  write();
+  constexpr std::string_view kSaid = "is not split: q_proj, k_proj, v_proj together have";
+  const CompareReport report = compared();
+  EXPECT_TRUE(report.passed);
+  EXPECT_NE(said(report.prompts[0]).find(kSaid), std::string::npos) << said(report.prompts[0]);
+  const Diagnosis d = diagnosed(true);
+  EXPECT_NE(notes(d).find(kSaid), std::string::npos) << notes(d);
+  CheckerOptions options;
+  options.reference = world().reference;
+  Checker checker(options);
+  const TensorResult result =
+      checker.hand_over(arrays_.at("model.layers.1.self_attn.qkv_proj").view());
+  EXPECT_EQ(result.verdict, Verdict::kNotCompared);
+  EXPECT_NE(result.reason.find(kSaid), std::string::npos) << result.reason;
 }
 
 }  // namespace
