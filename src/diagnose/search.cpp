@@ -1,11 +1,11 @@
 #include "diagnose/search.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "diagnose/fits.h"
 #include "diagnose/read_off.h"
@@ -17,9 +17,11 @@ namespace {
 constexpr int kMostCulprits = 4;
 // Suspects that are looked at in all segments.
 constexpr std::size_t kFinalists = 16;
-// Of these every pair with another is tried where none explains anything alone.
+// Of these every pair with another is tried where none explains anything alone. Of a run that has
+// nothing to look at but its end, all mistakes must be found at once: there a third is tried too.
 constexpr std::size_t kPairLeaders = 6;
 constexpr std::size_t kPairLeadersOfWholeRuns = 2;
+constexpr std::size_t kTripleLeaders = 1;
 // Bits a site by which two explanations are told apart.
 constexpr double kTold = 0.15;
 constexpr double kSameBits = 1e-3;  // bits, over all sites
@@ -33,7 +35,7 @@ using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
 
 struct Tried {
   Suspect suspect = {};
-  std::optional<Suspect> second = {};  // made together with it
+  std::vector<Suspect> others = {};  // made together with it
   Score score = {};
   double left = 0;  // bits over the segments that ran, with what was known where that is better
 };
@@ -130,10 +132,10 @@ class Search {
     return std::nullopt;
   }
 
-  Hypothesis with(const Suspect& suspect, const std::optional<Suspect>& second) const {
+  Hypothesis with(const Suspect& suspect, std::span<const Suspect> others = {}) const {
     Hypothesis hypothesis = result_.best;
     suspect.apply(hypothesis);
-    if (second) second->apply(hypothesis);
+    for (const Suspect& other : others) other.apply(hypothesis);
     return hypothesis;
   }
 
@@ -155,7 +157,7 @@ class Search {
   // All of them, in the segments (empty: in all).
   std::vector<Tried> judge(std::vector<Tried> all, const std::set<std::size_t>& segments) const {
     std::vector<Score> scores = scene_.evaluate_all(
-        all.size(), [&](std::size_t i) { return with(all[i].suspect, all[i].second); }, segments,
+        all.size(), [&](std::size_t i) { return with(all[i].suspect, all[i].others); }, segments,
         [&](std::size_t done) {
           const auto count = static_cast<double>(all.size());
           if (on_progress_) on_progress_(static_cast<double>(done) / count);
@@ -251,16 +253,15 @@ class Search {
     return std::string(suspect.entry->id) + '/' + suspect.variant.detail;
   }
 
-  // Less is more common; of a pair the first one's counts before the second's.
-  std::array<std::int64_t, 4> standing(const Tried& t) const {
-    const auto of = [&](const Suspect& suspect) {
-      return std::pair<std::int64_t, std::int64_t>(-suspect.entry->frequency,
-                                                   order_.at(key(suspect)));
+  // Less is more common; of several the first one's counts before the others'.
+  std::vector<std::pair<std::int64_t, std::int64_t>> standing(const Tried& t) const {
+    std::vector<std::pair<std::int64_t, std::int64_t>> all;
+    const auto add = [&](const Suspect& suspect) {
+      all.emplace_back(-suspect.entry->frequency, order_.at(key(suspect)));
     };
-    const auto [frequency, place] = of(t.suspect);
-    if (!t.second) return {frequency, place, 0, 0};
-    const auto [second_frequency, second_place] = of(*t.second);
-    return {frequency, place, second_frequency, second_place};
+    add(t.suspect);
+    for (const Suspect& other : t.others) add(other);
+    return all;
   }
 
   std::vector<Suspect> suspects() {
@@ -271,7 +272,7 @@ class Search {
       for (Variant& variant : variants_of(entry, at)) {
         order_.emplace(std::string(entry.id) + '/' + variant.detail, order_.size());
         Suspect suspect{&entry, std::move(variant)};
-        if (is_possible(with(suspect, {}), scene_.spec())) all.push_back(std::move(suspect));
+        if (is_possible(with(suspect), scene_.spec())) all.push_back(std::move(suspect));
       }
     }
     return all;
@@ -292,9 +293,8 @@ class Search {
       }
     }
     for (Suspect& s : read_off(scene_, at, result_.best)) all.push_back(std::move(s));
-    std::erase_if(all, [&](const Suspect& suspect) {
-      return !is_possible(with(suspect, {}), scene_.spec());
-    });
+    std::erase_if(
+        all, [&](const Suspect& suspect) { return !is_possible(with(suspect), scene_.spec()); });
     for (const Suspect& suspect : all) {
       order_.emplace(std::string(suspect.entry->id) + '/' + suspect.variant.detail, order_.size());
     }
@@ -325,7 +325,7 @@ class Search {
     rank(tried);
     if (!of_kinds.empty() && convict(tried)) return true;
     of_kinds.insert(of_kinds.begin(), all.begin(), all.end());
-    return convict_pair(of_kinds, tried, segments);
+    return convict_several(of_kinds, tried, segments);
   }
 
   // What concerns attention in the full layers alone, and in the sliding ones; in a whole run.
@@ -366,7 +366,7 @@ class Search {
       if (best && t.left > finalists[*best].left + close_to(explained[*best])) break;
       std::set<SiteId> sites = explained_by(t, fixed_by(t, result_.noise));
       if (sites.empty() && !is_near(t)) continue;
-      noise[f] = scene_.noise_of(with(t.suspect, t.second));
+      noise[f] = scene_.noise_of(with(t.suspect, t.others));
       sites = explained_by(t, fixed_by(t, noise[f]));
       if (sites.empty() || !leaves_own_noise(t, sites, noise[f])) continue;
       explained[f] = std::move(sites);
@@ -402,26 +402,40 @@ class Search {
     return t.left < before / 2 || targets_.size() <= 3;
   }
 
-  bool convict_pair(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
-                    const std::set<std::size_t>& segments) {
-    std::vector<Tried> pairs;
-    std::set<std::string_view> leaders;
+  bool convict_several(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
+                       const std::set<std::size_t>& segments) {
+    const bool of_whole_run = scene_.segments().size() <= 2;
+    std::vector<Tried> pairs = judge(
+        with_another(all, tried, of_whole_run ? kPairLeadersOfWholeRuns : kPairLeaders), segments);
+    rank(pairs);
+    if (convict(pairs)) return true;
+    if (!of_whole_run) return false;
+    std::vector<Tried> triples = judge(with_another(all, pairs, kTripleLeaders), segments);
+    rank(triples);
+    return convict(triples);
+  }
+
+  // The first `most` of those tried, each of other entries, together with any other suspect.
+  std::vector<Tried> with_another(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
+                                  std::size_t most) const {
+    std::vector<Tried> together;
+    std::set<std::set<std::string_view>> leaders;
     double before = 0;
     for (const double bits : cost_) before += bits;
-    const std::size_t most = scene_.segments().size() <= 2 ? kPairLeadersOfWholeRuns : kPairLeaders;
     for (const Tried& leader : tried) {
-      if (leaders.size() == most) break;
-      if (leader.left > before - 1) break;
-      if (!leaders.insert(leader.suspect.entry->id).second) continue;
-      for (const Suspect& second : all) {
-        if (second.entry == leader.suspect.entry) continue;
-        if (!is_possible(with(leader.suspect, second), scene_.spec())) continue;
-        pairs.push_back({.suspect = leader.suspect, .second = second});
+      if (leaders.size() == most || leader.left > before - 1) break;
+      std::set<std::string_view> ids = {leader.suspect.entry->id};
+      for (const Suspect& other : leader.others) ids.insert(other.entry->id);
+      if (!leaders.insert(ids).second) continue;
+      for (const Suspect& another : all) {
+        if (ids.contains(another.entry->id)) continue;
+        std::vector<Suspect> others = leader.others;
+        others.push_back(another);
+        if (!is_possible(with(leader.suspect, others), scene_.spec())) continue;
+        together.push_back({.suspect = leader.suspect, .others = std::move(others)});
       }
     }
-    pairs = judge(std::move(pairs), segments);
-    rank(pairs);
-    return convict(pairs);
+    return together;
   }
 
   // The layers in which it was made, where the evidence of others speaks against it; empty: all.
@@ -429,7 +443,7 @@ class Search {
   std::vector<std::int64_t> layers_of(const Tried& tried, const std::set<SiteId>& sites) const {
     Hypothesis own = scene_.right();
     tried.suspect.variant.apply(own);
-    if (tried.second) tried.second->variant.apply(own);
+    for (const Suspect& other : tried.others) other.variant.apply(own);
     Hypothesis inside = scene_.right();
     inside.spec = own.spec;
     inside.weights = own.weights;
@@ -466,9 +480,10 @@ class Search {
 
   void accept(Tried best, const std::set<SiteId>& sites, const Scene::Noise& noise,
               const std::vector<const Tried*>& others) {
-    if (best.suspect.layers.empty() && !(best.second && !best.second->layers.empty())) {
+    const auto is_in_all = [](const Suspect& suspect) { return suspect.layers.empty(); };
+    if (is_in_all(best.suspect) && std::ranges::all_of(best.others, is_in_all)) {
       best.suspect.layers = layers_of(best, sites);
-      if (best.second) best.second->layers = best.suspect.layers;
+      for (Suspect& other : best.others) other.layers = best.suspect.layers;
     }
     const auto make = [&](const Suspect& suspect) {
       Culprit culprit;
@@ -501,8 +516,8 @@ class Search {
       culprit.alternative_errors.push_back(std::sqrt(after / static_cast<double>(sites.size())));
     }
     result_.culprits.push_back(std::move(culprit));
-    if (best.second) result_.culprits.push_back(make(*best.second));
-    result_.best = with(best.suspect, best.second);
+    for (const Suspect& other : best.others) result_.culprits.push_back(make(other));
+    result_.best = with(best.suspect, best.others);
     for (std::size_t e = 0; e < result_.sites.size(); ++e) {
       for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
         const std::size_t segment = scene_.segment_of(site({e, i}));
