@@ -307,6 +307,11 @@ std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const 
     if (rivals[best].readings.empty()) best = i;
     const std::optional<Choice> choice = choose(rivals[i]);
     const double error = choice ? choice->metrics.relative_l2 : least;
+    // Of orders of one array's parts the usual one holds until another fits: where none does, all
+    // are far off by chance.
+    const bool other_order =
+        i != best && array_of_part(rivals[i].name) == array_of_part(rivals[best].name);
+    if (other_order && error > kFits) continue;
     if (error < least) {
       least = error;
       best = i;

@@ -14,6 +14,7 @@
 #include "assay/error.h"
 #include "assay/taps.h"
 #include "base/text.h"
+#include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
 
@@ -217,16 +218,17 @@ std::vector<Array> parts_of(const ArrayView& array, const NameMap& map, std::int
   double least = std::numeric_limits<double>::infinity();
   for (const FusedOrder order : fused_orders(parts->widths, parts->head_dim)) {
     std::vector<Array> own;
-    double sum = 0;
+    double worst = 0;
     for (std::size_t i = 0; i < parts->taps.size(); ++i) {
       Array part = *fused_part(whole, parts->widths, i, order, parts->head_dim);
       part.name = part_name(array.name, parts->taps[i], order);
-      sum += error(part.view());
+      worst = std::max(worst, error(part.view()));
       own.push_back(std::move(part));
     }
-    if (best.empty() || sum < least) {
+    // The usual order holds until another fits.
+    if (best.empty() || (worst <= kFits && worst < least)) {
       best = std::move(own);
-      least = sum;
+      least = worst;
     }
   }
   return best;

@@ -168,9 +168,9 @@ class Search {
     if (hints_.keys && !of_keys && extent != window.total) return;
     if (window.total > 0 && extent >= window.total && window.front + size <= extent) {
       add(window.front);
-      if (extent == window.total) return;
+      if (extent == window.total && !hints_.table) return;
     }
-    if (window.total > size || window.front > 0) return;
+    if (!hints_.table && (window.total > size || window.front > 0)) return;
     add(0);
     add(extent - size);
   }
@@ -295,6 +295,30 @@ class Search {
   std::vector<Reading> found_;
 };
 
+// Of a run that goes on: what its steps compute one by one, the prompt's last position first. Heads
+// are often computed for no other.
+std::vector<Reading> of_decoding(std::span<const std::int64_t> reference,
+                                 std::span<const std::int64_t> candidate,
+                                 const ReadingHints& hints) {
+  if (reference.size() < 2 || reference[1] < 2) return {};
+  const std::int64_t behind = hints.window.total - hints.window.front - reference[1];
+  if (behind < 1) return {};
+  Shape last(reference.begin(), reference.end());
+  last[1] = 1;
+  ReadingHints steps = hints;
+  steps.window = {0, behind + 1};
+  Search search(last, 1, candidate, steps);
+  search.larger();
+  std::vector<Reading> result = search.take();
+  for (Reading& reading : result) {
+    reading.last_position = true;
+    reading.text = fmt::format("{}: the last position and {} behind it, which are left out",
+                               shape_text(candidate), behind);
+  }
+  std::ranges::stable_sort(result, {}, &Reading::strangeness);
+  return result;
+}
+
 }  // namespace
 
 Reading same_layout(std::span<const std::int64_t> shape) {
@@ -333,6 +357,7 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
     result = more.take();
   }
   if (result.empty() && has_positions) of_last(false);
+  if (result.empty() && position_axis == 1) result = of_decoding(reference, candidate, hints);
   std::ranges::stable_sort(result, {}, &Reading::strangeness);
   return result;
 }
@@ -342,6 +367,7 @@ std::vector<Reading> readings_of(std::string_view tap, std::span<const std::int6
                                  const ReadingHints& hints) {
   ReadingHints own = hints;
   own.vocabulary = tap == "logits";
+  own.table = tap.starts_with("rope_");
   std::vector<Reading> all = readings(reference, position_axis, candidate, own);
   if (all.empty() && tap.starts_with("rope_")) all = half_table_readings(reference, candidate);
   if (hints.reversed) prefer_reversed(all);

@@ -40,8 +40,9 @@ struct Window {
 struct ReadingHints {
   Window window = {};
   std::optional<Window> keys = {};  // of scores and probabilities, where keys begin elsewhere
-  bool vocabulary = false;          // the last axis counts tokens: padded to any size
-  bool reversed = false;            // the dump is known to write shapes the other way round
+  bool table = false;       // of rotary angles: may begin with position 0 where the run has padding
+  bool vocabulary = false;  // the last axis counts tokens: padded to any size
+  bool reversed = false;    // the dump is known to write shapes the other way round
 };
 
 // The reading of a row-major array of the reference's own shape.

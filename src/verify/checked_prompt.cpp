@@ -125,7 +125,8 @@ void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candida
                                   bool of_pieces) {
   LoadedArray own = reference_.load(tensor.name);
   if (is_rope_table(tensor.name, own.view.shape)) {
-    cut_rows(own.view, common_rope_rows(own.view.shape, candidate.shape, std::ssize(ids_)));
+    cut_rows(own.view, common_rope_rows(own.view.shape, candidate.shape, std::ssize(ids_),
+                                        hints_.window.front));
   }
   const LoadedArray exact = load_oracle(tensor);
   compare_ordered(tensor, own.view, exact.view, candidate, nullptr, 0, of_pieces);
@@ -262,7 +263,7 @@ double CheckedPrompt::distance(const std::string& tap, const ArrayView& tensor,
   Array slice;
   ArrayView own = whole.view;
   if (is_rope_table(tap, own.shape)) {
-    cut_rows(own, common_rope_rows(own.shape, tensor.shape, std::ssize(ids_)));
+    cut_rows(own, common_rope_rows(own.shape, tensor.shape, std::ssize(ids_), hints_.window.front));
   }
   if (held != nullptr) {
     slice = slice_positions(own, axis, held->prompt);

@@ -142,9 +142,24 @@ class PromptComparison {
       if (std::ranges::none_of(claims, [&](const NameClaim& c) { return c.taps.front() == tap; })) {
         continue;
       }
-      return common_rope_rows(table, candidate_.form_of(name).shape, std::ssize(known_.ids));
+      return common_rope_rows(table, candidate_.form_of(name).shape, std::ssize(known_.ids),
+                              padding_before_prompt());
     }
     return table[1];
+  }
+
+  // As far as the candidate's tokens alone say it: asked for while the candidate is read.
+  std::int64_t padding_before_prompt() const {
+    for (const std::string& name : candidate_.names()) {
+      if (own_map_.tap_of(name, layers_) != "input_ids") continue;
+      try {
+        const auto found = find_prompt(known_.ids, read_ids(candidate_, name), known_.text);
+        if (found) return found->front;
+      } catch (const Error&) {
+        // Said where the tokens are compared.
+      }
+    }
+    return 0;
   }
 
   bool is_large(const TensorResult& tensor) const {
@@ -283,14 +298,17 @@ class PromptComparison {
   void ask_dump(const Precision& precision) {
     constexpr std::size_t kMostOfWrongRun = 48;
     std::vector<std::size_t> failed;
+    std::vector<std::size_t> coarse;
     bool ends_well = false;
     for (std::size_t i = 0; i < result_.tensors.size(); ++i) {
       const TensorResult& tensor = result_.tensors[i];
       if (!parse_tap_name(tensor.name) || tensor.verdict == Verdict::kNotCompared) continue;
       ends_well = tensor.verdict == Verdict::kPass;
       if (tensor.verdict == Verdict::kFail) failed.push_back(i);
+      if (tensor.verdict == Verdict::kCoarse) coarse.push_back(i);
     }
     if (!ends_well && failed.size() > kMostOfWrongRun) failed.resize(kMostOfWrongRun);
+    failed.insert(failed.end(), coarse.begin(), coarse.end());
     std::vector<std::optional<DumpProposal>> found(failed.size());
     pool_.for_each_item(failed.size(), [&](std::size_t f) {
       const TensorResult& tensor = result_.tensors[failed[f]];

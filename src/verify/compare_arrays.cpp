@@ -126,10 +126,11 @@ bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape) {
 }
 
 std::int64_t common_rope_rows(std::span<const std::int64_t> table,
-                              std::span<const std::int64_t> candidate, std::int64_t prompt) {
+                              std::span<const std::int64_t> candidate, std::int64_t prompt,
+                              std::int64_t padding) {
   const std::int64_t width = candidate.empty() ? 0 : candidate.back();
   if (width < 1 || (width != table[2] && 2 * width != table[2])) return table[1];
-  const std::int64_t rows = element_count(candidate, "a rotary table") / width;
+  const std::int64_t rows = element_count(candidate, "a rotary table") / width - padding;
   return prompt > 0 && rows >= prompt ? std::min(rows, table[1]) : table[1];
 }
 

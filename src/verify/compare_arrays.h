@@ -40,9 +40,11 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
 // Whether it is one of the reference's rotary tables, [1, P, R].
 bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape);
 // How many rows of such a table are held against a candidate's: all P, or those that it has where
-// it has the prompt's at least. Decoded positions are in the reference alone then.
+// it has the prompt's at least. Decoded positions are in the reference alone then. padding:
+// positions before the prompt, of which the candidate's may have rows too.
 std::int64_t common_rope_rows(std::span<const std::int64_t> table,
-                              std::span<const std::int64_t> candidate, std::int64_t prompt);
+                              std::span<const std::int64_t> candidate, std::int64_t prompt,
+                              std::int64_t padding);
 // Leaves the first rows of a table.
 void cut_rows(ArrayView& table, std::int64_t rows);
 

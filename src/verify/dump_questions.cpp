@@ -200,23 +200,25 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
                                                const ReadingHints& hints,
                                                const Precision& precision) const {
   const std::optional<TapPlace> place = parse_tap_name(failed.name);
-  if (!place || failed.verdict != Verdict::kFail || failed.metrics.nan_candidate > 0 ||
-      failed.metrics.relative_l2 < kLeastDifference) {
-    return std::nullopt;
-  }
+  const bool coarse = failed.verdict == Verdict::kCoarse;
+  const bool wrong = is_wrong(failed) && failed.metrics.relative_l2 >= kLeastDifference;
+  if (!place || !(wrong || coarse) || failed.metrics.nan_candidate > 0) return std::nullopt;
   const Shape shape = reference_.form_of(failed.name).shape;
   if (element_count(shape, failed.name) > kMostElements) return std::nullopt;
   const LoadedArray own = reference_.load(failed.name);
   const std::vector<Reading> found =
       readings_of(failed.name, own.view.shape, position_axis(place->tap), candidate.shape, hints);
-  if (found.empty() || found.front().last_position || own.view.dtype != DType::kF32) {
-    return std::nullopt;
-  }
+  if (found.empty() || own.view.dtype != DType::kF32) return std::nullopt;
+  const bool last_only = found.front().last_position;
   const Array plain =
       in_reference_order(own.view, position_axis(place->tap), candidate, found.front());
   std::vector<DumpForm> forms = forms_of(*place, spec_);
   if (has_rotary_pairs(place->tap)) forms.insert(forms.begin(), paired_channels());
   for (const DumpForm& form : forms) {
+    // Of one that BF16's noise hides only what the array's own name makes likely.
+    const bool by_value = !form.holds && !form.pairs && !form.lacks_weight;
+    if (last_only && !by_value) continue;
+    if (coarse && !(by_value && is_known_trap(*place, failed.candidate_name, form))) continue;
     const std::string name =
         form.holds ? tap_name(form.holds->tap, std::max<std::int64_t>(form.holds->layer, 0), spec_)
                    : failed.name;
@@ -244,10 +246,12 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
   return std::nullopt;
 }
 
+// F32; of a reading of the last position with that alone.
 Array DumpQuestions::in_reference_order(const ArrayView& reference, std::size_t axis,
                                         const ArrayView& candidate, const Reading& reading) const {
-  const Rows rows = rows_of(reference.shape, axis);
   Array plain{candidate.name, DType::kF32, reference.shape, {}};
+  if (reading.last_position) plain.shape[axis] = 1;
+  const Rows rows = rows_of(plain.shape, axis);
   plain.bytes.resize(rows.count() * rows.width * sizeof(float));
   const CandidateRows source(candidate, reading, rows.width);
   for (std::size_t r = 0; r < rows.count(); ++r) {
@@ -275,8 +279,13 @@ std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
                   .position_axis = position_axis(place.tap),
                   .numerics = numerics_},
                  values, profile_, nullptr);
-  if (precision.as) judge_precision(judged, grid_of(*precision.as), precision, profile_);
-  if (!is_good(judged)) return std::nullopt;
+  const bool coarse = failed.verdict == Verdict::kCoarse;
+  if (precision.as) {
+    judge_precision(judged, grid_of(*precision.as), precision, profile_);
+  } else if (coarse) {
+    judge_precision(judged, failed.type, precision, profile_);
+  }
+  if (!is_good(judged) || (coarse && judged.verdict == Verdict::kCoarse)) return std::nullopt;
   return judged;
 }
 
@@ -288,7 +297,8 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
   for (const auto& [name, proposal] : proposals) {
     const TapPlace place = *parse_tap_name(name);
     const TensorResult* tensor = flow.find(place);
-    if (tensor == nullptr || !is_wrong(*tensor)) continue;
+    if (tensor == nullptr) continue;
+    if (!is_wrong(*tensor) && tensor->verdict != Verdict::kCoarse) continue;
     groups[{family_of(place.tap, proposal.form), proposal.form.text}].push_back(place);
   }
   for (auto& group : groups) {

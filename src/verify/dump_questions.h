@@ -30,7 +30,8 @@ class DumpQuestions {
   DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle, const ModelSpec& spec,
                 std::string_view numerics, const Profile& profile);
 
-  // The first form in which the tensor, which failed, would pass; none where there is none.
+  // The first form in which the tensor, which failed or is coarse, would pass; none where there is
+  // none.
   // precision: what is expected of the candidate, where that is less than the profile asks.
   std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
                                   const ReadingHints& hints, const Precision& precision) const;

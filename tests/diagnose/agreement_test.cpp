@@ -13,6 +13,7 @@
 #include "base/half.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
+#include "model/families.h"
 #include "model/model.h"
 #include "numerics/noise.h"
 #include "verify/checker.h"
@@ -208,6 +209,49 @@ TEST_F(Agreement, ErrorsThatAddUpAreNotCorrect) {
     EXPECT_EQ(said.compare.passed, factor < 2) << factor;
     const DiagnosisVerdict verdict = said.diagnosis.verdict;
     EXPECT_EQ(verdict == DiagnosisVerdict::kCorrect, factor < 2) << said.diagnosis.summary;
+  }
+}
+
+// What a hook on the head sees. A cap this wide changes less than BF16's rounding.
+TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
+  const TemporaryDirectory directory;
+  for (auto [name, config] : family_configs()) {
+    if (!name.starts_with("gemma2")) continue;
+    config["final_logit_softcapping"] = 60;
+    write_text(directory / "config.json", config.dump());
+  }
+  SynthOptions synth;
+  synth.config = directory / "config.json";
+  synth.out = directory / "model";
+  synth.seed = 4;
+  synthesize(synth);
+  const std::vector<std::int64_t> tokens = {5, 50, 17, 3, 88, 21, 9, 64, 30, 2};
+  ExtractOptions extracted;
+  extracted.model = synth.out;
+  extracted.out = directory / "ref";
+  extracted.numerics = {Numerics::kBf16, Numerics::kF64};
+  extracted.max_new_tokens = 0;
+  extract(extracted, {{"p", std::nullopt, tokens}});
+  Model model = load_model(synth.out);
+  model.spec.head.softcap = 0;
+  ThreadPool pool(2);
+  TapSet taps(model.spec);
+  taps.add("logits");
+  std::vector<Array> arrays;
+  run_prompt(
+      model, "f32", tokens, taps, [&](Array array) { arrays.push_back(std::move(array)); }, pool);
+  for (const char* name : {"lm_head", "logits"}) {
+    arrays.at(0).name = name;
+    write_npz(directory / "p.npz", std::vector<ArrayView>{arrays.at(0).view()}, Compression::kNone);
+    CompareOptions options;
+    options.reference = directory / "ref";
+    options.candidate = directory / "p.npz";
+    options.prompt = "p";
+    const CompareReport report = compare(options);
+    EXPECT_TRUE(report.passed);
+    const bool of_head = std::string_view(name) == "lm_head";
+    EXPECT_EQ(report.coarse, !of_head) << name;
+    EXPECT_EQ(report.prompts.at(0).findings.size(), of_head ? 1U : 0U) << name;
   }
 }
 

@@ -77,7 +77,7 @@ Arrays arrays_of(const fs::path& reference) {
   Arrays all;
   const NpzReader npz(reference / "p" / "reference.npz");
   for (const std::string& name : npz.names()) {
-    const bool is_tap = parse_tap_name(name).has_value();
+    const bool is_tap = parse_tap_name(name).has_value() || name.starts_with("rope_");
     if (is_tap || name == "input_ids") all[name] = npz.read(name);
   }
   return all;
@@ -254,6 +254,14 @@ const std::vector<Form>& forms() {
        false},
       {"PaddedByOne", [](Arrays& a) { pad_positions(a, 1, 0); }, "padding before the prompt", false,
        false},
+      // As a hook on the head sees generate(): for the prompt its last position, then each step.
+      {"GoesOnLogitsOfSteps",
+       [](Arrays& a) {
+         Array& logits = a.at("logits");
+         const std::int64_t count = logits.shape[1];
+         logits = slice_positions(logits.view(), 1, {kPrompt - 1, count - kPrompt + 1});
+       },
+       "the run goes on behind the prompt", true, false},
       {"PaddedBehind", [](Arrays& a) { pad_positions(a, 0, 4); }, "padding behind the prompt"},
       {"PaddedBothSides", [](Arrays& a) { pad_positions(a, 3, 2); }, "padding behind the prompt"},
       {"KeysPadded",
