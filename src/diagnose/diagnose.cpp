@@ -57,11 +57,11 @@ std::vector<Evidence> read_all(const DiagnoseOptions& options, const Model& mode
       }
       all.push_back(read_evidence(*pair.candidate, map, model, pair.id, &reference, pool));
     }
-    return all;
-  }
-  for (const PromptPair& pair : prompts_of(options.candidate)) {
-    if (!options.prompt.empty() && pair.id != options.prompt) continue;
-    all.push_back(read_evidence(*pair.candidate, map, model, pair.id, nullptr, pool));
+  } else {
+    for (const PromptPair& pair : prompts_of(options.candidate)) {
+      if (!options.prompt.empty() && pair.id != options.prompt) continue;
+      all.push_back(read_evidence(*pair.candidate, map, model, pair.id, nullptr, pool));
+    }
   }
   if (all.empty()) {
     throw usage_error("--prompt", "'" + options.prompt + "'",

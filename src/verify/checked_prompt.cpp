@@ -42,7 +42,8 @@ bool is_padding(const PromptResult& all) {
   for (std::size_t i = all.tensors.size(); i-- > 0;) {
     const TensorResult& t = all.tensors[i];
     const std::optional<TapPlace> place = parse_tap_name(t.name);
-    const bool compared = t.verdict == Verdict::kPass || t.verdict == Verdict::kFail;
+    const bool compared =
+        t.verdict == Verdict::kPass || t.verdict == Verdict::kCoarse || t.verdict == Verdict::kFail;
     if (!place || !compared || place->tap == Tap::kEmbeddingOutput) continue;
     return t.metrics.relative_l2 <= kSurelyPadding;
   }
@@ -386,7 +387,10 @@ TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositi
             : fmt::format("{} to {}", positions.first, positions.first + positions.count - 1),
         piece.reason);
   }
-  if (tap.worst.name.empty() || tap.worst.verdict == Verdict::kPass) tap.worst = piece;
+  const bool is_worse = tap.worst.verdict == Verdict::kPass ||
+                        (tap.worst.verdict == Verdict::kNotCompared &&
+                         (piece.verdict == Verdict::kFail || piece.verdict == Verdict::kError));
+  if (tap.worst.name.empty() || is_worse) tap.worst = piece;
   if (ordered.reading) {
     tap.pieces.put(positions, ordered.moved ? ordered.moved->view() : candidate, *ordered.reading);
   }

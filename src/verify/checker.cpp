@@ -50,7 +50,7 @@ Checker::~Checker() = default;
 
 void Checker::open(const PromptPair& pair) {
   prompt_ = std::make_unique<CheckedPrompt>(pair, pairing_, *profile_, parse_expected(options_.as));
-  map_.suit(model_of_names(prompt_->reference().names()));
+  map_.suit(prompt_->model());
 }
 
 void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {

@@ -361,7 +361,7 @@ class PromptComparison {
   }
 
   void compare_texts() {
-    if (!dump_->generated() || !reference_.contains("generated_ids")) return;
+    if (!dump_->generated() || !reference_.contains("generated_ids") || known_.ids.empty()) return;
     const std::vector<std::int64_t>& own = known_.text;
     const std::vector<std::int64_t>& other = *dump_->generated();
     if (!options_.model.empty()) {

@@ -217,7 +217,7 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
   for (const DumpForm& form : forms) {
     // Of one that BF16's noise hides only what the array's own name makes likely.
     const bool by_value = !form.holds && !form.pairs && !form.lacks_weight;
-    if (last_only && !by_value) continue;
+    if (last_only && (!by_value || form.masks)) continue;
     if (coarse && !(by_value && is_known_trap(*place, failed.candidate_name, form))) continue;
     const std::string name =
         form.holds ? tap_name(form.holds->tap, std::max<std::int64_t>(form.holds->layer, 0), spec_)

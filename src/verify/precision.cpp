@@ -74,7 +74,8 @@ std::optional<TypeNoise::Levels> TypeNoise::levels(const TensorResult& tensor) c
   if (found == noise_.end() || !tensor.oracle_error) return std::nullopt;
   const std::size_t positions = found->second.positions.size();
   const std::size_t compared = tensor.oracle_error->positions.size();
-  const bool is_cut = tensor.same_until && std::cmp_equal(*tensor.same_until, compared);
+  const bool is_cut =
+      tensor.same_until && std::cmp_equal(*tensor.same_until, compared) && compared <= positions;
   if (compared != positions && compared != 1 && !is_cut) return std::nullopt;
   const Levels& tap = of_tap_.at(base_name(tensor.name));
   return Levels{std::max(found->second.whole, tap.whole),

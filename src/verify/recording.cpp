@@ -33,8 +33,8 @@ void Recording::add(const ArrayView& array, const std::optional<Positions>& posi
   if (is_new) {
     order_.push_back(array.name);
     if (positions) entry.next = positions->first;
-  } else if (!positions || positions->first != entry.next) {
-    return;
+  } else if (!positions || positions->first != entry.next || entry.counts.empty()) {
+    return;  // a whole one first: what follows is no part of it
   }
   entry.pieces.push_back(kept(array));
   if (!positions) return;

@@ -87,7 +87,8 @@ void judge_split(TokenResult& tokens, const ArrayView& logits) {
   const std::int64_t rows = element_count(logits.shape, logits.name) / vocab;
   const std::int64_t row = step->position - 1;
   const auto is_token = [&](std::int64_t id) { return id >= 0 && id < vocab; };
-  if (row >= rows || !is_token(step->reference_id) || !is_token(step->candidate_id)) return;
+  if (row < 0 || row >= rows || !is_token(step->reference_id) || !is_token(step->candidate_id))
+    return;
   const std::size_t item = dtype_size(logits.dtype);
   const auto logit = [&](std::int64_t id) {
     double value = 0;
