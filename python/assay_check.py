@@ -162,10 +162,14 @@ class Checker:
         shape = (ctypes.c_int64 * array.ndim)(*array.shape)
         strides = (ctypes.c_int64 * array.ndim)(*(s // array.itemsize for s in array.strides))
         self.result = Result(size=ctypes.sizeof(Result))
-        return Verdict(
+        verdict = Verdict(
             _lib().assay_check(self._handle, _c_string(name), array.ctypes.data, dtype, array.ndim,
                                shape, strides, ctypes.byref(self.result))
         )  # fmt: skip
+        # The library's texts live until its next call: each read is a copy, which is kept.
+        self.result.tap = self.result.tap
+        self.result.message = self.result.message
+        return verdict
 
     def report(self):
         return _lib().assay_report_text(self._handle).decode() if self._handle else ""
