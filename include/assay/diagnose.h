@@ -84,6 +84,7 @@ enum class DiagnosisVerdict : std::uint8_t {
   kNamed,        // all that is wrong is explained
   kPartlyNamed,  // some of it
   kUnexplained,  // something is wrong that no mistake of the catalog explains
+  kIncomplete,   // nothing is wrong in what can be read, but an array cannot
 };
 std::string_view verdict_name(DiagnosisVerdict verdict);  // "correct", "named", ...
 
@@ -102,7 +103,8 @@ struct Diagnosis {
   // What the dump's arrays are where they are not their taps, or lie in another layout: taken a
   // step too early or late, the residual not yet added. No mistake of the engine; read so.
   std::vector<std::string> dump;
-  std::vector<std::string> notes;  // what could not be seen, what was not recognised
+  std::vector<std::string> unreadable;  // arrays that cannot be read as their taps, and why
+  std::vector<std::string> notes;       // what could not be seen, what was not recognised
 };
 
 using OnDiagnoseProgress = std::function<void(std::string_view what, double fraction)>;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -14,6 +15,9 @@
 #include "assay/variants.h"
 
 namespace assay {
+
+// Layers are numbered below it: beyond every published model, and layer names have three digits.
+constexpr std::int64_t kMostLayers = 1000;
 
 // Read from the checkpoint's config.json; names are the config's own.
 struct ModelSpec {
@@ -57,6 +61,11 @@ struct ModelSpec {
   // Elements of a head that are rotated.
   std::int64_t rotary_dims() const { return rope.dims > 0 ? rope.dims : head_dim; }
 
+  // layers: as sliding_layers. A layer that the model has not is none of those that are named.
+  static bool is_among(const std::vector<bool>& layers, std::int64_t layer) {
+    const auto index = static_cast<std::size_t>(layer);
+    return layers.empty() || (index < layers.size() && layers[index]);
+  }
   // All of them.
   std::array<NormSpec*, 7> norms() {
     return {&input_norm, &q_norm, &k_norm, &attn_post_norm, &mlp_norm, &mlp_post_norm, &final_norm};
@@ -68,12 +77,10 @@ struct ModelSpec {
     return block.norms == Norms::kAfter || block.norms == Norms::kAround;
   }
   bool is_sliding(std::int64_t layer) const {
-    return attention.window > 0 &&
-           (sliding_layers.empty() || sliding_layers[static_cast<std::size_t>(layer)]);
+    return attention.window > 0 && is_among(sliding_layers, layer);
   }
   bool is_sparse(std::int64_t layer) const {
-    return moe.num_experts > 0 &&
-           (sparse_layers.empty() || sparse_layers[static_cast<std::size_t>(layer)]);
+    return moe.num_experts > 0 && is_among(sparse_layers, layer);
   }
   const RopeParameters& rope_of(std::int64_t layer) const {
     return local_rope_parameters && is_sliding(layer) ? *local_rope_parameters : rope_parameters;

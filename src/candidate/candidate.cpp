@@ -25,6 +25,14 @@ constexpr std::size_t kAsked = 3;
 
 }  // namespace
 
+std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string& name) {
+  try {
+    return file.form_of(name).shape;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken) {
   return fmt::format("'{}' and '{}' both mean {}: '{}' is taken, whose content fits", shown(first),
@@ -77,13 +85,10 @@ void Candidate::say_what_is_not_split() {
   };
   std::vector<std::string> lines;
   for (const std::string& name : unmatched_) {
-    try {
-      std::string line = why_not_split(name, file_.form_of(name).shape, map_,
-                                       known_.model.num_hidden_layers, width);
-      if (!line.empty()) lines.push_back(std::move(line));
-    } catch (const Error&) {
-      // An array that nobody can read is not used either.
-    }
+    const std::optional<Shape> shape = shape_if_readable(file_, name);
+    if (!shape) continue;
+    std::string line = why_not_split(name, *shape, map_, known_.model.num_hidden_layers, width);
+    if (!line.empty()) lines.push_back(std::move(line));
   }
   remark_first_of(std::move(lines));
 }
@@ -355,10 +360,11 @@ std::optional<Array> Candidate::in_expert_order(const CandidateArray& own, const
   const CandidateArray* ids = find(tap_name(Tap::kExpertIds, place->layer, known_.model));
   if (ids == nullptr || ids->readings.empty()) return std::nullopt;
   const LoadedArray theirs = file_.load(ids->name);
-  const Array laid = laid_out(reference_ids.shape, 1, theirs.view, ids->readings.front());
+  const Reading ids_reading = reading_of(*ids, theirs.view);
+  const Array laid = laid_out(reference_ids.shape, 1, theirs.view, ids_reading);
   const std::optional<ExpertSlots> slots = match_experts(reference_ids, laid.view());
   if (!slots) return std::nullopt;
-  return in_order_of(*slots, laid_out(reference, 1, array, own.readings.front()).view());
+  return in_order_of(*slots, laid_out(reference, 1, array, reading_of(own, array)).view());
 }
 
 }  // namespace assay

@@ -46,6 +46,9 @@ struct CandidateArray {
 // leaves it there, and rounding does not bring it further.
 constexpr double kSurelyPadding = 0.1;
 
+// None where the array cannot be read: said where its values are asked for.
+std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string& name);
+
 // What is said of two arrays that claim one tap.
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken);

@@ -36,9 +36,8 @@ std::optional<TapPlace> parse_tap_name(std::string_view name) {
     name.remove_prefix(kPrefix.size());
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
     const auto digits = static_cast<std::size_t>(end - name.data());
-    if (error != std::errc() || layer < 0 || digits >= name.size() || name[digits] != '_') {
-      return std::nullopt;
-    }
+    const bool is_layer = error == std::errc() && layer >= 0 && layer < kMostLayers;
+    if (!is_layer || digits >= name.size() || name[digits] != '_') return std::nullopt;
     name.remove_prefix(digits + 1);
   }
   for (int t = 0; t < kTapCount; ++t) {

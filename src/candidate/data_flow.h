@@ -22,6 +22,7 @@ struct TapPlace {
 };
 
 // "layer_03_q_proj", with any number of digits; none for what is no tap (input_ids, rope_cos).
+// A layer's number must be below kMostLayers: what follows has room for each layer up to it.
 std::optional<TapPlace> parse_tap_name(std::string_view name);
 
 // The last part of the tap's name: "q_proj".

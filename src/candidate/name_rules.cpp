@@ -103,9 +103,7 @@ bool holds(NameRule::Of of, std::int64_t layer, const ModelSpec& model) {
     case NameRule::Of::kPostNorms:
       return model.has_norms_after();
     case NameRule::Of::kExperts:
-      return model.moe.num_experts > 0 && (model.sparse_layers.empty() ||
-                                           (layer >= 0 && layer < std::ssize(model.sparse_layers) &&
-                                            model.sparse_layers[static_cast<std::size_t>(layer)]));
+      return model.is_sparse(layer);
     default:
       return true;
   }

@@ -10,6 +10,7 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "candidate/candidate.h"
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
 #include "candidate/reading.h"
@@ -108,8 +109,11 @@ Pairing read_manifest(const fs::path& directory) {
   }
   Pairing pairing;
   const auto numerics = manifest.find("numerics");
-  if (numerics == manifest.end() || !numerics->is_string())
+  constexpr std::array kNumerics = {"bf16", "f32", "f64", "fast"};
+  if (numerics == manifest.end() ||
+      std::ranges::none_of(kNumerics, [&](const char* name) { return *numerics == name; })) {
     throw bad("numerics", "bf16, f32, f64 or fast");
+  }
   pairing.numerics = *numerics;
   pairing.model = model_of(manifest, file);
   if (const auto spots = manifest.find("blind_spots"); spots != manifest.end()) {
@@ -181,9 +185,10 @@ std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, cons
     const std::optional<std::string> tap = map.tap_of(name, layers);
     const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
     if (!place || !reference.contains(*tap)) continue;
+    const std::optional<Shape> shape = shape_if_readable(candidate, name);
+    if (!shape) continue;
     const std::vector<Reading> found =
-        readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap),
-                    candidate.form_of(name).shape, {});
+        readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap), *shape, {});
     if (found.empty()) continue;
     // What may be any prompt's last position is no sign of a prompt of one token.
     count += found.front().strangeness != 1 || found.front().last_position ? 2 : 1;

@@ -13,6 +13,7 @@
 #include "assay/error.h"
 #include "candidate/ids.h"
 #include "candidate/prompt_pairs.h"
+#include "candidate/reference_files.h"
 #include "diagnose/ask_dump.h"
 #include "diagnose/catalog.h"
 #include "diagnose/coarse_operations.h"
@@ -49,7 +50,8 @@ std::vector<Evidence> read_all(const DiagnoseOptions& options, const Model& mode
     const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
     for (const PromptPair& pair : pairing.prompts) {
       if (!pair.candidate) continue;
-      const ArrayFile reference(pair.reference);
+      const ReferenceFiles files(pair);
+      const ArrayFile& reference = files.arrays();
       Expected& own = expected.emplace_back();
       if (reference.contains("input_ids")) own.ids = read_ids(reference, "input_ids");
       if (reference.contains("generated_ids")) {
@@ -338,8 +340,21 @@ std::string summary_of(const Diagnosis& d) {
                          d.first->is_one_operation
                              ? fmt::format("at {} ({})", d.first->tap, d.first->operation)
                              : d.first->operation);
+    case DiagnosisVerdict::kIncomplete:
+      break;  // said of what can be read
   }
   return {};
+}
+
+// An array that cannot be read is no success: nobody knows what it holds.
+void count_unreadable(Diagnosis& d) {
+  const bool correct = d.verdict == DiagnosisVerdict::kCorrect;
+  if (d.unreadable.empty() || (!correct && d.verdict != DiagnosisVerdict::kRounding)) return;
+  d.verdict = DiagnosisVerdict::kIncomplete;
+  d.summary = fmt::format(
+      "{} cannot be read; in the others {}",
+      d.unreadable.size() == 1 ? "an array" : fmt::format("{} arrays", d.unreadable.size()),
+      correct ? "nothing is wrong" : d.summary);
 }
 
 void judge(Diagnosis& d, const Scene& scene, const SearchResult& result) {
@@ -416,6 +431,14 @@ class TextRoom {
       const std::span<const std::int64_t> prompt = std::span(own.ids).first(own.prompt);
       const std::optional<std::vector<std::int64_t>> whole = whole_text(
           prompt, *own.generated, same ? *expected_[e].generated : std::vector<std::int64_t>());
+      const auto foreign = std::ranges::find_if(
+          *own.generated, [&](std::int64_t id) { return id < 0 || id >= model_.spec.vocab_size; });
+      if (foreign != own.generated->end()) {
+        unexplained(
+            d, own.id, "generated_ids", "the choice of the token",
+            fmt::format("token {} is none of the model's {}", *foreign, model_.spec.vocab_size));
+        continue;
+      }
       if (!whole) {
         d.notes.push_back(
             fmt::format("{}: generated_ids begins neither with the prompt's tokens nor with the "
@@ -423,9 +446,11 @@ class TextRoom {
                         own.id));
         continue;
       }
-      const TextVerdict text =
-          explain_text(model_, *whole, prompt.size(), own.find(Tap::kLogits, 0) != nullptr,
-                       same ? expected_[e].generated : std::nullopt, pool_);
+      const std::size_t judged =
+          std::min(whole->size(), static_cast<std::size_t>(model_.spec.longest_sequence()));
+      const TextVerdict text = explain_text(model_, std::span(*whole).first(judged), prompt.size(),
+                                            own.find(Tap::kLogits, 0) != nullptr,
+                                            same ? expected_[e].generated : std::nullopt, pool_);
       if (text.good) continue;
       if (text.mistake) {
         add(d, *text.mistake, fmt::format("in the text of prompt {}", own.id), "generated_ids");
@@ -490,6 +515,8 @@ std::string_view verdict_name(DiagnosisVerdict verdict) {
       return "partly named";
     case DiagnosisVerdict::kUnexplained:
       return "unexplained";
+    case DiagnosisVerdict::kIncomplete:
+      return "incomplete";
   }
   return "?";
 }
@@ -526,6 +553,9 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     d.prompts.push_back(e.id);
     d.arrays += std::ssize(e.sites);
     for (const std::string& note : e.notes) d.notes.push_back(fmt::format("{}: {}", e.id, note));
+    for (const std::string& one : e.unreadable) {
+      d.unreadable.push_back(fmt::format("{}: {}", e.id, one));
+    }
     if (!e.unmatched.empty()) {
       d.notes.push_back(fmt::format("{}: {} arrays are no taps of this model, e.g. {}", e.id,
                                     e.unmatched.size(), e.unmatched.front()));
@@ -551,6 +581,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     runs.push_back(compare_whole_run(model, e, numerics, as, pool));
   }
   agree_with_compare(d, runs);
+  count_unreadable(d);
   return d;
 }
 

@@ -168,8 +168,10 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   }
   OwnRuns own_runs(model, std::move(taps), pool);
   known.values = [&](const std::string& tap, std::span<const std::int64_t> ids) {
-    const bool same = reference != nullptr && std::ranges::equal(ids, known.ids);
-    if (same && reference->contains(tap)) return reference->load(tap);
+    if (reference != nullptr && reference->contains(tap) && std::ranges::equal(ids, known.ids)) {
+      LoadedArray values = reference->load(tap);
+      if (known.shape(tap, std::ssize(ids)) == values.view.shape) return values;
+    }
     return own_runs.values(tap, ids);
   };
 
@@ -189,16 +191,13 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   if (dump.sequence()) evidence.prompt = static_cast<std::size_t>(dump.sequence()->prompt);
   evidence.ran_other_tokens = dump.ids() && !known.ids.empty() && !dump.sequence();
   evidence.notes = dump.remarks();
-  if (!dump.ids_problem().empty()) evidence.notes.push_back(dump.ids_problem());
+  if (!dump.ids_problem().empty()) evidence.unreadable.push_back(dump.ids_problem());
   for (const std::string& name : dump.unmatched()) {
     // What rotary tables do shows in q_rope.
     const auto tap = own_map.tap_of(name, spec.num_hidden_layers);
     if (!tap || !tap->starts_with("rope_")) evidence.unmatched.push_back(name);
   }
-  if (dump.generated()) {
-    evidence.generated = dump.generated();
-    check_token_ids(*evidence.generated, spec, fmt::format("{}: generated_ids", path.string()));
-  }
+  evidence.generated = dump.generated();
   struct ReadSo {
     std::string name;  // of the first
     std::string text;
@@ -226,8 +225,9 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
       problem = error.what();
     }
     if (!problem.empty()) {
-      evidence.notes.push_back(
-          fmt::format("'{}' ({}) is not judged: {}", shown(array.name), array.tap, problem));
+      (array.other_position ? evidence.notes : evidence.unreadable)
+          .push_back(
+              fmt::format("'{}' ({}) is not judged: {}", shown(array.name), array.tap, problem));
     }
   }
   for (const auto& [kind, how] : read_so) {
@@ -236,10 +236,12 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   }
   std::ranges::sort(evidence.sites, {}, &Site::place);
   if (evidence.sites.empty() && !evidence.generated) {
-    throw input_error(path.string(),
-                      evidence.notes.empty() ? "none of its arrays is a tap"
-                                             : "nothing to judge: " + evidence.notes.front(),
-                      "arrays named as taps, or a --map from their names");
+    const std::vector<std::string>& why =
+        evidence.unreadable.empty() ? evidence.notes : evidence.unreadable;
+    throw input_error(
+        path.string(),
+        why.empty() ? "none of its arrays is a tap" : "nothing to judge: " + why.front(),
+        "arrays named as taps, or a --map from their names");
   }
   hide_unused_scores(evidence, spec);
   return evidence;

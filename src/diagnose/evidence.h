@@ -36,13 +36,14 @@ struct Site {
 };
 
 struct Evidence {
-  std::string id;                      // of the prompt
-  std::vector<std::int64_t> ids;       // that the candidate ran, without padding
-  std::size_t prompt = 0;              // tokens of these before the continuation
-  bool ran_other_tokens = false;       // than the reference's prompt and a continuation
-  std::vector<std::string> notes;      // how the dump was read, what could not be
-  std::vector<Site> sites;             // in data-flow order
-  std::vector<std::string> unmatched;  // arrays that no rule maps to a tap of the model
+  std::string id;                       // of the prompt
+  std::vector<std::int64_t> ids;        // that the candidate ran, without padding
+  std::size_t prompt = 0;               // tokens of these before the continuation
+  bool ran_other_tokens = false;        // than the reference's prompt and a continuation
+  std::vector<std::string> notes;       // how the dump was read, what was left out
+  std::vector<std::string> unreadable;  // arrays that cannot be read as their taps, and why
+  std::vector<Site> sites;              // in data-flow order
+  std::vector<std::string> unmatched;   // arrays that no rule maps to a tap of the model
   std::optional<std::vector<std::int64_t>> generated;  // prompt and continuation
 
   // Null where the candidate has no such tap.
@@ -54,7 +55,7 @@ struct Evidence {
 // file: arrays of one prompt. reference: of the same prompt; null: none is given. What shapes and
 // names leave open is held against its values, or a run of the model's own. Throws input errors: a
 // file that cannot be read, no ids there nor in the reference, no tap at all. An array that cannot
-// be read is a note.
+// be read is said in `unreadable`.
 Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const Model& model,
                        std::string id, const ArrayFile* reference, ThreadPool& pool);
 

@@ -34,6 +34,8 @@ void read_sizes(const JsonObject& config, ModelSpec& spec) {
   spec.num_attention_heads = config.positive_integer("num_attention_heads");
   spec.max_position_embeddings = config.positive_integer("max_position_embeddings");
   spec.rms_norm_eps = config.positive_number("rms_norm_eps");
+  refuse_unless(spec.num_hidden_layers <= kMostLayers, config, "num_hidden_layers",
+                fmt::format("at most {}", kMostLayers));
   if (spec.num_attention_heads > spec.hidden_size) {
     throw input_error(config.where("num_attention_heads"), config.text("num_attention_heads"),
                       fmt::format("at most hidden_size ({})", spec.hidden_size));

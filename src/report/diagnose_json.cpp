@@ -68,6 +68,7 @@ Json diagnose_json(const Diagnosis& d) {
           {"first", d.first ? to_json(*d.first) : Json()},
           {"unexplained", std::move(unexplained)},
           {"dump", d.dump},
+          {"unreadable", d.unreadable},
           {"notes", d.notes}};
 }
 

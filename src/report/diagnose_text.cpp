@@ -99,6 +99,9 @@ std::string diagnose_text(const Diagnosis& d, bool color) {
   for (const std::string& finding : d.dump) {
     text += wrapped(fmt::format("The dump: {}\n", finding), 2);
   }
+  for (const std::string& one : d.unreadable) {
+    text += wrapped(fmt::format("Not read: {}\n", one), 2);
+  }
   for (const std::string& note : d.notes) text += wrapped(fmt::format("Note: {}\n", note), 2);
   const bool good =
       d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;

@@ -54,13 +54,13 @@ bool is_padding(const PromptResult& all) {
 
 CheckedPrompt::CheckedPrompt(const PromptPair& pair, const Pairing& pairing, const Profile& profile,
                              std::optional<ExpectedType> as)
-    : reference_(pair.reference),
-      oracle_(pair.oracle ? std::optional<ArrayFile>(*pair.oracle) : std::nullopt),
+    : files_(pair),
+      reference_(files_.arrays()),
       profile_(profile),
       layers_(count_layers(reference_.names())),
       model_(pairing.model ? *pairing.model : model_of_names(reference_.names())),
       numerics_(pairing.numerics),
-      questions_(reference_, oracle_ ? &*oracle_ : nullptr, model_, numerics_, profile),
+      questions_(files_, model_, numerics_, profile),
       twins_(reference_) {
   precision_.as = as;
   if (pair.noise_f32) precision_.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
@@ -118,10 +118,6 @@ ReadingHints CheckedPrompt::hints_of(const HeldPositions* held) const {
   return hints;
 }
 
-LoadedArray CheckedPrompt::load_oracle(const TensorResult& tensor) const {
-  return oracle_ && parse_tap_name(tensor.name) ? oracle_->load(tensor.name) : LoadedArray{};
-}
-
 void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candidate,
                                   bool of_pieces) {
   LoadedArray own = reference_.load(tensor.name);
@@ -129,11 +125,17 @@ void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candida
     cut_rows(own.view, common_rope_rows(own.view.shape, candidate.shape, std::ssize(ids_),
                                         hints_.window.front));
   }
-  const LoadedArray exact = load_oracle(tensor);
+  const LoadedArray exact = files_.exact(tensor.name);
   compare_ordered(tensor, own.view, exact.view, candidate, nullptr, 0, of_pieces);
+  conclude(tensor, candidate);
+}
+
+// What is to be said of a tensor of the whole run once it is measured.
+void CheckedPrompt::conclude(TensorResult& tensor, const ArrayView& candidate) {
   const auto i = static_cast<std::size_t>(&tensor - result_.tensors.data());
   judge_precision(tensor, types_of(result_.tensors, precision_.as)[i], precision_, profile_);
   proposals_.erase(tensor.name);
+  std::erase_if(result_.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
   if (auto proposal = questions_.ask(tensor, candidate, hints_, precision_)) {
     proposals_.emplace(tensor.name, std::move(*proposal));
   }
@@ -221,13 +223,16 @@ void CheckedPrompt::judge_experts(TensorResult& tensor, std::int64_t layer, cons
                   .first = positions.count < 0 ? 0 : positions.first});
 }
 
-TensorResult CheckedPrompt::compare_rival(TensorResult& tensor, const ArrayView& candidate) {
+std::optional<TensorResult> CheckedPrompt::compare_rival(TensorResult& tensor,
+                                                         const ArrayView& candidate) {
+  if (!rivals_.emplace(tensor.name, candidate.name).second) return std::nullopt;
+  rivals_.emplace(tensor.name, tensor.candidate_name);
   TensorResult rival;
   rival.name = tensor.name;
   rival.layer = tensor.layer;
   rival.candidate_name = candidate.name;
   const LoadedArray own = reference_.load(tensor.name);
-  const LoadedArray exact = load_oracle(tensor);
+  const LoadedArray exact = files_.exact(tensor.name);
   const std::optional<Reading> reading =
       compare_ordered(rival, own.view, exact.view, candidate, nullptr, 0, false).reading;
   const bool was_read = tensor.verdict != Verdict::kError;
@@ -240,10 +245,10 @@ TensorResult CheckedPrompt::compare_rival(TensorResult& tensor, const ArrayView&
                                            better ? candidate.name : tensor.candidate_name));
   }
   if (better) {
-    std::erase_if(result_.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
     tensor = rival;
+    conclude(tensor, candidate);
   }
-  return tensor;
+  return for_now(tensor);
 }
 
 double CheckedPrompt::distance_from(const std::string& tap, const ArrayView& tensor,
@@ -292,9 +297,10 @@ std::optional<Array> CheckedPrompt::in_expert_order(std::int64_t layer, Position
 std::optional<Array> CheckedPrompt::oracle_in_order(std::int64_t layer, Positions positions,
                                                     const ArrayView& exact) const {
   const std::string name = tap_name(Tap::kExpertIds, layer, model_);
-  if (!reference_.contains(name) || !oracle_->contains(name)) return std::nullopt;
+  const LoadedArray exact_ids = files_.exact(name);
+  if (!reference_.contains(name) || exact_ids.view.shape.empty()) return std::nullopt;
   const Array own = part_of(reference_.load(name).view, positions);
-  const Array theirs = part_of(oracle_->load(name).view, positions);
+  const Array theirs = part_of(exact_ids.view, positions);
   const std::optional<ExpertSlots> slots = match_experts(own.view(), theirs.view());
   return slots ? in_order_of(*slots, exact) : std::nullopt;
 }
@@ -354,7 +360,7 @@ CheckedPrompt::OpenTap& CheckedPrompt::open(const TensorResult& tensor, std::siz
   const auto known = open_taps_.find(tensor.name);
   if (known != open_taps_.end()) return known->second;
   LoadedArray own = reference_.load(tensor.name);
-  LoadedArray exact = load_oracle(tensor);
+  LoadedArray exact = files_.exact(tensor.name);
   Pieces pieces(own.view, axis);
   OpenTap tap{std::move(own), std::move(exact), 0, std::move(pieces), {}};
   if (!tap.oracle.view.shape.empty()) {

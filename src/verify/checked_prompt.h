@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "assay/array.h"
@@ -17,6 +18,7 @@
 #include "candidate/positions.h"
 #include "candidate/prompt_pairs.h"
 #include "candidate/reading.h"
+#include "candidate/reference_files.h"
 #include "verify/compare_arrays.h"
 #include "verify/dump_checks.h"
 #include "verify/dump_questions.h"
@@ -56,8 +58,8 @@ class CheckedPrompt {
   // A tensor of some positions; the verdict is theirs. `tensor` is judged once all are there.
   TensorResult compare_piece(TensorResult& tensor, const HeldPositions& held,
                              const ArrayView& candidate);
-  // Another array that claims the tap: the one that fits stays.
-  TensorResult compare_rival(TensorResult& tensor, const ArrayView& candidate);
+  // Another array that claims the tap: the one that fits stays. None where it was asked before.
+  std::optional<TensorResult> compare_rival(TensorResult& tensor, const ArrayView& candidate);
   // The tokens that the engine runs: they say where its arrays have the prompt's positions.
   void compare_tokens_of_run(TensorResult& tensor, const std::vector<std::int64_t>& run);
   // The tokens of one pass of several; false where they may as well be the whole run's.
@@ -102,7 +104,6 @@ class CheckedPrompt {
     TensorResult worst;  // of the pieces so far
   };
 
-  LoadedArray load_oracle(const TensorResult& tensor) const;
   ReadingHints hints_of(const HeldPositions* held) const;
   double distance(const std::string& tap, const ArrayView& tensor, const HeldPositions* held) const;
   Ordered compare_ordered(TensorResult& tensor, const ArrayView& own, const ArrayView& exact,
@@ -115,11 +116,12 @@ class CheckedPrompt {
                                        const ReadingHints& hints) const;
   std::optional<Array> oracle_in_order(std::int64_t layer, Positions positions,
                                        const ArrayView& exact) const;
+  void conclude(TensorResult& tensor, const ArrayView& candidate);
   void note_findings(const TensorResult& tensor, const ArrayView& candidate);
   OpenTap& open(const TensorResult& tensor, std::size_t axis);
 
-  ArrayFile reference_;
-  std::optional<ArrayFile> oracle_;
+  ReferenceFiles files_;
+  const ArrayFile& reference_;
   const Profile& profile_;
   std::int64_t layers_;
   ModelSpec model_;  // as the reference's config has it, or what its names tell of it
@@ -135,6 +137,8 @@ class CheckedPrompt {
   std::map<std::int64_t, Experts> experts_;  // by layer
   ExpertChoices choices_;
   Twins twins_;
+  std::set<std::pair<std::string, std::string>>
+      rivals_;  // taps and arrays that were held against them
   std::map<std::string, OpenTap> open_taps_;
   PromptResult result_;
 };

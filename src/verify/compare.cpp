@@ -21,6 +21,7 @@
 #include "candidate/ids.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
+#include "candidate/reference_files.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_files.h"
 #include "verify/compare_arrays.h"
@@ -55,13 +56,13 @@ class PromptComparison {
         model_for_noise_(model),
         pool_(pool),
         on_progress_(std::move(on_progress)),
-        reference_(pair.reference),
+        files_(pair),
+        reference_(files_.arrays()),
         candidate_(*pair.candidate),
-        oracle_(pair.oracle ? std::optional<ArrayFile>(*pair.oracle) : std::nullopt),
         layers_(count_layers(reference_.names())),
         model_(config ? *config : model_of_names(reference_.names())),
         own_map_(map),
-        questions_(reference_, oracle_ ? &*oracle_ : nullptr, model_, numerics, profile) {
+        questions_(files_, model_, numerics, profile) {
     result_.id = pair.id;
     own_map_.suit(model_);
     own_map_.suit(candidate_.names());
@@ -142,8 +143,9 @@ class PromptComparison {
       if (std::ranges::none_of(claims, [&](const NameClaim& c) { return c.taps.front() == tap; })) {
         continue;
       }
-      return common_rope_rows(table, candidate_.form_of(name).shape, std::ssize(known_.ids),
-                              padding_before_prompt());
+      const std::optional<Shape> shape = shape_if_readable(candidate_, name);
+      if (!shape) continue;
+      return common_rope_rows(table, *shape, std::ssize(known_.ids), padding_before_prompt());
     }
     return table[1];
   }
@@ -170,22 +172,21 @@ class PromptComparison {
   Precision measured_precision() const {
     Precision precision{parse_expected(options_.as)};
     if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
-    if (model_for_noise_ == nullptr || !oracle_ || !reference_.contains("input_ids")) {
+    if (model_for_noise_ == nullptr || files_.oracle() == nullptr || known_.ids.empty()) {
       return precision;
     }
     const std::vector<std::optional<Grid>> types = types_of(result_.tensors, precision.as);
     const auto is_wanted = [&](Grid type) {
       return std::ranges::find(types, std::optional(type)) != types.end();
     };
-    const std::vector<std::int64_t> ids = read_ids(reference_, "input_ids");
     TapSet taps(model_for_noise_->spec);
     for (const TensorResult& tensor : result_.tensors) {
       if (tensor.oracle_error) taps.add(tensor.name);
     }
     const auto measured = [&](ExpectedType type) {
       return std::make_shared<TypeNoise>(run_noise(
-          *model_for_noise_, type, ids, taps,
-          [&](const std::string& name) { return oracle_->load(name); }, pool_));
+          *model_for_noise_, type, known_.ids, taps,
+          [&](const std::string& name) { return files_.exact(name); }, pool_));
     };
     if (precision.as == ExpectedType::kQ8) {
       precision.q8 = measured(ExpectedType::kQ8);
@@ -223,8 +224,7 @@ class PromptComparison {
         const Reading reading = dump_->reading_of(*own, array.view);
         const Array ids = laid_out(reference.view.shape, 1, array.view, reading);
         const ArrayView ids_view = ids.view();
-        LoadedArray exact;
-        if (oracle_ && oracle_->contains(name)) exact = oracle_->load(name);
+        const LoadedArray exact = files_.exact(name);
         const std::string logits = tap_name(Tap::kRouterLogits, layer, model_);
         LoadedArray recorded;
         if (reference_.contains(logits)) recorded = reference_.load(logits);
@@ -257,7 +257,7 @@ class PromptComparison {
       const auto load = [&](std::size_t which) {
         if (which == 0) reference = reference_.load(tensor.name);
         if (which == 1) candidate = candidate_.load(tensor.candidate_name);
-        if (which == 2 && oracle_ && place) oracle = oracle_->load(tensor.name);
+        if (which == 2) oracle = files_.exact(tensor.name);
       };
       if (pool != nullptr) {
         pool->for_each_item(3, load);
@@ -265,9 +265,9 @@ class PromptComparison {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
       cut_rope_table(tensor.name, reference);
-      const bool has_oracle = oracle_ && place;
+      const bool has_oracle = !oracle.view.shape.empty();
       const bool reordered = put_experts_in_order(tensor, place, reference.view, candidate);
-      if (has_oracle) put_oracle_in_order(place, reference.view, oracle);
+      if (has_oracle) put_oracle_in_order(place, oracle);
       const std::optional<Reading> reading =
           compare_arrays(tensor,
                          {.reference = reference.view,
@@ -335,12 +335,12 @@ class PromptComparison {
     return true;
   }
 
-  void put_oracle_in_order(const std::optional<TapPlace>& place, const ArrayView& reference,
-                           LoadedArray& array) const {
+  void put_oracle_in_order(const std::optional<TapPlace>& place, LoadedArray& array) const {
     const std::optional<std::string> ids = slots_of(place);
-    if (!ids || !oracle_->contains(*ids) || array.view.shape != reference.shape) return;
+    if (!ids) return;
     const LoadedArray own_ids = reference_.load(*ids);
-    const LoadedArray exact_ids = oracle_->load(*ids);
+    const LoadedArray exact_ids = files_.exact(*ids);
+    if (exact_ids.view.shape.empty()) return;
     const std::optional<ExpertSlots> slots = match_experts(own_ids.view, exact_ids.view);
     auto moved = slots ? in_order_of(*slots, array.view) : std::nullopt;
     if (moved) own(array, std::move(*moved));
@@ -373,20 +373,24 @@ class PromptComparison {
     }
     std::optional<LoadedArray> logits;
     if (reference_.contains("logits")) logits = reference_.load("logits");
-    // As the engine has them: the positions behind the prompt's are what is asked for.
-    std::optional<LoadedArray> own_logits;
-    const CandidateArray* array = dump_->find("logits");
-    if (array != nullptr && !array->readings.empty()) {
-      own_logits = candidate_.load(array->name);
-      const bool plain = array->readings.front().order == AxisOrder::kSame &&
-                         array->readings.front().offset == 0 &&
-                         own_logits->view.shape.back() == reference_.form_of("logits").shape.back();
-      if (!plain) own_logits.reset();
-    }
+    const std::optional<LoadedArray> own_logits = logits_as_computed();
     result_.tokens = judge_text(
         known_.ids, own, other, logits ? &logits->view : nullptr,
         own_logits ? &own_logits->view : nullptr,
         fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
+  }
+
+  // The candidate's, laid out as the reference's; with the positions behind the prompt's, which are
+  // what is asked for.
+  std::optional<LoadedArray> logits_as_computed() const {
+    const auto own = std::ranges::find(result_.tensors, "logits", &TensorResult::name);
+    const CandidateArray* array = dump_->find("logits");
+    if (array == nullptr || array->readings.empty() || own->verdict == Verdict::kError) return {};
+    const Reading& reading = array->readings.front();
+    if (reading.order != AxisOrder::kSame || reading.offset != 0) return {};
+    LoadedArray logits = candidate_.load(array->name);
+    if (logits.view.shape.back() != reference_.form_of("logits").shape.back()) return {};
+    return logits;
   }
 
   const CompareOptions& options_;
@@ -396,9 +400,9 @@ class PromptComparison {
   const Model* model_for_noise_;  // null: none is given
   ThreadPool& pool_;
   std::function<void(double)> on_progress_;
-  ArrayFile reference_;
+  ReferenceFiles files_;
+  const ArrayFile& reference_;
   ArrayFile candidate_;
-  std::optional<ArrayFile> oracle_;
   std::int64_t layers_;
   ModelSpec model_;  // as the reference's config has it, or what its names tell of it
   NameMap own_map_;

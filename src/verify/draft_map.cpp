@@ -10,6 +10,7 @@
 #include "candidate/map_draft.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
+#include "candidate/reference_files.h"
 
 namespace assay {
 
@@ -18,7 +19,8 @@ MapDraft draft_map(const CompareOptions& options) {
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
   const auto pair = std::ranges::find_if(
       pairing.prompts, [](const PromptPair& p) { return p.candidate.has_value(); });
-  const ArrayFile reference(pair->reference);
+  const ReferenceFiles files(*pair);
+  const ArrayFile& reference = files.arrays();
   const ArrayFile candidate(*pair->candidate);
   const ModelSpec model = pairing.model ? *pairing.model : model_of_names(reference.names());
   map.suit(model);

@@ -190,10 +190,9 @@ void find_unused(const Flow& flow, const ModelSpec& spec) {
 
 }  // namespace
 
-DumpQuestions::DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle,
-                             const ModelSpec& spec, std::string_view numerics,
-                             const Profile& profile)
-    : reference_(reference), oracle_(oracle), spec_(spec), numerics_(numerics), profile_(profile) {}
+DumpQuestions::DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec,
+                             std::string_view numerics, const Profile& profile)
+    : files_(files), spec_(spec), numerics_(numerics), profile_(profile) {}
 
 std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
                                                const ArrayView& candidate,
@@ -203,9 +202,9 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
   const bool coarse = failed.verdict == Verdict::kCoarse;
   const bool wrong = is_wrong(failed) && failed.metrics.relative_l2 >= kLeastDifference;
   if (!place || !(wrong || coarse) || failed.metrics.nan_candidate > 0) return std::nullopt;
-  const Shape shape = reference_.form_of(failed.name).shape;
+  const Shape shape = files_.arrays().form_of(failed.name).shape;
   if (element_count(shape, failed.name) > kMostElements) return std::nullopt;
-  const LoadedArray own = reference_.load(failed.name);
+  const LoadedArray own = files_.arrays().load(failed.name);
   const std::vector<Reading> found =
       readings_of(failed.name, own.view.shape, position_axis(place->tap), candidate.shape, hints);
   if (found.empty() || own.view.dtype != DType::kF32) return std::nullopt;
@@ -222,7 +221,8 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
     const std::string name =
         form.holds ? tap_name(form.holds->tap, std::max<std::int64_t>(form.holds->layer, 0), spec_)
                    : failed.name;
-    if (!reference_.contains(name) || reference_.form_of(name).shape != own.view.shape) continue;
+    if (!files_.arrays().contains(name) || files_.arrays().form_of(name).shape != own.view.shape)
+      continue;
     Array turned = plain;
     if (!form.holds) {
       if (form.pairs && spec_.head_dim == 0) continue;
@@ -232,9 +232,8 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
         const Rows rows = rows_of(own.view.shape, position_axis(place->tap));
         if (!is_normalised(plain.as<float>(), channels, rows.width)) continue;
         // To what is exact: an engine of FP32 is not to be measured by BF16's rounding.
-        const bool has_oracle = oracle_ != nullptr && oracle_->contains(failed.name);
-        const LoadedArray exact = has_oracle ? oracle_->load(failed.name) : LoadedArray();
-        weight = fitted_weight(plain, has_oracle ? exact.view : own.view, channels);
+        const LoadedArray exact = files_.exact(failed.name);
+        weight = fitted_weight(plain, exact.view.shape.empty() ? own.view : exact.view, channels);
         if (weight.empty()) continue;
       }
       apply_form(form, spec_, *place, weight, static_cast<std::size_t>(own.view.shape.back()),
@@ -270,12 +269,11 @@ std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
   judged.name = name;
   if (place.layer >= 0) judged.layer = place.layer;
   judged.candidate_name = failed.candidate_name;
-  const LoadedArray reference = reference_.load(name);
-  LoadedArray oracle;
-  if (oracle_ != nullptr) oracle = oracle_->load(name);
+  const LoadedArray reference = files_.arrays().load(name);
+  const LoadedArray oracle = files_.exact(name);
   compare_arrays(judged,
                  {.reference = reference.view,
-                  .oracle = oracle_ != nullptr ? &oracle.view : nullptr,
+                  .oracle = oracle.view.shape.empty() ? nullptr : &oracle.view,
                   .position_axis = position_axis(place.tap),
                   .numerics = numerics_},
                  values, profile_, nullptr);

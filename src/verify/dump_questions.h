@@ -5,11 +5,11 @@
 #include <optional>
 #include <string>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
 #include "assay/spec.h"
 #include "candidate/dump_forms.h"
 #include "candidate/reading.h"
+#include "candidate/reference_files.h"
 #include "verify/precision.h"
 #include "verify/profile.h"
 
@@ -26,9 +26,9 @@ using DumpProposals = std::map<std::string, DumpProposal>;  // by the failed ten
 class DumpQuestions {
  public:
   // spec: the model's own where the reference tells its config, else what its names tell (then
-  // scales and caps are not known). All must outlive it; oracle may be null.
-  DumpQuestions(const ArrayFile& reference, const ArrayFile* oracle, const ModelSpec& spec,
-                std::string_view numerics, const Profile& profile);
+  // scales and caps are not known). All must outlive it.
+  DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec, std::string_view numerics,
+                const Profile& profile);
 
   // The first form in which the tensor, which failed or is coarse, would pass; none where there is
   // none.
@@ -42,8 +42,7 @@ class DumpQuestions {
   std::optional<TensorResult> judge_as(const TensorResult& failed, const std::string& name,
                                        const ArrayView& values, const Precision& precision) const;
 
-  const ArrayFile& reference_;
-  const ArrayFile* oracle_;
+  const ReferenceFiles& files_;
   const ModelSpec& spec_;
   std::string numerics_;
   const Profile& profile_;

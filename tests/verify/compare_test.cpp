@@ -290,6 +290,62 @@ TEST(Compare, FailsClosed) {
   }
 }
 
+// Paths through layers that nobody dumped are followed one by one: they must not be too many.
+TEST(Compare, AReferenceMayHaveGapsOfHundredsOfLayers) {
+  const TemporaryDirectory directory;
+  const auto write = [&](const char* file, float last) {
+    std::vector<float> first(8, 1.0F);
+    std::vector<float> output(8, last);
+    const auto view = [](std::string name, const std::vector<float>& values) {
+      return ArrayView{
+          std::move(name), DType::kF32, {1, 2, 4}, std::as_bytes(std::span(values)), false};
+    };
+    write_npz(directory / file,
+              {{view("embedding_output", first), view("layer_999_output", output)}},
+              Compression::kNone);
+  };
+  write("r.npz", 1);
+  write("c.npz", 2);
+  CompareOptions options;
+  options.reference = directory / "r.npz";
+  options.candidate = directory / "c.npz";
+  const CompareReport report = compare(options);
+  EXPECT_FALSE(report.passed);
+  EXPECT_EQ(first(report.prompts.at(0)), "layer_999_output");
+}
+
+// One array that cannot be read stops nothing but its own comparison.
+TEST(Compare, ADamagedArrayIsSaidAndTheOthersAreJudged) {
+  const TemporaryDirectory set;
+  ExtractOptions extraction;
+  extraction.model = kModel;
+  extraction.out = set / "ref";
+  extract(extraction, default_prompts());
+  CompareOptions options;
+  options.reference = set / "ref";
+  fs::create_directory(set / "dump");
+  const NpzReader npz(set / "ref/prompt2/reference.npz");
+  for (const std::string& name : npz.names()) {
+    if (name == "input_ids") continue;  // which prompt it is, shapes tell
+    write_npy(set / "dump" / (name + ".npy"), npz.read(name).view());
+  }
+  for (const char* name : {"layer_03_output", "rope_cos"}) {
+    write_text(set / "dump" / (std::string(name) + ".npy"), "no array");
+  }
+  options.candidate = set / "dump";
+  const CompareReport report = compare(options);
+  EXPECT_FALSE(report.passed);
+  const PromptResult& result = report.prompts.at(0);
+  EXPECT_EQ(result.id, "prompt2");
+  for (const TensorResult& t : result.tensors) {
+    const bool damaged = t.name == "layer_03_output" || t.name == "rope_cos";
+    const Verdict right = damaged                 ? Verdict::kError
+                          : t.name == "input_ids" ? Verdict::kNotCompared
+                                                  : Verdict::kPass;
+    EXPECT_EQ(t.verdict, right) << t.name << ": " << t.reason;
+  }
+}
+
 TEST(Compare, SaysWhatIsWrongWithTheDump) {
   {
     SpoiledDump candidate;
@@ -399,7 +455,8 @@ TEST(Compare, EmptyLogitsDoNotPass) {
   write_npz(directory / "empty.npz", {&view, 1});
   CompareOptions options;
   options.reference = options.candidate = directory / "empty.npz";
-  EXPECT_FALSE(compare(options).passed);
+  expect_error(ErrorKind::kInput, {"empty.npz", "'logits'", "[1, 5, 0]"},
+               [&] { compare(options); });
 }
 
 TEST(Compare, FollowsProfiles) {
