@@ -62,8 +62,9 @@ std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpe
     return fmt::format("holds {}: the residual is not yet added", tap_base_name(other.tap));
   }
   if (own.tap == Tap::kFinalNormOutput) return "holds the last layer's output, before the norm";
-  return fmt::format("holds {} of the same layer",
-                     other.layer == own.layer ? std::string(tap_base_name(other.tap)) : name);
+  return other.layer == own.layer
+             ? fmt::format("holds {} of the same layer", tap_base_name(other.tap))
+             : fmt::format("holds {}", name);
 }
 
 }  // namespace

@@ -329,6 +329,10 @@ Reading same_layout(std::span<const std::int64_t> shape) {
 
 std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size_t position_axis,
                               std::span<const std::int64_t> candidate, const ReadingHints& hints) {
+  const auto is_empty = [](std::span<const std::int64_t> shape) {
+    return std::ranges::find(shape, 0) != shape.end();
+  };
+  if (is_empty(reference) || is_empty(candidate)) return {};
   Search search(reference, position_axis, candidate, hints);
   search.whole();
   std::vector<Reading> result = search.take();

@@ -101,8 +101,11 @@ void Checker::set_positions(Positions positions) {
 TensorResult Checker::hand_over(const ArrayView& tensor) {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) {
+    // Tokens are a pass's own, or the whole run's.
     const bool is_ids = tensor.name == "input_ids" || tensor.name == "generated_ids";
-    recording_.add(tensor, is_ids ? std::nullopt : positions_);
+    const bool of_pass = positions_ && !tensor.shape.empty() &&
+                         element_count(tensor.shape, tensor.name) == positions_->count;
+    recording_.add(tensor, is_ids && !of_pass ? std::nullopt : positions_);
   }
   if (profile_) return compare(tensor);
   TensorResult recorded;
@@ -182,7 +185,7 @@ TensorResult Checker::compare(const ArrayView& tensor) {
   if (result->verdict != Verdict::kNotCompared) {
     // Two names may stand for one tap: the better one counts.
     if (result->candidate_name != tensor.name && place) {
-      return prompt.compare_rival(*result, tensor);
+      if (std::optional<TensorResult> own = prompt.compare_rival(*result, tensor)) return *own;
     }
     return because(
         "handed over before: only the first counts until assay_set_positions says which positions "

@@ -41,10 +41,10 @@ class Divergence {
     if (!before.gap) return text + fmt::format("look at {}", operation);
     text += fmt::format("the fault lies {}", operation);
     if (place->layer >= 0) {
-      text += fmt::format(
-          "; extract with --taps 'layer_{:02}_*' and dump the same to see which "
-          "operation it is",
-          place->layer);
+      const std::size_t prefix = tensor.name.size() - tap_base_name(place->tap).size();
+      text +=
+          fmt::format("; extract with --taps '{}*' and dump the same to see which operation it is",
+                      tensor.name.substr(0, prefix));
     }
     return text;
   }

@@ -36,6 +36,8 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
               {"embedding_output", classic(1e-5, 0.999, 0.001)},
               {"layer_0[0-9]_*", classic(1e-5, 0.999, 0.001)},
               {"layer_10_*", classic(1e-5, 0.999, 0.001)},
+              {"layer_00[0-9]_*", classic(1e-5, 0.999, 0.001)},  // of more than 100 layers
+              {"layer_010_*", classic(1e-5, 0.999, 0.001)},
               {"layer_*", classic(1e-4, 0.999, 0.01)},
               {"final_norm_output", classic(1e-4, 0.999, 0.01)}};
   } else if (name_ == "noise") {

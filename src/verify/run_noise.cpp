@@ -59,9 +59,10 @@ class Watching : public Holding<float> {
 template <class N>
 void run(const Model& model, const ModelSpec& spec, std::span<const std::int64_t> ids,
          const TapSet& taps, const std::function<void(Array)>& take, ThreadPool& pool,
-         Exchange<typename N::Real>* exchange = nullptr) {
+         Exchange<typename N::Real>* exchange = nullptr,
+         const Kernels<N>& with = kernels<N>(chosen_simd())) {
   Recorder recorder(spec, taps, std::ssize(ids), DType::kF32, take);
-  ForwardPass<N> forward(model, spec, pool);
+  ForwardPass<N> forward(model, spec, pool, with);
   KvCache<N> cache(spec, ids.size());
   const Chunk<N> chunk{ids, &cache, &recorder, exchange};
   forward.run({&chunk, 1});
@@ -93,6 +94,8 @@ void run_prompt(const Model& model, std::string_view numerics, std::span<const s
     run<F64>(model, model.spec, ids, taps, take, pool);
   } else if (numerics == F32::kName) {
     run<F32>(model, model.spec, ids, taps, take, pool);
+  } else if (numerics == "fast") {
+    run<Bf16>(model, model.spec, ids, taps, take, pool, nullptr, fast_kernels());
   } else {
     run<Bf16>(model, model.spec, ids, taps, take, pool);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "assay/error.h"
 #include "assay/taps.h"
@@ -61,8 +62,11 @@ TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens) {
   TokenResult result;
   result.compared = std::min(reference.size(), candidate.size()) > prompt_tokens;
-  result.reference_tokens = static_cast<std::int64_t>(reference.size() - prompt_tokens);
-  result.candidate_tokens = static_cast<std::int64_t>(candidate.size() - prompt_tokens);
+  const auto behind_prompt = [&](std::span<const std::int64_t> text) {
+    return std::max<std::int64_t>(std::ssize(text) - static_cast<std::int64_t>(prompt_tokens), 0);
+  };
+  result.reference_tokens = behind_prompt(reference);
+  result.candidate_tokens = behind_prompt(candidate);
   const std::size_t count = std::min(reference.size(), candidate.size());
   for (std::size_t i = prompt_tokens; i < count; ++i) {
     TokenStep step;
@@ -128,19 +132,27 @@ TokenResult replay_tokens(const std::filesystem::path& model_directory, std::str
                           ThreadPool& pool) {
   TokenResult result = compare_tokens(reference, candidate, prompt_tokens);
   const Model model = load_model(model_directory);
-  check_token_ids(candidate, model.spec, "the candidate's generated_ids");
-  const Array logits = logits_over(numerics, model, candidate, pool);
+  const auto is_token = [&](std::int64_t id) { return id >= 0 && id < model.spec.vocab_size; };
+  // As far as the model can be run: what it says of the next token is known, too.
+  const std::size_t run = std::min(
+      static_cast<std::size_t>(std::ranges::find_if_not(candidate, is_token) - candidate.begin()),
+      static_cast<std::size_t>(model.spec.longest_sequence()));
+  check_token_ids(candidate.first(run), model.spec, "the candidate's generated_ids");
+  const Array logits = logits_over(numerics, model, candidate.first(run), pool);
   const auto vocab = static_cast<std::size_t>(model.spec.vocab_size);
   result.replayed = true;
   result.steps.clear();
-  for (std::size_t i = prompt_tokens; i < candidate.size(); ++i) {
+  for (std::size_t i = prompt_tokens; i < std::min(run + 1, candidate.size()); ++i) {
     const auto row = logits.as<float>().subspan((i - 1) * vocab, vocab);
     TokenStep step;
     step.position = static_cast<std::int64_t>(i);
     step.candidate_id = candidate[i];
     step.reference_id = argmax(row);
     const double best = row[static_cast<std::size_t>(step.reference_id)];
-    const double chosen = row[static_cast<std::size_t>(step.candidate_id)];
+    const double chosen =
+        is_token(step.candidate_id)
+            ? static_cast<double>(row[static_cast<std::size_t>(step.candidate_id)])
+            : -std::numeric_limits<double>::infinity();
     step.steps = best == chosen ? 0 : (best - chosen) / bf16_step(best);
     step.verdict = step.candidate_id == step.reference_id ? StepVerdict::kMatch
                    : step.steps <= kTieSteps              ? StepVerdict::kTie

@@ -39,7 +39,8 @@ TokenResult judge_text(std::span<const std::int64_t> prompt,
 // Runs the model once over the candidate's own text and asks at every step whether its token is
 // what the reference engine chooses there (kMatch), nearly so (kTie: within kTieSteps BF16 steps),
 // or not (kDiverged). Each step is judged after the candidate's own text, so that a tie early on
-// does not condemn what follows. numerics: the reference's.
+// does not condemn what follows. A number that is no token of the model ends it there (kDiverged),
+// as does the longest sequence that the model allows. numerics: the reference's.
 TokenResult replay_tokens(const std::filesystem::path& model, std::string_view numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,

@@ -146,6 +146,28 @@ TEST_F(Agreement, CorrectRunsAreCorrect) {
   }
 }
 
+TEST_F(Agreement, AnArrayThatCannotBeReadIsNoSuccess) {
+  std::vector<Array> arrays = run_of(right(), "f32");
+  const auto wider = std::ranges::find(arrays, "layer_01_mlp_output", &Array::name);
+  wider->shape = {1, 20, 47};
+  wider->bytes.resize(std::size_t{20} * 47 * sizeof(float));
+  const Said said = ask(arrays, Level::kAll, "another width");
+  EXPECT_FALSE(said.compare.passed);
+  EXPECT_EQ(said.diagnosis.verdict, DiagnosisVerdict::kIncomplete) << said.diagnosis.summary;
+  EXPECT_EQ(said.diagnosis.summary, "an array cannot be read; in the others nothing is wrong");
+  ASSERT_EQ(said.diagnosis.unreadable.size(), 1u);
+  EXPECT_NE(said.diagnosis.unreadable[0].find("[1, 20, 47]"), std::string::npos);
+
+  // What is wrong with the others is said as ever.
+  ModelSpec spec = right();
+  spec.rope_parameters.theta = 10000;
+  std::vector<Array> wrong = run_of(spec, "f32");
+  *std::ranges::find(wrong, wider->name, &Array::name) = *wider;
+  const Said both = ask(wrong, Level::kAll, "another width, and theta");
+  EXPECT_EQ(both.diagnosis.verdict, DiagnosisVerdict::kNamed) << both.diagnosis.summary;
+  EXPECT_EQ(both.diagnosis.unreadable, said.diagnosis.unreadable);
+}
+
 // Large and small ones, each in both numerics at one level.
 TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
   const std::vector<std::pair<std::string, std::function<void(ModelSpec&)>>> mistakes = {

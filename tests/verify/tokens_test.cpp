@@ -57,6 +57,28 @@ CompareReport with_text(const std::function<void(std::vector<std::int64_t>&)>& c
   return compare(options);
 }
 
+TEST(Text, ANumberThatIsNoTokenFailsThere) {
+  for (const std::int64_t foreign : {std::int64_t{-5}, std::int64_t{2560}, std::int64_t{1} << 40}) {
+    for (const std::filesystem::path& model : {std::filesystem::path(), kModel}) {
+      const CompareReport report =
+          with_text([&](std::vector<std::int64_t>& ids) { ids[9] = foreign; }, model);
+      EXPECT_FALSE(report.passed);
+      const TokenResult& tokens = report.prompts[0].tokens;
+      EXPECT_EQ(tokens.verdict, Verdict::kFail);
+      EXPECT_NE(tokens.reason.find("position 9"), std::string::npos) << tokens.reason;
+      EXPECT_EQ(tokens.replayed, !model.empty());
+    }
+  }
+}
+
+TEST(Text, MayBeShorterThanThePrompt) {
+  const std::vector<std::int64_t> text = {1, 2, 3};
+  const TokenResult result = compare_tokens(text, text, 5);
+  EXPECT_FALSE(result.compared);
+  EXPECT_EQ(result.reference_tokens, 0);
+  EXPECT_EQ(result.candidate_tokens, 0);
+}
+
 TEST(Text, IsJudgedOverTheCommonLength) {
   for (const bool only_new : {false, true}) {
     SCOPED_TRACE(only_new);
