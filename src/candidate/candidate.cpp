@@ -274,7 +274,7 @@ std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
     const LoadedArray right = known_.values(array.tap, judged_);
     if (right.view.shape.empty()) return std::nullopt;
     const LoadedArray own = file_.load(array.name);
-    return choose_reading(right.view, axis_of(array.tap), own.view, array.readings, nullptr);
+    return choose_reading_of(array.tap, right.view, own.view, array.readings, known_.model);
   } catch (const Error&) {
     return std::nullopt;  // said where the array is read for itself
   }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "candidate/data_flow.h"
+#include "candidate/dump_forms.h"
 #include "metrics/metrics.h"
 
 namespace assay {
@@ -30,6 +31,26 @@ Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
   }
   best.fits = best.metrics.relative_l2 <= kFits;
   return best;
+}
+
+Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
+                         const ArrayView& candidate, std::span<const Reading> all,
+                         const ModelSpec& model) {
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  const std::size_t axis = place ? position_axis(place->tap) : 1;
+  const Choice plain = choose_reading(reference, axis, candidate, all, nullptr);
+  const bool has_pairs = place && has_rotary_pairs(place->tap) && model.head_dim > 0;
+  if (plain.fits || !has_pairs || reference.dtype != DType::kF32) return plain;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].last_position) continue;
+    Array turned = laid_out(reference.shape, axis, candidate, all[i]);
+    if (turned.dtype != DType::kF32) continue;
+    apply_form(paired_channels(), model, *place, {}, 0, turned.as<float>());
+    TensorMetrics metrics =
+        measure(reference, axis, turned.view(), same_layout(turned.shape), nullptr);
+    if (metrics.relative_l2 <= kFits) return {i, std::move(metrics), true};
+  }
+  return plain;
 }
 
 std::string about_left_out_keys(std::string_view tap, std::span<const std::int64_t> reference,

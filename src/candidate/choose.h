@@ -9,6 +9,7 @@
 
 #include "assay/array.h"
 #include "assay/compare.h"
+#include "assay/spec.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
 
@@ -29,6 +30,12 @@ struct Choice {
 // the first is measured where it fits. pool: null to stay in this thread.
 Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, std::span<const Reading> all, ThreadPool* pool);
+
+// The same of a tap's array, whose rotary pairs may lie side by side (paired_channels()): where it
+// is near to nothing as it stands and near in that form, the metrics are those of that form.
+Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
+                         const ArrayView& candidate, std::span<const Reading> all,
+                         const ModelSpec& model);
 
 // Of probabilities whose reading leaves out keys: what is to be said where these are attended to.
 // Empty where they are not.

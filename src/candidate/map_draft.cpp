@@ -90,6 +90,28 @@ std::vector<Pattern> patterns_of(const std::vector<std::string>& names) {
   return patterns;
 }
 
+// How far an array lies from what it may hold.
+struct Nearness {
+  double error = kNever;
+  double used = 0;  // the part of its elements that were read; the others would be padding
+};
+
+// Of two that are near enough: padding is the weaker explanation, whatever the rounding.
+bool is_better(const Nearness& a, const Nearness& b) {
+  return a.used != b.used ? a.used > b.used : a.error < b.error;
+}
+
+// Of a pattern: how many of the layers that were asked hold it, and how near the nearest lies.
+struct Fit {
+  std::size_t layers = 0;
+  Nearness nearest;
+};
+
+bool is_better(const Fit& a, const Fit& b) {
+  if (a.nearest.used != b.nearest.used) return a.nearest.used > b.nearest.used;
+  return a.layers != b.layers ? a.layers > b.layers : a.nearest.error < b.nearest.error;
+}
+
 // What an array may hold: taps, side by side where it is several; or a rotary table.
 struct Content {
   std::vector<Tap> taps;
@@ -115,7 +137,7 @@ class Drafting {
   // counts more than layers.
   std::optional<MapDraft::Rule> rule_for(const Pattern& pattern, bool calls) const {
     std::optional<MapDraft::Rule> best;
-    std::size_t most = 0;
+    Fit best_fit;
     for (const Counting& counting : kCountings) {
       const Layers layers = layers_of(pattern, counting);
       if (layers.empty() || (counting.factor == 2 && !calls)) continue;
@@ -125,18 +147,18 @@ class Drafting {
         const std::optional<LoadedArray> array = load(name);
         if (!array) continue;
         for (std::size_t c = 0; c < fits.size(); ++c) {
-          const double error = distance(array->view, of_layers_[c], layer);
-          fits[c].layers += error < kIsIt ? 1 : 0;
-          fits[c].error = std::min(fits[c].error, error);
+          const Nearness near = nearness(array->view, of_layers_[c], layer);
+          if (!(near.error < kIsIt)) continue;
+          if (fits[c].layers++ == 0 || is_better(near, fits[c].nearest)) fits[c].nearest = near;
         }
       }
       for (std::size_t c = 0; c < fits.size(); ++c) {
         const Fit& fit = fits[c];
-        if (fit.layers < std::max<std::size_t>(most, 1)) continue;
-        if (fit.layers == most && !(fit.error < best->error)) continue;
-        most = fit.layers;
+        if (!is_better(fit, best_fit)) continue;
+        best_fit = fit;
         best = MapDraft::Rule{pattern.before + placeholder(counting) + pattern.behind,
-                              text_of(of_layers_[c], "{layer}"), std::ssize(layers), fit.error};
+                              text_of(of_layers_[c], "{layer}"), std::ssize(layers),
+                              fit.nearest.error};
       }
     }
     return best;
@@ -145,13 +167,15 @@ class Drafting {
   // Of a single name.
   std::optional<MapDraft::Rule> rule_for(const std::string& name) const {
     std::optional<MapDraft::Rule> best;
+    Nearness nearest;
     const std::optional<LoadedArray> array = load(name);
     if (!array) return best;
     const auto ask = [&](const Content& content, std::int64_t layer) {
-      const double error = distance(array->view, content, layer);
-      if (!(error < (best ? best->error : kIsIt))) return;
-      best =
-          MapDraft::Rule{name, text_of(content, layer < 0 ? "" : std::to_string(layer)), 1, error};
+      const Nearness near = nearness(array->view, content, layer);
+      if (!(near.error < kIsIt) || !is_better(near, nearest)) return;
+      nearest = near;
+      best = MapDraft::Rule{name, text_of(content, layer < 0 ? "" : std::to_string(layer)), 1,
+                            near.error};
     };
     for (const Content& content : of_model_) ask(content, -1);
     if (!numbers_in(name).empty()) return best;
@@ -175,12 +199,6 @@ class Drafting {
   }
 
  private:
-  // How many of the layers that were asked hold it, and how near the nearest lies.
-  struct Fit {
-    std::size_t layers = 0;
-    double error = kNever;
-  };
-
   static std::vector<std::size_t> asked(std::size_t layers) {
     std::vector<std::size_t> some;
     for (std::size_t i = 0; i < std::min(kFirstLayers, layers); ++i) some.push_back(i);
@@ -207,42 +225,44 @@ class Drafting {
     }
   }
 
-  // How far the array lies from what the reference has; infinite where it cannot be read as that.
-  double distance(const ArrayView& array, const Content& content, std::int64_t layer) const {
-    if (content.taps.empty()) return distance_of(array, content.table);
+  // Infinitely far where it cannot be read as that.
+  Nearness nearness(const ArrayView& array, const Content& content, std::int64_t layer) const {
+    if (content.taps.empty()) return nearness_to(array, content.table);
     std::vector<std::string> taps;
     for (const Tap tap : content.taps) taps.push_back(tap_name(tap, layer, model_));
     const auto is_known = [&](const std::string& tap) { return reference_.contains(tap); };
-    if (!std::ranges::all_of(taps, is_known)) return kNever;
-    if (taps.size() == 1) return distance_of(array, taps[0]);
+    if (!std::ranges::all_of(taps, is_known)) return {};
+    if (taps.size() == 1) return nearness_to(array, taps[0]);
     std::vector<std::int64_t> widths;
     for (const std::string& tap : taps) {
       widths.push_back(widths_of(reference_, model_)(tap).value_or(0));
     }
     const std::int64_t head_dim = content.taps[0] == Tap::kQProj ? model_.head_dim : 0;
-    double least = kNever;
+    Nearness best;
     for (const FusedOrder order : fused_orders(widths, head_dim)) {
-      double most = 0;
-      for (std::size_t i = 0; i < taps.size() && most < kIsIt; ++i) {
+      Nearness all{0, 1};
+      for (std::size_t i = 0; i < taps.size() && all.error < kIsIt; ++i) {
         const std::optional<Array> part = fused_part(array, widths, i, order, head_dim);
-        most = std::max(most, part ? distance_of(part->view(), taps[i]) : kNever);
+        const Nearness own = part ? nearness_to(part->view(), taps[i]) : Nearness();
+        all = {std::max(all.error, own.error), std::min(all.used, own.used)};
       }
-      least = std::min(least, most);
+      if (all.error < best.error) best = all;
     }
-    return least;
+    return best;
   }
 
-  double distance_of(const ArrayView& array, const std::string& tap) const {
+  Nearness nearness_to(const ArrayView& array, const std::string& tap) const {
     const std::optional<TapPlace> place = parse_tap_name(tap);
     const std::size_t axis = place ? position_axis(place->tap) : 1;
     const std::vector<Reading> all =
         readings_of(tap, reference_.form_of(tap).shape, axis, array.shape, {});
-    if (all.empty()) return kNever;
+    if (all.empty()) return {};
     const TensorMetrics metrics =
-        choose_reading(reference_.load(tap).view, axis, array, all, nullptr).metrics;
+        choose_reading_of(tap, reference_.load(tap).view, array, all, model_).metrics;
     // Of values that are no numbers nothing was compared.
-    const bool is_told = metrics.compared > 0 && metrics.unlike == 0 && metrics.nan_candidate == 0;
-    return is_told ? metrics.relative_l2 : kNever;
+    if (metrics.compared == 0 || metrics.unlike != 0 || metrics.nan_candidate != 0) return {};
+    const auto elements = static_cast<double>(element_count(array.shape, tap));
+    return {metrics.relative_l2, std::min(1.0, static_cast<double>(metrics.compared) / elements)};
   }
 
   const ArrayFile& candidate_;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "report/table.h"
 
 namespace assay {
 
@@ -16,19 +17,33 @@ std::string map_draft_rules(const MapDraft& draft) {
 }
 
 std::string map_draft_text(const MapDraft& draft, const std::string& file) {
+  const auto counted = [](std::size_t count, std::string_view what) {
+    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  if (draft.rules.empty() && draft.open.empty()) {
+    return fmt::format("No rule is needed: no array of prompt {} has a name that is not known\n",
+                       shown(draft.prompt));
+  }
   if (draft.rules.empty()) {
-    return fmt::format(
-        "No rule found: of {} arrays whose names are not known none holds what the reference "
-        "has ({})\n",
-        draft.open.size(), draft.prompt);
+    return wrapped(fmt::format("No rule found: of {} of prompt {} whose names are not known none "
+                               "holds what the reference has\n",
+                               counted(draft.open.size(), "array"), shown(draft.prompt)),
+                   2);
   }
-  std::string text = fmt::format("{} rules, by the values of prompt {}: {}\n\n", draft.rules.size(),
-                                 shown(draft.prompt), shown(file));
+  std::string text =
+      wrapped(fmt::format("{}, by the values of prompt {}: {}\n\n",
+                          counted(draft.rules.size(), "rule"), shown(draft.prompt), shown(file)),
+              2);
   for (const MapDraft::Rule& rule : draft.rules) {
-    text += fmt::format("  {}  ({} array{}, relative L2 {:.1g})\n    {}\n", shown(rule.from),
-                        rule.arrays, rule.arrays == 1 ? "" : "s", rule.error, rule.to);
+    const std::string name = "  " + shown(rule.from);
+    const std::string seen =
+        fmt::format("({}, relative L2 {:.1g})",
+                    counted(static_cast<std::size_t>(rule.arrays), "array"), rule.error);
+    // Both on one line, where that has room for them.
+    const bool fits = name.size() + 2 + seen.size() <= kTerminalWidth;
+    text += fmt::format("{}{}{}\n    {}\n", name, fits ? "  " : "\n    ", seen, rule.to);
   }
-  text += fmt::format("\nRead them, then: assay compare ... --map {}\n", shown(file));
+  text += wrapped(fmt::format("\nRead them, then: assay compare ... --map {}\n", shown(file)), 2);
   if (!draft.open.empty()) {
     constexpr std::size_t kShown = 8;
     text += fmt::format("\nNot found among the reference's values ({}):\n", draft.open.size());

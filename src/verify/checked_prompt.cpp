@@ -277,7 +277,7 @@ double CheckedPrompt::distance(const std::string& tap, const ArrayView& tensor,
   }
   const std::vector<Reading> all = readings_of(tap, own.shape, axis, tensor.shape, hints_of(held));
   if (all.empty()) return kFar;
-  return choose_reading(own, axis, tensor, all, nullptr).metrics.relative_l2;
+  return choose_reading_of(tap, own, tensor, all, model_).metrics.relative_l2;
 }
 
 // As far as the engine has said to which experts these positions go.

@@ -16,6 +16,7 @@ namespace assay {
 namespace {
 
 constexpr int kLayers = 4;
+constexpr int kHead = 4;
 
 Array made(const std::string& name, Shape shape, float seed) {
   Array array{name, DType::kF32, std::move(shape), {}};
@@ -47,6 +48,16 @@ Array side_by_side(const std::string& name, const std::vector<const Array*>& par
     }
   }
   return whole;
+}
+
+// The two channels of each rotary pair next to each other, as an engine has them that rotates
+// neighbours.
+Array with_pairs_side_by_side(Array array) {
+  const std::span<float> values = array.as<float>();
+  for (std::size_t at = 0; at < values.size(); at += kHead) {
+    std::swap(values[at + 1], values[at + 2]);
+  }
+  return array;
 }
 
 class MapDrafts : public testing::Test {
@@ -104,6 +115,7 @@ class MapDrafts : public testing::Test {
     const ArrayFile dump(directory_ / "dump.npz");
     ModelSpec model;
     model.num_hidden_layers = kLayers;
+    model.head_dim = kHead;
     return draft_map(dump, reference, NameMap(map), model,
                      reference_.at("input_ids").as<std::int64_t>());
   }
@@ -161,6 +173,57 @@ TEST_F(MapDrafts, NamesThatARuleCannotWriteGetNone) {
   const MapDraft found = draft();
   EXPECT_EQ(rules_of(found), kRules);
   EXPECT_EQ(found.open, (std::vector<std::string>{"a{b", "scores*", "{layer}/x", "noise"}));
+}
+
+// 16 columns are 8 and 8, or 8 padded to the next multiple of 16: gate alone has the smaller error.
+TEST_F(MapDrafts, AFusedArrayIsNotTakenForItsPaddedFirstPart) {
+  for (int layer = 0; layer < kLayers; ++layer) {
+    const std::string prefix = fmt::format("layer_{:02}_", layer);
+    for (const char* tap : {"gate_proj", "up_proj"}) {
+      reference_[prefix + tap] =
+          made(prefix + tap, {1, 5, 8}, static_cast<float>(layer) + (tap[0] == 'g' ? 0.2F : 0.6F));
+    }
+    const Array& gate = reference_.at(prefix + "gate_proj");
+    Array up = reference_.at(prefix + "up_proj");
+    up.as<float>()[3] += 0.01F;
+    const std::string name = fmt::format("net2/l{}/gu", layer);
+    dump_[name] = side_by_side(name, {&gate, &up});
+    const std::string padded = fmt::format("net2/l{}/padded", layer);
+    const Array zeros{"", DType::kF32, {1, 5, 8}, std::vector<std::byte>(5 * 8 * sizeof(float))};
+    dump_[padded] = side_by_side(padded, {&gate, &zeros});
+  }
+  std::map<std::string, std::string> rules = kRules;
+  rules["net2/l{layer}/padded"] = "layer_{layer}_gate_proj";
+  EXPECT_EQ(rules_of(draft()), rules);
+}
+
+TEST_F(MapDrafts, QueriesAndKeysAreFoundWhoseRotaryPairsLieSideBySide) {
+  float seed = 20;
+  for (int layer = 0; layer < kLayers; ++layer) {
+    for (const char* tap : {"q_proj", "k_proj", "v_proj"}) {
+      const std::string name = fmt::format("layer_{:02}_{}", layer, tap);
+      reference_[name] = made(name, {1, 5, 8}, seed += 0.37F);
+    }
+    const auto turned = [&](const char* tap) {
+      return with_pairs_side_by_side(reference_.at(fmt::format("layer_{:02}_{}", layer, tap)));
+    };
+    const auto put = [&](const std::string& name, Array array) {
+      array.name = name;
+      dump_[name] = std::move(array);
+    };
+    put(fmt::format("turn@{}", 2 * layer), turned("q_rope"));
+    put(fmt::format("turn@{}", 2 * layer + 1), turned("k_rope"));
+    put(fmt::format("net2/l{}/wk", layer), turned("k_proj"));
+    const Array q = turned("q_proj");
+    const Array k = turned("k_proj");
+    const std::string fused = fmt::format("net2/l{}/qkv", layer);
+    put(fused,
+        side_by_side("", {&q, &k, &reference_.at(fmt::format("layer_{:02}_v_proj", layer))}));
+  }
+  std::map<std::string, std::string> rules = kRules;
+  rules["net2/l{layer}/wk"] = "layer_{layer}_k_proj";
+  rules["net2/l{layer}/qkv"] = "layer_{layer}_q_proj + layer_{layer}_k_proj + layer_{layer}_v_proj";
+  EXPECT_EQ(rules_of(draft()), rules);
 }
 
 TEST_F(MapDrafts, WhatTheMapKnowsGetsNoRule) {

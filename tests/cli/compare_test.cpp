@@ -114,6 +114,8 @@ TEST_F(CompareVerb, DraftsAMapThatMakesTheDumpPass) {
     arrays.push_back(npz.read(name));
     arrays.back().name = "my " + name;
   }
+  arrays.push_back(npz.read("layer_00_output"));
+  arrays.back().name = "another.name.of.the.output.of.the.first.layer.which.is.long";
   std::vector<ArrayView> views;
   for (const Array& array : arrays) views.push_back(array.view());
   const std::string dump = *directory_ / "foreign.npz";
@@ -124,6 +126,10 @@ TEST_F(CompareVerb, DraftsAMapThatMakesTheDumpPass) {
   EXPECT_EQ(draft.exit_code, 0) << draft.err;
   EXPECT_NE(draft.out.find("  my layer_{layer}_output  (28 arrays, relative L2 0)\n"
                            "    layer_{layer}_output\n"),
+            std::string::npos)
+      << draft.out;
+  EXPECT_NE(draft.out.find("of.the.first.layer.which.is.long\n    (1 array, relative L2 0)\n"
+                           "    layer_0_output\n"),
             std::string::npos)
       << draft.out;
   const Result good = run_program({"compare", ref(), dump, "--map", map});

@@ -1,6 +1,7 @@
 // Candidates with known faults against a reference of the bundled model.
 #include "assay/compare.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -85,6 +86,46 @@ TEST(Compare, ReadsEveryFormatAndDtype) {
   const PromptResult f16 = as(DType::kF16, directory / "f16.safetensors");
   EXPECT_EQ(first(f16), "");
   EXPECT_LT(tensor(f16, "layer_20_output").metrics.relative_l2, 1e-3);
+}
+
+// The order of a fused array's parts is told by content, which is near to nothing until the pairs
+// are put right.
+TEST(Compare, FindsTheOrderOfFusedPartsWhoseRotaryPairsLieSideBySide) {
+  SpoiledDump candidate;
+  const std::size_t head = static_cast<std::size_t>(candidate["layer_05_q_rope"].shape[3]);
+  for (const char* tap : {"q_proj", "k_proj", "q_norm", "k_norm", "q_rope", "k_rope"}) {
+    const std::span<float> values = candidate.values(fmt::format("layer_05_{}", tap));
+    for (std::size_t at = 0; at < values.size(); at += head) {
+      const std::vector<float> own(&values[at], &values[at] + head);
+      for (std::size_t i = 0; i < head; ++i) values[at + i] = own[i / 2 + i % 2 * head / 2];
+    }
+  }
+  // For each head of keys its queries, the keys, the values.
+  const std::span<const float> q = candidate.values("layer_05_q_proj");
+  const std::span<const float> k = candidate.values("layer_05_k_proj");
+  const std::span<const float> v = candidate.values("layer_05_v_proj");
+  const std::size_t queries = head * (q.size() / k.size());
+  std::vector<float> fused;
+  for (std::size_t group = 0; group < k.size() / head; ++group) {
+    fused.insert(fused.end(), &q[group * queries], &q[group * queries] + queries);
+    fused.insert(fused.end(), &k[group * head], &k[group * head] + head);
+    fused.insert(fused.end(), &v[group * head], &v[group * head] + head);
+  }
+  Array& whole = candidate["layer_05_q_proj"];
+  whole.shape = {1, 5, static_cast<std::int64_t>(fused.size() / 5)};
+  const auto bytes = std::as_bytes(std::span(fused));
+  whole.bytes.assign(bytes.begin(), bytes.end());
+  candidate.rename("layer_05_q_proj", "model.layers.5.self_attn.qkv_proj");
+  candidate.erase("layer_05_k_proj");
+  candidate.erase("layer_05_v_proj");
+  const PromptResult result = run(candidate);
+  EXPECT_EQ(first(result), "");
+  for (const char* tap : {"q_proj", "k_proj", "v_proj"}) {
+    const TensorResult& part = tensor(result, fmt::format("layer_05_{}", tap));
+    EXPECT_EQ(part.metrics.exact_share, 1) << tap << part.candidate_name;
+  }
+  ASSERT_EQ(result.findings.size(), 1U);
+  EXPECT_NE(result.findings[0].text.find("side by side"), std::string::npos);
 }
 
 TEST(Compare, ReadsRawDumpsByTheirSidecar) {
