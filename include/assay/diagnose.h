@@ -47,6 +47,7 @@ struct Finding {
   double noise = 0;                  // what rounding alone makes there
   double exact_after = 0;            // part of the elements that are then equal to the last bit
   bool of_text = false;              // in tokens or text: there are no errors to measure
+  bool built_in = true;  // false: the errors say it by themselves; error_after is error_before
   struct Alternative {
     Mistake mistake;
     std::string detail;

@@ -33,6 +33,12 @@ HeldValues result(Tap tap, OperandType type) {
   return held;
 }
 
+HeldValues normed(Tap norm, OperandType type) {
+  HeldValues held = result(norm, type);
+  held.what = What::kNormed;
+  return held;
+}
+
 using HeldList = std::vector<HeldValues>;
 
 HeldList operator+(HeldList a, const HeldList& b) {
@@ -55,11 +61,15 @@ HeldList attention_operands(OperandType type) {
   return cache(type) + HeldList{operand(Operand::kQueries, type), operand(Operand::kProbs, type)};
 }
 
-// A fused kernel multiplies exponentials that are not divided by their sum yet: these are rounded
-// at other places than probabilities, and its scores are not.
-HeldList fused_attention(OperandType type) {
+// A fused kernel multiplies exponentials that are not divided by their sum yet, of all keys at once
+// or of blocks, each relative to the greatest so far; its scores are not rounded.
+HeldList fused_attention(OperandType type, bool in_blocks) {
   HeldList held = attention_operands(type);
-  held.back().other = OperandType::kOwn;
+  if (in_blocks) {
+    held.back().other = OperandType::kOwn;
+  } else {
+    held.back().before_division = true;
+  }
   return held + HeldList{result(Tap::kAttnContext, type)};
 }
 
@@ -94,7 +104,9 @@ std::vector<Variant> attentions(const Circumstances& at) {
     all.push_back(
         holding(fmt::format("attention is computed in {}", text(type)), whole_attention(type)));
     all.push_back(holding(fmt::format("attention is computed in {}, fused", text(type)),
-                          fused_attention(type)));
+                          fused_attention(type, false)));
+    all.push_back(holding(fmt::format("attention is computed in {}, fused, in blocks", text(type)),
+                          fused_attention(type, true)));
   }
   return all;
 }
@@ -154,6 +166,19 @@ std::vector<Variant> results(const Circumstances& at) {
         {result(Tap::kInputNorm, type), result(Tap::kMlpNorm, type), result(Tap::kQNorm, type),
          result(Tap::kKNorm, type), result(Tap::kAttnPostNorm, type),
          result(Tap::kMlpPostNorm, type), result(Tap::kFinalNormOutput, type)}));
+    // A norm that returns to the type of what it reads before it multiplies by its weight, of FP32.
+    if (at.spec.qk_norm) {
+      all.push_back(holding(
+          fmt::format("q_norm's and k_norm's x / rms is held in {}, before the weight", text(type)),
+          {normed(Tap::kQNorm, type), normed(Tap::kKNorm, type)}));
+    }
+    if (at.spec.has_norms_after()) {
+      all.push_back(holding(
+          fmt::format("x / rms of the norms behind attention and MLP is held in {}, before the "
+                      "weight",
+                      text(type)),
+          {normed(Tap::kAttnPostNorm, type), normed(Tap::kMlpPostNorm, type)}));
+    }
     for (const Tap tap : kStored) {
       all.push_back(holding(fmt::format("{} is held in {}", tap_base_name(tap), text(type)),
                             {result(tap, type)}));

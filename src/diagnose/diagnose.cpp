@@ -94,6 +94,7 @@ class Case {
     finding.taps = {std::string(tap_base_name(operation.tap))};
     finding.error_before = operation.error;
     finding.error_after = operation.error;
+    finding.built_in = false;
     finding.noise = operation.noise;
     return finding;
   }

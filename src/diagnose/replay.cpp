@@ -93,7 +93,7 @@ class Forcing : public Holding<Real> {
         put(site, 0, site.values.size(), values + first * width);
       }
     }
-    this->keep_for_activation(tap, {values, tokens * width});
+    this->keep_inputs(tap, {values, tokens * width});
     // What experts are chosen by.
     if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
     if (tap == Tap::kRouterLogits) experts_ = width;
@@ -225,7 +225,7 @@ class Recording : public Holding<float> {
   void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
             float* values) override {
     hold_result(tap, layer, width, {values, tokens * width});
-    keep_for_activation(tap, {values, tokens * width});
+    keep_inputs(tap, {values, tokens * width});
     Site* site = find(tap, layer);
     // Another number of experts makes other shapes, which the model's taps have no place for.
     if (site != nullptr && site->width == width)

@@ -31,6 +31,10 @@ constexpr double kOrderOfSums = 4;
 constexpr double kFlips = 4;
 constexpr double kMostOfEffect = 1.0 / 8;
 
+// A kernel that rounds its exponentials anyway computes them by a short polynomial (of the third
+// degree in PyTorch): some are rounded to the neighbour.
+constexpr double kFastExponential = 1e-4;
+
 double least_noise(Grid grid) {
   return grid == Grid::kF32 ? kLeastF32Noise : one_rounding(grid) / 2;
 }
@@ -198,7 +202,10 @@ void Scene::add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) con
   Hypothesis without = hypothesis;
   without.held.clear();
   Hypothesis other = hypothesis;
-  for (HeldValues& held : other.held) held.type = held.other.value_or(held.type);
+  for (HeldValues& held : other.held) {
+    held.type = held.other.value_or(held.type);
+    if (held.before_division) held.exponential_error = kFastExponential;
+  }
   for (std::size_t e = 0; e < evidence_.size(); ++e) {
     ReplayOptions options = all_of_it();
     options.keep = true;

@@ -177,7 +177,8 @@ class Search {
     return tried.score.ran[segment] && tried.score.cost[segment] < cost_[segment] - 1;
   }
 
-  // Target sites that the hypothesis makes clean, by that noise.
+  // Target sites that the hypothesis makes clean, by that noise. Where values are rounded coarsely,
+  // few that flip to the neighbour are a large error: there equal bits speak, too.
   std::set<SiteId> fixed_by(const Tried& tried, const Scene::Noise& noise) const {
     std::set<SiteId> fixed;
     for (const SiteId& id : targets_) {
@@ -185,10 +186,13 @@ class Search {
       const auto& [e, i] = id;
       const Distance& before = result_.sites[e][i];
       const Distance& after = tried.score.sites[e][i];
+      const bool has_equal_bits =
+          tried.suspect.entry->rounding && 1 - after.exact <= (1 - before.exact) / 3;
       const bool fits =
           state(id) == SiteState::kOdd
               ? after.error <= before.error / 2 && after.error <= scene_.noise(e, i) / 2
-              : after.error <= kBeyondNoise * noise[e][i] && after.error <= before.error / 3;
+              : after.error <= kBeyondNoise * noise[e][i] &&
+                    (after.error <= before.error / 3 || has_equal_bits);
       if (fits) fixed.insert(id);
     }
     return fixed;
@@ -381,8 +385,10 @@ class Search {
       if (explained[i].empty() || finalists[i].left > finalists[b].left + close) continue;
       const Entry& entry = *finalists[i].suspect.entry;
       // Types of as many bits round alike, whatever they are called.
+      // The same with another second mistake is no alternative to it.
       const bool same_bits =
-          i != b && entry.rounding && finalists[i].left <= finalists[b].left + kSameBits;
+          entry.rounding && finalists[i].left <= finalists[b].left + kSameBits &&
+          finalists[i].suspect.variant.detail != finalists[b].suspect.variant.detail;
       if (ids.insert(entry.id).second || same_bits) others.push_back(&finalists[i]);
     }
     accept(finalists[b], explained[b], noise[b], others);
@@ -394,12 +400,19 @@ class Search {
     return 0.5 * static_cast<double>(sites.size());
   }
 
-  // Whether the hypothesis halves what is wrong: then its own noise may be the reason why it is not
-  // clean.
+  // Whether the hypothesis halves what is wrong, or the values that are not equal: then its own
+  // noise may be the reason why it is not clean.
   bool is_near(const Tried& t) const {
     double before = 0;
     for (const double bits : cost_) before += bits;
-    return t.left < before / 2 || targets_.size() <= 3;
+    if (t.left < before / 2 || targets_.size() <= 3) return true;
+    double unequal_before = 0;
+    double unequal_after = 0;
+    for (const auto& [e, i] : targets_) {
+      unequal_before += 1 - result_.sites[e][i].exact;
+      unequal_after += 1 - t.score.sites[e][i].exact;
+    }
+    return t.suspect.entry->rounding && unequal_after < unequal_before / 2;
   }
 
   bool convict_several(const std::vector<Suspect>& all, const std::vector<Tried>& tried,

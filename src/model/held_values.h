@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -14,12 +15,16 @@
 
 namespace assay {
 
-// Either what a matmul reads, or what a tap shows.
+// The norms of which kNormed can be said: those that read what another tap of the layer shows.
+std::optional<Tap> norm_behind(Tap tap, const ModelSpec& spec);
+
+// What a matmul reads, what a tap shows, or what an operation holds within.
 struct HeldValues {
   enum class What : std::uint8_t {
     kOperand,
     kResult,
     kActivation,  // of the MLP: read in that type and held in it before the product
+    kNormed,      // of the norm that `result` shows: what its weight multiplies
   };
   What what = What::kOperand;
   Operand operand = Operand::kQkv;
@@ -27,6 +32,9 @@ struct HeldValues {
   OperandType type = OperandType::kOwn;
   // What another engine of the kind may do in its place: the difference is noise.
   std::optional<OperandType> other = {};
+  // Of probabilities: in parts of the row's greatest, as exponentials are before the division.
+  bool before_division = false;
+  double exponential_error = 0;           // and these are so far off before they are rounded
   std::vector<std::int64_t> layers = {};  // none: all
   bool operator==(const HeldValues&) const = default;
 
@@ -50,16 +58,20 @@ class Holding : public Exchange<Real> {
   // To be called with a tap's values as computed, before anybody else looks at them.
   void hold_result(Tap tap, std::int64_t layer, std::size_t width, std::span<Real> values);
   // To be called with a tap's values as the pass goes on with them.
-  void keep_for_activation(Tap tap, std::span<const Real> values);
+  void keep_inputs(Tap tap, std::span<const Real> values);
   bool holds_result(Tap tap) const;
 
  private:
   void hold(OperandType type, std::span<Real> values, std::size_t width) const;
+  void hold_normed(const HeldValues& held, std::span<Real> values) const;
+  bool is_held(HeldValues::What what) const;
 
   const ModelSpec& spec_;
   std::span<const HeldValues> held_;
   Real (*round_)(Real);
-  std::vector<Real> gate_, up_;  // of the layer that runs
+  // Of the layer that runs.
+  std::vector<Real> gate_, up_;
+  std::map<Tap, std::vector<Real>> before_norm_;  // by the norm's tap
 };
 
 }  // namespace assay

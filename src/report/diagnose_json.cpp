@@ -33,6 +33,7 @@ Json to_json(const Finding& f) {
                {"noise", f.noise},
                {"exact_after", f.exact_after},
                {"of_text", f.of_text},
+               {"built_in", f.built_in},
                {"alternatives", std::move(alternatives)}});
   return json;
 }

@@ -43,16 +43,24 @@ std::string finding_text(const Finding& f, bool color) {
                                          with_detail(f.mistake, f.detail)),
                              2);
   text += paragraph("what", f.mistake.explanation);
-  text += paragraph(
-      "where",
-      f.of_text ? f.where : fmt::format("{}; puts right {}", f.where, fmt::join(f.taps, ", ")));
-  if (!f.of_text)
+  const std::string taps = fmt::format("{}", fmt::join(f.taps, ", "));
+  if (f.of_text) {
+    text += paragraph("where", f.where);
+  } else if (!f.built_in) {
+    text += paragraph("where", fmt::format("{}; seen in {}", f.where, taps));
+    text += paragraph("evidence",
+                      fmt::format("error {}, where that type makes {:.2g}; nothing was built in to "
+                                  "see it go",
+                                  error_text(f.error_before), f.noise));
+  } else {
+    text += paragraph("where", fmt::format("{}; puts right {}", f.where, taps));
     text += paragraph(
         "evidence",
-        fmt::format(
-            "error {} as the model is, {} with the mistake built in (rounding makes {:.2g}); "
-            "{:.4g} % of the elements are then equal to the last bit",
-            error_text(f.error_before), error_text(f.error_after), f.noise, 100 * f.exact_after));
+        fmt::format("error {} as the model is, {} with the mistake built in (rounding makes "
+                    "{:.2g}); {:.4g} % of the elements are then equal to the last bit",
+                    error_text(f.error_before), error_text(f.error_after), f.noise,
+                    100 * f.exact_after));
+  }
   text += paragraph("look at", f.mistake.look_at);
   for (const Finding::Alternative& other : f.alternatives) {
     text += paragraph(

@@ -14,6 +14,7 @@
 #include "diagnose/replay.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
+#include "report/diagnose_report.h"
 
 namespace assay {
 namespace {
@@ -102,6 +103,8 @@ TEST_F(RoundingVerdict, SaysWhatIsRoundedAndWhere) {
            {"kv-lowp", "attention's keys and values are held in F16"},
            {"kv-lowp", "attention's keys and values are held in BF16"},
            {"attn-lowp", "attention's matmuls read TF32"},
+           {"attn-lowp", "attention is computed in BF16, fused"},
+           {"values-lowp", "q_norm's and k_norm's x / rms is held in BF16, before the weight"},
            {"matmul-lowp", "the projections read F16"},
            {"matmul-lowp", "all matmuls read TF32"},
            {"act-lowp", "the MLP's activation is computed in F16 (or read from a table)"},
@@ -115,6 +118,54 @@ TEST_F(RoundingVerdict, SaysWhatIsRoundedAndWhere) {
     EXPECT_NE(found.summary.find(detail), std::string::npos) << found.summary;
     EXPECT_TRUE(found.summary.ends_with(", in all layers")) << found.summary;
   }
+}
+
+// PyTorch's on the CPU, under autocast: the polynomial of its exponentials is off by 1e-4, and some
+// are rounded to the neighbour.
+TEST_F(RoundingVerdict, NamesFusedAttentionWithFastExponentials) {
+  Hypothesis engine = with("attn-lowp", "attention is computed in BF16, fused");
+  for (HeldValues& held : engine.held) {
+    if (held.before_division) held.exponential_error = 7e-5;
+  }
+  HeldValues output;
+  output.what = HeldValues::What::kResult;
+  output.result = Tap::kAttnOutput;
+  output.type = OperandType::kBf16;
+  engine.held.push_back(output);
+  const Diagnosis found = diagnosis(run(engine, Rounding::kF32, [](Tap tap, std::int64_t) {
+    return tap != Tap::kAttnScores && tap != Tap::kAttnProbs && tap != Tap::kAttnContext;
+  }));
+  EXPECT_EQ(found.verdict, DiagnosisVerdict::kRounding) << found.summary;
+  ASSERT_EQ(found.findings.size(), 2U) << found.summary;
+  EXPECT_EQ(found.findings[0].detail, "attention is computed in BF16, fused");
+  EXPECT_TRUE(found.findings[0].alternatives.empty()) << found.summary;
+  EXPECT_EQ(found.findings[1].detail, "attn_output is held in BF16");
+}
+
+// On BF16's grid, off as BF16 is, and nothing of the catalog does it.
+TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
+  constexpr std::int64_t kLast = 3;
+  Evidence evidence = run({model_.spec}, Rounding::kF32, [](Tap tap, std::int64_t layer) {
+    const bool before =
+        is_layer_tap(tap) ? layer < kLast || tap < Tap::kAttnScores : tap == Tap::kEmbeddingOutput;
+    return tap == Tap::kAttnOutput ? layer == kLast : before;
+  });
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0, 0.002F);
+  for (Site& site : evidence.sites) {
+    if (site.place.tap != Tap::kAttnOutput) continue;
+    for (float& x : site.values) {
+      x = static_cast<float>(rounded_to(DType::kBF16, x * (1 + normal(random))));
+    }
+  }
+  const Diagnosis found = diagnosis(evidence);
+  ASSERT_EQ(found.findings.size(), 1U) << found.summary;
+  EXPECT_EQ(found.findings[0].mistake.id, "computed-coarsely");
+  EXPECT_FALSE(found.findings[0].built_in);
+  const std::string text = diagnose_text(found, false);
+  EXPECT_NE(text.find("layer 3; seen in attn_output"), std::string::npos) << text;
+  EXPECT_NE(text.find("nothing was built in"), std::string::npos) << text;
+  EXPECT_EQ(text.find("with the mistake built in"), std::string::npos) << text;
 }
 
 // The error is as small as a rounding's, and none: of one head alone, larger at later positions.
