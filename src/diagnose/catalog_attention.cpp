@@ -61,21 +61,32 @@ std::vector<Variant> other_windows(const Circumstances& at) {
   all.push_back({"left out", [](Hypothesis& h) {
                    h.spec.attention.window = std::numeric_limits<std::int32_t>::max();
                  }});
-  for (const std::int64_t n : {1, -1}) {
-    if (own + n < 1) continue;
-    all.push_back({fmt::format("of {} positions, not {}", own + n, own),
-                   [n](Hypothesis& h) { h.spec.attention.window += n; }});
-  }
+  std::vector<std::int64_t> others = {own + 1, own - 1};
   // A shorter one hides something from there on.
   if (at.first_bad_position && std::abs(*at.first_bad_position - own) > 1) {
-    const std::int64_t w = *at.first_bad_position;
+    others.push_back(*at.first_bad_position);
+  }
+  std::erase_if(others, [](std::int64_t w) { return w < 1; });
+  for (const std::int64_t w : others) {
     all.push_back({fmt::format("of {} positions, not {}", w, own),
                    [w](Hypothesis& h) { h.spec.attention.window = w; }});
   }
-  const std::vector<bool>& layers = at.spec.sliding_layers;
-  if (layers.empty()) return all;
-  all.push_back({"in all layers", [](Hypothesis& h) { h.spec.sliding_layers.clear(); }});
-  all.push_back({"in the other layers", [](Hypothesis& h) { h.spec.sliding_layers.flip(); }});
+  if (at.spec.sliding_layers.empty()) return all;
+  const auto everywhere = [](Hypothesis& h) { h.spec.sliding_layers.clear(); };
+  const auto elsewhere = [](Hypothesis& h) { h.spec.sliding_layers.flip(); };
+  all.push_back({"in all layers", everywhere});
+  all.push_back({"in the other layers", elsewhere});
+  for (const std::int64_t w : others) {
+    const auto also = [&](std::string_view where, auto change) {
+      all.push_back({fmt::format("of {} positions, not {}, and {}", w, own, where),
+                     [w, change](Hypothesis& h) {
+                       h.spec.attention.window = w;
+                       change(h);
+                     }});
+    };
+    also("in all layers", everywhere);
+    also("in the other layers", elsewhere);
+  }
   return all;
 }
 

@@ -27,20 +27,29 @@ std::vector<Variant> other_activation(const Circumstances&) {
   return all;
 }
 
+std::vector<Variant> quantized_as(WeightChange::Kind kind, const std::string& how) {
+  const auto layers = [kind](Hypothesis& h) { h.weights.push_back({kind, Part::kQ, Part::kQ, 0}); };
+  return {{"in the layers" + how, layers},
+          {"in layers, embedding and head" + how,
+           [=](Hypothesis& h) {
+             layers(h);
+             h.embedding = WeightChange{kind};
+             h.head = WeightChange{kind};
+           }},
+          {"in the head" + how, [kind](Hypothesis& h) { h.head = WeightChange{kind}; }}};
+}
+
 auto quantized(WeightChange::Kind kind) {
-  return [kind](const Circumstances&) -> std::vector<Variant> {
-    const auto layers = [kind](Hypothesis& h) {
-      h.weights.push_back({kind, Part::kQ, Part::kQ, 0});
-    };
-    return {{"in the layers", layers},
-            {"in layers, embedding and head",
-             [=](Hypothesis& h) {
-               layers(h);
-               h.embedding = WeightChange{kind};
-               h.head = WeightChange{kind};
-             }},
-            {"in the head", [kind](Hypothesis& h) { h.head = WeightChange{kind}; }}};
-  };
+  return [kind](const Circumstances&) { return quantized_as(kind, ""); };
+}
+
+std::vector<Variant> in_int8(const Circumstances&) {
+  std::vector<Variant> all = quantized_as(WeightChange::Kind::kInt8, "");
+  for (Variant& variant :
+       quantized_as(WeightChange::Kind::kInt8Wide, ", scales of largest / 127.5")) {
+    all.push_back(std::move(variant));
+  }
+  return all;
 }
 
 template <class Apply>
@@ -139,9 +148,10 @@ std::vector<Entry> mlp_entries() {
                    return shifts;
                  }});
   all.push_back({"int8-weights", "precision", "weights in int8",
-                 "Matrices are quantised with one scale per row.",
+                 "Matrices are quantised with one scale per row: the largest / 127, or / 127.5 as "
+                 "torchao has it.",
                  "the checkpoint's conversion: this is not the model that was trained", 2, false,
-                 quantized(WeightChange::Kind::kInt8)});
+                 in_int8});
   all.push_back({"int4-weights", "precision", "weights in 4 bits",
                  "Matrices are quantised with one scale per 32 weights.",
                  "the checkpoint's conversion: this is not the model that was trained", 2, false,

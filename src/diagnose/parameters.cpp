@@ -94,6 +94,17 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
         words("factor ", fmt::format(", not {:g}", own.factor))));
     all.back().own = own.factor;
   }
+  if (own.scaling != RopeScaling::kNone) {
+    // Of an engine that reads neither: it has a base of its own.
+    all.push_back(of_layers(
+        "rope-scaling-wrong", "", 50, 1e10, Scale::kLog,
+        [](Hypothesis& h, double x) {
+          h.spec.rope_parameters.theta = x;
+          h.spec.rope_parameters.scaling = RopeScaling::kNone;
+          h.spec.rope_parameters.attention_factor = 1;
+        },
+        words("left out, and the base is ", fmt::format(", not {:g}", own.theta))));
+  }
   if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
     all.push_back(of_layers(
         "rope-scaling-wrong", "length", 64, 1 << 20, Scale::kWhole,

@@ -62,15 +62,21 @@ double flushed_f16(double x) {
   return std::abs(rounded) < 0x1p-14F ? 0.0 : rounded;
 }
 
-// In FP32, as quantisers compute: half-way cases are common (half of the largest is one).
+// In FP32, as quantisers compute: half-way cases are common (half of the largest is one). torchao,
+// whose levels are 127.5, multiplies by the inverse of the step, which tells them otherwise.
 void quantize(std::span<float> row, std::size_t group, float levels) {
+  const float most = std::floor(levels);
+  const bool inverse = most != levels;
   for (std::size_t begin = 0; begin < row.size(); begin += group) {
     const auto block = row.subspan(begin, std::min(group, row.size() - begin));
     float largest = 0;
     for (const float x : block) largest = std::max(largest, std::abs(x));
     const float step = largest / levels;
     if (step == 0) continue;
-    for (float& x : block) x = std::nearbyint(x / step) * step;
+    for (float& x : block) {
+      const float steps = std::nearbyint(inverse ? x * (1 / step) : x / step);
+      x = std::clamp(steps, -most - 1, most) * step;
+    }
   }
 }
 
@@ -81,6 +87,7 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
     widen(w.dtype, row(w, r), static_cast<std::ptrdiff_t>(dtype_size(w.dtype)),
           std::span<float>(values));
     if (kind == Kind::kInt8) quantize(values, values.size(), 127);
+    if (kind == Kind::kInt8Wide) quantize(values, values.size(), 127.5F);
     if (kind == Kind::kInt4) quantize(values, 32, 7);
     if (kind == Kind::kFp8) {
       for (float& x : values) x = static_cast<float>(rounded_to(DType::kF8E4M3, x));
@@ -99,8 +106,9 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
 }
 
 std::size_t bytes_after(const Weight& w, Kind kind) {
-  const bool wide = kind == Kind::kInt8 || kind == Kind::kInt4 || kind == Kind::kFp8 ||
-                    kind == Kind::kF16 || kind == Kind::kOnePlusBf16 || kind == Kind::kOnePlusF16;
+  const bool wide = kind == Kind::kInt8 || kind == Kind::kInt8Wide || kind == Kind::kInt4 ||
+                    kind == Kind::kFp8 || kind == Kind::kF16 || kind == Kind::kOnePlusBf16 ||
+                    kind == Kind::kOnePlusF16;
   return w.rows * w.cols * (wide ? sizeof(float) : dtype_size(w.dtype));
 }
 
@@ -325,6 +333,7 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
       for (MlpWeights& expert : w.experts) mix_gate_and_up(expert);
       return;
     case Kind::kInt8:
+    case Kind::kInt8Wide:
     case Kind::kInt4:
     case Kind::kFp8:
       for (const Part p : kMatrices) {

@@ -58,7 +58,8 @@ struct WeightChange {
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
     kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
     kGateUpMixed,  // gate and up fused row by row, split as if one after the other
-    kInt8,         // all matrices, one scale per row
+    kInt8,         // all matrices, one scale per row: largest / 127
+    kInt8Wide,     // the same of largest / 127.5, so that -128 is used too
     kInt4,         // all matrices, one scale per 32 of a row
     kFp8,          // all matrices, E4M3
     kF16,          // all tensors; subnormals flushed to zero
@@ -110,8 +111,8 @@ class ChangedWeights {
   std::size_t used_ = 0;
 };
 
-// One tensor with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt4, kFp8, kF16,
-// kBf16AsF16, kOnePlusBf16 or kOnePlusF16; the bytes are kept in `memory`.
+// One tensor with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt8Wide, kInt4, kFp8,
+// kF16, kBf16AsF16, kOnePlusBf16 or kOnePlusF16; the bytes are kept in `memory`.
 Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory);
 
 }  // namespace assay

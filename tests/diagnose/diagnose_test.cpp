@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <set>
@@ -290,6 +293,78 @@ std::size_t config_of_type(std::string_view type) {
     if (configs()[m].second.at("model_type") == type) return m;
   }
   throw std::runtime_error("no model of that type");
+}
+
+// Two mistakes of one operation, which no other could take for its own: named together, from all
+// taps and from logits.
+TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
+  const auto named = [](std::size_t config, const std::function<void(Hypothesis&)>& change,
+                        std::string_view id, std::string_view detail) {
+    const Model model = load_model(checkpoint(config));
+    ThreadPool pool(1);
+    Hypothesis wrong{model.spec};
+    change(wrong);
+    for (const bool all_taps : {true, false}) {
+      SCOPED_TRACE(std::string(detail) + (all_taps ? "" : ", of logits"));
+      std::vector<Evidence> all;
+      all.push_back(own_run(
+          model, wrong, some_ids(kTokens, model.spec.vocab_size),
+          [&](Tap tap, std::int64_t) { return all_taps || tap == Tap::kLogits; }, pool,
+          Rounding::kF32));
+      const Scene scene(model, std::move(all), pool);
+      const SearchResult result = search(scene, model.spec.tie_word_embeddings, {});
+      ASSERT_EQ(result.culprits.size(), 1U);
+      EXPECT_EQ(result.culprits[0].suspect.entry->id, id);
+      EXPECT_EQ(result.culprits[0].suspect.variant.detail, detail);
+    }
+  };
+  named(
+      config_of_type("gemma2"),
+      [](Hypothesis& h) {
+        h.spec.attention.window += 1;
+        h.spec.sliding_layers.clear();
+      },
+      "window-wrong", "of 6 positions, not 5, and in all layers");
+  named(
+      config_of_type("llama"),
+      [](Hypothesis& h) {
+        h.spec.rope_parameters.theta = 4321;
+        h.spec.rope_parameters.scaling = RopeScaling::kNone;
+      },
+      "rope-scaling-wrong", "left out, and the base is 4321, not 10000");
+}
+
+// torchao: 127.5 steps to the largest, half-way cases by the inverse of the step, the head as it
+// is.
+TEST(Search, NamesInt8WeightsOfEitherScale) {
+  Array matrix{"w", DType::kF32, {1, 4}, {}};
+  matrix.bytes.resize(4 * sizeof(float));
+  const float largest = 0.75F;
+  const float values[] = {largest, -largest, 0.1F, 0};
+  std::ranges::copy(values, matrix.as<float>().begin());
+  std::vector<std::byte> memory;
+  const Weight weight{matrix.bytes.data(), DType::kF32, 1, 4};
+  const Weight made = changed(weight, {WeightChange::Kind::kInt8Wide}, memory);
+  std::array<float, 4> found{};
+  std::memcpy(found.data(), made.data, sizeof found);
+  const float step = largest / 127.5F;
+  EXPECT_EQ(found, (std::array<float, 4>{127 * step, -128 * step, 17 * step, 0}));
+
+  const Model model = load_model(checkpoint());
+  ThreadPool pool(1);
+  for (const auto& [kind, detail] : std::vector<std::pair<WeightChange::Kind, std::string>>{
+           {WeightChange::Kind::kInt8, "in the layers"},
+           {WeightChange::Kind::kInt8Wide, "in the layers, scales of largest / 127.5"}}) {
+    Hypothesis wrong{model.spec};
+    wrong.weights.push_back({kind});
+    std::vector<Evidence> all;
+    all.push_back(run_with(model, wrong, pool, Rounding::kF32));
+    const Scene scene(model, std::move(all), pool);
+    const SearchResult result = search(scene, false, {});
+    ASSERT_EQ(result.culprits.size(), 1U) << detail;
+    EXPECT_EQ(result.culprits[0].suspect.entry->id, "int8-weights");
+    EXPECT_EQ(result.culprits[0].suspect.variant.detail, detail);
+  }
 }
 
 // Equal logits in any order; with other experts, one of them twice, or none at all it is an error.
