@@ -94,7 +94,7 @@ struct Diagnosis {
   DiagnosisVerdict verdict = DiagnosisVerdict::kCorrect;
   std::string summary;   // in a sentence
   std::string rounding;  // "BF16": the grid on which the candidate's values lie
-  std::string seen;      // "every operation", "layer outputs", "logits only"
+  std::string seen;      // "every operation", "some operations", "logits only"
   std::vector<std::string> prompts;
   std::int64_t arrays = 0;         // compared
   std::int64_t hypotheses = 0;     // tried

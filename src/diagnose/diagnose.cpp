@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
 
 #include "assay/array_file.h"
 #include "assay/error.h"
+#include "base/text.h"
 #include "candidate/ids.h"
 #include "candidate/prompt_pairs.h"
 #include "candidate/reference_files.h"
@@ -299,13 +301,23 @@ class Case {
 std::string what_is_seen(const Scene& scene) {
   const std::size_t layers = static_cast<std::size_t>(scene.spec().num_hidden_layers);
   std::size_t sites = 0;
-  for (const Evidence& e : scene.evidence()) sites = std::max(sites, e.sites.size());
-  if (scene.segments().size() <= 2) {
-    return sites == 0 ? "text only" : sites == 1 ? "logits only" : "the end of the run only";
+  bool within_layers = false;
+  bool outputs = false;
+  for (const Evidence& e : scene.evidence()) {
+    sites = std::max(sites, e.sites.size());
+    for (const Site& site : e.sites) {
+      const bool of_layer = is_layer_tap(site.place.tap);
+      outputs = outputs || (site.place.tap == Tap::kLayerOutput &&
+                            site.place.layer + 1 < scene.spec().num_hidden_layers);
+      within_layers = within_layers || (of_layer && site.place.tap != Tap::kLayerOutput);
+    }
   }
+  if (sites == 0) return "text only";
   if (sites > layers * 8) return "every operation";
+  if (within_layers) return "some operations";
   if (scene.segments().size() > layers) return "layer outputs";
-  return "some layer outputs";
+  if (outputs) return "some layer outputs";
+  return sites == 1 ? "logits only" : "the end of the run only";
 }
 
 std::string summary_of(const Diagnosis& d) {
@@ -553,13 +565,16 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   for (const Evidence& e : evidence) {
     d.prompts.push_back(e.id);
     d.arrays += std::ssize(e.sites);
-    for (const std::string& note : e.notes) d.notes.push_back(fmt::format("{}: {}", e.id, note));
-    for (const std::string& one : e.unreadable) {
-      d.unreadable.push_back(fmt::format("{}: {}", e.id, one));
-    }
+    const auto of_prompt = [&](const std::string& line) {
+      return fmt::format("{}: {}", shown(e.id), line);
+    };
+    std::ranges::transform(e.notes, std::back_inserter(d.notes), of_prompt);
+    std::ranges::transform(e.unreadable, std::back_inserter(d.unreadable), of_prompt);
     if (!e.unmatched.empty()) {
-      d.notes.push_back(fmt::format("{}: {} arrays are no taps of this model, e.g. {}", e.id,
-                                    e.unmatched.size(), e.unmatched.front()));
+      const bool one = e.unmatched.size() == 1;
+      d.notes.push_back(fmt::format("{}: {} {} of this model{} {}", shown(e.id), e.unmatched.size(),
+                                    one ? "array is no tap" : "arrays are no taps",
+                                    one ? ":" : ", e.g.", shown(e.unmatched.front())));
     }
   }
   if (on_progress) on_progress("replaying", 0);

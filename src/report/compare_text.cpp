@@ -123,8 +123,9 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
                        step->position, how);
   }
   std::string text =
-      fmt::format("Text: {} of {} steps are what the reference chooses there, {} near ties, {}\n",
+      fmt::format("Text: {} of {} steps are what the reference chooses there, {} near tie{}, {}\n",
                   counts[StepVerdict::kMatch], all, counts[StepVerdict::kTie],
+                  counts[StepVerdict::kTie] == 1 ? "" : "s",
                   colored(fmt::format("{} diverged", counts[StepVerdict::kDiverged]),
                           counts[StepVerdict::kDiverged] > 0 ? Color::kRed : Color::kGreen, color));
   if (tokens.verdict == Verdict::kPass && !reason.empty()) text += fmt::format("  {}\n", reason);
@@ -141,8 +142,10 @@ std::string logits_text(const TensorResult& t) {
   if (!t.logits) return "";
   const LogitMetrics& l = *t.logits;
   std::string text =
-      fmt::format("Logits: best token {:.1f} %, best five {:.1f} %, KL divergence {:.2e}\n",
-                  l.top1_agreement * 100, l.top5_agreement * 100, l.kl_divergence);
+      fmt::format("Logits: best token {:.1f} %, best five {:.1f} %, KL divergence {}\n",
+                  l.top1_agreement * 100, l.top5_agreement * 100,
+                  std::isnan(l.kl_divergence) ? std::string("none: there are NaN")
+                                              : fmt::format("{:.2e}", l.kl_divergence));
   constexpr std::size_t kShown = 3;
   for (std::size_t i = 0; i < std::min(kShown, l.flips.size()); ++i) {
     const auto& f = l.flips[i];
@@ -238,7 +241,7 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   }
   for (const TensorResult& t : prompt.tensors) text += logits_text(t);
   text += tokens_text(prompt.tokens, color);
-  text += fmt::format("{} arrays compared", compared);
+  text += fmt::format("{} array{} compared", compared, compared == 1 ? "" : "s");
   if (!missing.empty()) {
     text += fmt::format("; {} not in the candidate: {}", missing.size(), names_text(missing));
   }

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/text.h"
 #include "report/diagnose_report.h"
 #include "report/table.h"
 
@@ -72,7 +74,8 @@ std::string finding_text(const Finding& f, bool color) {
 }
 
 std::string place_text(std::string_view title, const Place& p) {
-  std::string text = wrapped(fmt::format("{}  {} of prompt {}\n", title, p.tap, p.prompt), 2);
+  std::string text =
+      wrapped(fmt::format("{}  {} of prompt {}\n", title, p.tap, shown(p.prompt)), 2);
   text += paragraph("operation", p.operation);
   if (p.noise > 0) {
     text +=
@@ -86,7 +89,7 @@ std::string place_text(std::string_view title, const Place& p) {
   if (!p.heads.empty()) text += paragraph("heads", ranges(p.heads));
   if (!p.channels.empty()) text += paragraph("channels", ranges(p.channels));
   for (const Relation& r : p.relations) {
-    text += paragraph("looks like", p.noise > 0
+    text += paragraph("looks like", p.noise > 0 && std::isfinite(r.error)
                                         ? fmt::format("{} (leaves {})", r.text, error_text(r.error))
                                         : r.text);
   }
@@ -96,10 +99,13 @@ std::string place_text(std::string_view title, const Place& p) {
 }  // namespace
 
 std::string diagnose_text(const Diagnosis& d, bool color) {
-  std::string text = wrapped(fmt::format("{} prompt{} ({}), {} arrays: {}; values in {}\n\n",
-                                         d.prompts.size(), d.prompts.size() == 1 ? "" : "s",
-                                         fmt::join(d.prompts, ", "), d.arrays, d.seen, d.rounding),
-                             2);
+  std::vector<std::string> prompts;
+  for (const std::string& prompt : d.prompts) prompts.push_back(shown(prompt));
+  std::string text =
+      wrapped(fmt::format("{} prompt{} ({}), {} array{}: {}; values in {}\n\n", prompts.size(),
+                          prompts.size() == 1 ? "" : "s", fmt::join(prompts, ", "), d.arrays,
+                          d.arrays == 1 ? "" : "s", d.seen, d.rounding),
+              2);
   for (const Finding& f : d.findings) text += finding_text(f, color);
   for (const Place& p : d.unexplained) {
     text += place_text(d.findings.empty() ? "first error" : "unexplained", p);

@@ -140,6 +140,19 @@ TEST_F(CompareVerb, DraftsAMapThatMakesTheDumpPass) {
                  {"--suggest-map", "map.json is there already"});
 }
 
+TEST_F(CompareVerb, SaysThatNanHasNoDivergence) {
+  const NpzReader npz(right());
+  Array logits = npz.read("logits");
+  logits.as<float>()[5] = std::numeric_limits<float>::quiet_NaN();
+  const std::string dump = *directory_ / "nan.npz";
+  write_npz(dump, std::vector<ArrayView>{logits.view()});
+  const Result result = run_program({"compare", ref(), dump});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_NE(result.out.find("KL divergence none: there are NaN"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("\n1 array compared; "), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("nan\n"), std::string::npos) << result.out;
+}
+
 TEST_F(CompareVerb, PrintsJson) {
   const Result result = run_program({"compare", "--json", ref(), wrong()});
   EXPECT_EQ(result.exit_code, 1);

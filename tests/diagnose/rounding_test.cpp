@@ -218,6 +218,49 @@ TEST_F(Names, PlacesNothingMorePreciselyThanTheDump) {
   EXPECT_EQ(alone.summary, "no known mistake explains it; it begins somewhere before the logits");
 }
 
+TEST_F(Names, SayWhatTheDumpShows) {
+  const auto told = [&](const std::function<bool(Tap, std::int64_t)>& wanted) {
+    const std::string text =
+        diagnose_text(diagnosis(run({model_.spec}, Rounding::kF32, wanted)), false);
+    return text.substr(0, text.find(';'));
+  };
+  const auto is_end = [](Tap tap) { return tap == Tap::kLogits || tap == Tap::kFinalNormOutput; };
+  EXPECT_EQ(told([](Tap tap, std::int64_t) { return tap == Tap::kLogits; }),
+            "1 prompt (c), 1 array: logits only");
+  EXPECT_EQ(told([&](Tap tap, std::int64_t) { return is_end(tap); }),
+            "1 prompt (c), 2 arrays: the end of the run only");
+  EXPECT_EQ(told([&](Tap tap, std::int64_t layer) {
+              return is_end(tap) || (tap == Tap::kLayerOutput && layer == 1);
+            }),
+            "1 prompt (c), 3 arrays: some layer outputs");
+  EXPECT_EQ(told([&](Tap tap, std::int64_t) { return is_end(tap) || tap == Tap::kLayerOutput; }),
+            "1 prompt (c), 6 arrays: layer outputs");
+  // With taps between the outputs, and without outputs.
+  EXPECT_EQ(told([&](Tap tap, std::int64_t) {
+              return is_end(tap) || tap == Tap::kLayerOutput || tap == Tap::kQProj;
+            }),
+            "1 prompt (c), 10 arrays: some operations");
+  EXPECT_EQ(told([&](Tap tap, std::int64_t) { return is_end(tap) || tap == Tap::kQProj; }),
+            "1 prompt (c), 6 arrays: some operations");
+  EXPECT_EQ(told([](Tap, std::int64_t) { return true; }).substr(14), "79 arrays: every operation");
+}
+
+TEST(DiagnoseText, HasNoNumberWhereThereIsNone) {
+  Diagnosis d;
+  d.prompts = {"a\x1b[31mb"};
+  Place place;
+  place.prompt = d.prompts[0];
+  place.tap = "logits";
+  place.noise = 1e-6;
+  place.relations = {{"the candidate has 1 NaN and 0 infinite values", std::nan("")},
+                     {"candidate = 2 x reference", 0.25}};
+  d.unexplained = {place};
+  const std::string text = diagnose_text(d, false);
+  EXPECT_NE(text.find("infinite values\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("(leaves 0.25)"), std::string::npos) << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+}
+
 // With what is left at twice the noise, no name is given.
 TEST_F(Names, AreGivenOnlyIfNoiseIsLeft) {
   Hypothesis wrong{model_.spec};
