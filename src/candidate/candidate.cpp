@@ -153,9 +153,11 @@ void Candidate::read_ids_of(const Claims& claims) {
 
 void Candidate::take(const std::optional<Sequence>& sequence) {
   sequence_ = sequence;
+  hints_.decoded = 0;
   if (sequence_) {
     hints_.window = sequence_->window();
     judged_ = known_.whole_run ? without_padding(*sequence_, *ids_) : known_.ids;
+    hints_.decoded = known_.whole_run ? sequence_->decoded : 0;
   } else {
     judged_ = ids_ ? *ids_ : known_.ids;
     hints_.window = {0, std::ssize(judged_)};

@@ -296,24 +296,29 @@ class Search {
 };
 
 // Of a run that goes on: what its steps compute one by one, the prompt's last position first. Heads
-// are often computed for no other.
+// are often computed for no other. The reference ends with the prompt, or with the last step.
 std::vector<Reading> of_decoding(std::span<const std::int64_t> reference,
                                  std::span<const std::int64_t> candidate,
                                  const ReadingHints& hints) {
   if (reference.size() < 2 || reference[1] < 2) return {};
-  const std::int64_t behind = hints.window.total - hints.window.front - reference[1];
-  if (behind < 1) return {};
+  const std::int64_t before = hints.decoded;
+  const std::int64_t after =
+      before > 0 ? 0 : hints.window.total - hints.window.front - reference[1];
+  if (before < 1 && after < 1) return {};
   Shape last(reference.begin(), reference.end());
   last[1] = 1;
   ReadingHints steps = hints;
-  steps.window = {0, behind + 1};
+  steps.window = {before, before + 1 + after};
   Search search(last, 1, candidate, steps);
   search.larger();
   std::vector<Reading> result = search.take();
   for (Reading& reading : result) {
     reading.last_position = true;
-    reading.text = fmt::format("{}: the last position and {} behind it, which are left out",
-                               shape_text(candidate), behind);
+    reading.text = before > 0
+                       ? fmt::format("{}: the last position and {} before it, which are left out",
+                                     shape_text(candidate), before)
+                       : fmt::format("{}: the last position and {} behind it, which are left out",
+                                     shape_text(candidate), after);
   }
   std::ranges::stable_sort(result, {}, &Reading::strangeness);
   return result;

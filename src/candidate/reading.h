@@ -42,7 +42,8 @@ struct ReadingHints {
   std::optional<Window> keys = {};  // of scores and probabilities, where keys begin elsewhere
   bool table = false;       // of rotary angles: may begin with position 0 where the run has padding
   bool vocabulary = false;  // the last axis counts tokens: padded to any size
-  bool reversed = false;    // the dump is known to write shapes the other way round
+  std::int64_t decoded = 0;  // the reference's last positions, which were computed one by one
+  bool reversed = false;     // the dump is known to write shapes the other way round
 };
 
 // The reading of a row-major array of the reference's own shape.
