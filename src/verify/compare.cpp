@@ -83,6 +83,7 @@ CompareReport compare(const CompareOptions& options,
   report.blind_spots = pairing.blind_spots;
   report.passed = true;
   bool any = false;
+  std::vector<MeasuredPrompt> measured;
   for (std::size_t p = 0; p < pairing.prompts.size(); ++p) {
     const PromptPair& pair = pairing.prompts[p];
     if (!pair.candidate) continue;
@@ -91,15 +92,20 @@ CompareReport compare(const CompareOptions& options,
       on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /
                                               static_cast<double>(pairing.prompts.size()));
     };
-    report.prompts.push_back(compare_prompt(options, pair, pairing, map, profile,
-                                            model ? &*model : nullptr, pool, progress));
-    if (const auto texts = notes.tokens.find(pair.id); texts != notes.tokens.end()) {
-      report.prompts.back().tokens_text = texts->second;
+    measured.push_back(measure_prompt(options, pair, pairing, map, profile,
+                                      model ? &*model : nullptr, pool, progress));
+  }
+  // One engine lays its arrays out in one way.
+  const bool paired = std::ranges::any_of(measured, shows_pairs);
+  for (MeasuredPrompt& prompt : measured) {
+    PromptResult& result =
+        report.prompts.emplace_back(conclude(std::move(prompt), paired, profile));
+    if (const auto texts = notes.tokens.find(result.id); texts != notes.tokens.end()) {
+      result.tokens_text = texts->second;
     }
-    report.prompts.back().passed = passed(report.prompts.back());
-    report.passed = report.passed && report.prompts.back().passed;
-    report.coarse = report.coarse || is_coarse(report.prompts.back());
-    any = any || compared_anything(report.prompts.back());
+    report.passed = report.passed && result.passed;
+    report.coarse = report.coarse || is_coarse(result);
+    any = any || compared_anything(result);
   }
   report.precision = about_precision(report.prompts);
   if (options.details && !options.model.empty()) {

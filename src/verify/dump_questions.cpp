@@ -287,9 +287,10 @@ std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
   return judged;
 }
 
-void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
-                           const ModelSpec& spec) {
+bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
+                           const ModelSpec& spec, bool paired) {
   const Flow flow(result, spec);
+  bool are_paired = false;
   // Forms of one wording, of one tap (of q and k together), stand or fall together.
   std::map<std::pair<int, std::string>, std::vector<TapPlace>> groups;
   for (const auto& [name, proposal] : proposals) {
@@ -327,7 +328,10 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
       const DumpForm& form = proposals.at(flow.find(place)->name).form;
       return !form.exchanged || std::ranges::find(places, *form.holds) != places.end();
     });
-    if (fails || !exchanged || (!passes && !known)) continue;
+    const bool of_pairs = proposals.at(flow.find(places.front())->name).form.pairs;
+    const bool shown = !fails && exchanged && (passes || known);
+    if (!shown && !(of_pairs && paired)) continue;
+    are_paired = are_paired || of_pairs;
     std::vector<TensorResult> moved;
     for (const TapPlace& place : places) {
       TensorResult& tensor = *flow.find(place);
@@ -353,6 +357,7 @@ void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
     result.findings.push_back({places_text(places, spec), group.first.second});
   }
   find_unused(Flow(result, spec), spec);
+  return are_paired;
 }
 
 }  // namespace assay

@@ -53,8 +53,10 @@ class DumpQuestions {
 // where it holds another tap's values, which are compared as that tap's if there are no others.
 // Where nothing is proposed for a gross failure, and what is computed from it alone passes, the
 // array is not what the engine went on with: not compared. Findings say so, a line a kind, unless
-// `result` has one that says more of the tensor already.
-void answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
-                           const ModelSpec& spec);
+// `result` has one that says more of the tensor already. paired: another prompt of the same engine
+// has shown that q and k are in pairs; then they are here, too, whatever follows. Returns whether
+// they are.
+bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
+                           const ModelSpec& spec, bool paired = false);
 
 }  // namespace assay

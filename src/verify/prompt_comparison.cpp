@@ -66,7 +66,7 @@ class PromptComparison {
     result_.remarks = dump_->remarks();
   }
 
-  PromptResult run() {
+  MeasuredPrompt run() {
     result_.tensors = list_tensors(reference_);
     for (TensorResult& tensor : result_.tensors) {
       const CandidateArray* own = dump_->find(tensor.name);
@@ -94,14 +94,12 @@ class PromptComparison {
     for (const std::size_t i : large) compare_tensor(result_.tensors[i], &pool_);
     pool_.for_each_item(small.size(),
                         [&](std::size_t i) { compare_tensor(result_.tensors[small[i]], nullptr); });
-    const Precision precision = measured_precision();
+    Precision precision = measured_precision();
     judge_precision(result_.tensors, precision, profile_);
     result_.findings = check_dump(reference_, candidate_, layers_, result_.tensors);
-    ask_dump(precision);
-    judge_precision(result_.tensors, precision, profile_);
-    find_first_divergence(result_, layers_);
+    DumpProposals proposals = ask_dump(precision);
     compare_texts();
-    return std::move(result_);
+    return {std::move(result_), std::move(proposals), std::move(precision), model_, layers_};
   }
 
  private:
@@ -287,7 +285,7 @@ class PromptComparison {
 
   // What the failed arrays hold, if it is not their taps. Of a run that goes wrong and stays wrong
   // only the first ones: what follows them is wrong for that reason.
-  void ask_dump(const Precision& precision) {
+  DumpProposals ask_dump(const Precision& precision) const {
     constexpr std::size_t kMostOfWrongRun = 48;
     std::vector<std::size_t> failed;
     std::vector<std::size_t> coarse;
@@ -311,7 +309,7 @@ class PromptComparison {
     for (std::size_t f = 0; f < failed.size(); ++f) {
       if (found[f]) proposals.emplace(result_.tensors[failed[f]].name, std::move(*found[f]));
     }
-    answer_dump_questions(result_, proposals, model_);
+    return proposals;
   }
 
   // A token's experts in the order in which the reference has them, where both runs say which they
@@ -411,12 +409,28 @@ class PromptComparison {
 
 }  // namespace
 
-PromptResult compare_prompt(const CompareOptions& options, const PromptPair& pair,
-                            const Pairing& pairing, const NameMap& map, const Profile& profile,
-                            const Model* model, ThreadPool& pool,
-                            std::function<void(double)> on_progress) {
+MeasuredPrompt measure_prompt(const CompareOptions& options, const PromptPair& pair,
+                              const Pairing& pairing, const NameMap& map, const Profile& profile,
+                              const Model* model, ThreadPool& pool,
+                              std::function<void(double)> on_progress) {
   return PromptComparison(options, pair, pairing, map, profile, model, pool, std::move(on_progress))
       .run();
+}
+
+bool shows_pairs(const MeasuredPrompt& prompt) {
+  const bool any = std::ranges::any_of(
+      prompt.proposals, [](const auto& proposal) { return proposal.second.form.pairs; });
+  if (!any) return false;
+  PromptResult tentative = prompt.result;
+  return answer_dump_questions(tentative, prompt.proposals, prompt.model);
+}
+
+PromptResult conclude(MeasuredPrompt prompt, bool paired, const Profile& profile) {
+  answer_dump_questions(prompt.result, prompt.proposals, prompt.model, paired);
+  judge_precision(prompt.result.tensors, prompt.precision, profile);
+  find_first_divergence(prompt.result, prompt.layers);
+  prompt.result.passed = passed(prompt.result);
+  return std::move(prompt.result);
 }
 
 }  // namespace assay

@@ -1,23 +1,42 @@
 // One prompt of a comparison: its arrays, its experts, its dump and its text.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 #include "assay/compare.h"
+#include "assay/spec.h"
 #include "base/thread_pool.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
 #include "model/model.h"
+#include "verify/dump_questions.h"
+#include "verify/precision.h"
 #include "verify/profile.h"
 
 namespace assay {
 
+// A prompt of which all is measured and judged but what other prompts may say of the dump.
+struct MeasuredPrompt {
+  PromptResult result;
+  DumpProposals proposals;
+  Precision precision;
+  ModelSpec model;  // as the reference's config has it, or what its names tell of it
+  std::int64_t layers = 0;
+};
+
 // pair: one of the pairing's, with a candidate. model: to measure noise that the manifest does not
 // say; null: none is given. on_progress: the share of the reference's bytes that is compared; null:
-// nobody asks. All but `passed` and the tokens' text is filled in. Throws input errors.
-PromptResult compare_prompt(const CompareOptions& options, const PromptPair& pair,
-                            const Pairing& pairing, const NameMap& map, const Profile& profile,
-                            const Model* model, ThreadPool& pool,
-                            std::function<void(double)> on_progress);
+// nobody asks. Throws input errors.
+MeasuredPrompt measure_prompt(const CompareOptions& options, const PromptPair& pair,
+                              const Pairing& pairing, const NameMap& map, const Profile& profile,
+                              const Model* model, ThreadPool& pool,
+                              std::function<void(double)> on_progress);
+
+// Whether the prompt by itself shows that q and k are in pairs (paired_channels).
+bool shows_pairs(const MeasuredPrompt& prompt);
+
+// The whole result, but the tokens' texts. paired: some prompt of the dump shows it.
+PromptResult conclude(MeasuredPrompt prompt, bool paired, const Profile& profile);
 
 }  // namespace assay

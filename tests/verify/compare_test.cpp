@@ -441,6 +441,61 @@ TEST(Compare, SaysWhatIsWrongWithTheDump) {
   }
 }
 
+// The channels of each rotary pair side by side, as llama.cpp has them.
+void put_pairs_together(Array& array) {
+  const auto head = static_cast<std::size_t>(array.shape.back());
+  const std::vector<float> own(array.as<float>().begin(), array.as<float>().end());
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    const std::size_t d = i % head;
+    array.as<float>()[i - d + d % (head / 2) * 2 + d / (head / 2)] = own[i];
+  }
+}
+
+// Where an engine rotates wrongly, the pairs of q and k cancel no more. A prompt of one token,
+// which is not rotated, shows that they are pairs.
+TEST(Compare, ALayoutThatOnePromptShowsHoldsInTheOthers) {
+  const TemporaryDirectory set;
+  ExtractOptions extraction;
+  extraction.model = kModel;
+  extraction.out = set / "ref";
+  extraction.numerics = {Numerics::kBf16, Numerics::kF64};
+  extraction.taps = {"layer_05_*"};
+  extract(extraction, prompts_from_texts({"The capital of France is", "Hello"}));
+  const auto dump = [&](const std::string& id) {
+    const NpzReader npz(set / "ref" / id / "reference.npz");
+    std::vector<Array> arrays;
+    bool rotated = false;
+    for (const std::string& name : npz.names()) {
+      Array& array = arrays.emplace_back(npz.read(name));
+      if (array.shape[1] == 1) rotated = false;
+      const bool is_wrong = rotated && array.dtype == DType::kF32 && !name.starts_with("rope_");
+      float sign = 1;
+      for (float& x : is_wrong ? array.as<float>() : std::span<float>())
+        x *= 1 + (sign = -sign) / 4;
+      rotated = rotated || name == "layer_05_k_norm";
+      const std::string tap = name.substr(std::min<std::size_t>(name.size(), 9));
+      if (tap.starts_with("q_") || tap.starts_with("k_")) put_pairs_together(array);
+    }
+    std::vector<ArrayView> views;
+    for (const Array& array : arrays) views.push_back(array.view());
+    write_npz(set / "dump" / (id + ".npz"), views, Compression::kNone);
+  };
+  fs::create_directory(set / "dump");
+  CompareOptions options;
+  options.reference = set / "ref";
+  options.candidate = set / "dump";
+  dump("prompt1");
+  EXPECT_EQ(first(compare(options).prompts.at(0)), "layer_05_q_proj");
+  dump("prompt2");
+  const CompareReport report = compare(options);
+  EXPECT_EQ(first(report.prompts.at(0)), "layer_05_q_rope");
+  EXPECT_EQ(first(report.prompts.at(1)), "");
+  for (const PromptResult& prompt : report.prompts) {
+    EXPECT_EQ(tensor(prompt, "layer_05_q_proj").verdict, Verdict::kPass);
+    EXPECT_NE(prompt.findings.at(0).text.find("side by side"), std::string::npos);
+  }
+}
+
 TEST(Compare, ReadsOtherLayouts) {
   SpoiledDump candidate;
   // Heads first: [N, S, D] for [1, S, N, D].
