@@ -139,7 +139,7 @@ struct TokenResult {
   bool replayed = false;                         // the model was run on the candidate's text
   std::optional<std::int64_t> first_difference;  // from the reference's text, in generated_ids
   std::vector<TokenStep> steps;       // replayed: of the candidate; else as far as both go
-  std::int64_t reference_tokens = 0;  // new ones, behind the prompt
+  std::int64_t reference_tokens = 0;  // new ones, after the prompt
   std::int64_t candidate_tokens = 0;
   Verdict verdict = Verdict::kNotCompared;
   std::string reason;  // of a failure or error; of a pass where one text is longer: that

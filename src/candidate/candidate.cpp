@@ -35,8 +35,8 @@ std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string&
 
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken) {
-  return fmt::format("'{}' and '{}' both mean {}: '{}' is taken, whose content fits", shown(first),
-                     shown(second), tap, shown(taken));
+  return fmt::format("'{}' and '{}' both mean {}: '{}' is taken, whose content lies nearer",
+                     shown(first), shown(second), tap, shown(taken));
 }
 
 Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPrompt& known)

@@ -46,7 +46,7 @@ int family_of(Tap tap, const DumpForm& form);
 
 // The tap's values from the array's, [rows, width] in the reference's layout, in place. weight: of
 // a form that lacks it, one element for each channel of the norm (Gemma: 1 + weight), of a length
-// that divides the width. queries: of scores [heads * queries, keys], the positions; else 0.
+// that divides the width.
 void apply_form(const DumpForm& form, const ModelSpec& spec, const TapPlace& place,
                 std::span<const float> weight, std::size_t width, std::span<float> values);
 

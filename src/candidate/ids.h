@@ -19,9 +19,8 @@ std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name)
 
 // Prompt and continuation, as transformers' generate returns them.
 //   prompt    the prompt's tokens
-//   text      what an engine calls its generated_ids: prompt and continuation, or the new tokens
-//   alone expected  prompt and continuation of a reference, or nothing; it tells new tokens from
-//   another
+//   text      what an engine calls its generated_ids: prompt and continuation, or new tokens only
+//   expected  a reference's prompt and continuation, or nothing: it tells new tokens from another
 //             prompt, and decides where both readings fit
 // None where the text neither begins with the prompt nor, alone, as the reference's continuation.
 std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t> prompt,

@@ -317,7 +317,7 @@ std::vector<Reading> of_decoding(std::span<const std::int64_t> reference,
     reading.text = before > 0
                        ? fmt::format("{}: the last position and {} before it, which are left out",
                                      shape_text(candidate), before)
-                       : fmt::format("{}: the last position and {} behind it, which are left out",
+                       : fmt::format("{}: the last position and {} after it, which are left out",
                                      shape_text(candidate), after);
   }
   std::ranges::stable_sort(result, {}, &Reading::strangeness);

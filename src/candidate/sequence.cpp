@@ -81,9 +81,9 @@ std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool 
                                 plural(count, "position"), where, id));
   };
   if (sequence.front > 0) padding(sequence.front, "before", ids.front());
-  if (sequence.behind > 0) padding(sequence.behind, "behind", ids.back());
+  if (sequence.behind > 0) padding(sequence.behind, "after", ids.back());
   if (sequence.decoded == 0) return lines;
-  std::string line = fmt::format("the run goes on behind the prompt: {} of it and {} more, {}",
+  std::string line = fmt::format("the run goes on after the prompt: {} of it and {} more, {}",
                                  plural(sequence.prompt, "position"), sequence.decoded,
                                  whole ? "all judged" : "of which the prompt's are compared");
   const auto prompt = static_cast<std::size_t>(sequence.prompt);

@@ -227,7 +227,6 @@ class Asking {
     }
     if (forms.empty() || (wanted.pairs && forms.size() * 10 < family.size() * 9)) return false;
     std::vector<Evidence> turned = evidence();
-    std::set<SiteId> touched;
     std::vector<TapPlace> places;
     for (auto& [id, form] : forms) {
       Site& own = turned[id.first].sites[id.second];

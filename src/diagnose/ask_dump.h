@@ -19,8 +19,7 @@ struct AskedDump {
 // Arrays that were taken a step too early or late are turned into their taps where they say how
 // (see dump_forms.h); those that the engine cannot have gone on with are left out: all that follows
 // is right with the value that the model computes, and wrong with theirs. Real mistakes stay: what
-// follows them fits the wrong value. as: see Scene; model, pool must
-// outlive the result.
+// follows them fits the wrong value. as: see Scene. model and pool must outlive the result.
 AskedDump ask_dump(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
                    std::optional<Grid> as = {});
 

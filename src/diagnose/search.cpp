@@ -502,19 +502,16 @@ class Search {
       Culprit culprit;
       culprit.suspect = suspect;
       culprit.sites.assign(sites.begin(), sites.end());
-      std::set<std::size_t> segments;
       double before = 0;
       double after = 0;
       for (const SiteId& id : sites) {
         const auto& [e, i] = id;
-        segments.insert(scene_.segment_of(site(id)));
         before += std::pow(result_.sites[e][i].error, 2);
         after += std::pow(best.score.sites[e][i].error, 2);
         culprit.noise += std::pow(noise[e][i], 2);
         culprit.exact_after += best.score.sites[e][i].exact;
       }
       const auto count = static_cast<double>(sites.size());
-      culprit.segments.assign(segments.begin(), segments.end());
       culprit.error_before = std::sqrt(before / count);
       culprit.error_after = std::sqrt(after / count);
       culprit.noise = std::sqrt(culprit.noise / count);

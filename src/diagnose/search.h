@@ -23,7 +23,6 @@ struct Suspect {
 // A mistake that was accepted.
 struct Culprit {
   Suspect suspect;
-  std::vector<std::size_t> segments;  // in which it explains more than what was known before
   // Sites that it puts right, as (evidence, site).
   std::vector<std::pair<std::size_t, std::size_t>> sites;
   std::vector<Suspect> alternatives;  // as good, best first

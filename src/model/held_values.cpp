@@ -113,13 +113,6 @@ void Holding<Real>::keep_inputs(Tap tap, std::span<const Real> values) {
   if (norm && is_held(What::kNormed)) before_norm_[*norm].assign(values.begin(), values.end());
 }
 
-template <class Real>
-bool Holding<Real>::holds_result(Tap tap) const {
-  return std::ranges::any_of(held_, [tap](const HeldValues& held) {
-    return held.what == What::kResult && held.result == tap;
-  });
-}
-
 template class Holding<float>;
 template class Holding<double>;
 

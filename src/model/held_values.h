@@ -59,7 +59,6 @@ class Holding : public Exchange<Real> {
   void hold_result(Tap tap, std::int64_t layer, std::size_t width, std::span<Real> values);
   // To be called with a tap's values as the pass goes on with them.
   void keep_inputs(Tap tap, std::span<const Real> values);
-  bool holds_result(Tap tap) const;
 
  private:
   void hold(OperandType type, std::span<Real> values, std::size_t width) const;

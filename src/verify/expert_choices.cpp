@@ -50,7 +50,7 @@ std::string about(const Swap& swap, std::int64_t position, const std::vector<dou
     return id >= 0 && id < static_cast<double>(experts) && std::trunc(id) == id;
   };
   std::string what =
-      fmt::format("position {} goes to expert {} and not {}", position, swap.theirs, swap.own);
+      fmt::format("position {} is routed to expert {} and not {}", position, swap.theirs, swap.own);
   if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
   if (swap.twice) return what + fmt::format(": to {} twice", swap.theirs);
   const double a = logits[swap.token * experts + static_cast<std::size_t>(swap.own)];

@@ -370,7 +370,7 @@ class PromptComparison {
         fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
   }
 
-  // The candidate's, laid out as the reference's; with the positions behind the prompt's, which are
+  // The candidate's, laid out as the reference's; with the positions after the prompt's, which are
   // what is asked for.
   std::optional<LoadedArray> logits_as_computed() const {
     const auto own = std::ranges::find(result_.tensors, "logits", &TensorResult::name);

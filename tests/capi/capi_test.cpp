@@ -284,7 +284,7 @@ TEST_F(CApi, JudgesTokenByTokenAndSumsUpAsCompareDoes) {
   }
   EXPECT_EQ(verdicts(report_of(checker)),
             verdicts(compared(one(), one() + "/prompt1/reference.npz")));
-  // Decoding goes on behind the prompt.
+  // Decoding goes on after the prompt.
   assay_set_positions(checker, 5, 1);
   EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, 4), ASSAY_NOT_COMPARED);
   EXPECT_NE(std::string(assay_message()).find("behind the reference's 5"), std::string::npos);

@@ -247,9 +247,9 @@ const std::vector<Form>& forms() {
          for (auto& [name, array] : a) transpose(array);
        },
        "axes in another order"},
-      {"GoesOn", [](Arrays&) {}, "the run goes on behind the prompt", true},
+      {"GoesOn", [](Arrays&) {}, "the run goes on after the prompt", true},
       {"GoesOnPadded", [](Arrays& a) { pad_positions(a, 2, 0); },
-       "the run goes on behind the prompt", true},
+       "the run goes on after the prompt", true},
       {"PaddedInFront", [](Arrays& a) { pad_positions(a, 5, 0); }, "padding before the prompt",
        false},
       {"PaddedByOne", [](Arrays& a) { pad_positions(a, 1, 0); }, "padding before the prompt", false,
@@ -261,9 +261,9 @@ const std::vector<Form>& forms() {
          const std::int64_t count = logits.shape[1];
          logits = slice_positions(logits.view(), 1, {kPrompt - 1, count - kPrompt + 1});
        },
-       "the run goes on behind the prompt", true, false},
-      {"PaddedBehind", [](Arrays& a) { pad_positions(a, 0, 4); }, "padding behind the prompt"},
-      {"PaddedBothSides", [](Arrays& a) { pad_positions(a, 3, 2); }, "padding behind the prompt"},
+       "the run goes on after the prompt", true, false},
+      {"PaddedBehind", [](Arrays& a) { pad_positions(a, 0, 4); }, "padding after the prompt"},
+      {"PaddedBothSides", [](Arrays& a) { pad_positions(a, 3, 2); }, "padding after the prompt"},
       {"KeysPadded",
        [](Arrays& a) {
          for (auto& [name, array] : a) {

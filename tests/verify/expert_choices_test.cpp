@@ -79,7 +79,7 @@ TEST(ExpertChoices, OthersAreWrong) {
   ExpertChoices choices;
   const Judged far = judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), &logits);
   EXPECT_EQ(far.result.verdict, Verdict::kFail);
-  EXPECT_EQ(far.result.reason, "position 1 goes to expert 3 and not 2: router logits 1 and 2");
+  EXPECT_EQ(far.result.reason, "position 1 is routed to expert 3 and not 2: router logits 1 and 2");
   EXPECT_EQ(far.until, ExpertChoices::kAll);
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), nullptr).result.verdict,
             Verdict::kFail);
