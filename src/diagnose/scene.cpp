@@ -31,8 +31,8 @@ constexpr double kOrderOfSums = 4;
 constexpr double kFlips = 4;
 constexpr double kMostOfEffect = 1.0 / 8;
 
-// A kernel that rounds its exponentials anyway computes them by a short polynomial (of the third
-// degree in PyTorch): some are rounded to the neighbour.
+// A kernel that rounds its exponentials anyway computes them by a short polynomial, so that some
+// are rounded to the neighbour: PyTorch's fexp_u20 (ATen/cpu/vec) is off by 1.07e-4 at most.
 constexpr double kFastExponential = 1e-4;
 
 double least_noise(Grid grid) {

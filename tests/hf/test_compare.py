@@ -175,6 +175,15 @@ def test_an_empty_array_does_not_pass(scratch: Path) -> None:
     empty = np.zeros((1, 0, 64), np.float32)
     np.savez(scratch / "r.npz", layer_00_output=empty)
     np.savez(scratch / "c.npz", layer_00_output=empty)
+    done = subprocess.run(
+        [assay_program(), "compare", scratch / "r.npz", scratch / "c.npz"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 3
+    assert "r.npz: array 'layer_00_output': shape [1, 0, 64]" in done.stderr
+    np.savez(scratch / "r.npz", layer_00_output=np.ones((1, 5, 64), np.float32))
     code, report = compare(scratch / "r.npz", scratch / "c.npz")
     assert code == 1
     assert report["prompts"][0]["tensors"][0]["verdict"] != "pass"
