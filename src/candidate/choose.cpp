@@ -38,7 +38,7 @@ Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
                          const ModelSpec& model) {
   const std::optional<TapPlace> place = parse_tap_name(tap);
   const std::size_t axis = place ? position_axis(place->tap) : 1;
-  const Choice plain = choose_reading(reference, axis, candidate, all, nullptr);
+  Choice plain = choose_reading(reference, axis, candidate, all, nullptr);
   const bool has_pairs = place && has_rotary_pairs(place->tap) && model.head_dim > 0;
   if (plain.fits || !has_pairs || reference.dtype != DType::kF32) return plain;
   for (std::size_t i = 0; i < all.size(); ++i) {

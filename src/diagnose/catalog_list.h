@@ -1,6 +1,7 @@
 // The parts of the catalog, one source file each.
 #pragma once
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@ std::vector<Entry> rope_entries();
 std::vector<Entry> rotary_entries();     // positions, and numbers in low precision
 std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> mlp_entries();        // and dtype
+std::vector<Entry> quantized_entries();  // weights, activations, both
 std::vector<Entry> rounding_entries();   // types coarser than the engine's own
 std::vector<Entry> foreign_entries();    // what no model of ours has
 
@@ -25,6 +27,13 @@ std::vector<Variant> eps_in_norms(const Circumstances& at, double eps);
 template <class Apply>
 std::vector<Variant> only(Apply apply) {
   return {{"", std::move(apply)}};
+}
+
+// Values that are held in coarser types.
+inline Variant holding(std::string detail, std::vector<HeldValues> held) {
+  return {std::move(detail), [held = std::move(held)](Hypothesis& h) {
+            h.held.insert(h.held.end(), held.begin(), held.end());
+          }};
 }
 
 }  // namespace assay

@@ -27,31 +27,6 @@ std::vector<Variant> other_activation(const Circumstances&) {
   return all;
 }
 
-std::vector<Variant> quantized_as(WeightChange::Kind kind, const std::string& how) {
-  const auto layers = [kind](Hypothesis& h) { h.weights.push_back({kind, Part::kQ, Part::kQ, 0}); };
-  return {{"in the layers" + how, layers},
-          {"in layers, embedding and head" + how,
-           [=](Hypothesis& h) {
-             layers(h);
-             h.embedding = WeightChange{kind};
-             h.head = WeightChange{kind};
-           }},
-          {"in the head" + how, [kind](Hypothesis& h) { h.head = WeightChange{kind}; }}};
-}
-
-auto quantized(WeightChange::Kind kind) {
-  return [kind](const Circumstances&) { return quantized_as(kind, ""); };
-}
-
-std::vector<Variant> in_int8(const Circumstances&) {
-  std::vector<Variant> all = quantized_as(WeightChange::Kind::kInt8, "");
-  for (Variant& variant :
-       quantized_as(WeightChange::Kind::kInt8Wide, ", scales of largest / 127.5")) {
-    all.push_back(std::move(variant));
-  }
-  return all;
-}
-
 template <class Apply>
 auto with_experts(Apply apply) {
   return [apply](const Circumstances& at) {
@@ -147,22 +122,6 @@ std::vector<Entry> mlp_entries() {
                    }
                    return shifts;
                  }});
-  all.push_back({"int8-weights", "precision", "weights in int8",
-                 "Matrices are quantised with one scale per row: the largest / 127, or / 127.5 as "
-                 "torchao has it.",
-                 "the checkpoint's conversion: this is not the model that was trained", 2, false,
-                 in_int8});
-  all.push_back({"int4-weights", "precision", "weights in 4 bits",
-                 "Matrices are quantised with one scale per 32 weights.",
-                 "the checkpoint's conversion: this is not the model that was trained", 2, false,
-                 quantized(WeightChange::Kind::kInt4)});
-  all.push_back({"fp8-weights", "precision", "weights in FP8", "Matrices were cast to E4M3.",
-                 "the checkpoint's conversion: this is not the model that was trained", 1, false,
-                 quantized(WeightChange::Kind::kFp8)});
-  all.push_back({"fp16-weights", "precision", "weights cast to F16",
-                 "BF16 weights lose what is smaller than F16's normal numbers.",
-                 "the type that weights are loaded as", 2, true,
-                 quantized(WeightChange::Kind::kF16)});
   all.push_back({"bf16-as-fp16", "precision", "BF16 weights read as F16",
                  "The bits are those of BF16 and are taken for F16: values near 1 or tiny ones "
                  "come out wrong by orders of magnitude.",

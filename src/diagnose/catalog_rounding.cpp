@@ -6,7 +6,7 @@
 
 #include "candidate/data_flow.h"
 #include "diagnose/catalog_list.h"
-#include "model/ggml_operands.h"
+#include "model/held_values.h"
 
 namespace assay {
 namespace {
@@ -17,13 +17,6 @@ constexpr OperandType kHalves[] = {OperandType::kF16, OperandType::kBf16};
 // TF32 is cut off by some, rounded by others.
 constexpr OperandType kCoarser[] = {OperandType::kF16, OperandType::kBf16, OperandType::kTf32,
                                     OperandType::kTf32Cut};
-
-HeldValues operand(Operand which, OperandType type) {
-  HeldValues held;
-  held.operand = which;
-  held.type = type;
-  return held;
-}
 
 HeldValues result(Tap tap, OperandType type) {
   HeldValues held;
@@ -46,19 +39,8 @@ HeldList operator+(HeldList a, const HeldList& b) {
   return a;
 }
 
-Variant holding(std::string detail, HeldList held) {
-  return {std::move(detail), [held = std::move(held)](Hypothesis& h) {
-            h.held.insert(h.held.end(), held.begin(), held.end());
-          }};
-}
-
 HeldList cache(OperandType type) {
-  return {operand(Operand::kKeys, type), operand(Operand::kValues, type)};
-}
-
-// Both matmuls of attention read it.
-HeldList attention_operands(OperandType type) {
-  return cache(type) + HeldList{operand(Operand::kQueries, type), operand(Operand::kProbs, type)};
+  return {held_operand(Operand::kKeys, type), held_operand(Operand::kValues, type)};
 }
 
 // A fused kernel multiplies exponentials that are not divided by their sum yet, of all keys at once
@@ -201,45 +183,10 @@ std::vector<Variant> activations(const Circumstances& at) {
   return all;
 }
 
-// Larger than what a half makes: whatever the errors are like.
-std::vector<Variant> quantised(const Circumstances& at) {
-  std::vector<Variant> all;
-  if (at.survey) return all;
-  const auto add = [&](const HeldList& held, std::string_view type) {
-    const std::string what = fmt::format("activations are rounded to {} before each matmul", type);
-    all.push_back(holding(what, held));
-    // llama.cpp's cache is F16 unless it is told otherwise.
-    all.push_back(holding(fmt::format("{}; attention's matmuls read F16", what),
-                          held + attention_operands(OperandType::kF16)));
-  };
-  const HeldList& own = at.ggml_operands;
-  const auto most =
-      std::ranges::find_if(own, [](const HeldValues& held) { return is_quantised(held.type); });
-  if (most != own.end()) add(own, text(most->type));
-  for (const OperandType type : {OperandType::kQ8Of32, OperandType::kQ8Of256}) {
-    // The file's own are the same, with what it leaves in FP32.
-    if (most == own.end() || most->type != type) add(projection_operands(type), text(type));
-  }
-  for (const OperandType type :
-       {OperandType::kI8Row, OperandType::kF8Row, OperandType::kF8Tensor, OperandType::kF8}) {
-    HeldList held = projection_operands(type);
-    std::erase_if(held, [](const HeldValues& h) {
-      return h.operand == Operand::kHead || h.operand == Operand::kRouter;
-    });
-    all.push_back(holding(
-        fmt::format("activations are rounded to {} before the layers' matmuls", text(type)), held));
-  }
-  return all;
-}
-
 }  // namespace
 
 std::vector<Entry> rounding_entries() {
   std::vector<Entry> all;
-  all.push_back({"q8-activations", "precision", "activations in 8 bits",
-                 "What a matmul reads is rounded to 8 bits with a scale for each block, token or "
-                 "tensor. Right for an engine that is made so.",
-                 "nothing, if this is meant: the engine cannot come closer", 3, true, quantised});
   all.push_back({"kv-lowp", "precision", "a KV cache in a coarser type",
                  "Keys and values are rounded when they are stored.",
                  "the cache's type (llama.cpp: F16 unless told otherwise)", 3, true, caches});

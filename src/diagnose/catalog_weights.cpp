@@ -395,7 +395,7 @@ const std::vector<Entry>& catalog() {
     std::vector<Entry> all;
     for (auto* part :
          {weight_entries, norm_entries, norm_weight_entries, rope_entries, rotary_entries,
-          attention_entries, mlp_entries, rounding_entries, foreign_entries}) {
+          attention_entries, mlp_entries, quantized_entries, rounding_entries, foreign_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

@@ -89,9 +89,8 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
     if (kind == Kind::kInt8) quantize(values, values.size(), 127);
     if (kind == Kind::kInt8Wide) quantize(values, values.size(), 127.5F);
     if (kind == Kind::kInt4) quantize(values, 32, 7);
-    if (kind == Kind::kFp8) {
-      for (float& x : values) x = static_cast<float>(rounded_to(DType::kF8E4M3, x));
-    }
+    if (kind == Kind::kFp8) round_operand(OperandType::kF8, std::span(values), values.size());
+    if (kind == Kind::kFp8Row) round_operand(OperandType::kF8Row, std::span(values), values.size());
     const auto one_plus = [&](DType sum) {
       for (float& x : values) x = static_cast<float>(rounded_to(sum, 1.0 + x) - 1.0);
     };
@@ -102,13 +101,18 @@ Weight quantized(const Weight& w, Kind kind, std::byte* to) {
     }
     std::memcpy(to + r * w.cols * sizeof(float), values.data(), w.cols * sizeof(float));
   }
-  return {to, DType::kF32, w.rows, w.cols};
+  const Weight made{to, DType::kF32, w.rows, w.cols};
+  if (kind == Kind::kFp8Tensor) {
+    round_operand(OperandType::kF8Tensor, std::span(reinterpret_cast<float*>(to), w.rows * w.cols),
+                  w.cols);
+  }
+  return made;
 }
 
 std::size_t bytes_after(const Weight& w, Kind kind) {
   const bool wide = kind == Kind::kInt8 || kind == Kind::kInt8Wide || kind == Kind::kInt4 ||
-                    kind == Kind::kFp8 || kind == Kind::kF16 || kind == Kind::kOnePlusBf16 ||
-                    kind == Kind::kOnePlusF16;
+                    kind == Kind::kFp8 || kind == Kind::kFp8Row || kind == Kind::kFp8Tensor ||
+                    kind == Kind::kF16 || kind == Kind::kOnePlusBf16 || kind == Kind::kOnePlusF16;
   return w.rows * w.cols * (wide ? sizeof(float) : dtype_size(w.dtype));
 }
 
@@ -336,6 +340,8 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
     case Kind::kInt8Wide:
     case Kind::kInt4:
     case Kind::kFp8:
+    case Kind::kFp8Row:
+    case Kind::kFp8Tensor:
       for (const Part p : kMatrices) {
         for (Weight* matrix : tensors_of(w, p)) replace(*matrix, change);
       }

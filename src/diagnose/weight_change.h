@@ -61,7 +61,9 @@ struct WeightChange {
     kInt8,         // all matrices, one scale per row: largest / 127
     kInt8Wide,     // the same of largest / 127.5, so that -128 is used too
     kInt4,         // all matrices, one scale per 32 of a row
-    kFp8,          // all matrices, E4M3
+    kFp8,          // all matrices, E4M3 as they are
+    kFp8Row,       // all matrices, E4M3 with one scale per row: largest / 448
+    kFp8Tensor,    // all matrices, E4M3 with one scale: largest / 448
     kF16,          // all tensors; subnormals flushed to zero
     kBf16AsF16,    // the bits of all BF16 tensors taken for F16
     kOnePlusBf16,  // all norms that multiply by 1 + weight, the final one too: the sum in BF16
@@ -112,7 +114,8 @@ class ChangedWeights {
 };
 
 // One tensor with such a change of Kind kTransposed, kRowsShifted, kInt8, kInt8Wide, kInt4, kFp8,
-// kF16, kBf16AsF16, kOnePlusBf16 or kOnePlusF16; the bytes are kept in `memory`.
+// kFp8Row, kFp8Tensor, kF16, kBf16AsF16, kOnePlusBf16 or kOnePlusF16; the bytes are kept in
+// `memory`.
 Weight changed(const Weight& w, const WeightChange& change, std::vector<std::byte>& memory);
 
 }  // namespace assay

@@ -40,14 +40,6 @@ OperandType operand_of(GgmlType weights) {
   return OperandType::kOwn;
 }
 
-HeldValues held_operand(Operand operand, OperandType type, std::vector<std::int64_t> layers) {
-  HeldValues held;
-  held.operand = operand;
-  held.type = type;
-  held.layers = std::move(layers);
-  return held;
-}
-
 struct Reader {
   Operand operand;
   std::array<std::string_view, 2> tensors;  // of which a file has one
@@ -74,7 +66,8 @@ std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint,
       if (tensor == nullptr) continue;
       const OperandType type = operand_of(tensor->type);
       if (type == OperandType::kOwn) return;
-      HeldValues held = held_operand(reader.operand, type, std::move(where));
+      HeldValues held = held_operand(reader.operand, type);
+      held.layers = std::move(where);
       // They go with Q8_1, whose sums are of the unrounded scale, as is a part of the product.
       const bool sums = tensor->type == GgmlType::kQ4_1 || tensor->type == GgmlType::kQ5_1;
       if (sums) held.other = OperandType::kQ8Of32Exact;
@@ -96,12 +89,6 @@ std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint,
     }
     for (std::int64_t l = 0; l < layers; ++l) add(reader, fmt::format("blk.{}.", l), {l});
   }
-  return all;
-}
-
-std::vector<HeldValues> projection_operands(OperandType type) {
-  std::vector<HeldValues> all;
-  for (const Reader& reader : kReaders) all.push_back(held_operand(reader.operand, type, {}));
   return all;
 }
 

@@ -13,9 +13,6 @@ namespace assay {
 // any other checkpoint nothing.
 std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint, std::int64_t layers);
 
-// What every projection reads, rounded to one type.
-std::vector<HeldValues> projection_operands(OperandType type);
-
 // The file's own (see ggml_operands) where it quantises activations; else all in Q8_0.
 std::vector<HeldValues> q8_operands(const std::filesystem::path& checkpoint, std::int64_t layers);
 

@@ -1,6 +1,7 @@
 #include "model/held_values.h"
 
 #include <cmath>
+#include <initializer_list>
 
 #include "model/variant_ops.h"
 #include "numerics/numerics.h"
@@ -10,7 +11,31 @@ namespace {
 
 using What = HeldValues::What;
 
+std::vector<HeldValues> held_operands(std::initializer_list<Operand> operands, OperandType type) {
+  std::vector<HeldValues> all;
+  for (const Operand operand : operands) all.push_back(held_operand(operand, type));
+  return all;
+}
+
 }  // namespace
+
+HeldValues held_operand(Operand operand, OperandType type) {
+  HeldValues held;
+  held.operand = operand;
+  held.type = type;
+  return held;
+}
+
+std::vector<HeldValues> projection_operands(OperandType type) {
+  return held_operands({Operand::kQkv, Operand::kO, Operand::kRouter, Operand::kGateUp,
+                        Operand::kDown, Operand::kHead},
+                       type);
+}
+
+std::vector<HeldValues> attention_operands(OperandType type) {
+  return held_operands({Operand::kKeys, Operand::kValues, Operand::kQueries, Operand::kProbs},
+                       type);
+}
 
 std::optional<Tap> norm_behind(Tap tap, const ModelSpec& spec) {
   if (spec.qk_norm && tap == Tap::kQProj) return Tap::kQNorm;

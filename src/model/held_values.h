@@ -43,6 +43,15 @@ struct HeldValues {
   }
 };
 
+// An operand held in that type, in all layers.
+HeldValues held_operand(Operand operand, OperandType type);
+
+// What every projection reads, the router's and the head's included.
+std::vector<HeldValues> projection_operands(OperandType type);
+
+// What attention's two matmuls read: keys, values, queries and probabilities, in this order.
+std::vector<HeldValues> attention_operands(OperandType type);
+
 // An exchange under which values are held so.
 template <class Real>
 class Holding : public Exchange<Real> {

@@ -49,6 +49,16 @@ void quantise(std::span<Real> block, bool scale_in_f16) {
   for (Real& x : block) x = std::nearbyint(x * inverse) * scale;
 }
 
+// torchao's: 127.5 steps to the largest, by the inverse of the step.
+template <class Real>
+void quantise_wide(std::span<Real> row) {
+  const Real most = largest<Real>(row);
+  if (!(most > 0) || !std::isfinite(most)) return;
+  const Real step = most / Real{127.5};
+  const Real inverse = Real{1} / step;
+  for (Real& x : row) x = std::clamp(std::nearbyint(x * inverse), Real{-128}, Real{127}) * step;
+}
+
 // ggml's Q8_K: the value that is farthest from zero becomes -127.
 template <class Real>
 void quantise_signed(std::span<Real> block) {
@@ -102,6 +112,8 @@ std::string_view operand_type_text(OperandType type) {
       return "8 bits per 256";
     case OperandType::kI8Row:
       return "8 bits per token";
+    case OperandType::kI8RowWide:
+      return "8 bits per token (scales of largest / 127.5)";
     case OperandType::kF8:
       return "FP8";
     case OperandType::kF8Row:
@@ -145,6 +157,8 @@ void round_operand(OperandType type, std::span<Real> values, std::size_t width) 
       return for_each_block(values, width, 256, [](auto block) { quantise_signed(block); });
     case OperandType::kI8Row:
       return for_each_block(values, width, width, [](auto row) { quantise(row, false); });
+    case OperandType::kI8RowWide:
+      return for_each_block(values, width, width, [](auto row) { quantise_wide(row); });
     case OperandType::kF8:
       return each([](Real x) { return rounded_to_f8(static_cast<double>(x)); });
     case OperandType::kF8Row:

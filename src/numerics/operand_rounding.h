@@ -19,7 +19,8 @@ enum class OperandType : std::uint8_t {
   kQ8Of32,       // 8 bits in blocks of 32 with a scale in F16: ggml's Q8_0
   kQ8Of32Exact,  // the same with a scale in FP32; ggml's Q8_1 does some of each
   kQ8Of256,      // 8 bits in blocks of 256 with a scale in FP32: ggml's Q8_K
-  kI8Row,        // 8 bits with one scale in FP32 for each row
+  kI8Row,        // 8 bits with one scale in FP32 for each row: largest / 127
+  kI8RowWide,    // the same of largest / 127.5, so that -128 is used too
   kF8,           // E4M3 as it is: what is beyond 448 is 448
   kF8Row,        // E4M3 with one scale for each row
   kF8Tensor,     // E4M3 with one scale for all rows

@@ -334,6 +334,27 @@ TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
       "rope-scaling-wrong", "left out, and the base is 4321, not 10000");
 }
 
+// With the layers' weights so, and what they are multiplied with, where that is said.
+void expect_named(std::string_view id, std::string_view detail, const WeightChange& weights,
+                  std::optional<OperandType> activations) {
+  const Model model = load_model(checkpoint());
+  ThreadPool pool(1);
+  Hypothesis wrong{model.spec};
+  wrong.weights.push_back(weights);
+  if (activations) {
+    for (const Operand operand : {Operand::kQkv, Operand::kO, Operand::kGateUp, Operand::kDown}) {
+      wrong.held.push_back(held_operand(operand, *activations));
+    }
+  }
+  std::vector<Evidence> all;
+  all.push_back(run_with(model, wrong, pool, Rounding::kF32));
+  const Scene scene(model, std::move(all), pool);
+  const SearchResult result = search(scene, false, {});
+  ASSERT_EQ(result.culprits.size(), 1U) << detail;
+  EXPECT_EQ(result.culprits[0].suspect.entry->id, id);
+  EXPECT_EQ(result.culprits[0].suspect.variant.detail, detail);
+}
+
 // torchao: 127.5 steps to the largest, half-way cases by the inverse of the step, the head as it
 // is.
 TEST(Search, NamesInt8WeightsOfEitherScale) {
@@ -350,21 +371,21 @@ TEST(Search, NamesInt8WeightsOfEitherScale) {
   const float step = largest / 127.5F;
   EXPECT_EQ(found, (std::array<float, 4>{127 * step, -128 * step, 17 * step, 0}));
 
-  const Model model = load_model(checkpoint());
-  ThreadPool pool(1);
-  for (const auto& [kind, detail] : std::vector<std::pair<WeightChange::Kind, std::string>>{
-           {WeightChange::Kind::kInt8, "in the layers"},
-           {WeightChange::Kind::kInt8Wide, "in the layers, scales of largest / 127.5"}}) {
-    Hypothesis wrong{model.spec};
-    wrong.weights.push_back({kind});
-    std::vector<Evidence> all;
-    all.push_back(run_with(model, wrong, pool, Rounding::kF32));
-    const Scene scene(model, std::move(all), pool);
-    const SearchResult result = search(scene, false, {});
-    ASSERT_EQ(result.culprits.size(), 1U) << detail;
-    EXPECT_EQ(result.culprits[0].suspect.entry->id, "int8-weights");
-    EXPECT_EQ(result.culprits[0].suspect.variant.detail, detail);
-  }
+  expect_named("int8-weights", "in the layers", {WeightChange::Kind::kInt8}, {});
+  expect_named("int8-weights", "in the layers, scales of largest / 127.5",
+               {WeightChange::Kind::kInt8Wide}, {});
+}
+
+// What vLLM and torchao run: both operands of the layers' matmuls in 8 bits.
+TEST(Search, NamesWeightsAndActivationsIn8Bits) {
+  using Kind = WeightChange::Kind;
+  expect_named("int8-weights", "in the layers; activations in 8 bits per token", {Kind::kInt8},
+               OperandType::kI8Row);
+  expect_named("fp8-weights", "in the layers, a scale per row; activations in FP8 per token",
+               {Kind::kFp8Row}, OperandType::kF8Row);
+  expect_named("fp8-weights", "in the layers, a scale per tensor; activations in FP8 per tensor",
+               {Kind::kFp8Tensor}, OperandType::kF8Tensor);
+  expect_named("fp8-weights", "in the layers, a scale per tensor", {Kind::kFp8Tensor}, {});
 }
 
 // Equal logits in any order; with other experts, one of them twice, or none at all it is an error.
