@@ -1,0 +1,181 @@
+// The C API: what is refused, and what the environment asks for.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <limits>
+
+#include "capi/engine.h"
+
+namespace assay {
+namespace {
+
+// Held against the checkpoint that the engine says it runs.
+TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
+  const std::string reference = one();
+  std::string model = ASSAY_ROOT "/models/tiny-qwen3";
+  assay_options options = {};
+  options.size = sizeof options;
+  options.reference = reference.c_str();
+  options.model = model.c_str();
+  assay_checker* checker = assay_open(&options);
+  ASSERT_NE(checker, nullptr) << assay_message();
+  assay_close(checker);
+  const TemporaryDirectory scratch;
+  model = scratch / "model";
+  fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
+  json config = json::parse(read_text(fs::path(model) / "config.json"));
+  config["rms_norm_eps"] = 1e-5;
+  write_text(fs::path(model) / "config.json", config.dump());
+  options.model = model.c_str();
+  EXPECT_EQ(assay_open(&options), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("another checkpoint"), std::string::npos)
+      << assay_message();
+  // A caller that does not have the field yet.
+  options.size = offsetof(assay_options, model);
+  checker = assay_open(&options);
+  EXPECT_NE(checker, nullptr) << assay_message();
+  assay_close(checker);
+}
+
+TEST_F(CApi, AToleranceThatIsNoneIsRefused) {
+  const std::string reference = one();
+  for (const double tolerance : {-1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    assay_options options = {};
+    options.size = sizeof options;
+    options.reference = reference.c_str();
+    options.tolerance = tolerance;
+    EXPECT_EQ(assay_open(&options), nullptr);
+    EXPECT_NE(std::string(assay_message()).find("tolerance"), std::string::npos);
+  }
+}
+
+TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
+  assay_checker* checker = open(one());
+  for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{INT64_MAX, 1},
+                                     {std::int64_t{1} << 62, std::int64_t{1} << 62},
+                                     {0, 0},
+                                     {-1, 2}}) {
+    EXPECT_EQ(assay_set_positions(checker, first, count), ASSAY_ERROR);
+  }
+  EXPECT_EQ(check(checker, array("layer_00_output")), ASSAY_PASS) << assay_message();
+  assay_close(checker);
+}
+
+// A name is looked into once, however many parts it seems to have.
+TEST_F(CApi, ANameOfManyPartsIsUnknown) {
+  assay_checker* checker = open(one());
+  std::string name;
+  for (int i = 0; i < 100000; ++i) name += "a: ";
+  EXPECT_EQ(assay_wants(checker, name.c_str()), 0);
+  assay_close(checker);
+}
+
+TEST_F(CApi, DoesNothingWithoutAChecker) {
+  ::unsetenv("ASSAY_REFERENCE");
+  ::unsetenv("ASSAY_RECORD");
+  assay_checker* none = assay_open_environment();
+  ASSERT_EQ(none, nullptr);
+  EXPECT_EQ(assay_wants(none, "logits"), 0);
+  EXPECT_EQ(assay_set_positions(none, 0, 5), ASSAY_NOT_COMPARED);
+  assay_result result = empty_result();
+  EXPECT_EQ(assay_check(none, nullptr, nullptr, ASSAY_F32, 99, nullptr, nullptr, &result),
+            ASSAY_NOT_COMPARED);
+  EXPECT_EQ(result.verdict, ASSAY_NOT_COMPARED);
+  EXPECT_EQ(assay_report_text(none), nullptr);
+  EXPECT_EQ(assay_close(none), ASSAY_NOT_COMPARED);
+  EXPECT_STREQ(assay_message(), "");
+}
+
+TEST_F(CApi, RefusesNonsenseInWords) {
+  EXPECT_EQ(assay_open(nullptr), nullptr);
+  assay_options old = {};
+  old.size = 8;
+  EXPECT_EQ(assay_open(&old), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("sizeof"), std::string::npos);
+  EXPECT_EQ(open("", ""), nullptr);
+  EXPECT_EQ(open("/nowhere"), nullptr);
+  EXPECT_NE(std::string(assay_message()).find("/nowhere"), std::string::npos);
+
+  assay_checker* checker = open(one());
+  const float x[8] = {};
+  const Shape shape = {2, 4};
+  const Shape negative = {2, -4};
+  const Shape huge = {std::numeric_limits<std::int64_t>::max() / 2, 1};
+  const char* name = "layer_05_output";
+  const auto refused = [&](assay_verdict verdict, const char* what) {
+    EXPECT_EQ(verdict, ASSAY_ERROR);
+    EXPECT_NE(std::string(assay_message()).find(what), std::string::npos) << assay_message();
+  };
+  constexpr int no_dtype = 77;
+  refused(assay_check(checker, nullptr, x, ASSAY_F32, 2, shape.data(), nullptr, nullptr), "name");
+  refused(assay_check(checker, name, nullptr, ASSAY_F32, 2, shape.data(), nullptr, nullptr),
+          "data NULL");
+  refused(assay_check(checker, name, x, no_dtype, 2, shape.data(), nullptr, nullptr), "dtype 77");
+  refused(assay_check(checker, name, x, ASSAY_F32, 17, shape.data(), nullptr, nullptr), "rank 17");
+  refused(assay_check(checker, name, x, ASSAY_F32, -1, shape.data(), nullptr, nullptr), "rank -1");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, nullptr, nullptr, nullptr), "shape NULL");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, negative.data(), nullptr, nullptr), "-4");
+  refused(assay_check(checker, name, x, ASSAY_F64, 2, huge.data(), nullptr, nullptr), "memory");
+  refused(assay_check(checker, name, x, ASSAY_F32, 2, shape.data(), nullptr, nullptr),
+          "[2, 4] cannot be read as");
+  refused(assay_set_positions(checker, -1, 1), "first -1");
+  // A caller built against an older header gets no byte more than it has room for.
+  assay_result result;
+  std::memset(&result, 0x55, sizeof result);
+  result.size = offsetof(assay_result, tap);
+  EXPECT_EQ(check(checker, array("logits"), &result), ASSAY_PASS);
+  EXPECT_EQ(result.verdict, ASSAY_PASS);
+  EXPECT_EQ(result.max_ulp, 0x5555555555555555);
+  EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
+}
+
+// In a process of its own: what the environment asks for.
+class CApiEnvironment : public CApi {
+ protected:
+  void SetUp() override { testing::GTEST_FLAG(death_test_style) = "fast"; }
+  // An engine whose layer 5 is wrong, run with these variables.
+  static void run_wrong_engine(const char* stop) {
+    ::setenv("ASSAY_REFERENCE", one().c_str(), 1);
+    ::setenv("ASSAY_RECORD", (*directory_ / "stopped.npz").c_str(), 1);
+    ::setenv("ASSAY_STOP", stop, 1);
+    assay_checker* checker = assay_open_environment();
+    check(checker, array("layer_04_output"));
+    Array wrong = array("layer_05_output");
+    for (float& x : wrong.as<float>()) x *= 2;
+    check(checker, wrong);
+    check(checker, array("layer_06_output"));
+    std::exit(40 + static_cast<int>(assay_close(checker)));
+  }
+};
+
+TEST_F(CApiEnvironment, GoesOnAndReports) {
+  EXPECT_EXIT(run_wrong_engine("0"), testing::ExitedWithCode(40 + ASSAY_FAIL),
+              "layer_05_output: fail: noise ratio.*First divergence: layer_05_output");
+  EXPECT_EXIT(
+      {
+        ::setenv("ASSAY_PROFILE", "table", 1);
+        run_wrong_engine("");
+      },
+      testing::ExitedWithCode(40 + ASSAY_FAIL), "layer_05_output: fail: MSE");
+}
+
+TEST_F(CApiEnvironment, StopsAtTheFirstDivergence) {
+  EXPECT_EXIT(run_wrong_engine("1"), testing::ExitedWithCode(1), "First divergence: layer_05");
+  EXPECT_EXIT(run_wrong_engine("abort"), testing::KilledBySignal(SIGABRT), "layer_05_output: fail");
+  EXPECT_EQ(NpzReader(*directory_ / "stopped.npz").names(),
+            (std::vector<std::string>{"layer_04_output", "layer_05_output"}));
+}
+
+TEST_F(CApiEnvironment, DoesNotSkipAWantedCheckInSilence) {
+  EXPECT_EXIT(
+      {
+        ::setenv("ASSAY_REFERENCE", "/nowhere", 1);
+        assay_open_environment();
+      },
+      testing::ExitedWithCode(3), "assay: error: /nowhere");
+  EXPECT_EXIT(run_wrong_engine("maybe"), testing::ExitedWithCode(3), "ASSAY_STOP.*'maybe'");
+}
+
+}  // namespace
+}  // namespace assay
