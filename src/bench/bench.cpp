@@ -196,7 +196,7 @@ class Bench {
     // All prompts at once, then a pass for each further token.
     const auto passes = static_cast<double>(options.max_new_tokens);
     const double bound = passes * static_cast<double>(step_bytes_) / read_;
-    add("extract", "s", time, "its weight passes", bound / time);
+    add("extract", "s", time, "weight passes", bound / time);
   }
 
   void measure_npz() {
@@ -225,7 +225,7 @@ class Bench {
     const std::string model = options_.model.string();
     const double time = program_seconds(
         {"generate", "Hello", "--model", model, "--max-new-tokens", "1", "--threads", threads});
-    add("start to first token", "ms", (time - decode_seconds_) * 1e3);
+    add("first token", "ms", (time - decode_seconds_) * 1e3);
     add("tokenize", "ms", program_seconds({"tokenize", "Hello", "--model", model}) * 1e3);
   }
 
