@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "base/widen.h"
 #include "metrics/pair_sums.h"
+#include "metrics/scaled_sums.h"
 
 namespace assay {
 namespace {
@@ -26,12 +27,6 @@ constexpr std::size_t kMostChannels = std::size_t{1} << 20;
 
 bool fits_float(DType dtype) {
   return dtype != DType::kF64 && !(is_integer(dtype) && dtype_size(dtype) > 2);
-}
-
-// |error| / |reference|, from the squares.
-double relative(double error2, double reference2) {
-  if (error2 == 0) return 0;
-  return reference2 == 0 ? std::numeric_limits<double>::infinity() : std::sqrt(error2 / reference2);
 }
 
 // Follows a walk through mapped bytes and gives back what lies behind, so that memory does not grow
@@ -66,8 +61,9 @@ class Behind {
 
 struct Part {
   PairSums total;
-  std::vector<double> row_error2;
-  std::vector<double> row_reference2;
+  ScaledSums scaled;  // of `total`
+  std::vector<ScaledSum> row_error2;
+  std::vector<ScaledSum> row_reference2;
   std::vector<double> channel_error2;  // none where there are more than kMostChannels
 };
 
@@ -130,14 +126,30 @@ class Measurement {
           behind_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
         }
       }
-      part.row_error2.push_back(row_sums.error2);
-      part.row_reference2.push_back(row_sums.reference2);
+      const ScaledSums scaled = scaled_row(r, row_sums);
+      part.row_error2.push_back(scaled.error2);
+      part.row_reference2.push_back(scaled.reference2);
+      part.scaled.add(scaled);
       part.total.add(row_sums);
     }
     return part;
   }
 
  private:
+  // Only F64 holds numbers whose squares are none.
+  ScaledSums scaled_row(std::size_t r, const PairSums& sums) const {
+    if (sizeof(Real) == 4 || !may_have_lost_squares(sums)) {
+      return {{sums.error2}, {sums.reference2}, {sums.candidate2}, {sums.product}};
+    }
+    std::vector<double> x(rows_.width);
+    std::vector<double> y(rows_.width);
+    const std::size_t item = dtype_size(reference_dtype_);
+    widen(reference_dtype_, reference_.bytes.data() + reference_row(r) * rows_.width * item,
+          static_cast<std::ptrdiff_t>(item), std::span(x));
+    candidate_.read(r, 0, std::span(y));
+    return scaled_sums(x, y);
+  }
+
   static constexpr DType kAsIs = sizeof(Real) == 4 ? DType::kF32 : DType::kF64;
 
   void sums(const Unaligned<float>* x, const Unaligned<float>* y, std::size_t n, std::size_t first,
@@ -158,21 +170,29 @@ class Measurement {
   PairSumsTable table_;
 };
 
-TensorMetrics metrics_of(const PairSums& s) {
+TensorMetrics metrics_of(const PairSums& s, const ScaledSums& scaled) {
   TensorMetrics m;
   m.compared = s.compared;
   const auto n = static_cast<double>(std::max<std::int64_t>(s.compared, 1));
-  m.mse = s.error2 / n;
-  m.rmse = std::sqrt(m.mse);
-  m.relative_l2 = relative(s.error2, s.reference2);
-  if (s.reference2 > 0 && s.candidate2 > 0) {
-    m.cosine = s.product / (std::sqrt(s.reference2) * std::sqrt(s.candidate2));
+  const ScaledSum mse{scaled.error2.value / n, scaled.error2.exponent};
+  m.mse = mse.as_double();
+  m.rmse = mse.root();
+  m.relative_l2 = relative(scaled.error2, scaled.reference2);
+  const ScaledSum& reference2 = scaled.reference2;
+  const ScaledSum& candidate2 = scaled.candidate2;
+  if (reference2.value > 0 && candidate2.value > 0) {
+    const double norms = std::sqrt(reference2.value) * std::sqrt(candidate2.value);
+    m.cosine =
+        std::ldexp(scaled.product.value / norms,
+                   scaled.product.exponent - (reference2.exponent + candidate2.exponent) / 2);
   } else {
-    m.cosine = s.reference2 == s.candidate2 ? 1 : 0;
+    m.cosine = reference2.value == candidate2.value ? 1 : 0;
   }
   // The same as 1 - 2<x, y> / (|x|^2 + |y|^2), without its cancellation.
-  const double norms = s.reference2 + s.candidate2;
-  m.scale_difference = norms == 0 ? 0 : s.error2 / norms;
+  ScaledSum norms = reference2;
+  norms.add(candidate2);
+  const double share = norms.value == 0 ? 0 : scaled.error2.value / norms.value;
+  m.scale_difference = std::ldexp(share, scaled.error2.exponent - norms.exponent);
   m.max_abs = std::max(s.max_error, 0.0);
   m.max_ulp = s.ulp_max;
   m.mean_ulp = static_cast<double>(s.ulp_sum) / n;
@@ -202,22 +222,24 @@ TensorMetrics measure_as(const ArrayView& reference, const Rows& rows, const Arr
   }
 
   PairSums total;
-  std::vector<double> error2(rows.positions);
-  std::vector<double> reference2(rows.positions);
+  ScaledSums scaled;
+  std::vector<ScaledSum> error2(rows.positions);
+  std::vector<ScaledSum> reference2(rows.positions);
   std::vector<double> channels(parts[0].channel_error2.size());
   std::size_t r = 0;
   for (const Part& part : parts) {
     total.add(part.total);
+    scaled.add(part.scaled);
     for (std::size_t i = 0; i < part.row_error2.size(); ++i) {
       const std::size_t position = measurement.reference_row(r++) % rows.positions;
-      error2[position] += part.row_error2[i];
-      reference2[position] += part.row_reference2[i];
+      error2[position].add(part.row_error2[i]);
+      reference2[position].add(part.row_reference2[i]);
     }
     for (std::size_t c = 0; c < part.channel_error2.size(); ++c) {
       channels[c] += part.channel_error2[c];
     }
   }
-  TensorMetrics m = metrics_of(total);
+  TensorMetrics m = metrics_of(total, scaled);
   if (total.max_error >= 0) {
     m.max_index = index_in(reference.shape, total.max_index);
     const std::size_t row = total.max_index / rows.width;
