@@ -55,21 +55,32 @@ Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
 
 std::string about_left_out_keys(std::string_view tap, std::span<const std::int64_t> reference,
                                 const ArrayView& candidate, const Reading& reading) {
-  constexpr double kRounding = 0.03;  // of a row of probabilities in BF16
   const std::optional<TapPlace> place = parse_tap_name(tap);
-  if (!reading.cuts_keys || !place || place->tap != Tap::kAttnProbs) return "";
-  const Array kept = laid_out(reference, 2, candidate, reading);
-  const auto keys = static_cast<std::size_t>(kept.shape.back());
+  if (!reading.all_keys || !place || place->tap != Tap::kAttnProbs) return "";
+  // The same walk over all keys.
+  const Axis& all = *reading.all_keys;
+  Layout whole = reading;
+  // An axis of one element is none.
+  if (reference.back() > 1) whole.axes.pop_back();
+  whole.axes.push_back(all);
+  whole.offset -= reading.first_key * all.stride;
+  Shape shape(reference.begin(), reference.end());
+  shape.back() = all.extent;
+  const Array probs = laid_out(shape, 2, candidate, whole);
   double most = 0;
   const auto look = [&](auto values) {
-    for (std::size_t at = 0; at + keys <= values.size(); at += keys) {
+    for (std::size_t at = 0; at < values.size(); at += static_cast<std::size_t>(all.extent)) {
       double sum = 0;
-      for (const auto p : values.subspan(at, keys)) sum += static_cast<double>(p);
-      most = std::max(most, 1 - sum);
+      for (std::int64_t k = 0; k < all.extent; ++k) {
+        const bool is_kept = k >= reading.first_key && k < reading.first_key + reference.back();
+        if (!is_kept)
+          sum += std::abs(static_cast<double>(values[at + static_cast<std::size_t>(k)]));
+      }
+      most = std::isnan(sum) ? sum : std::max(most, sum);
     }
   };
-  kept.dtype == DType::kF64 ? look(kept.as<double>()) : look(kept.as<float>());
-  if (most < kRounding) return "";
+  probs.dtype == DType::kF64 ? look(probs.as<double>()) : look(probs.as<float>());
+  if (most == 0) return "";
   return fmt::format("; what is left out holds up to {:.2g} of a position's attention", most);
 }
 

@@ -239,11 +239,13 @@ class Search {
         }
         right_place = right_place && there;
       }
-      if (right_place) add(std::move(refined->axes), offset, std::ranges::is_sorted(order), cuts);
+      if (right_place)
+        add(std::move(refined->axes), offset, std::ranges::is_sorted(order), whole, cuts);
     } while (std::ranges::next_permutation(order).found);
   }
 
-  void add(Axes axes, std::ptrdiff_t offset, bool in_order,
+  // whole: the candidate's axes, of which `cuts` may keep a part.
+  void add(Axes axes, std::ptrdiff_t offset, bool in_order, const Axes& whole,
            const std::vector<std::optional<Cut>>& cuts) {
     // Two orders may walk the same memory when heads are joined.
     const bool known = std::ranges::any_of(found_, [&](const Reading& other) {
@@ -260,10 +262,15 @@ class Search {
                     : in_order ? AxisOrder::kSame
                                : AxisOrder::kPermuted;
     std::vector<std::string> texts;
-    for (const std::optional<Cut>& own : cuts) {
-      if (!own) continue;
-      texts.push_back(own->text);
-      reading.cuts_keys = reading.cuts_keys || (has_keys() && own->of == 3);
+    for (std::size_t a = 0; a < cuts.size(); ++a) {
+      if (!cuts[a]) continue;
+      texts.push_back(cuts[a]->text);
+      // Of one token positions and keys are alike but for their place.
+      const bool of_keys = cuts[a]->of == 3 || (reference_.back() == 1 && a + 1 == whole.size());
+      if (has_keys() && of_keys) {
+        reading.all_keys = whole[a];
+        reading.first_key = cuts[a]->begin;
+      }
     }
     reading.strangeness = texts.empty() ? 0 : 1;
     if (reversed_) {

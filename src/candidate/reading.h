@@ -26,7 +26,9 @@ struct Reading : Layout {
   int strangeness = 0;  // 0 same order of elements, 1 padding or last position, 2 other order, 3 a
                         // shape the other way round
   AxisOrder order = AxisOrder::kSame;
-  bool cuts_keys = false;  // keys of scores or probabilities are left out
+  // Where keys of scores or probabilities are left out: all that there are, in the candidate.
+  std::optional<Axis> all_keys = {};
+  std::int64_t first_key = 0;  // of them, the first that is not left out
 };
 
 // Where a candidate's run has the reference's positions, as its ids say: [front, front + S) of

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include "candidate/choose.h"
 #include "metrics/rows.h"
 
 namespace assay {
@@ -122,10 +124,34 @@ TEST(Readings, WithPositionsInFrontWhereTheIdsSaySo) {
   // Scores: queries and keys begin together, and the keys may be padded once more.
   const std::vector<Reading> scores = readings(Shape{1, 1, 2, 2}, 2, Shape{1, 3, 8}, {{1, 3}});
   ASSERT_FALSE(scores.empty());
-  EXPECT_TRUE(scores[0].cuts_keys);
+  ASSERT_TRUE(scores[0].all_keys);
+  EXPECT_EQ(scores[0].all_keys->extent, 8);
+  EXPECT_EQ(scores[0].first_key, 1);
   EXPECT_EQ(read_by(scores[0], {1, 1, 2, 2}, 2, {1, 3, 8}), (std::vector<double>{9, 10, 17, 18}));
   // A run that goes on: its last position is not the prompt's.
   EXPECT_TRUE(readings(Shape{1, 4, 2}, 1, Shape{2}, {{0, 6}}).empty());
+}
+
+// Whatever the kept ones add up to: a kernel that does not mask its padding.
+TEST(Readings, OfProbabilitiesSayWhatIsLeftOut) {
+  const auto said = [](Shape reference, Shape shape, std::vector<float> values,
+                       const ReadingHints& hints) {
+    Array array{"layer_00_attn_probs", DType::kF32, shape, {}};
+    array.bytes.resize(values.size() * sizeof(float));
+    std::ranges::copy(values, array.as<float>().begin());
+    const std::vector<Reading> all = readings(reference, 2, shape, hints);
+    return all.empty() ? "none" : about_left_out_keys(array.name, reference, array.view(), all[0]);
+  };
+  EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, 0.2F, 0.5F, 0.5F, 0}, {}),
+            "; what is left out holds up to 0.2 of a position's attention");
+  EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, 0, 0.5F, 0.5F, 0}, {}), "");
+  EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, NAN, 0.5F, 0.5F, 0}, {}),
+            "; what is left out holds up to nan of a position's attention");
+  // In front of the prompt's, and where the prompt is one token.
+  EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 3, 3}, {1, 0, 0, 0.25F, 1, 0, 0, 0.5F, 0.5F}, {{1, 3}}),
+            "; what is left out holds up to 0.25 of a position's attention");
+  EXPECT_EQ(said({1, 2, 1, 1}, {1, 2, 1, 3}, {1, 0, 0, 1, 0, 0.5F}, {}),
+            "; what is left out holds up to 0.5 of a position's attention");
 }
 
 TEST(Readings, OfAVocabularyPaddedToAnySize) {
