@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -51,6 +52,12 @@ bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error) ||
          (error && error != std::errc::no_such_file_or_directory &&
           error != std::errc::not_a_directory);
+}
+
+bool is_path_below(std::string_view name) {
+  const std::filesystem::path path(name);
+  return !name.empty() && name.find('\0') == name.npos && !path.is_absolute() &&
+         std::ranges::find(path, std::filesystem::path("..")) == path.end();
 }
 
 void give_back(std::span<const std::byte> mapped) { advise(mapped, MADV_DONTNEED); }

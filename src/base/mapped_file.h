@@ -4,12 +4,17 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace assay {
 
 // False when nothing has that name. True as well where looking fails (no permission, a loop of
 // links): whoever opens it then gets the reason.
 bool is_there(const std::filesystem::path& path);
+
+// Whether a name from outside leads to a file below the directory that it is relative to: neither
+// absolute nor with "..", not empty, without NUL. Links that stand there are followed.
+bool is_path_below(std::string_view name);
 
 // Gives back the memory of whole pages within a mapped file's bytes; they stay in the page cache
 // and come again when they are read.

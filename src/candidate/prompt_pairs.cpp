@@ -135,7 +135,9 @@ Pairing read_manifest(const fs::path& directory) {
       }
       const auto found = prompt["files"].find(role);
       if (found == prompt["files"].end()) return std::nullopt;
-      if (!found->is_string()) throw bad("prompts.files", "paths by role");
+      if (!found->is_string() || !is_path_below(found->get_ref<const std::string&>())) {
+        throw bad("prompts.files", "paths by role, below the manifest's directory");
+      }
       return directory / found->get<std::string>();
     };
     const std::optional<fs::path> reference = path_of("reference");

@@ -315,6 +315,10 @@ class RawSource : public ArrayFile::Source {
       offset = *value;
     }
     const std::string file = string("file");
+    if (!is_path_below(file)) {
+      throw input_error(where("file"), "'" + shown(file) + "'",
+                        "a path below the sidecar's directory");
+    }
     const std::span<const std::byte> bytes = mapped(path_.parent_path() / file);
     const std::string array = where("shape");
     const auto count = static_cast<std::uint64_t>(element_count(data.view.shape, array));

@@ -127,10 +127,9 @@ class Kept {
   }
 
   void hold_file(const FileRecord& record, const OrderedJson* config) const {
-    const fs::path name(record.file);
-    // The manifest comes from outside: no path that leads elsewhere.
-    if (name.is_absolute() || std::ranges::find(name, fs::path("..")) != name.end()) return;
-    const fs::path file = checkpoint_ / name;
+    // The manifest comes from outside.
+    if (!is_path_below(record.file)) return;
+    const fs::path file = checkpoint_ / record.file;
     if (!is_there(file)) {
       throw another(file, "not there", text_of(record.bytes, record.sha256));
     }

@@ -165,6 +165,14 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
           {"arrays[0].shape", "inside the file"});
   refused(R"({"arrays": [{"name": "logits", "dtype": "F32", "shape": [1], "file": "no.bin"}]})",
           {"no.bin", "No such file"});
+  for (const char* outside :
+       {"/etc/passwd", "../all.bin", "a/../../all.bin", "all.bin\\u0000", ""}) {
+    refused(
+        fmt::format(
+            R"({{"arrays": [{{"name": "logits", "dtype": "U8", "shape": [1], "file": "{}"}}]}})",
+            outside),
+        {"arrays[0].file", "below the sidecar's directory"});
+  }
 }
 
 TEST(Compare, NamesTheOperationThatFirstGoesWrong) {
