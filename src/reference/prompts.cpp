@@ -104,6 +104,8 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
   const MappedFile mapped(file);
   std::string_view rest(reinterpret_cast<const char*>(mapped.bytes().data()),
                         mapped.bytes().size());
+  // A byte order mark, as some editors of Windows write it, is no part of the text.
+  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   const bool jsonl = file.extension() == ".jsonl";
   std::vector<Prompt> prompts;
   std::set<std::string> seen;
