@@ -21,6 +21,7 @@ class Error : public std::runtime_error {
  public:
   // where: file, tensor or field, e.g. "config.json: field 'head_dim'".
   // found: what is there. expected: what should be there; empty when nothing useful can be said.
+  // Parts of them may come from outside: what could act on a terminal is kept as visible escapes.
   Error(ErrorKind kind, std::string_view where, std::string_view found,
         std::string_view expected = {});
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/text.h"
+
 namespace assay {
 namespace {
 
@@ -17,11 +19,11 @@ std::string sentence(std::string_view where, std::string_view found, std::string
 
 Error::Error(ErrorKind kind, std::string_view where, std::string_view found,
              std::string_view expected)
-    : std::runtime_error(sentence(where, found, expected)),
+    : std::runtime_error(sentence(visible(where), visible(found), visible(expected))),
       kind_(kind),
-      where_(where),
-      found_(found),
-      expected_(expected) {}
+      where_(visible(where)),
+      found_(visible(found)),
+      expected_(visible(expected)) {}
 
 Error input_error(std::string_view where, std::string_view found, std::string_view expected) {
   return Error(ErrorKind::kInput, where, found, expected);

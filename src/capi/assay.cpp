@@ -12,8 +12,10 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
+#include "base/text.h"
 #include "capi/strided.h"
 #include "report/compare_report.h"
+#include "report/json_text.h"
 #include "verify/checker.h"
 #include "verify/divergence.h"
 
@@ -37,7 +39,7 @@ thread_local std::string last_tap;
 thread_local std::string last_report;
 
 // Not fmt::print: it throws when standard error takes no more.
-void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
+void say(const std::string& text) { std::fputs(assay::for_terminal(text, false).c_str(), stderr); }
 
 // Runs `action`; what it throws becomes this thread's message and `otherwise`.
 template <class T, class Action>
@@ -48,7 +50,7 @@ T guarded(T otherwise, const Action& action) {
   } catch (const std::bad_alloc&) {
     last_message = "out of memory";
   } catch (const std::exception& error) {
-    last_message = error.what();
+    last_message = assay::visible(error.what());
   }
   return otherwise;
 }
@@ -96,7 +98,9 @@ void fill(assay_result* result, const TensorResult& from) {
 
 std::string final_text(const assay_checker& handle) {
   const assay::CompareReport report = handle.checker.report();
-  return report.prompts.empty() ? "" : assay::compare_text(report, false, false);
+  return report.prompts.empty()
+             ? ""
+             : assay::for_terminal(assay::compare_text(report, false, false), false);
 }
 
 // Record and report; true unless the record could not be written.
@@ -240,12 +244,12 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
     outcome = checker->checker.hand_over(tensor.view());
     return 0;
   });
-  if (last_message.empty()) last_message = outcome.reason;
+  if (last_message.empty()) last_message = assay::visible(outcome.reason);
   const bool bad = outcome.verdict == Verdict::kFail || outcome.verdict == Verdict::kError ||
                    (checker->strict && outcome.verdict == Verdict::kCoarse);
   if (outcome.verdict == Verdict::kError) checker->any_error = true;
   if (bad && checker->print) {
-    say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : name,
+    say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : assay::shown(name).c_str(),
                     assay::verdict_name(outcome.verdict), last_message));
   }
   if (bad) stop_if_wished(*checker);
@@ -264,7 +268,7 @@ const char* assay_report_text(const assay_checker* checker) {
 const char* assay_report_json(const assay_checker* checker) {
   if (checker == nullptr) return nullptr;
   return guarded<const char*>(nullptr, [&] {
-    last_report = assay::compare_json(checker->checker.report()).dump(2);
+    last_report = assay::json_text(assay::compare_json(checker->checker.report()), 2);
     return last_report.c_str();
   });
 }

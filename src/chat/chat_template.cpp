@@ -8,10 +8,10 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "chat/python.h"
 #include "chat/render_script.h"
 #include "formats/json_file.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -3,8 +3,8 @@
 #include "assay/chat.h"
 #include "assay/error.h"
 #include "base/mapped_file.h"
+#include "base/utf8.h"
 #include "formats/json_file.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -18,10 +18,8 @@ namespace {
 constexpr int kSystemFailed = static_cast<int>(assay::ErrorKind::kSystem);
 
 // One line, whatever stands in a file's name.
-int report(std::string message, int code) {
-  std::ranges::replace(message, '\n', ' ');
-  // Not fmt::print: it throws when standard error takes no more.
-  std::fputs(fmt::format("assay: error: {}\n", message).c_str(), stderr);
+int report(std::string_view message, int code) {
+  assay::print_error(fmt::format("assay: error: {}", message));
   return code;
 }
 

@@ -64,7 +64,7 @@ void print_table(const std::vector<BenchFigure>& figures) {
                fmt::format("{} to {}", number(f.low), number(f.high)),
                f.limit.empty() ? "" : fmt::format("{:.2f}", f.ratio), f.limit});
   }
-  fmt::print("{}", table.text());
+  print(table.text());
 }
 
 int run(const Arguments& args) {

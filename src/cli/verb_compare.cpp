@@ -44,7 +44,7 @@ int suggest(const Arguments& args) {
   if (args.json) {
     print_json(map_draft_json(draft));
   } else {
-    fmt::print("{}", map_draft_text(draft, args.suggest_map));
+    print(map_draft_text(draft, args.suggest_map));
   }
   return 0;
 }
@@ -67,7 +67,7 @@ int run(Arguments& args) {
   if (args.json) {
     print_json(compare_json(report));
   } else {
-    fmt::print("{}", compare_text(report, args.all, wants_color(stdout)));
+    print(compare_text(report, args.all, wants_color(stdout)));
   }
   return report.passed && !(args.strict && report.coarse) ? 0 : 1;
 }

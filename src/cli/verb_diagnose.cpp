@@ -37,7 +37,7 @@ int list(const Arguments& args) {
   if (args.json) {
     print_json(mistakes_json(mistakes));
   } else {
-    fmt::print("{}", mistakes_text(mistakes));
+    print(mistakes_text(mistakes));
   }
   return 0;
 }
@@ -55,7 +55,7 @@ int power(const Arguments& args) {
   if (args.json) {
     print_json(power_json(spots, prompts));
   } else {
-    fmt::print("{}", power_text(spots, prompts, wants_color(stdout)));
+    print(power_text(spots, prompts, wants_color(stdout)));
   }
   return 0;
 }
@@ -98,7 +98,7 @@ int run(Arguments& args) {
   if (args.json) {
     print_json(diagnose_json(diagnosis));
   } else {
-    fmt::print("{}", diagnose_text(diagnosis, wants_color(stdout)));
+    print(diagnose_text(diagnosis, wants_color(stdout)));
   }
   const bool good = diagnosis.verdict == DiagnosisVerdict::kCorrect ||
                     diagnosis.verdict == DiagnosisVerdict::kRounding;

@@ -32,7 +32,7 @@ std::string_view status_name(CheckStatus status) {
   return "?";
 }
 
-void print(const std::vector<Check>& checks) {
+void print_checks(const std::vector<Check>& checks) {
   const bool color = wants_color(stdout);
   for (const Check& check : checks) {
     const Color tone = check.status == CheckStatus::kOk        ? Color::kGreen
@@ -43,7 +43,7 @@ void print(const std::vector<Check>& checks) {
         "{}  {:<10}  {}\n", colored(fmt::format("{:<7}", status_name(check.status)), tone, color),
         check.name, check.detail);
     if (!check.remedy.empty()) text += fmt::format("{:<7}  {:<10}  -> {}\n", "", "", check.remedy);
-    fmt::print("{}", wrapped(text, kIndent));
+    print(wrapped(text, kIndent));
   }
 }
 
@@ -65,8 +65,8 @@ int run(const Arguments& args) {
         {"model", directory.string()}, {"ok", !failed}, {"checks", std::move(list)}};
     print_json(result);
   } else {
-    fmt::print("checkpoint {}\n", directory.string());
-    print(checks);
+    print(fmt::format("checkpoint {}\n", directory.string()));
+    print_checks(checks);
   }
   return failed ? static_cast<int>(ErrorKind::kCheckFailed) : 0;
 }

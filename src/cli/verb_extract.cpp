@@ -76,7 +76,7 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
                  std::to_string(file.arrays), bytes_text(file.bytes)});
     }
   }
-  fmt::print("{}\n", table.text());
+  print(table.text() + "\n");
   const bool color = wants_color(stdout);
   for (const ExtractedPrompt& e : prompts) {
     const auto ids = std::span(e.generated_ids).subspan(e.prompt.input_ids.size());
@@ -85,12 +85,12 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
                     in_one_line(e.prompt.text, e.prompt.input_ids),
                     colored("->", Color::kDim, color), in_one_line(e.generated_text, ids),
                     e.stopped_by_eos ? colored("  (end of text)", Color::kDim, color) : "");
-    fmt::print("{}", wrapped(text, 5));
+    print(wrapped(text, 5));
   }
-  fmt::print("{}", wrapped(fmt::format("\nWritten to {}; manifest.json lists every array with "
-                                       "shape, SHA-256 and statistics.\n",
-                                       out),
-                           2));
+  print(wrapped(fmt::format("\nWritten to {}; manifest.json lists every array with "
+                            "shape, SHA-256 and statistics.\n",
+                            out),
+                2));
 }
 
 int run(const Arguments& args) {
@@ -126,7 +126,7 @@ int run(const Arguments& args) {
     extracted = extract(options, prompts, progress);
   }
   for (const std::string& warning : warnings) {
-    std::fputs(fmt::format("assay: warning: {}\n", warning).c_str(), stderr);
+    print_error(fmt::format("assay: warning: {}", warning));
   }
   if (!args.json) {
     print_table(args.out, extracted);

@@ -35,7 +35,7 @@ class TextStream {
   void write(const std::string& bytes) {
     pending_ += bytes;
     const std::size_t whole = pending_.size() - incomplete_tail();
-    std::fwrite(pending_.data(), 1, whole, stdout);
+    print_text(std::string_view(pending_).substr(0, whole));
     std::fflush(stdout);
     pending_.erase(0, whole);
   }

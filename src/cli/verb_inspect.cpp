@@ -210,7 +210,7 @@ int run(const Arguments& args) {
   if (args.json) {
     print_json(list);
   } else {
-    fmt::print("{}{}", table.text(), details);
+    print(table.text() + details);
   }
   if (unreadable) throw *unreadable;
   return 0;

@@ -57,8 +57,8 @@ int run(const Arguments& args) {
                                      {"bytes", weights.total_bytes()}};
     print_json(result);
   } else {
-    fmt::print("Wrote {}: {} tensors, {}, seed {}\n", args.out, weights.tensors().size(),
-               bytes_text(weights.total_bytes()), options.seed);
+    print(fmt::format("Wrote {}: {} tensors, {}, seed {}\n", args.out, weights.tensors().size(),
+                      bytes_text(weights.total_bytes()), options.seed));
   }
   return 0;
 }

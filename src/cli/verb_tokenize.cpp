@@ -13,6 +13,7 @@
 #include "cli/verbs.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
+#include "report/json_text.h"
 #include "report/table.h"
 
 namespace assay {
@@ -33,9 +34,7 @@ struct Arguments {
   bool json = false;
 };
 
-std::string quoted(const std::string& text) {
-  return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
-}
+std::string quoted(const std::string& text) { return json_text(json(text), -1); }
 
 std::string ids_text(std::span<const std::int64_t> ids) {
   return fmt::format("[{}]", fmt::join(ids, ", "));
@@ -90,7 +89,12 @@ void run_lines(const Arguments& args, const Tokenizer& tokenizer) {
 
 void run_decode(const Arguments& args, const Tokenizer& tokenizer) {
   const std::string text = tokenizer.decode(args.ids, args.skip_special);
-  fmt::print("{}\n", args.json ? json{{"ids", args.ids}, {"text", text}}.dump() : text);
+  if (args.json) {
+    fmt::print("{}\n", json_text(json{{"ids", args.ids}, {"text", text}}, -1));
+  } else {
+    print_text(text);
+    fmt::print("\n");
+  }
 }
 
 void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::path& model) {
@@ -105,8 +109,7 @@ void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::pat
       json tokens = json::array();
       for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
       const nlohmann::ordered_json result = {{"text", text}, {"ids", ids}, {"tokens", tokens}};
-      fmt::print("{}\n",
-                 result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+      fmt::print("{}\n", json_text(result, -1));
       continue;
     }
     Table table({{"id", kRight}, {"token", kLeft}});
@@ -114,7 +117,7 @@ void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::pat
       table.add({std::to_string(id), quoted(tokenizer.token_bytes(id))});
     }
     if (args.chat.wanted()) fmt::print("{}\n", quoted(text));
-    fmt::print("{}\n{}", ids_text(ids), table.text());
+    print(fmt::format("{}\n{}", ids_text(ids), table.text()));
   }
 }
 

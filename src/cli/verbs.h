@@ -62,7 +62,14 @@ void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat
 // The whole text, or no file at all. Throws system errors.
 void write_text_file(const std::string& path, std::string_view text);
 
-// To standard output, indented. Bytes that are no UTF-8 (a path may hold any) become U+FFFD.
+// A text to standard output. Names and texts from outside may stand in it: see for_terminal.
+void print(std::string_view text);
+// What a model wrote, to standard output: as it is, but on a terminal harmless.
+void print_text(std::string_view text);
+// A line to standard error.
+void print_error(std::string_view line);
+
+// To standard output, indented by two spaces; see json_text.
 void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace assay

@@ -68,7 +68,8 @@ OrderedJson parse_json(std::string_view text, std::string_view where) {
 
 void write_json(const std::filesystem::path& path, const OrderedJson& json) {
   AtomicFile file(path);
-  const std::string text = json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+  const std::string text =
+      escaped_json(json.dump(2, ' ', false, OrderedJson::error_handler_t::replace)) + "\n";
   file.write(std::as_bytes(std::span(text)));
   file.commit();
 }

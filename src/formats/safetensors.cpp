@@ -23,6 +23,7 @@
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "formats/json_fault.h"
 #include "formats/json_file.h"
 #include "formats/weight_parts.h"
 
@@ -63,11 +64,8 @@ dom::object parse_object(std::string_view where, std::span<const std::byte> json
   dom::element root;
   dom::object object;
   const simdjson::padded_string text(reinterpret_cast<const char*>(json.data()), json.size());
-  const simdjson::error_code error = parser.parse(text).get(root);
-  if (error != simdjson::SUCCESS) {
-    throw input_error(where, fmt::format("no valid JSON ({})", simdjson::error_message(error)),
-                      expected);
-  }
+  if (text.size() != json.size()) throw std::bad_alloc();
+  expect_parsed(parser.parse(text).get(root), where, expected);
   if (root.get(object) != simdjson::SUCCESS) throw input_error(where, "no JSON object", expected);
   return object;
 }

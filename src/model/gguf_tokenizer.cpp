@@ -25,10 +25,10 @@
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "formats/json_file.h"
 #include "model/gguf_config.h"
 #include "model/gguf_pre_tokenizers.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

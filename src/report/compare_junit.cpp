@@ -5,15 +5,16 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "report/compare_report.h"
 
 namespace assay {
 namespace {
 
-// For text and attributes. XML 1.0 has no way to write other control characters.
+// For text and attributes. XML 1.0 has no way to write control characters.
 std::string escaped(std::string_view text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : visible(text)) {
     switch (c) {
       case '&':
         result += "&amp;";
@@ -28,7 +29,7 @@ std::string escaped(std::string_view text) {
         result += "&quot;";
         break;
       default:
-        result += static_cast<unsigned char>(c) < 32 ? '?' : c;
+        result += c;
     }
   }
   return result;

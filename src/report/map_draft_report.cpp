@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "report/json_text.h"
 #include "report/table.h"
 
 namespace assay {
@@ -13,7 +14,7 @@ namespace assay {
 std::string map_draft_rules(const MapDraft& draft) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (const MapDraft::Rule& rule : draft.rules) json[rule.from] = rule.to;
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string map_draft_text(const MapDraft& draft, const std::string& file) {

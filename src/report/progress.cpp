@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/text.h"
+
 namespace assay {
 
 namespace chrono = std::chrono;
@@ -33,8 +35,9 @@ void ProgressBar::update(std::string_view what, double fraction) {
     left = fmt::format("  {:.0f} s left", seconds / fraction * (1 - fraction));
   }
   // Not fmt::print: it throws when the terminal has gone.
-  std::fputs(fmt::format("\r{} {:3.0f} %  {}{}\x1b[K", bar, fraction * 100, what, left).c_str(),
-             stderr);
+  std::fputs(
+      fmt::format("\r{} {:3.0f} %  {}{}\x1b[K", bar, fraction * 100, visible(what), left).c_str(),
+      stderr);
   std::fflush(stderr);
 }
 

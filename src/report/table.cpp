@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "base/text.h"
+
 namespace assay {
 namespace {
 
@@ -39,7 +41,10 @@ std::string colored(std::string_view text, Color color, bool on) {
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-void Table::add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+void Table::add(std::vector<std::string> cells) {
+  for (std::string& cell : cells) cell = visible_in_colors(cell);
+  rows_.push_back(std::move(cells));
+}
 
 std::string Table::text() const {
   std::vector<std::size_t> widths;

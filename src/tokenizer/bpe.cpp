@@ -10,8 +10,8 @@
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "tokenizer/byte_alphabet.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

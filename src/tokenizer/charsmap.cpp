@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "assay/error.h"
+#include "base/utf8.h"
 #include "tokenizer/graphemes.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

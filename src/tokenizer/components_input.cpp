@@ -5,10 +5,10 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "tokenizer/base64.h"
 #include "tokenizer/components.h"
 #include "tokenizer/split_patterns.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

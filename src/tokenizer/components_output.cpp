@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "tokenizer/components.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -3,9 +3,9 @@
 #include <charconv>
 #include <optional>
 
+#include "base/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/normalizer.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <utf8proc.h>
 
+#include "base/utf8.h"
 #include "tokenizer/unicode_differences.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "tokenizer/fixed_classes.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
 
 namespace assay {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/fixed_classes.h"
 #include "tokenizer/normalizer.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
 
 namespace assay {

@@ -20,7 +20,7 @@
 
 #include "assay/error.h"
 #include "base/text.h"
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace assay {
 namespace {

@@ -10,9 +10,9 @@
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "tokenizer/regex_dialect.h"
 #include "tokenizer/unicode_differences.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 

@@ -7,8 +7,8 @@
 #include <unordered_set>
 
 #include "assay/error.h"
+#include "base/utf8.h"
 #include "tokenizer/tokenizer_json.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 

@@ -29,9 +29,10 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
+#include "base/utf8.h"
+#include "formats/json_fault.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/json_fields.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/vocab_table.h"
 
 namespace assay {
@@ -273,12 +274,8 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
   if (text.empty()) throw input_error(file, "empty file", "a JSON text");
   dom::parser parser;
   dom::element document;
-  const simdjson::error_code error =
-      parser.parse(text.data(), text.size(), /*realloc_if_needed=*/!padded).get(document);
-  if (error != simdjson::SUCCESS) {
-    throw input_error(file, fmt::format("not valid JSON ({})", simdjson::error_message(error)),
-                      "a JSON text (is the file cut short?)");
-  }
+  expect_parsed(parser.parse(text.data(), text.size(), /*realloc_if_needed=*/!padded).get(document),
+                file, "a JSON text (is the file cut short?)");
   const JsonFields root(file, "", document,
                         {"version", "truncation", "padding", "added_tokens", "normalizer",
                          "pre_tokenizer", "post_processor", "decoder", "model"});

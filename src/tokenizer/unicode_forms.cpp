@@ -6,8 +6,8 @@
 #include <array>
 #include <vector>
 
+#include "base/utf8.h"
 #include "tokenizer/unicode_differences.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

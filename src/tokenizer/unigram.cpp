@@ -8,7 +8,7 @@
 
 #include "assay/error.h"
 #include "base/text.h"
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace assay {
 namespace {

@@ -23,12 +23,29 @@ TEST(Text, BytesHaveThreeDigitsAndAUnit) {
 TEST(Text, WhatAMessageShowsIsOneShortLine) {
   EXPECT_EQ(shown("layer_00_output"), "layer_00_output");
   EXPECT_EQ(shown("größe"), "größe");
-  EXPECT_EQ(shown(std::string_view("a\nb\x1B[31m\0\x7F", 10)), "a?b?[31m??");
+  EXPECT_EQ(shown(std::string_view("a\nb\x1B[31m\0\x7F", 10)), "a\\nb\\x1b[31m\\x00\\x7f");
   EXPECT_EQ(shown(std::string(100, 'a')), std::string(100, 'a'));
   EXPECT_EQ(shown("abcdefgh", 6), "abc...");
   EXPECT_EQ(shown(std::string(101, 'a')), std::string(97, 'a') + "...");
   // A character is not cut in two.
   EXPECT_EQ(shown(std::string(96, 'a') + "ööö"), std::string(96, 'a') + "...");
+}
+
+// Every kind that a terminal, a reader of lines or of XML acts on; what only looks foreign stays.
+TEST(Text, WhatActsOnATerminalIsShown) {
+  EXPECT_EQ(visible("größe 巴黎 \u200d 👩‍🚀 a\\b"),
+            "größe 巴黎 \u200d 👩‍🚀 a\\b");
+  EXPECT_EQ(visible("a\nb\rc\td\be"), "a\\nb\\rc\\td\\x08e");
+  EXPECT_EQ(visible("\u009b31m\u2028\u202e\u2066\ufeff\u200f\u061c\U000e0041"),
+            "\\u009b31m\\u2028\\u202e\\u2066\\ufeff\\u200f\\u061c\\U000e0041");
+  EXPECT_EQ(visible("\xc3(\xff\xed\xa0\x80"), "\\xc3(\\xff\\xed\\xa0\\x80");
+  EXPECT_EQ(visible(visible("\x1b")), "\\x1b");
+  EXPECT_EQ(for_terminal("a\n\x1b[31mb\x1b[0m\x1b]0;t\a", true),
+            "a\n\x1b[31mb\x1b[0m\\x1b]0;t\\x07");
+  EXPECT_EQ(for_terminal("\x1b[31mb", false), "\\x1b[31mb");
+  EXPECT_EQ(for_terminal("\x1b[2Jb", true), "\\x1b[2Jb");
+  EXPECT_EQ(escaped_json("{\n \"a\": \"\u009b\u202e\U000e0041ö\"}"),
+            "{\n \"a\": \"\\u009b\\u202e\\udb40\\udc41ö\"}");
 }
 
 TEST(Shape, ElementCountRefusesNegativeAxesAndOverflow) {

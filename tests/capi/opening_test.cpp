@@ -87,6 +87,20 @@ TEST_F(CApi, DoesNothingWithoutAChecker) {
   EXPECT_STREQ(assay_message(), "");
 }
 
+// A name may hold anything: it is told, and neither a message nor the report breaks at it.
+TEST_F(CApi, ANameThatActsOnATerminalIsShown) {
+  assay_checker* checker = open(one());
+  Array evil = array("layer_05_output");
+  evil.name = "layer_05_output\x1b[31m\xff\u009b\r";
+  EXPECT_EQ(check(checker, evil), ASSAY_NOT_COMPARED);
+  const json report = report_of(checker);
+  EXPECT_NE(report.dump().find("layer_05_output"), std::string::npos);
+  const std::string text = assay_report_text(checker);
+  EXPECT_NE(text.find("\\x1b[31m"), std::string::npos) << text;
+  for (const char c : std::string("\x1b\r")) EXPECT_EQ(text.find(c), std::string::npos) << text;
+  assay_close(checker);
+}
+
 TEST_F(CApi, RefusesNonsenseInWords) {
   EXPECT_EQ(assay_open(nullptr), nullptr);
   assay_options old = {};

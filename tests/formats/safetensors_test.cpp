@@ -123,22 +123,22 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
     std::string_view message;
   } cases[] = {
       {"", "0 bytes; expected a safetensors file"},
-      {std::string(8, '\0'), "header: no valid JSON"},
+      {std::string(8, '\0'), "header: not valid JSON"},
       {std::string(8, '\xFF') + "{}", "header of 18446744073709551615 bytes in a file of 10"},
       {std::string("\0\0\0\0\1\0\0\0{}", 10), "header of 4294967296 bytes in a file of 10"},
       {std::string("\3\0\0\0\0\0\0\0{}", 10), "header of 3 bytes in a file of 10"},
       {file_of("[]"), "header: no JSON object"},
-      {file_of("{\"w\":"), "header: no valid JSON"},
-      {file_of("{} x"), "header: no valid JSON"},
-      {file_of("{\"w\xFF\":{}}"), "header: no valid JSON"},
-      {file_of(std::string(5000, '[')), "header: no valid JSON"},
+      {file_of("{\"w\":"), "header: not valid JSON"},
+      {file_of("{} x"), "header: not valid JSON"},
+      {file_of("{\"w\xFF\":{}}"), "header: not valid JSON"},
+      {file_of(std::string(5000, '[')), "header: not valid JSON"},
       {file_of("{\"w\":{\"a\":" + std::string(5000, '[') + std::string(5000, ']') + "}}"),
-       "header: no valid JSON"},
+       "header: not valid JSON"},
       {file_of("{\"__metadata__\":[]}"), "field '__metadata__': no JSON object"},
       {file_of("{\"__metadata__\":{\"n\":1}}"), "field '__metadata__': 'n' is no string"},
       {file_of("{\"__metadata__\":{},\"__metadata__\":{}}"), "'__metadata__' stands twice"},
       {file_of("{\"w\":3}"), "tensor 'w': not a JSON object"},
-      {file_of("{\"w\\n" + std::string(300, 'w') + "\":3}"), "tensor 'w?www"},
+      {file_of("{\"w\\n" + std::string(300, 'w') + "\":3}"), "tensor 'w\\nwww"},
       {entry(R"("shape":[],"data_offsets":[0,4])", "1234"), "tensor 'w': no string 'dtype'"},
       {entry(R"("dtype":1,"shape":[],"data_offsets":[0,4])", "1234"), "no string 'dtype'"},
       {entry(R"("dtype":"F32","data_offsets":[0,4])", "1234"), "no list 'shape'"},
@@ -158,7 +158,7 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
       {entry(R"("dtype":"F32","shape":[)" + max + R"(],"data_offsets":[0,4])", "1234"),
        "that is no size"},
       {entry(R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4])", "1234"),
-       "header: no valid JSON"},
+       "header: not valid JSON"},
       {entry(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4])", "1234"),
        "tensor 'w': shape [4294967296, 4294967296] has too many elements"},
       // 2^62 elements of 4 bytes: the product wraps to 0.
@@ -298,7 +298,7 @@ TEST_F(Shards, NamesThatLeadElsewhereAreRefused) {
 TEST_F(Shards, ABrokenIndexIsAnInputError) {
   for (const char* text : {"", "{", "{\"weight_map\": {\"a\""}) {
     index(text);
-    refuse({"index.json: no valid JSON", "is the file cut short?"});
+    refuse({"index.json: not valid JSON", "is the file cut short?"});
   }
   index("[]");
   refuse({"index.json: no JSON object"});

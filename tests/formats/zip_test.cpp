@@ -239,7 +239,7 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
       {kDirectory + 42, 4, kLocal + 4, "another name in its local header"},
       {kDirectory + 42, 4, 0xFFFFFFFF, "no local header at byte 4294967295"},
       {kSecond + 46, 1, 'a', "member 'a' stands twice"},
-      {kSecond + 46, 1, '\n', "member '?' has another name"},
+      {kSecond + 46, 1, '\n', "member '\\n' has another name"},
       {kSecond + 47 + 10, 2, 1, "47 bytes after the directory's 1 members"},
       {kSecond + 47 + 10, 2, 3, "3 members in a directory of 94 bytes"},
       {kSecond + 47 + 12, 4, 0xFFFFFFFF, "zip directory of 4294967295 bytes"},

@@ -7,9 +7,9 @@
 
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/utf8.h"
 #include "tokenizer/base64.h"
 #include "tokenizer/graphemes.h"
-#include "tokenizer/utf8.h"
 
 namespace assay {
 namespace {

@@ -9,10 +9,10 @@
 #include <string>
 
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "tokenizer/split.h"
 #include "tokenizer/split_patterns.h"
 #include "tokenizer/unicode_forms.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/word_class.h"
 
 namespace assay {
