@@ -29,6 +29,18 @@ TEST(Prompts, FromATextFileALineEach) {
   EXPECT_EQ(prompts[2].text, "last");
 }
 
+TEST(Prompts, AByteOrderMarkIsNoPartOfThem) {
+  const TemporaryDirectory directory;
+  for (const char* file : {"p.txt", "p.jsonl"}) {
+    const bool jsonl = std::string_view(file).ends_with("l");
+    write_text(directory / file, jsonl ? "\uFEFF{\"text\": \"Hello\"}\n" : "\uFEFFHello\n");
+    EXPECT_EQ(read_prompts(directory / file)[0].text, "Hello") << file;
+  }
+  // Within a text it is one.
+  write_text(directory / "p.txt", "a\uFEFFb");
+  EXPECT_EQ(read_prompts(directory / "p.txt")[0].text, "a\uFEFFb");
+}
+
 TEST(Prompts, FromJsonl) {
   const TemporaryDirectory directory;
   write_text(directory / "p.jsonl",
