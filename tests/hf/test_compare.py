@@ -39,7 +39,11 @@ def numpy_metrics(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     finite = np.isfinite(a) & np.isfinite(b) & ~hidden
     unlike = ~finite & ~hidden & ~((np.isnan(a) & np.isnan(b)) | (a == b))
     p, q = a[finite], b[finite]
+    # Near 1, by a power of two: squares of the smallest doubles are 0.
+    power = math.frexp(max(np.abs(p).max(initial=0), np.abs(q).max(initial=0)))[1]
+    ulps = np.abs(bf16_rank(p) - bf16_rank(q))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        p, q = np.ldexp(p, -power), np.ldexp(q, -power)
         error2, p2, q2 = ((p - q) ** 2).sum(), (p * p).sum(), (q * q).sum()
         if p2 > 0 and q2 > 0:
             cosine = (p * q).sum() / (math.sqrt(p2) * math.sqrt(q2))
@@ -47,15 +51,14 @@ def numpy_metrics(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
             cosine = float(p2 == q2)
         relative = 0.0 if error2 == 0 else (math.inf if p2 == 0 else math.sqrt(error2 / p2))
     n = max(len(p), 1)
-    ulps = np.abs(bf16_rank(p) - bf16_rank(q))
     return {
         "compared": len(p),
-        "mse": error2 / n,
-        "rmse": math.sqrt(error2 / n),
+        "mse": math.ldexp(error2 / n, 2 * power),
+        "rmse": math.ldexp(math.sqrt(error2 / n), power),
         "relative_l2": relative,
         "cosine": cosine,
         "scale_difference": error2 / (p2 + q2) if p2 + q2 else 0.0,
-        "max_abs": np.abs(p - q).max(initial=0),
+        "max_abs": math.ldexp(np.abs(p - q).max(initial=0), power),
         "max_ulp": ulps.max(initial=0),
         "mean_ulp": ulps.sum() / n,
         "exact_share": (p == q).sum() / n,
