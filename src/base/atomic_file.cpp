@@ -2,83 +2,41 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
-#include <cstring>
+#include <string>
+#include <system_error>
 
 #include "assay/error.h"
+#include "base/partial_paths.h"
 
 namespace assay {
 namespace {
 
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 
-// Paths of the partial files there are, for the signal handler: it may only read memory that is
-// already there and call unlink. Who takes a pointer out of its slot owns it, so that no thread
-// frees a path that the handler reads.
-constexpr std::size_t kSlots = 64;
-std::array<std::atomic<char*>, kSlots> partial_paths;
-static_assert(std::atomic<char*>::is_always_lock_free);
-
-int remember(const std::filesystem::path& path) {
-  char* copy = ::strdup(path.c_str());
-  if (copy == nullptr) return -1;
-  for (std::size_t i = 0; i < kSlots; ++i) {
-    char* empty = nullptr;
-    if (partial_paths[i].compare_exchange_strong(empty, copy)) return static_cast<int>(i);
-  }
-  std::free(copy);  // more files than slots: this one is only cleaned up by its destructor
-  return -1;
+std::string partial_name(const std::filesystem::path& path) {
+  return fmt::format(".{}.partial-", path.filename().string());
 }
 
-void forget(int slot) {
-  if (slot >= 0) std::free(partial_paths[static_cast<std::size_t>(slot)].exchange(nullptr));
-}
-
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-
-std::atomic<int> creating{0};    // threads between a file's creation and its place in a slot
-std::atomic<bool> dying{false};  // a signal's handler is at work: nothing may be created any more
-
-// While a file is created and remembered: the handler waits for other threads, and cannot come to
-// this one.
-class Creation {
- public:
-  Creation() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int signal : kSignals) ::sigaddset(&set, signal);
-    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
-    creating.fetch_add(1);
-    if (!dying) return;
-    creating.fetch_sub(1);
-    for (;;) ::pause();  // until the handler ends the process
+// Partial files of this name whose process is no more.
+void remove_what_killed_ones_left(const std::filesystem::path& path) {
+  const std::string begin = partial_name(path);
+  const std::filesystem::path parent = path.parent_path();
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(parent.empty() ? "." : parent, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(begin)) continue;
+    const long process = std::strtol(name.c_str() + begin.size(), nullptr, 10);
+    const bool is_gone =
+        process > 0 && ::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH;
+    if (is_gone) std::filesystem::remove(entry.path(), error);
   }
-  ~Creation() {
-    creating.fetch_sub(1);
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  Creation(const Creation&) = delete;
-  Creation& operator=(const Creation&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-void on_signal(int signal) {
-  dying = true;
-  while (creating > 0) ::poll(nullptr, 0, 1);
-  for (std::atomic<char*>& path : partial_paths) {
-    if (const char* name = path.exchange(nullptr)) ::unlink(name);
-  }
-  ::signal(signal, SIG_DFL);
-  ::raise(signal);
 }
 
 }  // namespace
@@ -86,15 +44,16 @@ void on_signal(int signal) {
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   static std::atomic<unsigned> counter{0};
   buffer_.reserve(kBuffer);
-  const Creation creation;
+  remove_what_killed_ones_left(path);
+  const PartialCreation creation;
   // A killed process of the same id (in a container it often is) may have left its partial file.
   do {
-    partial_ = path.parent_path() / fmt::format(".{}.partial-{}-{}", path.filename().string(),
-                                                ::getpid(), counter.fetch_add(1));
+    partial_ = path.parent_path() /
+               fmt::format("{}{}-{}", partial_name(path), ::getpid(), counter.fetch_add(1));
     fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) throw system_error(path_.string(), "cannot create", errno);
-  slot_ = remember(partial_);  // only now: before, the name might have been another's file
+  slot_ = remember_partial(partial_);  // only now: before, the name might have been another's file
 }
 
 AtomicFile::~AtomicFile() {
@@ -102,7 +61,7 @@ AtomicFile::~AtomicFile() {
     ::close(fd_);
     ::unlink(partial_.c_str());
   }
-  forget(slot_);
+  forget_partial(slot_);
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -150,18 +109,6 @@ void AtomicFile::commit() {
     ::fsync(directory);
     ::close(directory);
   }
-}
-
-void remove_partial_files_on_signals() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  for (const int signal : kSignals) {
-    struct sigaction before {};
-    ::sigaction(signal, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
-  }
-  // A file above the limit then fails with a message, as a full disk does.
-  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace assay

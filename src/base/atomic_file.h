@@ -10,8 +10,9 @@
 namespace assay {
 
 // Writes to a hidden neighbour (".NAME.partial-PID-N"); commit() syncs it and renames it. Without
-// commit() nothing is left; a process killed on the spot leaves the neighbour. Every failure is a
-// system error that names the final path. New files have the permissions that the umask leaves.
+// commit() nothing is left; a process killed on the spot leaves the neighbour, which the next one
+// to write the file removes. Every failure is a system error that names the final path. New files
+// have the permissions that the umask leaves.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -35,9 +36,5 @@ class AtomicFile {
   std::uint64_t flushed_ = 0;
   std::vector<std::byte> buffer_;
 };
-
-// Makes SIGINT, SIGTERM, SIGHUP and SIGPIPE (those that are not ignored) remove the partial files
-// before they end the process, and a file above the size limit (SIGXFSZ) an error like a full disk.
-void remove_partial_files_on_signals();
 
 }  // namespace assay

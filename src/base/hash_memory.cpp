@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/mapped_file.h"
 #include "base/atomic_file.h"
 #include "base/sha256.h"
 
@@ -41,10 +42,6 @@ fs::path users_memory() {
   return home.is_absolute() ? home / ".cache" / "assay" / "hashes" : fs::path();
 }
 
-std::int64_t nanoseconds(const timespec& time) {
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
 struct Known {
   std::string key;
   std::int64_t changed = 0;
@@ -54,13 +51,12 @@ struct Known {
 std::optional<Known> known_by(const fs::path& file) {
   std::error_code error;
   const fs::path absolute = fs::weakly_canonical(file, error);
-  struct stat s {};
-  if (error || ::stat(absolute.c_str(), &s) != 0 || !S_ISREG(s.st_mode)) return std::nullopt;
+  const std::optional<FileState> s = error ? std::nullopt : state_of(absolute);
   const std::string name = absolute.string();
-  if (name.find('\n') != name.npos) return std::nullopt;
-  return Known{fmt::format("{} {} {} {} {} {}", s.st_size, nanoseconds(s.st_mtim),
-                           nanoseconds(s.st_ctim), s.st_dev, s.st_ino, name),
-               std::max(nanoseconds(s.st_mtim), nanoseconds(s.st_ctim))};
+  if (!s || name.find('\n') != name.npos) return std::nullopt;
+  return Known{
+      fmt::format("{} {} {} {} {} {}", s->size, s->mtime, s->ctime, s->device, s->inode, name),
+      std::max(s->mtime, s->ctime)};
 }
 
 bool is_sha256(std::string_view text) {

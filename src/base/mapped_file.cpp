@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -45,7 +48,60 @@ void advise(std::span<const std::byte> mapped, int advice) {
   if (whole > 0) ::madvise(first, whole, advice);
 }
 
+// What is mapped, for a handler of signals: it may only read what is already there. A slot is taken
+// by its path, and is good from the moment that it has a beginning.
+struct Mapping {
+  std::atomic<char*> path = nullptr;
+  std::atomic<const std::byte*> begin = nullptr;
+  std::atomic<std::size_t> size = 0;
+};
+constexpr std::size_t kSlots = 4096;
+std::array<Mapping, kSlots> mappings;
+static_assert(std::atomic<const std::byte*>::is_always_lock_free);
+
+int remember_mapping(const std::filesystem::path& path, const std::byte* begin, std::size_t size) {
+  char* copy = ::strdup(path.c_str());
+  if (copy == nullptr) return -1;
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    char* empty = nullptr;
+    if (!mappings[i].path.compare_exchange_strong(empty, copy)) continue;
+    mappings[i].size = size;
+    mappings[i].begin = begin;
+    return static_cast<int>(i);
+  }
+  std::free(copy);
+  return -1;
+}
+
+void forget_mapping(int slot) {
+  if (slot < 0) return;
+  Mapping& mapping = mappings[static_cast<std::size_t>(slot)];
+  mapping.begin = nullptr;
+  std::free(mapping.path.exchange(nullptr));
+}
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
 }  // namespace
+
+const char* mapped_file_at(const void* address) {
+  const auto* at = static_cast<const std::byte*>(address);
+  for (const Mapping& mapping : mappings) {
+    const std::byte* begin = mapping.begin;
+    if (begin != nullptr && at >= begin && at < begin + mapping.size) return mapping.path;
+  }
+  return nullptr;
+}
+
+std::optional<FileState> state_of(const std::filesystem::path& file) {
+  struct stat s {};
+  if (::stat(file.c_str(), &s) != 0 || !S_ISREG(s.st_mode)) return std::nullopt;
+  return FileState{static_cast<std::uint64_t>(s.st_size), nanoseconds(s.st_mtim),
+                   nanoseconds(s.st_ctim), static_cast<std::uint64_t>(s.st_dev),
+                   static_cast<std::uint64_t>(s.st_ino)};
+}
 
 bool is_there(const std::filesystem::path& path) {
   std::error_code error;
@@ -83,21 +139,25 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) throw system_error(path.string(), "cannot map", errno);
   data_ = static_cast<const std::byte*>(data);
+  slot_ = remember_mapping(path_, data_, size_);
 }
 
 MappedFile::~MappedFile() {
+  forget_mapping(slot_);
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      slot_(std::exchange(other.slot_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(slot_, other.slot_);
   return *this;
 }
 

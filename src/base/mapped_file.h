@@ -1,8 +1,11 @@
-// A file mapped read-only into memory. Whoever cuts it short meanwhile ends this process (SIGBUS).
+// A file mapped read-only into memory. Whoever cuts it short meanwhile ends this process (SIGBUS;
+// see base/partial_paths.h).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -23,6 +26,23 @@ void give_back(std::span<const std::byte> mapped);
 // Only what is touched of a mapped file's bytes will be read, without its surroundings.
 void expect_random_access(std::span<const std::byte> mapped);
 
+// The path of the file that is mapped there; null for none. Safe in a handler of signals. Of more
+// than 4096 files at once not all are known.
+const char* mapped_file_at(const void* address);
+
+// How a file was when it was looked at: size, times of change (mtime and ctime, in ns), device and
+// inode.
+struct FileState {
+  std::uint64_t size = 0;
+  std::int64_t mtime = 0;
+  std::int64_t ctime = 0;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const FileState&) const = default;
+};
+// None where there is no regular file.
+std::optional<FileState> state_of(const std::filesystem::path& file);
+
 class MappedFile {
  public:
   // Throws an input error when the file is missing, unreadable or no regular file.
@@ -38,6 +58,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  int slot_ = -1;  // where mapped_file_at finds it
 };
 
 }  // namespace assay

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "assay/error.h"
-#include "base/atomic_file.h"
+#include "base/partial_paths.h"
 #include "cli/verbs.h"
 
 namespace {
@@ -80,5 +80,6 @@ int main(int argc, char** argv) {
     return guarded([&] { return app.exit(error); });
   }
   assay::remove_partial_files_on_signals();
+  assay::end_with_message_when_a_mapped_file_is_lost();
   return guarded(action);
 }

@@ -13,6 +13,8 @@
 #include "base/atomic_file.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
+#include "base/output_set.h"
+#include "base/text.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "model/model.h"
@@ -58,9 +60,10 @@ void store(float value, DType dtype, std::byte* to) {
 
 class Synthesis {
  public:
-  Synthesis(const SynthOptions& options, double initializer_range, bool one_plus_norms,
-            const std::function<void(double)>& on_progress)
+  Synthesis(const SynthOptions& options, fs::path out, double initializer_range,
+            bool one_plus_norms, const std::function<void(double)>& on_progress)
       : options_(options),
+        out_(std::move(out)),
         range_(initializer_range),
         one_plus_norms_(one_plus_norms),
         on_progress_(on_progress),
@@ -68,6 +71,7 @@ class Synthesis {
 
   void write_weights(const std::vector<TensorInfo>& tensors) {
     for (const TensorInfo& tensor : tensors) total_ += count(tensor);
+    ask_for_space();
     if (options_.shards <= 1) {
       write_file("model.safetensors", tensors);
       return;
@@ -83,17 +87,28 @@ class Synthesis {
       for (const TensorInfo& tensor : part) map[tensor.name] = file;
     }
     const std::size_t bytes = total_ * dtype_size(options_.dtype);
-    write_json(options_.out / "model.safetensors.index.json",
+    write_json(out_ / "model.safetensors.index.json",
                Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}});
   }
 
  private:
+  // Before a disk is filled for minutes to no end.
+  void ask_for_space() const {
+    std::error_code error;
+    const fs::space_info disk = fs::space(out_, error);
+    const std::uintmax_t bytes = total_ * dtype_size(options_.dtype);
+    if (error || bytes <= disk.available) return;
+    throw Error(ErrorKind::kSystem, (out_ / "model.safetensors").string(),
+                fmt::format("the disk has {} free", bytes_text(disk.available)),
+                fmt::format("{} for the weights", bytes_text(bytes)));
+  }
+
   static std::size_t count(const TensorInfo& tensor) {
     return static_cast<std::size_t>(element_count(tensor.shape, tensor.name));
   }
 
   void write_file(const std::string& file, const std::vector<TensorInfo>& tensors) {
-    write_safetensors(options_.out / file, tensors,
+    write_safetensors(out_ / file, tensors,
                       [&](const TensorInfo& tensor, ByteSink& sink) { fill(tensor, sink); });
   }
 
@@ -125,6 +140,7 @@ class Synthesis {
   }
 
   const SynthOptions& options_;
+  fs::path out_;
   double range_;
   bool one_plus_norms_;
   const std::function<void(double)>& on_progress_;
@@ -132,6 +148,29 @@ class Synthesis {
   std::size_t total_ = 0;
   std::size_t done_ = 0;
 };
+
+// All files of the checkpoint into `out`.
+void write_checkpoint(const SynthOptions& options, const Json& config, double initializer_range,
+                      const std::optional<MappedFile>& tokenizer, const fs::path& out,
+                      const std::function<void(double)>& on_progress) {
+  write_json(out / "config.json", config);
+  const ModelSpec spec = read_spec(out);
+  Json eos = config.value("eos_token_id", Json(nullptr));
+  if (config.at("model_type").get_ref<const std::string&>().starts_with("qwen3") &&
+      spec.vocab_size == 151936) {
+    eos = {151645, 151643};  // as the published Qwen3 models
+  }
+  Json generation = {{"do_sample", false}};
+  if (!eos.is_null()) generation["eos_token_id"] = eos;
+  write_json(out / "generation_config.json", generation);
+  if (tokenizer) {
+    AtomicFile copy(out / "tokenizer.json");
+    copy.write(tokenizer->bytes());
+    copy.commit();
+  }
+  Synthesis(options, out, initializer_range, spec.final_norm.one_plus, on_progress)
+      .write_weights(checkpoint_tensors(spec, options.dtype));
+}
 
 }  // namespace
 
@@ -156,32 +195,14 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
 
   config.erase("dtype");
   config["torch_dtype"] = torch_name(options.dtype);
-  std::error_code error;
-  fs::create_directories(options.out, error);
-  if (error) throw system_error(options.out.string(), "cannot create directory", error.value());
-
+  OutputSet out(options.out, "config.json");
+  try {
+    write_checkpoint(options, config, initializer_range, tokenizer, out.staging(), on_progress);
+  } catch (const Error& error) {
+    throw out.as_of_final_path(error);
+  }
   // A reader would take the weights of an earlier run in the other layout.
-  const char* stale = options.shards > 1 ? "model.safetensors" : "model.safetensors.index.json";
-  fs::remove(options.out / stale, error);
-  if (error) throw system_error((options.out / stale).string(), "cannot remove", error.value());
-
-  write_json(options.out / "config.json", config);
-  const ModelSpec spec = read_spec(options.out);
-  Json eos = config.value("eos_token_id", Json(nullptr));
-  if (config.at("model_type").get_ref<const std::string&>().starts_with("qwen3") &&
-      spec.vocab_size == 151936) {
-    eos = {151645, 151643};  // as the published Qwen3 models
-  }
-  Json generation = {{"do_sample", false}};
-  if (!eos.is_null()) generation["eos_token_id"] = eos;
-  write_json(options.out / "generation_config.json", generation);
-  if (tokenizer) {
-    AtomicFile copy(options.out / "tokenizer.json");
-    copy.write(tokenizer->bytes());
-    copy.commit();
-  }
-  Synthesis(options, initializer_range, spec.final_norm.one_plus, on_progress)
-      .write_weights(checkpoint_tensors(spec, options.dtype));
+  out.publish({options.shards > 1 ? "model.safetensors" : "model.safetensors.index.json"});
 }
 
 }  // namespace assay

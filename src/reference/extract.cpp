@@ -12,12 +12,14 @@
 #include "assay/tokenizer.h"
 #include "base/background.h"
 #include "base/hash_memory.h"
+#include "base/output_set.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
 #include "model/finite.h"
 #include "model/generate.h"
+#include "model/watched_files.h"
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
 #include "reference/prompt_file.h"
@@ -80,6 +82,7 @@ class Extraction {
       : options_(options),
         prompts_(std::move(prompts)),
         on_progress_(on_progress),
+        files_(options.model),
         model_(load_model(options.model, options.stream,
                           [this](double done) {
                             if (on_progress_) on_progress_("dequantising the weights", done);
@@ -99,7 +102,7 @@ class Extraction {
     });
     read_tokenizer();
     encode_prompts();
-    create_out();
+    out_.emplace(options_.out, "manifest.json");
     // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
     // before what may be wrong is known, for it is waited for.
     background_.add(0, [this] { hash_checkpoint(); });
@@ -113,6 +116,15 @@ class Extraction {
   }
 
   std::vector<ExtractedPrompt> run() {
+    try {
+      return extract_all();
+    } catch (const Error& error) {
+      throw out_->as_of_final_path(error);
+    }
+  }
+
+ private:
+  std::vector<ExtractedPrompt> extract_all() {
     count_steps();
     for (std::size_t begin = 0; begin < prompts_.size(); begin = group_end(begin)) {
       extract_group(group(begin, group_end(begin)));
@@ -121,13 +133,14 @@ class Extraction {
     background_.finish();
     warn_of_weights();
     if (tokenizer_ && !manifest_.tokenizer) manifest_.tokenizer = manifest_.weights.front();
-    write_json(options_.out / "manifest.json", to_json(manifest_));
+    expect_unchanged_files();
+    write_json(out_->staging() / "manifest.json", to_json(manifest_));
+    out_->publish();
     std::vector<ExtractedPrompt> extracted;
     for (const PromptRecord& record : manifest_.prompts) extracted.push_back(record.extracted);
     return extracted;
   }
 
- private:
   void read_tokenizer() {
     const fs::path file = tokenizer_file(options_.model);
     const bool needed =
@@ -189,17 +202,6 @@ class Extraction {
     }
   }
 
-  void create_out() {
-    std::error_code error;
-    fs::create_directories(options_.out, error);
-    if (error) throw system_error(options_.out.string(), "cannot create directory", error.value());
-    // Without a manifest the directory is known to be unfinished.
-    fs::remove(options_.out / "manifest.json", error);
-    if (error) {
-      throw system_error((options_.out / "manifest.json").string(), "cannot remove", error.value());
-    }
-  }
-
   // Through the mapping, where the model reads them too; a streamed one is not to become resident.
   void hash_checkpoint() {
     for (std::size_t i = 0; i < model_.files.files().size(); ++i) {
@@ -211,6 +213,14 @@ class Extraction {
     }
     for (const std::string& name : settings_files(options_.model, is_chat_)) {
       manifest_.files.push_back(record_file(options_.model / name, name));
+    }
+  }
+
+  // The manifest says of which files the arrays were made: of these, all the time.
+  void expect_unchanged_files() const {
+    for (const fs::path& file : model_.files.files()) files_.expect_unchanged(file);
+    for (const FileRecord& record : manifest_.files) {
+      files_.expect_unchanged(options_.model / record.file);
     }
   }
 
@@ -298,7 +308,7 @@ class Extraction {
     recorders.reserve(group.size());
     for (std::size_t p = 0; p < group.size(); ++p) {
       const auto oracle =
-          std::make_shared<const NpzReader>(options_.out / group[p].id / "oracle.npz");
+          std::make_shared<const NpzReader>(out_->staging() / group[p].id / "oracle.npz");
       std::map<std::string, ArrayNoise>& noise = f32_noise_[p];
       const auto measure = [this, &noise, oracle](Array array) {
         if (array.dtype == DType::kI64) return;
@@ -323,19 +333,14 @@ class Extraction {
   }
 
   Run open(const Prompt& prompt, std::string_view role) {
-    std::error_code error;
-    fs::create_directory(options_.out / prompt.id, error);
-    if (error) {
-      throw system_error((options_.out / prompt.id).string(), "cannot create directory",
-                         error.value());
-    }
+    out_->create_directory(prompt.id);
     Run run{std::string(role), fmt::format("{}/{}.npz", prompt.id, role), nullptr, {}};
     PromptFile::Measure measure;
     if (role == "reference") {
       measure = describe;
     } else if (role == "oracle") {
       measure = [reference =
-                     std::make_shared<NpzReader>(options_.out / prompt.id / "reference.npz")](
+                     std::make_shared<NpzReader>(out_->staging() / prompt.id / "reference.npz")](
                     const ArrayView& array, ArrayRecord& record) {
         if (array.dtype == DType::kI64) return;
         const Array other = reference->read(array.name);
@@ -345,7 +350,7 @@ class Extraction {
         record.noise = relative_l2(other.view(), array, bytes / dtype_size(array.dtype));
       };
     }
-    run.file = std::make_unique<PromptFile>(background_, options_.out / run.path,
+    run.file = std::make_unique<PromptFile>(background_, out_->staging() / run.path,
                                             options_.compression, std::move(measure));
     return run;
   }
@@ -438,8 +443,9 @@ class Extraction {
     record.arrays.assign(reference.file->records().begin(), reference.file->records().end());
     for (const std::vector<Run>& of_prompts : runs_) {
       const Run& run = of_prompts[p];
-      record.extracted.files.push_back(
-          {run.role, run.path, fs::file_size(options_.out / run.path), run.file->records().size()});
+      record.extracted.files.push_back({run.role, run.path,
+                                        fs::file_size(out_->staging() / run.path),
+                                        run.file->records().size()});
       if (run.role != "oracle") continue;
       for (std::size_t i = 0; i < record.arrays.size(); ++i) {
         record.arrays[i].noise = run.file->records()[i].noise;
@@ -461,6 +467,7 @@ class Extraction {
   const ExtractOptions& options_;
   std::vector<Prompt> prompts_;
   const OnProgress& on_progress_;
+  WatchedFiles files_;
   Model model_;
   TapSet taps_;
   ThreadPool pool_;
@@ -468,6 +475,7 @@ class Extraction {
   std::optional<ForwardPass<Bf16>> bf16_, fast_;
   std::optional<ForwardPass<F32>> f32_;
   std::optional<ForwardPass<F64>> f64_;
+  std::optional<OutputSet> out_;
   bool is_chat_ = false;
   Manifest manifest_;
   std::vector<std::string> not_finite_;  // weights

@@ -6,12 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <thread>
 
 #include "base/expect_error.h"
+#include "base/partial_paths.h"
 #include "base/temporary_directory.h"
 
 namespace assay {
@@ -181,6 +183,20 @@ TEST(AtomicFile, AKilledProcessLeavesNothingUnderTheFinalName) {
   const Names left = directory.names();
   ASSERT_EQ(left.size(), 1u);
   EXPECT_TRUE(left[0].starts_with(".file.partial-")) << left[0];
+}
+
+TEST(AtomicFile, TheNextOneRemovesWhatAKilledProcessLeft) {
+  const TemporaryDirectory directory;
+  interrupted_child(directory / "file", SIGKILL);
+  interrupted_child(directory / "other", SIGKILL);
+  write_text(directory / (".file.partial-" + std::to_string(::getpid()) + "-1000"), "alive");
+  AtomicFile(directory / "file").commit();
+  Names left = directory.names();
+  std::ranges::sort(left);
+  ASSERT_EQ(left.size(), 3u);  // the living one's, the other file's, and the file
+  EXPECT_TRUE(left[0].starts_with(".file.partial-" + std::to_string(::getpid()))) << left[0];
+  EXPECT_TRUE(left[1].starts_with(".other.partial-")) << left[1];
+  EXPECT_EQ(left[2], "file");
 }
 
 // In containers every run has the same process id.

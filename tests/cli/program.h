@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct RunOptions {
   std::string out_path = {};                   // standard output goes there instead of Result::out
   int kill_signal = 0;                         // sent `kill_after_us` after the start
   useconds_t kill_after_us = 0;
+  std::function<void(pid_t)> meanwhile = {};  // called while it runs
 };
 
 inline Result run_program(const std::vector<std::string>& arguments,
@@ -70,6 +72,7 @@ inline Result run_program(const std::vector<std::string>& arguments,
     ::usleep(options.kill_after_us);
     ::kill(child, options.kill_signal);
   }
+  if (options.meanwhile) options.meanwhile(child);
   int status = 0;
   rusage usage{};
   ::wait4(child, &status, 0, &usage);

@@ -1,0 +1,140 @@
+#include "base/output_set.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <system_error>
+
+#include "base/partial_paths.h"
+
+namespace assay {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kStaging = ".partial-";
+
+bool is_staging(const fs::directory_entry& entry) {
+  return entry.path().filename().string().starts_with(kStaging);
+}
+
+void sync_directory(const fs::path& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+// The process in the name of a staging directory; none where there is no such directory.
+std::string holder_of(const fs::path& directory) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    if (!is_staging(entry)) continue;
+    const std::string rest = entry.path().filename().string().substr(kStaging.size());
+    return fmt::format("process {}", std::strtol(rest.c_str(), nullptr, 10));
+  }
+  return "another process";
+}
+
+}  // namespace
+
+OutputSet::OutputSet(fs::path directory, std::string marker)
+    : directory_(std::move(directory)), marker_(std::move(marker)) {
+  static std::atomic<unsigned> counter{0};
+  std::error_code error;
+  fs::create_directories(directory_, error);
+  if (error) throw system_error(directory_.string(), "cannot create directory", error.value());
+  lock();
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
+      if (is_staging(entry)) fs::remove_all(entry.path(), error);
+    }
+    staging_ = directory_ / fmt::format("{}{}-{}", kStaging, ::getpid(), counter.fetch_add(1));
+    const PartialCreation creation;
+    fs::create_directory(staging_, error);
+    if (error) throw system_error(directory_.string(), "cannot write into it", error.value());
+    slot_ = remember_partial(staging_);
+  } catch (...) {
+    if (lock_ >= 0) ::close(lock_);
+    throw;
+  }
+}
+
+OutputSet::~OutputSet() {
+  std::error_code error;
+  fs::remove_all(staging_, error);
+  forget_partial(slot_);
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void OutputSet::lock() {
+  lock_ = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) throw system_error(directory_.string(), "cannot open", errno);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
+  // Any other failure: a file system that has no locks.
+  if (errno != EWOULDBLOCK) return;
+  ::close(lock_);
+  lock_ = -1;
+  throw Error(ErrorKind::kSystem, directory_.string(),
+              fmt::format("{} is writing into it", holder_of(directory_)),
+              "a directory of its own for each run");
+}
+
+void OutputSet::create_directory(std::string_view name) const {
+  std::error_code error;
+  const fs::path final_path = directory_ / name;
+  const fs::file_status there = fs::status(final_path, error);
+  if (fs::exists(there) && !fs::is_directory(there)) {
+    throw system_error(final_path.string(), "cannot create directory", EEXIST);
+  }
+  fs::create_directories(staging_ / name, error);
+  if (error) throw system_error(final_path.string(), "cannot create directory", error.value());
+}
+
+void OutputSet::publish(const std::vector<std::string>& stale) {
+  std::error_code error;
+  const auto remove = [&](const fs::path& file) {
+    fs::remove(file, error);
+    if (error) throw system_error(file.string(), "cannot remove", error.value());
+  };
+  remove(directory_ / marker_);
+  for (const std::string& name : stale) remove(directory_ / name);
+  std::vector<fs::path> names;
+  std::vector<fs::path> directories;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging_)) {
+    const fs::path name = entry.path().lexically_relative(staging_);
+    if (entry.is_directory()) {
+      fs::create_directory(directory_ / name, error);
+      if (error) {
+        throw system_error((directory_ / name).string(), "cannot create directory", error.value());
+      }
+      directories.push_back(name);
+    } else if (name != marker_) {
+      names.push_back(name);
+    }
+  }
+  for (const fs::path& name : names) move_into_place(name);
+  for (const fs::path& name : directories) sync_directory(directory_ / name);
+  sync_directory(directory_);
+  move_into_place(marker_);
+  sync_directory(directory_);
+}
+
+void OutputSet::move_into_place(const fs::path& name) const {
+  std::error_code error;
+  fs::rename(staging_ / name, directory_ / name, error);
+  if (error) throw system_error((directory_ / name).string(), "cannot write", error.value());
+}
+
+Error OutputSet::as_of_final_path(const Error& error) const {
+  std::string where = error.where();
+  const std::size_t at = where.find(staging_.string());
+  if (at != where.npos) where.replace(at, staging_.string().size(), directory_.string());
+  return {error.kind(), where, error.found(), error.expected()};
+}
+
+}  // namespace assay

@@ -1,0 +1,167 @@
+#include "base/partial_paths.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "assay/error.h"
+#include "base/mapped_file.h"
+
+namespace assay {
+namespace {
+
+// Paths of the partial files there are, for the signal handler: it may only read memory that is
+// already there and call unlink. Who takes a pointer out of its slot owns it, so that no thread
+// frees a path that the handler reads.
+constexpr std::size_t kSlots = 64;
+std::array<std::atomic<char*>, kSlots> partial_paths;
+static_assert(std::atomic<char*>::is_always_lock_free);
+
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+
+std::atomic<int> creating{0};    // threads between a file's creation and its place in a slot
+std::atomic<bool> dying{false};  // a signal's handler is at work: nothing may be created any more
+
+// What getdents64 gives.
+struct Entry {
+  std::uint64_t inode;
+  std::int64_t offset;
+  unsigned short length;
+  unsigned char type;
+  char name[1];
+};
+
+// With nothing but system calls, as a handler must. Sets of files are two levels deep.
+void remove_all(int parent, const char* name, int depth) {
+  constexpr int kDeepest = 4;
+  if (::unlinkat(parent, name, 0) == 0 || depth == kDeepest) return;
+  const int directory = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (directory < 0) return;
+  alignas(Entry) std::array<char, 4096> buffer;
+  for (;;) {
+    const long size = ::syscall(SYS_getdents64, directory, buffer.data(), buffer.size());
+    if (size <= 0) break;
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const Entry*>(buffer.data() + at);
+      const char* own = buffer.data() + at + offsetof(Entry, name);
+      const bool is_dots = std::strcmp(own, ".") == 0 || std::strcmp(own, "..") == 0;
+      if (!is_dots) remove_all(directory, own, depth + 1);
+      at += entry->length;
+    }
+  }
+  ::close(directory);
+  ::unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+void remove_partial_paths() {
+  dying = true;
+  while (creating > 0) ::poll(nullptr, 0, 1);
+  for (std::atomic<char*>& path : partial_paths) {
+    if (const char* name = path.exchange(nullptr)) remove_all(AT_FDCWD, name, 0);
+  }
+}
+
+void on_signal(int signal) {
+  remove_partial_paths();
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
+
+void say(const char* text, std::size_t size) {
+  while (size > 0) {
+    const ssize_t n = ::write(STDERR_FILENO, text, size);
+    if (n <= 0) return;
+    text += n;
+    size -= static_cast<std::size_t>(n);
+  }
+}
+
+// With nothing that a handler may not call: the path's control characters (C0, DEL, and C1, whose
+// UTF-8 begins with 0xC2) become '?'.
+void say_path(const char* path) {
+  for (const char* at = path; *at != '\0'; ++at) {
+    const auto byte = static_cast<unsigned char>(*at);
+    const auto next = static_cast<unsigned char>(at[1]);
+    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;
+    say(byte < 32 || byte == 127 || is_c1 ? "?" : at, 1);
+    if (is_c1) ++at;
+  }
+}
+
+void on_lost_file(int signal, siginfo_t* info, void*) {
+  constexpr std::string_view kBefore = "assay: error: ";
+  constexpr std::string_view kAfter =
+      ": was cut short, or could no longer be read, while it was in use\n";
+  const char* file = mapped_file_at(info->si_addr);
+  if (file == nullptr) return on_signal(signal);
+  say(kBefore.data(), kBefore.size());
+  say_path(file);
+  say(kAfter.data(), kAfter.size());
+  remove_partial_paths();
+  ::_exit(static_cast<int>(ErrorKind::kInput));
+}
+
+}  // namespace
+
+PartialCreation::PartialCreation() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : kSignals) ::sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  creating.fetch_add(1);
+  if (!dying) return;
+  creating.fetch_sub(1);
+  for (;;) ::pause();  // until the handler ends the process
+}
+
+PartialCreation::~PartialCreation() {
+  creating.fetch_sub(1);
+  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+int remember_partial(const std::filesystem::path& path) {
+  char* copy = ::strdup(path.c_str());
+  if (copy == nullptr) return -1;
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    char* empty = nullptr;
+    if (partial_paths[i].compare_exchange_strong(empty, copy)) return static_cast<int>(i);
+  }
+  std::free(copy);  // more files than slots: this one is only cleaned up by its destructor
+  return -1;
+}
+
+void forget_partial(int slot) {
+  if (slot >= 0) std::free(partial_paths[static_cast<std::size_t>(slot)].exchange(nullptr));
+}
+
+void remove_partial_files_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (const int signal : kSignals) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
+  }
+  // A file above the limit then fails with a message, as a full disk does.
+  ::signal(SIGXFSZ, SIG_IGN);
+}
+
+void end_with_message_when_a_mapped_file_is_lost() {
+  struct sigaction action {};
+  action.sa_sigaction = on_lost_file;
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &action, nullptr);
+}
+
+}  // namespace assay

@@ -1,0 +1,32 @@
+#include "model/watched_files.h"
+
+#include <optional>
+#include <system_error>
+
+#include "assay/error.h"
+
+namespace assay {
+namespace fs = std::filesystem;
+
+WatchedFiles::WatchedFiles(const fs::path& checkpoint) {
+  std::error_code error;
+  fs::path directory = fs::is_directory(checkpoint, error) ? checkpoint : checkpoint.parent_path();
+  if (directory.empty()) directory = ".";
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    const std::optional<FileState> state = state_of(entry.path());
+    if (state) states_.emplace(entry.path().filename(), *state);
+  }
+}
+
+void WatchedFiles::expect_unchanged(const fs::path& file) const {
+  const auto before = states_.find(file.filename());
+  const std::optional<FileState> now = state_of(file);
+  // ctime also changes where somebody makes a link to it.
+  const bool is_same = before != states_.end() && now && now->size == before->second.size &&
+                       now->mtime == before->second.mtime && now->inode == before->second.inode;
+  if (is_same) return;
+  throw input_error(file.string(), "changed while it was read",
+                    "a checkpoint that nobody writes to meanwhile");
+}
+
+}  // namespace assay
