@@ -1,5 +1,6 @@
 // Which template, with which variables; render.py does the rest.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -165,7 +166,8 @@ std::vector<std::string> ChatTemplate::render(std::span<const Conversation> conv
   if (conversations.empty()) return {};
   OrderedJson request = {{"templates", OrderedJson::object()},
                          {"variables", special_tokens_},
-                         {"conversations", OrderedJson::array()}};
+                         {"conversations", OrderedJson::array()},
+                         {"parent", ::getpid()}};
   if (thinking) request["variables"]["enable_thinking"] = *thinking;
   for (const Conversation& conversation : conversations) {
     const std::string& name = name_for(conversation);

@@ -2,9 +2,12 @@
 #   {"templates": {NAME: TEXT}, "variables": {...},
 #    "conversations": [{"template": NAME, "messages": [...], "tools": [...] or null}]}
 # and writes {"texts": [...]}, or {"error": WHAT, "kind": KIND, "conversation": INDEX}. KIND is
-# "jinja2" (there is none), "refused" (by raise_exception) or "failed".
+# "jinja2" (there is none, or none that is safe), "refused" (by raise_exception) or "failed". "parent" is
+# the process that asks.
 import json
+import os
 import resource
+import signal
 import sys
 from datetime import datetime
 
@@ -16,6 +19,18 @@ def answer(**fields):
     sys.stdout.write(json.dumps(fields))
     sys.stdout.flush()
     sys.exit(0)
+
+
+def end_with(parent):
+    """Whatever a template does, it does not outlive the process that asked for it."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (ImportError, OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        sys.exit(0)
 
 
 # The templates are strangers' code.
@@ -123,9 +138,40 @@ def told(error):
     return f"{type(error).__name__}: {error}"
 
 
+# Ways out of the sandbox that releases of Jinja2 have had (CVE-2016-10745, CVE-2019-10906,
+# CVE-2024-56326, CVE-2025-27516): tried, because distributions mend them without a new version.
+ESCAPES = (
+    "{{ '{0.__class__}'.format('') }}",
+    "{{ '{x.__class__}'.format_map({'x': ''}) }}",
+    "{% set f = '{0.__class__}'.format %}{{ f('') }}",
+    "{{ ('{0.__class__}'|attr('format'))('') }}",
+    "{{ ('{x.__class__}'|attr('format_map'))({'x': ''}) }}",
+    "{{ ''|attr('__class__') }}",
+    "{{ ''['__class__'] }}",
+)
+
+
+def escape_from(jinja):
+    """The first of them that works; None where none does."""
+    for template in ESCAPES:
+        try:
+            if "<class" in jinja.from_string(template).render():
+                return template
+        except Exception:  # whatever refuses it
+            continue
+    return None
+
+
 def main():
     request = json.load(sys.stdin.buffer)
+    end_with(request.get("parent", os.getppid()))
     jinja = environment()
+    escape = escape_from(jinja)
+    if escape is not None:
+        answer(
+            kind="jinja2",
+            error=f"Jinja2 {jinja2.__version__} lets a template out of its sandbox ({escape})",
+        )
     compiled = {}
     texts = []
     for index, conversation in enumerate(request["conversations"]):

@@ -1,10 +1,18 @@
 #include "chat/python.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
 
 #include "base/expect_error.h"
+#include "base/temporary_directory.h"
 #include "chat/render_script.h"
 
 namespace assay {
@@ -48,6 +56,58 @@ TEST(Python, StopsATemplateThatRunsAway) {
     std::ranges::replace(json, '\n', ' ');
     run_python(render_script(), json, "a template", {milliseconds(1500)});
   });
+}
+
+// A Jinja2 with a hole is known by what it lets through, whatever its version says.
+TEST(Python, AnOpenSandboxRendersNothing) {
+  std::string script(render_script());
+  const std::string_view sandbox = "jinja2.sandbox.ImmutableSandboxedEnvironment(";
+  script.replace(script.find(sandbox), sandbox.size(), "jinja2.Environment(");
+  const std::string request = R"({"templates": {"default": "x"}, "variables": {}, "conversations": [
+    {"template": "default", "messages": [{"role": "user"}], "tools": null}]})";
+  const std::string open = run_python(script, request, "x");
+  EXPECT_NE(open.find("lets a template out of its sandbox"), std::string::npos) << open;
+  EXPECT_EQ(run_python(render_script(), request, "x"), R"({"texts": ["x"]})");
+}
+
+// Gone, or ended and not waited for by anybody.
+bool has_ended(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/stat");
+  std::string pid;
+  std::string name;
+  std::string state;
+  return !(status >> pid >> name >> state) || state == "Z" || state == "X";
+}
+
+TEST(Python, DoesNotOutliveTheProgram) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "pid";
+  const pid_t program = ::fork();
+  if (program == 0) {
+    const std::string script = "import os\nwith open('" + file +
+                               ".new', 'w') as f: f.write(str(os.getpid()))\n" + "os.rename('" +
+                               file + ".new', '" + file + "')\n" + std::string(render_script());
+    const std::string request = R"({"templates": {"default": "{% for i in range(99999) %})"
+                                R"({% for j in range(99999) %}{% endfor %}{% endfor %}"},)"
+                                R"("variables": {}, "conversations": [{"template": "default",)"
+                                R"("messages": [{"role": "user"}], "tools": null}]})";
+    run_python(script, request, "x");
+    std::_Exit(0);
+  }
+  pid_t child = 0;
+  for (int i = 0; i < 2000 && child == 0; ++i) {
+    std::ifstream(file) >> child;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  ASSERT_GT(child, 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // it renders by now
+  EXPECT_FALSE(has_ended(child));
+  ::kill(program, SIGKILL);
+  ::waitpid(program, nullptr, 0);
+  for (int i = 0; i < 1000 && !has_ended(child); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_TRUE(has_ended(child));
 }
 
 TEST(Python, FailuresCarryItsLastWord) {
