@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <unordered_map>
+#include <utility>
 
 #include "assay/error.h"
 #include "base/atomic_file.h"
@@ -42,6 +44,87 @@ void check_depth(std::string_view text, std::string_view where) {
   }
 }
 
+// Builds the value as OrderedJson::parse does, in linear time: that looks for each key among all
+// that an object has. A key that stands twice has its last value.
+class Builder final : public nlohmann::json_sax<OrderedJson> {
+ public:
+  explicit Builder(std::string_view where) : where_(where) {}
+  OrderedJson take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t& value) override { return add(std::move(value)); }
+  bool start_object(std::size_t) override { return open(OrderedJson::object()); }
+  bool start_array(std::size_t) override { return open(OrderedJson::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& value) override {
+    open_.back().key = std::move(value);
+    return true;
+  }
+  bool parse_error(std::size_t byte, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    // 1e999
+    if (error.id == kNumberOutOfRange) {
+      throw input_error(where_, shown(error.what()), "numbers that a double holds");
+    }
+    throw input_error(where_, fmt::format("not valid JSON at byte {}", byte),
+                      "a JSON text (is the file cut short?)");
+  }
+
+ private:
+  static constexpr int kNumberOutOfRange = 406;
+
+  struct Open {
+    OrderedJson* value;
+    std::string key = {};
+    std::unordered_map<std::string, std::size_t> places = {};  // of its keys
+  };
+
+  bool add(OrderedJson value) {
+    place(std::move(value));
+    return true;
+  }
+  bool open(OrderedJson value) {
+    // It stays where it is: what it stands in does not grow before it is closed.
+    open_.push_back({place(std::move(value))});
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  OrderedJson* place(OrderedJson value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    Open& in = open_.back();
+    if (in.value->is_array()) {
+      in.value->push_back(std::move(value));
+      return &in.value->back();
+    }
+    using Object = OrderedJson::object_t;
+    auto& fields = static_cast<Object::Container&>(in.value->get_ref<Object&>());
+    const auto [known, is_new] = in.places.emplace(std::move(in.key), fields.size());
+    if (is_new) {
+      fields.emplace_back(known->first, std::move(value));
+    } else {
+      fields[known->second].second = std::move(value);
+    }
+    return &fields[known->second].second;
+  }
+
+  std::string_view where_;
+  OrderedJson root_;
+  std::vector<Open> open_;
+};
+
 }  // namespace
 
 OrderedJson load_json(const std::filesystem::path& path) {
@@ -56,14 +139,9 @@ OrderedJson parse_json(std::string_view text, std::string_view where) {
                       fmt::format("at most {}", kMaxBytes));
   }
   check_depth(text, where);
-  try {
-    return OrderedJson::parse(text);
-  } catch (const OrderedJson::parse_error& error) {
-    throw input_error(where, fmt::format("not valid JSON at byte {}", error.byte),
-                      "a JSON text (is the file cut short?)");
-  } catch (const OrderedJson::out_of_range& error) {  // 1e999
-    throw input_error(where, shown(error.what()), "numbers that a double holds");
-  }
+  Builder builder(where);
+  OrderedJson::sax_parse(text, &builder);
+  return builder.take();
 }
 
 void write_json(const std::filesystem::path& path, const OrderedJson& json) {

@@ -1,5 +1,6 @@
 #include "formats/json_file.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/expect_error.h"
@@ -102,6 +103,21 @@ TEST_F(JsonFile, AFileAbove64MiBIsRefused) {
   std::filesystem::resize_file(path(), (std::uintmax_t{64} << 20) + 1);
   expect_error(ErrorKind::kInput, {"67108865 bytes; expected at most 67108864"},
                [&] { load_json(path()); });
+}
+
+// As OrderedJson::parse has it; and an object of any size in linear time: this took minutes.
+TEST_F(JsonFile, ObjectsMayHaveManyFields) {
+  for (const char* text :
+       {R"({"b": [1, -2, 1.5, "x", null, true, {}], "a": {"c": {"d": []}}, "e": "\u00e4"})",
+        R"({"a": 1, "b": 2, "a": [3]})", "[]", "7", "\"x\"", R"([[1, {"a": 2}], {"b": [3]}, 4])"}) {
+    EXPECT_EQ(parse_json(text, "x").dump(), OrderedJson::parse(text).dump());
+  }
+  std::string text = "{";
+  for (int i = 0; i < 400000; ++i) text += fmt::format("\"k{}\": {}, ", i, i);
+  const OrderedJson json = parse_json(text + "\"k5\": \"last\"}", "x");
+  EXPECT_EQ(json.size(), 400000u);
+  EXPECT_EQ(json["k5"], "last");
+  EXPECT_EQ(json["k399999"], 399999);
 }
 
 TEST_F(JsonFile, WritesWhatItReadsInOrder) {
