@@ -7,11 +7,18 @@
 namespace assay {
 namespace {
 
+// Which NaN an operation makes is the CPU's choice: written is one, 0x7FC00000 or
+// 0x7FF8000000000000.
+template <class Real>
+Real with_one_nan(Real x) {
+  return x == x ? x : std::numeric_limits<Real>::quiet_NaN();
+}
+
 // A narrowing store of the f64 run's masked scores may not become an infinity.
 float to_stored(double value) {
   constexpr double kMax = std::numeric_limits<float>::max();
   const bool finite = value - value == 0.0;
-  return static_cast<float>(finite ? std::clamp(value, -kMax, kMax) : value);
+  return with_one_nan(static_cast<float>(finite ? std::clamp(value, -kMax, kMax) : value));
 }
 
 template <class Real>
@@ -19,12 +26,13 @@ void store(const Real* from, std::int64_t count, Array& to, std::int64_t offset)
   const auto begin = static_cast<std::size_t>(offset);
   const auto n = static_cast<std::size_t>(count);
   if (to.dtype == DType::kF64) {
-    std::copy_n(from, n, to.as<double>().begin() + offset);
+    std::transform(from, from + n, to.as<double>().subspan(begin).begin(),
+                   [](Real x) { return with_one_nan(static_cast<double>(x)); });
   } else if (to.dtype == DType::kI64) {
     std::transform(from, from + n, to.as<std::int64_t>().subspan(begin).begin(),
                    [](Real id) { return static_cast<std::int64_t>(id); });
   } else if constexpr (sizeof(Real) == sizeof(float)) {
-    std::copy_n(from, n, to.as<float>().begin() + offset);
+    std::transform(from, from + n, to.as<float>().subspan(begin).begin(), with_one_nan<float>);
   } else {
     std::transform(from, from + n, to.as<float>().subspan(begin).begin(), to_stored);
   }

@@ -1,5 +1,6 @@
 #include "reference/manifest.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "formats/json_file.h"
@@ -23,8 +24,9 @@ Json to_json(const ArrayRecord& array) {
   Json json = {
       {"shape", array.shape}, {"dtype", dtype_name(array.dtype)}, {"sha256", array.sha256}};
   if (array.stats) json["stats"] = to_json(*array.stats);
-  if (array.noise) json["noise"] = *array.noise;
-  if (array.noise_f32) {
+  // JSON has no NaN and no infinity: what weights that are none, or an oracle of nothing but 0, make.
+  if (array.noise && std::isfinite(*array.noise)) json["noise"] = *array.noise;
+  if (array.noise_f32 && std::isfinite(array.noise_f32->whole)) {
     json["noise_f32"] = {{"whole", array.noise_f32->whole},
                          {"positions", positions_text(*array.noise_f32)}};
   }

@@ -59,7 +59,8 @@ class Checks {
   std::optional<std::string> check_values() const {
     const TensorMetrics& m = tensor_.metrics;
     if (m.nan_candidate > 0) {
-      return fmt::format("{} of {} elements are NaN", m.nan_candidate, m.compared + m.unlike);
+      return fmt::format("{} of {} elements are NaN", m.nan_candidate,
+                         element_count(candidate_.shape, candidate_.name));
     }
     if (m.cosine == 0 && m.relative_l2 == 1) {
       return "all zeros: was it dumped before it was computed?";
