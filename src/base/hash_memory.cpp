@@ -1,7 +1,6 @@
 #include "base/hash_memory.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
@@ -13,8 +12,8 @@
 #include <vector>
 
 #include "assay/error.h"
-#include "base/mapped_file.h"
 #include "base/atomic_file.h"
+#include "base/mapped_file.h"
 #include "base/sha256.h"
 
 namespace assay {

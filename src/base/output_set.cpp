@@ -40,6 +40,14 @@ std::string holder_of(const fs::path& directory) {
   return "another process";
 }
 
+// Only under the lock: without it they may be those of a run that goes on.
+void remove_what_killed_runs_left(const fs::path& directory) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    if (is_staging(entry)) fs::remove_all(entry.path(), error);
+  }
+}
+
 }  // namespace
 
 OutputSet::OutputSet(fs::path directory, std::string marker)
@@ -50,9 +58,7 @@ OutputSet::OutputSet(fs::path directory, std::string marker)
   if (error) throw system_error(directory_.string(), "cannot create directory", error.value());
   lock();
   try {
-    for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
-      if (is_staging(entry)) fs::remove_all(entry.path(), error);
-    }
+    if (lock_ >= 0) remove_what_killed_runs_left(directory_);
     staging_ = directory_ / fmt::format("{}{}-{}", kStaging, ::getpid(), counter.fetch_add(1));
     const PartialCreation creation;
     fs::create_directory(staging_, error);
@@ -76,9 +82,10 @@ void OutputSet::lock() {
   if (lock_ < 0) throw system_error(directory_.string(), "cannot open", errno);
   if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
   // Any other failure: a file system that has no locks.
-  if (errno != EWOULDBLOCK) return;
+  const bool is_held = errno == EWOULDBLOCK;
   ::close(lock_);
   lock_ = -1;
+  if (!is_held) return;
   throw Error(ErrorKind::kSystem, directory_.string(),
               fmt::format("{} is writing into it", holder_of(directory_)),
               "a directory of its own for each run");

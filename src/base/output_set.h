@@ -12,8 +12,9 @@ namespace assay {
 
 // A run writes into staging(), a hidden directory within the one that is to be filled
 // (".partial-PID-N"); publish() renames all of it into place. What stood there before stays whole
-// until then. One run at a time: the directory is locked (flock), where its file system can. What
-// killed runs left is removed. Every failure is a system error that names the final path.
+// until then. One run at a time: the directory is locked (flock), and what killed runs left is
+// removed; neither where its file system has no locks. Every failure is a system error that names
+// the final path.
 class OutputSet {
  public:
   // marker: the file without which the set is known to be unfinished; removed first, and put in

@@ -1,6 +1,5 @@
 #include "base/partial_paths.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
