@@ -1,8 +1,7 @@
 #include "assay/array.h"
 
-#include <limits>
-
 #include "assay/error.h"
+#include "base/sizes.h"
 
 namespace assay {
 
@@ -96,11 +95,12 @@ std::int64_t element_count(std::span<const std::int64_t> shape, std::string_view
   std::int64_t count = 1;
   for (const std::int64_t axis : shape) {
     if (axis < 0) throw input_error(where, "shape " + shape_text(shape), "no negative axis");
-    if (axis != 0 && count > std::numeric_limits<std::int64_t>::max() / axis) {
+    const auto more = product_of(count, axis);
+    if (!more) {
       throw input_error(where, "shape " + shape_text(shape) + " has too many elements",
                         "fewer than 2^63");
     }
-    count *= axis;
+    count = *more;
   }
   return count;
 }

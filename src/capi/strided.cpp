@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 
 namespace assay {
 namespace {
@@ -57,7 +58,7 @@ Strided::Strided(const char* name, const void* data, int dtype, int rank, const 
   view_.shape.assign(shape, shape + rank);
   const auto count = static_cast<std::size_t>(element_count(view_.shape, view_.name));
   const std::size_t item = dtype_size(view_.dtype);
-  if (count > static_cast<std::size_t>(INT64_MAX) / item) {
+  if (!product_of(static_cast<std::int64_t>(count), static_cast<std::int64_t>(item))) {
     throw wrong(fmt::format("shape {}", shape_text(view_.shape)), "elements that fit into memory");
   }
   if (count == 0) return;

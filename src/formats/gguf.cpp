@@ -25,6 +25,7 @@
 #include <numeric>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 
 namespace assay {
@@ -226,10 +227,10 @@ GgufFile::Value GgufFile::read_list(Cursor& cursor, std::string_view key) const 
     throw input_error(where(key), fmt::format("a list of value type {}", type),
                       "a list of numbers, truth values or strings");
   }
-  if (count > std::numeric_limits<std::uint64_t>::max() / size) {
+  const auto bytes = product_of<std::uint64_t>(count, size);
+  if (!bytes)
     throw input_error(where(key), fmt::format("a list of {}", count), "one inside the file");
-  }
-  return NumberList{type, cursor.take(count * size, where(key))};
+  return NumberList{type, cursor.take(*bytes, where(key))};
 }
 
 void GgufFile::read_tensors(Cursor& cursor, std::uint64_t count) {
@@ -290,7 +291,7 @@ void GgufFile::read_tensors(Cursor& cursor, std::uint64_t count) {
       throw input_error(at, fmt::format("offset {}", offsets[i]),
                         fmt::format("a multiple of the alignment, {}", unit));
     }
-    if (offsets[i] > data.size() || sizes[i] > data.size() - offsets[i]) {
+    if (!lies_within(offsets[i], sizes[i], 1, data.size())) {
       throw input_error(
           at, fmt::format("{} bytes at offset {} of {} of data", sizes[i], offsets[i], data.size()),
           "a tensor inside the file (is it cut short?)");

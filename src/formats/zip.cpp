@@ -7,6 +7,7 @@
 #include <set>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 
 namespace assay {
@@ -154,7 +155,7 @@ Directory find_directory(const Reader& file) {
     }
     directory = {file.u64(end64 + 32), file.u64(end64 + 40), file.u64(end64 + 48)};
   }
-  if (directory.offset > end || directory.size > end - directory.offset) {
+  if (!lies_within(directory.offset, directory.size, 1, end)) {
     file.fail(fmt::format("zip directory of {} bytes at byte {} in a file of {}", directory.size,
                           directory.offset, file.size()),
               "it inside the file");

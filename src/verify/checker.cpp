@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/fused_file.h"
@@ -87,8 +87,7 @@ bool Checker::wants(std::string_view name) const {
 
 void Checker::set_positions(Positions positions) {
   const bool is_range =
-      positions.first >= 0 && positions.count > 0 &&
-      positions.first <= std::numeric_limits<std::int64_t>::max() - positions.count;
+      positions.first >= 0 && positions.count > 0 && sum_of(positions.first, positions.count);
   if (!is_range) {
     throw usage_error("assay_set_positions",
                       fmt::format("first {}, count {}", positions.first, positions.count),

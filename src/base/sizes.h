@@ -1,0 +1,32 @@
+// Arithmetic on sizes, offsets and counts from outside, which may be anything: nothing wraps round.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <optional>
+
+namespace assay {
+
+// a + b, a * b; none where T cannot hold it.
+template <std::integral T>
+std::optional<T> sum_of(T a, T b) {
+  T result{};
+  if (__builtin_add_overflow(a, b, &result)) return std::nullopt;
+  return result;
+}
+template <std::integral T>
+std::optional<T> product_of(T a, T b) {
+  T result{};
+  if (__builtin_mul_overflow(a, b, &result)) return std::nullopt;
+  return result;
+}
+
+// Whether `count` pieces of `each` bytes from `offset` on lie within `size` bytes.
+inline bool lies_within(std::uint64_t offset, std::uint64_t count, std::uint64_t each,
+                        std::uint64_t size) {
+  const std::optional<std::uint64_t> bytes = product_of(count, each);
+  const std::optional<std::uint64_t> end = bytes ? sum_of(offset, *bytes) : std::nullopt;
+  return end && *end <= size;
+}
+
+}  // namespace assay
