@@ -150,29 +150,43 @@ std::optional<NamePattern> NamePattern::parse(std::string_view text) {
 
 std::optional<std::int64_t> NamePattern::match(std::string_view name) const {
   std::int64_t layer = kNoLayer;
-  if (!match_from(0, name, layer)) return std::nullopt;
+  std::size_t piece = 0;
+  std::string_view rest = name;
+  // Only the last "*" is ever tried longer: what is before it stands as early as it can.
+  struct Star {
+    std::size_t piece;
+    std::string_view rest;
+  };
+  std::optional<Star> star;
+  while (piece < pieces_.size() || !rest.empty()) {
+    if (piece < pieces_.size() && pieces_[piece].first == Kind::kAny) {
+      star = Star{++piece, rest};
+    } else if (piece < pieces_.size() && take_piece(piece, rest, layer)) {
+      ++piece;
+    } else if (star && !star->rest.empty()) {
+      star->rest.remove_prefix(1);
+      piece = star->piece;
+      rest = star->rest;
+    } else {
+      return std::nullopt;
+    }
+  }
   return layer;
 }
 
-bool NamePattern::match_from(std::size_t piece, std::string_view name, std::int64_t& layer) const {
-  if (piece == pieces_.size()) return name.empty();
+bool NamePattern::take_piece(std::size_t piece, std::string_view& rest, std::int64_t& layer) const {
   const auto& [kind, text] = pieces_[piece];
-  switch (kind) {
-    case Kind::kText:
-      return name.starts_with(text) && match_from(piece + 1, name.substr(text.size()), layer);
-    case Kind::kAny:
-      for (std::size_t length = 0; length <= name.size(); ++length) {
-        if (match_from(piece + 1, name.substr(length), layer)) return true;
-      }
-      return false;
-    case Kind::kLayer:
-      break;
+  if (kind == Kind::kText) {
+    if (!rest.starts_with(text)) return false;
+    rest.remove_prefix(text.size());
+    return true;
   }
-  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-  const std::optional<std::int64_t> number = read_number(name.substr(0, digits));
+  const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size());
+  const std::optional<std::int64_t> number = read_number(rest.substr(0, digits));
   if (!number || *number < offset_ || (*number - offset_) % factor_ != 0) return false;
   layer = (*number - offset_) / factor_;
-  return match_from(piece + 1, name.substr(digits), layer);
+  rest.remove_prefix(digits);
+  return true;
 }
 
 std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string& where) {

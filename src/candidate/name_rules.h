@@ -27,7 +27,8 @@ class NamePattern {
   std::optional<std::int64_t> match(std::string_view name) const;
 
  private:
-  bool match_from(std::size_t piece, std::string_view name, std::int64_t& layer) const;
+  // Whether the rest begins with that piece, which it then is without; not for "*".
+  bool take_piece(std::size_t piece, std::string_view& rest, std::int64_t& layer) const;
 
   enum class Kind { kText, kAny, kLayer };
   std::vector<std::pair<Kind, std::string>> pieces_;

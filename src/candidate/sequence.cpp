@@ -16,6 +16,25 @@ bool all_the_same(Ids ids) {
   return std::ranges::all_of(ids, [&](std::int64_t id) { return id == ids.front(); });
 }
 
+// The last place where the prompt stands. Both may be anybody's, of any length: found in linear
+// time (Knuth, Morris and Pratt).
+std::optional<std::size_t> last_place(Ids prompt, Ids ids) {
+  const std::size_t n = prompt.size();
+  std::vector<std::size_t> border(n, 0);  // of each beginning of the prompt
+  for (std::size_t i = 1, k = 0; i < n; ++i) {
+    while (k > 0 && prompt[i] != prompt[k]) k = border[k - 1];
+    if (prompt[i] == prompt[k]) ++k;
+    border[i] = k;
+  }
+  std::optional<std::size_t> last;
+  for (std::size_t i = 0, k = 0; i < ids.size(); ++i) {
+    while (k > 0 && (k == n || ids[i] != prompt[k])) k = border[k - 1];
+    if (ids[i] == prompt[k]) ++k;
+    if (k == n) last = i + 1 - n;
+  }
+  return last;
+}
+
 std::string plural(std::int64_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
@@ -24,15 +43,12 @@ std::string plural(std::int64_t count, std::string_view what) {
 
 std::optional<Sequence> find_prompt(Ids prompt, Ids ids, Ids known_text) {
   if (prompt.empty() || ids.size() < prompt.size()) return std::nullopt;
-  const auto is_at = [&](std::size_t at) {
-    return std::ranges::equal(prompt, ids.subspan(at, prompt.size()));
-  };
   // At the beginning, or else as far behind as it goes: padding may be of the prompt's own tokens.
   std::size_t at = 0;
-  if (!is_at(0)) {
-    at = ids.size() - prompt.size();
-    while (at > 0 && !is_at(at)) --at;
-    if (at == 0) return std::nullopt;
+  if (!std::ranges::equal(prompt, ids.first(prompt.size()))) {
+    const std::optional<std::size_t> last = last_place(prompt, ids);
+    if (!last) return std::nullopt;
+    at = *last;
   }
   Sequence sequence;
   sequence.front = static_cast<std::int64_t>(at);

@@ -129,6 +129,22 @@ TEST(NameMap, ReadsRulesFromAFile) {
 }
 
 // The last of several files is asked first, all of them before the maps that come along.
+// A map from anywhere, against a name from anywhere else.
+TEST(NameMap, ManyStarsTakeNoTime) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "*a";
+  const std::string name(100'000, 'a');
+  const auto matches = [](const std::string& pattern, std::string_view of) {
+    return NamePattern::parse(pattern)->match(of);
+  };
+  EXPECT_FALSE(matches(text + "b", name));
+  EXPECT_TRUE(matches(text + "b", name + "b"));
+  EXPECT_EQ(matches("*.{layer}.*b", "x.1.2.3ab.b"), 1);
+  EXPECT_EQ(matches("*{layer}b", "1b2b"), 2);
+  EXPECT_EQ(matches("*x*", "abc"), std::nullopt);
+  EXPECT_EQ(matches("**", ""), NamePattern::kNoLayer);
+}
+
 TEST(NameMap, TakesSeveral) {
   const TemporaryDirectory directory;
   const std::string one = directory / "one.json";

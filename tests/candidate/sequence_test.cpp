@@ -54,6 +54,18 @@ TEST(Sequence, FindsThePrompt) {
   EXPECT_EQ(without_padding(padded, Ids{0, 0, 5, 6, 7, 1, 2, 3}), (Ids{5, 6, 7, 1, 2, 3}));
 }
 
+// Looking anew at every place would take hours.
+TEST(Sequence, IsFoundInLinearTime) {
+  Ids prompt(400'000, 0);
+  prompt.back() = 1;
+  Ids ids(1'000'000, 0);
+  EXPECT_FALSE(find_prompt(prompt, ids));
+  ids[ids.size() - 10] = 1;
+  const std::optional<Sequence> found = find_prompt(prompt, ids);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->front, 599'991);
+}
+
 TEST(Sequence, SaysWhetherTheRunGoesOnAsTheReference) {
   const Ids prompt = {5, 6, 7};
   const Ids text = {5, 6, 7, 1, 2, 3};
