@@ -14,6 +14,7 @@ endfunction()
 
 assay_pkg(nlohmann_json nlohmann_json)
 assay_pkg(libdeflate libdeflate)
+assay_pkg(isal libisal)
 assay_pkg(pcre2 libpcre2-8)
 assay_pkg(utf8proc libutf8proc)
 assay_pkg(sleef sleef)

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -87,6 +88,14 @@ struct Array {
     return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
   }
   ArrayView view() const { return {name, dtype, shape, bytes, false}; }
+};
+
+// An array out of a file: row-major elements, in the file's mapping where they lie so there,
+// otherwise in `owned` or, when they are large, in a temporary file that `held` keeps.
+struct LoadedArray {
+  ArrayView view;
+  std::vector<std::byte> owned;
+  std::shared_ptr<const void> held;
 };
 
 }  // namespace assay

@@ -6,18 +6,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "assay/array.h"
 
 namespace assay {
-
-// An array that was looked up: row-major elements, in the file's mapping where they lie so there,
-// in `owned` where they had to be inflated or transposed.
-struct LoadedArray {
-  ArrayView view;
-  std::vector<std::byte> owned;
-};
 
 // The arrays of one of these:
 //   FILE.npz           numpy's archive
@@ -72,6 +66,7 @@ class ArrayFile {
   std::filesystem::path path_;
   std::unique_ptr<Source> source_;
   std::vector<std::string> names_;
+  std::unordered_set<std::string_view> known_;  // of the strings in names_
 };
 
 }  // namespace assay

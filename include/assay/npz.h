@@ -70,9 +70,11 @@ class NpzReader {
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
   Array read(std::string_view name) const;
 
-  // A stored, C-ordered member's elements where they lie in the mapped file, as long as this object
-  // lives; none for other members. CRC-32 is not verified: that would read everything once more.
-  std::optional<ArrayView> view(std::string_view name) const;
+  // The same without more memory than 32 MiB or so. A stored, C-ordered member's elements are where
+  // they lie in the mapped file, as long as this object lives; CRC-32 is not verified of them: that
+  // would read everything once more. What had to be inflated or transposed is in memory or, above
+  // 32 MiB, in a file without a name in TMPDIR; throws a system error where that has no room.
+  LoadedArray load(std::string_view name) const;
 
  private:
   struct Impl;

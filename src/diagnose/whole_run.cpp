@@ -90,7 +90,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
     return std::make_shared<TypeNoise>(run_noise(
         model, type, evidence.ids, taps,
         [&](const std::string& name) {
-          return LoadedArray{oracle.at(name).view(), {}};
+          return LoadedArray{oracle.at(name).view(), {}, {}};
         },
         pool));
   };

@@ -9,8 +9,11 @@
 #include "assay/error.h"
 #include "assay/npz.h"
 #include "assay/safetensors.h"
+#include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/sizes.h"
 #include "base/text.h"
+#include "formats/array_room.h"
 #include "formats/dump_names.h"
 #include "formats/gguf_parts.h"
 #include "formats/json_file.h"
@@ -24,20 +27,7 @@ namespace fs = std::filesystem;
 
 LoadedArray in_place(ArrayView view) {
   view.mapped = true;
-  return {std::move(view), {}};
-}
-
-LoadedArray owning(Array array) {
-  LoadedArray loaded{array.view(), std::move(array.bytes)};
-  loaded.view.bytes = loaded.owned;
-  return loaded;
-}
-
-// In C order, copied only where it is not.
-LoadedArray in_order(NpyData data) {
-  if (!data.fortran_order) return in_place(std::move(data.view));
-  return owning({data.view.name, data.view.dtype, data.view.shape,
-                 row_major(data.view.bytes, data.view.shape, dtype_size(data.view.dtype))});
+  return {std::move(view), {}, {}};
 }
 
 class NpzSource : public ArrayFile::Source {
@@ -46,10 +36,7 @@ class NpzSource : public ArrayFile::Source {
   std::vector<std::string> names() const override { return npz_.names(); }
   std::uint64_t size_of(std::string_view name) const override { return npz_.size_of(name); }
   ArrayForm form_of(std::string_view name) const override { return npz_.form_of(name); }
-  LoadedArray load(std::string_view name) const override {
-    if (auto view = npz_.view(name)) return in_place(std::move(*view));
-    return owning(npz_.read(name));
-  }
+  LoadedArray load(std::string_view name) const override { return npz_.load(name); }
 
  private:
   NpzReader npz_;
@@ -97,13 +84,29 @@ class GgufSource : public ArrayFile::Source {
     if (ggml_layout(tensor.type).block_elements == 1) {
       return in_place({tensor.name, dtype, tensor.shape, tensor.bytes});
     }
-    Array array{tensor.name, dtype, tensor.shape, {}};
-    array.bytes.resize(size_of(name));
-    dequantize(tensor.type, tensor.bytes, array.as<float>());
-    return owning(std::move(array));
+    LoadedArray array;
+    const auto room = make_room(array, size_of(name), parts_.head().tensor_where(tensor.name));
+    dequantize_in_pieces(tensor, room, array.view.mapped);
+    array.view = {tensor.name, dtype, tensor.shape, room, array.view.mapped};
+    return array;
   }
 
  private:
+  static void dequantize_in_pieces(const GgufTensor& tensor, std::span<std::byte> room,
+                                   bool in_file) {
+    const GgmlLayout layout = ggml_layout(tensor.type);
+    const std::size_t blocks = tensor.bytes.size() / layout.block_bytes;
+    constexpr std::size_t kPiece = std::size_t{1} << 16;
+    for (std::size_t at = 0; at < blocks; at += kPiece) {
+      const std::size_t count = std::min(kPiece, blocks - at);
+      const std::span<std::byte> to = room.subspan(at * layout.block_elements * sizeof(float),
+                                                   count * layout.block_elements * sizeof(float));
+      dequantize(tensor.type,
+                 tensor.bytes.subspan(at * layout.block_bytes, count * layout.block_bytes),
+                 {reinterpret_cast<float*>(to.data()), count * layout.block_elements});
+      if (in_file) give_back(to);
+    }
+  }
   static DType dtype_of(GgmlType type) {
     if (type == GgmlType::kF16) return DType::kF16;
     return type == GgmlType::kBF16 ? DType::kBF16 : DType::kF32;
@@ -155,7 +158,8 @@ class FilesSource : public ArrayFile::Source {
     const Entry& entry = find(name);
     if (entry.error) throw *entry.error;
     if (entry.torch) return entry.torch->load(*entry.tensor, std::string(name));
-    return in_order(npy_data(std::string(name), entry.npy->bytes(), entry.npy->path().string()));
+    const std::string path = entry.npy->path().string();
+    return in_c_order(npy_data(std::string(name), entry.npy->bytes(), path), path);
   }
 
  private:
@@ -183,13 +187,8 @@ class FilesSource : public ArrayFile::Source {
   }
 
   void add_directory(const fs::path& directory, std::vector<DumpArray>& arrays) {
-    std::vector<fs::path> files;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(directory, error)) {
-      if (is_array_kind(entry.path())) files.push_back(entry.path());
-    }
-    if (error) throw input_error(directory.string(), error.message(), "a readable directory");
-    std::ranges::sort(files);
+    std::vector<fs::path> files = paths_in(directory);
+    std::erase_if(files, [](const fs::path& file) { return !is_array_kind(file); });
     std::size_t readable = 0;
     for (const fs::path& file : files) {
       try {
@@ -260,7 +259,7 @@ class RawSource : public ArrayFile::Source {
     return arrays_.find(name)->second.view.bytes.size();
   }
   LoadedArray load(std::string_view name) const override {
-    return in_order(arrays_.find(name)->second);
+    return in_c_order(arrays_.find(name)->second, path_.string());
   }
 
  private:
@@ -323,7 +322,7 @@ class RawSource : public ArrayFile::Source {
     const std::string array = where("shape");
     const auto count = static_cast<std::uint64_t>(element_count(data.view.shape, array));
     const std::size_t item = dtype_size(data.view.dtype);
-    if (offset > bytes.size() || count > (bytes.size() - offset) / item) {
+    if (!lies_within(offset, count, item, bytes.size())) {
       throw input_error(array,
                         fmt::format("{} of {} from byte {} of a file of {}",
                                     shape_text(data.view.shape), dtype, offset, bytes.size()),
@@ -371,17 +370,17 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
 
 }  // namespace
 
-ArrayFile::ArrayFile(const fs::path& path)
-    : path_(path), source_(open_source(path)), names_(source_->names()) {}
+ArrayFile::ArrayFile(const fs::path& path) : ArrayFile(path, open_source(path)) {}
 ArrayFile::ArrayFile(fs::path path, std::unique_ptr<Source> source)
-    : path_(std::move(path)), source_(std::move(source)), names_(source_->names()) {}
+    : path_(std::move(path)),
+      source_(std::move(source)),
+      names_(source_->names()),
+      known_(names_.begin(), names_.end()) {}
 ArrayFile::~ArrayFile() = default;
 ArrayFile::ArrayFile(ArrayFile&&) noexcept = default;
 ArrayFile& ArrayFile::operator=(ArrayFile&&) noexcept = default;
 
-bool ArrayFile::contains(std::string_view name) const noexcept {
-  return std::ranges::find(names_, name) != names_.end();
-}
+bool ArrayFile::contains(std::string_view name) const noexcept { return known_.contains(name); }
 
 std::uint64_t ArrayFile::size_of(std::string_view name) const {
   require(name);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "assay/error.h"
+#include "base/directory.h"
 
 namespace assay {
 namespace {
@@ -93,11 +94,10 @@ std::optional<fs::path> gguf_file_of(const fs::path& checkpoint) {
     return std::nullopt;
   }
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(checkpoint, error)) {
-    if (is_gguf(entry.path())) names.push_back(entry.path().filename().string());
+  for (const fs::path& path : paths_in(checkpoint)) {
+    if (is_gguf(path)) names.push_back(path.filename().string());
   }
-  if (error || names.empty()) return std::nullopt;
-  std::ranges::sort(names);
+  if (names.empty()) return std::nullopt;
   if (names.size() > 1 && !is_first_of(names.front(), names.size())) {
     throw input_error(checkpoint.string(), fmt::format("{} .gguf files", names.size()),
                       "one, or the parts of one; give the file itself");

@@ -12,6 +12,7 @@
 #include "assay/npz.h"
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/sizes.h"
 #include "base/text.h"
 
 namespace assay {
@@ -182,11 +183,12 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view wh
   NpyHeader header = Parser({text, length}, where).parse();
   const auto count = static_cast<std::uint64_t>(element_count(header.shape, where));
   const std::size_t item = dtype_size(header.dtype);
-  if (count > (std::uint64_t{1} << 62) / item) {
+  const auto data_size = product_of<std::uint64_t>(count, item);
+  if (!data_size) {
     throw input_error(where, "shape " + shape_text(header.shape), "an array that fits in memory");
   }
   header.data_offset = fixed + length;
-  header.data_size = count * item;
+  header.data_size = *data_size;
   return header;
 }
 
@@ -233,28 +235,29 @@ std::string npy_header(const ArrayView& array) {
   return header + dict;
 }
 
-std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& shape,
-                                 std::size_t item) {
+void copy_row_major(std::span<const std::byte> data, const Shape& shape, std::size_t item,
+                    std::span<std::byte> to) {
   const std::size_t axes = shape.size();
-  if (axes < 2) return {data.begin(), data.end()};
+  if (axes < 2) {
+    std::ranges::copy(data, to.begin());
+    return;
+  }
   // Walk the data's order (first axis fastest) and scatter.
   std::vector<std::size_t> stride(axes, item);
   for (std::size_t a = axes - 1; a > 0; --a) {
     stride[a - 1] = stride[a] * static_cast<std::size_t>(shape[a]);
   }
-  std::vector<std::byte> result(data.size());
   std::vector<std::int64_t> index(axes, 0);
-  std::size_t to = 0;
+  std::size_t at = 0;
   for (std::size_t from = 0; from < data.size(); from += item) {
-    std::memcpy(&result[to], &data[from], item);
+    std::memcpy(&to[at], &data[from], item);
     for (std::size_t a = 0; a < axes; ++a) {
-      to += stride[a];
+      at += stride[a];
       if (++index[a] < shape[a]) break;
-      to -= stride[a] * static_cast<std::size_t>(shape[a]);
+      at -= stride[a] * static_cast<std::size_t>(shape[a]);
       index[a] = 0;
     }
   }
-  return result;
 }
 
 ArrayForm npy_form(std::span<const std::byte> bytes, std::string_view where) {
@@ -277,7 +280,8 @@ Array npy_array(std::string name, std::vector<std::byte> file, std::string_view 
   const NpyData data = npy_data(std::move(name), file, where);
   Array array{data.view.name, data.view.dtype, data.view.shape, {}};
   if (data.fortran_order) {
-    array.bytes = row_major(data.view.bytes, array.shape, dtype_size(array.dtype));
+    array.bytes.resize(data.view.bytes.size());
+    copy_row_major(data.view.bytes, array.shape, dtype_size(array.dtype), array.bytes);
   } else {
     file.erase(file.begin(), file.end() - static_cast<std::ptrdiff_t>(data.view.bytes.size()));
     array.bytes = std::move(file);

@@ -32,9 +32,9 @@ NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_
 // What the header at the start of `bytes` says; the elements need not be there.
 ArrayForm npy_form(std::span<const std::byte> bytes, std::string_view where);
 
-// A copy of Fortran-ordered elements of `item` bytes, in C order.
-std::vector<std::byte> row_major(std::span<const std::byte> data, const Shape& shape,
-                                 std::size_t item);
+// Copies Fortran-ordered elements of `item` bytes in C order to as many bytes.
+void copy_row_major(std::span<const std::byte> data, const Shape& shape, std::size_t item,
+                    std::span<std::byte> to);
 
 // The array in a whole .npy file, row-major (transposed when the header says Fortran order).
 // `where` names file and member in errors.

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
+#include <unordered_map>
 
 #include "assay/error.h"
 #include "assay/npz.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "formats/array_room.h"
+#include "formats/inflate.h"
 #include "formats/npy.h"
 #include "formats/zip.h"
 
@@ -23,6 +25,8 @@ using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeDecompressor>;
 constexpr std::string_view kSuffix = ".npy";
 // DEFLATE's best ratio is 1032 to 1: a member that claims more lies.
 constexpr std::uint64_t kMaxRatio = 1032;
+// Of what is inflated into a file so much is in memory at once.
+constexpr std::size_t kPiece = std::size_t{8} << 20;
 
 }  // namespace
 
@@ -34,12 +38,12 @@ struct NpzReader::Impl {
   }
 
   const ZipMember& find(std::string_view name) const {
-    const auto found = std::ranges::find(names, name);
-    if (found == names.end()) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) {
       throw input_error(file.path().string(), fmt::format("no array '{}'", shown(name)),
                         fmt::format("one of its {} arrays", names.size()));
     }
-    return members[static_cast<std::size_t>(found - names.begin())];
+    return members[found->second];
   }
 
   // The member's bytes as they lie in the file.
@@ -53,75 +57,97 @@ struct NpzReader::Impl {
     return data;
   }
 
-  // Up to so many of the member's first bytes. libdeflate stops where the room ends, before a match
-  // or a stored block that would not fit: the rest is zeros, which no header has.
-  std::vector<std::byte> inflate_header(const ZipMember& member, std::size_t most) const {
+  // Up to so many of the member's first bytes.
+  std::vector<std::byte> first_bytes(const ZipMember& member, std::size_t most) const {
     const std::span<const std::byte> data = raw(member);
     std::vector<std::byte> bytes(std::min<std::size_t>(member.size, most));
     if (member.method == ZipMethod::kStored) {
-      bytes.assign(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
-      return bytes;
+      std::ranges::copy(data.first(bytes.size()), bytes.begin());
+    } else if (Inflater(data).read(bytes) < bytes.size()) {
+      throw damaged(member);
     }
-    const Decompressor decompressor(libdeflate_alloc_decompressor());
-    if (!decompressor) throw std::bad_alloc();
-    std::size_t used = 0;
-    std::size_t made = 0;
-    const libdeflate_result result = libdeflate_deflate_decompress_ex(
-        decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), &used, &made);
-    if (result != LIBDEFLATE_SUCCESS && result != LIBDEFLATE_INSUFFICIENT_SPACE) bytes.clear();
     return bytes;
   }
 
-  // All bytes of the member, inflated and checked.
-  std::vector<std::byte> inflate(const ZipMember& member) const {
+  // All bytes of the member, inflated and checked. room: as long as the member is.
+  void inflate(const ZipMember& member, std::span<std::byte> room) const {
     const std::span<const std::byte> data = raw(member);
-    std::vector<std::byte> bytes;
     if (member.method == ZipMethod::kStored) {
-      bytes.assign(data.begin(), data.end());
+      std::ranges::copy(data, room.begin());
+    } else if (member.size <= kMostInMemory) {
+      inflate_at_once(member, data, room);
     } else {
-      if (member.size / kMaxRatio > data.size() + 1) {
-        throw input_error(where(member),
-                          fmt::format("{} bytes said to inflate to {}", data.size(), member.size),
-                          "a size that deflate can reach");
-      }
-      bytes.resize(member.size);
-      const Decompressor decompressor(libdeflate_alloc_decompressor());
-      if (!decompressor) throw std::bad_alloc();
-      std::size_t used = 0;
-      const libdeflate_result result = libdeflate_deflate_decompress_ex(
-          decompressor.get(), data.data(), data.size(), bytes.data(), bytes.size(), &used, nullptr);
-      if (result != LIBDEFLATE_SUCCESS || used != data.size()) {
-        throw input_error(where(member), "damaged deflate data",
-                          fmt::format("data that inflates to {} bytes", member.size));
-      }
+      inflate_in_pieces(member, data, room);
     }
     // A copy is made: the file's own pages need not stay.
     give_back(data);
-    const std::uint32_t crc = libdeflate_crc32(0, bytes.data(), bytes.size());
+    std::uint32_t crc = 0;
+    for (std::size_t at = 0; at < room.size(); at += kPiece) {
+      const auto piece = room.subspan(at, std::min(kPiece, room.size() - at));
+      crc = libdeflate_crc32(crc, piece.data(), piece.size());
+      if (member.size > kMostInMemory) give_back(piece);
+    }
     if (crc != member.crc32) {
       throw input_error(where(member), fmt::format("CRC-32 {:08x}", crc),
                         fmt::format("{:08x} (the file is damaged)", member.crc32));
     }
-    return bytes;
+  }
+
+  void inflate_at_once(const ZipMember& member, std::span<const std::byte> data,
+                       std::span<std::byte> room) const {
+    const Decompressor decompressor(libdeflate_alloc_decompressor());
+    if (!decompressor) throw std::bad_alloc();
+    std::size_t used = 0;
+    const libdeflate_result result = libdeflate_deflate_decompress_ex(
+        decompressor.get(), data.data(), data.size(), room.data(), room.size(), &used, nullptr);
+    if (result != LIBDEFLATE_SUCCESS || used != data.size()) throw damaged(member);
+  }
+
+  // libdeflate wants all of the room in memory.
+  void inflate_in_pieces(const ZipMember& member, std::span<const std::byte> data,
+                         std::span<std::byte> room) const {
+    Inflater inflater(data);
+    for (std::size_t at = 0; at < room.size(); at += kPiece) {
+      const auto piece = room.subspan(at, std::min(kPiece, room.size() - at));
+      if (inflater.read(piece) < piece.size()) throw damaged(member);
+      give_back(piece);
+    }
+    if (!inflater.is_at_end()) throw damaged(member);
+  }
+
+  // What the member claims, before room for it is taken.
+  void check_size(const ZipMember& member) const {
+    if (member.method == ZipMethod::kStored || member.size / kMaxRatio <= raw(member).size() + 1) {
+      return;
+    }
+    throw input_error(
+        where(member),
+        fmt::format("{} bytes said to inflate to {}", raw(member).size(), member.size),
+        "a size that deflate can reach");
+  }
+
+  Error damaged(const ZipMember& member) const {
+    return input_error(where(member), "damaged deflate data",
+                       fmt::format("data that inflates to {} bytes", member.size));
   }
 
   MappedFile file;
   std::vector<ZipMember> members;
   std::vector<std::string> names;
+  std::unordered_map<std::string_view, std::size_t> by_name;  // of the strings in `names`
 };
 
 NpzReader::NpzReader(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {
   impl_->members = read_zip_directory(impl_->file.bytes(), path.string());
-  std::set<std::string> names;
+  impl_->names.reserve(impl_->members.size());
   for (const ZipMember& member : impl_->members) {
-    std::string name = member.name;
+    std::string& name = impl_->names.emplace_back(member.name);
     if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
-    if (!names.insert(name).second) {
+    if (!impl_->by_name.emplace(name, impl_->names.size() - 1).second) {
       throw input_error(path.string(),
                         fmt::format("array '{}' stands twice, with .npy and without", shown(name)),
                         "every name once");
     }
-    impl_->names.push_back(std::move(name));
   }
 }
 
@@ -132,34 +158,47 @@ NpzReader& NpzReader::operator=(NpzReader&&) noexcept = default;
 const std::vector<std::string>& NpzReader::names() const noexcept { return impl_->names; }
 
 bool NpzReader::contains(std::string_view name) const noexcept {
-  return std::ranges::find(impl_->names, name) != impl_->names.end();
+  return impl_->by_name.contains(name);
 }
 
 Array NpzReader::read(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
-  return npy_array(std::string(name), impl_->inflate(member), impl_->where(member));
+  impl_->check_size(member);
+  std::vector<std::byte> bytes(member.size);
+  impl_->inflate(member, bytes);
+  return npy_array(std::string(name), std::move(bytes), impl_->where(member));
+}
+
+LoadedArray NpzReader::load(std::string_view name) const {
+  const ZipMember& member = impl_->find(name);
+  const std::string where = impl_->where(member);
+  if (member.method == ZipMethod::kStored) {
+    return in_c_order(npy_data(std::string(name), impl_->raw(member), where), where);
+  }
+  impl_->check_size(member);
+  LoadedArray whole;
+  const std::span<std::byte> room = make_room(whole, member.size, where);
+  impl_->inflate(member, room);
+  NpyData data = npy_data(std::string(name), room, where);
+  if (data.fortran_order) return in_c_order(std::move(data), where);
+  data.view.mapped = whole.view.mapped;
+  whole.view = std::move(data.view);
+  return whole;
 }
 
 ArrayForm NpzReader::form_of(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
-  // numpy's own header, then the longest behind the largest piece that deflate has.
-  for (const std::size_t most : {std::size_t{1024}, std::size_t{65536 + 12 + 65535}}) {
-    try {
-      return npy_form(impl_->inflate_header(member, most), impl_->where(member));
-    } catch (const Error&) {
-    }
+  impl_->check_size(member);
+  // numpy's own header; where that does not do, all that a header may have.
+  constexpr std::size_t kUsual = 1024;
+  constexpr std::size_t kLongest = 65536 + 12;
+  try {
+    return npy_form(impl_->first_bytes(member, kUsual), impl_->where(member));
+  } catch (const Error&) {
+    return npy_form(impl_->first_bytes(member, kLongest), impl_->where(member));
   }
-  return npy_form(impl_->inflate(member), impl_->where(member));  // says what is wrong with it
 }
 
 std::uint64_t NpzReader::size_of(std::string_view name) const { return impl_->find(name).size; }
-
-std::optional<ArrayView> NpzReader::view(std::string_view name) const {
-  const ZipMember& member = impl_->find(name);
-  if (member.method != ZipMethod::kStored) return std::nullopt;
-  NpyData data = npy_data(std::string(name), impl_->raw(member), impl_->where(member));
-  if (data.fortran_order) return std::nullopt;
-  return std::move(data.view);
-}
 
 }  // namespace assay

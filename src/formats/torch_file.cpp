@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "formats/pickle.h"
 #include "formats/torch_objects.h"
@@ -35,17 +35,15 @@ bool begins_with(std::span<const std::byte> bytes, std::string_view magic) {
 // The element behind the last one that the tensor reaches, from its storage's first; none where
 // that is beyond 63 bits.
 std::optional<std::uint64_t> reach(const TorchFile::Tensor& tensor) {
-  std::uint64_t last = static_cast<std::uint64_t>(tensor.offset);
-  constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
+  std::optional<std::int64_t> last = tensor.offset;
   for (std::size_t a = 0; a < tensor.shape.size(); ++a) {
     if (tensor.shape[a] == 0) return 0;
-    const auto steps = static_cast<std::uint64_t>(tensor.shape[a] - 1);
-    const auto stride = static_cast<std::uint64_t>(tensor.strides[a]);
-    if (stride != 0 && steps > (kMost - last) / stride) return std::nullopt;
-    last += steps * stride;
+    const auto steps = product_of(tensor.shape[a] - 1, tensor.strides[a]);
+    last = steps ? sum_of(*last, *steps) : std::nullopt;
+    if (!last) return std::nullopt;
   }
-  if (last >= kMost) return std::nullopt;
-  return last + 1;
+  const auto end = sum_of<std::int64_t>(*last, 1);
+  return end ? std::optional(static_cast<std::uint64_t>(*end)) : std::nullopt;
 }
 
 bool is_contiguous(const TorchFile::Tensor& tensor) {
@@ -91,13 +89,12 @@ class Gather {
 }  // namespace
 
 std::uint64_t TorchFile::Tensor::byte_count() const {
-  std::uint64_t count = dtype_size(dtype);
+  std::optional<std::int64_t> count = static_cast<std::int64_t>(dtype_size(dtype));
   for (const std::int64_t axis : shape) {
-    const auto size = static_cast<std::uint64_t>(axis);
-    if (size != 0 && count > std::numeric_limits<std::int64_t>::max() / size) return 0;
-    count *= size;
+    count = product_of(*count, axis);
+    if (!count) return 0;
   }
-  return count;
+  return static_cast<std::uint64_t>(*count);
 }
 
 TorchFile::TorchFile(const std::filesystem::path& path) : file_(path) {

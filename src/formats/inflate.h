@@ -1,0 +1,29 @@
+// Deflated data (RFC 1951) in pieces, whose sizes nobody has to trust.
+#pragma once
+
+#include <isa-l/igzip_lib.h>
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+namespace assay {
+
+class Inflater {
+ public:
+  // data: must stay as long as this object.
+  explicit Inflater(std::span<const std::byte> data);
+
+  // The next bytes of the contents; fewer than `room` has at the end of them, or where the data is
+  // damaged or cut off.
+  std::size_t read(std::span<std::byte> room);
+  // Whether all was read and the data ends there, too.
+  bool is_at_end();
+
+ private:
+  std::unique_ptr<inflate_state> state_;
+  std::span<const std::byte> rest_;
+  bool is_damaged_ = false;
+};
+
+}  // namespace assay
