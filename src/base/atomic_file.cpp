@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/partial_paths.h"
 
 namespace assay {
@@ -28,14 +29,13 @@ void remove_what_killed_ones_left(const std::filesystem::path& path) {
   const std::string begin = partial_name(path);
   const std::filesystem::path parent = path.parent_path();
   std::error_code error;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(parent.empty() ? "." : parent, error)) {
-    const std::string name = entry.path().filename().string();
+  for (const auto& found : paths_in(parent.empty() ? "." : parent, error)) {
+    const std::string name = found.filename().string();
     if (!name.starts_with(begin)) continue;
     const long process = std::strtol(name.c_str() + begin.size(), nullptr, 10);
     const bool is_gone =
         process > 0 && ::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH;
-    if (is_gone) std::filesystem::remove(entry.path(), error);
+    if (is_gone) std::filesystem::remove(found, error);
   }
 }
 

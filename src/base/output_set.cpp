@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "base/directory.h"
 #include "base/partial_paths.h"
 
 namespace assay {
@@ -18,9 +19,7 @@ namespace {
 
 constexpr std::string_view kStaging = ".partial-";
 
-bool is_staging(const fs::directory_entry& entry) {
-  return entry.path().filename().string().starts_with(kStaging);
-}
+bool is_staging(const fs::path& path) { return path.filename().string().starts_with(kStaging); }
 
 void sync_directory(const fs::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -32,9 +31,9 @@ void sync_directory(const fs::path& directory) {
 // The process in the name of a staging directory; none where there is no such directory.
 std::string holder_of(const fs::path& directory) {
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (!is_staging(entry)) continue;
-    const std::string rest = entry.path().filename().string().substr(kStaging.size());
+  for (const fs::path& path : paths_in(directory, error)) {
+    if (!is_staging(path)) continue;
+    const std::string rest = path.filename().string().substr(kStaging.size());
     return fmt::format("process {}", std::strtol(rest.c_str(), nullptr, 10));
   }
   return "another process";
@@ -43,8 +42,8 @@ std::string holder_of(const fs::path& directory) {
 // Only under the lock: without it they may be those of a run that goes on.
 void remove_what_killed_runs_left(const fs::path& directory) {
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (is_staging(entry)) fs::remove_all(entry.path(), error);
+  for (const fs::path& path : paths_in(directory, error)) {
+    if (is_staging(path)) remove_tree(path.c_str());
   }
 }
 
@@ -71,8 +70,7 @@ OutputSet::OutputSet(fs::path directory, std::string marker)
 }
 
 OutputSet::~OutputSet() {
-  std::error_code error;
-  fs::remove_all(staging_, error);
+  remove_tree(staging_.c_str());
   forget_partial(slot_);
   if (lock_ >= 0) ::close(lock_);
 }
@@ -108,25 +106,30 @@ void OutputSet::publish(const std::vector<std::string>& stale) {
     fs::remove(file, error);
     if (error) throw system_error(file.string(), "cannot remove", error.value());
   };
-  remove(directory_ / marker_);
-  for (const std::string& name : stale) remove(directory_ / name);
+  // All that can fail without a change comes before the first change.
   std::vector<fs::path> names;
-  std::vector<fs::path> directories;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging_)) {
-    const fs::path name = entry.path().lexically_relative(staging_);
-    if (entry.is_directory()) {
-      fs::create_directory(directory_ / name, error);
-      if (error) {
-        throw system_error((directory_ / name).string(), "cannot create directory", error.value());
+  std::vector<fs::path> directories = {""};
+  for (std::size_t d = 0; d < directories.size(); ++d) {
+    for (const fs::path& path : paths_in(staging_ / directories[d], error)) {
+      const fs::path name = path.lexically_relative(staging_);
+      if (fs::is_directory(path)) {
+        directories.push_back(name);
+      } else if (name != marker_) {
+        names.push_back(name);
       }
-      directories.push_back(name);
-    } else if (name != marker_) {
-      names.push_back(name);
+    }
+    if (error) throw system_error(directory_.string(), "cannot read", error.value());
+  }
+  for (const fs::path& name : directories) {
+    fs::create_directory(directory_ / name, error);
+    if (error) {
+      throw system_error((directory_ / name).string(), "cannot create directory", error.value());
     }
   }
+  remove(directory_ / marker_);
+  for (const std::string& name : stale) remove(directory_ / name);
   for (const fs::path& name : names) move_into_place(name);
   for (const fs::path& name : directories) sync_directory(directory_ / name);
-  sync_directory(directory_);
   move_into_place(marker_);
   sync_directory(directory_);
 }

@@ -1,20 +1,20 @@
 #include "base/partial_paths.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <new>
 #include <string_view>
 
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/mapped_file.h"
 
 namespace assay {
@@ -32,42 +32,11 @@ constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 std::atomic<int> creating{0};    // threads between a file's creation and its place in a slot
 std::atomic<bool> dying{false};  // a signal's handler is at work: nothing may be created any more
 
-// What getdents64 gives.
-struct Entry {
-  std::uint64_t inode;
-  std::int64_t offset;
-  unsigned short length;
-  unsigned char type;
-  char name[1];
-};
-
-// With nothing but system calls, as a handler must. Sets of files are two levels deep.
-void remove_all(int parent, const char* name, int depth) {
-  constexpr int kDeepest = 4;
-  if (::unlinkat(parent, name, 0) == 0 || depth == kDeepest) return;
-  const int directory = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (directory < 0) return;
-  alignas(Entry) std::array<char, 4096> buffer;
-  for (;;) {
-    const long size = ::syscall(SYS_getdents64, directory, buffer.data(), buffer.size());
-    if (size <= 0) break;
-    for (long at = 0; at < size;) {
-      const auto* entry = reinterpret_cast<const Entry*>(buffer.data() + at);
-      const char* own = buffer.data() + at + offsetof(Entry, name);
-      const bool is_dots = std::strcmp(own, ".") == 0 || std::strcmp(own, "..") == 0;
-      if (!is_dots) remove_all(directory, own, depth + 1);
-      at += entry->length;
-    }
-  }
-  ::close(directory);
-  ::unlinkat(parent, name, AT_REMOVEDIR);
-}
-
 void remove_partial_paths() {
   dying = true;
   while (creating > 0) ::poll(nullptr, 0, 1);
   for (std::atomic<char*>& path : partial_paths) {
-    if (const char* name = path.exchange(nullptr)) remove_all(AT_FDCWD, name, 0);
+    if (const char* name = path.exchange(nullptr)) remove_tree(name);
   }
 }
 
@@ -111,7 +80,26 @@ void on_lost_file(int signal, siginfo_t* info, void*) {
   ::_exit(static_cast<int>(ErrorKind::kInput));
 }
 
+[[noreturn]] void on_terminate() {
+  try {
+    if (std::current_exception()) std::rethrow_exception(std::current_exception());
+  } catch (const std::bad_alloc&) {
+    say_out_of_memory();
+    remove_partial_paths();
+    ::_exit(static_cast<int>(ErrorKind::kSystem));
+  } catch (...) {
+  }
+  std::abort();
+}
+
 }  // namespace
+
+void say_out_of_memory() {
+  constexpr std::string_view kText = "assay: error: out of memory\n";
+  say(kText.data(), kText.size());
+}
+
+void end_with_message_when_memory_is_out() { std::set_terminate(on_terminate); }
 
 PartialCreation::PartialCreation() {
   sigset_t set;

@@ -32,4 +32,12 @@ void remove_partial_files_on_signals();
 // program; a library leaves its process's signals alone.
 void end_with_message_when_a_mapped_file_is_lost();
 
+// Says that memory is out, without taking any.
+void say_out_of_memory();
+
+// Makes an exception about memory that nobody can catch (it came up while values were taken down,
+// or while another error was reported) remove the partial files and end the process with a message
+// and exit code 4. For a program, as above.
+void end_with_message_when_memory_is_out();
+
 }  // namespace assay

@@ -19,7 +19,10 @@ namespace {
 class Hash {
  public:
   Hash() : context_(EVP_MD_CTX_new()) {
-    check(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+    // Looked up once: each time costs more than a small array's hash.
+    static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    check(context_ != nullptr && sha256 != nullptr &&
+          EVP_DigestInit_ex(context_.get(), sha256, nullptr) == 1);
   }
   void add(std::span<const std::byte> bytes) {
     check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
@@ -35,7 +38,12 @@ class Hash {
 
  private:
   static void check(bool fine) {
-    if (!fine) throw system_error("SHA-256", "OpenSSL failed");
+    if (!fine) throw out_of_memory_or_openssl();
+  }
+  // It says neither reliably.
+  static Error out_of_memory_or_openssl() {
+    return {ErrorKind::kSystem, "SHA-256", "OpenSSL failed",
+            "memory for it, and an OpenSSL that has SHA-256"};
   }
   struct Free {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }

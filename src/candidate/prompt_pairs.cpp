@@ -8,6 +8,7 @@
 
 #include "assay/array_file.h"
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "candidate/candidate.h"
@@ -32,12 +33,10 @@ bool is_folder(const fs::path& path) {
 
 // Of kinds that may hold an array each.
 bool has_array_files(const fs::path& directory) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    const fs::path kind = entry.path().extension();
-    if (kind == ".npy" || kind == ".pt" || kind == ".pth") return true;
-  }
-  return false;
+  return std::ranges::any_of(paths_in(directory), [](const fs::path& path) {
+    const fs::path kind = path.extension();
+    return kind == ".npy" || kind == ".pt" || kind == ".pth";
+  });
 }
 
 constexpr std::string_view kNoiseFields =
@@ -169,13 +168,10 @@ std::optional<fs::path> below(const fs::path& candidate, const std::string& id) 
   const fs::path directory = candidate / id;
   if (!is_folder(directory)) return std::nullopt;
   if (is_there(directory / "reference.npz")) return directory / "reference.npz";
-  std::vector<fs::path> files;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    if (std::ranges::find(kPromptKinds, entry.path().extension()) != kPromptKinds.end()) {
-      files.push_back(entry.path());
-    }
-  }
+  std::vector<fs::path> files = paths_in(directory);
+  std::erase_if(files, [](const fs::path& path) {
+    return std::ranges::find(kPromptKinds, path.extension()) == kPromptKinds.end();
+  });
   return files.size() == 1 ? files.front() : directory;
 }
 
@@ -259,18 +255,15 @@ std::vector<PromptPair> prompts_of(const fs::path& candidate) {
   };
   if (is_folder(candidate)) {
     std::set<std::string> ids;
-    std::error_code ignored;
     const bool arrays_apart = has_array_files(candidate);
-    for (const auto& entry : fs::directory_iterator(candidate, ignored)) {
-      const fs::path kind = entry.path().extension();
+    for (const fs::path& path : paths_in(candidate)) {
+      const fs::path kind = path.extension();
       const bool is_dump = arrays_apart
-                               ? holds_a_prompt(entry.path())
+                               ? holds_a_prompt(path)
                                : kind == ".npz" || kind == ".safetensors" || kind == ".json";
       if (arrays_apart && !is_dump) continue;
-      if (is_dump && entry.path().filename() != "manifest.json") {
-        ids.insert(entry.path().stem().string());
-      }
-      if (is_folder(entry.path())) ids.insert(entry.path().filename().string());
+      if (is_dump && path.filename() != "manifest.json") ids.insert(path.stem().string());
+      if (is_folder(path)) ids.insert(path.filename().string());
     }
     for (const std::string& id : ids) {
       if (const std::optional<fs::path> file = below(candidate, id)) add(*file, id);

@@ -7,6 +7,7 @@
 
 #include "assay/chat.h"
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -102,11 +103,9 @@ ChatTemplate ChatTemplate::load(const fs::path& model) {
   if (is_there(alone)) {
     result.templates_[std::string(kDefault)] = {read_template(alone), alone.string()};
   }
-  std::error_code error;
-  for (const fs::directory_entry& entry :
-       fs::directory_iterator(model / "additional_chat_templates", error)) {
-    if (entry.path().extension() != ".jinja") continue;
-    result.templates_[entry.path().stem()] = {read_template(entry.path()), entry.path().string()};
+  for (const fs::path& path : paths_in(model / "additional_chat_templates")) {
+    if (path.extension() != ".jinja") continue;
+    result.templates_[path.stem()] = {read_template(path), path.string()};
   }
   const fs::path config = model / "tokenizer_config.json";
   if (result.templates_.empty()) result.add_json(config);

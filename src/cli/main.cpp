@@ -43,7 +43,8 @@ int guarded(const assay::Action& action) {
   } catch (const assay::Error& error) {
     return report(error.what(), static_cast<int>(error.kind()));
   } catch (const std::bad_alloc&) {
-    return report("out of memory", kSystemFailed);
+    assay::say_out_of_memory();
+    return kSystemFailed;
   } catch (const std::system_error& error) {
     // What fmt throws when standard output takes no more.
     return report(std::ferror(stdout) != 0 ? "standard output: cannot write" : error.what(),
@@ -56,6 +57,7 @@ int guarded(const assay::Action& action) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  assay::end_with_message_when_memory_is_out();
   CLI::App app{"Reference activations from language-model checkpoints."};
   app.set_version_flag("--version", "assay " ASSAY_VERSION);
   app.require_subcommand(1);

@@ -9,6 +9,7 @@
 
 #include "assay/error.h"
 #include "assay/synth.h"
+#include "base/directory.h"
 #include "bench/bench.h"
 #include "cli/verbs.h"
 #include "report/progress.h"
@@ -40,10 +41,7 @@ class Scratch {
     if (::mkdtemp(name.data()) == nullptr) throw system_error(name, "cannot create", errno);
     path_ = name;
   }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
+  ~Scratch() { remove_tree(path_.c_str()); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   const fs::path& path() const { return path_; }

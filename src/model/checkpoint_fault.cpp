@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "formats/gguf_parts.h"
@@ -35,11 +36,7 @@ std::string beginning_of(const fs::path& file) {
 
 std::vector<std::string> file_names(const fs::path& directory) {
   std::vector<std::string> names;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    names.push_back(entry.path().filename().string());
-  }
-  std::ranges::sort(names);
+  for (const fs::path& path : paths_in(directory)) names.push_back(path.filename().string());
   return names;
 }
 

@@ -8,6 +8,7 @@
 
 #include "assay/error.h"
 #include "assay/safetensors.h"
+#include "base/directory.h"
 #include "base/hash_memory.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
@@ -182,12 +183,9 @@ std::vector<std::string> settings_files(const fs::path& checkpoint, bool with_ch
   if (with_chat) {
     names.insert(names.end(), {"chat_template.jinja", "chat_template.json", "tokenizer_config.json",
                                "special_tokens_map.json"});
-    std::error_code ignored;
     const fs::path more = "additional_chat_templates";
-    for (const auto& entry : fs::directory_iterator(checkpoint / more, ignored)) {
-      if (entry.path().extension() == ".jinja") {
-        names.push_back((more / entry.path().filename()).string());
-      }
+    for (const fs::path& path : paths_in(checkpoint / more)) {
+      if (path.extension() == ".jinja") names.push_back((more / path.filename()).string());
     }
   }
   std::erase_if(names, [&](const std::string& name) { return !is_there(checkpoint / name); });

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "assay/error.h"
+#include "base/directory.h"
 
 namespace assay {
 namespace fs = std::filesystem;
@@ -12,9 +13,9 @@ WatchedFiles::WatchedFiles(const fs::path& checkpoint) {
   std::error_code error;
   fs::path directory = fs::is_directory(checkpoint, error) ? checkpoint : checkpoint.parent_path();
   if (directory.empty()) directory = ".";
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    const std::optional<FileState> state = state_of(entry.path());
-    if (state) states_.emplace(entry.path().filename(), *state);
+  for (const fs::path& path : paths_in(directory)) {
+    const std::optional<FileState> state = state_of(path);
+    if (state) states_.emplace(path.filename(), *state);
   }
 }
 

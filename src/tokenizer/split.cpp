@@ -5,6 +5,7 @@
 #include <pcre2.h>
 
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
 
@@ -73,6 +74,12 @@ bool replace_misjudged(std::string_view text, std::string& copy) {
   return replaced;
 }
 
+// PCRE2's names for it: of compiling (121 has none), of matching.
+bool is_out_of_memory(int code) {
+  constexpr int kHeapFailed = 121;
+  return code == kHeapFailed || code == PCRE2_ERROR_NOMEMORY;
+}
+
 std::string message(int code) {
   PCRE2_UCHAR text[200];
   pcre2_get_error_message(code, text, sizeof(text));
@@ -93,7 +100,7 @@ Splitter::Splitter(std::string_view pattern, std::string_view where)
   const std::string translated = pcre2_pattern(pattern, where);
   const std::unique_ptr<pcre2_compile_context, CompileContextFree> options(
       pcre2_compile_context_create(nullptr));
-  if (!options) throw system_error(where, "out of memory");
+  if (!options) throw std::bad_alloc();
   pcre2_set_newline(options.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
@@ -102,11 +109,12 @@ Splitter::Splitter(std::string_view pattern, std::string_view where)
                                   translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
                                   &error, &offset, options.get()));
   if (!impl_->code) {
+    if (is_out_of_memory(error)) throw std::bad_alloc();
     throw input_error(where, fmt::format("'{}' ({})", shown(pattern), message(error)),
                       "a regular expression");
   }
   impl_->context.reset(pcre2_match_context_create(nullptr));
-  if (!impl_->context) throw system_error(where, "out of memory");
+  if (!impl_->context) throw std::bad_alloc();
   // Without the JIT (an unusual CPU) pcre2_match interprets: slower, same pieces.
   pcre2_jit_compile(impl_->code.get(), PCRE2_JIT_COMPLETE);
   // Enough for a megabyte of spaces; a pattern whose work explodes meets it in seconds.
@@ -120,7 +128,7 @@ Splitter& Splitter::operator=(Splitter&&) noexcept = default;
 std::vector<Stretch> Splitter::find(std::string_view text) const {
   const std::unique_ptr<pcre2_match_data, DataFree> data(
       pcre2_match_data_create_from_pattern(impl_->code.get(), nullptr));
-  if (!data) throw system_error(impl_->where, "out of memory");
+  if (!data) throw std::bad_alloc();
   std::string copy;
   const std::string_view subject = replace_misjudged(text, copy) ? copy : text;
   std::vector<Stretch> stretches;
@@ -136,6 +144,7 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
     int found = match(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);
     if (found == PCRE2_ERROR_NOMATCH) break;
+    if (is_out_of_memory(found)) throw std::bad_alloc();
     if (found < 0) {
       throw input_error(impl_->where, fmt::format("no end of matching ({})", message(found)),
                         "a pattern whose work grows with the text alone");
