@@ -127,7 +127,7 @@ ASSAY_API int assay_wants(const assay_checker* checker, const char* name);
  * tensors handed over then hold these positions only, input_ids perhaps too. Where the run's
  * input_ids have padding before the prompt, positions count it; those that do not are recognised by
  * content. Without this call every tensor is the whole prompt's, and what comes again under the
- * same name is not compared.
+ * same name is not compared, pieces of it neither: open the checker behind a warm-up pass.
  */
 ASSAY_API assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count);
 

@@ -50,6 +50,10 @@ ScratchFile::ScratchFile(std::uint64_t bytes, std::string_view what) : size_(byt
                             std::strerror(number)),
                 "room for it on that disk; TMPDIR names another directory");
   };
+  // Asked first: where a file system cannot reserve space, glibc writes all of it.
+  std::error_code unknown;
+  const fs::space_info disk = fs::space(directory, unknown);
+  if (!unknown && disk.available < bytes) fail("no temporary file of", ENOSPC);
   const int fd = open_nameless(directory);
   if (fd < 0) fail("no temporary file of", errno);
   int problem = 0;

@@ -69,15 +69,16 @@ struct NpzReader::Impl {
     return bytes;
   }
 
-  // All bytes of the member, inflated and checked. room: as long as the member is.
-  void inflate(const ZipMember& member, std::span<std::byte> room) const {
+  // All bytes of the member, inflated and checked. room: as long as the member is; in_file: in a
+  // file's mapping, which alone keeps the contents of pages that are given back.
+  void inflate(const ZipMember& member, std::span<std::byte> room, bool in_file) const {
     const std::span<const std::byte> data = raw(member);
     if (member.method == ZipMethod::kStored) {
       std::ranges::copy(data, room.begin());
-    } else if (member.size <= kMostInMemory) {
-      inflate_at_once(member, data, room);
-    } else {
+    } else if (in_file) {
       inflate_in_pieces(member, data, room);
+    } else {
+      inflate_at_once(member, data, room);
     }
     // A copy is made: the file's own pages need not stay.
     give_back(data);
@@ -85,7 +86,7 @@ struct NpzReader::Impl {
     for (std::size_t at = 0; at < room.size(); at += kPiece) {
       const auto piece = room.subspan(at, std::min(kPiece, room.size() - at));
       crc = libdeflate_crc32(crc, piece.data(), piece.size());
-      if (member.size > kMostInMemory) give_back(piece);
+      if (in_file) give_back(piece);
     }
     if (crc != member.crc32) {
       throw input_error(where(member), fmt::format("CRC-32 {:08x}", crc),
@@ -165,7 +166,7 @@ Array NpzReader::read(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
   impl_->check_size(member);
   std::vector<std::byte> bytes(member.size);
-  impl_->inflate(member, bytes);
+  impl_->inflate(member, bytes, false);
   return npy_array(std::string(name), std::move(bytes), impl_->where(member));
 }
 
@@ -178,7 +179,7 @@ LoadedArray NpzReader::load(std::string_view name) const {
   impl_->check_size(member);
   LoadedArray whole;
   const std::span<std::byte> room = make_room(whole, member.size, where);
-  impl_->inflate(member, room);
+  impl_->inflate(member, room, whole.view.mapped);
   NpyData data = npy_data(std::string(name), room, where);
   if (data.fortran_order) return in_c_order(std::move(data), where);
   data.view.mapped = whole.view.mapped;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <span>
 
+#include "base/mapped_file.h"
 #include "base/widen.h"
 #include "numerics/noise.h"
 
@@ -14,6 +15,8 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kBlock = 1024;
+// Elements after which a mapped file's pages are given back.
+constexpr std::size_t kStretch = std::size_t{1} << 20;
 
 // Calls body(first, values) for the elements' values in order, `first` being the first one's index.
 template <class Body>
@@ -25,6 +28,9 @@ void in_blocks(const ArrayView& array, std::size_t count, Body&& body) {
     widen(array.dtype, array.bytes.data() + first * item, static_cast<std::ptrdiff_t>(item),
           values);
     body(first, values);
+    if (array.mapped && (first + kBlock) % kStretch == 0) {
+      give_back(array.bytes.subspan((first + kBlock - kStretch) * item, kStretch * item));
+    }
   }
 }
 

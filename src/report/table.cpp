@@ -42,6 +42,7 @@ std::string colored(std::string_view text, Color color, bool on) {
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::add(std::vector<std::string> cells) {
+  cells.resize(columns_.size());
   for (std::string& cell : cells) cell = visible_in_colors(cell);
   rows_.push_back(std::move(cells));
 }

@@ -35,7 +35,7 @@ class Table {
   };
 
   explicit Table(std::vector<Column> columns);
-  // cells: one per column.
+  // cells: one per column; those that are missing are empty.
   void add(std::vector<std::string> cells);
   std::string text() const;
 

@@ -63,6 +63,25 @@ TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
 }
 
 // A name is looked into once, however many parts it seems to have.
+// An engine warms up before it runs: with the whole prompt, and without a word about positions.
+TEST_F(CApi, AWarmUpPassIsTheOneThatCounts) {
+  const TemporaryDirectory directory;
+  const Array whole = array("layer_05_q_norm");
+  Array piece = whole;  // the first two of five positions, and wrong
+  piece.shape[1] = 2;
+  piece.bytes.resize(piece.bytes.size() / 5 * 2);
+  piece.as<float>()[0] += 100;
+  assay_checker* checker = open(one(), directory / "record.npz");
+  EXPECT_EQ(check(checker, whole), ASSAY_PASS);
+  assay_set_positions(checker, 0, 2);
+  EXPECT_EQ(check(checker, piece), ASSAY_NOT_COMPARED);
+  EXPECT_NE(std::string(assay_message()).find("handed over before"), std::string::npos);
+  assay_set_positions(checker, 2, 3);
+  EXPECT_EQ(check(checker, whole), ASSAY_NOT_COMPARED);
+  EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+  EXPECT_EQ(NpzReader(directory / "record.npz").read("layer_05_q_norm").bytes, whole.bytes);
+}
+
 TEST_F(CApi, ANameOfManyPartsIsUnknown) {
   assay_checker* checker = open(one());
   std::string name;
