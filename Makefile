@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check format clean
+.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check fuzz format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show them"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
 	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
+	@echo "make fuzz     every fuzz target, MINUTES=5 for all or SECONDS_EACH=20 (fuzz/README.md)"
 
 deps:
 	@scripts/install-deps
@@ -94,6 +95,10 @@ format:
 check: deps
 	@scripts/install-deps test check
 	@scripts/check
+
+# Of all: inputs, and what they cover.
+fuzz:
+	@MINUTES=$(MINUTES) SECONDS_EACH=$(SECONDS_EACH) JOBS=$(JOBS) scripts/fuzz
 
 clean:
 	@rm -rf build build-*
