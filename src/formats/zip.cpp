@@ -132,28 +132,28 @@ struct Directory {
   std::uint64_t count = 0;
   std::uint64_t size = 0;
   std::uint64_t offset = 0;
+  std::uint64_t end_records = 0;  // where they begin
 };
 
 Directory find_directory(const Reader& file) {
   if (file.size() < kEndSize) {
     file.fail(fmt::format("{} bytes", file.size()), "a zip archive");
   }
-  // The end record is last but for a comment of at most 65535 bytes.
+  // The end record is last but for a comment of at most 65535 bytes. Some readers take the last
+  // signature for it, whatever follows: a comment with another one in it is refused.
   const std::uint64_t lowest = file.size() - std::min<std::uint64_t>(file.size(), kEndSize + 65535);
   std::uint64_t end = file.size() - kEndSize;
-  while (file.u32(end) != kEndSignature || end + kEndSize + file.u16(end + 20) != file.size()) {
-    if (end == lowest) {
-      file.fail("no zip end record", "a zip archive (is it cut short, or none at all?)");
-    }
-    --end;
+  while (file.u32(end) != kEndSignature && end > lowest) --end;
+  if (file.u32(end) != kEndSignature || end + kEndSize + file.u16(end + 20) != file.size()) {
+    file.fail("no zip end record", "a zip archive (is it cut short, or none at all?)");
   }
-  Directory directory{file.u16(end + 10), file.u32(end + 12), file.u32(end + 16)};
+  Directory directory{file.u16(end + 10), file.u32(end + 12), file.u32(end + 16), end};
   if (end >= kLocator64Size && file.u32(end - kLocator64Size) == kLocator64Signature) {
     const std::uint64_t end64 = file.u64(end - kLocator64Size + 8);
     if (end64 > end || end - end64 < kEnd64Size || file.u32(end64) != kEnd64Signature) {
       file.fail(fmt::format("zip64 end record not at byte {}", end64), "one there");
     }
-    directory = {file.u64(end64 + 32), file.u64(end64 + 40), file.u64(end64 + 48)};
+    directory = {file.u64(end64 + 32), file.u64(end64 + 40), file.u64(end64 + 48), end64};
   }
   if (!lies_within(directory.offset, directory.size, 1, end)) {
     file.fail(fmt::format("zip directory of {} bytes at byte {} in a file of {}", directory.size,
@@ -259,6 +259,8 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     if (next > end) file.fail("a directory record that runs past the directory", "it inside");
     m.name = file.text(name_at, extra_at - name_at);
     const std::string member = fmt::format("member '{}'", shown(m.name));
+    // Where it ends for some readers.
+    if (m.name.find('\0') != m.name.npos) file.fail(member + " has a 0 byte in its name", "none");
     if ((file.u16(at + 8) & 1u) != 0) file.fail(member + " is encrypted", "plain members");
     const std::uint16_t method = file.u16(at + 10);
     if (method != 0 && method != 8) {
@@ -278,6 +280,12 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
   // Readers that walk the bytes and readers that count must see the same members.
   if (at != end) {
     file.fail(fmt::format("{} bytes after the directory's {} members", end - at, directory.count),
+              "none");
+  }
+  // Some look for it where it is said to be, others before the end records.
+  if (end != directory.end_records) {
+    file.fail(fmt::format("{} bytes between the directory and the end records",
+                          directory.end_records - end),
               "none");
   }
 

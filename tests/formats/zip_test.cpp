@@ -240,6 +240,7 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
       {kDirectory + 42, 4, 0xFFFFFFFF, "no local header at byte 4294967295"},
       {kSecond + 46, 1, 'a', "member 'a' stands twice"},
       {kSecond + 46, 1, '\n', "member '\\n' has another name"},
+      {kSecond + 46, 1, '\0', "member '\\x00' has a 0 byte in its name"},
       {kSecond + 47 + 10, 2, 1, "47 bytes after the directory's 1 members"},
       {kSecond + 47 + 10, 2, 3, "3 members in a directory of 94 bytes"},
       {kSecond + 47 + 12, 4, 0xFFFFFFFF, "zip directory of 4294967295 bytes"},
@@ -254,6 +255,31 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
     expect_error(ErrorKind::kInput, {"x.npz: ", c.message},
                  [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });
   }
+}
+
+// Readers that look for records in another way would see other members.
+TEST(Zip, WhatReadersSeeDifferentlyIsAnInputError) {
+  const std::string archive = two_members();
+  const auto refuse = [](const std::string& bytes, std::string_view message) {
+    expect_error(ErrorKind::kInput, {"x.npz: ", message},
+                 [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });
+  };
+  std::string gap = archive;
+  gap.insert(gap.size() - 22, "1234");
+  refuse(gap, "4 bytes between the directory and the end records");
+  Zip64Archive gap64 = zip64_archive();
+  gap64.bytes.insert(gap64.end64, "1234");
+  put(gap64.bytes, gap64.end64 + 4 + 56 + 8, 8, gap64.end64 + 4);
+  refuse(gap64.bytes, "4 bytes between the directory and the end records");
+
+  const auto with_comment = [&](std::string comment) {
+    std::string bytes = archive;
+    put(bytes, bytes.size() - 2, 2, comment.size());
+    return bytes + comment;
+  };
+  const std::string comment = "a comment of the archive";
+  EXPECT_EQ(read_zip_directory(bytes_of(with_comment(comment)), "x.npz").size(), 2u);
+  refuse(with_comment(comment + "PK\5\6" + std::string(22, 'x')), "no zip end record");
 }
 
 TEST(Zip, WhatIsNoZipFileIsAnInputErrorThatSaysSo) {
