@@ -14,6 +14,7 @@ namespace assay {
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where) {
   const std::size_t item = dtype_size(array.dtype);
   std::vector<std::int64_t> ids(array.bytes.size() / item);
+  if (ids.empty()) return ids;  // no memory to copy from
   if (array.dtype == DType::kI64) {
     std::memcpy(ids.data(), array.bytes.data(), ids.size() * item);
     return ids;
