@@ -1,5 +1,5 @@
-// Two files compared whole: a right dump that was altered against its reference, or any arrays
-// against any others.
+// Two files compared whole: a right dump that was altered against its reference (whose manifest may
+// lie about the model), or any arrays against any others.
 #include "altered_dump.h"
 #include "assay/compare.h"
 #include "small_model.h"
@@ -39,6 +39,43 @@ std::vector<Array> take_arrays(Choices& choices) {
   return arrays;
 }
 
+// The same reference, of another model as its manifest has it.
+std::filesystem::path lying_set(const SmallReference& small, Choices& choices) {
+  static const nlohmann::json manifest =
+      nlohmann::json::parse(read_text(small.set / "manifest.json"));
+  const std::filesystem::path set = scratch() / "lying";
+  if (!std::filesystem::exists(set)) {
+    std::filesystem::copy(small.set, set, std::filesystem::copy_options::recursive);
+  }
+  constexpr std::array kFields = {"vocab_size",
+                                  "hidden_size",
+                                  "intermediate_size",
+                                  "num_hidden_layers",
+                                  "head_dim",
+                                  "num_attention_heads",
+                                  "num_key_value_heads",
+                                  "model_type",
+                                  "rope_theta",
+                                  "max_position_embeddings",
+                                  "rms_norm_eps",
+                                  "num_experts",
+                                  "sliding_window",
+                                  "num_experts_per_tok",
+                                  "moe_intermediate_size",
+                                  "use_sliding_window",
+                                  "max_window_layers",
+                                  "partial_rotary_factor"};
+  const std::array<nlohmann::json, 14> values = {
+      0, 1, 2, 3, 4, 5, 7, 16, 999, 2147483647, 1e308, 1e-308, true, "qwen3_moe"};
+  nlohmann::json lies = manifest;
+  for (std::size_t n = 1 + choices.below(4); n > 0; --n) {
+    const char* field = choices.one_of(kFields);
+    lies["model"]["config"][field] = choices.one_of(values);
+  }
+  write_text(set / "manifest.json", lies.dump());
+  return set;
+}
+
 }  // namespace
 
 FUZZ_TARGET(compare_files) {
@@ -56,6 +93,7 @@ FUZZ_TARGET(compare_files) {
       write(options.reference, take_arrays(choices));
       write(options.candidate, take_arrays(choices));
     } else {
+      if (how % 4 == 1) options.reference = lying_set(small, choices);
       write(options.candidate, altered_dump(small.arrays, choices));
     }
   });
