@@ -155,6 +155,16 @@ std::optional<std::string_view> Charsmap::find(std::string_view text) const {
 
 // A short cluster becomes what a key at its beginning becomes, whole as it is; SentencePiece itself
 // does otherwise.
+std::size_t Charsmap::longest() const {
+  std::size_t most = 1;
+  for (std::size_t at = 0; at < texts_.size();) {
+    const std::size_t end = std::min(texts_.find('\0', at), texts_.size());
+    most = std::max(most, end - at);
+    at = end + 1;
+  }
+  return most;
+}
+
 Charsmap::Rewritten Charsmap::rewrite(std::string_view text, std::size_t from_start) const {
   Copy copy;
   const auto try_replace = [&](std::string_view part) {

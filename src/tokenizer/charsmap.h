@@ -28,6 +28,8 @@ class Charsmap {
   // A copy by the rules, as the tokenizers library applies them. from_start: so many bytes at the
   // beginning stand for the first character of some original; the copy's are counted alike.
   Rewritten rewrite(std::string_view text, std::size_t from_start) const;
+  // Bytes of the longest text that any becomes, at least 1.
+  std::size_t longest() const;
 
  private:
   void check(std::string_view where) const;

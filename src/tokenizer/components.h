@@ -2,7 +2,9 @@
 // input error that names the component it does not know.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "tokenizer/decoder.h"
@@ -25,6 +27,18 @@ struct Template {
 };
 Template read_post_processor(const JsonFields& root);
 Decoder read_decoder(const JsonFields& root);
+
+// How much longer the steps of a list make a text at most, all of them together: a small file must
+// not make gigabytes of a word.
+class Growth {
+ public:
+  // The next step: each byte may become so many. Throws an input error where it gets too much.
+  void by(std::size_t bytes, const JsonFields& step, std::string_view field);
+
+ private:
+  static constexpr std::size_t kMost = 1000;
+  std::size_t all_ = 1;
+};
 
 // The components that a Sequence holds in `field`, those of Sequences in it included, or the
 // component alone.

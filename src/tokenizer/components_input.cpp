@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <string>
 #include <string_view>
@@ -94,6 +95,21 @@ NormalizerStep read_step(const JsonFields& step) {
   throw unknown_type(step, kNormalizers);
 }
 
+void add_growth(Growth& growth, const NormalizerStep& step, const JsonFields& part) {
+  if (const auto* replace = std::get_if<ReplaceStep>(&step)) {
+    const auto* text = std::get_if<std::string>(&replace->from);
+    const std::size_t from =
+        text != nullptr ? text->size() : std::get<Splitter>(replace->from).least_match();
+    // What matches nothing matches before every byte.
+    const std::size_t to = replace->to.size();
+    growth.by(from == 0 ? to + 1 : (to + from - 1) / from, part, "content");
+  } else if (const auto* prepend = std::get_if<PrependStep>(&step)) {
+    growth.by(prepend->text.size() + 1, part, "prepend");
+  } else if (const auto* charsmap = std::get_if<Charsmap>(&step)) {
+    growth.by(charsmap->longest(), part, "precompiled_charsmap");
+  }
+}
+
 // What becomes of what a Split or Punctuation is cut at.
 SplitBehavior read_behavior(const JsonFields& split) {
   const std::string_view name = split.string("behavior");
@@ -177,6 +193,15 @@ PreTokenizer::Step read_pre_step(const JsonFields& part) {
 
 }  // namespace
 
+void Growth::by(std::size_t bytes, const JsonFields& step, std::string_view field) {
+  const std::size_t most = kMost / all_;
+  if (bytes > most) {
+    throw step.error(field, fmt::format("up to {} bytes for one, after {} for one", bytes, all_),
+                     fmt::format("at most {} in all", kMost));
+  }
+  all_ *= std::max<std::size_t>(bytes, 1);
+}
+
 std::vector<JsonFields> parts_of(const JsonFields& component, std::string_view field) {
   if (component.string("type") != "Sequence") return {component};
   component.allow_only({"type", field});
@@ -220,15 +245,18 @@ MetaspaceStep read_metaspace(const JsonFields& part) {
 
 std::vector<NormalizerStep> read_normalizer(const JsonFields& root) {
   std::vector<NormalizerStep> steps;
+  Growth growth;
   if (!root.find("normalizer")) return steps;
   for (const JsonFields& part : parts_of(root.fields("normalizer"), "normalizers")) {
     steps.push_back(read_step(part));
+    add_growth(growth, steps.back(), part);
   }
   return steps;
 }
 
 PreTokenizer read_pre_tokenizer(const JsonFields& root) {
   PreTokenizer result;
+  Growth growth;
   if (!root.find("pre_tokenizer")) return result;
   for (const JsonFields& part : parts_of(root.fields("pre_tokenizer"), "pretokenizers")) {
     if (part.string("type") == "BertPreTokenizer") {
@@ -237,6 +265,7 @@ PreTokenizer read_pre_tokenizer(const JsonFields& root) {
       result.steps.push_back(SplitStep{CharKind::kPunctuation, SplitBehavior::kIsolated});
     } else {
       result.steps.push_back(read_pre_step(part));
+      if (part.string("type") == "ByteLevel") growth.by(2, part, "type");
     }
   }
   return result;

@@ -131,8 +131,13 @@ Decoder read_decoder(const JsonFields& root) {
   Decoder decoder;
   decoder.joins_with_spaces = !root.find("decoder");
   if (decoder.joins_with_spaces) return decoder;
+  Growth growth;
   for (const JsonFields& part : parts_of(root.fields("decoder"), "decoders")) {
     decoder.steps.push_back(read_decoding(part));
+    if (const auto* replace = std::get_if<ReplaceDecoding>(&decoder.steps.back())) {
+      growth.by((replace->to.size() + replace->from.size() - 1) / replace->from.size(), part,
+                "content");
+    }
   }
   return decoder;
 }

@@ -125,6 +125,12 @@ Splitter::~Splitter() = default;
 Splitter::Splitter(Splitter&&) noexcept = default;
 Splitter& Splitter::operator=(Splitter&&) noexcept = default;
 
+std::size_t Splitter::least_match() const {
+  std::uint32_t characters = 0;
+  pcre2_pattern_info(impl_->code.get(), PCRE2_INFO_MINLENGTH, &characters);
+  return characters;
+}
+
 std::vector<Stretch> Splitter::find(std::string_view text) const {
   const std::unique_ptr<pcre2_match_data, DataFree> data(
       pcre2_match_data_create_from_pattern(impl_->code.get(), nullptr));

@@ -28,6 +28,9 @@ class Splitter {
   // Thread-safe.
   std::vector<Stretch> find(std::string_view text) const;
 
+  // Bytes that a match has at least; may say less than it could.
+  std::size_t least_match() const;
+
   // The stretches' texts.
   std::vector<std::string_view> split(std::string_view text) const;
 

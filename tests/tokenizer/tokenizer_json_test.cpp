@@ -315,6 +315,42 @@ TEST(TokenizerJson, RefusesNormalizersThatAreNotClear) {
   });
 }
 
+// A word must not become gigabytes.
+TEST(TokenizerJson, RefusesWhatMakesTextsMuchLonger) {
+  const auto replace = [](const char* kind, const std::string& from, const std::string& to) {
+    return Json{{"type", "Replace"}, {"pattern", {{kind, from}}}, {"content", to}};
+  };
+  const auto many = [](const Json& step, int count) { return Json(std::vector(count, step)); };
+  const auto normalizer = [](const Json& steps) {
+    return [steps](Json& j) { j["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}}; };
+  };
+  const auto decoder = [](const Json& steps) {
+    return [steps](Json& j) { j["decoder"] = {{"type", "Sequence"}, {"decoders", steps}}; };
+  };
+  const std::string ten(10, 'x');
+  expect_sentencepiece_errors({
+      {normalizer(many(replace("String", "x", ten), 4)), "normalizer.normalizers[3].content",
+       "10 bytes for one, after 1000 for one"},
+      {normalizer(many(replace("Regex", "x*", ten), 3)), "normalizer.normalizers[2].content",
+       "11 bytes for one, after 121 for one"},
+      {normalizer(many({{"type", "Prepend"}, {"prepend", ten}}, 3)),
+       "normalizer.normalizers[2].prepend", "11 bytes for one"},
+      {decoder(many(replace("String", "x", ten), 4)), "decoder.decoders[3].content",
+       "10 bytes for one"},
+      {[&](Json& j) {
+         const Json part = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+         j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", many(part, 10)}};
+       },
+       "pre_tokenizer.pretokenizers[9].type", "2 bytes for one, after 512 for one"},
+  });
+  // However many that make nothing longer.
+  Json json = bundled();
+  Json steps = many(replace("String", "x", "y"), 50);
+  steps.insert(steps.end(), replace("Regex", " {2,}", "  "));
+  normalizer(steps)(json);
+  EXPECT_EQ(parse_tokenizer_json("T.json", json.dump()).normalizer.size(), 51u);
+}
+
 TEST(TokenizerJson, RefusesMetaspacesThatAreNotClear) {
   const auto metaspace = [&](const std::string& field, const Json& value) {
     Json part = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}};
