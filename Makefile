@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check fuzz format clean
+.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check check-changed fuzz test-readers format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show them"
@@ -17,6 +17,8 @@ help:
 	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
 	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
+	@echo "make check-changed  format, and lint of the sources that changed since BASE"
+	@echo "make test-readers  the tests of what reads strangers' files, under sanitizers"
 	@echo "make fuzz     every fuzz target, MINUTES=5 for all or SECONDS_EACH=20 (fuzz/README.md)"
 
 deps:
@@ -100,6 +102,19 @@ check: deps
 # Of all: inputs, and what they cover.
 fuzz:
 	@MINUTES=$(MINUTES) SECONDS_EACH=$(SECONDS_EACH) JOBS=$(JOBS) scripts/fuzz
+
+# The rooms that read strangers' files, in the fuzzers' build: AddressSanitizer, UndefinedBehaviorSanitizer
+# and the standard library's own assertions.
+test-readers: deps
+	@scripts/install-deps test fuzz
+	@cmake --preset fuzz >/dev/null
+	@cmake --build --preset fuzz -j $(JOBS) --target test_base test_formats test_tokenizer test_candidate \
+	  test_fuzz_regressions
+	@ctest --preset fuzz -j $(JOBS)
+
+check-changed: deps
+	@scripts/install-deps check
+	@scripts/check-changed
 
 clean:
 	@rm -rf build build-*

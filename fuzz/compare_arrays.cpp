@@ -47,7 +47,7 @@ class OneArray : public ArrayFile::Source {
   explicit OneArray(const Array& array) : array_(array) {}
   std::vector<std::string> names() const override { return {array_.name}; }
   std::uint64_t size_of(std::string_view) const override { return array_.bytes.size(); }
-  LoadedArray load(std::string_view) const override { return {array_.view(), {}}; }
+  LoadedArray load(std::string_view) const override { return {array_.view(), {}, {}}; }
 
  private:
   const Array& array_;

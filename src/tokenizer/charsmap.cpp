@@ -153,8 +153,6 @@ std::optional<std::string_view> Charsmap::find(std::string_view text) const {
   return std::nullopt;
 }
 
-// A short cluster becomes what a key at its beginning becomes, whole as it is; SentencePiece itself
-// does otherwise.
 std::size_t Charsmap::longest() const {
   std::size_t most = 1;
   for (std::size_t at = 0; at < texts_.size();) {
@@ -165,6 +163,8 @@ std::size_t Charsmap::longest() const {
   return most;
 }
 
+// A short cluster becomes what a key at its beginning becomes, whole as it is; SentencePiece itself
+// does otherwise.
 Charsmap::Rewritten Charsmap::rewrite(std::string_view text, std::size_t from_start) const {
   Copy copy;
   const auto try_replace = [&](std::string_view part) {

@@ -79,8 +79,12 @@ inline Result run_program(const std::vector<std::string>& arguments,
   Result result;
   result.peak_kib = usage.ru_maxrss;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  if (options.out_path.empty()) result.out = read_text(out);
-  result.err = read_text(err);
+  // Killed early it has not opened them.
+  const auto text_of = [](const std::string& file) {
+    return std::filesystem::exists(file) ? read_text(file) : std::string();
+  };
+  if (options.out_path.empty()) result.out = text_of(out);
+  result.err = text_of(err);
   return result;
 }
 

@@ -130,7 +130,56 @@ class Command {
     EXPECT_GT(tried, 0u);
   }
 
+  // SIGKILL at instants drawn by chance; the next run then makes good what was left.
+  void kill_at_random() {
+    std::mt19937 random(seed());
+    const auto begin = std::chrono::steady_clock::now();
+    const auto passed = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    };
+    {
+      const TemporaryDirectory out;
+      prepare(out.path());
+      run_program(arguments_(out.path()));
+    }
+    const double whole_run = passed();
+    const double most = seconds() > 0 ? seconds() : 120;
+    int killed = 0;
+    int tried = 0;
+    for (; (passed() < most || killed < 3) && !testing::Test::HasFailure(); ++tried) {
+      const TemporaryDirectory out;
+      prepare(out.path());
+      RunOptions options;
+      options.kill_signal = SIGKILL;
+      options.kill_after_us = static_cast<useconds_t>(
+          std::uniform_real_distribution<double>(0, whole_run * 1e6)(random));
+      const Result result = run_program(arguments_(out.path()), options);
+      killed += result.exit_code == 128 + SIGKILL;
+      const std::string about = "killed after " + std::to_string(options.kill_after_us) +
+                                " us, seed " + std::to_string(seed());
+      expect_whole(files_in(out.path()), about);
+      const Result next = run_program(arguments_(out.path()));
+      EXPECT_EQ(next.exit_code, 0) << next.err << about;
+      EXPECT_TRUE(files_in(out.path()) == expected_files_) << about;
+      EXPECT_FALSE(has_leavings(out.path())) << about;
+    }
+    std::printf("%d of %d runs were killed, seed %u\n", killed, tried, seed());
+  }
+
  private:
+  // No file under a final name that is not whole, no manifest before its files.
+  void expect_whole(const std::map<std::string, std::string>& files,
+                    const std::string& about) const {
+    for (const auto& [name, contents] : files) {
+      const auto whole = expected_files_.find(name);
+      EXPECT_TRUE(whole != expected_files_.end() && whole->second == contents)
+          << name << " is not whole, of " << about;
+    }
+    if (files.contains("set/manifest.json")) {
+      EXPECT_TRUE(files == expected_files_) << "manifest without its files, of " << about;
+    }
+  }
+
   void prepare(const fs::path& out) const {
     if (!before_.empty()) fs::copy(before_, out, fs::copy_options::recursive);
   }
@@ -183,15 +232,7 @@ class Command {
         EXPECT_TRUE(result.err.find("memory") != std::string::npos) << about;
       }
     }
-    for (const auto& [name, contents] : files) {
-      const auto whole = expected_files_.find(name);
-      EXPECT_TRUE(whole != expected_files_.end() && whole->second == contents)
-          << name << " is not whole, of " << about;
-    }
-    const auto manifest = files.find("set/manifest.json");
-    if (manifest != files.end()) {
-      EXPECT_TRUE(files == expected_files_) << "manifest without its files, of " << about;
-    }
+    expect_whole(files, about);
     if (!fault.stops_removal()) {
       EXPECT_FALSE(has_leavings(out.path())) << about;
     }
@@ -219,6 +260,10 @@ class Faults : public testing::Test {
   static std::vector<std::string> compare(const fs::path& out, const std::string& threads) {
     return {"compare", reference(),        reference(), "--html", out / "report.html",
             "--junit", out / "report.xml", "--threads", threads};
+  }
+  static std::vector<std::string> synth(const fs::path& out) {
+    return {"synth", "--config",   ASSAY_ROOT "/models/tiny-qwen3/config.json", "--shards", "2",
+            "--out", out / "model"};
   }
   static fs::path made() { return *directory_ / "made"; }
   static std::string reference() { return made() / "set"; }
@@ -248,11 +293,16 @@ TEST_F(Faults, InDiagnose) {
   }).try_faults();
 }
 TEST_F(Faults, InSynth) {
-  Command([](const fs::path& out) {
-    return std::vector<std::string>{
-        "synth", "--config",   ASSAY_ROOT "/models/tiny-qwen3/config.json", "--shards", "2",
-        "--out", out / "model"};
-  }).try_faults();
+  Command([](const fs::path& out) { return synth(out); }).try_faults();
+}
+TEST_F(Faults, KillsOfExtract) {
+  Command([](const fs::path& out) { return extract(out, "2"); }).kill_at_random();
+}
+TEST_F(Faults, KillsOfExtractOverAFinishedSet) {
+  Command([](const fs::path& out) { return extract(out, "2"); }, made()).kill_at_random();
+}
+TEST_F(Faults, KillsOfSynth) {
+  Command([](const fs::path& out) { return synth(out); }).kill_at_random();
 }
 
 }  // namespace
