@@ -63,7 +63,7 @@ $(VENV)/ready: python/requirements.txt
 
 test-hf: build venv
 	@cmake --build --preset release -j $(JOBS) --target fuzz_numpy_reader
-	@$(VENV)/bin/python -m pytest tests/hf -q -rs
+	@scripts/test-hf
 
 # Engines that nobody here wrote, each in an environment of its own under .cache/arena.
 arena: build venv

@@ -307,6 +307,15 @@ void* EVP_MD_fetch(void* context, const char* name, const char* properties) {
   return found;
 }
 
+// glibc ends the process where it cannot note a thread's object that must be taken down.
+int __cxa_thread_atexit_impl(void (*destructor)(void*), void* object, void* library) {
+  NEXT(__cxa_thread_atexit_impl);
+  is_inside = true;
+  const int result = original(destructor, object, library);
+  is_inside = false;
+  return result;
+}
+
 void* malloc(size_t size) { return fails(kFaultAlloc) ? nullptr : counted(__libc_malloc(size)); }
 void* calloc(size_t count, size_t size) {
   return fails(kFaultAlloc) ? nullptr : counted(__libc_calloc(count, size));
