@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "assay/error.h"
 #include "base/directory.h"
@@ -39,11 +41,21 @@ void remove_what_killed_ones_left(const std::filesystem::path& path) {
   }
 }
 
+bool is_stream(const std::filesystem::path& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   static std::atomic<unsigned> counter{0};
   buffer_.reserve(kBuffer);
+  if (is_stream(path)) {
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) throw system_error(path_.string(), "cannot open", errno);
+    return;
+  }
   remove_what_killed_ones_left(path);
   const PartialCreation creation;
   // A killed process of the same id (in a container it often is) may have left its partial file.
@@ -59,7 +71,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) {
     ::close(fd_);
-    ::unlink(partial_.c_str());
+    if (!partial_.empty()) ::unlink(partial_.c_str());
   }
   forget_partial(slot_);
 }
@@ -94,6 +106,12 @@ void AtomicFile::write_out(std::span<const std::byte> bytes) {
 
 void AtomicFile::commit() {
   flush();
+  if (partial_.empty()) {
+    if (::close(std::exchange(fd_, -1)) != 0) {
+      throw system_error(path_.string(), "cannot write", errno);
+    }
+    return;
+  }
   if (::fsync(fd_) != 0) throw system_error(path_.string(), "cannot write", errno);
   const int fd = fd_;
   fd_ = -1;

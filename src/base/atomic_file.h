@@ -11,7 +11,8 @@ namespace assay {
 
 // Writes to a hidden neighbour (".NAME.partial-PID-N"); commit() syncs it and renames it. Without
 // commit() nothing is left; a process killed on the spot leaves the neighbour, which the next one
-// to write the file removes. Every failure is a system error that names the final path. New files
+// to write the file removes. A pipe or a device is written to as it is: a file must not take its
+// place. Every failure is a system error that names the final path. New files
 // have the permissions that the umask leaves.
 class AtomicFile {
  public:

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "assay/error.h"
+#include "base/mapped_file.h"
 
 namespace assay {
 namespace {
@@ -21,12 +22,7 @@ constexpr std::uint64_t kFolio = std::uint64_t{2} << 20;
 }  // namespace
 
 FileReader::FileReader(std::filesystem::path path)
-    : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (fd_ < 0) {
-    throw input_error(path_.string(), std::string("cannot open: ") + std::strerror(errno),
-                      "a readable file");
-  }
-}
+    : path_(std::move(path)), fd_(open_regular(path_)) {}
 
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);

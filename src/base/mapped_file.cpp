@@ -20,22 +20,6 @@
 namespace assay {
 namespace {
 
-// Closes the descriptor; the mapping outlives it. Opening a pipe must not wait for its other end.
-class Descriptor {
- public:
-  explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 // Of whole pages. Only a wish: a failure costs memory or time, not correctness.
 void advise(std::span<const std::byte> mapped, int advice) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -120,24 +104,31 @@ void give_back(std::span<const std::byte> mapped) { advise(mapped, MADV_DONTNEED
 
 void expect_random_access(std::span<const std::byte> mapped) { advise(mapped, MADV_RANDOM); }
 
-MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor file(path);
-  if (file.get() < 0) {
+int open_regular(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
     throw input_error(path.string(), std::string("cannot open: ") + std::strerror(errno),
                       "a readable file");
   }
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) {
-    throw input_error(path.string(), std::string("cannot stat: ") + std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    throw input_error(path.string(), S_ISDIR(status.st_mode) ? "a directory" : "not a regular file",
-                      "a file");
-  }
+  const bool is_known = ::fstat(fd, &status) == 0;
+  if (is_known && S_ISREG(status.st_mode)) return fd;
+  const bool is_directory = is_known && S_ISDIR(status.st_mode);
+  ::close(fd);
+  throw input_error(path.string(), is_directory ? "a directory" : "not a regular file", "a file");
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const int fd = open_regular(path);
+  struct stat status {};
+  ::fstat(fd, &status);
   size_ = static_cast<std::size_t>(status.st_size);
-  if (size_ == 0) return;  // mmap refuses empty mappings
-  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (data == MAP_FAILED) throw system_error(path.string(), "cannot map", errno);
+  // mmap refuses empty mappings. It outlives its descriptor.
+  void* data = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  const int problem = errno;
+  ::close(fd);
+  if (data == MAP_FAILED) throw system_error(path.string(), "cannot map", problem);
+  if (data == nullptr) return;
   data_ = static_cast<const std::byte*>(data);
   slot_ = remember_mapping(path_, data_, size_);
 }

@@ -43,6 +43,10 @@ struct FileState {
 // None where there is no regular file.
 std::optional<FileState> state_of(const std::filesystem::path& file);
 
+// A descriptor of a regular file, for reading. Throws an input error of a file that is missing,
+// unreadable or of another kind: a pipe would wait for its other end.
+int open_regular(const std::filesystem::path& path);
+
 class MappedFile {
  public:
   // Throws an input error when the file is missing, unreadable or no regular file.

@@ -55,16 +55,10 @@ void say(const char* text, std::size_t size) {
   }
 }
 
-// With nothing that a handler may not call: the path's control characters (C0, DEL, and C1, whose
-// UTF-8 begins with 0xC2) become '?'.
+// With nothing that a handler may not call: what is not printable ASCII becomes '?'.
 void say_path(const char* path) {
-  for (const char* at = path; *at != '\0'; ++at) {
-    const auto byte = static_cast<unsigned char>(*at);
-    const auto next = static_cast<unsigned char>(at[1]);
-    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;
-    say(byte < 32 || byte == 127 || is_c1 ? "?" : at, 1);
-    if (is_c1) ++at;
-  }
+  for (const char* at = path; *at != '\0'; ++at)
+    say(static_cast<signed char>(*at) < 32 || *at == 127 ? "?" : at, 1);
 }
 
 void on_lost_file(int signal, siginfo_t* info, void*) {

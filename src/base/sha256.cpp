@@ -2,16 +2,19 @@
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "assay/error.h"
 #include "base/file_reader.h"
+#include "base/mapped_file.h"
 
 namespace assay {
 namespace {
@@ -65,10 +68,12 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 
 std::string sha256_file(const std::filesystem::path& path, bool let_go) {
   // Read, not mapped: a second mapping of the weights would count twice as resident memory.
-  const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "rb"));
-  if (!file)
-    throw input_error(path.string(), std::string("cannot open: ") + std::strerror(errno),
-                      "a readable file");
+  const int fd = open_regular(path);
+  const std::unique_ptr<std::FILE, Close> file(::fdopen(fd, "rb"));
+  if (!file) {
+    ::close(fd);
+    throw std::bad_alloc();
+  }
   Hash hash;
   std::vector<std::byte> buffer(std::size_t{1} << 20);
   std::uint64_t done = 0;

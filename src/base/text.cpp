@@ -100,6 +100,14 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+bool is_prompt_id(std::string_view id) {
+  if (id.empty() || id.size() > 100 || id.front() == '.' || id == "manifest.json") return false;
+  return std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
+}
+
 std::string visible(std::string_view text) {
   return with_hidden_shown(text, [](std::string_view) { return std::size_t{0}; });
 }

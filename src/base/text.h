@@ -11,6 +11,10 @@ namespace assay {
 // "1.2 MB", "937 B"; decimal units.
 std::string bytes_text(std::uint64_t bytes);
 
+// Whether a prompt may be called so: files and directories are named by it. Letters and digits of
+// ASCII, '-', '_' and '.', which does not come first; at most 100; not "manifest.json".
+bool is_prompt_id(std::string_view id);
+
 // Text from outside as it may stand in a message, a terminal or XML: one line, valid UTF-8. Control
 // characters (C0, DEL, C1), line separators, marks that turn the direction of writing, tags and
 // bytes that are no UTF-8 become \n, \x1b, \u202e.

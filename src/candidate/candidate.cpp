@@ -141,9 +141,7 @@ void Candidate::read_ids_of(const Claims& claims) {
     return found;
   };
   ids_ = read("input_ids", ids_name_, ids_problem_);
-  std::string problem;
-  generated_ = read("generated_ids", generated_name_, problem);
-  if (!problem.empty()) remarks_.push_back(problem + ": left out");
+  generated_ = read("generated_ids", generated_name_, generated_problem_);
   if (generated_ && !known_.ids.empty()) {
     const std::optional<Sequence> text = find_prompt(known_.ids, *generated_);
     if (text && text->sure)

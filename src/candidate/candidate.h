@@ -77,9 +77,11 @@ class Candidate {
   // The tokens whose positions are judged: the prompt's, with whole_run the run's without padding.
   // Of other tokens than the prompt's, or where no prompt is known, all that it ran.
   const std::vector<std::int64_t>& judged_ids() const { return judged_; }
-  // The prompt and what it generated, without padding; none without such an array.
+  // The prompt and what it generated, without padding; none without such an array, or where it
+  // cannot be read (then `generated_problem`).
   const std::optional<std::vector<std::int64_t>>& generated() const { return generated_; }
   const std::string& generated_name() const { return generated_name_; }
+  const std::string& generated_problem() const { return generated_problem_; }
 
   // The reading of an array that can be read, by its content where values are known; with what is
   // to be said of it.
@@ -129,6 +131,7 @@ class Candidate {
   std::vector<std::int64_t> judged_;
   std::optional<std::vector<std::int64_t>> generated_;
   std::string generated_name_;
+  std::string generated_problem_;
   ReadingHints hints_;
   std::vector<std::string> remarks_;
 };

@@ -24,11 +24,13 @@ std::optional<std::int64_t> read_number(std::string_view text) {
   return number;
 }
 
-std::string with_layer(std::string text, std::int64_t layer) {
+std::string with_layer(std::string_view text, std::int64_t layer) {
+  std::string result;
   for (std::size_t at = text.find(kLayerMark); at != text.npos; at = text.find(kLayerMark)) {
-    text.replace(at, kLayerMark.size(), std::to_string(layer));
+    result.append(text.substr(0, at)).append(std::to_string(layer));
+    text.remove_prefix(at + kLayerMark.size());
   }
-  return text;
+  return result.append(text);
 }
 
 std::vector<std::string> split_fused(std::string_view text) {
@@ -191,6 +193,12 @@ bool NamePattern::take_piece(std::size_t piece, std::string_view& rest, std::int
 
 std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string& where) {
   if (!json.is_object()) throw input_error(where, "not a JSON object", R"({"from": "to", ...})");
+  // Each is tried on every name of a dump.
+  constexpr std::size_t kMostRules = 1000;
+  if (json.size() > kMostRules) {
+    throw input_error(where, fmt::format("{} rules", json.size()),
+                      fmt::format("at most {}", kMostRules));
+  }
   std::vector<NameRule> rules;
   for (const auto& [from, to] : json.items()) {
     const std::string here = fmt::format("{}: rule '{}'", where, shown(from));
@@ -231,7 +239,7 @@ NameTarget target_of(const NameRule& rule, std::int64_t layer, const ModelSpec& 
     NameTarget result = target;
     for (NameClaim& claim : result) {
       for (std::string& tap : claim.taps) {
-        tap = with_layer(std::move(tap), layer);
+        tap = with_layer(tap, layer);
         if (const auto name = canonical_tap(tap, layers)) tap = *name;
       }
     }

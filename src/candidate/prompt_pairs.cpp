@@ -143,6 +143,9 @@ Pairing read_manifest(const fs::path& directory) {
     if (!reference || !prompt.contains("id") || !prompt["id"].is_string()) {
       throw bad("prompts", "an id and a reference each");
     }
+    if (!is_prompt_id(prompt["id"].get_ref<const std::string&>())) {
+      throw bad("prompts.id", "letters, digits, '-', '_' and '.', at most 100");
+    }
     pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt,
                                read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
   }

@@ -191,7 +191,9 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   if (dump.sequence()) evidence.prompt = static_cast<std::size_t>(dump.sequence()->prompt);
   evidence.ran_other_tokens = dump.ids() && !known.ids.empty() && !dump.sequence();
   evidence.notes = dump.remarks();
-  if (!dump.ids_problem().empty()) evidence.unreadable.push_back(dump.ids_problem());
+  for (const std::string& problem : {dump.ids_problem(), dump.generated_problem()}) {
+    if (!problem.empty()) evidence.unreadable.push_back(problem);
+  }
   for (const std::string& name : dump.unmatched()) {
     // What rotary tables do shows in q_rope.
     const auto tap = own_map.tap_of(name, spec.num_hidden_layers);

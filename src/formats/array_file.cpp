@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 
 #include "assay/error.h"
@@ -249,6 +250,14 @@ class RawSource : public ArrayFile::Source {
                         R"({"arrays": [{"name", "dtype", "shape", "file"}, ...]})");
     }
     for (std::size_t i = 0; i < arrays->size(); ++i) add((*arrays)[i], i);
+    // Arrays may overlap, but a small file must not stand for endless reading.
+    std::uint64_t there = 0;
+    for (const auto& [file, mapping] : files_) there += mapping.bytes().size();
+    if (named_ / kMaxTimes > there) {
+      throw input_error(path.string(),
+                        fmt::format("arrays of {} bytes in files of {}", named_, there),
+                        fmt::format("at most {} times as many", kMaxTimes));
+    }
   }
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
@@ -329,6 +338,7 @@ class RawSource : public ArrayFile::Source {
                         "an array inside the file");
     }
     data.view.bytes = bytes.subspan(offset, count * item);
+    named_ = sum_of(named_, count * item).value_or(std::numeric_limits<std::uint64_t>::max());
     const std::string name = data.view.name;
     if (!arrays_.emplace(name, std::move(data)).second) {
       throw input_error(where("name"), "'" + shown(name) + "' a second time", "each name once");
@@ -341,7 +351,10 @@ class RawSource : public ArrayFile::Source {
     return files_.emplace(file, MappedFile(file)).first->second.bytes();
   }
 
+  static constexpr std::uint64_t kMaxTimes = 64;
+
   fs::path path_;
+  std::uint64_t named_ = 0;  // bytes of all arrays
   std::map<fs::path, MappedFile> files_;
   std::map<std::string, NpyData, std::less<>> arrays_;
 };

@@ -27,6 +27,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr std::size_t kShown = 3;
 
 std::string beginning_of(const fs::path& file) {
+  if (!state_of(file)) return {};  // a pipe would wait for its other end
   std::string text(512, '\0');
   std::ifstream stream(file, std::ios::binary);
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));

@@ -20,6 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Throws an input error where it is no regular file.
+std::uint64_t size_of(const fs::path& file) {
+  const std::optional<FileState> state = state_of(file);
+  if (!state) throw input_error(file.string(), "not a regular file", "a file");
+  return state->size;
+}
+
 std::vector<fs::path> weight_files(const fs::path& checkpoint) {
   const std::optional<fs::path> gguf = gguf_file_of(checkpoint);
   if (!gguf) return Weights::open(checkpoint).files();
@@ -86,7 +93,7 @@ class Kept {
 
   // The size says most, and costs nothing.
   void expect(const fs::path& file, const FileRecord& wanted) const {
-    const std::uintmax_t bytes = fs::file_size(file);
+    const std::uint64_t bytes = size_of(file);
     const std::string expected = text_of(wanted.bytes, wanted.sha256);
     if (bytes != wanted.bytes) throw another(file, fmt::format("{} bytes", bytes), expected);
     const std::string sha256 = remembered_sha256(file);
@@ -115,7 +122,7 @@ class Kept {
     }
     // Under other names: each must be one of those.
     for (const fs::path& file : files) {
-      const std::uintmax_t bytes = fs::file_size(file);
+      const std::uint64_t bytes = size_of(file);
       const bool may_be = std::ranges::find(wanted, bytes, &FileRecord::bytes) != wanted.end();
       const std::string sha256 = may_be ? remembered_sha256(file) : std::string();
       const auto found = std::ranges::find(wanted, sha256, &FileRecord::sha256);
@@ -174,7 +181,7 @@ std::optional<std::pair<fs::path, OrderedJson>> manifest_of(const fs::path& refe
 }  // namespace
 
 FileRecord record_file(const fs::path& file, std::string name) {
-  return {std::move(name), fs::file_size(file), remembered_sha256(file)};
+  return {std::move(name), size_of(file), remembered_sha256(file)};
 }
 
 std::vector<std::string> settings_files(const fs::path& checkpoint, bool with_chat) {

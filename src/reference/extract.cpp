@@ -172,10 +172,10 @@ class Extraction {
         return array.stats && array.stats->nan > 0;
       });
       if (bad == prompt.arrays.end() || !not_finite_.empty()) continue;
-      warn(
-          fmt::format("{}: {} of the elements of {} are NaN: what is computed from them says "
-                      "nothing (assay doctor finds the weight)",
-                      prompt.extracted.prompt.id, bad->stats->nan, bad->name));
+      warn(fmt::format(
+          "{}: {} of the elements of {} are NaN: what is computed from them says "
+          "nothing (assay doctor says whether it is a weight; else look at config.json)",
+          prompt.extracted.prompt.id, bad->stats->nan, bad->name));
     }
   }
 

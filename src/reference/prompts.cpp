@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -12,38 +13,25 @@
 #include "assay/tokenizer.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "formats/json_file.h"
 #include "model/checkpoint.h"
 
 namespace assay {
 namespace {
 
-using nlohmann::json;
-
-// A prompt's id becomes a directory name.
-bool is_safe_name(std::string_view id) {
-  if (id.empty() || id.size() > 100 || id.front() == '.' || id == "manifest.json") return false;
-  return std::ranges::all_of(id, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-  });
-}
-
 // Nothing nested: printing it would recurse as deep as the file likes.
-std::string value_text(const json& value) {
+std::string value_text(const OrderedJson& value) {
   if (value.is_structured()) return fmt::format("a JSON {}", value.type_name());
   return shown(value.dump());
 }
 
 Prompt parse_line(std::string_view line, const std::string& where, const std::string& default_id) {
-  const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) {
-    throw input_error(where, "not valid JSON", R"({"text": "..."} or {"input_ids": [...]})");
-  }
+  const OrderedJson object = parse_json(line, where);
   if (!object.is_object()) throw input_error(where, value_text(object), "a JSON object");
   Prompt prompt;
   prompt.id = default_id;
   if (const auto id = object.find("id"); id != object.end()) {
-    if (!id->is_string() || !is_safe_name(id->get_ref<const std::string&>())) {
+    if (!id->is_string() || !is_prompt_id(id->get_ref<const std::string&>())) {
       throw input_error(where + ": field 'id'", value_text(*id),
                         "a directory's name: letters, digits, '-', '_', '.', at most 100");
     }
@@ -73,8 +61,9 @@ Prompt parse_line(std::string_view line, const std::string& where, const std::st
   if (!ids->is_array()) {
     throw input_error(where + ": field 'input_ids'", value_text(*ids), "a list of token ids");
   }
-  for (const json& id : *ids) {
-    if (!id.is_number_integer()) {
+  for (const OrderedJson& id : *ids) {
+    constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
+    if (!id.is_number_integer() || (id.is_number_unsigned() && id.get<std::uint64_t>() > kMost)) {
       throw input_error(where + ": field 'input_ids'", value_text(id), "integers");
     }
     prompt.input_ids.push_back(id);

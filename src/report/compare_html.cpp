@@ -6,6 +6,7 @@
 
 #include "report/assets.h"
 #include "report/compare_report.h"
+#include "report/json_text.h"
 
 namespace assay {
 namespace {
@@ -24,7 +25,7 @@ void shorten_numbers(Json& json) {
 // As JSON inside a <script>: nothing in it may look like the script's end.
 std::string embedded(const Json& json) {
   std::string text;
-  for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace)) {
+  for (const char c : json_text(json, -1)) {
     if (c == '<') {
       text += "\\u003c";
     } else {

@@ -209,6 +209,12 @@ std::vector<JsonFields> parts_of(const JsonFields& component, std::string_view f
   for (const JsonFields& part : component.objects(field)) {
     for (const JsonFields& inner : parts_of(part, field)) all.push_back(inner);
   }
+  // Each goes through the whole text.
+  constexpr std::size_t kMost = 100;
+  if (all.size() > kMost) {
+    throw component.error(field, fmt::format("{} steps", all.size()),
+                          fmt::format("at most {}", kMost));
+  }
   return all;
 }
 

@@ -210,6 +210,12 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
         {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     const std::string_view content = fields.string("content");
     if (content.empty()) throw fields.error("content", "an empty string", "a token's text");
+    // A text is looked through at each of its places for as long as a token may be.
+    constexpr std::size_t kLongest = 512;
+    if (content.size() > kLongest) {
+      throw fields.error("content", fmt::format("{} bytes", content.size()),
+                         fmt::format("at most {}", kLongest));
+    }
     if (!seen.insert(content).second) {
       throw fields.error("content", fmt::format("'{}' again", content), "each token once");
     }

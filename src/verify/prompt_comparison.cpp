@@ -351,6 +351,13 @@ class PromptComparison {
   }
 
   void compare_texts() {
+    if (!dump_->generated_problem().empty()) {
+      TensorResult& tensor = result_.tensors.emplace_back();
+      tensor.name = "generated_ids";
+      tensor.candidate_name = dump_->generated_name();
+      tensor.verdict = Verdict::kError;
+      tensor.reason = dump_->generated_problem();
+    }
     if (!dump_->generated() || !reference_.contains("generated_ids") || known_.ids.empty()) return;
     const std::vector<std::int64_t>& own = known_.text;
     const std::vector<std::int64_t>& other = *dump_->generated();

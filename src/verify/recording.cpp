@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "assay/error.h"
 #include "assay/npz.h"
+#include "base/text.h"
 #include "base/widen.h"
 
 namespace assay {
@@ -46,13 +48,21 @@ void Recording::write(const std::filesystem::path& path) const {
   std::vector<Array> arrays;
   std::vector<ArrayView> views;
   arrays.reserve(order_.size());
+  // One that cannot be joined must not take the others with it.
+  std::optional<Error> problem;
   for (const std::string& name : order_) {
     const Entry& entry = entries_.at(name);
-    arrays.push_back(join_positions(entry.pieces, entry.counts,
-                                    fmt::format("{}: array '{}'", path.string(), name)));
-    views.push_back(arrays.back().view());
+    try {
+      arrays.push_back(
+          join_positions(entry.pieces, entry.counts,
+                         fmt::format("{}: array '{}', left out", path.string(), shown(name))));
+      views.push_back(arrays.back().view());
+    } catch (const Error& error) {
+      if (!problem) problem = error;
+    }
   }
   write_npz(path, views);
+  if (problem) throw *problem;
 }
 
 }  // namespace assay

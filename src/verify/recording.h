@@ -20,7 +20,8 @@ class Recording {
   // the ones before are kept too, to be joined.
   void add(const ArrayView& array, const std::optional<Positions>& positions);
 
-  // BF16 and FP8, which numpy lacks, as F32. Throws as write_npz and join_positions.
+  // BF16 and FP8, which numpy lacks, as F32. Throws as write_npz; as join_positions when all others
+  // are written.
   void write(const std::filesystem::path& path) const;
 
  private:

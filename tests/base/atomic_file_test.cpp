@@ -1,5 +1,6 @@
 #include "base/atomic_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -216,6 +217,34 @@ TEST(AtomicFile, WhatAKilledProcessOfTheSameIdLeftIsNoObstacle) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   EXPECT_EQ(read_text(directory / "file"), "");
   EXPECT_EQ(directory.names().size(), 101u);
+}
+
+// As root a report to /dev/null would else leave a file there.
+TEST(AtomicFile, APipeIsWrittenToAndStays) {
+  const TemporaryDirectory directory;
+  const std::string pipe = directory / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  {
+    AtomicFile file(pipe);
+    file.write(bytes_of("text"));
+    file.commit();
+  }
+  char text[8] = {};
+  EXPECT_EQ(::read(reader, text, sizeof text), 4);
+  EXPECT_STREQ(text, "text");
+  ::close(reader);
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_EQ(directory.names().size(), 1u);
+}
+
+TEST(AtomicFile, ADeviceThatIsFullIsAnErrorAndStays) {
+  expect_error(ErrorKind::kSystem, {"/dev/full", "No space left"}, [] {
+    AtomicFile file("/dev/full");
+    file.write(bytes_of("text"));
+    file.commit();
+  });
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
 }
 
 }  // namespace

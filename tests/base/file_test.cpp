@@ -24,7 +24,7 @@ TEST(Sha256, AFileHasTheHashOfItsBytes) {
   }
   expect_error(ErrorKind::kInput, {"absent: cannot open: No such file"},
                [&] { sha256_file(directory / "absent"); });
-  expect_error(ErrorKind::kInput, {"cannot read: Is a directory"},
+  expect_error(ErrorKind::kInput, {"a directory; expected a file"},
                [&] { sha256_file(directory.path()); });
 }
 

@@ -63,6 +63,30 @@ TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
 }
 
 // A name is looked into once, however many parts it seems to have.
+// One piece of a wrong size takes no other array with it.
+TEST_F(CApi, RecordsWhatCanBeJoined) {
+  const TemporaryDirectory directory;
+  const std::string record = directory / "record.npz";
+  assay_checker* checker = open("", record);
+  const auto rows = [&](const char* name, std::int64_t count) {
+    Array part{name, DType::kF32, {count, 2}, {}};
+    part.bytes.resize(static_cast<std::size_t>(count) * 8);
+    check(checker, part);
+  };
+  assay_set_positions(checker, 0, 3);
+  rows("bad", 3);
+  rows("good", 3);
+  assay_set_positions(checker, 3, 2);
+  rows("bad", 3);
+  rows("good", 2);
+  EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
+  EXPECT_NE(std::string(assay_message()).find("array 'bad', left out"), std::string::npos)
+      << assay_message();
+  const NpzReader npz(record);
+  EXPECT_EQ(npz.names(), (std::vector<std::string>{"good"}));
+  EXPECT_EQ(npz.form_of("good").shape, (Shape{5, 2}));
+}
+
 // An engine warms up before it runs: with the whole prompt, and without a word about positions.
 TEST_F(CApi, AWarmUpPassIsTheOneThatCounts) {
   const TemporaryDirectory directory;

@@ -77,9 +77,14 @@ bool fails(FaultKind kind) {
 
 bool fails_for_now() { return fails(kFaultInterrupted); }
 
+// dlsym allocates, and without memory finds nothing.
 template <class Function>
 Function next(Function, const char* name) {
-  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+  const bool was_inside = is_inside;
+  is_inside = true;
+  void* found = dlsym(RTLD_NEXT, name);
+  is_inside = was_inside;
+  return reinterpret_cast<Function>(found);
 }
 
 #define NEXT(name) static const auto original = next(&name, #name)
