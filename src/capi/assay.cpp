@@ -50,7 +50,11 @@ T guarded(T otherwise, const Action& action) {
   } catch (const std::bad_alloc&) {
     last_message = "out of memory";
   } catch (const std::exception& error) {
-    last_message = assay::visible(error.what());
+    try {
+      last_message = assay::visible(error.what());
+    } catch (const std::bad_alloc&) {
+      last_message = "out of memory";
+    }
   }
   return otherwise;
 }
@@ -109,12 +113,16 @@ bool finish(const assay_checker& handle) {
     handle.checker.write_record();
     return true;
   });
-  const std::string problem = last_message;
+  // Moved, not copied: what is outside of guarded() must not allocate.
+  std::string problem = std::move(last_message);
   if (handle.print) {
-    if (!written) say(fmt::format("assay: error: {}\n", problem));
-    say(guarded(std::string(), [&] { return final_text(handle); }));
+    guarded(0, [&] {
+      if (!written) say(fmt::format("assay: error: {}\n", problem));
+      say(final_text(handle));
+      return 0;
+    });
   }
-  last_message = problem;
+  last_message = std::move(problem);
   return written;
 }
 
@@ -244,13 +252,21 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
     outcome = checker->checker.hand_over(tensor.view());
     return 0;
   });
-  if (last_message.empty()) last_message = assay::visible(outcome.reason);
+  try {
+    if (last_message.empty()) last_message = assay::visible(outcome.reason);
+  } catch (const std::bad_alloc&) {
+    last_message = "out of memory";
+  }
   const bool bad = outcome.verdict == Verdict::kFail || outcome.verdict == Verdict::kError ||
                    (checker->strict && outcome.verdict == Verdict::kCoarse);
   if (outcome.verdict == Verdict::kError) checker->any_error = true;
   if (bad && checker->print) {
-    say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : assay::shown(name).c_str(),
-                    assay::verdict_name(outcome.verdict), last_message));
+    try {
+      say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : assay::shown(name).c_str(),
+                      assay::verdict_name(outcome.verdict), last_message));
+    } catch (const std::bad_alloc&) {
+      std::fputs("assay: out of memory\n", stderr);
+    }
   }
   if (bad) stop_if_wished(*checker);
   fill(result, outcome);
@@ -276,7 +292,7 @@ const char* assay_report_json(const assay_checker* checker) {
 assay_verdict assay_close(assay_checker* checker) {
   if (checker == nullptr) return ASSAY_NOT_COMPARED;
   const bool written = finish(*checker);
-  const std::string problem = last_message;
+  std::string problem = std::move(last_message);
   const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
     const assay::CompareReport report = checker->checker.report();
     if (!written || checker->any_error) return ASSAY_ERROR;
@@ -286,7 +302,7 @@ assay_verdict assay_close(assay_checker* checker) {
     if (!report.passed || (checker->strict && report.coarse)) return ASSAY_FAIL;
     return report.coarse ? ASSAY_COARSE : ASSAY_PASS;
   });
-  if (last_message.empty()) last_message = problem;
+  if (last_message.empty()) last_message = std::move(problem);
   delete checker;
   return verdict;
 }

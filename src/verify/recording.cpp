@@ -29,19 +29,36 @@ Array kept(const ArrayView& array) {
 
 }  // namespace
 
+// Whatever throws on the way, nothing half-made stays.
 void Recording::add(const ArrayView& array, const std::optional<Positions>& positions) {
-  const auto [found, is_new] = entries_.try_emplace(array.name);
-  Entry& entry = found->second;
+  const auto found = entries_.find(array.name);
+  const bool is_new = found == entries_.end();
+  // A whole one first: what follows is no part of it.
+  if (!is_new &&
+      (!positions || positions->first != found->second.next || found->second.counts.empty())) {
+    return;
+  }
+  Entry entry;
+  entry.pieces.push_back(kept(array));
+  if (positions) {
+    entry.counts.push_back(positions->count);
+    entry.next = positions->first + positions->count;
+  }
   if (is_new) {
     order_.push_back(array.name);
-    if (positions) entry.next = positions->first;
-  } else if (!positions || positions->first != entry.next || entry.counts.empty()) {
-    return;  // a whole one first: what follows is no part of it
+    try {
+      entries_.emplace(array.name, std::move(entry));
+    } catch (...) {
+      order_.pop_back();
+      throw;
+    }
+    return;
   }
-  entry.pieces.push_back(kept(array));
-  if (!positions) return;
-  entry.counts.push_back(positions->count);
-  entry.next = positions->first + positions->count;
+  Entry& known = found->second;
+  known.pieces.reserve(known.pieces.size() + 1);
+  known.counts.push_back(entry.counts.front());
+  known.pieces.push_back(std::move(entry.pieces.front()));
+  known.next = entry.next;
 }
 
 void Recording::write(const std::filesystem::path& path) const {

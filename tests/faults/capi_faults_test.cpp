@@ -60,6 +60,13 @@ void on_terminate() {
   std::abort();
 }
 
+// Says where.
+void on_crash(int) {
+  void* frames[64];
+  ::backtrace_symbols_fd(frames, ::backtrace(frames, 64), STDERR_FILENO);
+  ::_exit(128 + SIGSEGV);
+}
+
 long open_files() {
   return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
 }
@@ -87,6 +94,7 @@ int run_with(const Run& run, FaultKind kind, long at, bool may_keep_blocks) {
   const pid_t child = ::fork();
   if (child == 0) {
     std::set_terminate(on_terminate);
+    ::signal(SIGSEGV, on_crash);
     ::alarm(60);
     const long files = open_files();
     bool good = true;
