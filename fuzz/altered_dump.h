@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "assay/array.h"
+#include "assay/npz.h"
 #include "target.h"
 
 namespace assay {
@@ -87,6 +88,12 @@ inline std::vector<Array> altered_dump(const std::vector<Array>& right, Choices&
   std::vector<Array> arrays = right;
   for (std::size_t n = choices.below(6); n > 0; --n) alter(arrays, choices);
   return arrays;
+}
+
+inline void write_dump(const std::filesystem::path& path, const std::vector<Array>& arrays) {
+  std::vector<ArrayView> views;
+  for (const Array& array : arrays) views.push_back(array.view());
+  write_npz(path, views, Compression::kNone, 1);
 }
 
 }  // namespace assay

@@ -7,12 +7,6 @@
 namespace assay {
 namespace {
 
-void write(const std::filesystem::path& path, const std::vector<Array>& arrays) {
-  std::vector<ArrayView> views;
-  for (const Array& array : arrays) views.push_back(array.view());
-  write_npz(path, views, Compression::kNone, 1);
-}
-
 std::vector<Array> take_arrays(Choices& choices) {
   constexpr std::array kNames = {
       "logits",   "layer_00_output",     "input_ids",           "generated_ids",
@@ -90,11 +84,11 @@ FUZZ_TARGET(compare_files) {
   const bool fits = accepts([&] {
     if (how % 4 == 0) {
       options.reference = scratch() / "r.npz";
-      write(options.reference, take_arrays(choices));
-      write(options.candidate, take_arrays(choices));
+      write_dump(options.reference, take_arrays(choices));
+      write_dump(options.candidate, take_arrays(choices));
     } else {
       if (how % 4 == 1) options.reference = lying_set(small, choices);
-      write(options.candidate, altered_dump(small.arrays, choices));
+      write_dump(options.candidate, altered_dump(small.arrays, choices));
     }
   });
   if (!fits) return;  // two of one name

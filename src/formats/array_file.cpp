@@ -250,13 +250,12 @@ class RawSource : public ArrayFile::Source {
                         R"({"arrays": [{"name", "dtype", "shape", "file"}, ...]})");
     }
     for (std::size_t i = 0; i < arrays->size(); ++i) add((*arrays)[i], i);
-    // Arrays may overlap, but a small file must not stand for endless reading.
     std::uint64_t there = 0;
     for (const auto& [file, mapping] : files_) there += mapping.bytes().size();
-    if (named_ / kMaxTimes > there) {
+    if (named_ / kMostTimes > there) {
       throw input_error(path.string(),
                         fmt::format("arrays of {} bytes in files of {}", named_, there),
-                        fmt::format("at most {} times as many", kMaxTimes));
+                        fmt::format("at most {} times as many", kMostTimes));
     }
   }
   std::vector<std::string> names() const override {
@@ -350,8 +349,6 @@ class RawSource : public ArrayFile::Source {
     if (known != files_.end()) return known->second.bytes();
     return files_.emplace(file, MappedFile(file)).first->second.bytes();
   }
-
-  static constexpr std::uint64_t kMaxTimes = 64;
 
   fs::path path_;
   std::uint64_t named_ = 0;  // bytes of all arrays

@@ -8,6 +8,7 @@
 #include "assay/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "formats/array_room.h"
 #include "formats/pickle.h"
 #include "formats/torch_objects.h"
 #include "formats/zip.h"
@@ -20,7 +21,6 @@ constexpr std::uint64_t kMaxPickle = std::uint64_t{64} << 20;
 // Broadcast tensors (stride 0) can claim any size: copies are this long, or this many times as long
 // as the file, at most.
 constexpr std::uint64_t kMaxCopy = std::uint64_t{1} << 28;
-constexpr std::uint64_t kMaxTimes = 64;
 constexpr std::string_view kZipMagic = "PK\x03\x04";
 // The integer that an old file begins with, after the opcodes PROTO 2 and LONG1 of 10 bytes.
 constexpr std::string_view kLegacyMagic("\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19.",
@@ -242,7 +242,7 @@ LoadedArray TorchFile::load(const Tensor& tensor, const std::string& name) const
     loaded.view.mapped = true;
     return loaded;
   }
-  const std::uint64_t most = std::max<std::uint64_t>(kMaxCopy, kMaxTimes * file_.bytes().size());
+  const std::uint64_t most = std::max<std::uint64_t>(kMaxCopy, kMostTimes * file_.bytes().size());
   if (count > most / item) {
     throw input_error(
         tensor_where,
