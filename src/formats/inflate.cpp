@@ -14,27 +14,30 @@ std::uint32_t piece(std::size_t bytes) {
 }  // namespace
 
 Inflater::Inflater(std::span<const std::byte> data)
-    : state_(std::make_unique<inflate_state>()), rest_(data) {
+    : state_(std::make_unique<inflate_state>()), data_(data) {
   isal_inflate_init(state_.get());
 }
 
 std::size_t Inflater::read(std::span<std::byte> room) {
   std::size_t made = 0;
   while (made < room.size() && !is_damaged_ && state_->block_state != ISAL_BLOCK_FINISH) {
+    const std::span<const std::byte> rest = data_.subspan(position_);
     // ISA-L only reads what it is given as writable.
-    state_->next_in =
-        const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(rest_.data()));
-    state_->avail_in = piece(rest_.size());
+    auto* const from =
+        const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(rest.data()));
+    state_->next_in = from;
+    state_->avail_in = piece(rest.size());
     state_->next_out = reinterpret_cast<std::uint8_t*>(room.data() + made);
     state_->avail_out = piece(room.size() - made);
-    const std::uint32_t given = state_->avail_in;
     const std::uint32_t asked = state_->avail_out;
     is_damaged_ = isal_inflate(state_.get()) != ISAL_DECOMP_OK;
-    rest_ = rest_.subspan(given - state_->avail_in);
-    made += asked - state_->avail_out;
+    // At the end it gives back what it took in advance, in an earlier call, too: a step backwards.
+    const std::ptrdiff_t taken = state_->next_in - from;
+    position_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(position_) + taken);
+    const std::uint32_t got = asked - state_->avail_out;
+    made += got;
     // Nothing taken and nothing made: the data is cut off.
-    is_damaged_ |= state_->avail_in == given && state_->avail_out == asked &&
-                   state_->block_state != ISAL_BLOCK_FINISH;
+    is_damaged_ |= taken == 0 && got == 0 && state_->block_state != ISAL_BLOCK_FINISH;
   }
   return made;
 }
@@ -43,7 +46,8 @@ bool Inflater::is_at_end() {
   std::byte more{};
   if (read({&more, 1}) != 0 || is_damaged_) return false;
   // Whole bytes that ISA-L took in advance are left over as well.
-  return state_->block_state == ISAL_BLOCK_FINISH && rest_.empty() && state_->read_in_length < 8;
+  return state_->block_state == ISAL_BLOCK_FINISH && position_ == data_.size() &&
+         state_->read_in_length < 8;
 }
 
 }  // namespace assay

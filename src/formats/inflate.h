@@ -22,7 +22,8 @@ class Inflater {
 
  private:
   std::unique_ptr<inflate_state> state_;
-  std::span<const std::byte> rest_;
+  std::span<const std::byte> data_;
+  std::size_t position_ = 0;  // in data_: what ISA-L reads next
   bool is_damaged_ = false;
 };
 

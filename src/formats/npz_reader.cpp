@@ -118,13 +118,11 @@ struct NpzReader::Impl {
 
   // What the member claims, before room for it is taken.
   void check_size(const ZipMember& member) const {
-    if (member.method == ZipMethod::kStored || member.size / kMaxRatio <= raw(member).size() + 1) {
-      return;
-    }
-    throw input_error(
-        where(member),
-        fmt::format("{} bytes said to inflate to {}", raw(member).size(), member.size),
-        "a size that deflate can reach");
+    const std::size_t stored = raw(member).size();
+    if (member.method == ZipMethod::kStored || member.size / kMaxRatio <= stored + 1) return;
+    throw input_error(where(member),
+                      fmt::format("{} bytes said to inflate to {}", stored, member.size),
+                      "a size that deflate can reach");
   }
 
   Error damaged(const ZipMember& member) const {
