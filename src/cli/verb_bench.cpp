@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct BenchArguments {
   std::string model;
   std::string like;
   int threads = 0;
@@ -65,7 +65,7 @@ void print_table(const std::vector<BenchFigure>& figures) {
   print(table.text());
 }
 
-int run(const Arguments& args) {
+int run(const BenchArguments& args) {
   const Scratch scratch;
   BenchOptions options;
   options.scratch = scratch.path();
@@ -113,7 +113,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_bench(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<BenchArguments>();
   CLI::App* verb = app.add_subcommand("bench", "Measure speed against this machine's limits");
   CLI::Option* model = verb->add_option(
       "--model", args->model, "Checkpoint directory or .gguf file (default: the bundled model)");

@@ -18,7 +18,7 @@
 namespace assay {
 namespace {
 
-struct Arguments {
+struct CompareArguments {
   CompareOptions options;
   std::string reference;
   std::string candidate;
@@ -34,7 +34,7 @@ struct Arguments {
 };
 
 // A file of rules is not overwritten: somebody may have worked on it.
-int suggest(const Arguments& args) {
+int suggest(const CompareArguments& args) {
   if (std::filesystem::exists(args.suggest_map)) {
     throw usage_error("--suggest-map", fmt::format("{} is there already", args.suggest_map),
                       "a new file");
@@ -49,7 +49,7 @@ int suggest(const Arguments& args) {
   return 0;
 }
 
-int run(Arguments& args) {
+int run(CompareArguments& args) {
   args.options.reference = args.reference;
   args.options.candidate = args.candidate;
   if (!args.suggest_map.empty()) return suggest(args);
@@ -75,7 +75,7 @@ int run(Arguments& args) {
 }  // namespace
 
 void add_compare(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<CompareArguments>();
   CLI::App* verb =
       app.add_subcommand("compare", "Compare another engine's arrays with a reference");
   verb->add_option("reference", args->reference,

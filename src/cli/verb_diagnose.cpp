@@ -18,7 +18,7 @@
 namespace assay {
 namespace {
 
-struct Arguments {
+struct DiagnoseArguments {
   DiagnoseOptions options;
   std::string model;
   std::string candidate;
@@ -32,7 +32,7 @@ struct Arguments {
   bool json = false;
 };
 
-int list(const Arguments& args) {
+int list(const DiagnoseArguments& args) {
   const std::vector<Mistake> mistakes = known_mistakes();
   if (args.json) {
     print_json(mistakes_json(mistakes));
@@ -42,7 +42,7 @@ int list(const Arguments& args) {
   return 0;
 }
 
-int power(const Arguments& args) {
+int power(const DiagnoseArguments& args) {
   std::vector<BlindSpot> spots;
   const std::vector<Prompt> prompts =
       collect_prompts(args.texts, args.prompt_files, args.chat, args.options.model);
@@ -61,7 +61,7 @@ int power(const Arguments& args) {
 }
 
 // The comparison's page, with the diagnosis in it.
-void write_html(const Arguments& args, const Diagnosis& diagnosis, ProgressBar& bar) {
+void write_html(const DiagnoseArguments& args, const Diagnosis& diagnosis, ProgressBar& bar) {
   CompareOptions options;
   options.reference = args.options.reference;
   options.candidate = args.options.candidate;
@@ -76,7 +76,7 @@ void write_html(const Arguments& args, const Diagnosis& diagnosis, ProgressBar& 
   write_text_file(args.html, compare_html(report, diagnose_json(diagnosis)));
 }
 
-int run(Arguments& args) {
+int run(DiagnoseArguments& args) {
   if (args.list) return list(args);
   args.options.model = model_directory(args.model);
   if (args.power) return power(args);
@@ -108,7 +108,7 @@ int run(Arguments& args) {
 }  // namespace
 
 void add_diagnose(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<DiagnoseArguments>();
   CLI::App* verb =
       app.add_subcommand("diagnose", "Name the mistake that explains another engine's arrays");
   verb->add_option("--model", args->model,

@@ -14,7 +14,7 @@
 namespace assay {
 namespace {
 
-struct Arguments {
+struct DoctorArguments {
   std::string model;
   std::string out = "reference_data";
   bool json = false;
@@ -47,7 +47,7 @@ void print_checks(const std::vector<Check>& checks) {
   }
 }
 
-int run(const Arguments& args) {
+int run(const DoctorArguments& args) {
   const std::filesystem::path directory = model_directory(args.model);
   std::vector<Check> checks = check_machine(args.out);
   for (Check& check : check_checkpoint(directory)) checks.push_back(std::move(check));
@@ -74,7 +74,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_doctor(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<DoctorArguments>();
   CLI::App* verb = app.add_subcommand("doctor", "Check machine and checkpoint");
   verb->add_option("--model", args->model,
                    "Checkpoint directory or .gguf file (default: the bundled model)");

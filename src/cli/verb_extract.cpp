@@ -16,7 +16,7 @@
 namespace assay {
 namespace {
 
-struct Arguments {
+struct ExtractArguments {
   std::string model;
   std::vector<std::string> prompts;
   std::vector<std::string> prompt_files;
@@ -33,7 +33,7 @@ struct Arguments {
   bool json = false;
 };
 
-std::vector<Numerics> all_numerics(const Arguments& args) {
+std::vector<Numerics> all_numerics(const ExtractArguments& args) {
   std::vector<Numerics> all;
   for (const std::string& name : args.numerics) {
     all.push_back(parse_numerics(name));
@@ -93,7 +93,7 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
                 2));
 }
 
-int run(const Arguments& args) {
+int run(const ExtractArguments& args) {
   ExtractOptions options;
   options.model = model_directory(args.model);
   options.out = args.out;
@@ -143,7 +143,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_extract(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<ExtractArguments>();
   CLI::App* verb = app.add_subcommand("extract", "Write reference activations of prompts");
   verb->add_option("--model", args->model,
                    "Checkpoint directory or .gguf file (default: the bundled model)");

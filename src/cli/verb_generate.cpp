@@ -19,7 +19,7 @@
 namespace assay {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   std::string model;
   std::optional<std::string> prompt;
   ChatArguments chat;
@@ -56,7 +56,7 @@ class TextStream {
 };
 
 template <class N>
-int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer,
+int run_as(const GenerateArguments& args, const Model& model, const Tokenizer& tokenizer,
            const Prompt& prompt, const Kernels<N>& with = kernels<N>(chosen_simd())) {
   ThreadPool pool(args.threads);
   ForwardPass<N> forward(model, pool, with);
@@ -86,7 +86,7 @@ int run_as(const Arguments& args, const Model& model, const Tokenizer& tokenizer
   return 0;
 }
 
-Prompt only_prompt(const Arguments& args, const std::filesystem::path& model) {
+Prompt only_prompt(const GenerateArguments& args, const std::filesystem::path& model) {
   const std::size_t given = (args.prompt ? 1 : 0) + args.chat.conversations.size();
   if (given != 1) {
     throw usage_error("generate", given == 0 ? "no prompt" : "more than one prompt",
@@ -99,7 +99,7 @@ Prompt only_prompt(const Arguments& args, const std::filesystem::path& model) {
   return prompt;
 }
 
-int run(const Arguments& args) {
+int run(const GenerateArguments& args) {
   const std::filesystem::path directory = model_directory(args.model);
   Prompt prompt = only_prompt(args, directory);
   const Model model = [&] {
@@ -126,7 +126,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<GenerateArguments>();
   CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
   verb->add_option("prompt", args->prompt, "Text to continue");
   verb->add_option("--model", args->model,

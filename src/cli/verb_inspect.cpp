@@ -22,7 +22,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Arguments {
+struct InspectArguments {
   std::string file;
   std::vector<std::string> names;
   std::string slice;
@@ -124,7 +124,8 @@ std::string bar(std::int64_t count, std::int64_t highest) {
 }
 
 // What was asked for beside the statistics.
-std::string details_text(const Arguments& args, const ArrayView& array, const Statistics& s) {
+std::string details_text(const InspectArguments& args, const ArrayView& array,
+                         const Statistics& s) {
   using enum Table::Align;
   std::string text;
   if (args.channels > 0) {
@@ -152,7 +153,7 @@ std::string details_text(const Arguments& args, const ArrayView& array, const St
                       : fmt::format("\n{} {}\n{}", array.name, shape_text(array.shape), text);
 }
 
-Json to_json(const Arguments& args, const ArrayView& array, const Statistics& s) {
+Json to_json(const InspectArguments& args, const ArrayView& array, const Statistics& s) {
   Json json = {{"name", array.name},   {"dtype", dtype_name(array.dtype)},
                {"shape", array.shape}, {"min", s.min},
                {"max", s.max},         {"mean", s.mean},
@@ -170,7 +171,7 @@ Json to_json(const Arguments& args, const ArrayView& array, const Statistics& s)
   return json;
 }
 
-int run(const Arguments& args) {
+int run(const InspectArguments& args) {
   using enum Table::Align;
   const ArrayFile file(args.file);
   Table table({{"name"},
@@ -219,7 +220,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<InspectArguments>();
   CLI::App* verb = app.add_subcommand("inspect", "Show what is in an array file");
   verb->add_option("file", args->file,
                    ".npz, .npy, .safetensors, .pt, .gguf, a raw dump's .json, a directory")

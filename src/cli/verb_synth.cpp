@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct SynthArguments {
   SynthOptions options;
   std::string config;
   std::string out;
@@ -28,7 +28,7 @@ struct Arguments {
   bool json = false;
 };
 
-int run(const Arguments& args) {
+int run(const SynthArguments& args) {
   SynthOptions options = args.options;
   options.config = args.config;
   options.out = args.out;
@@ -66,7 +66,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_synth(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<SynthArguments>();
   CLI::App* verb = app.add_subcommand("synth", "Write a random checkpoint of a real model's shape");
   verb->add_option("--like", args->options.like,
                    "Published model, such as Qwen3-0.6B (a name that is none prints them all)");

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Arguments {
+struct TokenizeArguments {
   std::string model;
   std::vector<std::string> texts;
   std::vector<std::int64_t> ids;
@@ -42,7 +42,7 @@ std::string ids_text(std::span<const std::int64_t> ids) {
 
 // Standard input as chats: a JSON string or {"text": ...} is a message of the user, {"messages":
 // ...} a conversation. One Python process renders them all.
-void run_chat_lines(const Arguments& args, const fs::path& model) {
+void run_chat_lines(const TokenizeArguments& args, const fs::path& model) {
   std::vector<Prompt> prompts;
   std::string line;
   for (int number = 1; std::getline(std::cin, line); ++number) {
@@ -62,7 +62,7 @@ void run_chat_lines(const Arguments& args, const fs::path& model) {
 
 // Standard input, line by line: a JSON string or {"text": ...} to a list of ids; with --decode a
 // list of ids to a JSON string.
-void run_lines(const Arguments& args, const Tokenizer& tokenizer) {
+void run_lines(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   std::string line;
   std::string out;
   for (int number = 1; std::getline(std::cin, line); ++number) {
@@ -87,7 +87,7 @@ void run_lines(const Arguments& args, const Tokenizer& tokenizer) {
   }
 }
 
-void run_decode(const Arguments& args, const Tokenizer& tokenizer) {
+void run_decode(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   const std::string text = tokenizer.decode(args.ids, args.skip_special);
   if (args.json) {
     fmt::print("{}\n", json_text(json{{"ids", args.ids}, {"text", text}}, -1));
@@ -97,7 +97,7 @@ void run_decode(const Arguments& args, const Tokenizer& tokenizer) {
   }
 }
 
-void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::path& model) {
+void run_encode(const TokenizeArguments& args, const Tokenizer& tokenizer, const fs::path& model) {
   using enum Table::Align;
   if (args.texts.empty() && args.chat.conversations.empty()) return;
   for (const Prompt& prompt : collect_prompts(args.texts, {}, args.chat, model)) {
@@ -121,7 +121,7 @@ void run_encode(const Arguments& args, const Tokenizer& tokenizer, const fs::pat
   }
 }
 
-int run(const Arguments& args) {
+int run(const TokenizeArguments& args) {
   const bool given = !(args.texts.empty() && args.ids.empty() && args.chat.conversations.empty());
   if (args.jsonl && given) {
     throw usage_error("--jsonl", "a text or ids on the command line", "standard input alone");
@@ -151,7 +151,7 @@ int run(const Arguments& args) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Action& action) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<TokenizeArguments>();
   CLI::App* verb = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
   verb->add_option("text", args->texts, "Text to encode");
   verb->add_option("--model", args->model,

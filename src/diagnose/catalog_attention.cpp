@@ -10,11 +10,6 @@ namespace assay {
 namespace {
 
 template <class Apply>
-auto always(Apply apply) {
-  return [apply](const Circumstances&) { return only(apply); };
-}
-
-template <class Apply>
 auto with_groups(Apply apply) {
   return [apply](const Circumstances& at) {
     return at.spec.num_key_value_heads > 1 &&

@@ -29,6 +29,12 @@ std::vector<Variant> only(Apply apply) {
   return {{"", std::move(apply)}};
 }
 
+// It, whatever the model is.
+template <class Apply>
+auto always(Apply apply) {
+  return [apply](const Circumstances&) { return only(apply); };
+}
+
 // Values that are held in coarser types.
 inline Variant holding(std::string detail, std::vector<HeldValues> held) {
   return {std::move(detail), [held = std::move(held)](Hypothesis& h) {

@@ -7,11 +7,6 @@
 namespace assay {
 namespace {
 
-template <class Apply>
-auto always(Apply apply) {
-  return [apply](const Circumstances&) { return only(apply); };
-}
-
 std::vector<Variant> other_theta(const Circumstances& at) {
   std::vector<Variant> all;
   for (const double theta : {1e4, 1e6, 5e5, 1e5, 5e6, 1e7, 5e4, 2e5, 2.5e5, 3e5, 8e6, 2e4, 1e8}) {

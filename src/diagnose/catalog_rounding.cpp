@@ -169,7 +169,7 @@ std::vector<Variant> results(const Circumstances& at) {
   return all;
 }
 
-std::vector<Variant> activations(const Circumstances& at) {
+std::vector<Variant> rounded_activations(const Circumstances& at) {
   std::vector<Variant> all;
   if (!is_searched(at)) return all;
   for (const OperandType type : kHalves) {
@@ -202,7 +202,7 @@ std::vector<Entry> rounding_entries() {
   all.push_back({"act-lowp", "precision", "the MLP's activation in a coarser type",
                  "The activation is computed in half precision, or looked up in a table of it "
                  "(ggml's GELU).",
-                 "the activation's type", 1, true, activations});
+                 "the activation's type", 1, true, rounded_activations});
   all.push_back({"computed-coarsely", "precision", "an operation computed in a coarser type",
                  "Its results lie on that type's grid, with errors as that type makes them and "
                  "without any order in them.",

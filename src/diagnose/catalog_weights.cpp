@@ -11,9 +11,6 @@ namespace {
 
 using Kind = WeightChange::Kind;
 
-constexpr Part kMatrices[] = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
-                              Part::kGate, Part::kUp, Part::kDown};
-
 std::vector<Variant> of_matrices(const Circumstances& at, Kind kind, std::int64_t amount) {
   std::vector<Variant> all;
   for (const Part part : kMatrices) {

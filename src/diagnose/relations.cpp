@@ -13,9 +13,9 @@
 namespace assay {
 namespace {
 
-class Fits {
+class RelationFits {
  public:
-  explicit Fits(const Compared& c) : c_(c), width_(c.right.size() / c.rows) {
+  explicit RelationFits(const Compared& c) : c_(c), width_(c.right.size() / c.rows) {
     for (std::size_t i = 0; i < c.right.size(); ++i) {
       total_ += square(x(i));
       error_ += square(y(i) - x(i));
@@ -274,7 +274,9 @@ class Fits {
 
 }  // namespace
 
-std::vector<Relation> find_relations(const Compared& compared) { return Fits(compared).run(); }
+std::vector<Relation> find_relations(const Compared& compared) {
+  return RelationFits(compared).run();
+}
 
 std::vector<std::int64_t> where_error_lives(std::span<const double> squares, double least) {
   std::vector<std::size_t> order(squares.size());

@@ -39,8 +39,6 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
     "post_feedforward_layernorm",
 };
 
-constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
-                                  Part::kGate, Part::kUp, Part::kDown};
 constexpr std::array kNorms = {Part::kInputNorm,    Part::kQNorm,   Part::kKNorm,
                                Part::kAttnPostNorm, Part::kMlpNorm, Part::kMlpPostNorm};
 

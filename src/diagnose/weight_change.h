@@ -36,6 +36,8 @@ enum class Part : std::uint8_t {
   kMlpPostNorm,
 };
 inline constexpr int kPartCount = static_cast<int>(Part::kMlpPostNorm) + 1;
+inline constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
+                                         Part::kGate, Part::kUp, Part::kDown};
 // Whether a model of this spec has it.
 bool has_part(const ModelSpec& spec, Part part);
 // As in the checkpoint: "q_proj", "input_layernorm".

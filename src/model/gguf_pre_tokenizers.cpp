@@ -11,8 +11,8 @@ namespace {
 using Patterns = std::string_view[];
 
 constexpr Patterns kGpt2 = {kGpt2Pattern};
-constexpr Patterns kQwen2 = {kQwen2Pattern};
-constexpr Patterns kLlama3 = {kLlama3Pattern};
+constexpr Patterns kQwen2Patterns = {kQwen2Pattern};
+constexpr Patterns kLlama3Patterns = {kLlama3Pattern};
 constexpr Patterns kTekken = {kTekkenPattern};
 constexpr Patterns kGpt4o = {kO200kPattern};
 constexpr Patterns kDigitsGpt2 = {R"(\p{N})", kGpt2Pattern};
@@ -107,14 +107,14 @@ struct Row {
 };
 constexpr auto kRows = std::to_array<Row>({
     {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
-     {.patterns = kLlama3, .ignore_merges = true, .adds_bos = true}},
-    {"dbrx smaug-bpe glm4 chatglm-bpe", {.patterns = kLlama3}},
+     {.patterns = kLlama3Patterns, .ignore_merges = true, .adds_bos = true}},
+    {"dbrx smaug-bpe glm4 chatglm-bpe", {.patterns = kLlama3Patterns}},
     {"tekken", {.patterns = kTekken, .ignore_merges = true, .adds_bos = true}},
     {"gpt-4o llama4 kanana2 talkie minimax-m2", {.patterns = kGpt4o}},
     {"granite-embed-multi-97m", {.patterns = kGpt4o, .ignore_merges = true}},
-    {"qwen2", {.patterns = kQwen2, .nfc = true}},
+    {"qwen2", {.patterns = kQwen2Patterns, .nfc = true}},
     {"deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan solar-open megrez grok-2",
-     {.patterns = kQwen2}},
+     {.patterns = kQwen2Patterns}},
     {"qwen35", {.patterns = kQwen35, .nfc = true}},
     {"gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert "
      "jina-v1-en jina-v2-code roberta-bpe exaone4 mpt olmo jais trillion granite-docling",

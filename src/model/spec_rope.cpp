@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-constexpr const char* kTypes = "default, linear, dynamic, yarn, llama3 or longrope";
+constexpr const char* kRopeTypes = "default, linear, dynamic, yarn, llama3 or longrope";
 
 RopeScaling scaling_of(const JsonObject& rope, const ModelSpec& spec) {
   const char* field = rope.has("rope_type") ? "rope_type" : "type";
@@ -28,7 +28,7 @@ RopeScaling scaling_of(const JsonObject& rope, const ModelSpec& spec) {
   if (type == "dynamic") return RopeScaling::kDynamic;
   if (type == "yarn") return RopeScaling::kYarn;
   if (type == "llama3") return RopeScaling::kLlama3;
-  throw input_error(rope.where(field), "\"" + type + "\"", kTypes);
+  throw input_error(rope.where(field), "\"" + type + "\"", kRopeTypes);
 }
 
 void check_factors(const JsonObject& rope, std::string_view field,

@@ -7,7 +7,7 @@
 namespace assay {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 class CompareVerb : public testing::Test {
@@ -88,7 +88,7 @@ TEST_F(CompareVerb, SaysInTheLastLineThatOnlyTheTextIsWrong) {
   EXPECT_NE(result.out.find("\nFAIL: the text of prompt1 differs at position 8; no array fails\n"),
             std::string::npos)
       << result.out;
-  const json report = json::parse(run_program({"compare", "--json", ref(), wrong_text}).out);
+  const Json report = Json::parse(run_program({"compare", "--json", ref(), wrong_text}).out);
   EXPECT_EQ(report["cause"], "the text of prompt1 differs at position 8; no array fails");
   EXPECT_EQ(report["prompts"][0]["tokens"]["verdict"], "fail");
   const fs::path junit = *directory_ / "text.xml";
@@ -156,12 +156,12 @@ TEST_F(CompareVerb, SaysThatNanHasNoDivergence) {
 TEST_F(CompareVerb, PrintsJson) {
   const Result result = run_program({"compare", "--json", ref(), wrong()});
   EXPECT_EQ(result.exit_code, 1);
-  const json report = json::parse(result.out);
+  const Json report = Json::parse(result.out);
   EXPECT_EQ(report["schema"], "assay.compare/1");
   EXPECT_EQ(report["passed"], false);
   EXPECT_EQ(report["prompts"][0]["first_divergence"]["tensor"], "layer_05_q_norm");
   std::size_t failed = 0;
-  for (const json& tensor : report["prompts"][0]["tensors"]) {
+  for (const Json& tensor : report["prompts"][0]["tensors"]) {
     failed += tensor["verdict"] == "fail";
     EXPECT_EQ(tensor.contains("reason"), tensor["verdict"] != "pass") << tensor["name"];
   }
@@ -190,7 +190,7 @@ TEST_F(CompareVerb, WritesJUnit) {
 TEST_F(CompareVerb, SaysWhatIsCoarse) {
   const fs::path model = *directory_ / "epsilon_model";
   fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
-  json config = json::parse(read_text(model / "config.json"));
+  Json config = Json::parse(read_text(model / "config.json"));
   config["rms_norm_eps"] = 1e-5;
   write_text(model / "config.json", config.dump());
   ASSERT_EQ(run_program({"extract", "--model", model, "--numerics", "f32", "--taps", "layer_05_*",
@@ -216,10 +216,10 @@ TEST_F(CompareVerb, SaysWhatIsCoarse) {
   EXPECT_EQ(run_program({"compare", ref(), dump, "--strict"}).exit_code, 1);
   EXPECT_EQ(run_program({"compare", ref(), dump, "--strict", "--as", "bf16"}).exit_code, 0);
   EXPECT_EQ(run_program({"compare", ref(), right(), "--strict"}).exit_code, 0);
-  const json report = json::parse(run_program({"compare", "--json", ref(), dump}).out);
+  const Json report = Json::parse(run_program({"compare", "--json", ref(), dump}).out);
   EXPECT_EQ(report["passed"], true);
   EXPECT_EQ(report["coarse"], true);
-  const json& last = report["prompts"][0]["tensors"].back();
+  const Json& last = report["prompts"][0]["tensors"].back();
   EXPECT_FALSE(last.contains("held_to")) << "RoPE tables have no noise";
   expect_failure(run_program({"compare", ref(), dump, "--as", "q8"}), 2, {"--as", "--model"});
 }

@@ -8,15 +8,15 @@
 namespace assay {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 const std::string kModel = ASSAY_ROOT "/models/tiny-qwen3";
 
-json run_json(const std::vector<std::string>& arguments, const std::string& input = "") {
+Json run_json(const std::vector<std::string>& arguments, const std::string& input = "") {
   const Result result = run_program(arguments, {.input = input});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.err, "");
-  return json::parse(result.out);
+  return Json::parse(result.out);
 }
 
 TEST(Program, HelpAndVersionAreGood) {
@@ -77,7 +77,7 @@ TEST(Extract, WritesThreePromptsAndSaysSo) {
   EXPECT_NE(result.out.find("prompt2/reference.npz"), std::string::npos);
   EXPECT_NE(result.out.find("\"The capital of France is\"\n  -> \" Paris."), std::string::npos)
       << result.out;
-  const json manifest = json::parse(read_text(out + "/manifest.json"));
+  const Json manifest = Json::parse(read_text(out + "/manifest.json"));
   EXPECT_EQ(manifest["prompts"].size(), 3u);
 }
 
@@ -86,14 +86,14 @@ TEST(Extract, TakesPromptsFromAllSources) {
   write_text(directory / "a.txt", "one line\r\n\r\nanother\n");
   write_text(directory / "b.jsonl",
              "{\"id\": \"ids\", \"input_ids\": [1, 2, 3]}\n{\"text\": \"x\"}");
-  const json result =
+  const Json result =
       run_json({"extract", "--json", "--out", directory / "ref", "--prompt", "first", "--prompts",
                 directory / "a.txt", "--prompts", directory / "b.jsonl", "--max-new-tokens", "2"});
   std::vector<std::string> ids;
-  for (const json& prompt : result["prompts"]) ids.push_back(prompt["id"]);
+  for (const Json& prompt : result["prompts"]) ids.push_back(prompt["id"]);
   EXPECT_EQ(ids, (std::vector<std::string>{"prompt1", "prompt2", "prompt3", "ids", "prompt5"}));
   EXPECT_EQ(result["prompts"][1]["text"], "one line");
-  EXPECT_EQ(result["prompts"][3]["input_ids"], json({1, 2, 3}));
+  EXPECT_EQ(result["prompts"][3]["input_ids"], Json({1, 2, 3}));
   EXPECT_EQ(result["prompts"][3]["text"], nullptr);
   EXPECT_EQ(result["prompts"][4]["generated_ids"].size(),
             result["prompts"][4]["input_ids"].size() + 2);
@@ -101,7 +101,7 @@ TEST(Extract, TakesPromptsFromAllSources) {
 
 TEST(Extract, CutsLongPromptsInTheTable) {
   const TemporaryDirectory directory;
-  write_text(directory / "p.jsonl", json({{"input_ids", std::vector<int>(500, 7)}}).dump());
+  write_text(directory / "p.jsonl", Json({{"input_ids", std::vector<int>(500, 7)}}).dump());
   const Result result = run_program({"extract", "--out", directory / "ref", "--prompts",
                                      directory / "p.jsonl", "--max-new-tokens", "1"});
   EXPECT_NE(result.out.find("[7,7,7"), std::string::npos);
@@ -113,7 +113,7 @@ TEST(Generate, ContinuesGreedily) {
   const Result result = run_program({"generate", "The capital of France is"});
   EXPECT_TRUE(result.out.starts_with("The capital of France is Paris.")) << result.out;
   for (const char* numerics : {"bf16", "f32", "f64"}) {
-    const json json_result =
+    const Json json_result =
         run_json({"generate", "What is 2+2?", "--json", "--numerics", numerics});
     EXPECT_EQ(json_result["stopped"], "eos");
     EXPECT_TRUE(json_result["text"].get<std::string>().starts_with(" 4."));
@@ -130,15 +130,15 @@ TEST(Chat, GoesThroughTheTemplate) {
   write_text(file, R"({"messages": [{"role": "user", "content": "What is 2+2?"}], "tools": []})");
   const std::vector<std::vector<std::string>> ways = {{"--chat", "What is 2+2?"},
                                                       {"--conversation", file}};
-  const json ids = run_json({"tokenize", "--json", kAsked})["ids"];
+  const Json ids = run_json({"tokenize", "--json", kAsked})["ids"];
   for (const auto& way : ways) {
     std::vector<std::string> words = {"tokenize", "--json"};
     words.insert(words.end(), way.begin(), way.end());
-    const json encoded = run_json(words);
+    const Json encoded = run_json(words);
     EXPECT_EQ(encoded["text"], kAsked);
     EXPECT_EQ(encoded["ids"], ids);
     words.front() = "generate";
-    const json answer = run_json(words);
+    const Json answer = run_json(words);
     EXPECT_EQ(answer["prompt"], kAsked);
     EXPECT_EQ(answer["input_ids"], ids);
     words.erase(words.begin() + 1);
@@ -157,7 +157,7 @@ TEST(Chat, GoesThroughTheTemplate) {
   std::istringstream out(many.out);
   std::string line;
   int count = 0;
-  for (; std::getline(out, line); ++count) EXPECT_EQ(json::parse(line), ids) << many.err;
+  for (; std::getline(out, line); ++count) EXPECT_EQ(Json::parse(line), ids) << many.err;
   EXPECT_EQ(count, 3);
 }
 
@@ -166,35 +166,35 @@ TEST(Chat, IsRecordedAsItWasEncoded) {
   write_text(directory / "p.jsonl",
              "{\"id\": \"talk\", \"messages\": [{\"role\": \"user\", \"content\": \"What is "
              "2+2?\"}]}\n{\"input_ids\": [1, 2]}\n");
-  const json result =
+  const Json result =
       run_json({"extract", "--json", "--chat", "--out", directory / "ref", "--prompt",
                 "What is 2+2?", "--prompts", directory / "p.jsonl", "--max-new-tokens", "1"});
-  const json manifest = json::parse(read_text(directory / "ref" / "manifest.json"));
-  const json ids = run_json({"tokenize", "--json", kAsked})["ids"];
-  for (const json& prompts : {result["prompts"], manifest["prompts"]}) {
+  const Json manifest = Json::parse(read_text(directory / "ref" / "manifest.json"));
+  const Json ids = run_json({"tokenize", "--json", kAsked})["ids"];
+  for (const Json& prompts : {result["prompts"], manifest["prompts"]}) {
     ASSERT_EQ(prompts.size(), 3u);
     EXPECT_EQ(prompts[1]["id"], "talk");
     for (const int chat : {0, 1}) {
       EXPECT_EQ(prompts[chat]["text"], kAsked);
       EXPECT_EQ(prompts[chat]["input_ids"], ids);
     }
-    EXPECT_EQ(prompts[2]["input_ids"], json({1, 2}));
+    EXPECT_EQ(prompts[2]["input_ids"], Json({1, 2}));
   }
 }
 
 TEST(Chat, ShowsWhichMistakesItShows) {
-  const json plain = run_json({"diagnose", "--power", "--json", "--text", "a"});
-  const json chat = run_json({"diagnose", "--power", "--json", "--text", "a", "--chat"});
-  const auto seen = [](const json& power) {
+  const Json plain = run_json({"diagnose", "--power", "--json", "--text", "a"});
+  const Json chat = run_json({"diagnose", "--power", "--json", "--text", "a", "--chat"});
+  const auto seen = [](const Json& power) {
     return std::ranges::count_if(power["mistakes"],
-                                 [](const json& mistake) { return !mistake["seen_by"].empty(); });
+                                 [](const Json& mistake) { return !mistake["seen_by"].empty(); });
   };
   EXPECT_GT(seen(chat), seen(plain));
 }
 
 TEST(Tokenize, EncodesAndDecodes) {
-  const json encoded = run_json({"tokenize", "Hello", "--json"});
-  EXPECT_EQ(encoded["ids"], json({378}));
+  const Json encoded = run_json({"tokenize", "Hello", "--json"});
+  EXPECT_EQ(encoded["ids"], Json({378}));
   EXPECT_EQ(run_program({"tokenize", "--ids", "276,295,274"}).out, "The capital of\n");
   EXPECT_EQ(
       run_program({"tokenize", "--jsonl"}, {.input = "\"Hello\"\n{\"text\": \"Hello\"}\n"}).out,
@@ -210,19 +210,19 @@ TEST(Tokenize, EncodesAndDecodes) {
 }
 
 TEST(Doctor, SaysWhatIsWrongAndWhatToDo) {
-  const json good = run_json({"doctor", "--json", "--model", kModel});
+  const Json good = run_json({"doctor", "--json", "--model", kModel});
   EXPECT_EQ(good["ok"], true);
-  for (const json& check : good["checks"]) EXPECT_NE(check["status"], "failed") << check;
+  for (const Json& check : good["checks"]) EXPECT_NE(check["status"], "failed") << check;
 
   const CheckpointCopy model;
   model.replace("config.json", "\"intermediate_size\": 192", "\"intermediate_size\": 200");
   std::filesystem::remove(model.file("tokenizer.json"));
   const Result bad = run_program({"doctor", "--json", "--model", model.path()});
   EXPECT_EQ(bad.exit_code, 1);
-  const json report = json::parse(bad.out);
+  const Json report = Json::parse(bad.out);
   EXPECT_EQ(report["ok"], false);
   std::vector<std::string> failed;
-  for (const json& check : report["checks"]) {
+  for (const Json& check : report["checks"]) {
     if (check["status"] != "failed") continue;
     failed.push_back(check["name"]);
     EXPECT_NE(check["remedy"], "");
@@ -237,14 +237,14 @@ TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
   run_program({"extract", "--out", directory / "ref"});
   const std::string file = directory / "ref/prompt2/reference.npz";
   EXPECT_EQ(run_json({"inspect", file, "--json"}).size(), 35u);
-  const json logits = run_json({"inspect", file, "logits", "--json", "--channels", "2",
+  const Json logits = run_json({"inspect", file, "logits", "--json", "--channels", "2",
                                 "--histogram", "4", "--slice", "0,-1,:3"})[0];
-  EXPECT_EQ(logits["shape"], json({1, 5, 2560}));
+  EXPECT_EQ(logits["shape"], Json({1, 5, 2560}));
   EXPECT_EQ(logits["dtype"], "F32");
   EXPECT_EQ(logits["channels"].size(), 2u);
   EXPECT_EQ(logits["channels"][0]["value"], logits["max"]);
   std::int64_t total = 0;
-  for (const json& count : logits["histogram"]) total += count.get<std::int64_t>();
+  for (const Json& count : logits["histogram"]) total += count.get<std::int64_t>();
   EXPECT_EQ(total, 5 * 2560);
   EXPECT_EQ(logits["slice"].size(), 1u);
   EXPECT_EQ(logits["slice"][0][0].size(), 3u);
@@ -259,9 +259,9 @@ TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
 
 // How fast anything is, no test may ask; that everything is measured, this one does.
 TEST(Bench, MeasuresEverythingAgainstItsLimit) {
-  const json result = run_json({"bench", "--runs", "1", "--json"});
+  const Json result = run_json({"bench", "--runs", "1", "--json"});
   std::set<std::string> names;
-  for (const json& figure : result["figures"]) {
+  for (const Json& figure : result["figures"]) {
     names.insert(figure["name"]);
     EXPECT_GT(figure["median"], 0.0) << figure;
     EXPECT_LE(figure["low"], figure["high"]) << figure;
@@ -280,7 +280,7 @@ TEST(Bench, MeasuresEverythingAgainstItsLimit) {
 TEST(Synth, MakesACheckpointThatRuns) {
   const TemporaryDirectory directory;
   const std::string out = directory / "random";
-  const json made = run_json(
+  const Json made = run_json(
       {"synth", "--config", kModel + "/config.json", "--out", out, "--seed", "3", "--json"});
   EXPECT_EQ(made["tensors"], 310);
   EXPECT_EQ(run_json({"doctor", "--json", "--model", out})["ok"], true);

@@ -136,9 +136,10 @@ TEST(TorchFile, SaysWhichTensorsAreNoBlockOfNumbers) {
                                                      {"meta", "tensors with values"},
                                                      {"negated", "tensor.resolve_neg()"},
                                                      {"float8_e8m0fnu", "tensor.float()"}};
-  for (const auto& [name, expected] : advice) {
-    expect_error(ErrorKind::kInput, {"other_tensors.pt: tensor '" + name + "'", expected},
-                 [&] { file.load(name); });
+  for (const auto& tensor : advice) {
+    expect_error(ErrorKind::kInput,
+                 {"other_tensors.pt: tensor '" + tensor.first + "'", tensor.second},
+                 [&] { file.load(tensor.first); });
   }
 }
 
@@ -180,7 +181,7 @@ TEST(TorchFile, ExecutesNothing) {
 
 TEST(TorchFile, RefusesWhatIsNoPickle) {
   using namespace std::string_literals;
-  for (const auto& [pickle, part] : std::vector<std::pair<std::string, std::string>>{
+  for (const auto& refused : std::vector<std::pair<std::string, std::string>>{
            {"", "cut short"},
            {"\x80\x06.", "protocol 6"},
            {".", "empty stack"},
@@ -193,8 +194,8 @@ TEST(TorchFile, RefusesWhatIsNoPickle) {
            {"]}b.", "attributes of an object"},
            {"(Nd.", "a key without a value"},
            {"\x95\xff\xff\xff\xff\xff\xff\xff\xff"s, "a frame"}}) {
-    SCOPED_TRACE(part);
-    expect_error(ErrorKind::kInput, {"x.pt", part}, [&] { open_archive(pickle); });
+    SCOPED_TRACE(refused.second);
+    expect_error(ErrorKind::kInput, {"x.pt", refused.second}, [&] { open_archive(refused.first); });
   }
   // A list that holds itself.
   expect_error(ErrorKind::kInput, {"too deep"}, [] {
@@ -233,7 +234,7 @@ TEST(TorchFile, KeepsTensorsInsideTheirStorage) {
            {0, "I3\n", "I9223372036854775807\n"}}) {
     SCOPED_TRACE(sizes + strides);
     expect_error(ErrorKind::kInput, {"x.pt", "within its storage of 4 elements"},
-                 [&] { load(offset, sizes, strides); });
+                 [&load, o = offset, &n = sizes, &s = strides] { load(o, n, s); });
   }
   expect_error(ErrorKind::kInput, {"negative"}, [&] { load(0, "I2\n", "I-1\n"); });
   expect_error(ErrorKind::kInput, {"a stride for each"}, [&] { load(0, "I2\n", ""); });

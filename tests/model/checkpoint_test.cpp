@@ -18,7 +18,7 @@ namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 const char* const kConfig = R"({"model_type": "qwen3", "vocab_size": 24, "hidden_size": 8,
   "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -57,8 +57,8 @@ class CheckpointTest : public testing::Test {
   }
   static void unchanged(const std::string&, std::string&) {}
 
-  void configure(const char* field, const json& value) const {
-    json config = json::parse(read_text(model() / "config.json"));
+  void configure(const char* field, const Json& value) const {
+    Json config = Json::parse(read_text(model() / "config.json"));
     config[field] = value;
     write_text(model() / "config.json", config.dump());
   }

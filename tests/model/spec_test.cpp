@@ -16,7 +16,7 @@ namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 class SpecTest : public testing::Test {
  protected:
@@ -30,12 +30,12 @@ class SpecTest : public testing::Test {
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(directory_ / name) << text;
   }
-  ModelSpec read(const json& config) const {
+  ModelSpec read(const Json& config) const {
     write("config.json", config.dump());
     return read_spec(directory_);
   }
   // The error that this config gives.
-  std::string error_of(const json& config) const {
+  std::string error_of(const Json& config) const {
     try {
       read(config);
     } catch (const Error& error) {
@@ -47,7 +47,7 @@ class SpecTest : public testing::Test {
   }
 
   fs::path directory_;
-  json config_;
+  Json config_;
 };
 
 TEST_F(SpecTest, ReadsTheBundledModel) {
@@ -74,25 +74,25 @@ TEST_F(SpecTest, EveryNeededFieldIsNamedWhenItIsMissingOrWrong) {
   for (const char* field : {"model_type", "vocab_size", "hidden_size", "intermediate_size",
                             "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
                             "head_dim", "max_position_embeddings", "rms_norm_eps"}) {
-    json missing = config_;
+    Json missing = config_;
     missing.erase(field);
     EXPECT_NE(error_of(missing).find("'" + std::string(field) + "': missing"), std::string::npos)
         << error_of(missing);
-    for (const json& wrong : {json::array(), json(-1), json(true)}) {
-      json config = config_;
+    for (const Json& wrong : {Json::array(), Json(-1), Json(true)}) {
+      Json config = config_;
       config[field] = wrong;
       EXPECT_NE(error_of(config).find("'" + std::string(field) + "'"), std::string::npos) << field;
     }
   }
-  for (const json& wrong : {json(0), json(1.5), json("64"), json(1e300), json(4294967296)}) {
-    json config = config_;
+  for (const Json& wrong : {Json(0), Json(1.5), Json("64"), Json(1e300), Json(4294967296)}) {
+    Json config = config_;
     config["hidden_size"] = wrong;
     EXPECT_NE(error_of(config).find("expected a positive integer"), std::string::npos) << wrong;
   }
 }
 
 TEST_F(SpecTest, WhatItDoesNotComputeIsRefused) {
-  const std::vector<std::pair<std::string, json>> unsupported = {
+  const std::vector<std::pair<std::string, Json>> unsupported = {
       {"model_type", "gpt2"},
       {"hidden_act", "gelu"},
       {"rope_scaling", {{"rope_type", "magic"}, {"factor", 4.0}}},
@@ -100,7 +100,7 @@ TEST_F(SpecTest, WhatItDoesNotComputeIsRefused) {
       {"num_key_value_heads", 3},
       {"head_dim", 33}};
   for (const auto& [field, value] : unsupported) {
-    json config = config_;
+    Json config = config_;
     config[field] = value;
     EXPECT_NE(error_of(config).find(field.starts_with("rope") ? "rope_type" : field),
               std::string::npos)
@@ -121,7 +121,7 @@ TEST_F(SpecTest, ReadsEveryModelType) {
   EXPECT_EQ(seen, std::set<std::string>(types.begin(), types.end()));
 }
 
-json config_of(const std::string& type) {
+Json config_of(const std::string& type) {
   for (const auto& [name, config] : family_configs()) {
     if (config["model_type"] == type) return config;
   }
@@ -140,7 +140,7 @@ TEST_F(SpecTest, WindowsAreWhereTheTypeHasThem) {
   EXPECT_EQ(layers(read(config_of("mistral"))), "sss");
   EXPECT_EQ(layers(read(config_of("gemma2"))), "sfs");
   EXPECT_EQ(layers(read(config_of("gemma3_text"))), "sfs");
-  json config = config_of("gemma2");
+  Json config = config_of("gemma2");
   config["layer_types"] = {"full_attention", "full_attention", "sliding_attention"};
   EXPECT_EQ(layers(read(config)), "ffs");
   config["layer_types"] = {"full_attention", "chunked_attention", "sliding_attention"};
@@ -164,7 +164,7 @@ TEST_F(SpecTest, GemmaIsGemma) {
   EXPECT_EQ(spec.attention.softcap, 5);
   EXPECT_EQ(spec.head.softcap, 3);
   EXPECT_FALSE(spec.qk_norm);
-  json config = config_of("gemma2");
+  Json config = config_of("gemma2");
   config["attn_logit_softcapping"] = nullptr;
   EXPECT_EQ(read(config).attention.softcap, 0);
   config["use_bidirectional_attention"] = true;
@@ -184,7 +184,7 @@ TEST_F(SpecTest, GemmaIsGemma) {
 }
 
 TEST_F(SpecTest, MixturesAreChecked) {
-  json config = config_of("qwen3_moe");
+  Json config = config_of("qwen3_moe");
   const ModelSpec spec = read(config);
   EXPECT_TRUE(spec.is_sparse(0) && !spec.is_sparse(1) && spec.is_sparse(2));
   config["decoder_sparse_step"] = 3;
@@ -199,8 +199,8 @@ TEST_F(SpecTest, MixturesAreChecked) {
 }
 
 TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {
-  json config = config_of("llama");
-  const json scaling = config["rope_scaling"];
+  Json config = config_of("llama");
+  const Json scaling = config["rope_scaling"];
   const RopeParameters old = read(config).rope_parameters;
   EXPECT_EQ(old.scaling, RopeScaling::kLlama3);
   config.erase("rope_scaling");
@@ -223,7 +223,7 @@ TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {
 
 // transformers 5.23: a rope_scaling replaces rope_parameters, an outer length the inner one.
 TEST_F(SpecTest, OverlappingRopeFieldsAreReadAsTransformersDoes) {
-  json config = config_of("llama");
+  Json config = config_of("llama");
   config["rope_theta"] = 777;
   config["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 3.0}, {"rope_theta", 5e5}};
   config["rope_scaling"] = {
@@ -239,7 +239,7 @@ TEST_F(SpecTest, OverlappingRopeFieldsAreReadAsTransformersDoes) {
   EXPECT_EQ(read(config).rope_parameters.theta, 10000);
   config["rope_scaling"]["rope_type"] = "default";
   EXPECT_EQ(read(config).rope_parameters.scaling, RopeScaling::kNone);
-  config["rope_scaling"] = json::object();
+  config["rope_scaling"] = Json::object();
   rope = read(config).rope_parameters;
   EXPECT_EQ(rope.scaling, RopeScaling::kLinear);
   EXPECT_EQ(rope.theta, 5e5);
@@ -271,7 +271,7 @@ TEST_F(SpecTest, OverlappingRopeFieldsAreReadAsTransformersDoes) {
 }
 
 TEST_F(SpecTest, ScalingAllowsLongerSequences) {
-  json config = config_of("llama");
+  Json config = config_of("llama");
   config["rope_scaling"] = {
       {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 48}};
   EXPECT_EQ(read(config).longest_sequence(), 192);
@@ -284,7 +284,7 @@ TEST_F(SpecTest, ScalingAllowsLongerSequences) {
 }
 
 TEST_F(SpecTest, PhiRotatesAPartOfItsHeads) {
-  json config = config_of("phi3");
+  Json config = config_of("phi3");
   EXPECT_EQ(read(config).rotary_dims(), 16);  // int(22 * 0.75)
   config["partial_rotary_factor"] = 1.5;
   EXPECT_NE(error_of(config).find("partial_rotary_factor"), std::string::npos);
