@@ -195,6 +195,10 @@ struct CompareReport {
   bool passed = false;    // nothing failed
   bool coarse = false;    // some tensor is coarse
   std::vector<PromptResult> prompts;
+  // Where the candidate is a directory with a place for each prompt: prompts that it has nothing
+  // for, and files and directories in it that are no prompt's.
+  std::vector<std::string> missing_prompts;
+  std::vector<std::string> unused_files;
   // Common mistakes that the reference's prompts do not show, by its manifest: a pass says nothing
   // about them. Empty where the manifest does not say.
   std::vector<std::string> blind_spots;

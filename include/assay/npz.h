@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -80,6 +79,10 @@ class NpzReader {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Throws an input error unless an array of that name can be written: 1 to 60000 bytes of UTF-8 text
+// without zero bytes.
+void expect_npz_name(std::string_view name);
 
 // One array as a .npy file, atomically; errors as write_npz and NpzReader.
 void write_npy(const std::filesystem::path& path, const ArrayView& array);

@@ -22,8 +22,10 @@ namespace {
 
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 
+// A name may be as long as the file system takes, and this one is longer.
 std::string partial_name(const std::filesystem::path& path) {
-  return fmt::format(".{}.partial-", path.filename().string());
+  constexpr std::size_t kLongest = 200;
+  return fmt::format(".{}.partial-", path.filename().string().substr(0, kLongest));
 }
 
 // Partial files of this name whose process is no more.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "assay/error.h"
 #include "base/directory.h"
 #include "base/partial_paths.h"
 
@@ -19,7 +20,16 @@ namespace {
 
 constexpr std::string_view kStaging = ".partial-";
 
-bool is_staging(const fs::path& path) { return path.filename().string().starts_with(kStaging); }
+// Named as the constructor does it, by two numbers: anything else is somebody else's.
+bool is_staging(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kStaging)) return false;
+  const std::string rest = name.substr(kStaging.size());
+  const std::size_t dash = rest.find('-');
+  return dash != 0 && dash != std::string::npos && dash + 1 < rest.size() &&
+         rest.find_first_not_of("0123456789-") == std::string::npos &&
+         rest.find('-', dash + 1) == std::string::npos;
+}
 
 void sync_directory(const fs::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -52,6 +62,7 @@ void remove_what_killed_runs_left(const fs::path& directory) {
 OutputSet::OutputSet(fs::path directory, std::string marker)
     : directory_(std::move(directory)), marker_(std::move(marker)) {
   static std::atomic<unsigned> counter{0};
+  if (directory_.empty()) throw usage_error("--out", "an empty path", "a directory");
   std::error_code error;
   fs::create_directories(directory_, error);
   if (error) throw system_error(directory_.string(), "cannot create directory", error.value());
@@ -126,6 +137,12 @@ void OutputSet::publish(const std::vector<std::string>& stale) {
       throw system_error((directory_ / name).string(), "cannot create directory", error.value());
     }
   }
+  const auto expect_no_directory = [&](const fs::path& file) {
+    if (fs::is_directory(file)) throw system_error(file.string(), "cannot write", EISDIR);
+  };
+  for (const fs::path& name : names) expect_no_directory(directory_ / name);
+  for (const std::string& name : stale) expect_no_directory(directory_ / name);
+  expect_no_directory(directory_ / marker_);
   remove(directory_ / marker_);
   for (const std::string& name : stale) remove(directory_ / name);
   for (const fs::path& name : names) move_into_place(name);

@@ -34,6 +34,13 @@ std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view wher
 }
 
 std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name) {
+  // No model reads as many; they are held several times over.
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  const std::int64_t count = element_count(file.form_of(name).shape, name);
+  if (count > kMost) {
+    throw input_error(fmt::format("{}: array '{}'", file.path().string(), name),
+                      fmt::format("{} tokens", count), fmt::format("at most {}", kMost));
+  }
   return read_ids(file.load(name).view, fmt::format("{}: array '{}'", file.path().string(), name));
 }
 

@@ -24,16 +24,18 @@ constexpr std::pair<std::string_view, std::string_view> kWrappers[] = {
 std::string without_wrappers(std::string_view name) {
   std::string result(name);
   std::ranges::replace(result, '/', '.');
-  result.erase(0, std::min(result.find_first_not_of('.'), result.size()));
+  // What is left of it begins here; what a wrapper stands for is written before that.
+  std::size_t begin = std::min(result.find_first_not_of('.'), result.size());
   for (bool again = true; again;) {
     again = false;
     for (const auto& [wrapper, stands_for] : kWrappers) {
-      if (!result.starts_with(wrapper)) continue;
-      result.replace(0, wrapper.size(), stands_for);
+      if (!std::string_view(result).substr(begin).starts_with(wrapper)) continue;
+      begin += wrapper.size() - stands_for.size();
+      std::ranges::copy(stands_for, result.begin() + static_cast<std::ptrdiff_t>(begin));
       again = true;
     }
   }
-  return result;
+  return result.substr(begin);
 }
 
 // Takes the digits off the end; none where there are none, or nothing would be left.

@@ -195,6 +195,7 @@ std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string
   if (!json.is_object()) throw input_error(where, "not a JSON object", R"({"from": "to", ...})");
   // Each is tried on every name of a dump.
   constexpr std::size_t kMostRules = 1000;
+  constexpr std::size_t kLongestPattern = 1000;
   if (json.size() > kMostRules) {
     throw input_error(where, fmt::format("{} rules", json.size()),
                       fmt::format("at most {}", kMostRules));
@@ -202,6 +203,10 @@ std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string
   std::vector<NameRule> rules;
   for (const auto& [from, to] : json.items()) {
     const std::string here = fmt::format("{}: rule '{}'", where, shown(from));
+    if (from.size() > kLongestPattern) {
+      throw input_error(here, fmt::format("{} bytes", from.size()),
+                        fmt::format("at most {}", kLongestPattern));
+    }
     const std::optional<NamePattern> pattern = NamePattern::parse(from);
     if (!pattern) {
       throw input_error(here, "a placeholder that cannot be read",

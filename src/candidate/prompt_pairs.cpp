@@ -63,6 +63,19 @@ std::optional<std::map<std::string, ArrayNoise>> read_noise(const OrderedJson& p
   return noise;
 }
 
+// The reference's own, where the manifest says it.
+std::optional<std::map<std::string, double>> read_own_noise(const OrderedJson& prompt) {
+  const auto arrays = prompt.find("arrays");
+  if (arrays == prompt.end() || !arrays->is_object()) return std::nullopt;
+  std::map<std::string, double> noise;
+  for (const auto& [name, array] : arrays->items()) {
+    if (!array.is_object()) continue;
+    const auto own = array.find("noise");
+    if (own != array.end() && own->is_number()) noise[name] = own->get<double>();
+  }
+  return noise;
+}
+
 // None where there is no config, or none that this version reads.
 std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& file) {
   const auto model = manifest.find("model");
@@ -147,6 +160,7 @@ Pairing read_manifest(const fs::path& directory) {
       throw bad("prompts.id", "letters, digits, '-', '_' and '.', at most 100");
     }
     pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt,
+                               read_own_noise(prompt),
                                read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
   }
   if (pairing.prompts.empty()) throw bad("prompts", "at least one");
@@ -176,6 +190,23 @@ std::optional<fs::path> below(const fs::path& candidate, const std::string& id) 
     return std::ranges::find(kPromptKinds, path.extension()) == kPromptKinds.end();
   });
   return files.size() == 1 ? files.front() : directory;
+}
+
+// Files of arrays and directories that stand where prompts do.
+std::vector<std::string> files_of_no_prompt(const Pairing& pairing, const fs::path& candidate) {
+  std::vector<std::string> names;
+  for (const fs::path& path : paths_in(candidate)) {
+    const bool is_used = std::ranges::any_of(pairing.prompts, [&](const PromptPair& pair) {
+      return pair.candidate == path || (pair.candidate && pair.candidate->parent_path() == path);
+    });
+    const bool has_arrays =
+        is_folder(path) || std::ranges::find(kPromptKinds, path.extension()) != kPromptKinds.end();
+    if (!is_used && has_arrays && path.filename() != "manifest.json") {
+      names.push_back(path.filename().string());
+    }
+  }
+  std::ranges::sort(names);
+  return names;
 }
 
 // How well the layouts of the candidate's taps fit the reference's: padded ones half.
@@ -242,9 +273,12 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
   if (inside) return *inside;
   const std::size_t most = *std::ranges::max_element(fits);
   if (most == 0 || std::ranges::count(fits, most) != 1) {
-    throw usage_error("--prompt",
-                      fmt::format("{} does not say which prompt it is of", candidate.string()),
-                      fmt::format("one of {}, or input_ids in the dump", ids_of(pairing)));
+    throw usage_error(
+        "--prompt",
+        ids ? fmt::format("{} ran tokens that are no prompt's", candidate.string())
+            : fmt::format("{} does not say which prompt it is of", candidate.string()),
+        fmt::format("one of {}{}", ids_of(pairing),
+                    ids ? ", and the tokens of one" : ", or input_ids in the dump"));
   }
   return static_cast<std::size_t>(std::ranges::find(fits, most) - fits.begin());
 }
@@ -301,7 +335,9 @@ Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
                      const std::string& prompt, const NameMap& map) {
   Pairing pairing = read_reference(reference);
   if (!is_there(candidate)) {
-    throw input_error(candidate.string(), "not there", "the arrays that another engine wrote");
+    throw input_error(candidate.empty() ? "the candidate's path" : candidate.string(),
+                      candidate.empty() ? "empty" : "not there",
+                      "the arrays that another engine wrote");
   }
   bool any = false;
   if (is_folder(candidate)) {
@@ -314,6 +350,8 @@ Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
     if (!prompt.empty()) {
       const std::size_t p = prompt_of(pairing, candidate, prompt, map);
       pairing.prompts = {pairing.prompts[p]};
+    } else {
+      pairing.unused_files = files_of_no_prompt(pairing, candidate);
     }
     return pairing;
   }

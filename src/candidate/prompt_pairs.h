@@ -19,6 +19,8 @@ struct PromptPair {
   std::filesystem::path reference;                 // .npz
   std::optional<std::filesystem::path> oracle;     // .npz
   std::optional<std::filesystem::path> candidate;  // none: the candidate has nothing for it
+  // How far the reference lies from the oracle, by array; none where the manifest does not say.
+  std::optional<std::map<std::string, double>> noise = {};
   // How far an f32 run lies from the oracle, by tap name; none where the manifest does not say.
   std::optional<std::map<std::string, ArrayNoise>> noise_f32 = {};
 };
@@ -29,6 +31,8 @@ struct Pairing {
   std::optional<ModelSpec> model;  // of the manifest's config, where it has one that is known
   // Common mistakes that the reference's prompts do not show, in words; as the manifest says.
   std::vector<std::string> blind_spots;
+  // In a candidate that has a place for each prompt: files and directories that are no prompt's.
+  std::vector<std::string> unused_files;
 };
 
 // What a reference_data directory, or one file (or directory of .npy or .pt files) of arrays,

@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "assay/error.h"
 #include "base/text.h"
 #include "candidate/data_flow.h"
+#include "candidate/ids.h"
 
 namespace assay {
 namespace {
+
+constexpr std::string_view kOneRun = "both of one run of `assay extract`";
 
 bool has_shape_of_tap(const std::optional<TapPlace>& place, const Shape& shape) {
   const std::size_t axis = place ? position_axis(place->tap) : 1;
@@ -33,19 +37,58 @@ void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle) 
                         has_keys ? "[1, heads, S, S] of S tokens, as a reference has it"
                                  : "[1, S, ...] of S tokens, as a reference has it");
     }
-    if (!place || oracle == nullptr || !oracle->contains(name)) continue;
+    if (!place || oracle == nullptr) continue;
+    if (!oracle->contains(name)) {
+      throw input_error(oracle->path().string(), fmt::format("no array '{}'", shown(name)),
+                        fmt::format("all of {}: {}", reference.path().string(), kOneRun));
+    }
     const Shape exact = oracle->form_of(name).shape;
     if (exact != shape) {
       throw input_error(where(*oracle), fmt::format("shape {}", shape_text(exact)),
-                        fmt::format("{}, as {} has it: of one run of `assay extract`",
-                                    shape_text(shape), reference.path().string()));
+                        fmt::format("{}, as {} has it: {}", shape_text(shape),
+                                    reference.path().string(), kOneRun));
     }
   }
+}
+
+// Of an earlier run, with another prompt of as many tokens, the shapes would be the same.
+void expect_same_ids(const ArrayFile& reference, const ArrayFile& oracle) {
+  constexpr const char* kIds = "input_ids";
+  if (!reference.contains(kIds) || !oracle.contains(kIds)) return;
+  if (read_ids(reference, kIds) == read_ids(oracle, kIds)) return;
+  throw input_error(fmt::format("{}: array '{}'", oracle.path().string(), kIds),
+                    "the tokens of another prompt",
+                    fmt::format("those of {}: {}", reference.path().string(), kOneRun));
 }
 
 ReferenceFiles::ReferenceFiles(const PromptPair& pair) : arrays_(pair.reference) {
   if (pair.oracle) oracle_.emplace(*pair.oracle);
   expect_shapes_of_taps(arrays_, oracle());
+  if (oracle_) expect_same_ids(arrays_, *oracle_);
+  if (pair.noise) noise_ = *pair.noise;
+}
+
+void ReferenceFiles::expect_own_oracle(const std::string& tap, const TensorMetrics& own,
+                                       bool whole) const {
+  if (!oracle_) return;
+  const std::string where = fmt::format("{}: array '{}'", oracle_->path().string(), shown(tap));
+  if (own.unlike > 0) {
+    throw WrongReference(
+        where,
+        fmt::format("{} values that are infinite or NaN in it or in the reference alone",
+                    own.unlike),
+        fmt::format("numbers where {} has numbers", arrays_.path().string()));
+  }
+  const auto recorded = noise_.find(tap);
+  if (!whole || recorded == noise_.end()) return;
+  // As the manifest's number is rounded, and not by which sum of squares it was found.
+  constexpr double kAlike = 1e-3;
+  const double difference = std::abs(own.relative_l2 - recorded->second);
+  if (difference <= kAlike * std::max(own.relative_l2, recorded->second)) return;
+  throw WrongReference(
+      where, fmt::format("a relative L2 of {:.3g} from the reference", own.relative_l2),
+      fmt::format("{:.3g}, which the manifest says: files as `assay extract` wrote them",
+                  recorded->second));
 }
 
 LoadedArray ReferenceFiles::exact(const std::string& tap) const {

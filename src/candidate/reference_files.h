@@ -1,11 +1,15 @@
 // A prompt's reference: the arrays that candidates are held against, and their oracle.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "assay/array_file.h"
+#include "assay/error.h"
 #include "candidate/prompt_pairs.h"
+#include "metrics/metrics.h"
 
 namespace assay {
 
@@ -13,6 +17,12 @@ namespace assay {
 // and scores as many keys as queries. oracle, null for none: its arrays have the reference's
 // shapes.
 void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle);
+
+// What no candidate is to blame for.
+struct WrongReference : Error {
+  WrongReference(std::string_view where, std::string_view found, std::string_view expected)
+      : Error(ErrorKind::kInput, where, found, expected) {}
+};
 
 class ReferenceFiles {
  public:
@@ -25,10 +35,15 @@ class ReferenceFiles {
   const ArrayFile* oracle() const { return oracle_ ? &*oracle_ : nullptr; }
   // The oracle's values of a tap; an array without axes where it has none.
   LoadedArray exact(const std::string& tap) const;
+  // own: the reference's error from the oracle, of the whole array or of some positions. Throws
+  // WrongReference where the two cannot be of one run: not finite in one alone, or another error
+  // than the manifest says.
+  void expect_own_oracle(const std::string& tap, const TensorMetrics& own, bool whole) const;
 
  private:
   ArrayFile arrays_;
   std::optional<ArrayFile> oracle_;
+  std::map<std::string, double> noise_;  // by tap, as the manifest says
 };
 
 }  // namespace assay

@@ -1,6 +1,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <system_error>
+
+#include "assay/error.h"
 #include "base/atomic_file.h"
 #include "base/text.h"
 #include "cli/verbs.h"
@@ -23,6 +27,27 @@ void print_error(std::string_view line) {
 }
 
 void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json_text(json, 2)); }
+
+void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
+                        const std::vector<std::string>& read) {
+  const auto is_same = [](const std::string& a, const std::string& b) {
+    std::error_code error;  // one is not there
+    return a == b || std::filesystem::equivalent(a, b, error);
+  };
+  for (std::size_t i = 0; i < written.size(); ++i) {
+    const auto& [option, path] = written[i];
+    if (path.empty()) continue;
+    for (const std::string& input : read) {
+      if (!is_same(path, input)) continue;
+      throw usage_error(option, fmt::format("'{}', which is read", path), "another file");
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (path != written[j].second) continue;
+      throw usage_error(option, fmt::format("'{}', as {} has it", path, written[j].first),
+                        "another file");
+    }
+  }
+}
 
 void write_text_file(const std::string& path, std::string_view text) {
   AtomicFile file(path);

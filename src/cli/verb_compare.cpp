@@ -3,6 +3,7 @@
 
 #include <CLI/Option.hpp>
 #include <CLI/Validators.hpp>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -52,6 +53,11 @@ int suggest(const CompareArguments& args) {
 int run(CompareArguments& args) {
   args.options.reference = args.reference;
   args.options.candidate = args.candidate;
+  expect_own_outputs({{"--html", args.html}, {"--junit", args.junit}},
+                     {args.reference, args.candidate});
+  if (args.has_tolerance && !std::isfinite(args.tolerance)) {
+    throw usage_error("--tolerance", fmt::format("{}", args.tolerance), "a number");
+  }
   if (!args.suggest_map.empty()) return suggest(args);
   if (!args.model.empty()) args.options.model = model_directory(args.model);
   if (args.has_tolerance) args.options.tolerance = args.tolerance;

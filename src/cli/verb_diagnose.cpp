@@ -86,6 +86,7 @@ int run(DiagnoseArguments& args) {
   if (!args.html.empty() && args.reference.empty()) {
     throw usage_error("--html", "no --reference", "what the page compares the candidate with");
   }
+  expect_own_outputs({{"--html", args.html}}, {args.reference, args.candidate});
   args.options.candidate = args.candidate;
   args.options.reference = args.reference;
   Diagnosis diagnosis;

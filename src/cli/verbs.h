@@ -9,6 +9,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "assay/extract.h"
@@ -68,6 +69,11 @@ void print(std::string_view text);
 void print_text(std::string_view text);
 // A line to standard error.
 void print_error(std::string_view line);
+
+// Throws a usage error where one of the files to be written (option, path; empty: none) is another
+// of them, or one that is read.
+void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
+                        const std::vector<std::string>& read);
 
 // To standard output, indented by two spaces; see json_text.
 void print_json(const nlohmann::ordered_json& json);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include "assay/array_file.h"
@@ -100,7 +101,7 @@ std::string summary_of(const Diagnosis& d) {
   };
   switch (d.verdict) {
     case DiagnosisVerdict::kCorrect:
-      return "nothing is wrong: every array is what a correct engine computes, within rounding";
+      return "nothing is wrong: every tap is what a correct engine computes, within rounding";
     case DiagnosisVerdict::kRounding:
       return "no logic is wrong: " + named();
     case DiagnosisVerdict::kNamed:
@@ -116,6 +117,27 @@ std::string summary_of(const Diagnosis& d) {
       break;  // said of what can be read
   }
   return {};
+}
+
+// Arrays of values that no engine goes on with: not finite, or ids that choose no experts. Where
+// all that follows is right, they show in nothing else.
+std::vector<std::string> impossible_arrays(const Evidence& evidence, const ModelSpec& spec) {
+  std::vector<std::string> found;
+  for (const Site& site : evidence.sites) {
+    if (site.is_attention()) continue;  // what is hidden may be anything
+    const bool is_ids = site.place.tap == Tap::kExpertIds;
+    const auto is_wrong = [&](float value) {
+      if (!is_ids) return !std::isfinite(value);
+      return !(value >= 0 && value < static_cast<float>(spec.moe.num_experts)) ||
+             value != std::floor(value);
+    };
+    const auto count = std::ranges::count_if(site.values, is_wrong);
+    if (count == 0) continue;
+    found.push_back(fmt::format("{}: '{}': {} of {} values are {}", shown(evidence.id),
+                                shown(site.array_name), count, site.values.size(),
+                                is_ids ? "no expert's id" : "infinite or NaN"));
+  }
+  return found;
 }
 
 // An array that cannot be read is no success: nobody knows what it holds.
@@ -175,6 +197,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   std::vector<ExpectedTokens> expected;
   std::vector<Evidence> evidence = read_all(options, model, expected, pool);
   expected.resize(evidence.size());
+  std::vector<std::string> impossible;
   Diagnosis d;
   d.candidate = options.candidate.string();
   for (const Evidence& e : evidence) {
@@ -185,6 +208,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     };
     std::ranges::transform(e.notes, std::back_inserter(d.notes), of_prompt);
     std::ranges::transform(e.unreadable, std::back_inserter(d.unreadable), of_prompt);
+    std::ranges::move(impossible_arrays(e, model.spec), std::back_inserter(impossible));
     if (!e.unmatched.empty()) {
       const bool one = e.unmatched.size() == 1;
       d.notes.push_back(fmt::format("{}: {} {} of this model{} {}", shown(e.id), e.unmatched.size(),
@@ -212,6 +236,9 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     runs.push_back(compare_whole_run(model, e, numerics, as, pool));
   }
   agree_with_compare(d, runs);
+  if (d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding) {
+    std::ranges::move(impossible, std::back_inserter(d.unreadable));
+  }
   count_unreadable(d);
   return d;
 }

@@ -147,9 +147,10 @@ std::vector<std::string> name_dump_arrays(const std::vector<DumpArray>& arrays) 
   }
   // Whatever is still the same is numbered.
   std::set<std::string> taken;
+  std::map<std::string, int> numbers;  // the last one given, by name
   for (std::string& name : names) {
     std::string candidate = name;
-    for (int n = 1; !taken.insert(candidate).second; ++n) candidate = fmt::format("{}#{}", name, n);
+    while (!taken.insert(candidate).second) candidate = fmt::format("{}#{}", name, ++numbers[name]);
     name = candidate;
   }
   return names;

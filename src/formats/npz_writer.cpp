@@ -99,20 +99,25 @@ Encoded encode(const ArrayView& array, Compression compression, Deflater& deflat
 
 // Throws unless the array can be a member beside those of the names so far.
 void check(const ArrayView& array, std::set<std::string, std::less<>>& names) {
+  expect_npz_name(array.name);
   const std::string where = "array '" + shown(array.name) + "'";
-  if (array.name.empty() || array.name.size() > kMaxName) {
-    throw input_error(where, fmt::format("a name of {} bytes", array.name.size()),
-                      fmt::format("1 to {}", kMaxName));
-  }
-  if (array.name.find('\0') != std::string::npos ||
-      !simdjson::validate_utf8(array.name.data(), array.name.size())) {
-    throw input_error(where, "a name that is no UTF-8 text", "one");
-  }
   if (!names.insert(array.name).second) throw input_error(where, "given twice", "unique names");
   static_cast<void>(npy_header(array));  // dtype, shape and bytes, before a file is made
 }
 
 }  // namespace
+
+void expect_npz_name(std::string_view name) {
+  const auto where = [&] { return "array '" + shown(name) + "'"; };
+  if (name.empty() || name.size() > kMaxName) {
+    throw input_error(where(), fmt::format("a name of {} bytes", name.size()),
+                      fmt::format("1 to {}", kMaxName));
+  }
+  if (name.find('\0') != std::string_view::npos ||
+      !simdjson::validate_utf8(name.data(), name.size())) {
+    throw input_error(where(), "a name that is no UTF-8 text", "one");
+  }
+}
 
 struct NpzWriter::Impl {
   Impl(const std::filesystem::path& path, Compression with) : compression(with), file(path) {}

@@ -135,10 +135,20 @@ class Extraction {
     if (tokenizer_ && !manifest_.tokenizer) manifest_.tokenizer = manifest_.weights.front();
     expect_unchanged_files();
     write_json(out_->staging() / "manifest.json", to_json(manifest_));
-    out_->publish();
+    out_->publish(superseded_oracles());
     std::vector<ExtractedPrompt> extracted;
     for (const PromptRecord& record : manifest_.prompts) extracted.push_back(record.extracted);
     return extracted;
+  }
+
+  // Beside a new reference an earlier run's oracle would be taken for its own.
+  std::vector<std::string> superseded_oracles() const {
+    std::vector<std::string> files;
+    for (const Prompt& prompt : prompts_) {
+      std::string file = fmt::format("{}/oracle.npz", prompt.id);
+      if (!fs::exists(out_->staging() / file)) files.push_back(std::move(file));
+    }
+    return files;
   }
 
   void read_tokenizer() {

@@ -209,6 +209,8 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
           {"profile", report.profile},
           {"statement", report.statement},
           {"blind_spots", report.blind_spots},
+          {"missing_prompts", report.missing_prompts},
+          {"unused_files", report.unused_files},
           {"prompts", std::move(prompts)}};
 }
 

@@ -108,6 +108,13 @@ std::string suite(const PromptResult& prompt) {
 std::string compare_junit(const CompareReport& report) {
   std::string text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n";
   for (const PromptResult& prompt : report.prompts) text += suite(prompt);
+  for (const std::string& id : report.missing_prompts) {
+    text += fmt::format(
+        "  <testsuite name=\"{0}\" tests=\"1\" failures=\"0\" errors=\"0\" skipped=\"1\">\n"
+        "    <testcase classname=\"assay.{0}\" name=\"prompt\"><skipped message=\"not in the "
+        "candidate\"/></testcase>\n  </testsuite>\n",
+        escaped(id));
+  }
   return text + "</testsuites>\n";
 }
 

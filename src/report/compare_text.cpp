@@ -319,6 +319,16 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
     text += prompt_text(prompt, every_tensor, color);
   }
   std::string end;
+  if (!report.missing_prompts.empty()) {
+    end += fmt::format("{}: {} of the reference's prompts {} not in the candidate: {}\n",
+                       colored("Note", Color::kYellow, color), report.missing_prompts.size(),
+                       report.missing_prompts.size() == 1 ? "is" : "are",
+                       names_text(report.missing_prompts));
+  }
+  if (!report.unused_files.empty()) {
+    end += fmt::format("{}: no prompt's, and not read: {}\n",
+                       colored("Note", Color::kYellow, color), names_text(report.unused_files));
+  }
   if (report.passed && !report.blind_spots.empty()) {
     end +=
         fmt::format("{}: these prompts do not show {} common mistake{}: {}\n",

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <new>
 #include <optional>
@@ -19,7 +21,24 @@ namespace assay {
 
 namespace {
 
-constexpr std::uint32_t kMatchLimit = 1'000'000'000;
+// Steps of a match in a text of `size` bytes: enough for a megabyte of spaces. A pattern whose work
+// explodes meets it soon.
+std::uint32_t match_limit(std::size_t size) {
+  return static_cast<std::uint32_t>(1'000'000 + 100 * std::min<std::size_t>(size, 10'000'000));
+}
+
+// What all matches in a text may take, looked at now and then.
+class Patience {
+ public:
+  explicit Patience(std::size_t size)
+      : end_(Clock::now() + std::chrono::seconds(30 + static_cast<long>(size / 100'000))) {}
+  bool is_over() { return ++matches_ % 64 == 0 && Clock::now() > end_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end_;
+  unsigned matches_ = 0;
+};
 
 struct CodeFree {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
@@ -91,7 +110,6 @@ std::string message(int code) {
 struct Splitter::Impl {
   std::string where;
   std::unique_ptr<pcre2_code, CodeFree> code;
-  std::unique_ptr<pcre2_match_context, ContextFree> context;
 };
 
 Splitter::Splitter(std::string_view pattern, std::string_view where)
@@ -113,12 +131,8 @@ Splitter::Splitter(std::string_view pattern, std::string_view where)
     throw input_error(where, fmt::format("'{}' ({})", shown(pattern), message(error)),
                       "a regular expression");
   }
-  impl_->context.reset(pcre2_match_context_create(nullptr));
-  if (!impl_->context) throw std::bad_alloc();
   // Without the JIT (an unusual CPU) pcre2_match interprets: slower, same pieces.
   pcre2_jit_compile(impl_->code.get(), PCRE2_JIT_COMPLETE);
-  // Enough for a megabyte of spaces; a pattern whose work explodes meets it in seconds.
-  pcre2_set_match_limit(impl_->context.get(), kMatchLimit);
 }
 
 Splitter::~Splitter() = default;
@@ -134,7 +148,11 @@ std::size_t Splitter::least_match() const {
 std::vector<Stretch> Splitter::find(std::string_view text) const {
   const std::unique_ptr<pcre2_match_data, DataFree> data(
       pcre2_match_data_create_from_pattern(impl_->code.get(), nullptr));
-  if (!data) throw std::bad_alloc();
+  const std::unique_ptr<pcre2_match_context, ContextFree> context(
+      pcre2_match_context_create(nullptr));
+  if (!data || !context) throw std::bad_alloc();
+  pcre2_set_match_limit(context.get(), match_limit(text.size()));
+  Patience patience(text.size());
   std::string copy;
   const std::string_view subject = replace_misjudged(text, copy) ? copy : text;
   std::vector<Stretch> stretches;
@@ -145,8 +163,12 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
     const auto match = [&](std::uint32_t options) {
       return pcre2_match(impl_->code.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
                          subject.size(), from, PCRE2_NO_UTF_CHECK | options, data.get(),
-                         impl_->context.get());
+                         context.get());
     };
+    if (patience.is_over()) {
+      throw input_error(impl_->where, "no end of matching (too much time for its text)",
+                        "a pattern whose work grows with the text alone");
+    }
     int found = match(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);
     if (found == PCRE2_ERROR_NOMATCH) break;

@@ -188,7 +188,9 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
                             .numerics = numerics_,
                             .least_noise = least_noise,
                             .hints = moved ? ReadingHints{} : hints,
-                            .same_until = same_until},
+                            .same_until = same_until,
+                            .files = &files_,
+                            .is_whole = held == nullptr && !exact_moved},
                            moved_view, profile_, nullptr);
   if (reading && moved && tensor.reading.empty()) {
     tensor.reading = "each token's experts put in the reference's order";
@@ -366,6 +368,7 @@ CheckedPrompt::OpenTap& CheckedPrompt::open(const TensorResult& tensor, std::siz
   if (!tap.oracle.view.shape.empty()) {
     const TensorMetrics noise = measure(tap.oracle.view, axis, tap.reference.view,
                                         same_layout(tap.reference.view.shape), nullptr);
+    files_.expect_own_oracle(tensor.name, noise, true);
     tap.least_noise = largest(noise.position_error);
   }
   return open_taps_.emplace(tensor.name, std::move(tap)).first->second;

@@ -81,12 +81,16 @@ CompareReport compare(const CompareOptions& options,
   report.profile = profile.name();
   report.statement = profile.statement();
   report.blind_spots = pairing.blind_spots;
+  report.unused_files = pairing.unused_files;
   report.passed = true;
   bool any = false;
   std::vector<MeasuredPrompt> measured;
   for (std::size_t p = 0; p < pairing.prompts.size(); ++p) {
     const PromptPair& pair = pairing.prompts[p];
-    if (!pair.candidate) continue;
+    if (!pair.candidate) {
+      report.missing_prompts.push_back(pair.id);
+      continue;
+    }
     const auto progress = [&](double fraction) {
       if (!on_progress) return;
       on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /

@@ -48,6 +48,7 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
                    const Reading& reading, ThreadPool* pool) {
   const TensorMetrics own = measure(*truth.oracle, truth.position_axis, truth.reference,
                                     same_layout(truth.reference.shape), pool);
+  if (truth.files != nullptr) truth.files->expect_own_oracle(tensor.name, own, truth.is_whole);
   const TensorMetrics other = measure(*truth.oracle, truth.position_axis, candidate, reading, pool);
   tensor.oracle_error = {other.relative_l2, other.position_error};
   const double floor = std::max(rounding_floor(truth.numerics), truth.least_noise);
@@ -94,7 +95,8 @@ void judge_before(TensorResult& tensor, const Truth& truth, const ArrayView& can
                     .oracle = truth.oracle != nullptr ? &exact_view : nullptr,
                     .position_axis = axis,
                     .numerics = truth.numerics,
-                    .least_noise = truth.least_noise};
+                    .least_noise = truth.least_noise,
+                    .files = truth.files};
   const Reading same = same_layout(own.shape);
   tensor.metrics = measure(own_view, axis, theirs.view(), same, pool);
   tensor.reason.clear();

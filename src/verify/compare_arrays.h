@@ -11,6 +11,7 @@
 #include "assay/compare.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
+#include "candidate/reference_files.h"
 #include "verify/expert_choices.h"
 #include "verify/profile.h"
 
@@ -28,6 +29,9 @@ struct Truth {
   ReadingHints hints = {};  // of the dump
   // What is compared of the candidate's positions: those before this one (see ExpertChoices).
   std::int64_t same_until = ExpertChoices::kAll;
+  // Where the oracle is from, to say that it is none of the reference's; null: it is believed.
+  const ReferenceFiles* files = nullptr;
+  bool is_whole = false;  // the reference here is the array of the file, no part of it
 };
 
 // Sets all of `tensor` but its names and layer. The result is the reading by which the candidate

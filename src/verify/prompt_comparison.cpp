@@ -128,6 +128,13 @@ class PromptComparison {
 
   // Rows of the reference's rotary table that the candidate has too.
   std::int64_t rope_rows(const std::string& tap, const Shape& table) const {
+    const std::lock_guard lock(rope_mutex_);
+    const auto known = rope_rows_.find(tap);
+    if (known != rope_rows_.end()) return known->second;
+    return rope_rows_.emplace(tap, find_rope_rows(tap, table)).first->second;
+  }
+
+  std::int64_t find_rope_rows(const std::string& tap, const Shape& table) const {
     for (const std::string& name : candidate_.names()) {
       const std::vector<NameClaim> claims = own_map_.meaning(name, layers_).singles();
       if (std::ranges::none_of(claims, [&](const NameClaim& c) { return c.taps.front() == tap; })) {
@@ -265,7 +272,9 @@ class PromptComparison {
                           .position_axis = axis,
                           .numerics = numerics_,
                           .hints = dump_->hints(),
-                          .same_until = place ? experts_.same_until(*place) : ExpertChoices::kAll},
+                          .same_until = place ? experts_.same_until(*place) : ExpertChoices::kAll,
+                          .files = &files_,
+                          .is_whole = !slots_of(place)},
                          candidate.view, profile_, pool);
       if (reading && reordered && tensor.reading.empty()) {
         tensor.reading = "each token's experts put in the reference's order";
@@ -277,6 +286,8 @@ class PromptComparison {
       if (reading && options_.details) {
         tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
       }
+    } catch (const WrongReference&) {
+      throw;
     } catch (const Error& error) {
       tensor.verdict = Verdict::kError;
       tensor.reason = error.what();
@@ -408,6 +419,8 @@ class PromptComparison {
   std::optional<Candidate> dump_;
   ExpertChoices experts_;
   std::map<std::string, TensorResult> routed_;  // expert_ids, judged
+  mutable std::mutex rope_mutex_;
+  mutable std::map<std::string, std::int64_t> rope_rows_;  // by table: asked for once for each name
   std::mutex progress_mutex_;
   std::uint64_t done_ = 0;  // bytes of the reference
   std::uint64_t total_ = 0;

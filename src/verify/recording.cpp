@@ -31,6 +31,7 @@ Array kept(const ArrayView& array) {
 
 // Whatever throws on the way, nothing half-made stays.
 void Recording::add(const ArrayView& array, const std::optional<Positions>& positions) {
+  expect_npz_name(array.name);
   const auto found = entries_.find(array.name);
   const bool is_new = found == entries_.end();
   // A whole one first: what follows is no part of it.

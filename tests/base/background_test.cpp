@@ -21,8 +21,8 @@ TEST(Background, DoesEveryJobAndBeginsThemInOrder) {
     background.finish();
     EXPECT_EQ(begun, 500);
     for (int i = 0; i < 500; ++i) {
-      // Those that run side by side may pass each other, no others.
-      EXPECT_NEAR(order[i], i, threads == 1 ? 0 : 2 * threads);
+      // One may be held up while many pass it, but none begins before more than run beside it.
+      EXPECT_GE(order[i], threads == 1 ? i : i - 2 * threads);
     }
   }
 }

@@ -35,6 +35,42 @@ void fill(const OutputSet& set, std::string_view text) {
   write_text(set.staging() / "marker", text);
 }
 
+TEST(OutputSet, RemovesNothingThatIsSomebodyElses) {
+  const TemporaryDirectory directory;
+  const fs::path out = directory / "out";
+  for (const char* name : {".partial-mine", ".partial-", ".partial-1", ".partial-1-", ".partial--1",
+                           ".partial-1-2-3", ".partial-1-2.npz"}) {
+    fs::create_directories(out / name);
+  }
+  fs::create_directories(out / ".partial-123456-7");
+  {
+    OutputSet set(out, "marker");
+    fill(set, "new");
+    set.publish();
+  }
+  EXPECT_TRUE(fs::exists(out / ".partial-mine"));
+  EXPECT_FALSE(fs::exists(out / ".partial-123456-7"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(out), fs::directory_iterator()), 7 + 2);
+}
+
+// Found before anything of the earlier set is touched.
+TEST(OutputSet, ADirectoryUnderAFilesNameLeavesTheEarlierSetWhole) {
+  const TemporaryDirectory directory;
+  const fs::path out = directory / "out";
+  {
+    OutputSet set(out, "marker");
+    fill(set, "old");
+    set.publish();
+  }
+  fs::create_directories(out / "a" / "z");
+  OutputSet set(out, "marker");
+  fill(set, "new");
+  write_text(set.staging() / "a" / "z", "new");
+  expect_error(ErrorKind::kSystem, {"a/z", "Is a directory"}, [&] { set.publish(); });
+  EXPECT_EQ(read_text(out / "marker"), "old");
+  EXPECT_EQ(read_text(out / "a/x"), "old");
+}
+
 TEST(OutputSet, StandsWhenAllIsThere) {
   const TemporaryDirectory directory;
   const fs::path out = directory / "deep/out";

@@ -62,7 +62,21 @@ TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
   assay_close(checker);
 }
 
-// A name is looked into once, however many parts it seems to have.
+// A name that no file can hold is refused at once, and takes no other array with it.
+TEST_F(CApi, RefusesNamesThatNoRecordCanHold) {
+  const TemporaryDirectory directory;
+  const std::string record = directory / "record.npz";
+  assay_checker* checker = open("", record);
+  for (const std::string& name : {std::string(), std::string("b\xe9"), std::string(60001, 'a')}) {
+    EXPECT_EQ(check(checker, Array{name, DType::kF32, {1}, std::vector<std::byte>(4)}),
+              ASSAY_ERROR);
+    EXPECT_NE(std::string(assay_message()).find("name"), std::string::npos) << assay_message();
+  }
+  check(checker, Array{"good", DType::kF32, {1}, std::vector<std::byte>(4)});
+  assay_close(checker);
+  EXPECT_EQ(NpzReader(record).names(), (std::vector<std::string>{"good"}));
+}
+
 // One piece of a wrong size takes no other array with it.
 TEST_F(CApi, RecordsWhatCanBeJoined) {
   const TemporaryDirectory directory;

@@ -167,6 +167,74 @@ TEST_F(Strangers, TokenizersHaveLimits) {
       {"tokenizer.json", "101 steps", "at most 100"});
 }
 
+// Seconds, where each of them once took a minute and more; the test's own limit of time would show
+// it.
+TEST_F(Strangers, NamesTakeTimeAsTheirLength) {
+  const TemporaryDirectory scratch;
+  std::string wrapped;
+  for (int i = 0; i < 400'000; ++i) wrapped += "module.";
+  wrapped.resize(60'000);
+  write_dump(scratch / "long.npz", [&](Array& array) {
+    if (array.name == "rope_cos") array.name = wrapped;
+  });
+  EXPECT_EQ(run_program({"compare", reference(), scratch / "long.npz"}).exit_code, 0);
+  std::string wild;
+  for (int i = 0; i < 400; ++i) wild += "a*";
+  write_text(scratch / "map.json", Json{{wild, "logits"}}.dump());
+  EXPECT_EQ(
+      run_program({"compare", reference(), scratch / "long.npz", "--map", scratch / "map.json"})
+          .exit_code,
+      1);
+  write_text(scratch / "map.json", Json{{std::string(1001, 'a'), "logits"}}.dump());
+  expect_failure(
+      run_program({"compare", reference(), scratch / "long.npz", "--map", scratch / "map.json"}), 3,
+      {"1001 bytes", "at most 1000"});
+}
+
+TEST_F(Strangers, APatternWhoseWorkExplodesEndsSoon) {
+  const CheckpointCopy checkpoint;
+  Json json = Json::parse(read_text(checkpoint.file("tokenizer.json")));
+  json["pre_tokenizer"] = {{"type", "Split"},
+                           {"pattern", {{"Regex", "(?:a+)+\\d|x(a+)+$"}}},
+                           {"behavior", "Isolated"},
+                           {"invert", false}};
+  write_text(checkpoint.file("tokenizer.json"), json.dump());
+  std::string text;
+  for (int i = 0; i < 10; ++i) text += std::string(28, 'a') + "!";
+  expect_failure(run_program({"tokenize", "--model", checkpoint.path(), text}), 3,
+                 {"no end of matching", "a pattern whose work grows with the text alone"});
+}
+
+TEST_F(Strangers, MoreTokensThanAnyModelReadsAreRefused) {
+  const TemporaryDirectory scratch;
+  write_dump(scratch / "ids.npz", [](Array& array) {
+    if (array.name != "input_ids") return;
+    array.shape = {1, (std::int64_t{1} << 24) + 1};
+    array.bytes.resize(static_cast<std::size_t>(array.shape[1]) * 8);
+  });
+  const Result result = run_program({"compare", reference(), scratch / "ids.npz"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.out.find("input_ids of prompt1 cannot be compared"), std::string::npos);
+}
+
+TEST_F(Strangers, NothingIsWrittenOverWhatIsRead) {
+  const TemporaryDirectory scratch;
+  write_dump(scratch / "dump.npz", [](const Array&) {});
+  const std::string before = read_text(scratch / "dump.npz");
+  for (const char* option : {"--html", "--junit"}) {
+    expect_failure(
+        run_program({"compare", reference(), scratch / "dump.npz", option, scratch / "dump.npz"}),
+        2, {option, "which is read"});
+  }
+  expect_failure(run_program({"compare", reference(), scratch / "dump.npz", "--html", scratch / "x",
+                              "--junit", scratch / "x"}),
+                 2, {"--junit", "as --html has it"});
+  EXPECT_EQ(read_text(scratch / "dump.npz"), before);
+  expect_failure(run_program({"compare", reference(), reference(), "--tolerance", "nan"}), 2,
+                 {"--tolerance", "a number"});
+  expect_failure(run_program({"extract", "--out", ""}), 2, {"--out", "empty"});
+}
+
 TEST_F(Strangers, AReportHoldsNoMarksThatAct) {
   const TemporaryDirectory scratch;
   write_dump(scratch / "dump.npz", [](Array& array) {

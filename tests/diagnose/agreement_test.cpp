@@ -146,6 +146,20 @@ TEST_F(Agreement, CorrectRunsAreCorrect) {
   }
 }
 
+// Nothing that follows shows it: the dump's copy alone is wrong.
+TEST_F(Agreement, AnArrayOfValuesThatNoEngineGoesOnWithIsNoSuccess) {
+  std::vector<Array> arrays = run_of(right(), "f32");
+  const auto bad = std::ranges::find(arrays, "layer_01_mlp_output", &Array::name);
+  bad->as<float>()[3] = std::nanf("");
+  const Said said = ask(arrays, Level::kAll, "one NaN");
+  EXPECT_FALSE(said.compare.passed);
+  EXPECT_EQ(said.diagnosis.verdict, DiagnosisVerdict::kIncomplete) << said.diagnosis.summary;
+  ASSERT_EQ(said.diagnosis.unreadable.size(), 1u);
+  EXPECT_NE(said.diagnosis.unreadable[0].find("1 of 960 values are infinite or NaN"),
+            std::string::npos)
+      << said.diagnosis.unreadable[0];
+}
+
 TEST_F(Agreement, AnArrayThatCannotBeReadIsNoSuccess) {
   std::vector<Array> arrays = run_of(right(), "f32");
   const auto wider = std::ranges::find(arrays, "layer_01_mlp_output", &Array::name);
