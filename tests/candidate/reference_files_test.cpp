@@ -47,19 +47,24 @@ TEST_F(ReferenceFilesTest, RefusesArraysWithoutThePositionsOfTheirTap) {
   refused("layer_00_attn_probs", {1, 2, 5, 6}, "[1, heads, S, S]");
   refused("layer_00_attn_probs", {1, 0, 5, 5}, "[1, heads, S, S]");
 
-  write("reference.npz", {zeros("logits", {1, 5, 30}), zeros("layer_00_attn_probs", {1, 2, 5, 5}),
-                          zeros("somebody's", {0})});
+  const std::vector<Array> good = {zeros("logits", {1, 5, 30}),
+                                   zeros("layer_00_attn_probs", {1, 2, 5, 5}),
+                                   zeros("somebody's", {0})};
+  write("reference.npz", good);
+  write("oracle.npz", good);
   EXPECT_EQ(open().arrays().names().size(), 3u);
 }
 
-TEST_F(ReferenceFilesTest, TheOracleHasTheReferencesShapesOrNothing) {
+TEST_F(ReferenceFilesTest, TheOracleHasTheReferencesTapsInTheirShapes) {
   write("reference.npz", {zeros("embedding_output", {1, 5, 8}), zeros("logits", {1, 5, 30})});
-  write("oracle.npz", {zeros("logits", {1, 5, 30})});
+  write("oracle.npz", {zeros("embedding_output", {1, 5, 8}), zeros("logits", {1, 5, 30})});
   EXPECT_EQ(open().exact("logits").view.shape, (Shape{1, 5, 30}));
-  EXPECT_TRUE(open().exact("embedding_output").view.shape.empty());
   EXPECT_TRUE(open().exact("input_ids").view.shape.empty());
+  write("oracle.npz", {zeros("logits", {1, 5, 30})});
+  expect_error(ErrorKind::kInput, {"oracle.npz", "no array 'embedding_output'", "reference.npz"},
+               [&] { open(); });
   for (const Shape& other : {Shape{1, 6, 30}, Shape{1, 5, 31}, Shape{5, 30}, Shape{1, 4, 30}}) {
-    write("oracle.npz", {zeros("logits", other)});
+    write("oracle.npz", {zeros("embedding_output", {1, 5, 8}), zeros("logits", other)});
     expect_error(ErrorKind::kInput,
                  {"oracle.npz", "'logits'", shape_text(other), "[1, 5, 30]", "reference.npz"},
                  [&] { open(); });

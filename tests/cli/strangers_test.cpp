@@ -184,7 +184,7 @@ TEST_F(Strangers, NamesTakeTimeAsTheirLength) {
   EXPECT_EQ(
       run_program({"compare", reference(), scratch / "long.npz", "--map", scratch / "map.json"})
           .exit_code,
-      1);
+      0);
   write_text(scratch / "map.json", Json{{std::string(1001, 'a'), "logits"}}.dump());
   expect_failure(
       run_program({"compare", reference(), scratch / "long.npz", "--map", scratch / "map.json"}), 3,
