@@ -156,9 +156,10 @@ ASSAY_API const char* assay_report_json(const assay_checker* checker);
 
 /*
  * Writes the record, prints the report if asked to, and frees the checker. ASSAY_FAIL when any
- * tensor failed, ASSAY_COARSE when none did but some are coarse (ASSAY_FAIL if strict),
- * ASSAY_NOT_COMPARED when none was compared, ASSAY_ERROR when the record could not be written or a
- * tensor could not be read.
+ * tensor failed in the report (one that later tensors show to be no fault of the engine, all zeros
+ * before right ones for instance, is not compared there), ASSAY_COARSE when none did but some are
+ * coarse (ASSAY_FAIL if strict), ASSAY_NOT_COMPARED when none was compared, ASSAY_ERROR when the
+ * record could not be written or a tensor could not be read.
  */
 ASSAY_API assay_verdict assay_close(assay_checker* checker);
 
