@@ -326,7 +326,7 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
                        names_text(report.missing_prompts));
   }
   if (!report.unused_files.empty()) {
-    end += fmt::format("{}: no prompt's, and not read: {}\n",
+    end += fmt::format("{}: not read: {}\n",
                        colored("Note", Color::kYellow, color), names_text(report.unused_files));
   }
   if (report.passed && !report.blind_spots.empty()) {

@@ -564,7 +564,9 @@ function drawHead() {
   $("verdict").classList.add(verdict);
   document.title = `${report.passed ? "PASS" : "FAIL"}: Assay compare`;
   $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.` +
-    (report.precision ? ` Precision: ${report.precision}` : "");
+    (report.precision ? ` Precision: ${report.precision}` : "") +
+    (report.missing_prompts.length ? ` Not in the candidate: ${report.missing_prompts.join(", ")}.` : "") +
+    (report.unused_files.length ? ` Not read: ${report.unused_files.join(", ")}.` : "");
   const { model, model_type, weights_sha256, program, numerics, oracle } = report.source;
   const facts = [
     ["model", model && (model_type ? `${model} (${model_type})` : model)],
