@@ -70,8 +70,8 @@ void print_text(std::string_view text);
 // A line to standard error.
 void print_error(std::string_view line);
 
-// Throws a usage error where one of the files to be written (option, path; empty: none) is another
-// of them, or one that is read.
+// Refuses to write over what is read, and two outputs to one path (usage errors). written: pairs of
+// an option and its path, which may be empty.
 void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
                         const std::vector<std::string>& read);
 

@@ -326,8 +326,8 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
                        names_text(report.missing_prompts));
   }
   if (!report.unused_files.empty()) {
-    end += fmt::format("{}: not read: {}\n",
-                       colored("Note", Color::kYellow, color), names_text(report.unused_files));
+    end += fmt::format("{}: not read: {}\n", colored("Note", Color::kYellow, color),
+                       names_text(report.unused_files));
   }
   if (report.passed && !report.blind_spots.empty()) {
     end +=
