@@ -193,7 +193,9 @@ def archive(random: random.Random) -> bytes:
     out += directory
     if random.random() < 0.1:
         out += struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, count % 2**64, count % 2**64, size, at)
-        out += struct.pack("<IIQI", 0x07064B50, 0, at + len(directory), 1)
+        out += b"more" if wrong and random.random() < 0.1 else b""
+        parts = random.choice([(0, 2), (1, 1), (0, 0)]) if wrong and random.random() < 0.2 else (0, 1)
+        out += struct.pack("<IIQI", 0x07064B50, parts[0], at + len(directory), parts[1])
     comment = random.choice([b""] * 6 + [b"a comment", b"PK\5\6" + bytes(18)])
     out += struct.pack(
         "<IHHHHIIH", 0x06054B50, 0, 0, count % 65536, count % 65536, size, at, len(comment)

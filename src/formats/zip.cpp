@@ -149,9 +149,15 @@ Directory find_directory(const Reader& file) {
   }
   Directory directory{file.u16(end + 10), file.u32(end + 12), file.u32(end + 16), end};
   if (end >= kLocator64Size && file.u32(end - kLocator64Size) == kLocator64Signature) {
-    const std::uint64_t end64 = file.u64(end - kLocator64Size + 8);
-    if (end64 > end || end - end64 < kEnd64Size || file.u32(end64) != kEnd64Signature) {
-      file.fail(fmt::format("zip64 end record not at byte {}", end64), "one there");
+    const std::uint64_t locator = end - kLocator64Size;
+    if (file.u32(locator + 4) != 0 || file.u32(locator + 16) > 1) {
+      file.fail("a zip64 archive in several parts", "one in a single file");
+    }
+    // Some readers go by the offset, others take the bytes before the locator.
+    const std::uint64_t end64 = file.u64(locator + 8);
+    if (end64 > locator || locator - end64 != kEnd64Size || file.u32(end64) != kEnd64Signature) {
+      file.fail(fmt::format("zip64 end record not at byte {}", end64),
+                "one there, its locator right behind it");
     }
     directory = {file.u64(end64 + 32), file.u64(end64 + 40), file.u64(end64 + 48), end64};
   }

@@ -1,5 +1,6 @@
 #include "formats/zip.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -200,6 +201,19 @@ TEST(Zip, LyingEndRecordsAreInputErrors) {
   refuse(48, 0, "no directory record at byte 0");
   refuse(56 + 8, huge, "zip64 end record not at byte 18446744073709551615");
   refuse(56 + 8, 0, "zip64 end record not at byte 0");
+  // How many parts there are, and the signature behind it; the part that has the record, and where.
+  refuse(56 + 16, std::uint64_t{0x06054B50} << 32 | 2, "a zip64 archive in several parts");
+  refuse(56 + 4, (zip64_archive().end64 << 32) | 1, "a zip64 archive in several parts");
+}
+
+// numpy takes the bytes before the locator for the end record, whatever the offset says.
+TEST(Zip, BytesBetweenTheZip64EndRecordAndItsLocatorAreRefused) {
+  Zip64Archive a = zip64_archive();
+  const std::size_t end64 = a.end64;
+  a.bytes.insert(end64 + 56, "more");
+  expect_error(ErrorKind::kInput,
+               {"x.npz: ", fmt::format("zip64 end record not at byte {}", end64)},
+               [&] { read_zip_directory(bytes_of(a.bytes), "x.npz"); });
 }
 
 // Two stored members "a" and "b" of four bytes.
