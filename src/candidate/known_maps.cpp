@@ -1,7 +1,7 @@
 #include "candidate/known_maps.h"
 
+#include <array>
 #include <string_view>
-#include <utility>
 
 #include "base/embed.h"
 
@@ -19,25 +19,47 @@ std::string_view map_onnxruntime_genai();
 std::string_view map_vllm();
 std::string_view map_sglang();
 
+namespace {
+
+struct Source {
+  const char* name;
+  std::string_view text;
+};
+
+const auto& sources() {
+  static const std::array all = {
+      Source{"transformers", map_transformers()},
+      Source{"llama.cpp", map_llama_cpp()},
+      Source{"candle", map_candle()},
+      Source{"litgpt", map_litgpt()},
+      Source{"torchtune", map_torchtune()},
+      Source{"TransformerLens", map_transformer_lens()},
+      Source{"keras-hub", map_keras_hub()},
+      Source{"mlx-lm", map_mlx_lm()},
+      Source{"onnxruntime-genai", map_onnxruntime_genai()},
+      Source{"vLLM", map_vllm()},
+      Source{"SGLang", map_sglang()},
+  };
+  return all;
+}
+
+}  // namespace
+
+const std::vector<std::string>& known_map_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Source& source : sources()) all.emplace_back(source.name);
+    return all;
+  }();
+  return names;
+}
+
 const std::vector<KnownMap>& known_maps() {
   static const std::vector<KnownMap> maps = [] {
-    const std::pair<const char*, std::string_view> files[] = {
-        {"transformers", map_transformers()},
-        {"llama.cpp", map_llama_cpp()},
-        {"candle", map_candle()},
-        {"litgpt", map_litgpt()},
-        {"torchtune", map_torchtune()},
-        {"TransformerLens", map_transformer_lens()},
-        {"keras-hub", map_keras_hub()},
-        {"mlx-lm", map_mlx_lm()},
-        {"onnxruntime-genai", map_onnxruntime_genai()},
-        {"vLLM", map_vllm()},
-        {"SGLang", map_sglang()},
-    };
     std::vector<KnownMap> all;
-    for (const auto& [name, text] : files) {
-      const std::string where = std::string("map ") + name;
-      all.push_back({name, read_name_rules(parse_json(text, where), where)});
+    for (const Source& source : sources()) {
+      const std::string where = std::string("map ") + source.name;
+      all.push_back({source.name, read_name_rules(parse_json(source.text, where), where)});
     }
     return all;
   }();

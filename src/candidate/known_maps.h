@@ -17,4 +17,7 @@ struct KnownMap {
 // that stands first here.
 const std::vector<KnownMap>& known_maps();
 
+// Their names, in that order: every start of the program asks for them, and few for the rules.
+const std::vector<std::string>& known_map_names();
+
 }  // namespace assay

@@ -51,14 +51,7 @@ std::optional<NameTarget> target_in(const KnownMap& map, const std::vector<std::
 
 }  // namespace
 
-const std::vector<std::string>& NameMap::known() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> all;
-    for (const KnownMap& map : known_maps()) all.push_back(map.name);
-    return all;
-  }();
-  return names;
-}
+const std::vector<std::string>& NameMap::known() { return known_map_names(); }
 
 NameMap::NameMap(const std::string& maps) {
   for (const std::string& map : split_list(maps)) {
