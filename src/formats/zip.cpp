@@ -174,7 +174,8 @@ void apply_zip64(const Reader& file, std::uint64_t extra, std::uint64_t extra_en
   while (extra + 4 <= extra_end) {
     const std::uint16_t id = file.u16(extra);
     const std::uint64_t end = extra + 4 + file.u16(extra + 2);
-    if (end > extra_end) break;
+    if (end > extra_end)
+      file.fail("an extra field that runs past '" + shown(m.name) + "'", "it inside");
     if (id == kZip64Extra) {
       std::uint64_t at = extra + 4;
       for (std::uint64_t* field : {&m.size, &m.compressed_size, &m.header_offset}) {
@@ -274,6 +275,7 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
                 "stored (0) or deflated (8)");
     }
     m.method = static_cast<ZipMethod>(method);
+    m.utf8 = (file.u16(at + 8) & kUtf8Flag) != 0;
     m.crc32 = file.u32(at + 16);
     m.compressed_size = file.u32(at + 20);
     m.size = file.u32(at + 24);
@@ -321,7 +323,10 @@ std::span<const std::byte> zip_member_data(std::span<const std::byte> bytes, con
               "one there");
   }
   const std::uint16_t name_size = file.u16(at + 26);
-  if (file.text(at + kLocalSize, name_size) != m.name) {
+  // The same bytes in another encoding are another name.
+  const bool utf8 = (file.u16(at + 6) & kUtf8Flag) != 0;
+  const bool same = utf8 == m.utf8 || flags_of(m.name) == 0;
+  if (!same || file.text(at + kLocalSize, name_size) != m.name) {
     file.fail(fmt::format("member '{}' has another name in its local header", shown(m.name)),
               "the same");
   }

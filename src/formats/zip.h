@@ -21,6 +21,7 @@ struct ZipMember {
   std::uint64_t compressed_size = 0;
   std::uint64_t size = 0;
   std::uint64_t header_offset = 0;  // of the local header
+  bool utf8 = false;                // the name is marked as UTF-8; of no meaning to writers
 };
 
 // Bytes before the member's data.

@@ -178,6 +178,7 @@ TEST(Zip, LyingZip64RecordsAreInputErrors) {
   };
   const std::uint64_t huge = ~std::uint64_t{0};
   refuse(2, 2, 16, "zip64 field too short in 'x.npy'");
+  refuse(2, 2, 25, "an extra field that runs past 'x.npy'");
   refuse(12, 8, huge, "runs past the end");
   refuse(12, 8, 5, "overlaps");
   refuse(20, 8, huge, "no local header at byte 18446744073709551615");
@@ -214,6 +215,17 @@ TEST(Zip, BytesBetweenTheZip64EndRecordAndItsLocatorAreRefused) {
   expect_error(ErrorKind::kInput,
                {"x.npz: ", fmt::format("zip64 end record not at byte {}", end64)},
                [&] { read_zip_directory(bytes_of(a.bytes), "x.npz"); });
+}
+
+// As Python reads it: bytes that are not marked as UTF-8 are another name.
+TEST(Zip, ANameInAnotherEncodingIsAnotherName) {
+  const ZipMember member{"\xC3\xA9.npy", ZipMethod::kStored, 0, 4, 4, 0};
+  std::string bytes = zip_local_header(member) + "data";
+  bytes += zip_directory(std::vector{member}, bytes.size());
+  EXPECT_EQ(read_zip_directory(bytes_of(bytes), "x.npz").size(), 1u);
+  put(bytes, 6, 2, 0);  // the local header's flags
+  expect_error(ErrorKind::kInput, {"x.npz: ", "has another name in its local header"},
+               [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });
 }
 
 // Two stored members "a" and "b" of four bytes.
