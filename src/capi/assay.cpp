@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
+#include "base/float_mode.h"
 #include "base/text.h"
 #include "capi/strided.h"
 #include "report/compare_report.h"
@@ -44,6 +45,7 @@ void say(const std::string& text) { std::fputs(assay::for_terminal(text, false).
 // Runs `action`; what it throws becomes this thread's message and `otherwise`.
 template <class T, class Action>
 T guarded(T otherwise, const Action& action) {
+  const assay::DefaultFloatMode mode;
   last_message.clear();
   try {
     return action();

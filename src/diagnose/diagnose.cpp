@@ -8,6 +8,7 @@
 
 #include "assay/array_file.h"
 #include "assay/error.h"
+#include "base/float_mode.h"
 #include "base/text.h"
 #include "candidate/ids.h"
 #include "candidate/prompt_pairs.h"
@@ -185,6 +186,7 @@ std::vector<Mistake> known_mistakes() {
 }
 
 Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_progress) {
+  const DefaultFloatMode mode;
   const std::optional<ExpectedType> as = parse_expected(options.as);
   const std::string numerics =
       options.reference.empty() ? "bf16" : read_reference(options.reference).numerics;

@@ -5,6 +5,7 @@
 #include "assay/diagnose.h"
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/float_mode.h"
 #include "diagnose/catalog.h"
 #include "diagnose/evidence.h"
 #include "diagnose/replay.h"
@@ -80,6 +81,7 @@ class Survey {
 std::vector<BlindSpot> find_blind_spots(const std::filesystem::path& model_directory,
                                         std::vector<Prompt> prompts, int threads,
                                         const OnDiagnoseProgress& on_progress) {
+  const DefaultFloatMode mode;
   Model model = load_model(model_directory);
   model.stream.reset();
   ThreadPool pool(threads);

@@ -11,6 +11,7 @@
 #include "assay/error.h"
 #include "assay/tokenizer.h"
 #include "base/background.h"
+#include "base/float_mode.h"
 #include "base/hash_memory.h"
 #include "base/output_set.h"
 #include "base/sha256.h"
@@ -523,6 +524,7 @@ Numerics parse_numerics(std::string_view name) {
 
 std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,
                                      const OnProgress& on_progress) {
+  const DefaultFloatMode mode;
   return Extraction(options, std::move(prompts), on_progress).run();
 }
 

@@ -9,6 +9,7 @@
 
 #include "assay/error.h"
 #include "assay/tokenizer.h"
+#include "base/float_mode.h"
 #include "base/thread_pool.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
@@ -52,6 +53,7 @@ std::map<std::int64_t, std::string> texts_of(const std::vector<PromptResult>& pr
 
 CompareReport compare(const CompareOptions& options,
                       const std::function<void(std::string_view, double)>& on_progress) {
+  const DefaultFloatMode mode;
   if (!options.model.empty()) expect_checkpoint_of(options.reference, options.model);
   const NameMap map(options.map);
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <thread>
 
+#include "base/flushing_host.h"
 #include "capi/engine.h"
 
 namespace assay {
@@ -136,6 +138,33 @@ TEST_F(CApi, JudgesTokenByTokenAndSumsUpAsCompareDoes) {
   EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, 4), ASSAY_NOT_COMPARED);
   EXPECT_NE(std::string(assay_message()).find("behind the reference's 5"), std::string::npos);
   EXPECT_EQ(assay_close(checker), ASSAY_PASS);
+}
+
+TEST_F(CApi, TheHostsFloatingPointModeChangesNothingAndStays) {
+  std::vector<Array> arrays = *arrays_;
+  for (Array& a : arrays) {
+    if (a.dtype != DType::kF32) continue;
+    for (float& x : a.as<float>()) x *= 1.0001F;
+  }
+  const auto judged = [&](const std::function<void()>& look) {
+    assay_checker* checker = open(one());
+    look();
+    for (const Array& a : arrays) {
+      check(checker, a);
+      look();
+    }
+    std::string report = assay_report_json(checker);
+    assay_close(checker);
+    look();
+    return report;
+  };
+  const std::string usual = judged([] {});
+  std::string flushing;
+  {
+    const FlushingHost host;
+    flushing = judged([&] { EXPECT_TRUE(host.holds()); });
+  }
+  EXPECT_EQ(without_time(json::parse(flushing)), without_time(json::parse(usual)));
 }
 
 TEST_F(CApi, FindsTheOnePositionThatIsWrong) {

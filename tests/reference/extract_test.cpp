@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/expect_error.h"
+#include "base/flushing_host.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
 #include "model/array_noise.h"
@@ -189,6 +190,22 @@ TEST(Extract, SameBytesTwiceAndOverThreads) {
     extract(options, default_prompts());
     EXPECT_TRUE(contents(out.path()) == expected) << threads << " threads";
   }
+}
+
+TEST(Extract, TheCallersFloatingPointModeChangesNothing) {
+  const TemporaryDirectory usual, flushing;
+  ExtractOptions options = options_for(usual.path());
+  options.numerics = {Numerics::kBf16, Numerics::kF32, Numerics::kF64};
+  extract(options, default_prompts());
+  options.out = flushing.path();
+  bool holds = false;
+  {
+    const FlushingHost host;
+    extract(options, default_prompts());
+    holds = host.holds();
+  }
+  EXPECT_TRUE(holds);
+  EXPECT_TRUE(contents(flushing.path()) == contents(usual.path()));
 }
 
 TEST(Extract, APromptAloneGivesWhatItGivesAmongOthers) {
