@@ -1,7 +1,7 @@
 // Assay's engine as a process that peers.py gives orders, one per line of standard input, each
 // answered by a line:
 //
-//   build/bench/engine MODEL THREADS bf16|fast
+//   build/bench/engine MODEL THREADS
 //
 //   prefill N          seconds of a prompt of N tokens, logits of the last one
 //   decode P N         seconds of N single tokens after a prompt of P
@@ -23,10 +23,10 @@ constexpr std::size_t kPositions = 1024;
 
 class Engine {
  public:
-  Engine(const char* directory, int threads, bool fast)
+  Engine(const char* directory, int threads)
       : model_(load_model(directory)),
         pool_(threads),
-        forward_(model_, pool_, fast ? fast_kernels() : kernels<Bf16>(chosen_simd())),
+        forward_(model_, pool_),
         cache_(model_.spec, kPositions) {
     // The same in every engine: see peers.py.
     for (std::int64_t i = 0; i < std::int64_t{kPositions}; ++i) {
@@ -78,8 +78,8 @@ std::string answer(Engine& engine, const std::string& line) {
 }  // namespace assay
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  assay::Engine engine(argv[1], std::stoi(argv[2]), std::string_view(argv[3]) == "fast");
+  if (argc != 3) return 2;
+  assay::Engine engine(argv[1], std::stoi(argv[2]));
   std::cout << "ready" << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << assay::answer(engine, line) << std::endl;

@@ -33,7 +33,7 @@ FIGURES = {
     "prefill 512": ("prefill 512", 512, "tokens/s"),
     "prefill 5": ("prefill 5", 5, "ms"),
 }
-OURS = ("assay bf16", "assay fast")
+OURS = ("assay bf16",)
 PEERS = ("llama.cpp bf16", "transformers bf16", "transformers fp32")
 
 
@@ -139,7 +139,7 @@ class Worker:
     def __init__(self, name: str, model: Path, gguf: Path, threads: int) -> None:
         kind, dtype = name.split()
         if kind == "assay":
-            command = [ENGINE, model, str(threads), dtype]
+            command = [ENGINE, model, str(threads)]
         else:
             source = gguf if kind == "llama.cpp" else model
             command = [sys.executable, __file__, "--serve", kind, source, str(threads), dtype]

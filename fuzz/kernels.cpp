@@ -151,19 +151,22 @@ void run_attention(Choices& choices, bool scores) {
   const std::size_t queries = 1 + choices.below(9);
   const std::size_t count = queries + choices.below(40);
   Values values(choices);
-  const auto cached = take_cached<N>(values, count * n);
-  const std::size_t ldo = (scores ? count : n) + 5;
+  const CacheLayout layout{n};
+  const auto cached = take_cached<N>(values, scores ? layout.keys(count) : layout.values(count));
+  const std::size_t ldo = scores ? layout.keys(count) / layout.key_width() : n + 5;
   const std::size_t ldx = (scores ? n : count) + 2;
+  const std::size_t window = choices.flag() ? 1 + choices.below(count) : Seen{}.window;
   const std::vector<Real> x = take<N>(values, queries * ldx);
   const auto scale = values.next<Real>();
-  hold_to_plain<N>(
-      scores ? "scores" : "weighted_sum", queries * ldo, [&](const Kernels<N>& k, Real* out) {
-        if (scores) {
-          k.scores(x.data(), ldx, queries, cached.data(), count, n, scale, out, ldo);
-        } else {
-          k.weighted_sum(x.data(), ldx, queries, count - queries + 1, cached.data(), n, out, ldo);
-        }
-      });
+  hold_to_plain<N>(scores ? "scores" : "weighted_sum", queries * ldo,
+                   [&](const Kernels<N>& k, Real* out) {
+                     if (scores) {
+                       k.scores(x.data(), ldx, queries, cached.data(), ldo, n, scale, out, ldo);
+                     } else {
+                       k.weighted_sum(x.data(), ldx, queries, {count - queries + 1, window},
+                                      cached.data(), n, out, ldo);
+                     }
+                   });
 }
 
 template <class N>
@@ -214,7 +217,8 @@ std::vector<PairSumsTable> sums_of_this_cpu() {
   for (const Simd simd : supported_simd()) {
     if (simd == Simd::kAvx2) tables.push_back(pair_sums_avx2());
     if (simd == Simd::kAvx512) tables.push_back(pair_sums_avx512());
-    if (simd == Simd::kAvx512 && supports_avx512bf16()) tables.push_back(pair_sums_avx512bf16());
+    if (simd == Simd::kAvx512Bf16 && supports_avx512bf16())
+      tables.push_back(pair_sums_avx512bf16());
   }
   return tables;
 }

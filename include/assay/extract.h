@@ -16,8 +16,8 @@
 namespace assay {
 
 // How a run rounds; see docs/architecture.md.
-enum class Numerics { kBf16, kF32, kF64, kFast };
-std::string_view numerics_name(Numerics numerics);  // "bf16", "f32", "f64", "fast"
+enum class Numerics { kBf16, kF32, kF64 };
+std::string_view numerics_name(Numerics numerics);  // "bf16", "f32", "f64"
 // Throws a usage error for any other name.
 Numerics parse_numerics(std::string_view name);
 

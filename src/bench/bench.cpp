@@ -52,7 +52,6 @@ class Bench {
         model_(load_model(options.model)),
         pool_(options.threads),
         bf16_(model_, pool_),
-        fast_(model_, pool_, fast_kernels()),
         cache_(model_.spec, 512) {
     for (const Weight& w : step_matrices()) {
       step_bytes_ += w.rows * w.cols * dtype_size(w.dtype);
@@ -67,7 +66,6 @@ class Bench {
     run_all(true);  // pages, buffers and clocks warm up
     series_.clear();
     for (int r = 0; r < options_.runs; ++r) run_all(false);
-    measure_noise();
     std::vector<BenchFigure> figures;
     for (const Series& s : series_) {
       figures.push_back({s.name, s.unit, median(s.values), std::ranges::min(s.values),
@@ -126,20 +124,16 @@ class Bench {
 
   void measure_prefill() {
     for (const std::size_t tokens : {5, 64, 512}) {
-      const double before = fma_rate(pool_);
+      const double before = dot_rate(pool_);
       const double time = prefill_seconds(bf16_, tokens);
-      const double peak = (before + fma_rate(pool_)) / 2;
+      const double peak = (before + dot_rate(pool_)) / 2;
       if (tokens == 5) {
-        add("FMA peak", "GFLOP/s", peak / 1e9);
+        add("BF16 peak", "GFLOP/s", peak / 1e9);
         add("prefill 5", "ms", time * 1e3, "a decode step", decode_seconds_ / time);
       } else {
         add(fmt::format("prefill {}", tokens), "tokens/s", static_cast<double>(tokens) / time,
-            "FMA peak", flops(tokens) / time / peak);
+            "BF16 peak", flops(tokens) / time / peak);
       }
-      if (tokens < 512 || !has_fast_kernels()) continue;
-      const double fast = prefill_seconds(fast_, tokens);
-      add("prefill 512 fast", "tokens/s", static_cast<double>(tokens) / fast, "prefill 512",
-          time / fast);
     }
   }
 
@@ -152,32 +146,6 @@ class Bench {
     cache_.clear();  // filled once: an engine keeps it
     const Chunk<N> chunk{ids, &cache_, nullptr};
     return seconds([&] { forward.run({&chunk, 1}); });
-  }
-
-  // How far the arrays of a prompt lie from double precision, against bf16's own distance.
-  void measure_noise() {
-    if (!has_fast_kernels()) return;
-    ForwardPass<F64> f64(model_, pool_);
-    const std::vector<Array> truth = record(f64);
-    const std::vector<Array> bf16 = record(bf16_);
-    const std::vector<Array> fast = record(fast_);
-    for (std::size_t i = 0; i < truth.size(); ++i) {
-      const std::size_t count = truth[i].bytes.size() / sizeof(float);
-      const double noise = relative_l2(fast[i].view(), truth[i].view(), count);
-      const double own = relative_l2(bf16[i].view(), truth[i].view(), count);
-      if (own > 0) add("noise of fast", "of bf16's", noise / own);
-    }
-  }
-
-  template <class N>
-  std::vector<Array> record(ForwardPass<N>& forward) {
-    std::vector<std::int64_t> ids(32);  // enough for fast to be anything else than bf16
-    std::iota(ids.begin(), ids.end(), 1);
-    Recorder recorder(model_.spec, TapSet::classic(model_.spec), std::ssize(ids));
-    KvCache<N> cache(model_.spec, ids.size());
-    const Chunk<N> chunk{ids, &cache, &recorder};
-    forward.run({&chunk, 1});
-    return recorder.take();
   }
 
   // Of the matrices; attention adds to the time, not to this count. The head is of one position.
@@ -316,7 +284,7 @@ class Bench {
   const std::function<void(std::string_view, double)>& on_progress_;
   Model model_;
   ThreadPool pool_;
-  ForwardPass<Bf16> bf16_, fast_;
+  ForwardPass<Bf16> bf16_;
   KvCache<Bf16> cache_;
   std::size_t step_bytes_ = 0;
   double step_flops_ = 0;

@@ -49,8 +49,8 @@ double read_rate(ThreadPool& pool, std::span<const std::byte> bytes) {
   return std::max(rate(read_all<true>), rate(read_all<false>));
 }
 
-double fma_rate(ThreadPool& pool) {
-  const Kernels<F32>& set = kernels<F32>(chosen_simd());
+double dot_rate(ThreadPool& pool) {
+  const Kernels<Bf16>& set = kernels<Bf16>(chosen_simd());
   std::atomic<std::size_t> done{0};
   const double time = seconds([&] {
     pool.run([&](int) {

@@ -21,8 +21,8 @@ double seconds(Body&& body) {
 // time: with prefetch and without, whichever is faster on this machine today.
 double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
 
-// Floating-point operations per second (a fused multiply-add is two) of FP32 kernels on the
-// instruction set in use, in registers, all workers at once.
-double fma_rate(ThreadPool& pool);
+// Floating-point operations per second (a fused multiply-add is two) at which the kernels of bf16
+// add up dots on the instruction set in use, in registers, all workers at once.
+double dot_rate(ThreadPool& pool);
 
 }  // namespace assay

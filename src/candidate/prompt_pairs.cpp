@@ -121,10 +121,10 @@ Pairing read_manifest(const fs::path& directory) {
   }
   Pairing pairing;
   const auto numerics = manifest.find("numerics");
-  constexpr std::array kNumerics = {"bf16", "f32", "f64", "fast"};
+  constexpr std::array kNumerics = {"bf16", "f32", "f64"};
   if (numerics == manifest.end() ||
       std::ranges::none_of(kNumerics, [&](const char* name) { return *numerics == name; })) {
-    throw bad("numerics", "bf16, f32, f64 or fast");
+    throw bad("numerics", "bf16, f32 or f64");
   }
   pairing.numerics = *numerics;
   pairing.model = model_of(manifest, file);

@@ -155,8 +155,7 @@ void add_extract(CLI::App& app, Action& action) {
   add_chat_options(*verb, args->chat);
   verb->add_option("--out", args->out, "Output directory")->capture_default_str();
   verb->add_option("--numerics", args->numerics,
-                   "bf16, f32, f64, fast (bf16 by the CPU's own dot products, other bits); the "
-                   "first is the reference, a later f64 its oracle")
+                   "bf16, f32, f64; the first is the reference, a later f64 its oracle")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();

@@ -115,8 +115,6 @@ int run(const GenerateArguments& args) {
       return run_as<F32>(args, model, tokenizer, prompt);
     case Numerics::kF64:
       return run_as<F64>(args, model, tokenizer, prompt);
-    case Numerics::kFast:
-      return run_as<Bf16>(args, model, tokenizer, prompt, fast_kernels());
     case Numerics::kBf16:
       break;
   }
@@ -132,8 +130,8 @@ void add_generate(CLI::App& app, Action& action) {
   verb->add_option("--model", args->model,
                    "Checkpoint directory or .gguf file (default: the bundled model)");
   add_chat_options(*verb, args->chat);
-  verb->add_option("--numerics", args->numerics, "bf16, f32, f64 or fast")
-      ->check(CLI::IsMember({"bf16", "f32", "f64", "fast"}))
+  verb->add_option("--numerics", args->numerics, "bf16, f32 or f64")
+      ->check(CLI::IsMember({"bf16", "f32", "f64"}))
       ->capture_default_str();
   verb->add_option("--max-new-tokens", args->max_new_tokens, "Tokens at most")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))

@@ -39,8 +39,11 @@ bool supports_avx512bf16() {
 
 PairSumsTable pair_sums_table() {
   switch (chosen_simd()) {
+    case Simd::kAvx512Bf16:
+      if (supports_avx512bf16()) return pair_sums_avx512bf16();
+      [[fallthrough]];
     case Simd::kAvx512:
-      return supports_avx512bf16() ? pair_sums_avx512bf16() : pair_sums_avx512();
+      return pair_sums_avx512();
     case Simd::kAvx2:
       return pair_sums_avx2();
     case Simd::kNeon:  // the plain source's vectors are as wide

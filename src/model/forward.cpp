@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <type_traits>
 
 #include "model/variant_ops.h"
 
@@ -176,10 +177,10 @@ void ForwardPass<N>::attention(std::int64_t l) {
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   const auto scale = static_cast<Real>(attention_scale(spec_));
   // The first position that the query at p sees.
-  const auto window = static_cast<std::size_t>(spec_.is_sliding(l) ? spec_.attention.window : 0);
-  const auto first_seen = [window](std::size_t p) {
-    return window > 0 && p + 1 > window ? p + 1 - window : 0;
-  };
+  const Seen sees{1, spec_.is_sliding(l) && spec_.attention.window > 0
+                         ? static_cast<std::size_t>(spec_.attention.window)
+                         : Seen{}.window};
+  const auto first_seen = [sees](std::size_t p) { return sees.begin(p); };
 
   std::size_t longest = 0;
   std::size_t work = 0;
@@ -194,48 +195,49 @@ void ForwardPass<N>::attention(std::int64_t l) {
     }
   }
 
-  scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * longest);
+  // Rows of scores from the first position of a block of keys to the last.
+  constexpr std::size_t kKeys = CacheLayout::kBlock;
+  const std::size_t width = (longest + kKeys - 1) / kKeys * kKeys;
+  scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * width);
   // A head's keys and values stay in the cache while its queries pass over them.
   const auto one = [&](std::size_t item, int worker) {
     const std::size_t h = item / queries_.size();
     const Queries queries = queries_[item % queries_.size()];
     const Token first = tokens_[queries.first];
     const Chunk<N>& chunk = chunks_[first.chunk];
-    // The positions that any of the queries sees.
-    const std::size_t begin = first_seen(first.position);
-    const std::size_t count = first.position + queries.count - begin;
-    Real* scores = &scores_[static_cast<std::size_t>(worker) * kQueries * longest];
+    // The positions that any of the queries sees, from the block of the first on.
+    const std::size_t begin = first_seen(first.position) / kKeys * kKeys;
+    const std::size_t end = first.position + queries.count;
+    const std::size_t count = end - begin;
+    Real* scores = &scores_[static_cast<std::size_t>(worker) * kQueries * width];
     const auto look = [&](Tap tap) {
       if (chunk.recorder == nullptr || !chunk.recorder->wants(tap, l)) return;
       for (std::size_t i = 0; i < queries.count; ++i) {
         const std::size_t seen = first_seen(first.position + i);
         chunk.recorder->attention_row(
             tap, l, static_cast<std::int64_t>(h), static_cast<std::int64_t>(first.position + i),
-            static_cast<std::int64_t>(seen), scores + i * count + (seen - begin));
+            static_cast<std::int64_t>(seen), scores + i * width + (seen - begin));
       }
     };
     const std::size_t stride = heads * head_dim;
     const std::size_t at = queries.first * stride + h * head_dim;
     const auto layer = static_cast<std::size_t>(l);
-    kernels_.scores(&act_.q[at], stride, queries.count,
-                    chunk.cache->keys(layer, h / group) + begin * head_dim, count, head_dim, scale,
-                    scores, count);
-    if (spec_.attention.softcap > 0) {
-      kernels_.softcap(scores, static_cast<Real>(spec_.attention.softcap), queries.count * count,
-                       scores);
+    kernels_.scores(&act_.q[at], stride, queries.count, chunk.cache->keys(layer, h / group, begin),
+                    count, head_dim, scale, scores, width);
+    for (std::size_t i = 0; spec_.attention.softcap > 0 && i < queries.count; ++i) {
+      Real* row = scores + i * width;
+      kernels_.softcap(row, static_cast<Real>(spec_.attention.softcap), count, row);
     }
     look(Tap::kAttnScores);
     for (std::size_t i = 0; i < queries.count; ++i) {
-      Real* row = scores + i * count;
-      const std::size_t p = first.position + i;
-      const std::size_t hidden = first_seen(p) - begin;
-      kernels_.softmax(row + hidden, p + 1 - begin - hidden, row + hidden);
-      std::fill_n(row, hidden, Real{0});
+      const std::size_t seen = first_seen(first.position + i);
+      Real* row = scores + i * width + (seen - begin);
+      kernels_.softmax(row, first.position + i + 1 - seen, row);
     }
     look(Tap::kAttnProbs);
-    kernels_.weighted_sum(scores, count, queries.count, first.position + 1 - begin,
-                          chunk.cache->values(layer, h / group) + begin * head_dim, head_dim,
-                          &act_.context[at], stride);
+    kernels_.weighted_sum(scores, width, queries.count, {first.position + 1 - begin, sees.window},
+                          chunk.cache->values(layer, h / group, begin), head_dim, &act_.context[at],
+                          stride);
   };
   pool_.share_items(heads * queries_.size(), work / kGrain + 1, one);
   for (const Chunk<N>& chunk : chunks_) {
@@ -380,11 +382,21 @@ typename ForwardPass<N>::Projection ForwardPass<N>::onto(const Weight& w, const 
 template <class N>
 void ForwardPass<N>::pack(const AlignedVector<Real>& x, std::size_t cols) {
   const std::size_t tokens = x.size() / cols;
+  dots_ = &kernels_for(x.data(), x.size());
   if (tokens <= kFewTokens) return;
   packed_.resize(packed_size(tokens, cols));
-  pool_.for_each_item(kernels_.tiles(tokens), [&](std::size_t tile) {
-    kernels_.pack_tile(x.data(), tokens, cols, tile, packed_.data());
+  pool_.for_each_item(dots_->tiles(tokens), [&](std::size_t tile) {
+    dots_->pack_tile(x.data(), tokens, cols, tile, packed_.data());
   });
+}
+
+template <class N>
+const Kernels<N>& ForwardPass<N>::kernels_for(const Real* x, std::size_t n) const {
+  if constexpr (std::is_same_v<N, Bf16>) {
+    const bool others = spec_.store != Store::kOwn || chunks_.front().exchange != nullptr;
+    if (others && !on_bf16_grid(x, n)) return kernels_.any_operands();
+  }
+  return kernels_;
 }
 
 // Of x as pack() has it, with matrices of as many columns: their rows are shared together.
@@ -414,7 +426,7 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
                 biases.begin() + static_cast<std::ptrdiff_t>(before));
   }
   const bool many = tokens > kFewTokens;
-  const auto kernel = many ? kernels_.packed_matmul : kernels_.matmul;
+  const auto kernel = many ? dots_->packed_matmul : dots_->matmul;
   const Real* from = many ? packed_.data() : x.data();
   pool_.share_items(parts, rows * cols * tokens / kGrain + 1, [&](std::size_t i, int) {
     const Projection* p = projections.begin();
@@ -469,15 +481,14 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
   }
   const auto heads = static_cast<std::size_t>(spec_.num_key_value_heads);
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  for (std::size_t t = 0; t < tokens_.size(); ++t) {
-    KvCache<N>& cache = *chunks_[tokens_[t].chunk].cache;
-    const std::size_t to = tokens_[t].position * head_dim;
-    for (std::size_t h = 0; h < heads; ++h) {
-      const std::size_t from = (t * heads + h) * head_dim;
-      std::transform(&act_.k[from], &act_.k[from] + head_dim, cache.keys(l, h) + to, N::cached);
-      std::transform(&act_.v[from], &act_.v[from] + head_dim, cache.values(l, h) + to, N::cached);
-    }
-  }
+  pool_.parallel_for(
+      tokens_.size(), kGrain / (heads * head_dim) + 1, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin * heads; i < end * heads; ++i) {
+          const Token& token = tokens_[i / heads];
+          chunks_[token.chunk].cache->put(l, i % heads, token.position, &act_.k[i * head_dim],
+                                          &act_.v[i * head_dim]);
+        }
+      });
 }
 
 template <class N>

@@ -165,6 +165,10 @@ class ForwardPass {
   const AlignedVector<Real>& as_read(Operand operand, std::int64_t l, const AlignedVector<Real>& x,
                                      std::size_t width);
 
+  // For dots of these n values. They are on the grid of the numerics unless the spec stores another
+  // or an exchange gives its own.
+  const Kernels<N>& kernels_for(const Real* x, std::size_t n) const;
+
   // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
   // block unless weights are streamed.
   template <class Body>
@@ -176,8 +180,9 @@ class ForwardPass {
   ThreadPool& pool_;
   const Kernels<N>& kernels_;
   Activations<Real> act_;
-  AlignedVector<Real> packed_;  // the tokens at hand, as a matmul of many reads them
-  AlignedVector<Real> scores_;  // of the queries at hand, per worker
+  const Kernels<N>* dots_ = nullptr;  // for the tokens at hand
+  AlignedVector<Real> packed_;        // those, as a matmul of many reads them
+  AlignedVector<Real> scores_;        // of the queries at hand, per worker
   std::function<void()> on_layer_;
   LayerReader read_layer_;
   SpecReader read_spec_;

@@ -77,8 +77,10 @@ template <class N>
 struct ForwardPass<N>::Head {
   std::int64_t layer;
   std::size_t index;
-  const typename N::Cached* keys;  // [positions, head_dim]
+  // As the cache holds them, and from its layout undone: [positions, head_dim].
+  const typename N::Cached* keys;
   const typename N::Cached* values;
+  std::vector<typename N::Cached> key_rows, value_rows;
   std::vector<typename N::Cached> unrotated;  // keys
 };
 
@@ -92,11 +94,15 @@ void ForwardPass<N>::attention_in_full(std::int64_t l) {
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   const std::size_t group = heads / kv_heads;
   const auto layer = static_cast<std::size_t>(l);
+  const CacheLayout layout = cache.layout();
   if (attention.cache != DType::kF32) {
     for (std::size_t h = 0; h < kv_heads; ++h) {
       for (std::size_t p = 0; p < tokens_.size(); ++p) {
-        through_cache<N>(attention.cache, {cache.keys(layer, h) + p * head_dim, head_dim});
-        through_cache<N>(attention.cache, {cache.values(layer, h) + p * head_dim, head_dim});
+        const std::size_t row = (p * kv_heads + h) * head_dim;
+        for (AlignedVector<Real>* x : {&act_.k, &act_.v}) {
+          through_cache<N>(attention.cache, {&(*x)[row], head_dim});
+        }
+        cache.put(layer, h, p, &act_.k[row], &act_.v[row]);
       }
     }
   }
@@ -104,7 +110,15 @@ void ForwardPass<N>::attention_in_full(std::int64_t l) {
     const std::size_t of_keys =
         attention.modulo_heads || attention.keys_modulo ? h % kv_heads : h / group;
     const std::size_t of_values = attention.modulo_heads ? h % kv_heads : h / group;
-    Head head{l, h, cache.keys(layer, of_keys), cache.values(layer, of_values), {}};
+    Head head{l, h, cache.keys(layer, of_keys), cache.values(layer, of_values), {}, {}, {}};
+    if (attention.decode.fault != DecodeFault::kNone) {
+      for (std::size_t p = 0; p < tokens_.size(); ++p) {
+        for (std::size_t c = 0; c < head_dim; ++c) {
+          head.key_rows.push_back(head.keys[layout.key(p, c)]);
+          head.value_rows.push_back(head.values[layout.value(p, c)]);
+        }
+      }
+    }
     if (attention.decode.fault == DecodeFault::kNotRotated) {
       for (std::size_t t = 0; t < tokens_.size(); ++t) {
         const Real* row = &act_.unrotated[(t * kv_heads + of_keys) * head_dim];
@@ -141,8 +155,6 @@ bool is_visible(const AttentionSpec& attention, std::int64_t window, std::int64_
 
 }  // namespace
 
-// Scores that are a mask's, whatever number stands for it.
-
 // As attention(), but every row in full: what is hidden is masked, not left out. The same bits,
 // because what is left out there adds zeros here.
 template <class N>
@@ -157,14 +169,17 @@ void ForwardPass<N>::attend(const Head& head) {
 
   // What the query at p finds in its slots.
   std::vector<Cached> slots;
-  const auto in_slots = [&](const Cached* rows, std::size_t p, bool keys) {
+  AlignedVector<Cached> laid_out;
+  const CacheLayout layout{n};
+  const auto in_slots = [&](std::size_t p, bool keys) {
     const DecodeSpec& decode = attention.decode;
     const bool decoded =
         decode.fault != DecodeFault::kNone && std::cmp_greater_equal(p, decode.from);
     const bool slot = decode.fault == DecodeFault::kSlot;
     const bool rotated = keys && (decode.fault == DecodeFault::kNotRotated ||
                                   decode.fault == DecodeFault::kRotatedAgain);
-    if (!decoded || !(slot || rotated)) return rows;
+    if (!decoded || !(slot || rotated)) return keys ? head.keys : head.values;
+    const Cached* rows = keys ? head.key_rows.data() : head.value_rows.data();
     slots.assign(count * n, Cached{0});
     for (std::size_t j = 0; j < count; ++j) {
       const std::int64_t token =
@@ -182,15 +197,27 @@ void ForwardPass<N>::attend(const Head& head) {
                       &rotation.sin[j * (dims / 2)], dims, row.data());
       std::transform(row.begin(), row.end(), &slots[j * n], N::cached);
     }
-    return static_cast<const Cached*>(slots.data());
+    laid_out.resize(keys ? layout.keys(count) : layout.values(count));
+    for (std::size_t j = 0; j < count; ++j) {
+      const auto channel = [&](std::size_t c) { return slots[j * n + c]; };
+      if (keys) {
+        put_key(layout, laid_out.data(), j, channel);
+      } else {
+        put_value(layout, laid_out.data(), j, channel);
+      }
+    }
+    return static_cast<const Cached*>(laid_out.data());
   };
 
   std::vector<Real> rows(count * count);
+  AlignedVector<Real> scores(layout.keys(count) / layout.key_width());
   for (std::size_t p = 0; p < count; ++p) {
     Real* row = &rows[p * count];
-    kernels_.scores(&act_.q[(p * heads + head.index) * n], heads * n, 1,
-                    in_slots(head.keys, p, true), count, n,
-                    static_cast<Real>(attention_scale(spec_)), row, count);
+    const Real* q = &act_.q[(p * heads + head.index) * n];
+    kernels_for(q, n).scores(q, heads * n, 1, in_slots(p, true), count, n,
+                             static_cast<Real>(attention_scale(spec_)), scores.data(),
+                             scores.size());
+    std::copy_n(scores.begin(), count, row);
     if (spec_.store != Store::kOwn) store(row, count);
     if (attention.softcap > 0) {
       if (spec_.store == Store::kOwn) {
@@ -238,11 +265,11 @@ void ForwardPass<N>::attend(const Head& head) {
   for (std::size_t p = 0; p < count; ++p) {
     const Real* row = &rows[p * count];
     std::size_t seen = count;  // a value that nobody looks at may be anything, even NaN
-    while (seen > 1 && row[seen - 1] == 0) --seen;
+    while (seen > firsts[p] + 1 && row[seen - 1] == 0) --seen;
     const std::size_t at =
         attention.joins_heads ? (p * heads + head.index) * n : (head.index * count + p) * n;
-    kernels_.weighted_sum(row, count, 1, seen, in_slots(head.values, p, false), n,
-                          &act_.context[at], heads * n);
+    kernels_for(row, seen).weighted_sum(row, count, 1, {seen, seen - firsts[p]}, in_slots(p, false),
+                                        n, &act_.context[at], heads * n);
     if (spec_.store != Store::kOwn) store(&act_.context[at], n);
   }
 }

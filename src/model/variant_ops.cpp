@@ -260,20 +260,15 @@ void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<
 }
 
 template <class N>
-void through_cache(DType dtype, std::span<typename N::Cached> row) {
-  using Cached = typename N::Cached;
-  const auto value = [](Cached cached) -> double {
-    if constexpr (std::is_same_v<Cached, std::uint16_t>) return bf16_to_f32(cached);
-    return static_cast<double>(cached);
-  };
+void through_cache(DType dtype, std::span<typename N::Real> row) {
   double largest = 0;
-  for (const Cached cached : row) largest = std::max(largest, std::abs(value(cached)));
+  for (const auto x : row) largest = std::max(largest, std::abs(static_cast<double>(x)));
   const double step = dtype == DType::kI8 ? largest / 127 : 1;
   if (step == 0) return;
-  for (Cached& cached : row) {
-    const double x = value(cached);
+  for (auto& value : row) {
+    const auto x = static_cast<double>(value);
     const double y = dtype == DType::kI8 ? std::nearbyint(x / step) * step : rounded_to(dtype, x);
-    cached = N::cached(N::round(static_cast<typename N::Real>(y)));
+    value = N::round(static_cast<typename N::Real>(y));
   }
 }
 
@@ -288,7 +283,7 @@ void through_cache(DType dtype, std::span<typename N::Cached> row) {
   template void softcap<N>(double, Store, std::span<N::Real>);                                \
   template void variant_softmax<N>(const AttentionSpec&, Store, const Kernels<N>&,            \
                                    std::span<const std::size_t>, std::size_t, N::Real*);      \
-  template void through_cache<N>(DType, std::span<N::Cached>)
+  template void through_cache<N>(DType, std::span<N::Real>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
 ASSAY_INSTANTIATE(F64);

@@ -59,8 +59,8 @@ template <class N>
 void variant_softmax(const AttentionSpec& attention, Store store, const Kernels<N>& kernels,
                      std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x);
 
-// One row of the KV cache as it comes back from a cache of another type.
+// A key or a value as it comes back from a cache of another type.
 template <class N>
-void through_cache(DType dtype, std::span<typename N::Cached> row);
+void through_cache(DType dtype, std::span<typename N::Real> row);
 
 }  // namespace assay

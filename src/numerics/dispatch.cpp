@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstdlib>
+#include <type_traits>
 #include <vector>
 
 #include "assay/error.h"
@@ -8,6 +11,15 @@
 
 namespace assay {
 namespace {
+
+// The CPU, and the build.
+bool has_avx512bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") && avx512bf16_kernels() != nullptr;
+#else
+  return false;
+#endif
+}
 
 std::vector<Simd> detect() {
   std::vector<Simd> found = {Simd::kPlain};
@@ -18,6 +30,7 @@ std::vector<Simd> detect() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       found.push_back(Simd::kAvx512);
+      if (has_avx512bf16() && avx512bf16_keeps_the_contract()) found.push_back(Simd::kAvx512Bf16);
     }
   }
 #elif defined(__aarch64__)
@@ -54,6 +67,8 @@ std::string_view simd_name(Simd simd) {
       return "avx2";
     case Simd::kAvx512:
       return "avx512";
+    case Simd::kAvx512Bf16:
+      return "avx512bf16";
     case Simd::kNeon:
       return "neon";
   }
@@ -63,6 +78,14 @@ std::string_view simd_name(Simd simd) {
 std::span<const Simd> supported_simd() {
   static const std::vector<Simd> found = detect();
   return found;
+}
+
+bool refused_avx512bf16() { return has_avx512bf16() && supported_simd().back() == Simd::kAvx512; }
+
+bool on_bf16_grid(const float* x, std::size_t n) {
+  std::uint32_t low = 0;
+  for (std::size_t i = 0; i < n; ++i) low |= std::bit_cast<std::uint32_t>(x[i]);
+  return (low & 0xFFFFu) == 0;
 }
 
 Simd chosen_simd() {
@@ -82,6 +105,9 @@ const Kernels<N>& kernels(Simd simd) {
   switch (simd) {
     case Simd::kNeon:
       return *neon_kernels<N>();
+    case Simd::kAvx512Bf16:
+      if constexpr (std::is_same_v<N, Bf16>) return *avx512bf16_kernels();
+      [[fallthrough]];
     case Simd::kAvx512:
       return *avx512_kernels<N>();
     case Simd::kAvx2:
@@ -95,32 +121,5 @@ const Kernels<N>& kernels(Simd simd) {
 template const Kernels<Bf16>& kernels<Bf16>(Simd);
 template const Kernels<F32>& kernels<F32>(Simd);
 template const Kernels<F64>& kernels<F64>(Simd);
-
-namespace {
-
-struct Fast {
-  Kernels<Bf16> kernels;
-  bool other = false;  // than those of bf16
-};
-
-Fast make_fast() {
-  Fast fast{kernels<Bf16>(chosen_simd())};
-#if defined(__x86_64__)
-  fast.other = chosen_simd() == Simd::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
-               take_avx512bf16_matmul(fast.kernels);
-#endif
-  return fast;
-}
-
-const Fast& fast() {
-  static const Fast made = make_fast();
-  return made;
-}
-
-}  // namespace
-
-bool has_fast_kernels() { return fast().other; }
-
-const Kernels<Bf16>& fast_kernels() { return fast().kernels; }
 
 }  // namespace assay

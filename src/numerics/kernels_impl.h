@@ -8,9 +8,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "numerics/attention_impl.h"
+#include "numerics/elements.h"
 #include "numerics/kernels.h"
 #include "numerics/matmul_impl.h"
 #include "numerics/matmul_packed_impl.h"
+#if defined(__x86_64__) || defined(__aarch64__)
+#include "numerics/flush_mode.h"
+#endif
 
 namespace assay {
 namespace {
@@ -19,6 +24,76 @@ namespace {
 ASSAY_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 ASSAY_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 
+// What adds up dots, over one Lanes type.
+template <class N, class Lanes>
+struct DotKernels {
+  using Real = typename N::Real;
+  using Cached = typename N::Cached;
+
+  [[gnu::noinline]] static void matmul(const Real* x, std::size_t tokens, const Weight& w,
+                                       const Real* bias, std::size_t row_begin, std::size_t row_end,
+                                       Real* out, std::size_t ldo) {
+    weights_dots<N, Lanes>(x, tokens, w, bias, row_begin, row_end, out, ldo);
+  }
+
+  [[gnu::noinline]] static void pack_tile(const Real* x, std::size_t tokens, std::size_t k,
+                                          std::size_t tile, Real* packed) {
+    assay::pack_tile<Lanes>(x, tokens, k, tile, packed);
+  }
+
+  [[gnu::noinline]] static void packed_matmul(const Real* packed, std::size_t tokens,
+                                              const Weight& w, const Real* bias,
+                                              std::size_t row_begin, std::size_t row_end, Real* out,
+                                              std::size_t ldo) {
+    packed_weights_dots<N, Lanes>(packed, tokens, w, bias, row_begin, row_end, out, ldo);
+  }
+
+  [[gnu::noinline]] static void scores(const Real* q, std::size_t ldq, std::size_t queries,
+                                       const Cached* keys, std::size_t count, std::size_t n,
+                                       Real* out, std::size_t ldo) {
+    rounded_dots<N, Lanes>(q, ldq, queries, keys, count, n, out, ldo);
+  }
+
+  [[gnu::noinline]] static void weighted_sum(const Real* probs, std::size_t ldp,
+                                             std::size_t queries, Seen seen, const Cached* values,
+                                             std::size_t n, Real* out, std::size_t ldo) {
+    weighted_sums<N, Lanes>(probs, ldp, queries, seen, values, n, out, ldo);
+  }
+};
+
+// Lanes that flush in software, where the CPU's own mode is not enough (NEON); else the same.
+template <class Lanes>
+struct ExactOf {
+  using Type = Lanes;
+};
+template <class Lanes>
+requires requires { typename Lanes::Exact; }
+struct ExactOf<Lanes> {
+  using Type = typename Lanes::Exact;
+};
+
+// Calls body.operator()<Lanes>(), flushing where N does. The mode is changed around calls that are
+// not inlined: compilers move arithmetic across such a change.
+template <class N, class Lanes, class Body>
+ASSAY_INLINE void flushing(const Body& body) {
+  if constexpr (!N::kFlushes || requires { Lanes::kFlushesItself; }) {
+    body.template operator()<Lanes>();
+  } else {
+#if defined(__x86_64__)
+    const FlushMode mode;
+    body.template operator()<Lanes>();
+#elif defined(__aarch64__)
+    bool flushed;
+    {
+      const FlushMode mode;
+      body.template operator()<Lanes>();
+      flushed = FlushMode::has_flushed();
+    }
+    if (flushed) body.template operator()<typename ExactOf<Lanes>::Type>();
+#endif
+  }
+}
+
 template <class N, class Lanes>
 struct KernelSet {
   using Real = typename N::Real;
@@ -26,75 +101,81 @@ struct KernelSet {
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                      std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
-    weights_dots<N, Lanes>(x, tokens, w, bias, row_begin, row_end, out, ldo);
-  }
-
-  static void pack_tile(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile,
-                        Real* packed) {
-    assay::pack_tile<Lanes>(x, tokens, k, tile, packed);
+    flushing<N, Lanes>([&]<class L>() {
+      DotKernels<N, L>::matmul(x, tokens, w, bias, row_begin, row_end, out, ldo);
+    });
   }
 
   static void packed_matmul(const Real* packed, std::size_t tokens, const Weight& w,
                             const Real* bias, std::size_t row_begin, std::size_t row_end, Real* out,
                             std::size_t ldo) {
-    packed_weights_dots<N, Lanes>(packed, tokens, w, bias, row_begin, row_end, out, ldo);
+    flushing<N, Lanes>([&]<class L>() {
+      DotKernels<N, L>::packed_matmul(packed, tokens, w, bias, row_begin, row_end, out, ldo);
+    });
+  }
+
+  static void scores(const Real* q, std::size_t ldq, std::size_t queries, const Cached* keys,
+                     std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
+    flushing<N, Lanes>(
+        [&]<class L>() { DotKernels<N, L>::scores(q, ldq, queries, keys, count, n, out, ldo); });
+    // Elementwise: not flushed.
+    for (std::size_t i = 0; i < queries; ++i) {
+      Real* row = out + i * ldo;
+      for (std::size_t j = 0; j < count; ++j) row[j] = N::round(row[j] * scale);
+    }
+  }
+
+  static void weighted_sum(const Real* probs, std::size_t ldp, std::size_t queries, Seen seen,
+                           const Cached* values, std::size_t n, Real* out, std::size_t ldo) {
+    flushing<N, Lanes>([&]<class L>() {
+      DotKernels<N, L>::weighted_sum(probs, ldp, queries, seen, values, n, out, ldo);
+    });
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
     with_stored(w.dtype, [&]<DType kStored>() {
-      using Rows = StoredWeights<N, Lanes, kStored>;
-      const std::byte* data = w.data + row * w.cols * Rows::kSize;
-      for (std::size_t i = 0; i < w.cols; i += kLanes) {
-        const std::size_t n = std::min(kLanes, w.cols - i);
-        const std::byte* at = data + i * Rows::kSize;
-        const Lanes lanes = n == kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, n);
-        std::memcpy(out + i, &lanes, n * sizeof(Real));
-      }
+      using Elements = ElementsOf<N, kStored>;
+      const std::byte* data = w.data + row * w.cols * Elements::kSize;
+      for (std::size_t i = 0; i < w.cols; ++i) out[i] = Elements::at(data, i);
     });
   }
 
-  // The dot product of two activations.
-  ASSAY_INLINE static Real dot(const Real* a, const Real* b, std::size_t n) {
+  ASSAY_INLINE static Real sum_of_squares(const Real* x, std::size_t n) {
     Lanes sum = Lanes::zero();
     std::size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) sum.fma(Lanes::load(a + i), Lanes::load(b + i));
-    if (i < n) sum.fma(load_tail<Lanes>(a + i, n - i), load_tail<Lanes>(b + i, n - i));
-    return sum_of(sum);
+    for (; i + kLanes <= n; i += kLanes) sum.fma(Lanes::load(x + i), Lanes::load(x + i));
+    if (i < n) {
+      const Lanes last = load_tail(x + i, n - i);
+      sum.fma(last, last);
+    }
+    return tree_of(sum);
   }
 
   static void rms_norm(const Real* x, const Weight& w, Real eps, NormForm form, std::size_t n,
                        Real* out) {
-    const Real r = Real{1} / square_root(dot(x, x, n) / static_cast<Real>(n) + eps);
+    const Real r = Real{1} / square_root(sum_of_squares(x, n) / static_cast<Real>(n) + eps);
     with_stored(w.dtype, [&]<DType kStored>() {
-      using Rows = StoredWeights<N, Lanes, kStored>;
-      for (std::size_t i = 0; i < n; i += kLanes) {
-        const std::size_t count = std::min(kLanes, n - i);
-        const std::byte* at = w.data + i * Rows::kSize;
-        const Lanes lanes =
-            count == kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, count);
-        Real weight[kLanes];
-        std::memcpy(weight, &lanes, sizeof weight);
-        if (form == NormForm::kRoundedTwice) {
-          for (std::size_t j = 0; j < count; ++j) {
-            out[i + j] = N::round(weight[j] * N::round(x[i + j] * r));
-          }
-          continue;
+      using Elements = ElementsOf<N, kStored>;
+      if (form == NormForm::kRoundedTwice) {
+        for (std::size_t i = 0; i < n; ++i) {
+          out[i] = N::round(Elements::at(w.data, i) * N::round(x[i] * r));
         }
-        const Real base = form == NormForm::kOnePlus ? Real{1} : Real{0};
-        for (std::size_t j = 0; j < count; ++j) {
-          out[i + j] = N::round(x[i + j] * r * (base + weight[j]));
-        }
+        return;
+      }
+      const Real base = form == NormForm::kOnePlus ? Real{1} : Real{0};
+      for (std::size_t i = 0; i < n; ++i) {
+        out[i] = N::round(x[i] * r * (base + Elements::at(w.data, i)));
       }
     });
   }
 
   static void rope(const Real* x, const Real* cos, const Real* sin, bool rounded_once,
                    std::size_t n, Real* out) {
-    constexpr std::size_t kBlock = 32;  // through arrays: `out` may be `x`
+    constexpr std::size_t kPiece = 32;  // through arrays: `out` may be `x`
     const std::size_t half = n / 2;
-    for (std::size_t first = 0; first < half; first += kBlock) {
-      const std::size_t count = std::min(kBlock, half - first);
-      Real low[kBlock], high[kBlock];
+    for (std::size_t first = 0; first < half; first += kPiece) {
+      const std::size_t count = std::min(kPiece, half - first);
+      Real low[kPiece], high[kPiece];
       std::memcpy(low, x + first, count * sizeof(Real));
       std::memcpy(high, x + first + half, count * sizeof(Real));
       const Real* c = cos + first;
@@ -113,13 +194,6 @@ struct KernelSet {
         out[first + half + i] = N::round(N::round(high[i] * c[i]) + N::round(low[i] * s[i]));
       }
     }
-  }
-
-  static void scores(const Real* q, std::size_t ldq, std::size_t queries, const Cached* keys,
-                     std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
-    all_dots<Lanes, CachedRows<N, Lanes>>(
-        q, ldq, queries, reinterpret_cast<const std::byte*>(keys), count, n, out, ldo,
-        [scale](Real dot, std::size_t) { return N::round(N::round(dot) * scale); });
   }
 
   // out[i] = f(x[i]); the tail goes through a padded block, so that every element takes one path.
@@ -163,8 +237,8 @@ struct KernelSet {
     Lanes sum = Lanes::zero();
     std::size_t j = 0;
     for (; j + kLanes <= count; j += kLanes) sum.add(Lanes::load(out + j));
-    if (j < count) sum.add(load_tail<Lanes>(out + j, count - j));
-    return sum_of(sum);
+    if (j < count) sum.add(load_tail(out + j, count - j));
+    return tree_of(sum);
   }
 
   static void softmax(const Real* x, std::size_t count, Real* out) {
@@ -177,75 +251,11 @@ struct KernelSet {
     for (std::size_t i = 0; i < count; ++i) out[i] = out[i] / total;
   }
 
-  // kQueries x (32 * kGroups) channels, or n < 32 channels where kGroups is 0.
-  template <int kQueries, int kGroups>
-  ASSAY_INLINE static void weighted_tile(const Real* probs, std::size_t ldp, std::size_t first,
-                                         const Cached* values, std::size_t stride, std::size_t n,
-                                         Real* out, std::size_t ldo) {
-    constexpr int kParts = std::max(kGroups, 1);
-    Lanes sum[kQueries][kParts];
-    ASSAY_UNROLL
-    for (auto& query : sum) {
-      ASSAY_UNROLL
-      for (Lanes& lanes : query) lanes = Lanes::zero();
-    }
-    const auto add_position = [&](std::size_t j, int from_query) {
-      Lanes value[kParts];
-      ASSAY_UNROLL
-      for (int g = 0; g < kParts; ++g) {
-        using Rows = CachedRows<N, Lanes>;
-        const auto* at = reinterpret_cast<const std::byte*>(values + j * stride +
-                                                            static_cast<std::size_t>(g) * kLanes);
-        value[g] = kGroups == 0 ? load_row_tail<Lanes, Rows>(at, n) : Rows::load(at);
-      }
-      ASSAY_UNROLL
-      for (int i = from_query; i < kQueries; ++i) {
-        const Lanes p = Lanes::broadcast(probs[static_cast<std::size_t>(i) * ldp + j]);
-        ASSAY_UNROLL
-        for (int g = 0; g < kParts; ++g) sum[i][g].fma(p, value[g]);
-      }
-    };
-    for (std::size_t j = 0; j < first; ++j) add_position(j, 0);
-    ASSAY_UNROLL
-    for (int i = 1; i < kQueries; ++i) add_position(first + static_cast<std::size_t>(i) - 1, i);
-    ASSAY_UNROLL
-    for (int i = 0; i < kQueries; ++i) {
-      ASSAY_UNROLL
-      for (int g = 0; g < kParts; ++g) {
-        store_rounded(
-            sum[i][g], kGroups == 0 ? n : kLanes,
-            out + static_cast<std::size_t>(i) * ldo + static_cast<std::size_t>(g) * kLanes);
-      }
-    }
-  }
-
-  static void weighted_sum(const Real* probs, std::size_t ldp, std::size_t queries,
-                           std::size_t first, const Cached* values, std::size_t n, Real* out,
-                           std::size_t ldo) {
-    constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
-    constexpr std::size_t kWide = static_cast<std::size_t>(Lanes::kRowTile) * kLanes;
-    for (std::size_t q = 0; q < queries; q += kTile) {
-      with_tokens<Lanes::kTokenTile>(std::min(kTile, queries - q), [&]<int kQueries>() {
-        const Real* p = probs + q * ldp;
-        Real* to = out + q * ldo;
-        std::size_t i = 0;
-        for (; i + kWide <= n; i += kWide) {
-          weighted_tile<kQueries, Lanes::kRowTile>(p, ldp, first + q, values + i, n, 0, to + i,
-                                                   ldo);
-        }
-        for (; i + kLanes <= n; i += kLanes) {
-          weighted_tile<kQueries, 1>(p, ldp, first + q, values + i, n, 0, to + i, ldo);
-        }
-        if (i < n) weighted_tile<kQueries, 0>(p, ldp, first + q, values + i, n, n - i, to + i, ldo);
-      });
-    }
-  }
-
   static void silu_mul(const Real* gate, const Real* up, std::size_t n, Real* out) {
-    constexpr std::size_t kBlock = 64;
-    Real e[kBlock];
-    for (std::size_t i = 0; i < n; i += kBlock) {
-      const std::size_t count = std::min(kBlock, n - i);
+    constexpr std::size_t kPiece = 64;
+    Real e[kPiece];
+    for (std::size_t i = 0; i < n; i += kPiece) {
+      const std::size_t count = std::min(kPiece, n - i);
       for (std::size_t j = 0; j < count; ++j) e[j] = -gate[i + j];
       exp(e, count, e);
       for (std::size_t j = 0; j < count; ++j) {
@@ -255,12 +265,12 @@ struct KernelSet {
   }
 
   static void gelu_tanh_mul(const Real* gate, const Real* up, std::size_t n, Real* out) {
-    constexpr std::size_t kBlock = 64;
+    constexpr std::size_t kPiece = 64;
     constexpr auto kRoot = static_cast<Real>(0.79788456080286535588);  // sqrt(2 / pi)
     constexpr auto kCubic = static_cast<Real>(0.044715);
-    Real t[kBlock];
-    for (std::size_t i = 0; i < n; i += kBlock) {
-      const std::size_t count = std::min(kBlock, n - i);
+    Real t[kPiece];
+    for (std::size_t i = 0; i < n; i += kPiece) {
+      const std::size_t count = std::min(kPiece, n - i);
       for (std::size_t j = 0; j < count; ++j) {
         const Real g = gate[i + j];
         t[j] = kRoot * (g + kCubic * (g * g * g));
@@ -283,33 +293,50 @@ struct KernelSet {
     for (std::size_t i = 0; i < n; ++i) out[i] = N::round(a[i] + b[i]);
   }
 
+  // As many sums as a tile of packed_matmul holds.
   static std::size_t multiply_adds(std::size_t rounds, Real* out) {
-    constexpr std::size_t kSums = Lanes::kRowTile * Lanes::kTokenTile;  // as many as matmul holds
-    Lanes sum[kSums];
-    // Different sums: equal ones would be computed once.
+    using P = Parts<Lanes>;
+    constexpr std::size_t kSums = P::kRows * P::kTokens;
+    typename P::Part sum[kSums];
     ASSAY_UNROLL
-    for (std::size_t i = 0; i < kSums; ++i) sum[i] = Lanes::broadcast(static_cast<Real>(i));
-    Lanes factor = Lanes::broadcast(Real{0.5});
+    for (auto& part : sum) part = P::Part::zero();
+    alignas(64) typename P::Stored values[P::kWidth * kSums] = {};
     for (std::size_t i = 0; i < rounds; ++i) {
-      asm volatile("" : "+m"(factor));  // the compiler may not know it
+      asm volatile("" : "+m"(values));  // the compiler may not know them
+      auto factor = P::Operand::load(values);
       ASSAY_UNROLL
-      for (Lanes& lanes : sum) lanes.fma(factor, factor);
+      for (std::size_t j = 0; j < kSums; ++j) {
+        if constexpr (requires { factor.keep(); }) factor.keep();  // nor that these are one
+        sum[j].fma(factor, factor);
+      }
     }
+    Real lanes[P::kWidth];
+    *out = 0;
     ASSAY_UNROLL
-    for (std::size_t i = 1; i < kSums; ++i) sum[0].add(sum[i]);
-    *out = sum_of(sum[0]);
-    return rounds * kSums * kLanes;
+    for (auto& part : sum) {
+      part.store(lanes);
+      *out += lanes[0];
+    }
+    return rounds * kSums * P::kWidth * (2 / P::kSteps);
   }
 
-  ASSAY_INLINE static void store_rounded(const Lanes& lanes, std::size_t n, Real* out) {
+ private:
+  ASSAY_INLINE static Lanes load_tail(const Real* x, std::size_t n) {
+    Real padded[kLanes] = {};
+    std::memcpy(padded, x, n * sizeof(Real));
+    return Lanes::load(padded);
+  }
+  ASSAY_INLINE static Real tree_of(const Lanes& lanes) {
     Real values[kLanes];
-    std::memcpy(values, &lanes, sizeof values);
-    for (std::size_t i = 0; i < n; ++i) out[i] = N::round(values[i]);
+    lanes.store(values);
+    return Lanes::tree(values);
   }
 
-  static constexpr Kernels<N> kTable = {.token_tile = static_cast<std::size_t>(Lanes::kPartTokens),
+ public:
+  static constexpr Kernels<N> kTable = {.off_grid = nullptr,
+                                        .token_tile = static_cast<std::size_t>(Lanes::kPartTokens),
                                         .matmul = matmul,
-                                        .pack_tile = pack_tile,
+                                        .pack_tile = DotKernels<N, Lanes>::pack_tile,
                                         .packed_matmul = packed_matmul,
                                         .load_row = load_row,
                                         .rms_norm = rms_norm,

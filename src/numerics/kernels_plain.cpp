@@ -5,7 +5,7 @@ namespace assay {
 
 template <class N>
 const Kernels<N>* plain_kernels() {
-  return &KernelSet<N, PlainLanes<typename N::Real>>::kTable;
+  return &KernelSet<N, PlainLanes<N>>::kTable;
 }
 
 template const Kernels<Bf16>* plain_kernels<Bf16>();

@@ -1,4 +1,4 @@
-// 32 lanes as plain arrays: the definition that every other lanes_*.h must equal bit for bit.
+// Sixteen lanes as plain arrays: the definition that every other lanes_*.h must equal bit for bit.
 #pragma once
 
 // sleef.h declares its FMA functions only where this is defined, which not every compiler does.
@@ -13,123 +13,175 @@
 #include <cstdint>
 #include <cstring>
 
+#include "numerics/elements.h"
+#include "numerics/flush.h"
 #include "numerics/numerics.h"
 
 namespace assay {
 namespace {
 
-inline float widen_bf16(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-inline float widen_f16(std::uint16_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-  const std::uint32_t magnitude = bits & 0x7FFFu;
-  // Shifting exponent and mantissa into place leaves the exponent 112 too small; the product is
-  // exact and also normalises subnormals.
-  if (magnitude >= 0x7C00u) {
-    // The hardware conversions make a signalling NaN quiet.
-    const std::uint32_t quiet = magnitude > 0x7C00u ? 0x00400000u : 0u;
-    return std::bit_cast<float>(sign | 0x7F800000u | quiet | ((magnitude & 0x3FFu) << 13));
+// N's accumulation: flushing under bf16.
+template <class N>
+struct PlainSums {
+  using Real = typename N::Real;
+  static Real fma(Real a, Real b, Real c) {
+    if constexpr (N::kFlushes) {
+      return flushing_fma(a, b, c);
+    } else {
+      return std::fma(a, b, c);
+    }
   }
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112F;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
-}
-
-template <class Real>
-struct PlainPart {
-  Real lane[16];
-
-  static PlainPart zero() { return {}; }
-  static PlainPart load(const Real* x) {
-    PlainPart part;
-    std::memcpy(part.lane, x, sizeof part.lane);
-    return part;
-  }
-  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
-  void fma(const PlainPart& a, const PlainPart& b) {
-    for (int i = 0; i < 16; ++i) lane[i] = std::fma(a.lane[i], b.lane[i], lane[i]);
-  }
-  void add(const PlainPart& a) {
-    for (int i = 0; i < 16; ++i) lane[i] += a.lane[i];
+  static Real add(Real a, Real b) {
+    if constexpr (N::kFlushes) {
+      return flushing_add(a, b);
+    } else {
+      return a + b;
+    }
   }
 };
 
-template <class Real>
+template <class N>
+struct PlainPart {
+  using Real = typename N::Real;
+  struct Operand {
+    Real lane[16];
+    static Operand load(const Real* x) {
+      Operand operand;
+      std::memcpy(operand.lane, x, sizeof operand.lane);
+      return operand;
+    }
+    void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
+  };
+  Real lane[16];
+
+  static PlainPart zero() { return {}; }
+  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
+  void fma(const Operand& a, const Operand& b) {
+    for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::fma(a.lane[i], b.lane[i], lane[i]);
+  }
+};
+
+template <class N>
+struct PlainPairs {
+  using Real = typename N::Real;
+  using Stored = Real;
+  using Operand = typename PlainPart<N>::Operand;
+  static constexpr std::size_t kStoredPerPair = 2;
+  static constexpr std::size_t kSteps = 2;
+
+  Real even[16], odd[16];
+
+  static PlainPairs zero() { return {}; }
+  static PlainPairs load(const Real* x) {
+    PlainPairs pairs;
+    for (int j = 0; j < 16; ++j) {
+      pairs.even[j] = x[2 * j];
+      pairs.odd[j] = x[2 * j + 1];
+    }
+    return pairs;
+  }
+  static PlainPairs load_bf16(const std::byte* w) {
+    return widen<std::uint16_t>(w, [](std::uint16_t bits) { return widen_bf16(bits); });
+  }
+  static PlainPairs load_f16(const std::byte* w) {
+    return widen<std::uint16_t>(w, [](std::uint16_t bits) { return widen_f16(bits); });
+  }
+  static PlainPairs load_f32(const std::byte* w) {
+    return widen<float>(w, [](float value) { return value; });
+  }
+  static PlainPairs rounded_to_bf16(PlainPairs x) {
+    for (Real& value : x.even) value = round_to_bf16(static_cast<float>(value));
+    for (Real& value : x.odd) value = round_to_bf16(static_cast<float>(value));
+    return x;
+  }
+  // The same pair in every lane.
+  static PlainPairs broadcast(const Stored* pair) {
+    PlainPairs pairs;
+    for (Real& value : pairs.even) value = pair[0];
+    for (Real& value : pairs.odd) value = pair[1];
+    return pairs;
+  }
+  PlainPairs masked(bool keeps_even, bool keeps_odd) const {
+    PlainPairs pairs = *this;
+    for (Real& value : pairs.even) value = keeps_even ? value : Real{0};
+    for (Real& value : pairs.odd) value = keeps_odd ? value : Real{0};
+    return pairs;
+  }
+  static void flatten(const Real* x, Stored* to) { std::memcpy(to, x, 32 * sizeof(Real)); }
+  Operand operand(std::size_t step, std::size_t) const {
+    return Operand::load(step == 0 ? odd : even);
+  }
+
+ private:
+  template <class Bits, class Widen>
+  static PlainPairs widen(const std::byte* w, Widen widen_one) {
+    Real x[32];
+    for (int i = 0; i < 32; ++i) {
+      Bits bits;
+      std::memcpy(&bits, w + sizeof(Bits) * static_cast<std::size_t>(i), sizeof bits);
+      x[i] = widen_one(bits);
+    }
+    return load(x);
+  }
+};
+
+template <class N>
 struct PlainLanes {
+  using Real = typename N::Real;
+  using Pairs = PlainPairs<N>;
+  using Part = PlainPart<N>;
+  static constexpr bool kFlushesItself = true;
   static constexpr int kRowTile = 1;
   static constexpr int kTokenTile = 1;
-  using Part = PlainPart<Real>;
   static constexpr int kPartRows = 1;
   static constexpr int kPartTokens = 2;
+  static constexpr int kScoreLanes = 1;
+  static constexpr int kScoreQueries = 1;
+  static constexpr int kSumGroups = 1;
+  static constexpr int kSumQueries = 1;
   static constexpr std::size_t kMathWidth = 1;
 
-  Real lane[32];
-
-  Part part(std::size_t p) const { return Part::load(lane + 16 * p); }
+  Real lane[16];
 
   static PlainLanes zero() { return {}; }
-
   static PlainLanes broadcast(Real x) {
     PlainLanes lanes;
     for (Real& value : lanes.lane) value = x;
     return lanes;
   }
-
   static PlainLanes load(const Real* x) {
     PlainLanes lanes;
     std::memcpy(lanes.lane, x, sizeof lanes.lane);
     return lanes;
   }
+  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
 
-  static PlainLanes load_bf16(const std::byte* w) {
-    return widen(w, [](std::uint16_t bits) { return widen_bf16(bits); });
+  void dot(const Pairs& a, const Pairs& b) {
+    for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::fma(a.odd[i], b.odd[i], lane[i]);
+    for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::fma(a.even[i], b.even[i], lane[i]);
   }
-  static PlainLanes load_f16(const std::byte* w) {
-    return widen(w, [](std::uint16_t bits) { return widen_f16(bits); });
+  // Of dots' lanes.
+  void dot_add(const PlainLanes& a) {
+    for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::add(lane[i], a.lane[i]);
   }
-  static PlainLanes load_f32(const std::byte* w) {
-    PlainLanes lanes;
-    for (int i = 0; i < 32; ++i) {
-      float value;
-      std::memcpy(&value, w + 4 * i, 4);
-      lanes.lane[i] = value;
-    }
-    return lanes;
-  }
-
-  static PlainLanes rounded_to_bf16(PlainLanes x) {
-    for (Real& value : x.lane) value = round_to_bf16(static_cast<float>(value));
-    return x;
+  static Real dot_add(Real a, Real b) { return PlainSums<N>::add(a, b); }
+  static Real dot_tree(const Real* lanes) {
+    return tree_by(lanes, [](Real a, Real b) { return PlainSums<N>::add(a, b); });
   }
 
   void fma(const PlainLanes& a, const PlainLanes& b) {
-    for (int i = 0; i < 32; ++i) lane[i] = std::fma(a.lane[i], b.lane[i], lane[i]);
+    for (int i = 0; i < 16; ++i) lane[i] = std::fma(a.lane[i], b.lane[i], lane[i]);
   }
-
   void add(const PlainLanes& a) {
-    for (int i = 0; i < 32; ++i) lane[i] += a.lane[i];
+    for (int i = 0; i < 16; ++i) lane[i] += a.lane[i];
+  }
+  static Real tree(const Real* lanes) {
+    return tree_by(lanes, [](Real a, Real b) { return a + b; });
   }
 
   // The greater of both; the one it had where either is NaN.
   void max(const PlainLanes& a) {
-    for (int i = 0; i < 32; ++i) lane[i] = a.lane[i] > lane[i] ? a.lane[i] : lane[i];
-  }
-
-  void store(Real* out) const { std::memcpy(out, lane, sizeof lane); }
-
-  // The tree's first step, l with l + 16: what is kept of a finished dot.
-  void halve(Real* to) const {
-    for (int l = 0; l < 16; ++l) to[l] = lane[l] + lane[l + 16];
-  }
-  // The rest of it.
-  static Real sum(const Real* halved) {
-    Real t[16];
-    std::memcpy(t, halved, sizeof t);
-    for (int width = 8; width > 0; width /= 2) {
-      for (int l = 0; l < width; ++l) t[l] += t[l + width];
-    }
-    return t[0];
+    for (int i = 0; i < 16; ++i) lane[i] = a.lane[i] > lane[i] ? a.lane[i] : lane[i];
   }
 
   static void exp(const Real* x, Real* out) {
@@ -148,15 +200,14 @@ struct PlainLanes {
   }
 
  private:
-  template <class Widen>
-  static PlainLanes widen(const std::byte* w, Widen widen_one) {
-    PlainLanes lanes;
-    for (int i = 0; i < 32; ++i) {
-      std::uint16_t bits;
-      std::memcpy(&bits, w + 2 * i, 2);
-      lanes.lane[i] = widen_one(bits);
+  template <class Add>
+  static Real tree_by(const Real* lanes, Add add) {
+    Real t[16];
+    std::memcpy(t, lanes, sizeof t);
+    for (int width = 8; width > 0; width /= 2) {
+      for (int l = 0; l < width; ++l) t[l] = add(t[l], t[l + width]);
     }
-    return lanes;
+    return t[0];
   }
 };
 

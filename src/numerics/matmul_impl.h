@@ -1,8 +1,9 @@
-// Dot products in tiles, straight from where the rows lie: of a few activations with weights, and
-// of queries with keys. Which dots share a tile, and where a long one is set down and taken up
-// again, does not touch the order within a dot. Included as kernels_impl.h is.
+// Dot products of a few activations with weights, straight from where the rows lie. Which dots
+// share a tile, and where a long one is set down and taken up again, does not touch the order
+// within a dot. Included as kernels_impl.h is.
 //
-// A Lanes type adds up 32 products at a time.
+// A Lanes type has sixteen sums; its Pairs are a block of a row as they take it, 16 pairs of
+// elements.
 #pragma once
 
 #include <algorithm>
@@ -14,54 +15,51 @@
 namespace assay {
 namespace {
 
-constexpr std::size_t kLanes = 32;
-// Rows whose dots are summed up together, and what is kept of a dot until then: half of its lanes.
+constexpr std::size_t kLanes = 16;
+// Elements of a row that all lanes take together.
+constexpr std::size_t kBlock = 2 * kLanes;
+// Rows whose dots are summed up together.
 constexpr std::size_t kGroup = 16;
-constexpr std::size_t kHalf = kLanes / 2;
 // Rows that stay in the L2 cache while all tokens pass over them, in bytes.
 constexpr std::size_t kBlockBytes = 256 << 10;
 // Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
 // rows.
 constexpr std::size_t kDepthBytes = 24 << 10;
+// Tokens up to which a stream is read fastest one row at a time.
+constexpr int kTokensOfARow = 4;
 // How far ahead of a stream of weights to ask for memory, in bytes.
-constexpr std::size_t kAhead = 8192;
+constexpr std::size_t kAhead = 12288;
 
-// The tree over all lanes.
-template <class Lanes>
-ASSAY_INLINE auto sum_of(const Lanes& lanes) {
-  decltype(Lanes::sum(nullptr)) halved[kHalf];
-  lanes.halve(halved);
-  return Lanes::sum(halved);
-}
+constexpr std::size_t blocks_of(std::size_t k) { return (k + kBlock - 1) / kBlock; }
 
-// out[i] = Lanes::sum(halved + kHalf * i) for a group of dots.
+// out[i] = dot_tree(lanes + kLanes * i) for a group of dots.
 template <class Lanes, class Real>
-ASSAY_INLINE void sums_of(const Real* halved, Real* out) {
-  if constexpr (requires { Lanes::sums(halved, out); }) {
-    Lanes::sums(halved, out);
+ASSAY_INLINE void trees_of(const Real* lanes, Real* out) {
+  if constexpr (requires { Lanes::dot_trees(lanes, out); }) {
+    Lanes::dot_trees(lanes, out);
   } else {
-    for (std::size_t i = 0; i < kGroup; ++i) out[i] = Lanes::sum(halved + kHalf * i);
+    for (std::size_t i = 0; i < kGroup; ++i) out[i] = Lanes::dot_tree(lanes + kLanes * i);
   }
 }
 
-// Weights in the mapped file: 32 of them as lanes.
-template <class N, class Lanes, DType kStored>
+// Weights in the mapped file: a block of them.
+template <class N, class Pairs, DType kStored>
 struct StoredWeights {
   static constexpr std::size_t kSize = kStored == DType::kF32 ? 4 : 2;
-  ASSAY_INLINE static Lanes load(const std::byte* w) {
+  ASSAY_INLINE static Pairs load(const std::byte* w) {
     if constexpr (kStored == DType::kBF16) {
-      return Lanes::load_bf16(w);
+      return Pairs::load_bf16(w);
     } else if constexpr (kStored == DType::kF16) {
       if constexpr (N::kRoundsWeights) {
-        return Lanes::rounded_to_bf16(Lanes::load_f16(w));
+        return Pairs::rounded_to_bf16(Pairs::load_f16(w));
       } else {
-        return Lanes::load_f16(w);
+        return Pairs::load_f16(w);
       }
     } else {
       if constexpr (N::kRoundsWeights) {
-        return Lanes::rounded_to_bf16(Lanes::load_f32(w));
+        return Pairs::rounded_to_bf16(Pairs::load_f32(w));
       } else {
-        return Lanes::load_f32(w);
+        return Pairs::load_f32(w);
       }
     }
   }
@@ -80,55 +78,40 @@ ASSAY_INLINE void with_stored(DType dtype, Body&& body) {
   }
 }
 
-// Keys and values in the cache.
-template <class N, class Lanes>
-struct CachedRows {
-  using Cached = typename N::Cached;
-  static constexpr std::size_t kSize = sizeof(Cached);
-  ASSAY_INLINE static Lanes load(const std::byte* x) {
-    if constexpr (kSize == 2) {
-      return Lanes::load_bf16(x);
-    } else {
-      return Lanes::load(reinterpret_cast<const Cached*>(x));
-    }
-  }
-};
-
-// The last n < 32 elements of a row, padded with zeros.
-template <class Lanes, class Rows>
-ASSAY_INLINE Lanes load_row_tail(const std::byte* w, std::size_t n) {
-  alignas(64) std::byte padded[kLanes * Rows::kSize] = {};
+// The last n < kBlock elements of a row, padded with zeros.
+template <class Pairs, class Rows>
+ASSAY_INLINE Pairs load_row_tail(const std::byte* w, std::size_t n) {
+  alignas(64) std::byte padded[kBlock * Rows::kSize] = {};
   std::memcpy(padded, w, n * Rows::kSize);
   return Rows::load(padded);
 }
 
-template <class Lanes, class Real>
-ASSAY_INLINE Lanes load_tail(const Real* x, std::size_t n) {
-  Real padded[kLanes] = {};
-  std::memcpy(padded, x, n * sizeof(Real));
-  return Lanes::load(padded);
+// The block of n elements of x that begins with element i.
+template <class Pairs, class Real>
+ASSAY_INLINE Pairs block_of(const Real* x, std::size_t i, std::size_t n) {
+  if (i + kBlock <= n) return Pairs::load(x + i);
+  Real padded[kBlock] = {};
+  std::memcpy(padded, x + i, (n - i) * sizeof(Real));
+  return Pairs::load(padded);
 }
 
-// Tokens side by side, as the tiles read them: lanes i of token t at [i * tokens + t], the last
-// ones padded with zeros. As they lie in memory, a power of two apart, they would push each other
-// out of the cache.
-template <class Lanes, class Real>
-void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Lanes* to) {
-  for (std::size_t i = 0; i < k; i += kLanes) {
-    for (std::size_t t = 0; t < tokens; ++t) {
-      const Real* from = x + t * ldx + i;
-      *to++ = i + kLanes <= k ? Lanes::load(from) : load_tail<Lanes>(from, k - i);
-    }
+// Tokens side by side, as the tiles read them: block i of token t at [i * tokens + t]. As they lie
+// in memory, a power of two apart, they would push each other out of the cache.
+template <class Pairs, class Real>
+void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Pairs* to) {
+  for (std::size_t i = 0; i < k; i += kBlock) {
+    for (std::size_t t = 0; t < tokens; ++t) *to++ = block_of<Pairs>(x + t * ldx, i, k);
   }
 }
 
-// Lanes [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
-// r], where begin > 0; the result goes there, or halved to `done` where k ends.
-template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real>
-ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, std::size_t begin,
-                             std::size_t end, std::size_t ahead, Lanes* sums, Real* done) {
+// Blocks [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
+// r], where begin > 0; the result goes there.
+template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
+ASSAY_INLINE void accumulate(const typename Lanes::Pairs* x, const std::byte* w, std::size_t k,
+                             std::size_t begin, std::size_t end, std::size_t ahead, Lanes* sums) {
+  using Pairs = typename Lanes::Pairs;
   const std::size_t row_bytes = k * Rows::kSize;
-  const std::size_t whole = std::min(end, k / kLanes);
+  const std::size_t whole = std::min(end, k / kBlock);
   Lanes sum[kRows][kTokens];
   ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -137,60 +120,50 @@ ASSAY_INLINE void accumulate(const Lanes* x, const std::byte* w, std::size_t k, 
       sum[r][t] = begin == 0 ? Lanes::zero() : sums[static_cast<std::size_t>(t) * kGroup + r];
     }
   }
-  const auto add = [&](std::size_t i, const Lanes(&weights)[kRows]) {
+  const auto add = [&](std::size_t i, const Pairs(&weights)[kRows]) {
     ASSAY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      Lanes token = x[i * kTokens + static_cast<std::size_t>(t)];
+      Pairs token = x[i * kTokens + static_cast<std::size_t>(t)];
       if constexpr (kRows > 1 && requires { token.keep(); }) token.keep();
       ASSAY_UNROLL
-      for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
+      for (int r = 0; r < kRows; ++r) sum[r][t].dot(weights[r], token);
     }
   };
   for (std::size_t i = begin; i < whole; ++i) {
-    Lanes weights[kRows];
+    Pairs weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kLanes * Rows::kSize;
-      // Where several tokens need all of L1, into L2.
-      if constexpr (kStream && kRows > 1) __builtin_prefetch(at + ahead, 0, 2);
-      if constexpr (kStream && kRows == 1) __builtin_prefetch(at + ahead / 2, 0, 3);
+      const std::byte* at = w + static_cast<std::size_t>(r) * row_bytes + i * kBlock * Rows::kSize;
+      if constexpr (kStream) __builtin_prefetch(at + (kRows > 1 ? ahead : ahead / 2), 0, 3);
       weights[r] = Rows::load(at);
     }
     add(i, weights);
   }
   if (whole < end) {
-    Lanes weights[kRows];
+    Pairs weights[kRows];
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const std::byte* row = w + static_cast<std::size_t>(r) * row_bytes;
-      weights[r] = load_row_tail<Lanes, Rows>(row + whole * kLanes * Rows::kSize, k % kLanes);
+      weights[r] = load_row_tail<Pairs, Rows>(row + whole * kBlock * Rows::kSize, k % kBlock);
     }
     add(whole, weights);
   }
-  const bool last = end * kLanes >= k;
   ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
     ASSAY_UNROLL
-    for (int t = 0; t < kTokens; ++t) {
-      const std::size_t at = static_cast<std::size_t>(t) * kGroup + static_cast<std::size_t>(r);
-      if (last) {
-        sum[r][t].halve(done + at * kHalf);
-      } else {
-        sums[at] = sum[r][t];
-      }
-    }
+    for (int t = 0; t < kTokens; ++t) sums[static_cast<std::size_t>(t) * kGroup + r] = sum[r][t];
   }
 }
 
 // At most kGroup rows against kTokens tokens: out[t * ldo + r] = finish(dot, first + r).
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream, class Real, class Finish>
-void group_of_rows(const Lanes* x, const std::byte* w, std::size_t first, std::size_t rows,
-                   std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
+void group_of_rows(const typename Lanes::Pairs* x, const std::byte* w, std::size_t first,
+                   std::size_t rows, std::size_t k, Real* out, std::size_t ldo,
+                   const Finish& finish) {
   const std::size_t row_bytes = k * Rows::kSize;
-  const std::size_t all = (k + kLanes - 1) / kLanes;
-  Lanes sums[kTokens * kGroup];
-  alignas(64) Real done[kTokens * kGroup * kHalf];
-  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(Lanes));
+  const std::size_t all = blocks_of(k);
+  alignas(64) Lanes sums[kTokens * kGroup];
+  constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(typename Lanes::Pairs));
   // A stream is asked for ahead; in pieces, a whole group ahead.
   const std::size_t ahead = all <= kDepth ? kAhead : kGroup * row_bytes;
   for (std::size_t begin = 0; begin < all; begin += kDepth) {
@@ -198,19 +171,20 @@ void group_of_rows(const Lanes* x, const std::byte* w, std::size_t first, std::s
     std::size_t r = 0;
     for (; r + kRows <= rows; r += kRows) {
       accumulate<Lanes, Rows, kRows, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
-                                                       &sums[r], &done[r * kHalf]);
+                                                       &sums[r]);
     }
     for (; r < rows; ++r) {
       accumulate<Lanes, Rows, 1, kTokens, kStream>(x, w + r * row_bytes, k, begin, end, ahead,
-                                                   &sums[r], &done[r * kHalf]);
+                                                   &sums[r]);
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
     Real dots[kGroup];
+    const auto* lanes = reinterpret_cast<const Real*>(&sums[t * kGroup]);
     if (rows == kGroup) {
-      sums_of<Lanes>(&done[t * kGroup * kHalf], dots);
+      trees_of<Lanes>(lanes, dots);
     } else {
-      for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::sum(&done[(t * kGroup + r) * kHalf]);
+      for (std::size_t r = 0; r < rows; ++r) dots[r] = Lanes::dot_tree(lanes + r * kLanes);
     }
     Real* to = out + t * ldo;
     for (std::size_t r = 0; r < rows; ++r) to[r] = finish(dots[r], first + r);
@@ -230,16 +204,17 @@ ASSAY_INLINE void with_tokens(std::size_t tokens, const Body& body) {
 template <class Lanes, class Rows, class Real, class Finish>
 void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
               std::size_t rows, std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
+  using Pairs = typename Lanes::Pairs;
   constexpr auto kTile = static_cast<std::size_t>(Lanes::kTokenTile);
   const std::size_t row_bytes = k * Rows::kSize;
-  const std::size_t depth = (k + kLanes - 1) / kLanes;
-  auto* packed = reinterpret_cast<Lanes*>(kernel_scratch(tokens * depth * sizeof(Lanes)));
+  const std::size_t depth = blocks_of(k);
+  auto* packed = reinterpret_cast<Pairs*>(kernel_scratch(tokens * depth * sizeof(Pairs)));
   // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
   const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
   for (std::size_t tile = 0; tile < tiles; ++tile) {
     const std::size_t first = first_of(tile);
-    pack<Lanes>(x + first * ldx, ldx, first_of(tile + 1) - first, k, packed + first * depth);
+    pack<Pairs>(x + first * ldx, ldx, first_of(tile + 1) - first, k, packed + first * depth);
   }
   const std::size_t block_rows =
       tiles == 1 ? rows : std::max(kGroup, kBlockBytes / row_bytes / kGroup * kGroup);
@@ -255,28 +230,22 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
                 out + first * ldo + r, ldo, finish);
           }
         };
-        // One row at a time is read fastest; two share what is loaded of the tokens.
+        // Several rows share what is loaded of the tokens.
         if (tile > 0) {
           groups.template operator()<Lanes::kRowTile, false>();
         } else {
-          groups.template operator()<(kTokens > 2 ? Lanes::kRowTile : 1), true>();
+          groups.template operator()<(kTokens > kTokensOfARow ? Lanes::kRowTile : 1), true>();
         }
       });
     }
   }
 }
 
-// The lanes that few tokens are multiplied in: for BF16 weights an instruction set may have a
-// cheaper arrangement of them.
-template <class Lanes, DType kStored>
-struct LanesFor {
-  using Type = Lanes;
-};
-template <class Lanes>
-requires requires { typename Lanes::ForBf16; }
-struct LanesFor<Lanes, DType::kBF16> {
-  using Type = typename Lanes::ForBf16;
-};
+// A dot as a matrix's result.
+template <class N, class Lanes, class Real>
+ASSAY_INLINE Real finished(Real dot, const Real* bias, std::size_t row) {
+  return N::round(bias != nullptr ? Lanes::dot_add(dot, bias[row]) : dot);
+}
 
 // Kernels::matmul.
 template <class N, class Lanes, class Real>
@@ -284,13 +253,11 @@ ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& 
                                std::size_t row_begin, std::size_t row_end, Real* out,
                                std::size_t ldo) {
   with_stored(w.dtype, [&]<DType kStored>() {
-    using Few = typename LanesFor<Lanes, kStored>::Type;
-    using Rows = StoredWeights<N, Few, kStored>;
-    all_dots<Few, Rows>(x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize,
-                        row_end - row_begin, w.cols, out + row_begin, ldo,
-                        [=](Real dot, std::size_t r) {
-                          return N::round(bias != nullptr ? dot + bias[row_begin + r] : dot);
-                        });
+    using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
+    all_dots<Lanes, Rows>(
+        x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize, row_end - row_begin, w.cols,
+        out + row_begin, ldo,
+        [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, row_begin + r); });
   });
 }
 

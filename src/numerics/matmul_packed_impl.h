@@ -1,11 +1,14 @@
 // Dot products of many tokens with weights, both laid out for it. Included as kernels_impl.h is.
 //
-// The 32 lanes of a dot are added up independently until the tree, so a register's share of them, a
+// The lanes of a dot are added up independently until the tree, so a register's share of them, a
 // Part, can be taken from one end of k to the other before the next: then a tile of dots needs one
-// register a dot, and four rows by six tokens fit. Weights are widened once for all tokens and laid
-// out in panels of kPartRows rows: [part][step of 32][row][lanes of the part]; tokens in tiles of
-// the same form. Both are read from one end to the other.
+// register a dot, and four rows by six tokens fit. Weights are widened (or copied) once for all
+// tokens and laid out in panels of kPartRows rows: [part][step][row][lanes of the part], a step
+// being the elements that one multiply-add takes; tokens in tiles of the same form. Both are read
+// from one end to the other.
 #pragma once
+
+#include <type_traits>
 
 #include "numerics/matmul_impl.h"
 
@@ -22,142 +25,163 @@ constexpr std::size_t kSweep = 48;
 template <class Lanes>
 struct Parts {
   using Part = typename Lanes::Part;
+  using Operand = typename Part::Operand;
+  using Stored = typename Lanes::Pairs::Stored;
   static constexpr std::size_t kCount = sizeof(Lanes) / sizeof(Part);
-  static constexpr std::size_t kWidth = kLanes / kCount;
+  static constexpr std::size_t kWidth = kLanes / kCount;  // sums, and Stored values of an operand
+  static constexpr std::size_t kSteps = Lanes::Pairs::kSteps;  // of a block
   static constexpr auto kRows = static_cast<std::size_t>(Lanes::kPartRows);
   static constexpr auto kTokens = static_cast<std::size_t>(Lanes::kPartTokens);
+  // What a row or a token takes.
+  static constexpr std::size_t stored(std::size_t k) { return blocks_of(k) * kSteps * kLanes; }
+  // Trees are begun in registers, for four rows at once, where a register is all lanes of a dot. To
+  // come out in order then, a panel's rows are four apart.
+  static constexpr bool kQuarters = kCount == 1 && kRows == 4 && requires(Lanes lanes) {
+    Lanes::quarter(lanes.v, lanes.v, lanes.v, lanes.v);
+  };
+  static constexpr std::size_t row_of(std::size_t panel, std::size_t r) {
+    const std::size_t first = panel * kRows;
+    return kQuarters ? first / kGroup * kGroup + first % kGroup / kRows + r * kRows : first + r;
+  }
 };
-
-constexpr std::size_t steps_of(std::size_t k) { return (k + kLanes - 1) / kLanes; }
 
 // The tokens evenly over the tiles.
 constexpr std::size_t first_of_tile(std::size_t tile, std::size_t tokens, std::size_t tiles) {
   return tokens * tile / tiles;
 }
 
-// Lanes of row `at` of a panel or tile of `rows`, at a step.
-template <class Lanes, class Real>
-ASSAY_INLINE void put(const Lanes& lanes, std::size_t step, std::size_t steps, std::size_t at,
-                      std::size_t rows, Real* to) {
+// A block of row `at` of a panel or tile of `rows`; steps: of all of k.
+template <class Lanes>
+ASSAY_INLINE void put(const typename Lanes::Pairs& pairs, std::size_t block, std::size_t steps,
+                      std::size_t at, std::size_t rows, typename Parts<Lanes>::Stored* to) {
   using P = Parts<Lanes>;
   ASSAY_UNROLL
   for (std::size_t p = 0; p < P::kCount; ++p) {
-    lanes.part(p).store(to + ((p * steps + step) * rows + at) * P::kWidth);
+    ASSAY_UNROLL
+    for (std::size_t h = 0; h < P::kSteps; ++h) {
+      const std::size_t step = p * steps + block * P::kSteps + h;
+      pairs.operand(h, p).store(to + (step * rows + at) * P::kWidth);
+    }
   }
 }
 
 template <class Lanes, class Real>
 void pack_tile(const Real* x, std::size_t tokens, std::size_t k, std::size_t tile, Real* packed) {
-  constexpr std::size_t kTile = Parts<Lanes>::kTokens;
-  const std::size_t tiles = (tokens + kTile - 1) / kTile;
+  using P = Parts<Lanes>;
+  const std::size_t tiles = (tokens + P::kTokens - 1) / P::kTokens;
   const std::size_t first = first_of_tile(tile, tokens, tiles);
   const std::size_t count = first_of_tile(tile + 1, tokens, tiles) - first;
-  const std::size_t steps = steps_of(k);
-  Real* to = packed + first * steps * kLanes;
+  const std::size_t blocks = blocks_of(k);
+  auto* to = reinterpret_cast<typename P::Stored*>(packed) + first * P::stored(k);
   for (std::size_t t = 0; t < count; ++t) {
-    for (std::size_t s = 0; s < steps; ++s) {
-      const Real* from = x + (first + t) * k + s * kLanes;
-      const std::size_t left = k - s * kLanes;
-      put(left >= kLanes ? Lanes::load(from) : load_tail<Lanes>(from, left), s, steps, t, count,
-          to);
+    for (std::size_t b = 0; b < blocks; ++b) {
+      put<Lanes>(block_of<typename Lanes::Pairs>(x + (first + t) * k, b * kBlock, k), b,
+                 blocks * P::kSteps, t, count, to);
     }
   }
 }
 
-// `rows` rows of weights as panels, the last one filled up with zeros.
-template <class Lanes, class Rows, class Real>
-void pack_panels(const std::byte* w, std::size_t rows, std::size_t k, Real* to) {
-  constexpr std::size_t kRows = Parts<Lanes>::kRows;
-  const std::size_t steps = steps_of(k);
-  for (std::size_t first = 0; first < rows; first += kRows) {
-    for (std::size_t s = 0; s < steps; ++s) {
-      const std::size_t left = k - s * kLanes;
+// `rows` rows of weights as panels, the last group filled up with zeros.
+template <class Lanes, class Rows>
+void pack_panels(const std::byte* w, std::size_t rows, std::size_t k,
+                 typename Parts<Lanes>::Stored* to) {
+  using P = Parts<Lanes>;
+  using Pairs = typename Lanes::Pairs;
+  const std::size_t blocks = blocks_of(k);
+  const std::size_t panels = (rows + kGroup - 1) / kGroup * kGroup / P::kRows;
+  for (std::size_t panel = 0; panel < panels; ++panel) {
+    for (std::size_t b = 0; b < blocks; ++b) {
+      const std::size_t left = k - b * kBlock;
       ASSAY_UNROLL
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const std::byte* at = w + ((first + r) * k + s * kLanes) * Rows::kSize;
-        __builtin_prefetch(at + kRows * k * Rows::kSize, 0, 2);
-        if (first + r >= rows) {
-          put(Lanes::zero(), s, steps, r, kRows, to);
-        } else {
-          put(left >= kLanes ? Rows::load(at) : load_row_tail<Lanes, Rows>(at, left), s, steps, r,
-              kRows, to);
-        }
+      for (std::size_t r = 0; r < P::kRows; ++r) {
+        const std::size_t row = P::row_of(panel, r);
+        const std::byte* at = w + (row * k + b * kBlock) * Rows::kSize;
+        __builtin_prefetch(at + kGroup * k * Rows::kSize, 0, 3);
+        put<Lanes>(row >= rows      ? Pairs::zero()
+                   : left >= kBlock ? Rows::load(at)
+                                    : load_row_tail<Pairs, Rows>(at, left),
+                   b, blocks * P::kSteps, r, P::kRows, to);
       }
     }
-    to += kRows * steps * kLanes;
+    to += P::kRows * P::stored(k);
   }
 }
 
 // One part of kRows x kTokens dots, over all of k.
-template <class Lanes, int kTokens, class Real>
-ASSAY_INLINE void part_of_dots(const Real* x, const Real* w, std::size_t steps,
+template <class Lanes, int kTokens, class Stored>
+ASSAY_INLINE void part_of_dots(const Stored* x, const Stored* w, std::size_t steps,
                                typename Lanes::Part (&sum)[Lanes::kPartRows][kTokens]) {
   using P = Parts<Lanes>;
-  using Part = typename P::Part;
+  using Operand = typename P::Operand;
+  constexpr auto kWidth = static_cast<int>(P::kWidth);
   constexpr int kRows = Lanes::kPartRows;
   ASSAY_UNROLL
   for (auto& row : sum) {
     ASSAY_UNROLL
-    for (Part& part : row) part = Part::zero();
+    for (auto& part : row) part = P::Part::zero();
   }
   // What there is less of stays in registers; the other passes by.
   for (std::size_t s = 0; s < steps; ++s) {
     if constexpr (kTokens < kRows) {
-      Part token[kTokens];
+      Operand token[kTokens];
       ASSAY_UNROLL
-      for (int t = 0; t < kTokens; ++t) token[t] = Part::load(x + t * static_cast<int>(P::kWidth));
+      for (int t = 0; t < kTokens; ++t) token[t] = Operand::load(x + t * kWidth);
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const Part weights = Part::load(w + r * static_cast<int>(P::kWidth));
+        const Operand weights = Operand::load(w + r * kWidth);
         ASSAY_UNROLL
         for (int t = 0; t < kTokens; ++t) sum[r][t].fma(weights, token[t]);
       }
     } else {
-      Part weights[kRows];
+      Operand weights[kRows];
       ASSAY_UNROLL
-      for (int r = 0; r < kRows; ++r) weights[r] = Part::load(w + r * static_cast<int>(P::kWidth));
+      for (int r = 0; r < kRows; ++r) weights[r] = Operand::load(w + r * kWidth);
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) __builtin_prefetch(w + (16 * kRows + r) * kWidth, 0, 3);
       ASSAY_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        Part token = Part::load(x + t * static_cast<int>(P::kWidth));
+        Operand token = Operand::load(x + t * kWidth);
         if constexpr (requires { token.keep(); }) token.keep();
         ASSAY_UNROLL
         for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
       }
     }
-    x += static_cast<std::size_t>(kTokens) * P::kWidth;
-    w += P::kRows * P::kWidth;
+    x += kTokens * kWidth;
+    w += kRows * kWidth;
   }
 }
 
 // Panels of up to kSweep rows against a tile of kTokens tokens.
-template <class Lanes, int kTokens, class Real, class Finish>
-void sweep(const Real* x, const Real* panels, std::size_t rows, std::size_t steps, Real* out,
-           std::size_t ldo, const Finish& finish) {
+template <class N, class Lanes, int kTokens, class Real>
+void sweep(const typename Parts<Lanes>::Stored* x, const typename Parts<Lanes>::Stored* panels,
+           std::size_t rows, std::size_t k, const Real* bias, Real* out, std::size_t ldo) {
   using P = Parts<Lanes>;
   constexpr auto kTile = static_cast<std::size_t>(kTokens);
-  // [group of rows][token][row][half of the lanes]
-  alignas(64) Real done[kSweep * kTile * kHalf];
+  const std::size_t steps = blocks_of(k) * P::kSteps;
+  const std::size_t padded = (rows + kGroup - 1) / kGroup * kGroup;
+  // Of a dot: all its lanes, or where trees are begun, the four that are left.
+  constexpr std::size_t kKept = P::kQuarters ? kLanes / P::kRows : kLanes;
+  // [group of rows][token][row][lane]
+  alignas(64) Real done[kSweep * kTile * kKept];
   for (std::size_t p = 0; p < P::kCount; ++p) {
-    for (std::size_t first = 0; first < rows; first += P::kRows) {
+    for (std::size_t first = 0; first < padded; first += P::kRows) {
       typename P::Part sum[P::kRows][kTile];
       part_of_dots<Lanes, kTokens>(x + p * steps * kTile * P::kWidth,
                                    panels + (first * P::kCount + p * P::kRows) * steps * P::kWidth,
                                    steps, sum);
-      Real* to = done + first / kGroup * kGroup * kTile * kHalf;
-      // The tree's first step is taken here: lane l with l + 16.
-      const bool lower = p < P::kCount / 2;
-      const std::size_t lane = (lower ? p : p - P::kCount / 2) * P::kWidth;
-      ASSAY_UNROLL
-      for (std::size_t r = 0; r < P::kRows; ++r) {
+      Real* to = done + first / kGroup * kGroup * kTile * kKept;
+      if constexpr (P::kQuarters) {
         ASSAY_UNROLL
         for (std::size_t t = 0; t < kTile; ++t) {
-          Real* at = to + (t * kGroup + first % kGroup + r) * kHalf + lane;
-          if (lower) {
-            sum[r][t].store(at);
-          } else {
-            typename P::Part low = P::Part::load(at);
-            low.add(sum[r][t]);
-            low.store(at);
+          const Lanes quarter{Lanes::quarter(sum[0][t].v, sum[1][t].v, sum[2][t].v, sum[3][t].v)};
+          quarter.store(to + (t * kGroup + first % kGroup) * kKept);
+        }
+      } else {
+        ASSAY_UNROLL
+        for (std::size_t r = 0; r < P::kRows; ++r) {
+          ASSAY_UNROLL
+          for (std::size_t t = 0; t < kTile; ++t) {
+            sum[r][t].store(to + (t * kGroup + first % kGroup + r) * kLanes + p * P::kWidth);
           }
         }
       }
@@ -166,15 +190,29 @@ void sweep(const Real* x, const Real* panels, std::size_t rows, std::size_t step
   for (std::size_t first = 0; first < rows; first += kGroup) {
     const std::size_t count = std::min(kGroup, rows - first);
     for (std::size_t t = 0; t < kTile; ++t) {
-      const Real* halved = done + (first * kTile + t * kGroup) * kHalf;
+      const Real* lanes = done + (first * kTile + t * kGroup) * kKept;
       Real* to = out + t * ldo + first;
+      alignas(64) Real dots[kGroup];
+      if constexpr (P::kQuarters) {
+        Lanes trees = Lanes::trees_of_quarters(lanes);
+        if constexpr (requires { trees.round_flushed(); }) {
+          if (count == kGroup) {
+            if (bias != nullptr) trees.dot_add(Lanes::load(bias + first));
+            trees.round_flushed();
+            trees.store(to);
+            continue;
+          }
+        }
+        trees.store(dots);
+      } else {
+        trees_of<Lanes>(lanes, dots);
+      }
       if (count == kGroup) {
-        Real dots[kGroup];
-        sums_of<Lanes>(halved, dots);
-        for (std::size_t r = 0; r < kGroup; ++r) to[r] = finish(dots[r], first + r);
+        for (std::size_t r = 0; r < kGroup; ++r)
+          to[r] = finished<N, Lanes>(dots[r], bias, first + r);
       } else {
         for (std::size_t r = 0; r < count; ++r)
-          to[r] = finish(Lanes::sum(halved + r * kHalf), first + r);
+          to[r] = finished<N, Lanes>(dots[r], bias, first + r);
       }
     }
   }
@@ -186,20 +224,23 @@ ASSAY_INLINE void packed_weights_dots(const Real* packed, std::size_t tokens, co
                                       const Real* bias, std::size_t row_begin, std::size_t row_end,
                                       Real* out, std::size_t ldo) {
   using P = Parts<Lanes>;
+  using Stored = typename P::Stored;
   static_assert(kGroup % P::kRows == 0 && kSweep % kGroup == 0);
-  const std::size_t steps = steps_of(w.cols);
-  const std::size_t row_reals = steps * kLanes;
+  static_assert(sizeof(Stored) <= sizeof(Real));
+  const auto* x = reinterpret_cast<const Stored*>(packed);
+  const std::size_t row_stored = P::stored(w.cols);
   const std::size_t tiles = (tokens + P::kTokens - 1) / P::kTokens;
   const std::size_t pass_tiles = kPassTokens / P::kTokens;
   const std::size_t block_rows =
-      std::max(kSweep, kPanelBytes / (row_reals * sizeof(Real)) / kSweep * kSweep);
-  auto* panels = reinterpret_cast<Real*>(kernel_scratch(block_rows * row_reals * sizeof(Real)));
+      std::max(kSweep, kPanelBytes / (row_stored * sizeof(Stored)) / kSweep * kSweep);
+  auto* panels =
+      reinterpret_cast<Stored*>(kernel_scratch(block_rows * row_stored * sizeof(Stored)));
   for (std::size_t pass = 0; pass < tiles; pass += pass_tiles) {
     const std::size_t pass_end = std::min(pass + pass_tiles, tiles);
     for (std::size_t block = row_begin; block < row_end; block += block_rows) {
       const std::size_t block_end = std::min(block + block_rows, row_end);
       with_stored(w.dtype, [&]<DType kStored>() {
-        using Rows = StoredWeights<N, Lanes, kStored>;
+        using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
         pack_panels<Lanes, Rows>(w.data + block * w.cols * Rows::kSize, block_end - block, w.cols,
                                  panels);
       });
@@ -208,11 +249,10 @@ ASSAY_INLINE void packed_weights_dots(const Real* packed, std::size_t tokens, co
         const std::size_t count = first_of_tile(tile + 1, tokens, tiles) - first;
         with_tokens<Lanes::kPartTokens>(count, [&]<int kTokens>() {
           for (std::size_t row = block; row < block_end; row += kSweep) {
-            sweep<Lanes, kTokens>(packed + first * row_reals, panels + (row - block) * row_reals,
-                                  std::min(kSweep, block_end - row), steps, out + first * ldo + row,
-                                  ldo, [=](Real dot, std::size_t r) {
-                                    return N::round(bias != nullptr ? dot + bias[row + r] : dot);
-                                  });
+            sweep<N, Lanes, kTokens>(x + first * row_stored, panels + (row - block) * row_stored,
+                                     std::min(kSweep, block_end - row), w.cols,
+                                     bias != nullptr ? bias + row : nullptr,
+                                     out + first * ldo + row, ldo);
           }
         });
       }

@@ -34,6 +34,7 @@ struct Bf16 {
   using Real = float;
   static constexpr std::string_view kName = "bf16";
   static constexpr bool kRoundsWeights = true;  // an F32 or F16 checkpoint is cast at load
+  static constexpr bool kFlushes = true;        // in dots, see kernels.h
   static constexpr Real kMasked = -3.38953138925153547590470800371487866880e38F;  // BF16's lowest
   ASSAY_INLINE static Real round(Real x) { return round_to_bf16(x); }
   // Keys and values in the KV cache: rounded values, and so nothing is lost.
@@ -51,6 +52,7 @@ struct F32 {
   using Real = float;
   static constexpr std::string_view kName = "f32";
   static constexpr bool kRoundsWeights = false;
+  static constexpr bool kFlushes = false;
   static constexpr Real kMasked = std::numeric_limits<float>::lowest();
   ASSAY_INLINE static Real round(Real x) { return x; }
   using Cached = Real;
@@ -63,6 +65,7 @@ struct F64 {
   using Real = double;
   static constexpr std::string_view kName = "f64";
   static constexpr bool kRoundsWeights = false;
+  static constexpr bool kFlushes = false;
   static constexpr Real kMasked = std::numeric_limits<double>::lowest();
   ASSAY_INLINE static Real round(Real x) { return x; }
   using Cached = Real;

@@ -48,10 +48,12 @@ Check check_cpu() {
     require_fma();
     std::string names;
     for (const Simd simd : supported_simd()) names += fmt::format(" {}", simd_name(simd));
-    return {"cpu", CheckStatus::kOk,
-            fmt::format("{} threads; kernels:{}; {} is used", available_threads(), names,
-                        simd_name(chosen_simd())),
-            ""};
+    const std::string found = fmt::format("{} threads; kernels:{}; {} is used", available_threads(),
+                                          names, simd_name(chosen_simd()));
+    if (!refused_avx512bf16()) return {"cpu", CheckStatus::kOk, found, ""};
+    return {"cpu", CheckStatus::kWarning,
+            found + "; avx512bf16 is not: this CPU's VDPBF16PS adds up in another way than others'",
+            "nothing: only prefill is slower for it"};
   } catch (const Error& error) {
     return {"cpu", CheckStatus::kFailed, error.what(), "use another machine, or unset ASSAY_SIMD"};
   }

@@ -291,9 +291,6 @@ class Extraction {
         case Numerics::kF64:
           run_group(f64_, group, kernels<F64>(chosen_simd()), numerics, of_prompts);
           break;
-        case Numerics::kFast:
-          run_group(fast_, group, fast_kernels(), numerics, of_prompts);
-          break;
       }
     }
     background_.finish();
@@ -483,7 +480,7 @@ class Extraction {
   TapSet taps_;
   ThreadPool pool_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ForwardPass<Bf16>> bf16_, fast_;
+  std::optional<ForwardPass<Bf16>> bf16_;
   std::optional<ForwardPass<F32>> f32_;
   std::optional<ForwardPass<F64>> f64_;
   std::optional<OutputSet> out_;
@@ -508,18 +505,15 @@ std::string_view numerics_name(Numerics numerics) {
       return F32::kName;
     case Numerics::kF64:
       return F64::kName;
-    case Numerics::kFast:
-      return "fast";
   }
   return "?";
 }
 
 Numerics parse_numerics(std::string_view name) {
-  for (const Numerics numerics :
-       {Numerics::kBf16, Numerics::kF32, Numerics::kF64, Numerics::kFast}) {
+  for (const Numerics numerics : {Numerics::kBf16, Numerics::kF32, Numerics::kF64}) {
     if (numerics_name(numerics) == name) return numerics;
   }
-  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32, f64 or fast");
+  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32 or f64");
 }
 
 std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,

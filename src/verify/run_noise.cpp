@@ -94,8 +94,6 @@ void run_prompt(const Model& model, std::string_view numerics, std::span<const s
     run<F64>(model, model.spec, ids, taps, take, pool);
   } else if (numerics == F32::kName) {
     run<F32>(model, model.spec, ids, taps, take, pool);
-  } else if (numerics == "fast") {
-    run<Bf16>(model, model.spec, ids, taps, take, pool, nullptr, fast_kernels());
   } else {
     run<Bf16>(model, model.spec, ids, taps, take, pool);
   }

@@ -22,7 +22,7 @@ using Truth64 = std::function<LoadedArray(const std::string&)>;
 NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std::int64_t> ids,
                      const TapSet& taps, const Truth64& truth, ThreadPool& pool);
 
-// One prefill, whose taps go to `take` as they are complete. numerics: "bf16", "fast", "f32",
+// One prefill, whose taps go to `take` as they are complete. numerics: "bf16", "f32" or
 // "f64".
 void run_prompt(const Model& model, std::string_view numerics, std::span<const std::int64_t> ids,
                 const TapSet& taps, const std::function<void(Array)>& take, ThreadPool& pool);

@@ -54,7 +54,6 @@ Array logits_over(std::string_view numerics, const Model& model, std::span<const
                   ThreadPool& pool) {
   if (numerics == F32::kName) return logits_over<F32>(model, ids, pool);
   if (numerics == F64::kName) return logits_over<F64>(model, ids, pool);
-  if (numerics == "fast") return logits_over<Bf16>(model, ids, pool, fast_kernels());
   return logits_over<Bf16>(model, ids, pool);
 }
 

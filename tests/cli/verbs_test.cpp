@@ -267,8 +267,8 @@ TEST(Bench, MeasuresEverythingAgainstItsLimit) {
     EXPECT_LE(figure["low"], figure["high"]) << figure;
     EXPECT_TRUE(!figure.contains("limit") || figure["ratio"] > 0.0) << figure;
   }
-  const std::set<std::string> expected = {"memory read", "decode",      "FMA peak", "prefill 5",
-                                          "prefill 64",  "prefill 512", "extract",  "write npz",
+  const std::set<std::string> expected = {"memory read", "decode",      "BF16 peak", "prefill 5",
+                                          "prefill 64",  "prefill 512", "extract",   "write npz",
                                           "compare",     "first token", "tokenize"};
   // These two only where the CPU has BF16 dot products.
   EXPECT_EQ(names.erase("prefill 512 fast"), names.erase("noise of fast"));

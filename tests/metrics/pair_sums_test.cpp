@@ -21,7 +21,7 @@ std::vector<PairSumsTable> tables() {
   for (const Simd simd : supported_simd()) {
     if (simd == Simd::kAvx2) all.push_back(pair_sums_avx2());
     if (simd == Simd::kAvx512) all.push_back(pair_sums_avx512());
-    if (simd == Simd::kAvx512 && supports_avx512bf16()) all.push_back(pair_sums_avx512bf16());
+    if (simd == Simd::kAvx512Bf16 && supports_avx512bf16()) all.push_back(pair_sums_avx512bf16());
   }
   return all;
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/aligned_vector.h"
+#include "numerics/flush.h"
 
 namespace assay {
 namespace {
@@ -37,46 +38,77 @@ struct KernelsTest : testing::Test {
   std::mt19937 random{kSeed};
 
   // Normal values of widely different sizes; with `nasty` also zeros of both signs, subnormals,
-  // infinities and NaN.
-  std::vector<Real> values(std::size_t n, bool nasty = false) {
+  // infinities, NaN, and factors of products around the smallest normal number.
+  std::vector<Real> values(std::size_t n, bool nasty = false, bool rounded = true) {
     std::normal_distribution<double> normal;
     std::uniform_int_distribution<int> exponent(-6, 6);
     std::uniform_int_distribution<int> kind(0, 60);
+    const bool small = nasty && random() % 3 == 0;
     std::vector<Real> x(n);
     for (Real& value : x) {
-      value = N::round(static_cast<Real>(std::ldexp(normal(random), exponent(random))));
-      if (!nasty) continue;
-      switch (kind(random)) {
-        case 0:
-          value = Real{0};
-          break;
-        case 1:
-          value = -Real{0};
-          break;
-        case 2:
-          value = std::numeric_limits<Real>::denorm_min();
-          break;
-        case 3:
-          value = std::numeric_limits<Real>::infinity();
-          break;
-        case 4:
-          value = std::numeric_limits<Real>::quiet_NaN();
-          break;
-        case 5:
-          value = static_cast<Real>(1e30);
-          break;
-        default:
-          break;
+      value = static_cast<Real>(std::ldexp(normal(random), exponent(random) - (small ? 70 : 0)));
+      if (nasty) {
+        switch (kind(random)) {
+          case 0:
+            value = Real{0};
+            break;
+          case 1:
+            value = -Real{0};
+            break;
+          case 2:
+            value = std::numeric_limits<Real>::min() / static_cast<Real>(1 + random() % 100);
+            break;
+          case 3:
+            value = small ? value : std::numeric_limits<Real>::infinity();
+            break;
+          case 4:
+            value = small ? -value : std::numeric_limits<Real>::quiet_NaN();
+            break;
+          case 5:
+            value = static_cast<Real>(1e30);
+            break;
+          default:
+            break;
+        }
       }
+      if (rounded) value = N::round(value);
     }
     return x;
   }
 
-  // As the KV cache holds them.
-  static std::vector<typename N::Cached> cached(const std::vector<Real>& x) {
-    std::vector<typename N::Cached> all(x.size());
-    std::transform(x.begin(), x.end(), all.begin(), N::cached);
-    return all;
+  // A head's keys and values as the KV cache holds them, rows of n channels; what nobody has
+  // written is NaN.
+  using Cache = AlignedVector<typename N::Cached>;
+  struct Head {
+    Cache keys, values;
+  };
+  static Head cached(const std::vector<Real>& rows, std::size_t n) {
+    const CacheLayout layout{n};
+    const std::size_t positions = rows.size() / n;
+    const auto garbage = N::cached(std::numeric_limits<Real>::quiet_NaN());
+    Head head{Cache(layout.keys(positions), garbage), Cache(layout.values(positions), garbage)};
+    for (std::size_t p = 0; p < positions; ++p) {
+      const auto channel = [&](std::size_t c) { return N::cached(rows[p * n + c]); };
+      put_key(layout, head.keys.data(), p, channel);
+      put_value(layout, head.values.data(), p, channel);
+    }
+    return head;
+  }
+
+  // The contract's accumulation.
+  static Real fma(Real a, Real b, Real c) {
+    if constexpr (N::kFlushes) {
+      return flushing_fma(a, b, c);
+    } else {
+      return std::fma(a, b, c);
+    }
+  }
+  static Real plus(Real a, Real b) {
+    if constexpr (N::kFlushes) {
+      return flushing_add(a, b);
+    } else {
+      return a + b;
+    }
   }
 
   // Stored bytes; any bit pattern of a 16-bit type may occur, NaN and infinity among them, when
@@ -86,8 +118,9 @@ struct KernelsTest : testing::Test {
     const std::size_t size = dtype_size(dtype);
     storage.assign(rows * cols * size + 1, std::byte{0});
     std::normal_distribution<float> normal;
+    const bool small = nasty && random() % 3 == 0;
     for (std::size_t i = 0; i < rows * cols; ++i) {
-      const float value = normal(random);
+      const float value = std::ldexp(normal(random), small ? -62 : 0);
       std::uint32_t bits;
       std::memcpy(&bits, &value, 4);
       if (dtype == DType::kBF16) bits >>= 16;
@@ -127,57 +160,6 @@ struct KernelsTest : testing::Test {
     }
   }
 };
-
-// Numerics `fast` adds in an order of its own: as close to the truth as any order is, no more.
-struct FastKernels : KernelsTest<Bf16> {
-  void TestBody() override {}
-};
-
-TEST(Fast, MatmulIsAsCloseAsAnyOrderOfFp32Sums) {
-  FastKernels make;
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-    for (const std::size_t cols : {1, 31, 32, 33, 200, 1024, 3072}) {
-      for (const std::size_t tokens : {1, 2, 5, 6, 7, 13}) {
-        const std::size_t rows = 37;
-        const Weight w = make.weight(dtype, rows, cols);
-        const std::vector<float> x = make.values(tokens * cols);
-        std::vector<float> out(tokens * rows);
-        packed_matmul(fast_kernels(), x.data(), tokens, w, 0, 20, out.data(), rows);
-        packed_matmul(fast_kernels(), x.data(), tokens, w, 20, rows, out.data(), rows);
-        std::vector<float> row(cols);
-        for (std::size_t r = 0; r < rows; ++r) {
-          plain_kernels<Bf16>()->load_row(w, r, row.data());
-          for (std::size_t t = 0; t < tokens; ++t) {
-            double dot = 0, size = 0;
-            for (std::size_t i = 0; i < cols; ++i) {
-              const double product = static_cast<double>(row[i]) * x[t * cols + i];
-              dot += product;
-              size += std::abs(product);
-            }
-            const double rounding = std::abs(dot) * 0x1p-8 + size * 0x1p-24 * 100;
-            ASSERT_NEAR(out[t * rows + r], dot, rounding) << cols << " columns, " << tokens;
-          }
-        }
-      }
-    }
-  }
-}
-
-// Of the same numbers in the same tile or another, on one thread or several.
-TEST(Fast, MatmulDoesNotDependOnWhatElseIsComputed) {
-  FastKernels make;
-  const std::size_t rows = 70, cols = 3072, tokens = 13;
-  const Weight w = make.weight(DType::kBF16, rows, cols);
-  const std::vector<float> x = make.values(tokens * cols);
-  std::vector<float> all(tokens * rows), alone(tokens * rows);
-  packed_matmul(fast_kernels(), x.data(), tokens, w, 0, rows, all.data(), rows);
-  for (std::size_t t = 0; t < tokens; ++t) {
-    for (std::size_t r = 0; r < rows; ++r) {
-      packed_matmul(fast_kernels(), &x[t * cols], 1, w, r, r + 1, &alone[t * rows], rows);
-    }
-  }
-  make.expect_same(all, alone, "alone");
-}
 
 using AllNumerics = testing::Types<Bf16, F32, F64>;
 TYPED_TEST_SUITE(KernelsTest, AllNumerics);
@@ -239,19 +221,67 @@ TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
 
 // The order of the contract, written down a second time and as simply as possible.
 TYPED_TEST(KernelsTest, DotFollowsTheDocumentedOrder) {
+  using R = typename TypeParam::Real;
   for (const std::size_t cols : kLengths) {
-    const Weight w = this->weight(DType::kBF16, 1, cols);
-    const auto x = this->values(cols);
-    std::vector<typename TypeParam::Real> row(cols);
-    plain_kernels<TypeParam>()->load_row(w, 0, row.data());
-    typename TypeParam::Real lane[32] = {};
-    for (std::size_t i = 0; i < cols; ++i) lane[i % 32] = std::fma(row[i], x[i], lane[i % 32]);
-    for (std::size_t width = 16; width > 0; width /= 2) {
-      for (std::size_t l = 0; l < width; ++l) lane[l] += lane[l + width];
+    for (const bool nasty : {false, true}) {
+      const Weight w = this->weight(DType::kBF16, 1, cols, nasty);
+      const auto x = this->values(cols, nasty);
+      const auto bias = this->values(1, nasty);
+      std::vector<R> row(cols);
+      plain_kernels<TypeParam>()->load_row(w, 0, row.data());
+      const std::size_t padded = (cols + 31) / 32 * 32;
+      const auto at = [&](const std::vector<R>& v, std::size_t i) {
+        return i < cols ? v[i] : R{0};
+      };
+      R lane[16] = {};
+      for (std::size_t i = 0; i < padded; i += 2) {
+        R& l = lane[i % 32 / 2];
+        l = this->fma(at(row, i + 1), at(x, i + 1), l);
+        l = this->fma(at(row, i), at(x, i), l);
+      }
+      for (std::size_t width = 8; width > 0; width /= 2) {
+        for (std::size_t l = 0; l < width; ++l) lane[l] = this->plus(lane[l], lane[l + width]);
+      }
+      R out;
+      plain_kernels<TypeParam>()->matmul(x.data(), 1, w, bias.data(), 0, 1, &out, 1);
+      this->expect_same({TypeParam::round(this->plus(lane[0], bias[0]))}, {out},
+                        "dot of " + std::to_string(cols));
     }
-    typename TypeParam::Real out;
-    plain_kernels<TypeParam>()->matmul(x.data(), 1, w, nullptr, 0, 1, &out, 1);
-    EXPECT_EQ(out, TypeParam::round(lane[0])) << cols;
+  }
+}
+
+// Under bf16 too: nothing need lie on its grid.
+TYPED_TEST(KernelsTest, OffTheGridEqualsPlain) {
+  for (const std::size_t cols : kLengths) {
+    for (const bool nasty : {false, true}) {
+      for (const std::size_t tokens : {1, 5, 26}) {
+        constexpr std::size_t kRows = 19;
+        const Weight w = this->weight(DType::kBF16, kRows, cols, nasty);
+        const auto x = this->values(tokens * cols, nasty, false);
+        this->compare("off the grid", tokens * kRows, [&](const auto& k, auto* out) {
+          k.any_operands().matmul(x.data(), tokens, w, nullptr, 0, kRows, out, kRows);
+        });
+        this->compare("packed, off the grid", tokens * kRows, [&](const auto& k, auto* out) {
+          packed_matmul(k.any_operands(), x.data(), tokens, w, 0, kRows, out, kRows);
+        });
+        const auto q = this->values(3 * cols, nasty, false);
+        const auto p = this->values(3 * tokens, nasty, false);
+        const auto head = this->cached(this->values(tokens * cols, nasty), cols);
+        const std::size_t ldo = (tokens + 15) / 16 * 16;
+        this->compare("scores off the grid", 3 * tokens, [&](const auto& k, auto* out) {
+          AlignedVector<typename TypeParam::Real> scores(3 * ldo);
+          k.any_operands().scores(q.data(), cols, 3, head.keys.data(), tokens, cols, 0.17F,
+                                  scores.data(), ldo);
+          for (std::size_t i = 0; i < 3; ++i) {
+            std::copy_n(&scores[i * ldo], tokens, out + i * tokens);
+          }
+        });
+        this->compare("sums off the grid", cols, [&](const auto& k, auto* out) {
+          k.any_operands().weighted_sum(p.data(), tokens, 1, {tokens}, head.values.data(), cols,
+                                        out, cols);
+        });
+      }
+    }
   }
 }
 
@@ -299,57 +329,81 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
       });
       for (const std::size_t count : {1, 2, 5, 40}) {
         for (const std::size_t queries : {1, 2, 6, 7, 13}) {
+          using R = typename TypeParam::Real;
           const std::size_t positions = count + queries - 1;
-          const auto rows = this->cached(this->values(positions * n, nasty));
+          const auto head = this->cached(this->values(positions * n, nasty), n);
           const auto q = this->values(queries * (n + 3), nasty);
-          this->compare("scores" + size, queries * positions,
-                        [&](const auto& k, typename TypeParam::Real* out) {
-                          k.scores(q.data(), n + 3, queries, rows.data(), positions, n,
-                                   static_cast<typename TypeParam::Real>(0.17), out, positions);
-                        });
+          const std::size_t ldo = (positions + 15) / 16 * 16;
+          this->compare("scores" + size, queries * positions, [&](const auto& k, R* out) {
+            AlignedVector<R> scores(queries * ldo);
+            k.scores(q.data(), n + 3, queries, head.keys.data(), positions, n, R(0.17),
+                     scores.data(), ldo);
+            for (std::size_t i = 0; i < queries; ++i) {
+              std::copy_n(&scores[i * ldo], positions, out + i * positions);
+            }
+          });
           const auto p = this->values(queries * positions, nasty);
-          this->compare("weighted_sum" + size, queries * (n + 1),
-                        [&](const auto& k, typename TypeParam::Real* out) {
-                          k.weighted_sum(p.data(), positions, queries, count, rows.data(), n, out,
-                                         n + 1);
-                        });
+          for (const std::size_t window :
+               {std::size_t{1}, std::size_t{4}, std::size_t{7}, Seen{}.window}) {
+            this->compare("weighted_sum" + size, queries * (n + 1), [&](const auto& k, R* out) {
+              k.weighted_sum(p.data(), positions, queries, {count, window}, head.values.data(), n,
+                             out, n + 1);
+            });
+          }
         }
       }
     }
   }
 }
 
-// What a query sees does not depend on the queries beside it, and ends at its own position.
+// What a query sees does not depend on the queries beside it, nor on what memory holds where it
+// does not look; in the order of the contract.
 TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
   using R = typename TypeParam::Real;
   constexpr std::size_t kQueries = 13, kFirst = 9, kChannels = 80;
-  constexpr std::size_t kPositions = kFirst + kQueries - 1;
-  const auto q = this->values(kQueries * kChannels);
-  const auto values = this->values(kPositions * kChannels);
-  const auto rows = this->cached(values);
-  for (const Simd simd : supported_simd()) {
-    const auto& k = kernels<TypeParam>(simd);
-    std::vector<R> scores(kQueries * kPositions), whole(kQueries * kChannels);
-    k.scores(q.data(), kChannels, kQueries, rows.data(), kPositions, kChannels, R(0.3),
-             scores.data(), kPositions);
-    k.weighted_sum(scores.data(), kPositions, kQueries, kFirst, rows.data(), kChannels,
-                   whole.data(), kChannels);
-    for (std::size_t i = 0; i < kQueries; ++i) {
-      const std::size_t count = kFirst + i;
-      std::vector<R> alone(count), block(&scores[i * kPositions], &scores[i * kPositions] + count);
-      k.scores(&q[i * kChannels], kChannels, 1, rows.data(), count, kChannels, R(0.3), alone.data(),
-               count);
-      this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
-      // The order of the contract: one fused multiply-add per position.
-      std::vector<R> context(kChannels);
-      for (std::size_t c = 0; c < kChannels; ++c) {
-        R sum{0};
-        for (std::size_t j = 0; j < count; ++j)
-          sum = std::fma(block[j], values[j * kChannels + c], sum);
-        context[c] = TypeParam::round(sum);
+  constexpr std::size_t kPositions = kFirst + kQueries - 1, kLdo = 32;
+  for (const std::size_t window : {std::size_t{3}, std::size_t{6}, Seen{}.window}) {
+    const auto q = this->values(kQueries * kChannels);
+    auto values = this->values(kPositions * kChannels, true);
+    for (R& x : values) x = std::isfinite(x) ? x : R{1};
+    const auto head = this->cached(values, kChannels);
+    for (const Simd simd : supported_simd()) {
+      const auto& k = kernels<TypeParam>(simd);
+      std::vector<R> scores(kQueries * kLdo), whole(kQueries * kChannels);
+      k.scores(q.data(), kChannels, kQueries, head.keys.data(), kPositions, kChannels, R(0.3),
+               scores.data(), kLdo);
+      k.weighted_sum(scores.data(), kLdo, kQueries, {kFirst, window}, head.values.data(), kChannels,
+                     whole.data(), kChannels);
+      for (std::size_t i = 0; i < kQueries; ++i) {
+        const std::size_t end = kFirst + i;
+        const std::size_t begin = end > window ? end - window : 0;
+        std::vector<R> alone(kLdo), block(&scores[i * kLdo], &scores[i * kLdo] + end);
+        k.scores(&q[i * kChannels], kChannels, 1, head.keys.data(), end, kChannels, R(0.3),
+                 alone.data(), kLdo);
+        alone.resize(end);
+        this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
+        // Others' positions are NaN.
+        std::vector<R> seen(kPositions * kChannels, std::numeric_limits<R>::quiet_NaN());
+        std::copy(&values[begin * kChannels], &values[end * kChannels], &seen[begin * kChannels]);
+        const auto of_query = this->cached(seen, kChannels);
+        std::vector<R> context(kChannels), one(kChannels);
+        k.weighted_sum(block.data(), kLdo, 1, {end, window}, of_query.values.data(), kChannels,
+                       one.data(), kChannels);
+        for (std::size_t c = 0; c < kChannels; ++c) {
+          const auto sees = [&](std::size_t j) { return j >= begin && j < end; };
+          const auto p = [&](std::size_t j) { return sees(j) ? block[j] : R{0}; };
+          const auto v = [&](std::size_t j) { return sees(j) ? values[j * kChannels + c] : R{0}; };
+          R sum{0};
+          for (std::size_t j = begin / 2 * 2; j < end; j += 2) {
+            sum = this->fma(p(j + 1), v(j + 1), sum);
+            sum = this->fma(p(j), v(j), sum);
+          }
+          context[c] = TypeParam::round(this->plus(sum, R{0}));
+        }
+        this->expect_same(one, context, "one query on " + std::string(simd_name(simd)));
+        this->expect_same({&whole[i * kChannels], &whole[i * kChannels] + kChannels}, context,
+                          "weighted_sum on " + std::string(simd_name(simd)));
       }
-      this->expect_same({&whole[i * kChannels], &whole[i * kChannels] + kChannels}, context,
-                        "weighted_sum on " + std::string(simd_name(simd)));
     }
   }
 }
@@ -363,6 +417,52 @@ TYPED_TEST(KernelsTest, ExpIsTheSameOverItsWholeRange) {
   this->compare("silu_mul", gate.size(), [&](const auto& k, typename TypeParam::Real* out) {
     k.silu_mul(gate.data(), up.data(), gate.size(), out);
   });
+}
+
+// Subnormal is what is below 2^-126 once it is rounded to 24 bits, however small its exponent.
+TEST(Flushing, IsDecidedAfterRounding) {
+  const float least = 0x1p-126F;
+  EXPECT_EQ(flushing_fma(-0x1p-75F, 0x1p-76F, least), least);   // a tie of 24 bits: up
+  EXPECT_EQ(flushing_fma(-0x1.8p-75F, 0x1p-76F, least), 0.0F);  // fmaf says 2^-126
+  EXPECT_EQ(std::fma(-0x1.8p-75F, 0x1p-76F, least), least);
+  EXPECT_EQ(flushing_fma(0x1.8p-75F, 0x1p-76F, -least), 0.0F);
+  EXPECT_TRUE(std::signbit(flushing_fma(0x1.8p-75F, 0x1p-76F, -least)));
+  EXPECT_EQ(flushing_fma(0x1p-149F, 0x1p30F, 1.0F), 1.0F);  // a subnormal operand
+  EXPECT_TRUE(std::signbit(flushing_fma(-0x1p-149F, 1.0F, -0.0F)));
+  EXPECT_EQ(flushing_add(least, -0x1.8p-126F), 0.0F);
+}
+
+// Every set of bf16 on accumulations around 2^-126: one pair of each lane, the sum being a bias.
+TEST(Flushing, EqualsTheKernels) {
+  std::mt19937 random(kSeed);
+  const auto near = [&](int exponent) {
+    const auto bits = static_cast<std::uint32_t>(random());
+    return round_to_bf16(std::ldexp(1 + static_cast<float>(bits & 127) / 128, exponent) *
+                         ((bits & 128) != 0 ? 1.0F : -1.0F));
+  };
+  for (int round = 0; round < 20000; ++round) {
+    float x[4], w[4];
+    for (int i = 0; i < 4; ++i) {
+      const int exponent = -static_cast<int>(random() % 127);
+      x[i] = near(exponent);
+      w[i] = near(std::clamp(-124 - exponent - static_cast<int>(random() % 28), -127, 100));
+    }
+    std::uint16_t bits[4];
+    for (int i = 0; i < 4; ++i) {
+      bits[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(w[i]) >> 16);
+    }
+    const Weight weight{reinterpret_cast<const std::byte*>(bits), DType::kBF16, 1, 4};
+    const float low = flushing_fma(x[0], w[0], flushing_fma(x[1], w[1], 0));
+    const float high = flushing_fma(x[2], w[2], flushing_fma(x[3], w[3], 0));
+    const auto and_zero = [](float lane) { return flushing_add(lane, 0); };  // lanes 8 above
+    const float expected = round_to_bf16(flushing_add(and_zero(low), and_zero(high)));
+    for (const Simd simd : supported_simd()) {
+      float found;
+      kernels<Bf16>(simd).matmul(x, 1, weight, nullptr, 0, 1, &found, 1);
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(found), std::bit_cast<std::uint32_t>(expected))
+          << simd_name(simd) << ", round " << round;
+    }
+  }
 }
 
 TEST(RoundToBf16, TiesGoToEvenAndNanStaysNan) {

@@ -1,0 +1,36 @@
+// Accumulation as numerics bf16 has it, one at a time: subnormals count as zero, in and out. What
+// FMA does under MXCSR's FTZ and DAZ, and VDPBF16PS always.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+namespace assay {
+namespace {
+
+constexpr float kSmallestNormal = std::numeric_limits<float>::min();  // 2^-126
+
+// Zero of the same sign where x is subnormal.
+inline float flushed(float x) {
+  return std::fabs(x) < kSmallestNormal ? std::copysign(0.0F, x) : x;
+}
+
+// A result counts as subnormal after rounding with an unbounded exponent: one that fmaf rounds up
+// to 2^-126 may still be below it by half a step of its own. Scaled, where the exponent has room,
+// the same fmaf tells. Nothing overflows: where the result is that small, so are product and
+// addend.
+inline float flushing_fma(float a, float b, float c) {
+  a = flushed(a);
+  b = flushed(b);
+  c = flushed(c);
+  const float result = std::fma(a, b, c);
+  if (std::fabs(result) != kSmallestNormal) return flushed(result);
+  const float scaled = std::fma(a * 0x1p40F, b * 0x1p40F, c * 0x1p80F);
+  return std::fabs(scaled) < 0x1p-46F ? std::copysign(0.0F, result) : result;
+}
+
+// A sum that is subnormal is exact.
+inline float flushing_add(float a, float b) { return flushed(flushed(a) + flushed(b)); }
+
+}  // namespace
+}  // namespace assay
