@@ -121,9 +121,11 @@ Pairing read_manifest(const fs::path& directory) {
   }
   Pairing pairing;
   const auto numerics = manifest.find("numerics");
-  constexpr std::array kNumerics = {"bf16", "f32", "f64"};
-  if (numerics == manifest.end() ||
-      std::ranges::none_of(kNumerics, [&](const char* name) { return *numerics == name; })) {
+  // As texts: JSON's own comparison makes a value of the other side and ends the program where
+  // there is no memory for it.
+  constexpr std::array<std::string_view, 3> kNumerics = {"bf16", "f32", "f64"};
+  if (numerics == manifest.end() || !numerics->is_string() ||
+      std::ranges::find(kNumerics, numerics->get_ref<const std::string&>()) == kNumerics.end()) {
     throw bad("numerics", "bf16, f32 or f64");
   }
   pairing.numerics = *numerics;

@@ -186,7 +186,7 @@ std::vector<std::string> ChatTemplate::render(std::span<const Conversation> conv
     throw system_error(python_program(), "an answer that is none: " + shown(output));
   }
   const std::string error = shown(answer["error"].get<std::string>(), 300);
-  if (answer["kind"] == "jinja2") {
+  if (answer.value("kind", std::string()) == "jinja2") {
     throw system_error(python_program(), fmt::format("{}; {}", error, kPythonNeeded));
   }
   const Conversation& failed = conversations[answer.value("conversation", std::size_t{0})];
