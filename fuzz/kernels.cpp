@@ -153,7 +153,7 @@ void run_attention(Choices& choices, bool scores) {
   Values values(choices);
   const CacheLayout layout{n};
   const auto cached = take_cached<N>(values, scores ? layout.keys(count) : layout.values(count));
-  const std::size_t ldo = scores ? layout.keys(count) / layout.key_width() : n + 5;
+  const std::size_t ldo = scores ? CacheLayout::whole_blocks(count) : n + 5;
   const std::size_t ldx = (scores ? n : count) + 2;
   const std::size_t window = choices.flag() ? 1 + choices.below(count) : Seen{}.window;
   const std::vector<Real> x = take<N>(values, queries * ldx);

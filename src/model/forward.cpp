@@ -197,7 +197,7 @@ void ForwardPass<N>::attention(std::int64_t l) {
 
   // Rows of scores from the first position of a block of keys to the last.
   constexpr std::size_t kKeys = CacheLayout::kBlock;
-  const std::size_t width = (longest + kKeys - 1) / kKeys * kKeys;
+  const std::size_t width = CacheLayout::whole_blocks(longest);
   scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * width);
   // A head's keys and values stay in the cache while its queries pass over them.
   const auto one = [&](std::size_t item, int worker) {

@@ -210,7 +210,7 @@ void ForwardPass<N>::attend(const Head& head) {
   };
 
   std::vector<Real> rows(count * count);
-  AlignedVector<Real> scores(layout.keys(count) / layout.key_width());
+  AlignedVector<Real> scores(CacheLayout::whole_blocks(count));
   for (std::size_t p = 0; p < count; ++p) {
     Real* row = &rows[p * count];
     const Real* q = &act_.q[(p * heads + head.index) * n];

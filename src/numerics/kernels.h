@@ -69,9 +69,13 @@ struct CacheLayout {
   static constexpr std::size_t kBlock = 16;  // positions
   constexpr std::size_t key_width() const { return (n + 31) / 32 * 32; }
   constexpr std::size_t value_width() const { return (n + 15) / 16 * 16; }
+  // Whole blocks of positions: what a row of scores has room for.
+  static constexpr std::size_t whole_blocks(std::size_t positions) {
+    return (positions + kBlock - 1) / kBlock * kBlock;
+  }
   // Elements that so many positions take.
   constexpr std::size_t keys(std::size_t positions) const {
-    return (positions + kBlock - 1) / kBlock * kBlock * key_width();
+    return whole_blocks(positions) * key_width();
   }
   constexpr std::size_t values(std::size_t positions) const {
     return (positions + 1) / 2 * 2 * value_width();
