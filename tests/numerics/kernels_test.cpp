@@ -447,6 +447,12 @@ TEST(Flushing, EqualsTheKernels) {
       x[i] = near(exponent);
       w[i] = near(std::clamp(-124 - exponent - static_cast<int>(random() % 28), -127, 100));
     }
+    if (round % 2 == 0) {  // 2^-126 and something below its last bit
+      x[1] = 0x1p-60F;
+      w[1] = random() % 2 == 0 ? 0x1p-66F : -0x1p-66F;
+      x[0] = near(-75);
+      w[0] = near(-74 - static_cast<int>(random() % 6));
+    }
     std::uint16_t bits[4];
     for (int i = 0; i < 4; ++i) {
       bits[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(w[i]) >> 16);
