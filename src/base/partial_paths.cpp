@@ -67,6 +67,9 @@ void on_lost_file(int signal, siginfo_t* info, void*) {
       ": was cut short, or could no longer be read, while it was in use\n";
   const char* file = mapped_file_at(info->si_addr);
   if (file == nullptr) return on_signal(signal);
+  // Several threads may lose it at once, and it is said once.
+  static std::atomic<bool> said{false};
+  while (said.exchange(true)) ::pause();
   say(kBefore.data(), kBefore.size());
   say_path(file);
   say(kAfter.data(), kAfter.size());
