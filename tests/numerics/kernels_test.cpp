@@ -384,7 +384,8 @@ TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
         this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
         // Others' positions are NaN.
         std::vector<R> seen(kPositions * kChannels, std::numeric_limits<R>::quiet_NaN());
-        std::copy(&values[begin * kChannels], &values[end * kChannels], &seen[begin * kChannels]);
+        std::copy_n(&values[begin * kChannels], (end - begin) * kChannels,
+                    &seen[begin * kChannels]);
         const auto of_query = this->cached(seen, kChannels);
         std::vector<R> context(kChannels), one(kChannels);
         k.weighted_sum(block.data(), kLdo, 1, {end, window}, of_query.values.data(), kChannels,
