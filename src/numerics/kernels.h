@@ -17,7 +17,7 @@
 //    bias flush: an operand that is subnormal counts as zero of its sign, and so does a result
 //    whose magnitude is below 2^-126 after rounding to 24 bits with an unbounded exponent. It is
 //    what AVX512-BF16's VDPBF16PS does, and FMA under MXCSR's FTZ and DAZ. (fmaf and a comparison
-//    behind it is another rule: it differs for results that round up to 2^-126. See flush.h.)
+//    after it are another rule: that differs for results that round up to 2^-126. See flush.h.)
 //    Nothing else flushes, and nothing at all under f32 and f64.
 //  * A sum over elements (squares of a norm, softmax denominator): element i in lane i mod 16, fma
 //    for squares, + for others, in increasing i; a short last block is padded with +0; then the
