@@ -146,9 +146,13 @@ struct FloatLanes {
     const __m512 b = halve2(q2, q3);
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));  // + 1
   }
+  // Sixteen dots in order, quarter m being dots 4 * m to 4 * m + 3.
   ASSAY_INLINE static FloatLanes trees_of_quarters(const float* quarters) {
-    return {join(_mm512_loadu_ps(quarters), _mm512_loadu_ps(quarters + 16),
-                 _mm512_loadu_ps(quarters + 32), _mm512_loadu_ps(quarters + 48))};
+    const __m512i in_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return {_mm512_permutexvar_ps(
+        in_order, join(_mm512_loadu_ps(quarters), _mm512_loadu_ps(quarters + 16),
+                       _mm512_loadu_ps(quarters + 32), _mm512_loadu_ps(quarters + 48)))};
   }
   // out[i] = dot_tree(lanes + 16 * i) for sixteen at once.
   ASSAY_INLINE static void dot_trees(const float* lanes, float* out) {

@@ -36,6 +36,7 @@ struct WordPairs {
   using Operand = WordPart::Operand;
   static constexpr std::size_t kStoredPerPair = 1;
   static constexpr std::size_t kSteps = 1;
+  static constexpr bool kTakesRowsInPlace = true;  // BF16 rows are operands as they lie
 
   __m512i v;
 

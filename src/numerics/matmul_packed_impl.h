@@ -4,8 +4,9 @@
 // Part, can be taken from one end of k to the other before the next: then a tile of dots needs one
 // register a dot, and four rows by six tokens fit. Weights are widened (or copied) once for all
 // tokens and laid out in panels of kPartRows rows: [part][step][row][lanes of the part], a step
-// being the elements that one multiply-add takes; tokens in tiles of the same form. Both are read
-// from one end to the other.
+// being the elements that one multiply-add takes; tokens in tiles of the same form. Rows that are
+// operands as they lie, BF16 for the dot instruction, are panels of another stride: nothing is
+// copied.
 #pragma once
 
 #include <type_traits>
@@ -21,6 +22,8 @@ constexpr std::size_t kPanelBytes = 384 << 10;
 constexpr std::size_t kPassTokens = 512;
 // Rows over which a part of a tile's tokens stays in the L1 cache.
 constexpr std::size_t kSweep = 48;
+// How far ahead of the dots to ask for weights, in steps.
+constexpr std::size_t kStepsAhead = 16;
 
 template <class Lanes>
 struct Parts {
@@ -34,15 +37,10 @@ struct Parts {
   static constexpr auto kTokens = static_cast<std::size_t>(Lanes::kPartTokens);
   // What a row or a token takes.
   static constexpr std::size_t stored(std::size_t k) { return blocks_of(k) * kSteps * kLanes; }
-  // Trees are begun in registers, for four rows at once, where a register is all lanes of a dot. To
-  // come out in order then, a panel's rows are four apart.
+  // Trees are begun in registers, for four rows at once, where a register is all lanes of a dot.
   static constexpr bool kQuarters = kCount == 1 && kRows == 4 && requires(Lanes lanes) {
     Lanes::quarter(lanes.v, lanes.v, lanes.v, lanes.v);
   };
-  static constexpr std::size_t row_of(std::size_t panel, std::size_t r) {
-    const std::size_t first = panel * kRows;
-    return kQuarters ? first / kGroup * kGroup + first % kGroup / kRows + r * kRows : first + r;
-  }
 };
 
 // The tokens evenly over the tiles.
@@ -94,7 +92,7 @@ void pack_panels(const std::byte* w, std::size_t rows, std::size_t k,
       const std::size_t left = k - b * kBlock;
       ASSAY_UNROLL
       for (std::size_t r = 0; r < P::kRows; ++r) {
-        const std::size_t row = P::row_of(panel, r);
+        const std::size_t row = panel * P::kRows + r;
         const std::byte* at = w + (row * k + b * kBlock) * Rows::kSize;
         __builtin_prefetch(at + kGroup * k * Rows::kSize, 0, 3);
         put<Lanes>(row >= rows      ? Pairs::zero()
@@ -107,54 +105,90 @@ void pack_panels(const std::byte* w, std::size_t rows, std::size_t k,
   }
 }
 
-// One part of kRows x kTokens dots, over all of k.
+// Panels in memory: where their steps and rows lie, in Stored values. Not aligned where the rows of
+// a mapped file are.
+template <class Lanes>
+struct Panels {
+  using P = Parts<Lanes>;
+  const typename P::Stored* first;
+  std::size_t row, step, part, panel;  // from each to the next
+
+  // As pack_panels() writes them.
+  static Panels packed(const typename P::Stored* panels, std::size_t k) {
+    return {panels, P::kWidth, P::kRows * P::kWidth, P::kRows * P::stored(k) / P::kCount,
+            P::kRows * P::stored(k)};
+  }
+  // The file's own rows, of whole blocks.
+  static Panels in_place(const std::byte* rows, std::size_t k) {
+    const std::size_t row = P::stored(k);
+    return {reinterpret_cast<const typename P::Stored*>(rows), row, P::kWidth, 0, P::kRows * row};
+  }
+  Panels from_row(std::size_t row_index) const {
+    return {first + row_index / P::kRows * panel, row, step, part, panel};
+  }
+};
+
+// Part p of kRows x kTokens dots with the rows of panel i: sum goes on over the steps [begin, end).
 template <class Lanes, int kTokens, class Stored>
-ASSAY_INLINE void part_of_dots(const Stored* x, const Stored* w, std::size_t steps,
+ASSAY_INLINE void part_of_dots(const Stored* x, const Panels<Lanes>& panels, std::size_t i,
+                               std::size_t p, std::size_t begin, std::size_t end,
                                typename Lanes::Part (&sum)[Lanes::kPartRows][kTokens]) {
   using P = Parts<Lanes>;
   using Operand = typename P::Operand;
   constexpr auto kWidth = static_cast<int>(P::kWidth);
-  constexpr int kRows = Lanes::kPartRows;
+  constexpr auto kRows = P::kRows;
+  const Stored* rows[kRows];
   ASSAY_UNROLL
-  for (auto& row : sum) {
-    ASSAY_UNROLL
-    for (auto& part : row) part = P::Part::zero();
+  for (std::size_t r = 0; r < kRows; ++r) {
+    rows[r] =
+        panels.first + i * panels.panel + p * panels.part + begin * panels.step + r * panels.row;
   }
-  // What there is less of stays in registers; the other passes by.
-  for (std::size_t s = 0; s < steps; ++s) {
-    if constexpr (kTokens < kRows) {
-      Operand token[kTokens];
-      ASSAY_UNROLL
-      for (int t = 0; t < kTokens; ++t) token[t] = Operand::load(x + t * kWidth);
-      ASSAY_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const Operand weights = Operand::load(w + r * kWidth);
+  x += begin * kTokens * kWidth;
+  const std::size_t steps = end - begin;
+  const std::size_t last = steps > kStepsAhead ? steps - kStepsAhead : 0;
+  // The last steps ask for the first ones of the next panel.
+  const std::size_t ahead[] = {kStepsAhead * panels.step,
+                               kStepsAhead * panels.step + panels.panel - steps * panels.step};
+  const std::size_t stops[] = {last * panels.step, steps * panels.step};
+  std::size_t at = 0;
+  for (int leg = 0; leg < 2; ++leg) {
+    for (; at < stops[leg]; at += panels.step) {
+      // What there is less of stays in registers; the other passes by.
+      if constexpr (kTokens < Lanes::kPartRows) {
+        Operand token[kTokens];
         ASSAY_UNROLL
-        for (int t = 0; t < kTokens; ++t) sum[r][t].fma(weights, token[t]);
-      }
-    } else {
-      Operand weights[kRows];
-      ASSAY_UNROLL
-      for (int r = 0; r < kRows; ++r) weights[r] = Operand::load(w + r * kWidth);
-      ASSAY_UNROLL
-      for (int r = 0; r < kRows; ++r) __builtin_prefetch(w + (16 * kRows + r) * kWidth, 0, 3);
-      ASSAY_UNROLL
-      for (int t = 0; t < kTokens; ++t) {
-        Operand token = Operand::load(x + t * kWidth);
-        if constexpr (requires { token.keep(); }) token.keep();
+        for (int t = 0; t < kTokens; ++t) token[t] = Operand::load(x + t * kWidth);
         ASSAY_UNROLL
-        for (int r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
+        for (std::size_t r = 0; r < kRows; ++r) {
+          const Operand weights = Operand::load(rows[r] + at);
+          ASSAY_UNROLL
+          for (int t = 0; t < kTokens; ++t) sum[r][t].fma(weights, token[t]);
+        }
+      } else {
+        Operand weights[kRows];
+        ASSAY_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) weights[r] = Operand::load(rows[r] + at);
+        ASSAY_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) {
+          __builtin_prefetch(rows[r] + at + ahead[leg], 0, 3);
+        }
+        ASSAY_UNROLL
+        for (int t = 0; t < kTokens; ++t) {
+          Operand token = Operand::load(x + t * kWidth);
+          if constexpr (requires { token.keep(); }) token.keep();
+          ASSAY_UNROLL
+          for (std::size_t r = 0; r < kRows; ++r) sum[r][t].fma(weights[r], token);
+        }
       }
+      x += kTokens * kWidth;
     }
-    x += kTokens * kWidth;
-    w += kRows * kWidth;
   }
 }
 
-// Panels of up to kSweep rows against a tile of kTokens tokens.
+// Up to kSweep rows against a tile of kTokens tokens.
 template <class N, class Lanes, int kTokens, class Real>
-void sweep(const typename Parts<Lanes>::Stored* x, const typename Parts<Lanes>::Stored* panels,
-           std::size_t rows, std::size_t k, const Real* bias, Real* out, std::size_t ldo) {
+void sweep(const typename Parts<Lanes>::Stored* x, const Panels<Lanes>& panels, std::size_t rows,
+           std::size_t k, const Real* bias, Real* out, std::size_t ldo) {
   using P = Parts<Lanes>;
   constexpr auto kTile = static_cast<std::size_t>(kTokens);
   const std::size_t steps = blocks_of(k) * P::kSteps;
@@ -163,12 +197,34 @@ void sweep(const typename Parts<Lanes>::Stored* x, const typename Parts<Lanes>::
   constexpr std::size_t kKept = P::kQuarters ? kLanes / P::kRows : kLanes;
   // [group of rows][token][row][lane]
   alignas(64) Real done[kSweep * kTile * kKept];
-  for (std::size_t p = 0; p < P::kCount; ++p) {
+  // Pieces of k of which a tile's tokens stay in the L1 cache. Between them sums are set down.
+  constexpr std::size_t kDepth = kDepthBytes / (kTile * P::kWidth * sizeof(typename P::Stored));
+  const std::size_t pieces = (steps + kDepth - 1) / kDepth;
+  typename P::Part set_down[kSweep / P::kRows][P::kRows][kTile];
+  for (std::size_t i = 0; i < P::kCount * pieces; ++i) {
+    const std::size_t p = i / pieces;
+    const std::size_t begin = steps * (i % pieces) / pieces;
+    const std::size_t end = steps * (i % pieces + 1) / pieces;
     for (std::size_t first = 0; first < padded; first += P::kRows) {
       typename P::Part sum[P::kRows][kTile];
-      part_of_dots<Lanes, kTokens>(x + p * steps * kTile * P::kWidth,
-                                   panels + (first * P::kCount + p * P::kRows) * steps * P::kWidth,
-                                   steps, sum);
+      auto& carried = set_down[first / P::kRows];
+      ASSAY_UNROLL
+      for (std::size_t r = 0; r < P::kRows; ++r) {
+        ASSAY_UNROLL
+        for (std::size_t t = 0; t < kTile; ++t) {
+          sum[r][t] = begin == 0 ? P::Part::zero() : carried[r][t];
+        }
+      }
+      part_of_dots<Lanes, kTokens>(x + p * steps * kTile * P::kWidth, panels, first / P::kRows, p,
+                                   begin, end, sum);
+      if (end < steps) {
+        ASSAY_UNROLL
+        for (std::size_t r = 0; r < P::kRows; ++r) {
+          ASSAY_UNROLL
+          for (std::size_t t = 0; t < kTile; ++t) carried[r][t] = sum[r][t];
+        }
+        continue;
+      }
       Real* to = done + first / kGroup * kGroup * kTile * kKept;
       if constexpr (P::kQuarters) {
         ASSAY_UNROLL
@@ -228,29 +284,36 @@ ASSAY_INLINE void packed_weights_dots(const Real* packed, std::size_t tokens, co
   static_assert(kGroup % P::kRows == 0 && kSweep % kGroup == 0);
   static_assert(sizeof(Stored) <= sizeof(Real));
   const auto* x = reinterpret_cast<const Stored*>(packed);
-  const std::size_t row_stored = P::stored(w.cols);
+  const std::size_t k = w.cols;
+  const std::size_t row_bytes = P::stored(k) * sizeof(Stored);
   const std::size_t tiles = (tokens + P::kTokens - 1) / P::kTokens;
   const std::size_t pass_tiles = kPassTokens / P::kTokens;
-  const std::size_t block_rows =
-      std::max(kSweep, kPanelBytes / (row_stored * sizeof(Stored)) / kSweep * kSweep);
-  auto* panels =
-      reinterpret_cast<Stored*>(kernel_scratch(block_rows * row_stored * sizeof(Stored)));
+  const std::size_t block_rows = std::max(kSweep, kPanelBytes / row_bytes / kSweep * kSweep);
+  const auto panels_of = [&](std::size_t row, std::size_t end) {
+    if constexpr (requires { Lanes::Pairs::kTakesRowsInPlace; }) {
+      if (w.dtype == DType::kBF16 && k % kBlock == 0 && (end - row) % kGroup == 0) {
+        return Panels<Lanes>::in_place(w.data + row * row_bytes, k);
+      }
+    }
+    auto* panels = reinterpret_cast<Stored*>(kernel_scratch(block_rows * row_bytes));
+    with_stored(w.dtype, [&]<DType kStored>() {
+      using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
+      pack_panels<Lanes, Rows>(w.data + row * k * Rows::kSize, end - row, k, panels);
+    });
+    return Panels<Lanes>::packed(panels, k);
+  };
   for (std::size_t pass = 0; pass < tiles; pass += pass_tiles) {
     const std::size_t pass_end = std::min(pass + pass_tiles, tiles);
     for (std::size_t block = row_begin; block < row_end; block += block_rows) {
       const std::size_t block_end = std::min(block + block_rows, row_end);
-      with_stored(w.dtype, [&]<DType kStored>() {
-        using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
-        pack_panels<Lanes, Rows>(w.data + block * w.cols * Rows::kSize, block_end - block, w.cols,
-                                 panels);
-      });
+      const Panels<Lanes> panels = panels_of(block, block_end);
       for (std::size_t tile = pass; tile < pass_end; ++tile) {
         const std::size_t first = first_of_tile(tile, tokens, tiles);
         const std::size_t count = first_of_tile(tile + 1, tokens, tiles) - first;
         with_tokens<Lanes::kPartTokens>(count, [&]<int kTokens>() {
           for (std::size_t row = block; row < block_end; row += kSweep) {
-            sweep<N, Lanes, kTokens>(x + first * row_stored, panels + (row - block) * row_stored,
-                                     std::min(kSweep, block_end - row), w.cols,
+            sweep<N, Lanes, kTokens>(x + first * P::stored(k), panels.from_row(row - block),
+                                     std::min(kSweep, block_end - row), k,
                                      bias != nullptr ? bias + row : nullptr,
                                      out + first * ldo + row, ldo);
           }
