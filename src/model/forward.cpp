@@ -71,6 +71,7 @@ void ForwardPass<N>::layer(std::int64_t l) {
   const bool norms_after = spec_.has_norms_after();
   const bool norms_behind_add = block.norms == Norms::kBehindAdd;
   Activations<Real>& a = act_;
+  a.begin_attention(spec_, tokens_.size());
   if (needs_layer_input(block)) a.layer_input = a.hidden;
 
   if (norms_before) norm(Tap::kInputNorm, l, spec_.input_norm, a.hidden, w.input_norm, a.normed);
@@ -117,14 +118,13 @@ void ForwardPass<N>::layer(std::int64_t l) {
 
 // down(act(gate(x)) * up(x)); in a sparse layer by each of a token's experts.
 template <class N>
-void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, const AlignedVector<Real>& x) {
+void ForwardPass<N>::mlp(std::int64_t l, const LayerWeights& w, std::span<const Real> x) {
   Activations<Real>& a = act_;
   const bool sparse = !w.experts.empty();
   const auto slots = static_cast<std::size_t>(sparse ? spec_.moe.num_experts_per_tok : 1);
   const auto width =
       static_cast<std::size_t>(sparse ? spec_.moe.intermediate_size : spec_.intermediate_size);
-  a.gate.resize(tokens_.size() * slots * width);
-  a.up.resize(a.gate.size());
+  a.begin_mlp(tokens_.size() * slots, width);
   if (sparse) {
     route(l, w.router, x);
     linear_by_expert(w.experts, as_read(Operand::kGateUp, l, x, w.router.cols), slots,
@@ -155,7 +155,7 @@ template <class N>
 void ForwardPass<N>::q_and_k_norms(std::int64_t l, const LayerWeights& w) {
   if (!spec_.qk_norm) return;
   const auto of = [&](const NormSpec& norm, const Weight& weight, std::int64_t heads,
-                      AlignedVector<Real>& x) {
+                      std::span<Real> x) {
     const auto count = static_cast<std::size_t>(heads);
     rms_norm(norm, x, weight, x, spec_.qk_norms.across_heads ? count : 1,
              spec_.qk_norms.each_head ? count : 1);
@@ -334,7 +334,7 @@ void ForwardPass<N>::head() {
         std::copy_n(&act_.normed[static_cast<std::size_t>(from) * hidden], hidden,
                     &rows[i * hidden]);
       }
-      const AlignedVector<Real>& x = as_read(Operand::kHead, 0, rows, hidden);
+      std::span<const Real> x = as_read(Operand::kHead, 0, rows, hidden);
       pack(x, hidden);
       matmul(x, {{block, {}, logits.data(), block.rows}});
       finish_logits(logits);
@@ -358,7 +358,7 @@ void ForwardPass<N>::head() {
 
 // out = x w^T + bias of each projection, for as many rows as x has.
 template <class N>
-void ForwardPass<N>::linear(const AlignedVector<Real>& x,
+void ForwardPass<N>::linear(std::span<const Real> x,
                             std::initializer_list<Projection> projections) {
   pack(x, projections.begin()->w.cols);
   if (!model_.stream) {
@@ -374,13 +374,13 @@ void ForwardPass<N>::linear(const AlignedVector<Real>& x,
 
 template <class N>
 typename ForwardPass<N>::Projection ForwardPass<N>::onto(const Weight& w, const Weight& bias,
-                                                         AlignedVector<Real>& out) {
+                                                         std::span<Real> out) {
   return {w, bias, out.data(), w.rows};
 }
 
 // Lays many tokens out for the matmuls that follow; few are taken as they are.
 template <class N>
-void ForwardPass<N>::pack(const AlignedVector<Real>& x, std::size_t cols) {
+void ForwardPass<N>::pack(std::span<const Real> x, std::size_t cols) {
   const std::size_t tokens = x.size() / cols;
   dots_ = &kernels_for(x.data(), x.size());
   if (tokens <= kFewTokens) return;
@@ -401,7 +401,7 @@ const Kernels<N>& ForwardPass<N>::kernels_for(const Real* x, std::size_t n) cons
 
 // Of x as pack() has it, with matrices of as many columns: their rows are shared together.
 template <class N>
-void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
+void ForwardPass<N>::matmul(std::span<const Real> x,
                             std::initializer_list<Projection> projections) {
   const std::size_t cols = projections.begin()->w.cols;
   const std::size_t tokens = x.size() / cols;
@@ -443,8 +443,8 @@ void ForwardPass<N>::matmul(const AlignedVector<Real>& x,
 // heads: how many consecutive rows of w.cols are normalised as one; parts: into how many each is
 // cut.
 template <class N>
-void ForwardPass<N>::rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                              AlignedVector<Real>& out, std::size_t heads, std::size_t parts) {
+void ForwardPass<N>::rms_norm(const NormSpec& norm, std::span<const Real> x, const Weight& w,
+                              std::span<Real> out, std::size_t heads, std::size_t parts) {
   if (!is_plain(norm) || heads * parts != 1 || spec_.store != Store::kOwn) {
     return variant_norm(norm, x, w, out, heads, parts);
   }
@@ -461,8 +461,8 @@ void ForwardPass<N>::rms_norm(const NormSpec& norm, const AlignedVector<Real>& x
 }
 
 template <class N>
-void ForwardPass<N>::norm(Tap at, std::int64_t l, const NormSpec& norm,
-                          const AlignedVector<Real>& x, const Weight& w, AlignedVector<Real>& out) {
+void ForwardPass<N>::norm(Tap at, std::int64_t l, const NormSpec& norm, std::span<const Real> x,
+                          const Weight& w, std::span<Real> out) {
   rms_norm(norm, x, w, out);
   tap(at, l, out);
 }
@@ -472,7 +472,7 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
   // Nobody else reads queries, keys and values from here on.
   if (Exchange<Real>* exchange = chunks_.front().exchange) {
     const auto width = static_cast<std::size_t>(spec_.head_dim);
-    const auto give = [&](Operand operand, AlignedVector<Real>& x) {
+    const auto give = [&](Operand operand, std::span<Real> x) {
       exchange->operand(operand, static_cast<std::int64_t>(l), x.size() / width, width, x.data());
     };
     give(Operand::kQueries, act_.q);
@@ -492,7 +492,7 @@ void ForwardPass<N>::append_to_cache(std::size_t l) {
 }
 
 template <class N>
-void ForwardPass<N>::activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up) {
+void ForwardPass<N>::activation(std::span<const Real> gate, std::span<Real> up) {
   const bool plain = spec_.mlp.on == MlpSpec::On::kGate && spec_.store == Store::kOwn;
   pool_.parallel_for(gate.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
     if (plain && spec_.mlp.activation == Activation::kSilu) {
@@ -507,11 +507,10 @@ void ForwardPass<N>::activation(const AlignedVector<Real>& gate, AlignedVector<R
 }
 
 template <class N>
-void ForwardPass<N>::add(Residual from, const AlignedVector<Real>& block,
-                         AlignedVector<Real>& hidden) {
-  const AlignedVector<Real>& stream = from == Residual::kNormed       ? act_.normed
-                                      : from == Residual::kLayerInput ? act_.layer_input
-                                                                      : hidden;
+void ForwardPass<N>::add(Residual from, std::span<const Real> block, std::span<Real> hidden) {
+  std::span<const Real> stream = from == Residual::kNormed       ? act_.normed
+                                 : from == Residual::kLayerInput ? act_.layer_input
+                                                                 : hidden;
   pool_.parallel_for(hidden.size(), kGrain, [&](std::size_t begin, std::size_t end) {
     if (from == Residual::kNone) {
       std::copy(&block[begin], &block[begin] + (end - begin), &hidden[begin]);
@@ -523,7 +522,7 @@ void ForwardPass<N>::add(Residual from, const AlignedVector<Real>& block,
 }
 
 template <class N>
-void ForwardPass<N>::tap(Tap tap, std::int64_t l, AlignedVector<Real>& values) {
+void ForwardPass<N>::tap(Tap tap, std::int64_t l, std::span<Real> values) {
   const std::size_t width = values.size() / tokens_.size();
   std::size_t t = 0;
   for (const Chunk<N>& chunk : chunks_) {
@@ -539,28 +538,51 @@ void ForwardPass<N>::tap(Tap tap, std::int64_t l, AlignedVector<Real>& values) {
 }
 
 template <class N>
-const AlignedVector<typename N::Real>& ForwardPass<N>::as_read(Operand operand, std::int64_t l,
-                                                               const AlignedVector<Real>& x,
-                                                               std::size_t width) {
+std::span<const typename N::Real> ForwardPass<N>::as_read(Operand operand, std::int64_t l,
+                                                          std::span<const Real> x,
+                                                          std::size_t width) {
   Exchange<Real>* exchange = chunks_.front().exchange;  // which comes with a chunk that is alone
   if (exchange == nullptr) return x;
-  act_.operand = x;
+  act_.operand.assign(x.begin(), x.end());
   exchange->operand(operand, l, x.size() / width, width, act_.operand.data());
   return act_.operand;
 }
 
 template <class Real>
 void Activations<Real>::resize(const ModelSpec& spec, std::size_t tokens) {
-  const auto per_token = [&](AlignedVector<Real>& buffer, std::int64_t width) {
-    buffer.resize(tokens * static_cast<std::size_t>(width));
-  };
-  per_token(hidden, spec.hidden_size);
-  per_token(normed, spec.hidden_size);
-  per_token(q, spec.q_size());
-  per_token(k, spec.kv_size());
-  per_token(v, spec.kv_size());
-  per_token(context, spec.q_size());
-  per_token(block, spec.hidden_size);
+  for (AlignedVector<Real>* buffer : {&hidden, &normed, &block}) {
+    buffer->resize(tokens * static_cast<std::size_t>(spec.hidden_size));
+  }
+}
+
+// What was there is forgotten.
+template <class Real>
+std::span<Real> Activations<Real>::memory(std::size_t size) {
+  if (shared.size() < size) {
+    shared = {};
+    shared.resize(size);
+  }
+  return std::span(shared).first(size);
+}
+
+template <class Real>
+void Activations<Real>::begin_attention(const ModelSpec& spec, std::size_t tokens) {
+  const std::size_t q_size = tokens * static_cast<std::size_t>(spec.q_size());
+  const std::size_t kv_size = tokens * static_cast<std::size_t>(spec.kv_size());
+  const std::span<Real> all = memory(2 * (q_size + kv_size));
+  q = all.subspan(0, q_size);
+  context = all.subspan(q_size, q_size);
+  k = all.subspan(2 * q_size, kv_size);
+  v = all.subspan(2 * q_size + kv_size, kv_size);
+  gate = up = {};
+}
+
+template <class Real>
+void Activations<Real>::begin_mlp(std::size_t rows, std::size_t width) {
+  const std::span<Real> all = memory(2 * rows * width);
+  gate = all.subspan(0, rows * width);
+  up = all.subspan(rows * width, rows * width);
+  q = context = k = v = {};
 }
 
 template class ForwardPass<Bf16>;

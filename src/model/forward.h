@@ -37,11 +37,12 @@ template <class Real>
 struct Activations {
   AlignedVector<Real> hidden;  // the residual stream
   AlignedVector<Real> normed;
-  AlignedVector<Real> q, k, v;
-  AlignedVector<Real> context;
   AlignedVector<Real> block;  // what attention or MLP adds to the residual stream
-  AlignedVector<Real> gate, up;
   AlignedVector<Real> logits;
+  // One after the other in the same memory: attention's, until the MLP begins; then the MLP's.
+  std::span<Real> q, k, v, context;
+  std::span<Real> gate, up;
+  AlignedVector<Real> shared;
   // Of a mixture: expert_ids and expert_weights [tokens, num_experts_per_tok]; gate and up have a
   // row for each of those, as expert_out.
   AlignedVector<Real> router_logits, expert_ids, expert_weights;
@@ -52,6 +53,11 @@ struct Activations {
   AlignedVector<Real> operand;            // what a matmul reads, where an exchange may change it
 
   void resize(const ModelSpec& spec, std::size_t tokens);
+  void begin_attention(const ModelSpec& spec, std::size_t tokens);
+  void begin_mlp(std::size_t rows, std::size_t width);  // rows: of gate and up
+
+ private:
+  std::span<Real> memory(std::size_t size);
 };
 
 // Results do not depend on how tokens are grouped into chunks, chunks into steps, or work into
@@ -110,30 +116,30 @@ class ForwardPass {
     std::size_t ldo;
     std::size_t first_row = 0;  // w is a block of rows that begins with this one
   };
-  void linear(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
-  void pack(const AlignedVector<Real>& x, std::size_t cols);
-  void matmul(const AlignedVector<Real>& x, std::initializer_list<Projection> projections);
-  Projection onto(const Weight& w, const Weight& bias, AlignedVector<Real>& out);
-  void rms_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                AlignedVector<Real>& out, std::size_t heads = 1, std::size_t parts = 1);
-  void norm(Tap tap, std::int64_t l, const NormSpec& norm, const AlignedVector<Real>& x,
-            const Weight& w, AlignedVector<Real>& out);
+  void linear(std::span<const Real> x, std::initializer_list<Projection> projections);
+  void pack(std::span<const Real> x, std::size_t cols);
+  void matmul(std::span<const Real> x, std::initializer_list<Projection> projections);
+  Projection onto(const Weight& w, const Weight& bias, std::span<Real> out);
+  void rms_norm(const NormSpec& norm, std::span<const Real> x, const Weight& w, std::span<Real> out,
+                std::size_t heads = 1, std::size_t parts = 1);
+  void norm(Tap tap, std::int64_t l, const NormSpec& norm, std::span<const Real> x, const Weight& w,
+            std::span<Real> out);
   void q_and_k_norms(std::int64_t l, const LayerWeights& w);
   void rope(std::int64_t l);
-  void rope(std::int64_t l, AlignedVector<Real>& heads, std::size_t count);
+  void rope(std::int64_t l, std::span<Real> heads, std::size_t count);
   void append_to_cache(std::size_t l);
   void attention(std::int64_t l);
-  void mlp(std::int64_t l, const LayerWeights& w, const AlignedVector<Real>& x);
-  void activation(const AlignedVector<Real>& gate, AlignedVector<Real>& up);
-  void add(Residual from, const AlignedVector<Real>& block, AlignedVector<Real>& hidden);
+  void mlp(std::int64_t l, const LayerWeights& w, std::span<const Real> x);
+  void activation(std::span<const Real> gate, std::span<Real> up);
+  void add(Residual from, std::span<const Real> block, std::span<Real> hidden);
 
   // In forward_experts.cpp: a mixture of experts.
   struct ExpertProjection {
     Weight MlpWeights::*w;
-    AlignedVector<Real>& out;  // [slots, rows of w]
+    std::span<Real> out;  // [slots, rows of w]
   };
-  void route(std::int64_t l, const Weight& router, const AlignedVector<Real>& x);
-  void linear_by_expert(const std::vector<MlpWeights>& experts, const AlignedVector<Real>& x,
+  void route(std::int64_t l, const Weight& router, std::span<const Real> x);
+  void linear_by_expert(const std::vector<MlpWeights>& experts, std::span<const Real> x,
                         std::size_t slots_per_row,
                         std::initializer_list<ExpertProjection> projections);
   void add_experts();
@@ -150,20 +156,20 @@ class ForwardPass {
   // In forward_variants.cpp: what the kernels do not do.
   void store(std::initializer_list<Projection> projections, std::size_t rows);
   void store(Real* values, std::size_t count);
-  void variant_norm(const NormSpec& norm, const AlignedVector<Real>& x, const Weight& w,
-                    AlignedVector<Real>& out, std::size_t heads, std::size_t parts);
+  void variant_norm(const NormSpec& norm, std::span<const Real> x, const Weight& w,
+                    std::span<Real> out, std::size_t heads, std::size_t parts);
   void scale_embedding();
-  void finish_logits(AlignedVector<Real>& logits);
+  void finish_logits(std::span<Real> logits);
   std::size_t rope_position(const Token& token) const;
   bool attends_in_full() const;
   void attention_in_full(std::int64_t l);
   struct Head;
   void attend(const Head& head);
 
-  void tap(Tap tap, std::int64_t l, AlignedVector<Real>& values);
+  void tap(Tap tap, std::int64_t l, std::span<Real> values);
   // x as a matmul reads it, in rows of `width`.
-  const AlignedVector<Real>& as_read(Operand operand, std::int64_t l, const AlignedVector<Real>& x,
-                                     std::size_t width);
+  std::span<const Real> as_read(Operand operand, std::int64_t l, std::span<const Real> x,
+                                std::size_t width);
 
   // For dots of these n values. They are on the grid of the numerics unless the spec stores another
   // or an exchange gives its own.

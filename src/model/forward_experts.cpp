@@ -14,7 +14,7 @@ namespace assay {
 // softmax over all experts, the greatest ones' values, made to add up to 1 where the spec says so:
 // all in FP32 (numerics bf16 too) and rounded at the end, as transformers has it.
 template <class N>
-void ForwardPass<N>::route(std::int64_t l, const Weight& router, const AlignedVector<Real>& x) {
+void ForwardPass<N>::route(std::int64_t l, const Weight& router, std::span<const Real> x) {
   const MoeSpec& moe = spec_.moe;
   const auto experts = static_cast<std::size_t>(moe.num_experts);
   const auto k = static_cast<std::size_t>(moe.num_experts_per_tok);
@@ -65,7 +65,7 @@ void ForwardPass<N>::route(std::int64_t l, const Weight& router, const AlignedVe
 // Slot s takes row s / slots_per_row of x through the matrices of its expert.
 template <class N>
 void ForwardPass<N>::linear_by_expert(const std::vector<MlpWeights>& experts,
-                                      const AlignedVector<Real>& x, std::size_t slots_per_row,
+                                      std::span<const Real> x, std::size_t slots_per_row,
                                       std::initializer_list<ExpertProjection> projections) {
   for (std::size_t e = 0; e < experts.size(); ++e) {
     const std::vector<std::size_t>& slots = slots_of_expert_[e];
@@ -115,11 +115,11 @@ void ForwardPass<N>::add_experts() {
   });
 }
 
-#define ASSAY_INSTANTIATE(N)                                                                    \
-  template void ForwardPass<N>::route(std::int64_t, const Weight&, const AlignedVector<Real>&); \
-  template void ForwardPass<N>::linear_by_expert(const std::vector<MlpWeights>&,                \
-                                                 const AlignedVector<Real>&, std::size_t,       \
-                                                 std::initializer_list<ExpertProjection>);      \
+#define ASSAY_INSTANTIATE(N)                                                               \
+  template void ForwardPass<N>::route(std::int64_t, const Weight&, std::span<const Real>); \
+  template void ForwardPass<N>::linear_by_expert(const std::vector<MlpWeights>&,           \
+                                                 std::span<const Real>, std::size_t,       \
+                                                 std::initializer_list<ExpertProjection>); \
   template void ForwardPass<N>::add_experts()
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);

@@ -60,7 +60,9 @@ std::size_t ForwardPass<N>::rope_position(const Token& token) const {
 template <class N>
 void ForwardPass<N>::rope(std::int64_t l) {
   const RopeSpec& rope_spec = spec_.rope;
-  if (spec_.attention.decode.fault == DecodeFault::kNotRotated) act_.unrotated = act_.k;
+  if (spec_.attention.decode.fault == DecodeFault::kNotRotated) {
+    act_.unrotated.assign(act_.k.begin(), act_.k.end());
+  }
   if (rope_spec.on_q) rope(l, act_.q, static_cast<std::size_t>(spec_.num_attention_heads));
   tap(Tap::kQRope, l, act_.q);
   const auto kv_heads = static_cast<std::size_t>(spec_.num_key_value_heads);
@@ -70,7 +72,7 @@ void ForwardPass<N>::rope(std::int64_t l) {
 }
 
 template <class N>
-void ForwardPass<N>::rope(std::int64_t l, AlignedVector<Real>& heads, std::size_t count) {
+void ForwardPass<N>::rope(std::int64_t l, std::span<Real> heads, std::size_t count) {
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
   const auto dims = static_cast<std::size_t>(spec_.rotary_dims());
   const Rotation& rotation = rotation_of(l);

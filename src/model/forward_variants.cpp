@@ -23,9 +23,8 @@ void ForwardPass<N>::store(std::initializer_list<Projection> projections, std::s
 }
 
 template <class N>
-void ForwardPass<N>::variant_norm(const NormSpec& norm, const AlignedVector<Real>& x,
-                                  const Weight& w, AlignedVector<Real>& out, std::size_t heads,
-                                  std::size_t parts) {
+void ForwardPass<N>::variant_norm(const NormSpec& norm, std::span<const Real> x, const Weight& w,
+                                  std::span<Real> out, std::size_t heads, std::size_t parts) {
   std::vector<Real> weights(w.cols);
   kernels_.load_row(w, 0, weights.data());
   const std::size_t n = w.cols * heads / parts;
@@ -48,7 +47,7 @@ void ForwardPass<N>::scale_embedding() {
 }
 
 template <class N>
-void ForwardPass<N>::finish_logits(AlignedVector<Real>& logits) {
+void ForwardPass<N>::finish_logits(std::span<Real> logits) {
   const HeadSpec& head = spec_.head;
   if (spec_.store != Store::kOwn) store(logits.data(), logits.size());
   if (head.scale != 1) {
@@ -99,8 +98,8 @@ void ForwardPass<N>::attention_in_full(std::int64_t l) {
     for (std::size_t h = 0; h < kv_heads; ++h) {
       for (std::size_t p = 0; p < tokens_.size(); ++p) {
         const std::size_t row = (p * kv_heads + h) * head_dim;
-        for (AlignedVector<Real>* x : {&act_.k, &act_.v}) {
-          through_cache<N>(attention.cache, {&(*x)[row], head_dim});
+        for (const std::span<Real> x : {act_.k, act_.v}) {
+          through_cache<N>(attention.cache, x.subspan(row, head_dim));
         }
         cache.put(layer, h, p, &act_.k[row], &act_.v[row]);
       }
@@ -274,15 +273,15 @@ void ForwardPass<N>::attend(const Head& head) {
   }
 }
 
-#define ASSAY_INSTANTIATE(N)                                                                   \
-  template void ForwardPass<N>::store(std::initializer_list<Projection>, std::size_t);         \
-  template void ForwardPass<N>::store(Real*, std::size_t);                                     \
-  template void ForwardPass<N>::variant_norm(const NormSpec&, const AlignedVector<Real>&,      \
-                                             const Weight&, AlignedVector<Real>&, std::size_t, \
-                                             std::size_t);                                     \
-  template void ForwardPass<N>::scale_embedding();                                             \
-  template void ForwardPass<N>::finish_logits(AlignedVector<Real>&);                           \
-  template bool ForwardPass<N>::attends_in_full() const;                                       \
+#define ASSAY_INSTANTIATE(N)                                                              \
+  template void ForwardPass<N>::store(std::initializer_list<Projection>, std::size_t);    \
+  template void ForwardPass<N>::store(Real*, std::size_t);                                \
+  template void ForwardPass<N>::variant_norm(const NormSpec&, std::span<const Real>,      \
+                                             const Weight&, std::span<Real>, std::size_t, \
+                                             std::size_t);                                \
+  template void ForwardPass<N>::scale_embedding();                                        \
+  template void ForwardPass<N>::finish_logits(std::span<Real>);                           \
+  template bool ForwardPass<N>::attends_in_full() const;                                  \
   template void ForwardPass<N>::attention_in_full(std::int64_t)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
