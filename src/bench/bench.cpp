@@ -22,6 +22,7 @@
 #include "base/half.h"
 #include "bench/probes.h"
 #include "model/forward.h"
+#include "models/program.h"
 #include "reference/statistics.h"
 
 namespace assay {
@@ -53,10 +54,7 @@ class Bench {
         pool_(options.threads),
         bf16_(model_, pool_),
         cache_(model_.spec, 512) {
-    for (const Weight& w : step_matrices()) {
-      step_bytes_ += w.rows * w.cols * dtype_size(w.dtype);
-      step_flops_ += 2.0 * static_cast<double>(w.rows * w.cols);
-    }
+    count_step();
     activations_ = some_activations();
     write_npz(options.scratch / "candidate.npz", views(), Compression::kNone);
     write_npz(options.scratch / "reference.npz", views(), Compression::kNone);
@@ -119,7 +117,7 @@ class Bench {
     decode_seconds_ = time / kDecodeSteps;
     add("memory read", "GB/s", read_ / 1e9);
     add("decode", "tokens/s", 1 / decode_seconds_, "memory read",
-        static_cast<double>(step_bytes_) / decode_seconds_ / read_);
+        step_bytes_ / decode_seconds_ / read_);
   }
 
   void measure_prefill() {
@@ -163,7 +161,7 @@ class Bench {
     const double time = seconds([&] { extract(options, default_prompts()); });
     // All prompts at once, then a pass for each further token.
     const auto passes = static_cast<double>(options.max_new_tokens);
-    const double bound = passes * static_cast<double>(step_bytes_) / read_;
+    const double bound = passes * step_bytes_ / read_;
     add("extract", "s", time, "weight passes", bound / time);
   }
 
@@ -259,17 +257,26 @@ class Bench {
     });
   }
 
-  // What one token reads: of a mixture's experts, those that it goes to.
-  std::vector<Weight> step_matrices() const {
-    std::vector<Weight> all;
-    for (LayerWeights layer : model_.layers) {
-      if (!layer.experts.empty()) {
-        layer.experts.resize(static_cast<std::size_t>(model_.spec.moe.num_experts_per_tok));
+  // What one token reads and computes; of a mixture's experts, with those that it goes to.
+  void count_step() {
+    const auto count = [&](const Weight& w, double part) {
+      const double elements = static_cast<double>(w.rows * w.cols) * part;
+      step_bytes_ += elements * static_cast<double>(dtype_size(w.dtype));
+      step_flops_ += 2.0 * elements;
+    };
+    for (std::size_t l = 0; l < model_.matrices.size(); ++l) {
+      std::size_t i = 0;
+      for (const Step& step : layer_of(model_.spec, static_cast<std::int64_t>(l)).steps) {
+        const auto* experts = std::get_if<ExpertLinear>(&step.operation);
+        const double part = experts == nullptr ? 1.0
+                                               : static_cast<double>(experts->per_token) /
+                                                     static_cast<double>(experts->experts);
+        for (const TensorUse& tensor : step.tensors) {
+          if (tensor.rows > 0) count(model_.matrices[l][i++], part);
+        }
       }
-      for (const Weight& w : matrices(layer)) all.push_back(w);
     }
-    all.push_back(model_.outer.lm_head);
-    return all;
+    count(model_.outer.lm_head, 1.0);
   }
 
   void add(const std::string& name, const std::string& unit, double value,
@@ -286,7 +293,7 @@ class Bench {
   ThreadPool pool_;
   ForwardPass<Bf16> bf16_;
   KvCache<Bf16> cache_;
-  std::size_t step_bytes_ = 0;
+  double step_bytes_ = 0;
   double step_flops_ = 0;
   std::vector<Array> activations_;
   std::vector<Series> series_;

@@ -37,9 +37,6 @@ struct LayerWeights {
   Weight mlp_post_norm;
 };
 
-// The matrices that a pass reads whole, in the order in which it does.
-std::vector<Weight> matrices(const LayerWeights& layer);
-
 // The weights outside the layers.
 struct OuterWeights {
   Weight embed_tokens;  // [vocab, hidden]
@@ -56,6 +53,8 @@ struct Model {
 
   OuterWeights outer = {};
   std::vector<LayerWeights> layers = {};
+  // Of each layer what a pass reads whole, in the order in which it does.
+  std::vector<std::vector<Weight>> matrices = {};
 
   // Where not null, the matrices are to be had from here, those of the layers and then lm_head;
   // what else a pass needs of the mappings (norms, rows of the embedding) is little.
@@ -75,8 +74,8 @@ Model load_model(const std::filesystem::path& checkpoint, bool stream = false,
 // streamed.
 bool must_stream(const Weights& files);
 
-// The tensors that a checkpoint of this spec holds under their published names, in the order of the
-// forward pass; lm_head.weight only where it is not tied.
+// The tensors that a checkpoint of this spec holds under their published names, in the order of
+// their use; lm_head.weight only where it is not tied.
 std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype);
 
 }  // namespace assay

@@ -1,0 +1,52 @@
+// Puts the steps of a block together. What several families share is in parts/.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/program.h"
+
+namespace assay {
+
+class Builder {
+ public:
+  // spec must outlive it. prefix: of the names of the block's tensors, "model.layers.3.".
+  Builder(const ModelSpec& spec, std::int64_t layer, std::string prefix);
+
+  const ModelSpec& spec() const { return spec_; }
+  std::int64_t layer() const { return layer_; }
+  // The residual stream as it stands.
+  ValueId stream() const { return stream_; }
+
+  // A tensor by its name within the block, which `.weight` is added to.
+  TensorUse vector(std::string_view name, std::int64_t size) const;
+  TensorUse matrix(std::string_view name, std::int64_t rows, std::int64_t cols) const;
+  TensorUse bias(std::string_view name, std::int64_t size) const;
+
+  // Adds a step that writes one value, or several.
+  ValueId step(Operation operation, std::vector<ValueId> reads, Value value,
+               std::vector<TensorUse> tensors = {});
+  std::vector<ValueId> steps(Operation operation, std::vector<ValueId> reads,
+                             std::vector<Value> values, std::vector<TensorUse> tensors = {});
+
+  // RMSNorm over the whole hidden size.
+  ValueId norm(ValueId x, std::string_view tensor, std::optional<Tap> tap);
+  // RMSNorm of another width, as the spec's norms have it.
+  ValueId norm(ValueId x, const TensorUse& tensor, Tap tap);
+  // The residual stream is from here on itself plus x.
+  void add(ValueId x, Tap tap);
+
+  Block take() { return std::move(block_); }
+
+ private:
+  const ModelSpec& spec_;
+  std::int64_t layer_;
+  std::string prefix_;
+  ValueId stream_ = 0;
+  Block block_;
+};
+
+}  // namespace assay

@@ -1,0 +1,74 @@
+#include "models/config_fields.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "assay/error.h"
+
+namespace assay {
+
+void refuse_unless(bool fine, const JsonObject& config, std::string_view field,
+                   std::string_view expected) {
+  if (!fine) throw input_error(config.where(field), config.text(field), expected);
+}
+
+void read_heads(const JsonObject& config, ModelSpec& spec, bool may_be_absent) {
+  const std::int64_t share = spec.hidden_size / spec.num_attention_heads;
+  spec.head_dim = may_be_absent ? config.positive_integer("head_dim", share)
+                                : config.positive_integer("head_dim");
+  spec.num_key_value_heads =
+      may_be_absent ? config.positive_integer("num_key_value_heads", spec.num_attention_heads)
+                    : config.positive_integer("num_key_value_heads");
+  if (spec.num_attention_heads % spec.num_key_value_heads != 0) {
+    throw input_error(
+        config.where("num_key_value_heads"), std::to_string(spec.num_key_value_heads),
+        fmt::format("a divisor of num_attention_heads ({})", spec.num_attention_heads));
+  }
+  if (spec.head_dim % 2 != 0) {
+    throw input_error(config.where("head_dim"), std::to_string(spec.head_dim),
+                      "an even number (rotary embedding works on pairs)");
+  }
+}
+
+void read_activation(const JsonObject& config, const char* field, std::string_view fallback,
+                     ModelSpec& spec) {
+  const std::string name = config.string(field, fallback);
+  refuse_unless(name == "silu" || name == "gelu_pytorch_tanh", config, field,
+                "\"silu\" or \"gelu_pytorch_tanh\"");
+  spec.mlp.activation = name == "silu" ? Activation::kSilu : Activation::kGeluTanh;
+}
+
+void read_layer_types(const JsonObject& config, ModelSpec& spec,
+                      const std::function<bool(std::size_t)>& is_sliding) {
+  constexpr const char* kField = "layer_types";
+  const auto layers = static_cast<std::size_t>(spec.num_hidden_layers);
+  spec.sliding_layers.resize(layers);
+  if (!config.has(kField)) {
+    for (std::size_t l = 0; l < layers; ++l) spec.sliding_layers[l] = is_sliding(l);
+    return;
+  }
+  const std::vector<std::string> types = config.strings(kField);
+  if (types.size() != layers) {
+    throw input_error(config.where(kField), fmt::format("{} entries", types.size()),
+                      fmt::format("{} (num_hidden_layers)", layers));
+  }
+  for (std::size_t l = 0; l < layers; ++l) {
+    spec.sliding_layers[l] = types[l] == "sliding_attention";
+    if (spec.sliding_layers[l] || types[l] == "full_attention") continue;
+    throw input_error(config.where(kField), "\"" + types[l] + "\"",
+                      "\"sliding_attention\" or \"full_attention\"");
+  }
+}
+
+double number_or_null(const JsonObject& config, std::string_view field, double fallback) {
+  return config.is_null(field) ? 0 : config.positive_number(field, fallback);
+}
+
+void read_window(const JsonObject& config, ModelSpec& spec, std::int64_t fallback) {
+  constexpr const char* kField = "sliding_window";
+  spec.attention.window = config.is_null(kField) ? 0 : config.positive_integer(kField, fallback);
+}
+
+}  // namespace assay

@@ -1,0 +1,32 @@
+// OLMo 2: norms after the blocks, none before them; queries and keys normalised over all heads
+// together.
+#include "models/config_fields.h"
+#include "models/model_type.h"
+#include "models/parts/attention.h"
+#include "models/parts/mlp.h"
+
+namespace assay {
+namespace {
+
+void read_olmo2(const JsonObject& config, ModelSpec& spec) {
+  read_heads(config, spec, true);
+  spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
+  spec.qk_norm = true;
+  spec.qk_norms.full_width = true;
+  spec.block.norms = Norms::kAfter;
+  spec.rope.rounded_once = true;
+  for (NormSpec* norm : spec.norms()) norm->rounded_once = true;
+}
+
+void olmo2_layer(Builder& b) {
+  const ValueId a = attention(b, b.stream());
+  b.add(b.norm(a, "post_attention_layernorm", Tap::kAttnPostNorm), Tap::kAttnResidual);
+  const ValueId m = mlp(b, b.stream());
+  b.add(b.norm(m, "post_feedforward_layernorm", Tap::kMlpPostNorm), Tap::kLayerOutput);
+}
+
+}  // namespace
+
+ModelType olmo2_type() { return {"olmo2", read_olmo2, olmo2_layer}; }
+
+}  // namespace assay

@@ -1,0 +1,69 @@
+#include "models/parts/attention.h"
+
+#include <cmath>
+#include <string>
+
+namespace assay {
+namespace {
+
+// One linear step for all three.
+std::vector<ValueId> projections(Builder& b, ValueId x, const AttentionTensors& names) {
+  const ModelSpec& s = b.spec();
+  std::vector<TensorUse> tensors;
+  if (!names.fused.empty()) {
+    std::int64_t first = 0;
+    const std::int64_t all = s.q_size() + 2 * s.kv_size();
+    for (const std::int64_t rows : {s.q_size(), s.kv_size(), s.kv_size()}) {
+      TensorUse part = b.matrix("self_attn." + std::string(names.fused), rows, s.hidden_size);
+      part.first = first;
+      part.stored = all;
+      tensors.push_back(std::move(part));
+      first += rows;
+    }
+  } else {
+    const auto project = [&](const std::string& name, std::int64_t rows) {
+      tensors.push_back(b.matrix(name, rows, s.hidden_size));
+      if (s.qkv_bias) tensors.push_back(b.bias(name, rows));
+    };
+    project("self_attn.q_proj", s.q_size());
+    project("self_attn.k_proj", s.kv_size());
+    project("self_attn.v_proj", s.kv_size());
+  }
+  return b.steps(Linear{}, {x},
+                 {{{s.num_attention_heads, s.head_dim}, Tap::kQProj},
+                  {{s.num_key_value_heads, s.head_dim}, Tap::kKProj},
+                  {{s.num_key_value_heads, s.head_dim}, Tap::kVProj}},
+                 std::move(tensors));
+}
+
+}  // namespace
+
+ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
+  const ModelSpec& s = b.spec();
+  const std::vector<ValueId> qkv = projections(b, x, tensors);
+  ValueId q = qkv[0];
+  ValueId k = qkv[1];
+  if (s.qk_norm) {
+    const bool all = s.qk_norms.full_width;
+    q = b.norm(q, b.vector("self_attn.q_norm", all ? s.q_size() : s.head_dim), Tap::kQNorm);
+    k = b.norm(k, b.vector("self_attn.k_norm", all ? s.kv_size() : s.head_dim), Tap::kKNorm);
+  }
+  const bool sliding = s.is_sliding(b.layer());
+  const std::size_t table = s.local_rope_parameters && sliding ? 1 : 0;
+  const Rotate rotate{table, s.rotary_dims(), s.rope.rounded_once};
+  q = b.step(rotate, {q}, {{s.num_attention_heads, s.head_dim}, Tap::kQRope});
+  k = b.step(rotate, {k}, {{s.num_key_value_heads, s.head_dim}, Tap::kKRope});
+  const double scale =
+      s.attention.scale != 0 ? s.attention.scale : 1 / std::sqrt(static_cast<double>(s.head_dim));
+  const ValueId scores =
+      b.step(Scores{scale, s.attention.softcap, sliding ? s.attention.window : 0}, {q, k},
+             {{s.num_attention_heads}, Tap::kAttnScores, true});
+  const ValueId probs =
+      b.step(Softmax{}, {scores}, {{s.num_attention_heads}, Tap::kAttnProbs, true});
+  const ValueId context = b.step(Context{}, {probs, qkv[2]}, {{s.q_size()}, Tap::kAttnContext});
+  std::vector<TensorUse> o = {b.matrix("self_attn.o_proj", s.hidden_size, s.q_size())};
+  if (s.o_bias) o.push_back(b.bias("self_attn.o_proj", s.hidden_size));
+  return b.step(Linear{}, {context}, {{s.hidden_size}, Tap::kAttnOutput}, std::move(o));
+}
+
+}  // namespace assay

@@ -1,0 +1,18 @@
+// Grouped-query attention with rotary embedding.
+#pragma once
+
+#include <string_view>
+
+#include "models/builder.h"
+
+namespace assay {
+
+struct AttentionTensors {
+  std::string_view fused;  // one matrix for queries, keys and values; else q_proj, k_proj, v_proj
+};
+
+// The spec says whether queries and keys are normalised (each head, or all of them together),
+// which projections have a bias, and how wide the window of this layer is.
+ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors = {});
+
+}  // namespace assay

@@ -1,0 +1,57 @@
+#include "models/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "models/builder.h"
+#include "models/model_type.h"
+
+namespace assay {
+namespace {
+
+Block embedding_of(const ModelSpec& spec) {
+  Builder b(spec, -1, "model.");
+  b.step(Lookup{spec.embedding.scale}, {}, {{spec.hidden_size}, Tap::kEmbeddingOutput},
+         {b.matrix("embed_tokens", spec.vocab_size, spec.hidden_size)});
+  return b.take();
+}
+
+Block head_of(const ModelSpec& spec) {
+  Builder b(spec, -1, "");
+  const ValueId normed = b.norm(b.stream(), "model.norm", Tap::kFinalNormOutput);
+  const bool capped = spec.head.softcap > 0;
+  const std::optional<Tap> last = Tap::kLogits;
+  const ValueId logits =
+      b.step(Linear{}, {normed}, {{spec.vocab_size}, capped ? std::nullopt : last},
+             {b.matrix(spec.tie_word_embeddings ? "model.embed_tokens" : "lm_head", spec.vocab_size,
+                       spec.hidden_size)});
+  if (capped) b.step(Softcap{spec.head.softcap}, {logits}, {{spec.vocab_size}, last});
+  return b.take();
+}
+
+}  // namespace
+
+Block layer_of(const ModelSpec& spec, std::int64_t l) {
+  const auto types = all_model_types();
+  const auto type = std::ranges::find(types, spec.model_type, &ModelType::name);
+  assert(type != types.end());
+  Builder b(spec, l, fmt::format("model.layers.{}.", l));
+  type->layer(b);
+  return b.take();
+}
+
+Program program_of(const ModelSpec& spec) {
+  Program program;
+  program.ropes.push_back(spec.rope_parameters);
+  if (spec.local_rope_parameters) program.ropes.push_back(*spec.local_rope_parameters);
+  program.embedding = embedding_of(spec);
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    program.layers.push_back(layer_of(spec, l));
+  }
+  program.head = head_of(spec);
+  return program;
+}
+
+}  // namespace assay

@@ -1,0 +1,65 @@
+// Qwen2, Qwen3 and Qwen3-MoE: Llama's layer; Qwen2 with a bias on q, k and v, Qwen3 with a norm of
+// each query and key head, Qwen3-MoE with experts in most layers.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "models/config_fields.h"
+#include "models/model_type.h"
+
+namespace assay {
+namespace {
+
+// Qwen's window counts only where it is switched on, and from max_window_layers on.
+void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
+  if (!config.boolean("use_sliding_window", false)) return;
+  read_window(config, spec, 4096);
+  if (spec.model_type == "qwen3_moe") return;
+  const std::int64_t from =
+      config.has("max_window_layers") ? config.integers("max_window_layers").front() : 28;
+  read_layer_types(config, spec, [&](std::size_t l) { return std::cmp_greater_equal(l, from); });
+}
+
+void read_moe(const JsonObject& config, ModelSpec& spec) {
+  const char* count = config.has("num_local_experts") ? "num_local_experts" : "num_experts";
+  MoeSpec& moe = spec.moe;
+  moe.num_experts = config.positive_integer(count);
+  moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");
+  moe.intermediate_size = config.positive_integer("moe_intermediate_size");
+  moe.norm_topk_prob = config.boolean("norm_topk_prob", false);
+  refuse_unless(moe.num_experts_per_tok <= moe.num_experts, config, "num_experts_per_tok",
+                fmt::format("at most {} ({})", moe.num_experts, count));
+  const std::int64_t step = config.positive_integer("decoder_sparse_step", 1);
+  const std::vector<std::int64_t> dense = config.has("mlp_only_layers")
+                                              ? config.integers("mlp_only_layers")
+                                              : std::vector<std::int64_t>();
+  spec.sparse_layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    spec.sparse_layers[static_cast<std::size_t>(l)] =
+        (l + 1) % step == 0 && std::ranges::find(dense, l) == dense.end();
+  }
+}
+
+void read_qwen2(const JsonObject& config, ModelSpec& spec) {
+  read_heads(config, spec, true);
+  spec.qkv_bias = true;
+  read_qwen_window(config, spec);
+}
+
+void read_qwen3(const JsonObject& config, ModelSpec& spec) {
+  read_heads(config, spec, false);
+  spec.qk_norm = true;
+  spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
+  read_qwen_window(config, spec);
+  if (spec.model_type == "qwen3_moe") read_moe(config, spec);
+}
+
+}  // namespace
+
+ModelType qwen2_type() { return {"qwen2", read_qwen2, llama_layer}; }
+ModelType qwen3_type() { return {"qwen3", read_qwen3, llama_layer}; }
+ModelType qwen3_moe_type() { return {"qwen3_moe", read_qwen3, llama_layer}; }
+
+}  // namespace assay

@@ -1,0 +1,25 @@
+// The table of model types. A new one is a row here and a file that defines it.
+#include <array>
+
+#include "models/builder.h"
+#include "models/model_type.h"
+
+// Each row: a function ModelType name##_type() in the family's file; in alphabetical order.
+#define ASSAY_MODEL_TYPES(row)                                                                    \
+  row(gemma2) row(gemma3_text) row(llama) row(mistral) row(olmo2) row(phi3) row(qwen2) row(qwen3) \
+      row(qwen3_moe)
+
+namespace assay {
+
+#define ASSAY_DECLARE(name) ModelType name##_type();
+ASSAY_MODEL_TYPES(ASSAY_DECLARE)
+#undef ASSAY_DECLARE
+
+std::span<const ModelType> all_model_types() {
+#define ASSAY_ENTRY(name) name##_type(),
+  static const std::array kTypes = {ASSAY_MODEL_TYPES(ASSAY_ENTRY)};
+#undef ASSAY_ENTRY
+  return kTypes;
+}
+
+}  // namespace assay
