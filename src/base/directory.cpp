@@ -39,22 +39,25 @@ struct Entry {
 
 void remove_below(int parent, const char* name, int depth) noexcept {
   constexpr int kDeepest = 4;
+  constexpr int kRounds = 3;  // another thread may rename a file there while the others go
   if (::unlinkat(parent, name, 0) == 0 || depth == kDeepest) return;
-  const int directory = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (directory < 0) return;
-  alignas(Entry) std::array<char, 4096> buffer;
-  for (;;) {
-    const long size = ::syscall(SYS_getdents64, directory, buffer.data(), buffer.size());
-    if (size <= 0) break;
-    for (long at = 0; at < size;) {
-      const auto* entry = reinterpret_cast<const Entry*>(buffer.data() + at);
-      const char* own = buffer.data() + at + offsetof(Entry, name);
-      if (!is_dots(own)) remove_below(directory, own, depth + 1);
-      at += entry->length;
+  for (int round = 0; round < kRounds; ++round) {
+    const int directory = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0) return;
+    alignas(Entry) std::array<char, 4096> buffer;
+    for (;;) {
+      const long size = ::syscall(SYS_getdents64, directory, buffer.data(), buffer.size());
+      if (size <= 0) break;
+      for (long at = 0; at < size;) {
+        const auto* entry = reinterpret_cast<const Entry*>(buffer.data() + at);
+        const char* own = buffer.data() + at + offsetof(Entry, name);
+        if (!is_dots(own)) remove_below(directory, own, depth + 1);
+        at += entry->length;
+      }
     }
+    ::close(directory);
+    if (::unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno != ENOTEMPTY) return;
   }
-  ::close(directory);
-  ::unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ void OutputSet::create_directory(std::string_view name) const {
   if (fs::exists(there) && !fs::is_directory(there)) {
     throw system_error(final_path.string(), "cannot create directory", EEXIST);
   }
+  const PartialCreation creation;  // it would make a staging directory anew that a handler removed
   fs::create_directories(staging_ / name, error);
   if (error) throw system_error(final_path.string(), "cannot create directory", error.value());
 }

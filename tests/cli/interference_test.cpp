@@ -57,7 +57,7 @@ TEST_F(Interference, OfTwoRunsIntoOneDirectoryTheSecondIsRefused) {
   EXPECT_EQ(first.exit_code, 0) << first.err;
   expect_failure(second, 4, {out(), holder, "is writing into it"});
   EXPECT_EQ(run_program({"compare", out(), out()}).exit_code, 0);
-  EXPECT_TRUE(staging().empty());
+  EXPECT_EQ(staging(), std::vector<std::string>());
 }
 
 // What is mapped is no more: a word, and nothing left. An earlier set still stands.
@@ -69,7 +69,7 @@ TEST_F(Interference, ACheckpointThatIsCutShortIsSaid) {
                                       fs::resize_file(model_.file("model.safetensors"), 8);
                                     }});
   expect_failure(result, 3, {"model.safetensors"});
-  EXPECT_TRUE(staging().empty());
+  EXPECT_EQ(staging(), std::vector<std::string>());
   EXPECT_EQ(read_text(fs::path(out()) / "manifest.json"), before);
 }
 
@@ -85,7 +85,7 @@ TEST_F(Interference, ACheckpointThatIsOverwrittenIsSaid) {
                     file << "other weights";
                   }});
   expect_failure(result, 3, {"model.safetensors", "changed while it was read"});
-  EXPECT_TRUE(staging().empty());
+  EXPECT_EQ(staging(), std::vector<std::string>());
   EXPECT_EQ(read_text(fs::path(out()) / "manifest.json"), before);
 }
 
@@ -97,7 +97,7 @@ TEST_F(Interference, WhatAKilledRunLeavesTheNextOneRemoves) {
   EXPECT_EQ(killed.exit_code, 128 + SIGKILL);
   EXPECT_EQ(staging().size(), 1u);
   EXPECT_EQ(run_program(extract(1)).exit_code, 0);
-  EXPECT_TRUE(staging().empty());
+  EXPECT_EQ(staging(), std::vector<std::string>());
 }
 
 TEST_F(Interference, ASyntheticModelThatIsLargerThanTheDiskIsRefusedAtOnce) {
@@ -116,7 +116,7 @@ TEST_F(Interference, ASyntheticModelThatIsLargerThanTheDiskIsRefusedAtOnce) {
   write_text(config, text);
   const Result result = run_program({"synth", "--config", config, "--out", out()});
   expect_failure(result, 4, {"model.safetensors", "the disk has", "for the weights"});
-  EXPECT_TRUE(staging().empty());
+  EXPECT_EQ(staging(), std::vector<std::string>());
 }
 
 }  // namespace
