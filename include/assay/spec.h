@@ -18,6 +18,8 @@ namespace assay {
 
 // Layers are numbered below it: beyond every published model, and layer names have three digits.
 constexpr std::int64_t kMostLayers = 1000;
+// Experts of a layer at most: beyond every published model.
+constexpr std::int64_t kMostExperts = 1024;
 
 // Read from the checkpoint's config.json; names are the config's own.
 struct ModelSpec {

@@ -53,6 +53,9 @@ constexpr bool is_layer_tap(Tap tap) { return tap >= Tap::kInputNorm && tap <= T
 // layers; `layer` is ignored for taps outside the layers.
 std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec);
 
+// The name without the layer: "q_proj", "logits"; "output" of a layer's last one.
+std::string_view tap_base_name(Tap tap);
+
 // Whether the model has the tap in that layer.
 bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec);
 

@@ -13,22 +13,6 @@ std::int64_t TapPlace::order() const {
   return (tap == Tap::kEmbeddingOutput ? 0 : kLast) + static_cast<int>(tap);
 }
 
-std::string_view tap_base_name(Tap tap) {
-  static const std::vector<std::string> names = [] {
-    ModelSpec spec;
-    spec.num_hidden_layers = 1;
-    std::vector<std::string> all;
-    for (int t = 0; t < kTapCount; ++t) {
-      std::string name = tap_name(static_cast<Tap>(t), 0, spec);
-      constexpr std::string_view kPrefix = "layer_00_";
-      if (name.starts_with(kPrefix)) name.erase(0, kPrefix.size());
-      all.push_back(std::move(name));
-    }
-    return all;
-  }();
-  return names[static_cast<std::size_t>(tap)];
-}
-
 std::optional<TapPlace> parse_tap_name(std::string_view name) {
   constexpr std::string_view kPrefix = "layer_";
   std::int64_t layer = -1;

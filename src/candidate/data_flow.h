@@ -25,9 +25,6 @@ struct TapPlace {
 // A layer's number must be below kMostLayers: what follows has room for each layer up to it.
 std::optional<TapPlace> parse_tap_name(std::string_view name);
 
-// The last part of the tap's name: "q_proj".
-std::string_view tap_base_name(Tap tap);
-
 // The axis that counts positions in an array of that tap: 1, or 2 for scores and probabilities.
 std::size_t position_axis(Tap tap);
 

@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
   app.footer("Exit codes: 0 good, 1 check failed, 2 wrong usage, 3 bad input, 4 system failure.");
   assay::Action action;
   assay::add_doctor(app, action);
+  assay::add_explain(app, action);
   assay::add_extract(app, action);
   assay::add_inspect(app, action);
   assay::add_compare(app, action);

@@ -24,6 +24,7 @@ void add_inspect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_diagnose(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
+void add_explain(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);

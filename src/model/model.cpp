@@ -151,21 +151,22 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
   }
   Model model{directory, spec, read_eos_token_ids(directory),
               open_weights(directory, DequantiseNow::kYes, on_weights)};
-  const Program program = program_of(spec);
-  model.outer.embed_tokens = taken(model.files, program.embedding.steps.front().tensors.front());
-  model.layers.resize(program.layers.size());
-  model.matrices.resize(program.layers.size());
-  for (std::size_t l = 0; l < program.layers.size(); ++l) {
-    for (const Step& step : program.layers[l].steps) {
+  model.outer.embed_tokens = taken(model.files, embedding_of(spec).steps.front().tensors.front());
+  model.layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
+  model.matrices.resize(model.layers.size());
+  // One layer at a time: a config that claims many fails at its first missing tensor.
+  for (std::size_t l = 0; l < model.layers.size(); ++l) {
+    const Block layer = layer_of(spec, static_cast<std::int64_t>(l));
+    for (const Step& step : layer.steps) {
       std::vector<Weight> weights;
       for (const TensorUse& tensor : step.tensors) {
         weights.push_back(taken(model.files, tensor));
         if (tensor.rows > 0) model.matrices[l].push_back(weights.back());
       }
-      place(program.layers[l], step, weights, model.layers[l]);
+      place(layer, step, weights, model.layers[l]);
     }
   }
-  const std::vector<Step>& head = program.head.steps;
+  const std::vector<Step> head = head_of(spec).steps;
   model.outer.norm = taken(model.files, head[0].tensors.front());
   // transformers 5 ties only when a stored head equals the embedding, and keeps it otherwise:
   // either way, a stored head is the one to use.

@@ -39,8 +39,10 @@ constexpr std::array<std::string_view, kTapCount> kNames = {"embedding_output",
 
 }  // namespace
 
+std::string_view tap_base_name(Tap tap) { return kNames[static_cast<std::size_t>(tap)]; }
+
 std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec) {
-  const std::string_view name = kNames[static_cast<std::size_t>(tap)];
+  const std::string_view name = tap_base_name(tap);
   if (!is_layer_tap(tap)) return std::string(name);
   const int digits = spec.num_hidden_layers > 100 ? 3 : 2;
   return fmt::format("layer_{:0{}}_{}", layer, digits, name);

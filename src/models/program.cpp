@@ -9,7 +9,6 @@
 #include "models/model_type.h"
 
 namespace assay {
-namespace {
 
 Block embedding_of(const ModelSpec& spec) {
   Builder b(spec, -1, "model.");
@@ -30,8 +29,6 @@ Block head_of(const ModelSpec& spec) {
   if (capped) b.step(Softcap{spec.head.softcap}, {logits}, {{spec.vocab_size}, last});
   return b.take();
 }
-
-}  // namespace
 
 Block layer_of(const ModelSpec& spec, std::int64_t l) {
   const auto types = all_model_types();

@@ -149,7 +149,9 @@ struct Program {
 
 // The program of a spec that read_spec() gave. Pure: the same spec, the same program.
 Program program_of(const ModelSpec& spec);
-// Layer l alone.
+// Its parts one by one.
+Block embedding_of(const ModelSpec& spec);
 Block layer_of(const ModelSpec& spec, std::int64_t l);
+Block head_of(const ModelSpec& spec);
 
 }  // namespace assay

@@ -26,6 +26,8 @@ void read_moe(const JsonObject& config, ModelSpec& spec) {
   const char* count = config.has("num_local_experts") ? "num_local_experts" : "num_experts";
   MoeSpec& moe = spec.moe;
   moe.num_experts = config.positive_integer(count);
+  refuse_unless(moe.num_experts <= kMostExperts, config, count,
+                fmt::format("at most {}", kMostExperts));
   moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");
   moe.intermediate_size = config.positive_integer("moe_intermediate_size");
   moe.norm_topk_prob = config.boolean("norm_topk_prob", false);

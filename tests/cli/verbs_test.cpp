@@ -23,11 +23,31 @@ TEST(Program, HelpAndVersionAreGood) {
   EXPECT_EQ(run_program({"--help"}).exit_code, 0);
   EXPECT_TRUE(run_program({"--version"}).out.starts_with("assay 0."));
   for (const char* verb :
-       {"doctor", "extract", "inspect", "generate", "tokenize", "synth", "bench"}) {
+       {"doctor", "explain", "extract", "inspect", "generate", "tokenize", "synth", "bench"}) {
     const Result help = run_program({verb, "--help"});
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_NE(help.out.find("--json"), std::string::npos) << verb;
   }
+}
+
+TEST(Program, ExplainsInThreeForms) {
+  const Json json = run_json({"explain", "--model", kModel, "--json"});
+  EXPECT_EQ(json.at("blocks").size(), 3U);
+  const Json& tensor = json.at("blocks")[1].at("steps")[0].at("tensors")[0];
+  EXPECT_EQ(tensor.at("name"), "model.layers.*.input_layernorm.weight");
+  EXPECT_EQ(tensor.at("dtype"), "BF16");
+  const Result text = run_program({"explain", "--model", kModel});
+  const Result page = run_program({"explain", "--model", kModel, "--markdown"});
+  for (const Json& block : json.at("blocks")) {
+    for (const Json& step : block.at("steps")) {
+      const auto formula = step.at("formula").get<std::string>();
+      EXPECT_NE(page.out.find("`" + formula + "`"), std::string::npos) << formula;
+      const auto name = step.at("writes")[0].at("name").get<std::string>();
+      EXPECT_NE(text.out.find("  " + name + " ["), std::string::npos) << name;
+    }
+  }
+  std::istringstream lines(text.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
 }
 
 TEST(Program, WrongUsageIsTwo) {
@@ -42,6 +62,8 @@ TEST(Program, WrongUsageIsTwo) {
       {"extract", "--numerics", "bf16,bf16"},
       {"extract", "--taps", "layer_99_*"},
       {"extract", "--store", "f16"},
+      {"explain", "--layer", "4000"},
+      {"explain", "--json", "--markdown"},
       {"inspect"},
       {"generate"},
       {"tokenize"},

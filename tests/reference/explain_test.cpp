@@ -1,0 +1,124 @@
+#include "reference/explain.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "assay/error.h"
+#include "assay/taps.h"
+#include "base/temporary_directory.h"
+#include "model/published.h"
+
+namespace assay {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A directory with a config.json and nothing else.
+class Explain : public testing::TestWithParam<std::string> {
+ protected:
+  Explain() {
+    std::ofstream(std::filesystem::path(directory_.path()) / "config.json")
+        << published_config(GetParam()).dump();
+  }
+  std::filesystem::path model() const { return directory_.path(); }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_P(Explain, SaysOfEveryTapHowItIsComputedAndNamesNothingElse) {
+  const ModelSpec spec = read_spec(model());
+  const Json found = explain(model());
+  std::set<std::int64_t> layers;
+  for (const Json& block : found.at("blocks")) {
+    std::set<std::string> known = {"x"};
+    std::set<std::string> taps;
+    for (const Json& step : block.at("steps")) {
+      for (const Json& read : step.at("reads")) {
+        const auto name = read.get<std::string>();
+        EXPECT_TRUE(known.contains(name)) << name;
+        EXPECT_NE(step.at("formula").get<std::string>().find(name), std::string::npos) << step;
+      }
+      for (const Json& value : step.at("writes")) {
+        const auto name = value.at("name").get<std::string>();
+        EXPECT_TRUE(known.insert(name).second) << name;
+        if (value.at("tap")) taps.insert(name);
+        EXPECT_NE(step.at("formula").get<std::string>().find(name), std::string::npos) << step;
+      }
+      EXPECT_FALSE(step.at("rounding").get<std::string>().empty());
+      for (const Json& tensor : step.at("tensors")) EXPECT_FALSE(tensor.contains("dtype"));
+    }
+    if (!block.contains("layers")) continue;
+    for (const Json& number : block.at("layers")) {
+      const auto l = number.get<std::int64_t>();
+      EXPECT_TRUE(layers.insert(l).second);
+      for (int t = 0; t < kTapCount; ++t) {
+        const Tap tap = static_cast<Tap>(t);
+        if (!is_layer_tap(tap)) continue;
+        EXPECT_EQ(taps.contains(std::string(tap_base_name(tap))), has_tap(tap, l, spec))
+            << tap_name(tap, l, spec);
+      }
+    }
+  }
+  EXPECT_EQ(std::ssize(layers), spec.num_hidden_layers);
+}
+
+TEST_P(Explain, OfOneLayerNamesItsTensors) {
+  const ModelSpec spec = read_spec(model());
+  const std::int64_t last = spec.num_hidden_layers - 1;
+  const Json found = explain(model(), last);
+  ASSERT_EQ(found.at("blocks").size(), 1U);
+  const std::string prefix = "model.layers." + std::to_string(last) + ".";
+  for (const Json& step : found.at("blocks")[0].at("steps")) {
+    for (const Json& tensor : step.at("tensors")) {
+      EXPECT_TRUE(tensor.at("name").get<std::string>().starts_with(prefix)) << tensor;
+    }
+  }
+  EXPECT_THROW(explain(model(), spec.num_hidden_layers), Error);
+  EXPECT_THROW(explain(model(), -1), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Published, Explain, testing::ValuesIn(published_models()),
+                         [](const auto& of) {
+                           std::string name = of.param;
+                           std::ranges::replace_if(
+                               name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+                           return name;
+                         });
+
+// What of a model is its own: seen in its own words.
+TEST(ExplainWords, SayWhatIsTheModelsOwn) {
+  const auto words_of = [](const char* published) {
+    TemporaryDirectory directory;
+    std::ofstream(std::filesystem::path(directory.path()) / "config.json")
+        << published_config(published).dump();
+    return explain(directory.path()).dump();
+  };
+  const std::string gemma = words_of("gemma-2-2b");
+  for (const char* own :
+       {"(1 + input_layernorm.weight)", "50 * tanh(s / 50)", "i - 4096 < j <= i", "30 * tanh(",
+        "once, after the weight", "0.044715", "(sqrt(hidden_size))", "\"window\":4096"}) {
+    EXPECT_NE(gemma.find(own), std::string::npos) << own;
+  }
+  const std::string phi = words_of("Phi-4-mini");
+  for (const char* own :
+       {"qkv_proj.weight[0:3072]", "elements from 96 on stay as they are", "inv_freq_of_longer"}) {
+    EXPECT_NE(phi.find(own), std::string::npos) << own;
+  }
+  const std::string moe = words_of("Qwen3-30B-A3B");
+  for (const char* own : {"of a token's 8 experts", "divided by the sum", "\"experts\":128"}) {
+    EXPECT_NE(moe.find(own), std::string::npos) << own;
+  }
+  const std::string olmo = words_of("OLMo-2-7B");
+  for (const char* own : {"all 4096 elements of a token's heads together", "q_proj = x @"}) {
+    EXPECT_NE(olmo.find(own), std::string::npos) << own;
+  }
+}
+
+}  // namespace
+}  // namespace assay
