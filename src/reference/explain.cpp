@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "model/checkpoint.h"
 #include "models/program.h"
+#include "numerics/numerics.h"
 #include "numerics/rope_table.h"
 
 namespace assay {
@@ -342,19 +343,24 @@ Json rotary_of(const ModelSpec& spec, const RopeParameters& rope, std::size_t ta
 
 Json conventions(const ModelSpec& spec) {
   const std::int64_t group = spec.num_attention_heads / spec.num_key_value_heads;
-  return {
+  Json lines = Json::array();
+  lines.push_back(
       "S is the number of tokens. x is the input of a layer: the output of the layer before it, "
-      "embedding_output for layer 0; after the layers, the output of the last one.",
+      "embedding_output for layer 0; after the layers, the output of the last one.");
+  lines.push_back(
       "Every name is a tap, which is an array that `assay extract` writes, unless marked (no tap). "
       "Those of layer 3 are named layer_03_q_proj and so on, and all begin with an axis of 1. A * "
-      "in the name of a tensor stands for the number of the layer.",
+      "in the name of a tensor stands for the number of the layer.");
+  lines.push_back(
       "Matrices are stored [out, in] and row-major: y = x @ W^T. Vectors multiply elementwise. "
-      "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.",
-      fmt::format("Query head h uses key and value head h // {}, a division without remainder.",
-                  group),
+      "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
+  lines.push_back(fmt::format(
+      "Query head h uses key and value head h // {}, a division without remainder.", group));
+  lines.push_back(
       "In a BF16 run each value is held in BF16; an operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "
-      "and rounds nothing beyond FP32: skip those lines."};
+      "and rounds nothing beyond FP32: skip those lines.");
+  return lines;
 }
 
 // Layers that differ in nothing but the names of their tensors are one kind.
