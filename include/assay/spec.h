@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +21,8 @@ namespace assay {
 constexpr std::int64_t kMostLayers = 1000;
 // Experts of a layer at most: beyond every published model.
 constexpr std::int64_t kMostExperts = 1024;
+// Elements of a head at most: beyond every published model.
+constexpr std::int64_t kMostHeadDim = 65536;
 
 // Read from the checkpoint's config.json; names are the config's own.
 struct ModelSpec {
@@ -60,6 +63,10 @@ struct ModelSpec {
 
   std::int64_t q_size() const { return num_attention_heads * head_dim; }
   std::int64_t kv_size() const { return num_key_value_heads * head_dim; }
+  // What scores are multiplied by.
+  double attention_scale() const {
+    return attention.scale != 0 ? attention.scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
+  }
   // Elements of a head that are rotated.
   std::int64_t rotary_dims() const { return rope.dims > 0 ? rope.dims : head_dim; }
 

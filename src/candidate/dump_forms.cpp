@@ -102,7 +102,7 @@ std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
     add("taken before the soft-cap").softcap = spec.head.softcap;
   }
   if (place.tap == Tap::kAttnScores) {
-    const double scale = attention_scale(spec);
+    const double scale = spec.attention_scale();
     const double cap = spec.attention.softcap;
     const auto score = [&](std::string text, double by, double with_cap) {
       DumpForm& form = add(std::move(text));

@@ -175,7 +175,7 @@ void ForwardPass<N>::attention(std::int64_t l) {
   const auto heads = static_cast<std::size_t>(spec_.num_attention_heads);
   const std::size_t group = heads / static_cast<std::size_t>(spec_.num_key_value_heads);
   const auto head_dim = static_cast<std::size_t>(spec_.head_dim);
-  const auto scale = static_cast<Real>(attention_scale(spec_));
+  const auto scale = static_cast<Real>(spec_.attention_scale());
   // The first position that the query at p sees.
   const Seen sees{1, spec_.is_sliding(l) && spec_.attention.window > 0
                          ? static_cast<std::size_t>(spec_.attention.window)

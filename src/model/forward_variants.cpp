@@ -214,7 +214,7 @@ void ForwardPass<N>::attend(const Head& head) {
     Real* row = &rows[p * count];
     const Real* q = &act_.q[(p * heads + head.index) * n];
     kernels_for(q, n).scores(q, heads * n, 1, in_slots(p, true), count, n,
-                             static_cast<Real>(attention_scale(spec_)), scores.data(),
+                             static_cast<Real>(spec_.attention_scale()), scores.data(),
                              scores.size());
     std::copy_n(scores.begin(), count, row);
     if (spec_.store != Store::kOwn) store(row, count);

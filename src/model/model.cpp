@@ -16,8 +16,6 @@
 namespace assay {
 namespace {
 
-constexpr const char* kLmHead = "lm_head.weight";
-
 // Where the forward pass looks for what a step reads: by the tap of what the step writes.
 Weight* norm_of(LayerWeights& w, Tap tap) {
   switch (tap) {
@@ -166,13 +164,9 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
       place(layer, step, weights, model.layers[l]);
     }
   }
-  const std::vector<Step> head = head_of(spec).steps;
+  const std::vector<Step> head = head_of(spec, model.files.find(kLmHead) != nullptr).steps;
   model.outer.norm = taken(model.files, head[0].tensors.front());
-  // transformers 5 ties only when a stored head equals the embedding, and keeps it otherwise:
-  // either way, a stored head is the one to use.
-  TensorUse lm_head = head[1].tensors.front();
-  if (model.files.find(kLmHead) != nullptr) lm_head.name = kLmHead;
-  model.outer.lm_head = taken(model.files, lm_head);
+  model.outer.lm_head = taken(model.files, head[1].tensors.front());
   if (stream || must_stream(model.files)) {
     model.stream = stream_weights(model, stream ? 0 : usable_memory() / 2);
   }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <tuple>
 
 #include "assay/error.h"
@@ -67,6 +69,12 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonOb
   const auto longest = static_cast<double>(spec.max_position_embeddings);
   to.scaling = scaling_of(rope, spec);
   to.original_length = original_length(config, rope, spec);
+  constexpr double kMost = std::numeric_limits<std::int32_t>::max();
+  if (to.scaling != RopeScaling::kNone &&
+      !(to.original_length > 1 && to.original_length <= kMost)) {
+    throw input_error(rope.where(kOriginal), fmt::format("{}", to.original_length),
+                      "the number of tokens of the pretraining, more than 1");
+  }
   switch (to.scaling) {
     case RopeScaling::kNone:
       break;

@@ -106,11 +106,6 @@ bool needs_layer_input(const BlockSpec& block) {
   return block.parallel || block.mlp == Residual::kLayerInput;
 }
 
-double attention_scale(const ModelSpec& spec) {
-  return spec.attention.scale != 0 ? spec.attention.scale
-                                   : 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
-}
-
 template <class Real>
 Real sigmoid(Real x) {
   return static_cast<Real>(1 / (1 + exponential(-static_cast<double>(x))));

@@ -17,9 +17,6 @@ bool is_plain(const AttentionSpec& attention);
 // Whether it needs the stream as it entered the layer.
 bool needs_layer_input(const BlockSpec& block);
 
-// Factor of the attention scores.
-double attention_scale(const ModelSpec& spec);
-
 template <class Real>
 Real sigmoid(Real x);
 

@@ -26,6 +26,8 @@ void read_heads(const JsonObject& config, ModelSpec& spec, bool may_be_absent) {
         config.where("num_key_value_heads"), std::to_string(spec.num_key_value_heads),
         fmt::format("a divisor of num_attention_heads ({})", spec.num_attention_heads));
   }
+  refuse_unless(spec.head_dim <= kMostHeadDim, config, "head_dim",
+                fmt::format("at most {}", kMostHeadDim));
   if (spec.head_dim % 2 != 0) {
     throw input_error(config.where("head_dim"), std::to_string(spec.head_dim),
                       "an even number (rotary embedding works on pairs)");

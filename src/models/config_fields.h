@@ -1,7 +1,6 @@
 // Fields of a config.json that several families share.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string_view>

@@ -17,15 +17,15 @@ Block embedding_of(const ModelSpec& spec) {
   return b.take();
 }
 
-Block head_of(const ModelSpec& spec) {
+Block head_of(const ModelSpec& spec, bool stored_head) {
   Builder b(spec, -1, "");
   const ValueId normed = b.norm(b.stream(), "model.norm", Tap::kFinalNormOutput);
   const bool capped = spec.head.softcap > 0;
   const std::optional<Tap> last = Tap::kLogits;
   const ValueId logits =
       b.step(Linear{}, {normed}, {{spec.vocab_size}, capped ? std::nullopt : last},
-             {b.matrix(spec.tie_word_embeddings ? "model.embed_tokens" : "lm_head", spec.vocab_size,
-                       spec.hidden_size)});
+             {b.matrix(spec.tie_word_embeddings && !stored_head ? "model.embed_tokens" : "lm_head",
+                       spec.vocab_size, spec.hidden_size)});
   if (capped) b.step(Softcap{spec.head.softcap}, {logits}, {{spec.vocab_size}, last});
   return b.take();
 }
@@ -39,7 +39,7 @@ Block layer_of(const ModelSpec& spec, std::int64_t l) {
   return b.take();
 }
 
-Program program_of(const ModelSpec& spec) {
+Program program_of(const ModelSpec& spec, bool stored_head) {
   Program program;
   program.ropes.push_back(spec.rope_parameters);
   if (spec.local_rope_parameters) program.ropes.push_back(*spec.local_rope_parameters);
@@ -47,7 +47,7 @@ Program program_of(const ModelSpec& spec) {
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     program.layers.push_back(layer_of(spec, l));
   }
-  program.head = head_of(spec);
+  program.head = head_of(spec, stored_head);
   return program;
 }
 

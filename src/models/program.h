@@ -148,10 +148,14 @@ struct Program {
 };
 
 // The program of a spec that read_spec() gave. Pure: the same spec, the same program.
-Program program_of(const ModelSpec& spec);
+// stored_head: the checkpoint has an lm_head.weight, which is used though the config ties it:
+// transformers 5 ties only where it equals the embedding.
+Program program_of(const ModelSpec& spec, bool stored_head = false);
 // Its parts one by one.
 Block embedding_of(const ModelSpec& spec);
 Block layer_of(const ModelSpec& spec, std::int64_t l);
-Block head_of(const ModelSpec& spec);
+Block head_of(const ModelSpec& spec, bool stored_head = false);
+
+constexpr const char* kLmHead = "lm_head.weight";
 
 }  // namespace assay

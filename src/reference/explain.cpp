@@ -6,13 +6,16 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "assay/error.h"
+#include "base/directory.h"
 #include "base/half.h"
-#include "base/text.h"
+#include "formats/gguf_parts.h"
 #include "model/checkpoint.h"
 #include "models/program.h"
 #include "numerics/numerics.h"
@@ -29,6 +32,8 @@ struct Words {
   std::string rounding = "once, when it is written";
   std::string position;
 };
+
+constexpr const char* kCapRounding = "the quotient by the cap, its tanh, and the cap times that";
 
 // A step with the names of what it reads and writes.
 class Speaker {
@@ -49,7 +54,7 @@ class Speaker {
   // "q_proj.weight", without what all tensors of the block begin with.
   static std::string short_name(const TensorUse& tensor) {
     const std::size_t end = tensor.name.rfind('.');
-    const std::size_t begin = end == 0 ? 0 : tensor.name.rfind('.', end - 1);
+    const std::size_t begin = tensor.name.rfind('.', end - 1);
     std::string name = tensor.name.substr(begin == tensor.name.npos ? 0 : begin + 1);
     if (tensor.stored > tensor.rows) {
       name += fmt::format("[{}:{}]", tensor.first, tensor.first + tensor.rows);
@@ -59,7 +64,7 @@ class Speaker {
 
   Words of(const Lookup& lookup) const {
     const std::string row = fmt::format("{} = {}[id]", writes_[0], short_name(step_.tensors[0]));
-    if (lookup.scale == 1) return {row, "none: rows are copied", ""};
+    if (lookup.scale == 1) return {row, "none", ""};
     const bool root = lookup.scale == std::sqrt(static_cast<double>(spec_.hidden_size));
     const float factor = bf16_to_f32(f32_to_bf16(static_cast<float>(lookup.scale)));
     return {row + fmt::format(" * {}{}", lookup.scale, root ? " (sqrt(hidden_size))" : ""),
@@ -126,14 +131,13 @@ class Speaker {
     if (scores.cap > 0) {
       words.formula =
           fmt::format("s = {0}; {1}[h][i][j] = {2} * tanh(s / {2})", dot, writes_[0], scores.cap);
-      words.rounding =
-          "the dot product, s, then s divided by the cap, its tanh, and their product with the cap";
+      words.rounding = std::string("the dot product, s, ") + kCapRounding;
     } else {
       words.formula = fmt::format("{}[h][i][j] = {}", writes_[0], dot);
       words.rounding = "the dot product, then its product with the scale";
     }
     if (scores.scale != 1 / std::sqrt(static_cast<double>(spec_.head_dim))) {
-      words.formula += "; the scale is the config's own, not 1 / sqrt(head_dim)";
+      words.formula += "; the scale is not 1 / sqrt(head_dim)";
     }
     const std::string seen =
         scores.window > 0 ? fmt::format("i - {} < j <= i", scores.window) : std::string("j <= i");
@@ -176,10 +180,10 @@ class Speaker {
   }
 
   Words of(const TopExperts& top) const {
-    return {
-        fmt::format("{} = ids of the {} greatest of softmax({}) over {} experts, greatest first",
-                    writes_[0], top.per_token, reads_[0], top.experts),
-        "none: softmax in FP32", ""};
+    return {fmt::format("{} = ids of the {} greatest of softmax({}) over {} experts, greatest "
+                        "first (docs/models.md says which of equal ones)",
+                        writes_[0], top.per_token, reads_[0], top.experts),
+            "none: softmax in FP32", ""};
   }
 
   Words of(const ExpertWeights& weights) const {
@@ -202,13 +206,15 @@ class Speaker {
   }
 
   Words of(const SumExperts&) const {
-    return {fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
-            "each product, then their FP32 sum, added up in the order of the ids", ""};
+    return {
+        fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
+        "each product, then their FP32 sum, added up in the order of expert_ids, greatest first",
+        ""};
   }
 
   Words of(const Softcap& softcap) const {
     return {fmt::format("{0} = {1} * tanh({2} / {1})", writes_[0], softcap.cap, reads_[0]),
-            "the quotient, its tanh, and their product", ""};
+            kCapRounding, ""};
   }
 
   const ModelSpec& spec_;
@@ -248,11 +254,30 @@ Json writes_of(const Block& block, const Step& step) {
   return all;
 }
 
+// The types that a tensor has in these layers, and in the places of its step from `i` on.
+Json dtypes_of(const Step& step, std::size_t i, std::size_t stride,
+               const std::vector<std::int64_t>& layers, const Weights& weights) {
+  std::vector<std::string_view> found;
+  const auto look = [&](const std::string& name) {
+    const ArrayView* stored = weights.find(name);
+    if (stored == nullptr) return;
+    const std::string_view dtype = dtype_name(stored->dtype);
+    if (std::ranges::find(found, dtype) == found.end()) found.push_back(dtype);
+  };
+  for (; i < step.tensors.size(); i += stride) {
+    if (layers.empty()) look(step.tensors[i].name);
+    for (const std::int64_t l : layers) look(numbered(step.tensors[i].name, std::to_string(l)));
+  }
+  return fmt::format("{}", fmt::join(found, ", "));
+}
+
 // Of a mixture's experts the first: the others have other numbers.
-Json tensors_of(const Step& step, const std::string& layer, const Weights* weights) {
+Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const Weights* weights) {
   Json all = Json::array();
   const auto* experts = std::get_if<ExpertLinear>(&step.operation);
   const std::size_t count = experts == nullptr ? step.tensors.size() : step.writes.size();
+  const std::size_t stride = experts == nullptr ? step.tensors.size() : count;
+  const std::string layer = layers.size() == 1 ? std::to_string(layers.front()) : "*";
   for (std::size_t i = 0; i < count; ++i) {
     const TensorUse& tensor = step.tensors[i];
     Json entry = {{"name", numbered(tensor.name, layer)}};
@@ -263,14 +288,16 @@ Json tensors_of(const Step& step, const std::string& layer, const Weights* weigh
       entry["shape"] = {tensor.stored, tensor.cols};
       if (tensor.rows != tensor.stored) entry["rows"] = {tensor.first, tensor.first + tensor.rows};
     }
-    const ArrayView* stored = weights == nullptr ? nullptr : weights->find(tensor.name);
-    if (stored != nullptr) entry["dtype"] = dtype_name(stored->dtype);
+    if (weights != nullptr) {
+      Json dtypes = dtypes_of(step, i, stride, layers, *weights);
+      if (dtypes != "") entry["dtype"] = std::move(dtypes);
+    }
     all.push_back(std::move(entry));
   }
   return all;
 }
 
-Json steps_of(const ModelSpec& spec, const Block& block, const std::string& layer,
+Json steps_of(const ModelSpec& spec, const Block& block, const std::vector<std::int64_t>& layers,
               const Weights* weights) {
   Json all = Json::array();
   for (const Step& step : block.steps) {
@@ -283,7 +310,7 @@ Json steps_of(const ModelSpec& spec, const Block& block, const std::string& laye
     Json entry = {{"formula", words.formula},
                   {"writes", writes_of(block, step)},
                   {"reads", names(step.reads)},
-                  {"tensors", tensors_of(step, layer, weights)},
+                  {"tensors", tensors_of(step, layers, weights)},
                   {"rounding", words.rounding}};
     if (!words.position.empty()) entry["position"] = words.position;
     all.push_back(std::move(entry));
@@ -341,16 +368,19 @@ Json rotary_of(const ModelSpec& spec, const RopeParameters& rope, std::size_t ta
   return entry;
 }
 
-Json conventions(const ModelSpec& spec) {
+Json conventions(const ModelSpec& spec, bool gguf) {
   const std::int64_t group = spec.num_attention_heads / spec.num_key_value_heads;
   Json lines = Json::array();
   lines.push_back(
       "S is the number of tokens. x is the input of a layer: the output of the layer before it, "
       "embedding_output for layer 0; after the layers, the output of the last one.");
   lines.push_back(
-      "Every name is a tap, which is an array that `assay extract` writes, unless marked (no tap). "
-      "Those of layer 3 are named layer_03_q_proj and so on, and all begin with an axis of 1. A * "
-      "in the name of a tensor stands for the number of the layer.");
+      fmt::format("Every name is a tap, an array that `assay extract --taps '*'` writes, unless "
+                  "marked (no tap). "
+                  "Those of layer 0 are named {} and so on, and all begin with an axis of 1. A * "
+                  "in the name of "
+                  "a tensor stands for the number of the layer.",
+                  tap_name(Tap::kQProj, 0, spec)));
   lines.push_back(
       "Matrices are stored [out, in] and row-major: y = x @ W^T. Vectors multiply elementwise. "
       "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
@@ -360,7 +390,25 @@ Json conventions(const ModelSpec& spec) {
       "In a BF16 run each value is held in BF16; an operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "
       "and rounds nothing beyond FP32: skip those lines.");
+  lines.push_back(
+      "In a BF16 run weights that are stored in another type are rounded to BF16 when they are "
+      "read.");
+  if (gguf) {
+    lines.push_back(
+        "This is a GGUF file: names, shapes and types are those of the weights as Assay reads "
+        "them. "
+        "Quantised ones are F32 then, llama's q and k have their rows in transformers' order, and "
+        "Gemma's norms are less by 1 than in the file.");
+  }
   return lines;
+}
+
+bool has_weights(const std::filesystem::path& checkpoint) {
+  if (gguf_file_of(checkpoint)) return true;
+  std::error_code error;
+  return std::ranges::any_of(paths_in(checkpoint, error), [](const std::filesystem::path& path) {
+    return path.extension() == ".safetensors" || path.string().ends_with(".safetensors.index.json");
+  });
 }
 
 // Layers that differ in nothing but the names of their tensors are one kind.
@@ -382,26 +430,22 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
     throw usage_error("--layer", std::to_string(*layer),
                       fmt::format("0 to {}", spec.num_hidden_layers - 1));
   }
+  // A config alone says all but the types of the weights.
   std::optional<Weights> weights;
-  try {
-    weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
-  } catch (const Error&) {
-    // A config alone says all but the stored types.
-  }
+  if (has_weights(checkpoint)) weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
   const Weights* stored = weights ? &*weights : nullptr;
-  const Program program = program_of(spec);
+  const Program program = program_of(spec, stored != nullptr && stored->find(kLmHead) != nullptr);
 
   Json blocks = Json::array();
   const auto add = [&](std::string_view name, const Block& block,
                        const std::vector<std::int64_t>& layers) {
     Json entry = {{"block", name}};
     if (!layers.empty()) entry["layers"] = layers;
-    const std::string number = layers.size() == 1 ? std::to_string(layers.front()) : "*";
     for (const Step& step : block.steps) {
       const auto* scores = std::get_if<Scores>(&step.operation);
       if (scores != nullptr && scores->window > 0) entry["window"] = scores->window;
     }
-    entry["steps"] = steps_of(spec, block, number, stored);
+    entry["steps"] = steps_of(spec, block, layers, stored);
     blocks.push_back(std::move(entry));
   };
   if (layer) {
@@ -438,7 +482,7 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
             {"num_attention_heads", spec.num_attention_heads},
             {"num_key_value_heads", spec.num_key_value_heads},
             {"head_dim", spec.head_dim}}},
-          {"conventions", conventions(spec)},
+          {"conventions", conventions(spec, gguf_file_of(checkpoint).has_value())},
           {"rotary", rotary},
           {"blocks", blocks}};
 }

@@ -196,6 +196,19 @@ TEST_F(SpecTest, MixturesAreChecked) {
   config["num_experts_per_tok"] = 3;
   config["num_local_experts"] = 11;
   EXPECT_EQ(read(config).moe.num_experts, 11);
+  config["num_local_experts"] = kMostExperts + 1;
+  EXPECT_NE(error_of(config).find("at most 1024"), std::string::npos);
+}
+
+TEST_F(SpecTest, SizesBeyondEveryModelAreRefused) {
+  Json config = config_of("llama");
+  config["head_dim"] = kMostHeadDim + 2;
+  EXPECT_NE(error_of(config).find("at most 65536"), std::string::npos);
+  config = config_of("llama");
+  for (const double length : {0.5, 1.0, 1e300}) {
+    config["rope_scaling"]["original_max_position_embeddings"] = length;
+    EXPECT_NE(error_of(config).find("more than 1"), std::string::npos) << length;
+  }
 }
 
 TEST_F(SpecTest, RopeScalingIsReadInBothLayouts) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "assay/error.h"
+#include "assay/synth.h"
 #include "assay/taps.h"
 #include "base/temporary_directory.h"
 #include "model/published.h"
@@ -90,6 +91,46 @@ INSTANTIATE_TEST_SUITE_P(Published, Explain, testing::ValuesIn(published_models(
                                name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
                            return name;
                          });
+
+// A small checkpoint with weights, drawn at random.
+class ExplainWeights : public testing::Test {
+ protected:
+  ExplainWeights() {
+    const std::string config = directory_ / "shape.json";
+    write(config, true);
+    SynthOptions options;
+    options.config = config;
+    options.out = model();
+    synthesize(options);
+  }
+  // Without tie_word_embeddings a head is stored.
+  void write(const std::filesystem::path& file, bool first) const {
+    Json config = {{"model_type", "llama"},    {"vocab_size", 50},
+                   {"hidden_size", 32},        {"intermediate_size", 48},
+                   {"num_hidden_layers", 3},   {"num_attention_heads", 4},
+                   {"num_key_value_heads", 2}, {"max_position_embeddings", 64},
+                   {"rms_norm_eps", 1e-5},     {"rope_theta", 10000.0},
+                   {"hidden_act", "silu"},     {"tie_word_embeddings", !first}};
+    std::ofstream(file) << config.dump();
+  }
+  std::filesystem::path model() const { return directory_ / "model"; }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(ExplainWeights, AStoredHeadIsTheOneThatIsUsed) {
+  write(model() / "config.json", false);
+  const Json head = explain(model()).at("blocks").back();
+  EXPECT_EQ(head.at("steps").back().at("tensors")[0].at("name"), "lm_head.weight");
+  EXPECT_EQ(head.at("steps").back().at("tensors")[0].at("dtype"), "BF16");
+}
+
+TEST_F(ExplainWeights, DamagedWeightsAreAnError) {
+  std::filesystem::resize_file(model() / "model.safetensors", 100);
+  EXPECT_THROW(explain(model()), Error);
+  std::filesystem::remove(model() / "model.safetensors");
+  EXPECT_EQ(explain(model()).at("blocks").size(), 3U);
+}
 
 // What of a model is its own: seen in its own words.
 TEST(ExplainWords, SayWhatIsTheModelsOwn) {

@@ -1,6 +1,5 @@
 #include "models/parts/attention.h"
 
-#include <cmath>
 #include <string>
 
 namespace assay {
@@ -53,11 +52,9 @@ ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
   const Rotate rotate{table, s.rotary_dims(), s.rope.rounded_once};
   q = b.step(rotate, {q}, {{s.num_attention_heads, s.head_dim}, Tap::kQRope});
   k = b.step(rotate, {k}, {{s.num_key_value_heads, s.head_dim}, Tap::kKRope});
-  const double scale =
-      s.attention.scale != 0 ? s.attention.scale : 1 / std::sqrt(static_cast<double>(s.head_dim));
   const ValueId scores =
-      b.step(Scores{scale, s.attention.softcap, sliding ? s.attention.window : 0}, {q, k},
-             {{s.num_attention_heads}, Tap::kAttnScores, true});
+      b.step(Scores{s.attention_scale(), s.attention.softcap, sliding ? s.attention.window : 0},
+             {q, k}, {{s.num_attention_heads}, Tap::kAttnScores, true});
   const ValueId probs =
       b.step(Softmax{}, {scores}, {{s.num_attention_heads}, Tap::kAttnProbs, true});
   const ValueId context = b.step(Context{}, {probs, qkv[2]}, {{s.q_size()}, Tap::kAttnContext});
