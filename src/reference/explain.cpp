@@ -255,8 +255,8 @@ Json writes_of(const Block& block, const Step& step) {
 }
 
 // The types that a tensor has in these layers, and in the places of its step from `i` on.
-Json dtypes_of(const Step& step, std::size_t i, std::size_t stride,
-               const std::vector<std::int64_t>& layers, const Weights& weights) {
+std::string dtypes_of(const Step& step, std::size_t i, std::size_t stride,
+                      const std::vector<std::int64_t>& layers, const Weights& weights) {
   std::vector<std::string_view> found;
   const auto look = [&](const std::string& name) {
     const ArrayView* stored = weights.find(name);
@@ -289,8 +289,8 @@ Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const
       if (tensor.rows != tensor.stored) entry["rows"] = {tensor.first, tensor.first + tensor.rows};
     }
     if (weights != nullptr) {
-      Json dtypes = dtypes_of(step, i, stride, layers, *weights);
-      if (dtypes != "") entry["dtype"] = std::move(dtypes);
+      const std::string dtypes = dtypes_of(step, i, stride, layers, *weights);
+      if (!dtypes.empty()) entry["dtype"] = dtypes;
     }
     all.push_back(std::move(entry));
   }
