@@ -376,10 +376,8 @@ Json conventions(const ModelSpec& spec, bool gguf) {
       "embedding_output for layer 0; after the layers, the output of the last one.");
   lines.push_back(
       fmt::format("Every name is a tap, an array that `assay extract --taps '*'` writes, unless "
-                  "marked (no tap). "
-                  "Those of layer 0 are named {} and so on, and all begin with an axis of 1. A * "
-                  "in the name of "
-                  "a tensor stands for the number of the layer.",
+                  "marked (no tap). Those of layer 0 are named {} and so on, and all begin with an "
+                  "axis of 1. A * in the name of a tensor stands for the number of the layer.",
                   tap_name(Tap::kQProj, 0, spec)));
   lines.push_back(
       "Matrices are stored [out, in] and row-major: y = x @ W^T. Vectors multiply elementwise. "
@@ -396,9 +394,9 @@ Json conventions(const ModelSpec& spec, bool gguf) {
   if (gguf) {
     lines.push_back(
         "This is a GGUF file: names, shapes and types are those of the weights as Assay reads "
-        "them. "
-        "Quantised ones are F32 then, llama's q and k have their rows in transformers' order, and "
-        "Gemma's norms are less by 1 than in the file.");
+        "them. Quantised ones are F32 then, llama's q and k have their rows in transformers' "
+        "order, "
+        "and Gemma's norms are less by 1 than in the file.");
   }
   return lines;
 }
