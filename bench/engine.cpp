@@ -14,7 +14,7 @@
 #include <sstream>
 
 #include "bench/probes.h"
-#include "model/forward.h"
+#include "model/executor.h"
 
 namespace assay {
 namespace {
@@ -26,8 +26,8 @@ class Engine {
   Engine(const char* directory, int threads)
       : model_(load_model(directory)),
         pool_(threads),
-        forward_(model_, pool_),
-        cache_(model_.spec, kPositions) {
+        executor_(model_, pool_),
+        sequence_(model_.program, kPositions) {
     // The same in every engine: see peers.py.
     for (std::int64_t i = 0; i < std::int64_t{kPositions}; ++i) {
       ids_.push_back(i * 7919 % model_.spec.vocab_size);
@@ -36,16 +36,16 @@ class Engine {
 
   // Tokens [begin, end) after those before them; the last one's logits.
   std::span<const float> run(std::size_t begin, std::size_t end) {
-    if (begin == 0) cache_.clear();
-    const Chunk<Bf16> chunk{std::span(ids_).subspan(begin, end - begin), &cache_, nullptr};
-    return forward_.run({&chunk, 1});
+    if (begin == 0) sequence_.rewind(0);
+    const Chunk<Bf16> chunk{std::span(ids_).subspan(begin, end - begin), &sequence_};
+    return executor_.run({&chunk, 1});
   }
 
  private:
   Model model_;
   ThreadPool pool_;
-  ForwardPass<Bf16> forward_;
-  KvCache<Bf16> cache_;
+  Executor<Bf16> executor_;
+  SequenceState<Bf16> sequence_;
   std::vector<std::int64_t> ids_;
 };
 

@@ -88,7 +88,7 @@ class OneDnn {
   Bf16Vector out_;
 };
 
-// Packed and shared among the threads as ForwardPass::linear does it.
+// Packed and shared among the threads as Ops::project does it.
 void our_matmul(ThreadPool& pool, const AlignedVector<float>& x, const Weight& w,
                 AlignedVector<float>& packed, AlignedVector<float>& out) {
   const Kernels<Bf16>& k = kernels<Bf16>(chosen_simd());

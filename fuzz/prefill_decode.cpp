@@ -1,8 +1,9 @@
 // Tokens run at once, in pieces, and beside another sequence: the same bits of every tap.
 #include <cmath>
 
+#include "model/executor.h"
 #include "model/families.h"
-#include "model/forward.h"
+#include "model/recorder.h"
 #include "small_model.h"
 
 namespace assay {
@@ -36,15 +37,15 @@ std::vector<Array> run(const Model& model, std::span<const std::int64_t> ids,
   static ThreadPool pool(1);
   TapSet taps(model.spec);
   taps.add("*");
-  Recorder recorder(model.spec, taps, std::ssize(ids));
-  ForwardPass<N> forward(model, pool);
-  KvCache<N> cache(model.spec, ids.size());
-  KvCache<N> other(model.spec, std::max<std::size_t>(beside.size(), 1));
+  Recorder<typename N::Real> recorder(model.spec, taps, std::ssize(ids));
+  Executor<N> executor(model, pool);
+  SequenceState<N> sequence(model.program, ids.size());
+  SequenceState<N> other(model.program, std::max<std::size_t>(beside.size(), 1));
   std::size_t done = 0;
   for (const std::size_t piece : pieces) {
-    std::vector<Chunk<N>> chunks = {{ids.subspan(done, piece), &cache, &recorder}};
+    std::vector<Chunk<N>> chunks = {{ids.subspan(done, piece), &sequence, &recorder}};
     if (!beside.empty() && done == 0) chunks.insert(chunks.begin(), {beside, &other});
-    forward.run(chunks);
+    executor.run(chunks);
     done += piece;
   }
   return recorder.take();

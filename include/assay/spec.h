@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -13,9 +12,73 @@
 #include <vector>
 
 #include "assay/rope.h"
-#include "assay/variants.h"
 
 namespace assay {
+
+// The part of a model that a type's models share, and that its config may set. Each default is what
+// transformers' Llama and Qwen compute.
+struct EmbeddingSpec {
+  double scale = 1;  // rows times this, which is rounded first (Gemma: sqrt(hidden_size))
+  bool operator==(const EmbeddingSpec&) const = default;
+};
+
+// RMSNorm: x / sqrt(mean(x^2) + eps) * weight.
+struct NormSpec {
+  bool one_plus = false;      // times 1 + weight (Gemma)
+  bool rounded_once = false;  // not before the weight, only after it (Gemma, OLMo 2)
+  bool operator==(const NormSpec&) const = default;
+};
+
+struct QkNormSpec {
+  bool full_width = false;  // over all heads together, with a weight for each channel (OLMo 2)
+  bool operator==(const QkNormSpec&) const = default;
+};
+
+// Rotary embedding: pairs (i, i + dims/2), angles by the spec's RopeParameters.
+struct RopeSpec {
+  std::int64_t dims = 0;      // only the first ones of a head are rotated (Phi); 0: all
+  bool rounded_once = false;  // tables and products not rounded, only their sum (OLMo 2)
+  bool operator==(const RopeSpec&) const = default;
+};
+
+struct AttentionSpec {
+  double scale = 0;         // of the scores (Gemma: its own); 0: 1 / sqrt(head_dim)
+  std::int64_t window = 0;  // in sliding layers a query sees this many positions; 0: all
+  double softcap = 0;       // cap * tanh(score / cap) (Gemma 2); 0: none
+  bool operator==(const AttentionSpec&) const = default;
+};
+
+enum class Activation : std::uint8_t {
+  kSilu,
+  kGeluTanh,  // GELU's tanh approximation (Gemma)
+};
+
+struct MlpSpec {
+  Activation activation = Activation::kSilu;
+  bool operator==(const MlpSpec&) const = default;
+};
+
+// Where the norms of a block f stand.
+enum class Norms : std::uint8_t {
+  kBefore,  // x + f(norm(x))
+  kAfter,   // x + norm(f(x)) (OLMo 2)
+  kAround,  // x + norm(f(norm(x))) (Gemma)
+};
+
+// A mixture of experts (MoE) in place of the MLP (Qwen3-MoE): each token's output is the sum of
+// those of its num_experts_per_tok experts, times their weights.
+struct MoeSpec {
+  std::int64_t num_experts = 0;  // 0: none
+  std::int64_t num_experts_per_tok = 0;
+  std::int64_t intermediate_size = 0;  // of each expert
+  bool norm_topk_prob = false;         // the weights of a token's experts add up to 1
+  bool operator==(const MoeSpec&) const = default;
+};
+
+struct HeadSpec {
+  double softcap = 0;  // cap * tanh(logit / cap) (Gemma 2); 0: none
+  bool operator==(const HeadSpec&) const = default;
+};
 
 // Layers are numbered below it: beyond every published model, and layer names have three digits.
 constexpr std::int64_t kMostLayers = 1000;
@@ -46,18 +109,15 @@ struct ModelSpec {
   std::vector<bool> sliding_layers;
   std::vector<bool> sparse_layers;
 
-  // The same of all models of a type, and what a port gets wrong: assay diagnose searches among
-  // them.
   EmbeddingSpec embedding;
-  NormSpec input_norm, q_norm, k_norm, attn_post_norm, mlp_norm, mlp_post_norm, final_norm;
+  NormSpec norm;  // all of them
+  Norms norms = Norms::kBefore;
   QkNormSpec qk_norms;
   RopeSpec rope;
   AttentionSpec attention;
   MlpSpec mlp;
   MoeSpec moe;
-  BlockSpec block;
   HeadSpec head;
-  Store store = Store::kOwn;
 
   bool operator==(const ModelSpec&) const = default;
 
@@ -75,16 +135,8 @@ struct ModelSpec {
     const auto index = static_cast<std::size_t>(layer);
     return layers.empty() || (index < layers.size() && layers[index]);
   }
-  // All of them.
-  std::array<NormSpec*, 7> norms() {
-    return {&input_norm, &q_norm, &k_norm, &attn_post_norm, &mlp_norm, &mlp_post_norm, &final_norm};
-  }
-  bool has_norms_before() const {
-    return block.norms == Norms::kBefore || block.norms == Norms::kAround;
-  }
-  bool has_norms_after() const {
-    return block.norms == Norms::kAfter || block.norms == Norms::kAround;
-  }
+  bool has_norms_before() const { return norms != Norms::kAfter; }
+  bool has_norms_after() const { return norms != Norms::kBefore; }
   bool is_sliding(std::int64_t layer) const {
     return attention.window > 0 && is_among(sliding_layers, layer);
   }

@@ -21,7 +21,7 @@
 #include "assay/npz.h"
 #include "base/half.h"
 #include "bench/probes.h"
-#include "model/forward.h"
+#include "model/executor.h"
 #include "models/program.h"
 #include "reference/statistics.h"
 
@@ -53,7 +53,7 @@ class Bench {
         model_(load_model(options.model)),
         pool_(options.threads),
         bf16_(model_, pool_),
-        cache_(model_.spec, 512) {
+        sequence_(model_.program, 512) {
     count_step();
     activations_ = some_activations();
     write_npz(options.scratch / "candidate.npz", views(), Compression::kNone);
@@ -99,18 +99,18 @@ class Bench {
 
   // Bytes per second of reading the weights, as the measured thing reads them.
   double read_weights() {
-    const Weight& w = model_.outer.lm_head;
+    const Weight& w = head_matrix(model_);
     return read_rate(pool_, {w.data, w.rows * w.cols * dtype_size(w.dtype)});
   }
 
   void measure_decode() {
-    cache_.clear();
+    sequence_.rewind(0);
     std::int64_t id = 1;
-    bf16_.run({{Chunk<Bf16>{{&id, 1}, &cache_, nullptr}}});
+    bf16_.run({{Chunk<Bf16>{{&id, 1}, &sequence_}}});
     const double before = read_weights();
     const double time = seconds([&] {
       for (std::size_t i = 0; i < kDecodeSteps; ++i) {
-        bf16_.run({{Chunk<Bf16>{{&id, 1}, &cache_, nullptr}}});
+        bf16_.run({{Chunk<Bf16>{{&id, 1}, &sequence_}}});
       }
     });
     read_ = (before + read_weights()) / 2;
@@ -136,20 +136,20 @@ class Bench {
   }
 
   template <class N>
-  double prefill_seconds(ForwardPass<N>& forward, std::size_t tokens) {
+  double prefill_seconds(Executor<N>& executor, std::size_t tokens) {
     std::vector<std::int64_t> ids(tokens);
     for (std::size_t i = 0; i < tokens; ++i) {
       ids[i] = static_cast<std::int64_t>(i * 7919) % model_.spec.vocab_size;
     }
-    cache_.clear();  // filled once: an engine keeps it
-    const Chunk<N> chunk{ids, &cache_, nullptr};
-    return seconds([&] { forward.run({&chunk, 1}); });
+    sequence_.rewind(0);  // filled once: an engine keeps it
+    const Chunk<N> chunk{ids, &sequence_};
+    return seconds([&] { executor.run({&chunk, 1}); });
   }
 
   // Of the matrices; attention adds to the time, not to this count. The head is of one position.
   double flops(std::size_t tokens) const {
-    const double head = 2.0 * static_cast<double>(model_.outer.lm_head.rows) *
-                        static_cast<double>(model_.outer.lm_head.cols);
+    const Weight& w = head_matrix(model_);
+    const double head = 2.0 * static_cast<double>(w.rows) * static_cast<double>(w.cols);
     return (step_flops_ - head) * static_cast<double>(tokens) + head;
   }
 
@@ -264,19 +264,22 @@ class Bench {
       step_bytes_ += elements * static_cast<double>(dtype_size(w.dtype));
       step_flops_ += 2.0 * elements;
     };
-    for (std::size_t l = 0; l < model_.matrices.size(); ++l) {
-      std::size_t i = 0;
-      for (const Step& step : layer_of(model_.spec, static_cast<std::int64_t>(l)).steps) {
+    const auto count_block = [&](const Block& block, const BlockWeights& weights) {
+      for (std::size_t s = 0; s < block.steps.size(); ++s) {
+        const Step& step = block.steps[s];
         const auto* experts = std::get_if<ExpertLinear>(&step.operation);
         const double part = experts == nullptr ? 1.0
                                                : static_cast<double>(experts->per_token) /
                                                      static_cast<double>(experts->experts);
-        for (const TensorUse& tensor : step.tensors) {
-          if (tensor.rows > 0) count(model_.matrices[l][i++], part);
+        for (std::size_t i = 0; i < step.tensors.size(); ++i) {
+          if (step.tensors[i].rows > 0) count(weights[s][i], part);
         }
       }
+    };
+    for (std::size_t l = 0; l < model_.program.layers.size(); ++l) {
+      count_block(model_.program.layers[l], model_.weights.layers[l]);
     }
-    count(model_.outer.lm_head, 1.0);
+    count_block(model_.program.head, model_.weights.head);
   }
 
   void add(const std::string& name, const std::string& unit, double value,
@@ -291,8 +294,8 @@ class Bench {
   const std::function<void(std::string_view, double)>& on_progress_;
   Model model_;
   ThreadPool pool_;
-  ForwardPass<Bf16> bf16_;
-  KvCache<Bf16> cache_;
+  Executor<Bf16> bf16_;
+  SequenceState<Bf16> sequence_;
   double step_bytes_ = 0;
   double step_flops_ = 0;
   std::vector<Array> activations_;

@@ -53,7 +53,7 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
       sparse.push_back(place->layer);
     }
   }
-  model.block.norms = !after ? Norms::kBefore : before ? Norms::kAround : Norms::kAfter;
+  model.norms = !after ? Norms::kBefore : before ? Norms::kAround : Norms::kAfter;
   model.moe.num_experts = sparse.empty() ? 0 : 1;
   model.sparse_layers.resize(static_cast<std::size_t>(model.num_hidden_layers));
   for (const std::int64_t l : sparse) model.sparse_layers[static_cast<std::size_t>(l)] = true;

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <set>
 
-#include "model/variant_ops.h"
 #include "numerics/numerics.h"
 
 namespace assay {

@@ -59,14 +59,14 @@ template <class N>
 int run_as(const GenerateArguments& args, const Model& model, const Tokenizer& tokenizer,
            const Prompt& prompt, const Kernels<N>& with = kernels<N>(chosen_simd())) {
   ThreadPool pool(args.threads);
-  ForwardPass<N> forward(model, pool, with);
+  Executor<N> executor(model, pool, with);
   const std::vector<std::int64_t>& ids = prompt.input_ids;
-  const GenerateRequest request{ids, nullptr};
+  const GenerateRequest<N> request{ids};
   TextStream stream;
   // A text is continued; a chat is answered.
   if (!args.json && !args.chat.wanted()) stream.write(*prompt.text);
   const std::vector<Generated> results = generate_greedy<N>(
-      forward, model.spec, {&request, 1}, args.max_new_tokens, model.eos_token_ids,
+      executor, model, {&request, 1}, args.max_new_tokens, model.eos_token_ids,
       [&](std::size_t, std::int64_t, std::int64_t id) {
         const bool eos = std::ranges::find(model.eos_token_ids, id) != model.eos_token_ids.end();
         if (!args.json && !eos) stream.write(tokenizer.token_bytes(id));

@@ -9,6 +9,7 @@
 
 #include "base/half.h"
 #include "candidate/dump_forms.h"
+#include "rewrite/edit.h"
 
 namespace assay {
 namespace {
@@ -122,31 +123,15 @@ class Asking {
   // The weight of the norm that makes the tap, as it is multiplied in.
   std::vector<float> weight_of(const TapPlace& place) const {
     const auto l = static_cast<std::size_t>(std::max<std::int64_t>(place.layer, 0));
-    const LayerWeights& w = model_.layers[l];
-    const ModelSpec& spec = model_.spec;
-    const auto [weight, norm] = [&]() -> std::pair<const Weight*, const NormSpec*> {
-      switch (place.tap) {
-        case Tap::kInputNorm:
-          return {&w.input_norm, &spec.input_norm};
-        case Tap::kQNorm:
-          return {&w.q_norm, &spec.q_norm};
-        case Tap::kKNorm:
-          return {&w.k_norm, &spec.k_norm};
-        case Tap::kAttnPostNorm:
-          return {&w.attn_post_norm, &spec.attn_post_norm};
-        case Tap::kMlpNorm:
-          return {&w.mlp_norm, &spec.mlp_norm};
-        case Tap::kMlpPostNorm:
-          return {&w.mlp_post_norm, &spec.mlp_post_norm};
-        case Tap::kFinalNormOutput:
-          return {&model_.outer.norm, &spec.final_norm};
-        default:
-          return {nullptr, nullptr};
-      }
-    }();
-    if (weight == nullptr || weight->data == nullptr) return {};
-    std::vector<float> values(weight->cols);
-    kernels<F32>(chosen_simd()).load_row(*weight, 0, values.data());
+    const bool of_layer = is_layer_tap(place.tap);
+    const Block& block = of_layer ? model_.program.layers[l] : model_.program.head;
+    const BlockWeights& weights = of_layer ? model_.weights.layers[l] : model_.weights.head;
+    const std::optional<std::size_t> step = step_showing(block, place.tap);
+    const auto* norm = step ? std::get_if<RmsNorm>(&block.steps[*step].operation) : nullptr;
+    if (norm == nullptr) return {};
+    const Weight& weight = weights[*step].front();
+    std::vector<float> values(weight.cols);
+    kernels<F32>(chosen_simd()).load_row(weight, 0, values.data());
     if (norm->one_plus) {
       for (float& x : values) x += 1;
     }

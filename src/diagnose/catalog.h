@@ -15,6 +15,7 @@ namespace assay {
 // What the catalog must know of model and candidate to list the variants of a mistake.
 struct Circumstances {
   const ModelSpec& spec;
+  const Program& program;      // the model's own
   bool tied_head = true;       // the head is the embedding
   bool rounds_to_bf16 = true;  // the candidate's values lie on the BF16 grid
   // Errors are such as a coarser type makes, and no larger.

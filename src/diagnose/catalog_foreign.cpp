@@ -15,12 +15,10 @@ auto in_survey(List list) {
 
 std::vector<Variant> limits(const Circumstances&) {
   return {{"the stream behind a layer at +-0.25",
-           [](Hypothesis& h) {
-             h.operations.limits.push_back({Tap::kLayerOutput, -0.25, 0.25});
-           }},
+           [](Hypothesis& h) { limit(h.program, Tap::kLayerOutput, -0.25, 0.25); }},
           {"gate and up at +-7", [](Hypothesis& h) {
-             h.operations.limits.push_back({Tap::kGateProj, -7, 7});
-             h.operations.limits.push_back({Tap::kUpProj, -7, 7});
+             limit(h.program, Tap::kGateProj, -7, 7);
+             limit(h.program, Tap::kUpProj, -7, 7);
            }}};
 }
 
@@ -30,7 +28,7 @@ std::vector<Variant> jumps(const Circumstances& at) {
     rotary.position_of.push_back(p < at.positions / 2 ? p : p + 8);
   }
   return {{fmt::format("by +8 from position {} on", at.positions / 2),
-           [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}};
+           [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }}};
 }
 
 }  // namespace
@@ -47,8 +45,8 @@ std::vector<Entry> foreign_entries() {
        "inv_freq, rope_type and its parameters", 2, false, in_survey([](const Circumstances& at) {
          Rotary rotary;
          rotary.inv_freq.assign(static_cast<std::size_t>(at.spec.head_dim) / 2, 0.01);
-         return std::vector<Variant>{
-             {"the same for all pairs", [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}};
+         return std::vector<Variant>{{"the same for all pairs",
+                                      [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }}};
        })});
   all.push_back({"embed-rows", "embedding", "rows of the embedding that are not the token's own",
                  "Some tokens have another token's row, or none.",
@@ -60,7 +58,7 @@ std::vector<Entry> foreign_entries() {
        "logit_bias, suppressed tokens, a bias of lm_head", 1, false,
        in_survey([](const Circumstances&) {
          return std::vector<Variant>{{"+1 for id 0", [](Hypothesis& h) {
-                                        h.operations.logit_bias = {{0, 1.0}};
+                                        bias_logits(h.program, {{0, 1.0}});
                                       }}};
        })});
   all.push_back({"values-limited", "MLP", "values held between limits",

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "diagnose/catalog.h"
+#include "diagnose/rewrites.h"
 
 namespace assay {
 

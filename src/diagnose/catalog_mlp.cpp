@@ -7,22 +7,27 @@
 namespace assay {
 namespace {
 
+// Every activation, changed.
+template <class Change>
+auto gates(Change change) {
+  return [change](Hypothesis& h) { change_layers<OddGate>(h.program, change); };
+}
+
 std::vector<Variant> other_activation(const Circumstances&) {
-  constexpr std::pair<std::string_view, Activation> kAll[] = {
-      {"SiLU", Activation::kSilu},
-      {"GELU", Activation::kGelu},
-      {"GELU, tanh approximation", Activation::kGeluTanh},
-      {"quick GELU", Activation::kQuickGelu},
-      {"ReLU", Activation::kRelu},
-      {"squared ReLU", Activation::kRelu2},
-      {"sigmoid", Activation::kSigmoid},
-      {"tanh", Activation::kTanh},
-      {"hard swish", Activation::kHardSwish},
-      {"none", Activation::kNone}};
+  constexpr std::pair<std::string_view, Function> kAll[] = {
+      {"SiLU", Function::kSilu},
+      {"GELU", Function::kGelu},
+      {"GELU, tanh approximation", Function::kGeluTanh},
+      {"quick GELU", Function::kQuickGelu},
+      {"ReLU", Function::kRelu},
+      {"squared ReLU", Function::kRelu2},
+      {"sigmoid", Function::kSigmoid},
+      {"tanh", Function::kTanh},
+      {"hard swish", Function::kHardSwish},
+      {"none", Function::kNone}};
   std::vector<Variant> all;
-  for (const auto& [name, activation] : kAll) {
-    all.push_back(
-        {std::string(name), [kind = activation](Hypothesis& h) { h.spec.mlp.activation = kind; }});
+  for (const auto& [name, function] : kAll) {
+    all.push_back({std::string(name), gates([f = function](OddGate& g) { g.function = f; })});
   }
   return all;
 }
@@ -41,7 +46,9 @@ std::vector<Variant> fewer_experts(const Circumstances& at) {
     const std::string text = fmt::format("{} of {}", n, own);
     const bool known = !all.empty() && all.back().detail == text;
     if (n < 1 || n >= own || known) continue;
-    all.push_back({text, [n](Hypothesis& h) { h.spec.moe.used = n; }});
+    all.push_back({text, [n](Hypothesis& h) {
+                     change_layers<OddSum>(h.program, [n](OddSum& sum) { sum.used = n; });
+                   }});
   }
   return all;
 }
@@ -56,7 +63,7 @@ std::vector<Variant> other_count(const Circumstances& at) {
     const bool near = n == 2 * own || 2 * n == own || std::abs(n - own) <= 2;
     if (n == own || (most > 16 && !common && !near)) continue;
     all.push_back({fmt::format("{}, not {}", n, own),
-                   [n](Hypothesis& h) { h.spec.moe.num_experts_per_tok = n; }});
+                   [n](Hypothesis& h) { set_experts_per_token(h.program, n); }});
   }
   return all;
 }
@@ -74,7 +81,7 @@ std::vector<Entry> mlp_entries() {
        "the order of gate and up in a fused matrix, and which half is activated", 3, false,
        [](const Circumstances&) -> std::vector<Variant> {
          return {
-             {"act(up) * gate", [](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kUp; }},
+             {"act(up) * gate", gates([](OddGate& g) { g.on = OddGate::On::kUp; })},
              {"gate_proj and up_proj exchanged", [](Hypothesis& h) {
                 h.weights.push_back({WeightChange::Kind::kExchanged, Part::kGate, Part::kUp, 0});
               }}};
@@ -82,7 +89,7 @@ std::vector<Entry> mlp_entries() {
   all.push_back({"act-on-product", "MLP", "activation on the product",
                  "act(gate * up) in place of act(gate) * up.",
                  "the order of activation and product", 1, false, [](const Circumstances&) {
-                   return only([](Hypothesis& h) { h.spec.mlp.on = MlpSpec::On::kProduct; });
+                   return only(gates([](OddGate& g) { g.on = OddGate::On::kProduct; }));
                  }});
   all.push_back(
       {"gate-up-mixed", "MLP", "fused gate/up split wrongly",
@@ -96,14 +103,22 @@ std::vector<Entry> mlp_entries() {
                  "norm_topk_prob says whether a token's expert weights are divided by their sum.",
                  "norm_topk_prob, and softmax over all logits or over the chosen ones", 3, false,
                  with_experts([](Hypothesis& h) {
-                   h.spec.moe.norm_topk_prob = !h.spec.moe.norm_topk_prob;
+                   change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) {
+                     w.weights.sum_to_one = !w.weights.sum_to_one;
+                   });
                  })});
-  all.push_back({"router-sigmoid", "experts", "sigmoid in place of the router's softmax",
-                 "Each logit is weighed by itself (as DeepSeek-V3).", "the router's function", 1,
-                 false, with_experts([](Hypothesis& h) { h.spec.moe.sigmoid = true; })});
+  all.push_back(
+      {"router-sigmoid", "experts", "sigmoid in place of the router's softmax",
+       "Each logit is weighed by itself (as DeepSeek-V3).", "the router's function", 1, false,
+       with_experts([](Hypothesis& h) {
+         change_layers<OddTopExperts>(h.program, [](OddTopExperts& top) { top.sigmoid = true; });
+         change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) { w.sigmoid = true; });
+       })});
   all.push_back({"experts-unweighted", "experts", "experts' outputs not weighted",
                  "They are added as they are.", "what multiplies an expert's output", 2, false,
-                 with_experts([](Hypothesis& h) { h.spec.moe.weighted = false; })});
+                 with_experts([](Hypothesis& h) {
+                   change_layers<OddSum>(h.program, [](OddSum& sum) { sum.weighted = false; });
+                 })});
   all.push_back({"experts-fewer", "experts", "fewer experts than the config says",
                  "Only the first of a token's experts are added.", "num_experts_per_tok", 2, false,
                  fewer_experts});
@@ -118,7 +133,7 @@ std::vector<Entry> mlp_entries() {
                    if (at.spec.moe.num_experts == 0) return shifts;
                    for (const std::int64_t n : {1, -1}) {
                      shifts.push_back({fmt::format("{:+}", n),
-                                       [n](Hypothesis& h) { h.spec.moe.expert_offset = n; }});
+                                       [n](Hypothesis& h) { shift_experts(h.program, n); }});
                    }
                    return shifts;
                  }});
@@ -137,7 +152,7 @@ std::vector<Entry> mlp_entries() {
                  "the cast from FP32 to BF16 (>> 16 alone is not it)", 1, true,
                  [](const Circumstances& at) {
                    if (!at.rounds_to_bf16) return std::vector<Variant>{};
-                   return only([](Hypothesis& h) { h.spec.store = Store::kTruncated; });
+                   return only([](Hypothesis& h) { h.store = Store::kTruncated; });
                  }});
   return all;
 }

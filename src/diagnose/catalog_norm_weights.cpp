@@ -78,18 +78,21 @@ std::vector<Variant> with_final(const Circumstances& at) {
     for (const std::int64_t l :
          last == 0 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{last, 0}) {
       const std::string name = fmt::format("{} of layer {}", part_name(at.spec, part), l);
-      all.push_back({"exchanged with " + name, [part, l](Hypothesis& h) {
-                       h.final_norm = {l, part};
+      const Block& layer = at.program.layers[static_cast<std::size_t>(l)];
+      const TensorUse tensor = *tensors_of(layer, part).front();
+      all.push_back({"exchanged with " + name, [tensor, part, l](Hypothesis& h) {
+                       use_as_final_norm(h.program, tensor);
                        h.weights.push_back({Kind::kFinalNorm, part, part, 0, {l}});
                      }});
-      all.push_back({"that of " + name, [part, l](Hypothesis& h) { h.final_norm = {l, part}; }});
+      all.push_back(
+          {"that of " + name, [tensor](Hypothesis& h) { use_as_final_norm(h.program, tensor); }});
     }
   }
   return all;
 }
 
 std::vector<Variant> sum_rounded(const Circumstances& at) {
-  if (!at.spec.final_norm.one_plus) return {};
+  if (!at.spec.norm.one_plus) return {};
   return {{"1 + the norms' weights in BF16",
            [](Hypothesis& h) { h.weights.push_back({Kind::kOnePlusBf16}); }},
           {"1 + the norms' weights in F16",

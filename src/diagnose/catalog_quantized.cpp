@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "diagnose/catalog_list.h"
-#include "model/held_values.h"
+#include "rewrite/held_values.h"
 
 namespace assay {
 namespace {

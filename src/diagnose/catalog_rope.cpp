@@ -12,7 +12,7 @@ std::vector<Variant> other_theta(const Circumstances& at) {
   for (const double theta : {1e4, 1e6, 5e5, 1e5, 5e6, 1e7, 5e4, 2e5, 2.5e5, 3e5, 8e6, 2e4, 1e8}) {
     if (theta == at.spec.rope_parameters.theta) continue;
     all.push_back({fmt::format("{:.0f}", theta),
-                   [theta](Hypothesis& h) { h.spec.rope_parameters.theta = theta; }});
+                   [theta](Hypothesis& h) { h.program.ropes[0].theta = theta; }});
   }
   return all;
 }
@@ -21,7 +21,7 @@ std::vector<Variant> other_theta(const Circumstances& at) {
 std::vector<Variant> other_exponent(const Circumstances& at) {
   const auto power = [](double exponent) {
     return [exponent](Hypothesis& h) {
-      double& theta = h.spec.rope_parameters.theta;
+      double& theta = h.program.ropes[0].theta;
       theta = std::pow(theta, exponent);
     };
   };
@@ -37,11 +37,23 @@ std::vector<Variant> other_exponent(const Circumstances& at) {
   return all;
 }
 
+// Every rotation, changed.
+template <class Change>
+auto rotations(Change change) {
+  return [change](Hypothesis& h) { change_layers<OddRotate>(h.program, change); };
+}
+
 std::vector<Variant> missing(const Circumstances&) {
-  return {
-      {"of queries and keys", [](Hypothesis& h) { h.spec.rope.on_q = h.spec.rope.on_k = false; }},
-      {"of queries", [](Hypothesis& h) { h.spec.rope.on_q = false; }},
-      {"of keys", [](Hypothesis& h) { h.spec.rope.on_k = false; }}};
+  const auto of = [](std::vector<Tap> taps) {
+    return [taps = std::move(taps)](Hypothesis& h) {
+      for (const Tap tap : taps) {
+        change_rotations(h.program, tap, [](OddRotate& rotation) { rotation.times = 0; });
+      }
+    };
+  };
+  return {{"of queries and keys", of({Tap::kQRope, Tap::kKRope})},
+          {"of queries", of({Tap::kQRope})},
+          {"of keys", of({Tap::kKRope})}};
 }
 
 std::vector<Variant> part_of_head(const Circumstances& at) {
@@ -50,7 +62,7 @@ std::vector<Variant> part_of_head(const Circumstances& at) {
     const std::int64_t dims = at.spec.head_dim / divisor;
     if (dims % 2 != 0 || dims < 2) continue;
     all.push_back({fmt::format("the first {} of {} channels", dims, at.spec.head_dim),
-                   [dims](Hypothesis& h) { h.spec.rope.dims = dims; }});
+                   rotations([dims](OddRotate& r) { r.rotate.dims = dims; })});
   }
   return all;
 }
@@ -58,7 +70,7 @@ std::vector<Variant> part_of_head(const Circumstances& at) {
 std::vector<Variant> shifted(const Circumstances&) {
   std::vector<Variant> all;
   for (const std::int64_t n : {1, -1, 2}) {
-    all.push_back({fmt::format("by {:+}", n), [n](Hypothesis& h) { h.spec.rope.offset = n; }});
+    all.push_back({fmt::format("by {:+}", n), rotations([n](OddRotate& r) { r.offset = n; })});
   }
   return all;
 }
@@ -68,39 +80,37 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
   const RopeParameters& own = at.spec.rope_parameters;
   if (own.scaling == RopeScaling::kNone) return {};
   std::vector<Variant> all = {{"left out", [](Hypothesis& h) {
-                                 h.spec.rope_parameters.scaling = RopeScaling::kNone;
-                                 h.spec.rope_parameters.attention_factor = 1;
+                                 h.program.ropes[0].scaling = RopeScaling::kNone;
+                                 h.program.ropes[0].attention_factor = 1;
                                }}};
   all.push_back({"left out, but for the factor of cos and sin",
-                 [](Hypothesis& h) { h.spec.rope_parameters.scaling = RopeScaling::kNone; }});
+                 [](Hypothesis& h) { h.program.ropes[0].scaling = RopeScaling::kNone; }});
   all.push_back({"without the factor of cos and sin",
-                 [](Hypothesis& h) { h.spec.rope_parameters.attention_factor = 1; }});
+                 [](Hypothesis& h) { h.program.ropes[0].attention_factor = 1; }});
   all.push_back({"linear: all frequencies divided by the factor", [](Hypothesis& h) {
-                   h.spec.rope_parameters.scaling = RopeScaling::kLinear;
-                   h.spec.rope_parameters.attention_factor = 1;
+                   h.program.ropes[0].scaling = RopeScaling::kLinear;
+                   h.program.ropes[0].attention_factor = 1;
                  }});
   if (own.scaling == RopeScaling::kLinear) {
     all.push_back({"multiplied in place of divided", [](Hypothesis& h) {
-                     double& factor = h.spec.rope_parameters.factor;
+                     double& factor = h.program.ropes[0].factor;
                      factor = 1 / factor;
                    }});
   }
   if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
-    all.push_back({"with max_position_embeddings as the original length", [](Hypothesis& h) {
-                     h.spec.rope_parameters.original_length =
-                         static_cast<double>(h.spec.max_position_embeddings);
-                   }});
+    const auto length = static_cast<double>(at.spec.max_position_embeddings);
+    all.push_back({"with max_position_embeddings as the original length",
+                   [length](Hypothesis& h) { h.program.ropes[0].original_length = length; }});
   }
   if (own.scaling == RopeScaling::kLongrope) {
     all.push_back({"the lists for short and long sequences exchanged", [](Hypothesis& h) {
-                     std::swap(h.spec.rope_parameters.short_factor,
-                               h.spec.rope_parameters.long_factor);
+                     std::swap(h.program.ropes[0].short_factor, h.program.ropes[0].long_factor);
                    }});
     all.push_back({"the list for short sequences always", [](Hypothesis& h) {
-                     h.spec.rope_parameters.long_factor = h.spec.rope_parameters.short_factor;
+                     h.program.ropes[0].long_factor = h.program.ropes[0].short_factor;
                    }});
     all.push_back({"the list for long sequences always", [](Hypothesis& h) {
-                     h.spec.rope_parameters.short_factor = h.spec.rope_parameters.long_factor;
+                     h.program.ropes[0].short_factor = h.program.ropes[0].long_factor;
                    }});
   }
   return all;
@@ -110,19 +120,17 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
 std::vector<Variant> one_base(const Circumstances& at) {
   if (!at.spec.local_rope_parameters) return {};
   return {{"the full layers' everywhere",
-           [](Hypothesis& h) { h.spec.local_rope_parameters = h.spec.rope_parameters; }},
+           [](Hypothesis& h) { h.program.ropes[1] = h.program.ropes[0]; }},
           {"the sliding layers' everywhere",
-           [](Hypothesis& h) { h.spec.rope_parameters = *h.spec.local_rope_parameters; }},
-          {"exchanged", [](Hypothesis& h) {
-             std::swap(h.spec.rope_parameters, *h.spec.local_rope_parameters);
-           }}};
+           [](Hypothesis& h) { h.program.ropes[0] = h.program.ropes[1]; }},
+          {"exchanged", [](Hypothesis& h) { std::swap(h.program.ropes[0], h.program.ropes[1]); }}};
 }
 
 std::vector<Variant> scaled(const Circumstances&) {
   std::vector<Variant> all;
   for (const double factor : {2.0, 4.0, 8.0, 32.0, 0.5}) {
     all.push_back(
-        {fmt::format("by {:g}", factor), [factor](Hypothesis& h) { h.spec.rope.factor = factor; }});
+        {fmt::format("by {:g}", factor), rotations([factor](OddRotate& r) { r.factor = factor; })});
   }
   return all;
 }
@@ -136,7 +144,7 @@ std::vector<Entry> rope_entries() {
                  "i + head_dim/2. Position 0 is right.",
                  "which two channels a rotation mixes; or the conversion's permutation of q_proj "
                  "and k_proj",
-                 3, false, always([](Hypothesis& h) { h.spec.rope.interleaved = true; })});
+                 3, false, always(rotations([](OddRotate& r) { r.interleaved = true; }))});
   all.push_back({"rope-theta", "RoPE", "another RoPE base",
                  "The angles come from another theta than the config's rope_theta.",
                  "where rope_theta is read (transformers 5 keeps it in rope_parameters)", 3, false,
@@ -147,22 +155,22 @@ std::vector<Entry> rope_entries() {
   all.push_back({"rope-sign", "RoPE", "RoPE turns backwards",
                  "The rotation is by minus the angle: the sign of the sine is wrong.",
                  "rotate_half, and which product is subtracted", 2, false,
-                 always([](Hypothesis& h) { h.spec.rope.backwards = true; })});
+                 always(rotations([](OddRotate& r) { r.backwards = true; }))});
   all.push_back({"rope-cos-sin", "RoPE", "cos and sin taken for each other",
                  "The tables are exchanged; even position 0 is wrong.",
                  "the order in which the tables are returned and read", 1, false,
-                 always([](Hypothesis& h) { h.spec.rope.exchanged = true; })});
+                 always(rotations([](OddRotate& r) { r.exchanged = true; }))});
   all.push_back({"rope-missing", "RoPE", "RoPE left out",
                  "Queries or keys are not rotated (or every token has position 0).",
                  "whether positions reach the rotary embedding", 3, false, missing});
   all.push_back({"rope-twice", "RoPE", "RoPE applied twice",
                  "Queries and keys are rotated by twice the angle.",
                  "rotation both in the projection's and in the attention's code", 2, false,
-                 always([](Hypothesis& h) { h.spec.rope.times = 2; })});
+                 always(rotations([](OddRotate& r) { r.times = 2; }))});
   all.push_back({"rope-on-v", "RoPE", "values rotated too",
                  "The rotary embedding is applied to the values as well.",
                  "which of q, k and v are rotated", 1, false,
-                 always([](Hypothesis& h) { h.spec.rope.on_v = true; })});
+                 always([](Hypothesis& h) { rotate_values(h.program); })});
   all.push_back({"rope-partial", "RoPE", "only a part of each head rotated",
                  "A partial rotary factor is applied where the model rotates all of head_dim.",
                  "partial_rotary_factor, rotary_dim", 2, false, part_of_head});
@@ -171,7 +179,8 @@ std::vector<Entry> rope_entries() {
                  "partial_rotary_factor, and what becomes of the rest of the head", 3, false,
                  [](const Circumstances& at) {
                    if (at.spec.rope.dims == 0) return std::vector<Variant>{};
-                   return only([](Hypothesis& h) { h.spec.rope.dims = 0; });
+                   return only(
+                       rotations([n = at.spec.head_dim](OddRotate& r) { r.rotate.dims = n; }));
                  }});
   all.push_back({"rope-scaling-wrong", "RoPE", "RoPE scaling left out or another",
                  "The config asks for scaled frequencies (rope_scaling or rope_parameters).",
@@ -187,7 +196,7 @@ std::vector<Entry> rope_entries() {
          if (!at.rounds_to_bf16 || !at.spec.rope.rounded_once) {
            return std::vector<Variant>{};
          }
-         return only([](Hypothesis& h) { h.spec.rope.rounded_once = false; });
+         return only(rotations([](OddRotate& r) { r.rotate.rounded_once = false; }));
        }});
   all.push_back({"rope-scaling", "RoPE", "positions scaled",
                  "Linear RoPE scaling is applied, which the config does not ask for.",

@@ -16,13 +16,13 @@ std::string_view name_of(DType type) { return type == DType::kBF16 ? "BF16" : "F
 std::vector<Variant> low_precision(const Circumstances& at) {
   struct Kept {
     std::string_view name;
-    DType Rotary::*type;
+    DType RotaryTypes::*type;
   };
-  constexpr Kept kNumbers[] = {{"positions", &Rotary::positions},
-                               {"frequencies", &Rotary::frequencies},
-                               {"angles", &Rotary::angles},
-                               {"cos and sin", &Rotary::table},
-                               {"products", &Rotary::products}};
+  constexpr Kept kNumbers[] = {{"positions", &RotaryTypes::positions},
+                               {"frequencies", &RotaryTypes::frequencies},
+                               {"angles", &RotaryTypes::angles},
+                               {"cos and sin", &RotaryTypes::table},
+                               {"products", &RotaryTypes::products}};
   std::vector<Variant> all;
   for (const DType type : {DType::kBF16, DType::kF16}) {
     const bool positions_matter = at.survey || at.positions > exact_positions(type) + 1;
@@ -38,11 +38,11 @@ std::vector<Variant> low_precision(const Circumstances& at) {
       std::vector<std::string_view> names;
       for (unsigned i = 0; i < 5; ++i) {
         if (!has(i)) continue;
-        rotary.*kNumbers[i].type = type;
+        rotary.types.*kNumbers[i].type = type;
         names.push_back(kNumbers[i].name);
       }
       all.push_back({fmt::format("{} in {}", fmt::join(names, ", "), name_of(type)),
-                     [rotary](Hypothesis& h) { h.operations.rotary = rotary; }});
+                     [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }});
     }
   }
   return all;
@@ -52,7 +52,7 @@ template <class Position>
 Variant moved(const Circumstances& at, std::string detail, Position position) {
   Rotary rotary;
   for (std::int64_t p = 0; p < at.positions; ++p) rotary.position_of.push_back(position(p));
-  return {std::move(detail), [rotary](Hypothesis& h) { h.operations.rotary = rotary; }};
+  return {std::move(detail), [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }};
 }
 
 // Where errors begin, and a little before it: the first of them may stay within noise.
@@ -88,8 +88,9 @@ std::vector<Variant> restarted(const Circumstances& at) {
 std::vector<Variant> cut(const Circumstances& at) {
   std::vector<Variant> all;
   const auto add = [&](std::string detail, std::vector<std::int64_t> cuts) {
-    all.push_back(
-        {std::move(detail), [cuts = std::move(cuts)](Hypothesis& h) { h.operations.cuts = cuts; }});
+    all.push_back({std::move(detail), [cuts = std::move(cuts)](Hypothesis& h) {
+                     change_attention(h.program, [&](OddAttention& a) { a.cuts = cuts; });
+                   }});
   };
   for (const std::int64_t from : beginnings(at)) {
     add(fmt::format("at position {}", from), {from});
@@ -113,16 +114,16 @@ std::vector<Variant> other_layers_scaling(const Circumstances& at) {
   const RopeParameters scaled = with_base_of(full, sliding);
   const RopeParameters based = with_base_of(sliding, full);
   return {{"the full layers' scaling in the sliding ones",
-           [scaled](Hypothesis& h) { h.spec.local_rope_parameters = scaled; }},
+           [scaled](Hypothesis& h) { h.program.ropes[1] = scaled; }},
           {"the full layers' base without their scaling in the sliding ones",
-           [based](Hypothesis& h) { h.spec.local_rope_parameters = based; }},
+           [based](Hypothesis& h) { h.program.ropes[1] = based; }},
           {"the sliding layers' scaling, or none, in the full ones",
-           [based](Hypothesis& h) { h.spec.rope_parameters = based; }},
+           [based](Hypothesis& h) { h.program.ropes[0] = based; }},
           {"the sliding layers' base in the full ones",
-           [scaled](Hypothesis& h) { h.spec.rope_parameters = scaled; }},
+           [scaled](Hypothesis& h) { h.program.ropes[0] = scaled; }},
           {"scaling exchanged between full and sliding layers", [=](Hypothesis& h) {
-             h.spec.local_rope_parameters = scaled;
-             h.spec.rope_parameters = based;
+             h.program.ropes[1] = scaled;
+             h.program.ropes[0] = based;
            }}};
 }
 

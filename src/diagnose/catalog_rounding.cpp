@@ -6,7 +6,7 @@
 
 #include "candidate/data_flow.h"
 #include "diagnose/catalog_list.h"
-#include "model/held_values.h"
+#include "rewrite/held_values.h"
 
 namespace assay {
 namespace {

@@ -151,19 +151,27 @@ std::vector<Variant> left_out(const Circumstances& at) {
   return all;
 }
 
+// The embedding's lookup, changed.
+template <class Change>
+auto lookup(Change change) {
+  return [change](Hypothesis& h) {
+    change_each<OddLookup>(h.program.embedding, [&](OddLookup& e, const Step&) { change(e); });
+  };
+}
+
 std::vector<Variant> embedding_scale(const Circumstances& at) {
   if (at.spec.embedding.scale != 1) return {};
   const double root = std::sqrt(static_cast<double>(at.spec.hidden_size));
-  return {{"by sqrt(hidden_size)", [root](Hypothesis& h) { h.spec.embedding.scale = root; }},
-          {"by 1/sqrt(hidden_size)", [root](Hypothesis& h) { h.spec.embedding.scale = 1 / root; }}};
+  return {{"by sqrt(hidden_size)", lookup([root](OddLookup& e) { e.scale = root; })},
+          {"by 1/sqrt(hidden_size)", lookup([root](OddLookup& e) { e.scale = 1 / root; })}};
 }
 
 std::vector<Variant> missing_embedding_scale(const Circumstances& at) {
   const double own = at.spec.embedding.scale;
   if (own == 1) return {};
-  return {{"not at all", [](Hypothesis& h) { h.spec.embedding.scale = 1; }},
-          {"by hidden_size", [own](Hypothesis& h) { h.spec.embedding.scale = own * own; }},
-          {"by 1/sqrt(hidden_size)", [own](Hypothesis& h) { h.spec.embedding.scale = 1 / own; }}};
+  return {{"not at all", lookup([](OddLookup& e) { e.scale = 1; })},
+          {"by hidden_size", lookup([own](OddLookup& e) { e.scale = own * own; })},
+          {"by 1/sqrt(hidden_size)", lookup([own](OddLookup& e) { e.scale = 1 / own; })}};
 }
 
 // In all projections that have one, and in each alone.
@@ -191,25 +199,24 @@ std::vector<Variant> missing_bias(const Circumstances& at) {
   return all;
 }
 
-template <std::int64_t EmbeddingSpec::*kField>
-std::vector<Variant> by_one(const Circumstances&) {
+std::vector<Variant> rows_by_one(const Circumstances&) {
   std::vector<Variant> all;
   for (const std::int64_t n : {1, -1}) {
-    all.push_back({fmt::format("{:+}", n), [n](Hypothesis& h) { h.spec.embedding.*kField = n; }});
+    all.push_back({fmt::format("{:+}", n), lookup([n](OddLookup& e) { e.row_offset = n; })});
   }
   return all;
 }
 
 std::vector<Variant> logits_rows(const Circumstances&) {
-  return {{"of the position before", [](Hypothesis& h) { h.spec.head.row_offset = -1; }},
-          {"of the position behind", [](Hypothesis& h) { h.spec.head.row_offset = 1; }}};
+  return {{"of the position before", [](Hypothesis& h) { shift_head_rows(h.program, -1); }},
+          {"of the position behind", [](Hypothesis& h) { shift_head_rows(h.program, 1); }}};
 }
 
 std::vector<Variant> logits_scale(const Circumstances& at) {
   const double root = std::sqrt(static_cast<double>(at.spec.hidden_size));
   std::vector<Variant> all;
   const auto add = [&](std::string text, double scale) {
-    all.push_back({std::move(text), [scale](Hypothesis& h) { h.spec.head.scale = scale; }});
+    all.push_back({std::move(text), [scale](Hypothesis& h) { scale_logits(h.program, scale); }});
   };
   add("by sqrt(hidden_size)", root);
   add("by 1/sqrt(hidden_size)", 1 / root);
@@ -220,14 +227,14 @@ std::vector<Variant> logits_scale(const Circumstances& at) {
 std::vector<Variant> other_final_softcap(const Circumstances& at) {
   if (at.spec.head.softcap == 0) return {};
   const double own = at.spec.head.softcap;
-  return {{"left out", [](Hypothesis& h) { h.spec.head.softcap = 0; }},
+  return {{"left out", [](Hypothesis& h) { cap_logits(h.program, 0); }},
           {"applied to the final norm's output in place of the logits",
            [own](Hypothesis& h) {
-             h.spec.head.softcap = 0;
-             h.operations.final_norm_softcap = own;
+             cap_logits(h.program, 0);
+             cap_final_norm(h.program, own);
            }},
-          {"at 50", [](Hypothesis& h) { h.spec.head.softcap = 50; }},
-          {"at 30", [](Hypothesis& h) { h.spec.head.softcap = 30; }}};
+          {"at 50", [](Hypothesis& h) { cap_logits(h.program, 50); }},
+          {"at 30", [](Hypothesis& h) { cap_logits(h.program, 30); }}};
 }
 
 std::vector<Variant> final_softcap(const Circumstances& at) {
@@ -235,7 +242,7 @@ std::vector<Variant> final_softcap(const Circumstances& at) {
   std::vector<Variant> all;
   for (const double cap : {30.0, 50.0, 20.0}) {
     all.push_back(
-        {fmt::format("at {:g}", cap), [cap](Hypothesis& h) { h.spec.head.softcap = cap; }});
+        {fmt::format("at {:g}", cap), [cap](Hypothesis& h) { cap_logits(h.program, cap); }});
   }
   return all;
 }
@@ -259,12 +266,11 @@ std::vector<Entry> weight_entries() {
                    if (!at.rounds_to_bf16 || at.spec.embedding.scale == 1) {
                      return std::vector<Variant>{};
                    }
-                   return only([](Hypothesis& h) { h.spec.embedding.scale_rounded = false; });
+                   return only(lookup([](OddLookup& e) { e.scale_rounded = false; }));
                  }});
   all.push_back({"embed-row", "embedding", "embedding rows off by one",
                  "Token id's row is read one place before or behind.",
-                 "where the table begins, and ids that count from 1", 1, false,
-                 by_one<&EmbeddingSpec::row_offset>});
+                 "where the table begins, and ids that count from 1", 1, false, rows_by_one});
   all.push_back({"embed-transposed", "embedding", "embedding read as transposed",
                  "The table is taken for [hidden, vocab].", "the layout of embed_tokens", 2, false,
                  [](const Circumstances&) {
@@ -330,7 +336,7 @@ std::vector<Entry> weight_entries() {
                  "The checkpoint has an lm_head of its own, and the embedding is used.",
                  "tie_word_embeddings (false here)", 3, false, [](const Circumstances& at) {
                    if (at.tied_head) return std::vector<Variant>{};
-                   return only([](Hypothesis& h) { h.head_is_embedding = true; });
+                   return only([](Hypothesis& h) { use_embedding_as_head(h.program); });
                  }});
   all.push_back({"logits-row", "head", "logits of another position",
                  "The head reads the neighbouring position's hidden state.",
@@ -349,16 +355,10 @@ std::vector<Entry> weight_entries() {
 }
 
 bool is_possible(const Hypothesis& h, const ModelSpec& own) {
-  bool norms_moved = false;
   for (const WeightChange& change : h.weights) {
-    // Once moved, the norms are where they were no more.
-    const bool of_moved = change.kind == Kind::kNormsMoved || change.part == Part::kAttnPostNorm ||
-                          change.part == Part::kMlpPostNorm;
-    if (norms_moved && of_moved) return false;
-    norms_moved = norms_moved || change.kind == Kind::kNormsMoved;
     const bool of_two = change.kind == Kind::kExchanged || change.kind == Kind::kCopied;
     if (of_two && !has_part(own, change.other)) return false;
-    if (change.kind != Kind::kNormsMoved && !has_part(own, change.part)) return false;
+    if (!has_part(own, change.part)) return false;
   }
   // An MLP's weights do for no mixture.
   for (std::size_t l = 0; l < h.order.size(); ++l) {
@@ -367,18 +367,19 @@ bool is_possible(const Hypothesis& h, const ModelSpec& own) {
       return false;
     }
   }
-  const BlockSpec& block = h.spec.block;
-  const bool reads_normed = block.attention == Residual::kNormed || block.mlp == Residual::kNormed;
-  if (reads_normed && !h.spec.has_norms_before()) return false;
-  if (!own.has_norms_before() && block.norms != own.block.norms && !norms_moved) return false;
   // Longrope has a factor for each rotated pair.
-  return h.spec.rope_parameters.scaling != RopeScaling::kLongrope ||
-         h.spec.rotary_dims() == own.rotary_dims();
+  const auto fits = [&](const Step& step) {
+    const std::optional<OddRotate> rotation = OddRotate::of(step.operation);
+    return !rotation || h.program.ropes[rotation->rotate.table].scaling != RopeScaling::kLongrope ||
+           rotation->rotate.dims == own.rotary_dims();
+  };
+  return std::ranges::all_of(
+      h.program.layers, [&](const Block& layer) { return std::ranges::all_of(layer.steps, fits); });
 }
 
 std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
   std::vector<Variant> all = entry.variants(at);
-  const Hypothesis own{at.spec};
+  const Hypothesis own{at.program};
   std::erase_if(all, [&](const Variant& variant) {
     Hypothesis h = own;
     variant.apply(h);

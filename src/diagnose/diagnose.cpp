@@ -225,7 +225,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
   const Scene& scene = *asked.scene;
   d.rounding = grid_name(scene.grid());
   d.seen = what_is_seen(scene);
-  const bool tied = model.outer.lm_head.data == model.outer.embed_tokens.data;
+  const bool tied = is_tied(model);
   const SearchResult result = search(scene, tied, [&](double fraction) {
     if (on_progress) on_progress("trying mistakes", fraction);
   });

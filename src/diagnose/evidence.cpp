@@ -41,7 +41,7 @@ class OwnRuns {
       const auto wanted = [&](Tap of, std::int64_t layer) {
         return taps_.contains(tap_name(of, layer, model_.spec));
       };
-      known = runs_.emplace(text, own_run(model_, {model_.spec}, text, wanted, pool_)).first;
+      known = runs_.emplace(text, own_run(model_, {model_.program}, text, wanted, pool_)).first;
     }
     const Site* site = known->second.find(place->tap, place->layer);
     if (site == nullptr) return {};

@@ -1,32 +1,29 @@
 #include "diagnose/hypothesis.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "rewrite/edit.h"
 
 namespace assay {
 
 void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypothesis& hypothesis) {
-  const auto changed = [&](const ModelSpec& spec) {
-    Hypothesis own{spec};
-    change(own);
-    return own.spec;
-  };
-  if (layers.empty()) {
-    // A layer's own spec stays its own, with the change.
-    for (ModelSpec& spec : hypothesis.layer_specs) spec = changed(spec);
-    change(hypothesis);
-    return;
-  }
+  if (layers.empty()) return change(hypothesis);
   Hypothesis whole = hypothesis;
   change(whole);
-  if (whole.spec != hypothesis.spec) {
-    if (hypothesis.layer_specs.empty()) {
-      hypothesis.layer_specs.assign(static_cast<std::size_t>(hypothesis.spec.num_hidden_layers),
-                                    hypothesis.spec);
-    }
-    for (const std::int64_t l : layers) {
-      ModelSpec& spec = hypothesis.layer_specs.at(static_cast<std::size_t>(l));
-      spec = changed(spec);
-    }
+  Program& program = hypothesis.program;
+  // Changed tables stand after those of the other layers.
+  const std::size_t tables = program.ropes.size();
+  const bool other_tables = whole.program.ropes != program.ropes;
+  if (other_tables) {
+    program.ropes.insert(program.ropes.end(), whole.program.ropes.begin(),
+                         whole.program.ropes.end());
+  }
+  for (const std::int64_t l : layers) {
+    Block& block = program.layers.at(static_cast<std::size_t>(l));
+    block = whole.program.layers.at(static_cast<std::size_t>(l));
+    if (!other_tables) continue;
+    change_each<OddRotate>(block, [&](OddRotate& odd, const Step&) { odd.rotate.table += tables; });
   }
   for (std::size_t i = hypothesis.weights.size(); i < whole.weights.size(); ++i) {
     WeightChange change_there = whole.weights[i];
@@ -39,7 +36,6 @@ void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypoth
     hypothesis.weights.push_back(std::move(change_there));
   }
   hypothesis.held = whole.held;
-  hypothesis.operations = whole.operations;
 }
 
 }  // namespace assay

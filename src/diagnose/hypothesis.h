@@ -5,35 +5,34 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <string>
+#include <utility>
 #include <vector>
 
-#include "assay/spec.h"
-#include "diagnose/ops/operations.h"
 #include "diagnose/weight_change.h"
-#include "model/held_values.h"
+#include "models/program.h"
+#include "rewrite/held_values.h"
+#include "rewrite/store.h"
 
 namespace assay {
 
+// Row `id` of the embedding is row `from`; -1: zero.
+struct EmbeddingRow {
+  std::int64_t id = 0;
+  std::int64_t from = -1;
+  bool operator==(const EmbeddingRow&) const = default;
+};
+
 struct Hypothesis {
-  ModelSpec spec;  // the model's own, but for what is wrong
-  // Of each layer, where it is not `spec` in all of them.
-  std::vector<ModelSpec> layer_specs = {};
+  Program program;                         // the model's own, but for what is wrong
   std::vector<WeightChange> weights = {};  // of the layers
   LayerOrder order = {};
-  std::optional<WeightChange> embedding = {};  // of embed_tokens and the head tied to it
+  std::optional<WeightChange> embedding = {};  // of embed_tokens
   std::optional<WeightChange> head = {};
-  bool head_is_embedding = false;  // the head's own weights are not read
+  std::vector<EmbeddingRow> embedding_rows = {};
+  bool rows_in_head = false;  // they are a tied head's too
   std::vector<HeldValues> held = {};
-  // The final norm's weight is that of this part of this layer.
-  std::optional<std::pair<std::int64_t, Part>> final_norm = {};
-  Operations operations = {};  // what no model has
+  Store store = Store::kOwn;
   bool operator==(const Hypothesis&) const = default;
-
-  const ModelSpec& spec_of(std::int64_t layer) const {
-    const auto l = static_cast<std::size_t>(layer);
-    return l < layer_specs.size() ? layer_specs[l] : spec;
-  }
 };
 
 using Change = std::function<void(Hypothesis&)>;

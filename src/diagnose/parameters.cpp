@@ -42,21 +42,22 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
   const bool local = spec.local_rope_parameters.has_value();
   all.push_back(of_layers(
       "rope-theta", local ? "full" : "", 50, 1e10, Scale::kLog,
-      [](Hypothesis& h, double x) { h.spec.rope_parameters.theta = x; },
+      [](Hypothesis& h, double x) { h.program.ropes[0].theta = x; },
       words("", local ? " in the full layers" : "")));
   all.back().own = spec.rope_parameters.theta;
   if (local) {
     all.push_back(of_layers(
         "rope-theta", "sliding", 50, 1e10, Scale::kLog,
-        [](Hypothesis& h, double x) {
-          if (h.spec.local_rope_parameters) h.spec.local_rope_parameters->theta = x;
-        },
+        [](Hypothesis& h, double x) { h.program.ropes[1].theta = x; },
         words("", " in the sliding layers")));
     all.back().own = spec.local_rope_parameters->theta;
   }
   all.push_back(of_layers(
       "rope-scaling", local ? "all" : "", 1.0 / 64, 128, Scale::kLog,
-      [](Hypothesis& h, double x) { h.spec.rope.factor = x; }, words("by ")));
+      [](Hypothesis& h, double x) {
+        change_layers<OddRotate>(h.program, [x](OddRotate& r) { r.factor = x; });
+      },
+      words("by ")));
   all.back().own = 1;
   const auto linear = [](RopeParameters& parameters, double x) {
     parameters.scaling = RopeScaling::kLinear;
@@ -65,14 +66,12 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
   if (local) {
     all.push_back(of_layers(
         "rope-scaling", "sliding", 1.0 / 64, 128, Scale::kLog,
-        [linear](Hypothesis& h, double x) {
-          if (h.spec.local_rope_parameters) linear(*h.spec.local_rope_parameters, x);
-        },
+        [linear](Hypothesis& h, double x) { linear(h.program.ropes[1], x); },
         words("by ", " in the sliding layers")));
     all.back().own = spec.local_rope_parameters->factor;
     all.push_back(of_layers(
         "rope-scaling", "full", 1.0 / 64, 128, Scale::kLog,
-        [linear](Hypothesis& h, double x) { linear(h.spec.rope_parameters, x); },
+        [linear](Hypothesis& h, double x) { linear(h.program.ropes[0], x); },
         words("by ", " in the full layers")));
     all.back().own = spec.rope_parameters.factor;
   }
@@ -86,9 +85,9 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
     all.push_back(of_layers(
         "rope-scaling-wrong", "factor", 1, 256, Scale::kLog,
         [follows](Hypothesis& h, double x) {
-          h.spec.rope_parameters.factor = x;
+          h.program.ropes[0].factor = x;
           if (follows) {
-            h.spec.rope_parameters.attention_factor = yarn_attention_factor(x);
+            h.program.ropes[0].attention_factor = yarn_attention_factor(x);
           }
         },
         words("factor ", fmt::format(", not {:g}", own.factor))));
@@ -99,20 +98,20 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
     all.push_back(of_layers(
         "rope-scaling-wrong", "", 50, 1e10, Scale::kLog,
         [](Hypothesis& h, double x) {
-          h.spec.rope_parameters.theta = x;
-          h.spec.rope_parameters.scaling = RopeScaling::kNone;
-          h.spec.rope_parameters.attention_factor = 1;
+          h.program.ropes[0].theta = x;
+          h.program.ropes[0].scaling = RopeScaling::kNone;
+          h.program.ropes[0].attention_factor = 1;
         },
         words("left out, and the base is ", fmt::format(", not {:g}", own.theta))));
   }
   if (own.scaling == RopeScaling::kYarn || own.scaling == RopeScaling::kLlama3) {
     all.push_back(of_layers(
         "rope-scaling-wrong", "length", 64, 1 << 20, Scale::kWhole,
-        [](Hypothesis& h, double x) { h.spec.rope_parameters.original_length = x; },
+        [](Hypothesis& h, double x) { h.program.ropes[0].original_length = x; },
         words("original length ", fmt::format(", not {:g}", own.original_length))));
     all.push_back(of_layers(
         "rope-scaling-wrong", "factor of cos and sin", 0.25, 4, Scale::kLog,
-        [](Hypothesis& h, double x) { h.spec.rope_parameters.attention_factor = x; },
+        [](Hypothesis& h, double x) { h.program.ropes[0].attention_factor = x; },
         words("cos and sin times ", fmt::format(", not {:.6g}", own.attention_factor))));
     all.back().own = own.attention_factor;
   }
@@ -120,7 +119,10 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
     const auto half = static_cast<double>(spec.head_dim) / 2;
     all.push_back(of_layers(
         "rope-partial", "", 1, half, Scale::kWhole,
-        [](Hypothesis& h, double x) { h.spec.rope.dims = 2 * static_cast<std::int64_t>(x); },
+        [](Hypothesis& h, double x) {
+          const std::int64_t dims = 2 * static_cast<std::int64_t>(x);
+          change_layers<OddRotate>(h.program, [dims](OddRotate& r) { r.rotate.dims = dims; });
+        },
         [dim = spec.head_dim](double x) {
           return fmt::format("the first {:.0f} of {} channels", 2 * x, dim);
         }));
@@ -134,7 +136,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
           for (std::int64_t p = 0; p < count; ++p) {
             rotary.position_of.push_back(p < from ? p : p + static_cast<std::int64_t>(x));
           }
-          h.operations.rotary = rotary;
+          set_rotary(h.program, rotary);
         },
         [from](double x) { return fmt::format("by {:+.0f} from position {} on", x, from); });
     jump.grid = static_cast<std::size_t>(jump.most - jump.least) + 1;  // near is no nearer
@@ -149,19 +151,27 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
                            : 1 / std::sqrt(static_cast<double>(spec.head_dim));
   all.push_back(of_layers(
       "attn-scale", "", scale / 256, scale * 256, Scale::kLog,
-      [](Hypothesis& h, double x) { h.spec.attention.scale = x; },
+      [](Hypothesis& h, double x) {
+        change_attention(h.program, [x](OddAttention& a) { a.scores.scale = x; });
+      },
       words("", fmt::format(", not {:.6g}", scale))));
   all.back().own = scale;
   const double cap = spec.attention.softcap;
   all.push_back(of_layers(
       cap > 0 ? "attn-softcap-missing" : "attn-softcap", "", 0.1, 1000, Scale::kLog,
-      [](Hypothesis& h, double x) { h.spec.attention.softcap = x; }, words("at ")));
+      [](Hypothesis& h, double x) {
+        change_attention(h.program, [x](OddAttention& a) { a.scores.cap = x; });
+      },
+      words("at ")));
   all.back().own = cap;
   const bool has_window = spec.attention.window > 0;
   all.push_back(of_layers(
       has_window ? "window-wrong" : "sliding-window", "", 1,
       static_cast<double>(std::max<std::int64_t>(at.positions - 1, 2)), Scale::kWhole,
-      [](Hypothesis& h, double x) { h.spec.attention.window = static_cast<std::int64_t>(x); },
+      [layers = spec.sliding_layers](Hypothesis& h, double x) {
+        slide_in(h.program, static_cast<std::int64_t>(x),
+                 [&](std::int64_t l) { return ModelSpec::is_among(layers, l); });
+      },
       words("of ",
             has_window ? fmt::format(" positions, not {}", spec.attention.window) : " positions")));
   // Whether a window is near the true one shows in few positions: all up to here are looked at.
@@ -169,9 +179,18 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
   all.back().grid = static_cast<std::size_t>(std::min(all.back().most, kEachWindow));
   all.push_back(of_layers(
       "softmax-plus-one", "", -20, 20, Scale::kLinear,
-      [](Hypothesis& h, double x) { h.operations.sinks = {x}; },
+      [](Hypothesis& h, double x) {
+        change_attention(h.program, [x](OddAttention& a) { a.sinks = {x}; });
+      },
       words("a sink of score ", " in every head")));
 }
+
+// Values of a tap between these times a number.
+struct Limit {
+  Tap tap;
+  double least;
+  double most;
+};
 
 void of_mlp(const Circumstances& at, std::vector<Parameter>& all) {
   const auto most = static_cast<double>(at.spec.moe.num_experts);
@@ -179,7 +198,7 @@ void of_mlp(const Circumstances& at, std::vector<Parameter>& all) {
     all.push_back(of_layers(
         "experts-count", "", 1, most, Scale::kWhole,
         [](Hypothesis& h, double x) {
-          h.spec.moe.num_experts_per_tok = static_cast<std::int64_t>(x);
+          set_experts_per_token(h.program, static_cast<std::int64_t>(x));
         },
         words("", fmt::format(", not {}", at.spec.moe.num_experts_per_tok))));
   }
@@ -187,11 +206,7 @@ void of_mlp(const Circumstances& at, std::vector<Parameter>& all) {
     Parameter p = of_layers(
         "values-limited", std::move(place), 0.02, 500, Scale::kLog,
         [limits = std::move(limits)](Hypothesis& h, double x) {
-          for (Limit limit : limits) {
-            limit.least *= x;
-            limit.most *= x;
-            h.operations.limits.push_back(limit);
-          }
+          for (const Limit& l : limits) limit(h.program, l.tap, l.least * x, l.most * x);
         },
         words(std::move(text)));
     p.grid = 20;  // it matters between the largest value and a little below it
@@ -216,10 +231,8 @@ void of_norms(const Circumstances& at, std::vector<Parameter>& all) {
   for (std::size_t i = 0; i < places.size(); ++i) {
     all.push_back(of_layers(
         "eps-value", places[i].detail, 1e-8, 1, Scale::kLog,
-        [&spec = at.spec, i](Hypothesis& h, double x) {
-          eps_in_norms({.spec = spec}, x).at(i).apply(h);
-        },
-        [&spec = at.spec, i](double x) { return eps_in_norms({.spec = spec}, x).at(i).detail; }));
+        [at, i](Hypothesis& h, double x) { eps_in_norms(at, x).at(i).apply(h); },
+        [at, i](double x) { return eps_in_norms(at, x).at(i).detail; }));
     all.back().grid = 26;  // twice as large is as wrong as none
   }
 }
@@ -231,8 +244,10 @@ void of_ends(const Circumstances& at, std::vector<Parameter>& all) {
         Part::kEmbedding, at.spec.embedding.scale == 1 ? "embed-scale" : "embed-scale-missing",
         1e-4, 1e4,
         [rounded](Hypothesis& h, double x) {
-          h.spec.embedding.scale = x;
-          h.spec.embedding.scale_rounded = rounded;
+          change_each<OddLookup>(h.program.embedding, [&](OddLookup& e, const Step&) {
+            e.scale = x;
+            e.scale_rounded = rounded;
+          });
         },
         "by ");
     p.place = rounded ? "rounded" : "exact";
@@ -241,11 +256,11 @@ void of_ends(const Circumstances& at, std::vector<Parameter>& all) {
   }
   all.push_back(of_end(
       Part::kHead, "logits-scale", 1e-3, 1e3,
-      [](Hypothesis& h, double x) { h.spec.head.scale = x; }, "by "));
+      [](Hypothesis& h, double x) { scale_logits(h.program, x); }, "by "));
   all.back().own = 1;
   all.push_back(of_end(
       Part::kHead, at.spec.head.softcap > 0 ? "final-softcap-missing" : "final-softcap", 0.1, 1000,
-      [](Hypothesis& h, double x) { h.spec.head.softcap = x; }, "at "));
+      [](Hypothesis& h, double x) { cap_logits(h.program, x); }, "at "));
   all.back().own = at.spec.head.softcap;
 }
 

@@ -24,7 +24,7 @@ class Survey {
     std::iota(options_.layers.begin(), options_.layers.end(), 0);
     options_.forced = false;
     for (const Evidence& e : evidence_) {
-      noise_.push_back(replay(model_, {model_.spec}, e, Rounding::kF64, options_, pool_).sites);
+      noise_.push_back(replay(model_, {model_.program}, e, Rounding::kF64, options_, pool_).sites);
     }
   }
 
@@ -38,8 +38,9 @@ class Survey {
     std::map<std::string, std::pair<int, int>> variants;  // detail -> seen by, of prompts
     for (std::size_t e = 0; e < evidence_.size(); ++e) {
       const auto positions = std::ssize(evidence_[e].ids);
-      const bool tied = model_.outer.lm_head.data == model_.outer.embed_tokens.data;
+      const bool tied = is_tied(model_);
       const Circumstances at{.spec = model_.spec,
+                             .program = model_.program,
                              .tied_head = tied,
                              .positions = positions,
                              .bad_layers = {0, 1, 2},
@@ -47,7 +48,7 @@ class Survey {
       bool seen = false;
       for (const Variant& variant : variants_of(entry, at)) {
         ++spot.variants;
-        Hypothesis hypothesis{model_.spec};
+        Hypothesis hypothesis{model_.program};
         variant.apply(hypothesis);
         if (!is_seen(hypothesis, e)) continue;
         ++spot.seen_variants;
@@ -96,7 +97,7 @@ std::vector<BlindSpot> find_blind_spots(const std::filesystem::path& model_direc
     check_token_ids(prompt.input_ids, model.spec, prompt.id);
     const TapSet classic = TapSet::classic(model.spec);
     evidence.push_back(own_run(
-        model, {model.spec}, prompt.input_ids,
+        model, {model.program}, prompt.input_ids,
         [&](Tap tap, std::int64_t layer) { return classic.wants(tap, layer); }, pool));
     ids.push_back(prompt.id);
   }

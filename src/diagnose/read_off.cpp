@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/widen.h"
+#include "diagnose/rewrites.h"
 
 namespace assay {
 namespace {
@@ -67,13 +68,12 @@ void add_rows(const Scene& scene, const std::vector<EmbeddingRow>& rows,
     suspects.push_back(
         {entry_of("embed-rows"),
          {fmt::format("{}{}", fmt::join(words, ", "), where), [rows, in_head](Hypothesis& h) {
-            h.operations.embedding_rows = rows;
-            h.operations.rows_in_head = in_head;
+            h.embedding_rows = rows;
+            h.rows_in_head = in_head;
           }}});
   };
   add("", false);
-  const OuterWeights& outer = scene.model().outer;
-  if (outer.lm_head.data == outer.embed_tokens.data) add(", in the head too", true);
+  if (is_tied(scene.model())) add(", in the head too", true);
 }
 
 void embedding_rows(const Scene& scene, const Circumstances& at, const Hypothesis& known,
@@ -103,7 +103,7 @@ void embedding_rows(const Scene& scene, const Circumstances& at, const Hypothesi
     if (p < longest.ids.size()) rows.push_back({longest.ids[p], -1});
   } else if (wrong.size() <= kMostRows) {
     for (const auto& [id, values] : wrong) {
-      const auto from = row_like(scene.model().outer.embed_tokens, values);
+      const auto from = row_like(scene.model().weights.embedding.front().front(), values);
       if (!from || *from == id) return;
       rows.push_back({id, *from});
     }
@@ -152,7 +152,7 @@ void logit_bias(const Scene& scene, const Hypothesis& known, std::vector<Suspect
     if (bias.size() > kShown) words.push_back(fmt::format("{} ids in all", bias.size()));
     suspects.push_back({entry_of("logit-bias"),
                         {fmt::format("{}", fmt::join(words, ", ")),
-                         [bias](Hypothesis& h) { h.operations.logit_bias = bias; }}});
+                         [bias](Hypothesis& h) { bias_logits(h.program, bias); }}});
     return;
   }
 }

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "diagnose/read_off.h"
+#include "diagnose/rewrites.h"
 #include "numerics/rope_table.h"
 
 namespace assay {
@@ -29,8 +30,7 @@ struct Turns {
 };
 
 // Nothing where it is no rotation of these pairs.
-std::optional<Turns> turns(const Site& before, const Site& after, const ModelSpec& spec) {
-  const auto n = static_cast<std::size_t>(spec.head_dim);
+std::optional<Turns> turns(const Site& before, const Site& after, std::size_t n, bool interleaved) {
   const std::size_t heads = before.width / n;
   Turns t{after.place.layer, after.rows, n / 2, {}, {}};
   double turned = 0;
@@ -38,8 +38,8 @@ std::optional<Turns> turns(const Site& before, const Site& after, const ModelSpe
   for (std::size_t p = 0; p < t.positions; ++p) {
     double all = 0;
     for (std::size_t i = 0; i < t.pairs; ++i) {
-      const std::size_t a = spec.rope.interleaved ? 2 * i : i;
-      const std::size_t b = spec.rope.interleaved ? 2 * i + 1 : i + n / 2;
+      const std::size_t a = interleaved ? 2 * i : i;
+      const std::size_t b = interleaved ? 2 * i + 1 : i + n / 2;
       std::complex<double> sum = 0;
       for (std::size_t h = 0; h < heads; ++h) {
         const std::size_t at = p * before.width + h * n;
@@ -121,7 +121,7 @@ Suspect at_positions(const std::vector<std::int64_t>& positions) {
   for (std::int64_t p = from; p < n; ++p) {
     jumps = jumps && positions[static_cast<std::size_t>(p)] == p + by;
   }
-  const auto apply = [rotary](Hypothesis& h) { h.operations.rotary = rotary; };
+  const auto apply = [rotary](Hypothesis& h) { set_rotary(h.program, rotary); };
   if (jumps && by != -from) {
     return {entry_of("pos-jump"), {fmt::format("by {:+} from position {} on", by, from), apply}};
   }
@@ -195,16 +195,19 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     if ((!queries && after.place.tap != Tap::kKRope) || after.last_only) continue;
     if (scene.state(e, s, now.sites[s]) != SiteState::kBad) continue;
     const std::int64_t l = after.place.layer;
-    const ModelSpec& spec = known.spec_of(l);
-    const bool normed = spec.qk_norm && !spec.qk_norms.after_rope;
-    const Tap tap =
-        queries ? (normed ? Tap::kQNorm : Tap::kQProj) : (normed ? Tap::kKNorm : Tap::kKProj);
-    const Site* before = evidence.find(tap, l);
-    if (before == nullptr || before->last_only || spec.rotary_dims() != spec.head_dim) continue;
-    const auto found = turns(*before, after, spec);
+    const ModelSpec& spec = scene.spec();
+    const Block& layer = known.program.layers[static_cast<std::size_t>(l)];
+    const Step& step = layer.steps[*step_showing(layer, after.place.tap)];
+    const std::optional<OddRotate> rotation = OddRotate::of(step.operation);
+    const std::optional<Tap> tap = layer.values[step.reads[0]].tap;
+    if (!rotation || !tap) continue;
+    const Site* before = evidence.find(*tap, l);
+    if (before == nullptr || before->last_only || rotation->rotate.dims != spec.head_dim) continue;
+    const auto n = static_cast<std::size_t>(spec.head_dim);
+    const auto found = turns(*before, after, n, rotation->interleaved);
     if (!found) return {};
-    const auto own = rope_frequencies<double>(
-        spec.rope_of(l), static_cast<std::size_t>(spec.head_dim), evidence.ids.size());
+    const auto own = rope_frequencies<double>(known.program.ropes[rotation->rotate.table], n,
+                                              evidence.ids.size());
     if (const auto positions = positions_of(*found, own.inv_freq)) {
       bool right = true;
       for (std::size_t p = 0; p < positions->size(); ++p) {
@@ -224,7 +227,7 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     }
     return {{entry_of("rope-frequencies"),
              {words_of(*frequencies, own.inv_freq),
-              [rotary](Hypothesis& h) { h.operations.rotary = rotary; }}}};
+              [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }}}};
   }
   return {};
 }

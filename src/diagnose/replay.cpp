@@ -4,18 +4,17 @@
 #include <atomic>
 #include <cassert>
 #include <cmath>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <optional>
 
-#include "diagnose/ops/operating.h"
-#include "model/forward.h"
+#include "diagnose/carried_out.h"
+#include "model/executor.h"
 #include "numerics/noise.h"
 
 namespace assay {
 namespace {
-
-constexpr std::size_t kSpare = 8;  // positions
 
 // Of two logits of a router no farther apart than this, in parts of the greatest (of 1, where that
 // is less), an engine of this rounding may take either.
@@ -47,16 +46,18 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
+// Fills in the residual stream that enters a layer, where the one before was not run; of the number
+// of layers, what enters the head.
 template <class Real>
-class Forcing : public Holding<Real> {
+using Stream = std::function<void(std::int64_t layer, std::span<Real> stream)>;
+
+// Compares what passes by with the candidate's, and puts that in its place.
+template <class Real>
+class Forcing : public Observer<Real> {
  public:
-  Forcing(const Hypothesis& hypothesis, const Evidence& evidence, const ReplayOptions& options,
-          Rounding rounding, Real (*round)(Real))
-      : Holding<Real>(hypothesis.spec, hypothesis.held, round),
-        evidence_(evidence),
-        options_(options),
-        same_logits_(same_logits(rounding)),
-        round_(round) {
+  Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
+          Real (*round)(Real))
+      : evidence_(evidence), options_(options), same_logits_(same_logits(rounding)), round_(round) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -71,9 +72,15 @@ class Forcing : public Holding<Real> {
     if (logits != nullptr) logits_.resize(logits->values.size());
   }
 
-  void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
-            Real* values) override {
-    this->hold_result(tap, layer, width, {values, tokens * width});
+  bool wants(Tap tap, std::int64_t layer) const override {
+    // Experts are judged by the logits that they were chosen by.
+    return tap == Tap::kRouterLogits || evidence_.index_of(tap, layer) >= 0;
+  }
+
+  void rows(Tap tap, std::int64_t layer, std::int64_t /*first*/, std::int64_t count,
+            std::size_t width, Real* values) override {
+    const auto tokens = static_cast<std::size_t>(count);
+    if (tap == Tap::kRouterLogits) experts_ = width;
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
@@ -87,48 +94,41 @@ class Forcing : public Holding<Real> {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
       }
-      // Of the last position alone only its experts: they say what the arrays behind them hold.
+      // Of the last position alone only its experts: they say what the later arrays hold.
       const bool forced = !site.last_only || tap == Tap::kExpertIds;
       if (options_.forced && site.taken && forced) {
         put(site, 0, site.values.size(), values + first * width);
       }
     }
-    this->keep_inputs(tap, {values, tokens * width});
-    // What experts are chosen by.
     if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
-    if (tap == Tap::kRouterLogits) experts_ = width;
   }
 
-  void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
-                 std::size_t keys, Real* values) override {
-    this->hold_result(tap, layer, keys, {values, queries * keys});
-    const std::ptrdiff_t at = evidence_.index_of(tap, layer);
-    if (at < 0) return;
-    const auto i = static_cast<std::size_t>(at);
+  void attention(Tap tap, std::int64_t layer, const AttentionRows<Real>& rows) override {
+    const auto i = static_cast<std::size_t>(evidence_.index_of(tap, layer));
     const Site& site = evidence_.sites[i];
-    const std::size_t size = queries * keys;
+    const auto head = static_cast<std::size_t>(rows.head);
+    const auto size = static_cast<std::size_t>(rows.queries * rows.keys);
     if (site.last_only) return;
-    row(i, head, std::span<const Real>(values, size));
-    if (options_.forced && site.taken) put(site, head * size, size, values);
+    row(i, head, std::span<const Real>(rows.values, size));
+    if (options_.forced && site.taken) put(site, head * size, size, rows.values);
   }
 
-  void logits(std::size_t position, std::size_t first, std::size_t count,
-              const Real* values) override {
+  void columns(std::int64_t position, std::int64_t column, std::int64_t count,
+               Real* values) override {
     const Site* site = evidence_.find(Tap::kLogits, 0);
-    if (site == nullptr) return;
-    const std::size_t skipped = site->last_only ? evidence_.ids.size() - 1 : 0;
+    const std::int64_t skipped = site->last_only ? std::ssize(evidence_.ids) - 1 : 0;
     if (position < skipped) return;
-    Real* kept = &logits_[(position - skipped) * site->width + first];
-    std::copy_n(values, count, kept);
-    this->hold_result(Tap::kLogits, 0, count, {kept, count});
+    std::copy_n(values, count,
+                &logits_[static_cast<std::size_t>(position - skipped) * site->width +
+                         static_cast<std::size_t>(column)]);
     seen_logits_ = true;
   }
 
-  void stream_into(std::int64_t layer, Real* hidden) override {
+  void fill_stream(std::int64_t layer, std::span<Real> stream) const {
     const Site* site = layer == 0 ? evidence_.find(Tap::kEmbeddingOutput, 0)
                                   : evidence_.find(Tap::kLayerOutput, layer - 1);
     assert(site != nullptr && !site->last_only);
-    put(*site, 0, site->values.size(), hidden);
+    put(*site, 0, site->values.size(), stream.data());
   }
 
   ReplayResult finish() {
@@ -203,11 +203,11 @@ class Forcing : public Holding<Real> {
 };
 
 // Takes down what passes by.
-class Recording : public Holding<float> {
+class Recording : public Observer<float> {
  public:
-  Recording(const Hypothesis& hypothesis, std::vector<std::int64_t> ids, const ModelSpec& spec,
-            const std::function<bool(Tap, std::int64_t)>& wanted, float (*round)(float))
-      : Holding(hypothesis.spec, hypothesis.held, round), spec_(spec) {
+  Recording(std::vector<std::int64_t> ids, const ModelSpec& spec,
+            const std::function<bool(Tap, std::int64_t)>& wanted)
+      : spec_(spec) {
     evidence_.ids = std::move(ids);
     for (std::int64_t l = -1; l <= spec.num_hidden_layers; ++l) {
       for (int t = 0; t < kTapCount; ++t) {
@@ -222,34 +222,31 @@ class Recording : public Holding<float> {
     }
   }
 
-  void rows(Tap tap, std::int64_t layer, std::size_t tokens, std::size_t width,
-            float* values) override {
-    hold_result(tap, layer, width, {values, tokens * width});
-    keep_inputs(tap, {values, tokens * width});
-    Site* site = find(tap, layer);
+  bool wants(Tap tap, std::int64_t layer) const override {
+    return evidence_.find(tap, layer) != nullptr;
+  }
+  void rows(Tap tap, std::int64_t layer, std::int64_t /*first*/, std::int64_t count,
+            std::size_t width, float* values) override {
+    Site& site = *find(tap, layer);
     // Another number of experts makes other shapes, which the model's taps have no place for.
-    if (site != nullptr && site->width == width)
-      site->values.assign(values, values + tokens * width);
+    if (site.width != width) return;
+    site.values.assign(values, values + static_cast<std::size_t>(count) * width);
   }
-  void attention(Tap tap, std::int64_t layer, std::size_t head, std::size_t queries,
-                 std::size_t keys, float* values) override {
-    hold_result(tap, layer, keys, {values, queries * keys});
-    Site* site = find(tap, layer);
-    if (site == nullptr) return;
+  void attention(Tap tap, std::int64_t layer, const AttentionRows<float>& rows) override {
+    Site& site = *find(tap, layer);
+    const auto size = static_cast<std::size_t>(rows.queries * rows.keys);
     const std::lock_guard lock(mutex_);
-    site->values.resize(site->rows * site->width);
-    std::copy_n(values, queries * keys, &site->values[head * queries * keys]);
+    site.values.resize(site.rows * site.width);
+    std::copy_n(rows.values, size, &site.values[static_cast<std::size_t>(rows.head) * size]);
   }
-  void logits(std::size_t position, std::size_t first, std::size_t count,
-              const float* values) override {
-    Site* site = find(Tap::kLogits, 0);
-    if (site == nullptr) return;
-    site->values.resize(site->rows * site->width);
-    float* kept = &site->values[position * site->width + first];
-    std::copy_n(values, count, kept);
-    hold_result(Tap::kLogits, 0, count, {kept, count});
+  void columns(std::int64_t position, std::int64_t column, std::int64_t count,
+               float* values) override {
+    Site& site = *find(Tap::kLogits, 0);
+    site.values.resize(site.rows * site.width);
+    std::copy_n(values, count,
+                &site.values[static_cast<std::size_t>(position) * site.width +
+                             static_cast<std::size_t>(column)]);
   }
-  void stream_into(std::int64_t, float*) override {}
 
   // Without the taps of layers that were left out.
   Evidence take() {
@@ -277,76 +274,38 @@ class Recording : public Holding<float> {
   Evidence evidence_;
 };
 
-// The table with other rows in the places of some.
-Weight with_rows(const Weight& w, const std::vector<EmbeddingRow>& rows,
-                 std::vector<std::byte>& memory) {
-  const std::size_t bytes = w.cols * dtype_size(w.dtype);
-  memory.assign(w.data, w.data + w.rows * bytes);
-  for (const EmbeddingRow& row : rows) {
-    std::byte* to = &memory[static_cast<std::size_t>(row.id) * bytes];
-    if (row.from < 0) {
-      std::fill_n(to, bytes, std::byte{0});
-    } else {
-      std::copy_n(w.data + static_cast<std::size_t>(row.from) * bytes, bytes, to);
-    }
+template <class N>
+void pass(const Model& model, const Hypothesis& hypothesis, Store store,
+          std::span<const std::int64_t> ids, const ReplayOptions& options,
+          const Stream<typename N::Real>& stream, Observer<typename N::Real>& observer,
+          ThreadPool& pool) {
+  CarriedOut carried_out(model, hypothesis, store);
+  Executor<N> executor(
+      carried_out.program(),
+      [&](std::int64_t which) -> const BlockWeights& { return carried_out.weights(which); }, pool);
+  SequenceState<N> sequence(carried_out.program(), ids.size());
+  const Chunk<N> chunk{ids, &sequence, &observer};
+  executor.start({&chunk, 1});
+  std::int64_t next = 0;  // the layer that the stream enters
+  for (const std::int64_t l : options.layers) {
+    if (l != next) stream(l, executor.stream());
+    executor.layer(l);
+    next = l + 1;
   }
-  return {memory.data(), w.dtype, w.rows, w.cols};
+  if (!options.head) return;
+  const std::int64_t layers = model.spec.num_hidden_layers;
+  if (next != layers) stream(layers, executor.stream());
+  executor.head();
 }
 
 template <class N>
-void pass(const Model& model, const Hypothesis& hypothesis, std::span<const std::int64_t> ids,
-          const ReplayOptions& options, Exchange<typename N::Real>& exchange, ThreadPool& pool) {
-  ForwardPass<N> forward(model, hypothesis.spec, pool);
-  std::vector<std::byte> embedding_memory;
-  std::vector<std::byte> head_memory;
-  std::vector<std::byte> rows_memory;
-  std::vector<std::byte> norm_memory;
-  OuterWeights outer = model.outer;
-  if (hypothesis.embedding) {
-    outer.embed_tokens = changed(outer.embed_tokens, *hypothesis.embedding, embedding_memory);
-  }
-  if (hypothesis.head) outer.lm_head = changed(outer.lm_head, *hypothesis.head, head_memory);
-  const Operations& operations = hypothesis.operations;
-  if (!operations.embedding_rows.empty()) {
-    outer.embed_tokens = with_rows(outer.embed_tokens, operations.embedding_rows, rows_memory);
-    if (operations.rows_in_head) outer.lm_head = outer.embed_tokens;
-  }
-  if (hypothesis.head_is_embedding) outer.lm_head = outer.embed_tokens;
-  if (hypothesis.final_norm) {
-    LayerWeights from = model.layers[static_cast<std::size_t>(hypothesis.final_norm->first)];
-    outer.norm = *tensors_of(from, hypothesis.final_norm->second).front();
-  }
-  for (const WeightChange& change : hypothesis.weights) {
-    if (is_of_all_norms(change)) outer.norm = changed(outer.norm, change, norm_memory);
-  }
-  forward.use_outer(outer);
-  if (!hypothesis.layer_specs.empty()) {
-    forward.read_specs_with(
-        [&](std::int64_t l) -> const ModelSpec& { return hypothesis.spec_of(l); });
-  }
-  ChangedWeights weights(model, hypothesis.weights, hypothesis.order);
-  if (!hypothesis.weights.empty() || !hypothesis.order.empty()) {
-    forward.read_layers_with([&](std::int64_t l) { return weights.layer(l); });
-  }
-  // Room behind the end: a hypothesis may look up later positions.
-  KvCache<N> cache(hypothesis.spec, ids.size() + kSpare);
-  Chunk<N> chunk{ids, &cache};
-  chunk.exchange = &exchange;
-  std::optional<Operating<N>> operating;
-  if (hypothesis.operations != Operations{}) {
-    operating.emplace(hypothesis, exchange);
-    chunk.exchange = &*operating;
-  }
-  forward.replay(chunk, options.layers, options.head);
-}
-
-template <class N>
-ReplayResult run(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
-                 Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
+ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
+                 const Evidence& evidence, Rounding rounding, const ReplayOptions& options,
+                 ThreadPool& pool) {
   using Real = typename N::Real;
-  Forcing<Real> forcing(hypothesis, evidence, options, rounding,
-                        [](Real x) { return N::round(x); });
-  pass<N>(model, hypothesis, evidence.ids, options, forcing, pool);
+  Forcing<Real> forcing(evidence, options, rounding, [](Real x) { return N::round(x); });
+  const auto stream = [&](std::int64_t l, std::span<Real> to) { forcing.fill_stream(l, to); };
+  pass<N>(model, hypothesis, store, evidence.ids, options, stream, forcing, pool);
   return forcing.finish();
 }
 
@@ -359,13 +318,14 @@ Evidence own_run(const Model& model, const Hypothesis& hypothesis,
   ReplayOptions options;
   options.layers.resize(static_cast<std::size_t>(model.spec.num_hidden_layers));
   std::iota(options.layers.begin(), options.layers.end(), 0);
-  const bool by_hand = hypothesis.spec.store == Store::kTruncated;  // see replay()
-  const bool in_f32 = by_hand || rounding == Rounding::kF32;
-  Recording recording(hypothesis, ids, model.spec, wanted, in_f32 ? F32::round : Bf16::round);
-  if (in_f32) {
-    pass<F32>(model, hypothesis, ids, options, recording, pool);
+  const Store store = hypothesis.store;
+  const bool by_hand = store == Store::kTruncated;  // see replay()
+  Recording recording(ids, model.spec, wanted);
+  const Stream<float> none;  // all layers are run
+  if (by_hand || rounding == Rounding::kF32) {
+    pass<F32>(model, hypothesis, store, ids, options, none, recording, pool);
   } else {
-    pass<Bf16>(model, hypothesis, ids, options, recording, pool);
+    pass<Bf16>(model, hypothesis, store, ids, options, none, recording, pool);
   }
   return recording.take();
 }
@@ -406,27 +366,19 @@ template double row_error(std::span<const float>, std::span<const double>, std::
 
 ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,
                     Rounding rounding, const ReplayOptions& options, ThreadPool& pool) {
-  Hypothesis own = hypothesis;
-  const auto store_as = [&own](Store store) {
-    own.spec.store = store;
-    for (ModelSpec& spec : own.layer_specs) spec.store = store;
-  };
+  const Store own = hypothesis.store;
   switch (rounding) {
     case Rounding::kBf16:
       // Cutting off is done by hand: Bf16 itself would round first.
-      if (own.spec.store == Store::kTruncated) {
-        return run<F32>(model, own, evidence, rounding, options, pool);
-      }
-      return run<Bf16>(model, own, evidence, rounding, options, pool);
+      return own == Store::kTruncated
+                 ? run<F32>(model, hypothesis, own, evidence, rounding, options, pool)
+                 : run<Bf16>(model, hypothesis, own, evidence, rounding, options, pool);
     case Rounding::kF16:
-      store_as(Store::kF16);
-      return run<F32>(model, own, evidence, rounding, options, pool);
+      return run<F32>(model, hypothesis, Store::kF16, evidence, rounding, options, pool);
     case Rounding::kF32:
-      store_as(Store::kOwn);
-      return run<F32>(model, own, evidence, rounding, options, pool);
+      return run<F32>(model, hypothesis, Store::kOwn, evidence, rounding, options, pool);
     case Rounding::kF64:
-      store_as(Store::kOwn);
-      return run<F64>(model, own, evidence, rounding, options, pool);
+      return run<F64>(model, hypothesis, Store::kOwn, evidence, rounding, options, pool);
   }
   return {};
 }

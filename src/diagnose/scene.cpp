@@ -9,7 +9,7 @@
 #include <mutex>
 #include <numeric>
 
-#include "model/ggml_operands.h"
+#include "rewrite/ggml_operands.h"
 
 namespace assay {
 namespace {

@@ -53,7 +53,7 @@ class Scene {
   std::size_t segment_of(const Site& site) const;
   Grid grid() const { return grid_; }
   Rounding rounding() const { return rounding_; }
-  Hypothesis right() const { return {model_.spec}; }
+  Hypothesis right() const { return {model_.program}; }
 
   // Runs it in the segments (empty: in all).
   Score evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments = {}) const;

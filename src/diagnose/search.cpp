@@ -82,6 +82,7 @@ class Search {
 
   Circumstances circumstances() const {
     Circumstances at{.spec = scene_.spec(),
+                     .program = scene_.model().program,
                      .tied_head = tied_head_,
                      .rounds_to_bf16 = scene_.grid() == Grid::kBf16,
                      .coarse_taps = scene_.coarse_taps(),
@@ -458,12 +459,10 @@ class Search {
     tried.suspect.variant.apply(own);
     for (const Suspect& other : tried.others) other.variant.apply(own);
     Hypothesis inside = scene_.right();
-    inside.spec = own.spec;
+    inside.program.ropes = own.program.ropes;
+    inside.program.layers = own.program.layers;
     inside.weights = own.weights;
-    const ModelSpec& right = scene_.spec();
-    const bool outside = own != inside || own.spec.embedding != right.embedding ||
-                         own.spec.head != right.head || own.spec.final_norm != right.final_norm;
-    if (outside) return {};
+    if (own != inside) return {};
     std::vector<std::int64_t> layers;
     for (std::size_t s = 0; s < cost_.size(); ++s) {
       const double most = std::max(cost_[s] + 1, cost_[s] * kWorse);

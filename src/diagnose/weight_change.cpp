@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "base/half.h"
@@ -180,71 +181,72 @@ bool has_part(const ModelSpec& spec, Part part) {
 
 namespace {
 
-Weight LayerWeights::*of_layer(Part part) {
-  switch (part) {
-    case Part::kInputNorm:
-      return &LayerWeights::input_norm;
-    case Part::kQ:
-      return &LayerWeights::q_proj;
-    case Part::kK:
-      return &LayerWeights::k_proj;
-    case Part::kV:
-      return &LayerWeights::v_proj;
-    case Part::kQBias:
-      return &LayerWeights::q_bias;
-    case Part::kKBias:
-      return &LayerWeights::k_bias;
-    case Part::kVBias:
-      return &LayerWeights::v_bias;
-    case Part::kQNorm:
-      return &LayerWeights::q_norm;
-    case Part::kKNorm:
-      return &LayerWeights::k_norm;
-    case Part::kO:
-      return &LayerWeights::o_proj;
-    case Part::kOBias:
-      return &LayerWeights::o_bias;
-    case Part::kAttnPostNorm:
-      return &LayerWeights::attn_post_norm;
-    case Part::kMlpNorm:
-      return &LayerWeights::mlp_norm;
-    case Part::kRouter:
-      return &LayerWeights::router;
-    case Part::kMlpPostNorm:
-      return &LayerWeights::mlp_post_norm;
+// The part that a tensor of a step belongs to, by the tap of what is made with it.
+std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
+  // The outputs of the experts have none.
+  switch (tap.value_or(Tap::kMlpOutput)) {
+    case Tap::kInputNorm:
+      return Part::kInputNorm;
+    case Tap::kQProj:
+      return bias ? Part::kQBias : Part::kQ;
+    case Tap::kKProj:
+      return bias ? Part::kKBias : Part::kK;
+    case Tap::kVProj:
+      return bias ? Part::kVBias : Part::kV;
+    case Tap::kQNorm:
+      return Part::kQNorm;
+    case Tap::kKNorm:
+      return Part::kKNorm;
+    case Tap::kAttnOutput:
+      return bias ? Part::kOBias : Part::kO;
+    case Tap::kAttnPostNorm:
+      return Part::kAttnPostNorm;
+    case Tap::kMlpNorm:
+      return Part::kMlpNorm;
+    case Tap::kRouterLogits:
+      return Part::kRouter;
+    case Tap::kGateProj:
+      return bias ? Part::kGateBias : Part::kGate;
+    case Tap::kUpProj:
+      return bias ? Part::kUpBias : Part::kUp;
+    case Tap::kMlpOutput:
+      return bias ? Part::kDownBias : Part::kDown;
+    case Tap::kMlpPostNorm:
+      return Part::kMlpPostNorm;
     default:
-      return nullptr;
+      return std::nullopt;
   }
 }
 
-Weight MlpWeights::*of_mlp(Part part) {
-  switch (part) {
-    case Part::kGate:
-      return &MlpWeights::gate_proj;
-    case Part::kUp:
-      return &MlpWeights::up_proj;
-    case Part::kGateBias:
-      return &MlpWeights::gate_bias;
-    case Part::kUpBias:
-      return &MlpWeights::up_bias;
-    case Part::kDownBias:
-      return &MlpWeights::down_bias;
-    default:
-      return &MlpWeights::down_proj;
+// Calls found(step, tensor) for the part's tensors, by their indices.
+template <class Found>
+void find_tensors(const Block& layer, Part part, const Found& found) {
+  for (std::size_t s = 0; s < layer.steps.size(); ++s) {
+    const Step& step = layer.steps[s];
+    const bool of_norm = std::holds_alternative<RmsNorm>(step.operation);
+    std::size_t matrices = 0;
+    for (std::size_t t = 0; t < step.tensors.size(); ++t) {
+      const bool bias = !of_norm && step.tensors[t].rows == 0;
+      if (!bias) ++matrices;
+      // A matrix for each output, of one expert after the other.
+      const std::size_t output = (matrices - 1) % step.writes.size();
+      if (part_of(layer.values[step.writes[output]].tap, bias) == part) found(s, t);
+    }
   }
 }
 
 }  // namespace
 
-std::vector<Weight*> tensors_of(LayerWeights& layer, Part part) {
+std::vector<Weight*> tensors_of(const Block& layer, BlockWeights& weights, Part part) {
   std::vector<Weight*> all;
-  if (const auto member = of_layer(part)) {
-    all.push_back(&(layer.*member));
-  } else {
-    all.push_back(&(layer.mlp.*of_mlp(part)));
-    for (MlpWeights& expert : layer.experts) all.push_back(&(expert.*of_mlp(part)));
-  }
-  std::erase_if(all, [](const Weight* w) { return w->data == nullptr; });
+  find_tensors(layer, part, [&](std::size_t s, std::size_t t) { all.push_back(&weights[s][t]); });
+  return all;
+}
+
+std::vector<const TensorUse*> tensors_of(const Block& layer, Part part) {
+  std::vector<const TensorUse*> all;
+  find_tensors(layer, part,
+               [&](std::size_t s, std::size_t t) { all.push_back(&layer.steps[s].tensors[t]); });
   return all;
 }
 
@@ -264,21 +266,20 @@ std::byte* ChangedWeights::keep(std::size_t bytes) {
   return memory.data();
 }
 
-LayerWeights ChangedWeights::stored(std::int64_t l) const {
-  return model_.layers.at(static_cast<std::size_t>(l));
+const Block& ChangedWeights::block(std::int64_t l) const {
+  return model_.program.layers.at(static_cast<std::size_t>(l));
 }
 
-const LayerWeights* ChangedWeights::layer(std::int64_t l) {
+const BlockWeights& ChangedWeights::layer(std::int64_t l) {
   const std::int64_t from = order_.empty() ? l : order_.at(static_cast<std::size_t>(l));
-  if (from < 0) return nullptr;
   used_ = 0;
-  layer_ = stored(from);
+  layer_ = model_.weights.layers.at(static_cast<std::size_t>(from));
   for (const WeightChange& change : changes_) {
     if (change.layers.empty() || std::ranges::count(change.layers, l) > 0) {
       apply(change, from, layer_);
     }
   }
-  return &layer_;
+  return layer_;
 }
 
 namespace {
@@ -295,45 +296,43 @@ void for_each_pair(const std::vector<Weight*>& a, const std::vector<Weight*>& b,
 
 }  // namespace
 
-void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeights& w) {
+void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeights& w) {
+  const auto of = [&](Part part) { return tensors_of(block(l), w, part); };
   switch (change.kind) {
     case Kind::kTransposed:
     case Kind::kRowsShifted:
     case Kind::kZero:
-      for (Weight* part : tensors_of(w, change.part)) replace(*part, change);
+      for (Weight* part : of(change.part)) replace(*part, change);
       return;
     case Kind::kExchanged:
-      for_each_pair(tensors_of(w, change.part), tensors_of(w, change.other),
+      for_each_pair(of(change.part), of(change.other),
                     [](Weight& a, Weight& b) { std::swap(a, b); });
       return;
     case Kind::kCopied:
-      for_each_pair(tensors_of(w, change.part), tensors_of(w, change.other),
-                    [](Weight& a, const Weight& b) { a = b; });
+      for_each_pair(of(change.part), of(change.other), [](Weight& a, const Weight& b) { a = b; });
       return;
     case Kind::kFinalNorm:
-      for (Weight* part : tensors_of(w, change.part)) *part = model_.outer.norm;
-      return;
-    case Kind::kNormsMoved:
-      std::swap(w.input_norm, w.attn_post_norm);
-      std::swap(w.mlp_norm, w.mlp_post_norm);
+      for (Weight* part : of(change.part)) *part = model_.weights.head.front().front();
       return;
     case Kind::kFromLayer: {
       const std::int64_t from = l + change.amount;
-      if (from < 0 || from >= std::ssize(model_.layers)) return;
-      LayerWeights other = stored(from);
-      for_each_pair(tensors_of(w, change.part), tensors_of(other, change.part),
+      if (from < 0 || from >= std::ssize(model_.program.layers)) return;
+      BlockWeights other = model_.weights.layers[static_cast<std::size_t>(from)];
+      for_each_pair(of(change.part), tensors_of(block(from), other, change.part),
                     [](Weight& a, const Weight& b) { a = b; });
       return;
     }
     case Kind::kPermuted:
-      for (Weight* part : tensors_of(w, change.part)) *part = permuted(*part, change.amount);
+      for (Weight* part : of(change.part)) *part = permuted(*part, change.amount);
       return;
     case Kind::kQkvGrouped:
-      return split_by_groups(w);
-    case Kind::kGateUpMixed:
-      mix_gate_and_up(w.mlp);
-      for (MlpWeights& expert : w.experts) mix_gate_and_up(expert);
+      return split_by_groups(block(l), w);
+    case Kind::kGateUpMixed: {
+      const std::vector<Weight*> gates = of(Part::kGate);
+      const std::vector<Weight*> ups = of(Part::kUp);
+      for (std::size_t i = 0; i < gates.size(); ++i) mix(*gates[i], *ups[i]);
       return;
+    }
     case Kind::kInt8:
     case Kind::kInt8Wide:
     case Kind::kInt4:
@@ -341,19 +340,19 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, LayerWeig
     case Kind::kFp8Row:
     case Kind::kFp8Tensor:
       for (const Part p : kMatrices) {
-        for (Weight* matrix : tensors_of(w, p)) replace(*matrix, change);
+        for (Weight* matrix : of(p)) replace(*matrix, change);
       }
       return;
     case Kind::kOnePlusBf16:
     case Kind::kOnePlusF16:
       for (const Part p : kNorms) {
-        for (Weight* norm : tensors_of(w, p)) replace(*norm, change);
+        for (Weight* norm : of(p)) replace(*norm, change);
       }
       return;
     case Kind::kF16:
     case Kind::kBf16AsF16:
       for (int p = 0; p < kPartCount; ++p) {
-        for (Weight* tensor : tensors_of(w, static_cast<Part>(p))) replace(*tensor, change);
+        for (Weight* tensor : of(static_cast<Part>(p))) replace(*tensor, change);
       }
       return;
   }
@@ -374,37 +373,37 @@ Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
 }
 
 // The fused matrix holds, for each key/value head, its query heads, its key and its value.
-void ChangedWeights::split_by_groups(LayerWeights& w) {
+void ChangedWeights::split_by_groups(const Block& layer, BlockWeights& w) {
+  Weight& q = *tensors_of(layer, w, Part::kQ).front();
+  Weight& k = *tensors_of(layer, w, Part::kK).front();
+  Weight& v = *tensors_of(layer, w, Part::kV).front();
   const auto n = static_cast<std::size_t>(model_.spec.head_dim);
   const auto kv_heads = static_cast<std::size_t>(model_.spec.num_key_value_heads);
-  const std::size_t group = w.q_proj.rows / n / kv_heads;
-  const LayerWeights own = w;
-  const auto fused = [&](std::size_t r) {
+  const std::size_t group = q.rows / n / kv_heads;
+  const auto fused = [&, q_own = q, k_own = k, v_own = v](std::size_t r) {
     const std::size_t g = r / ((group + 2) * n);
     const std::size_t in = r % ((group + 2) * n);
-    if (in < group * n) return row(own.q_proj, g * group * n + in);
-    if (in < (group + 1) * n) return row(own.k_proj, g * n + in - group * n);
-    return row(own.v_proj, g * n + in - (group + 1) * n);
+    if (in < group * n) return row(q_own, g * group * n + in);
+    if (in < (group + 1) * n) return row(k_own, g * n + in - group * n);
+    return row(v_own, g * n + in - (group + 1) * n);
   };
   const auto split = [&](const Weight& shape, std::size_t first) {
     return gather(shape, keep(bytes_after(shape, Kind::kQkvGrouped)),
                   [&](std::size_t r) { return fused(first + r); });
   };
-  w.q_proj = split(own.q_proj, 0);
-  w.k_proj = split(own.k_proj, own.q_proj.rows);
-  w.v_proj = split(own.v_proj, own.q_proj.rows + own.k_proj.rows);
+  const std::size_t keys = q.rows;
+  const std::size_t values = q.rows + k.rows;
+  q = split(q, 0);
+  k = split(k, keys);
+  v = split(v, values);
 }
 
-void ChangedWeights::mix_gate_and_up(MlpWeights& w) {
-  if (w.gate_proj.data == nullptr) return;
-  const MlpWeights own = w;
-  const auto fused = [&](std::size_t r) {
-    return row(r % 2 == 0 ? own.gate_proj : own.up_proj, r / 2);
-  };
-  const std::size_t bytes = bytes_after(own.gate_proj, Kind::kGateUpMixed);
-  w.gate_proj = gather(own.gate_proj, keep(bytes), fused);
-  w.up_proj = gather(own.up_proj, keep(bytes),
-                     [&](std::size_t r) { return fused(own.gate_proj.rows + r); });
+void ChangedWeights::mix(Weight& gate, Weight& up) {
+  const auto fused = [gate, up](std::size_t r) { return row(r % 2 == 0 ? gate : up, r / 2); };
+  const std::size_t rows = gate.rows;
+  const std::size_t bytes = bytes_after(gate, Kind::kGateUpMixed);
+  gate = gather(gate, keep(bytes), fused);
+  up = gather(up, keep(bytes), [&](std::size_t r) { return fused(rows + r); });
 }
 
 }  // namespace assay

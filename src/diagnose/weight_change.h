@@ -42,8 +42,10 @@ inline constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Par
 bool has_part(const ModelSpec& spec, Part part);
 // As in the checkpoint: "q_proj", "input_layernorm".
 std::string_view part_name(const ModelSpec& spec, Part part);
-// The tensors that it stands for in this layer: one, or that of each expert, or none.
-std::vector<Weight*> tensors_of(LayerWeights& layer, Part part);
+// The tensors that it stands for in this layer of a model: one, or that of each expert, or none.
+std::vector<Weight*> tensors_of(const Block& layer, BlockWeights& weights, Part part);
+// The same by their use.
+std::vector<const TensorUse*> tensors_of(const Block& layer, Part part);
 
 // One mistake in reading the weights.
 struct WeightChange {
@@ -55,7 +57,6 @@ struct WeightChange {
     kExchanged,    // `part` and `other` taken for each other; equal shapes
     kCopied,       // `part` is `other`; equal shapes
     kFinalNorm,    // `part` is the final norm's weight
-    kNormsMoved,   // norms that stand after the blocks taken for norms before them
     kFromLayer,    // `part` is that of layer l + amount (where there is one of its shape)
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
     kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
@@ -94,23 +95,24 @@ class ChangedWeights {
   // order: empty for the model's own.
   ChangedWeights(const Model& model, std::vector<WeightChange> changes, LayerOrder order);
 
-  // Valid until the next call; null where the order leaves the layer out.
-  const LayerWeights* layer(std::int64_t l);
+  // Of the steps of the model's own layer. Valid until the next call; the order must not leave the
+  // layer out.
+  const BlockWeights& layer(std::int64_t l);
 
  private:
-  LayerWeights stored(std::int64_t l) const;
-  void apply(const WeightChange& change, std::int64_t l, LayerWeights& w);
+  const Block& block(std::int64_t l) const;
+  void apply(const WeightChange& change, std::int64_t l, BlockWeights& w);
   void replace(Weight& part, const WeightChange& change);
   Weight permuted(const Weight& part, std::int64_t way);
-  void split_by_groups(LayerWeights& w);
-  void mix_gate_and_up(MlpWeights& w);
+  void split_by_groups(const Block& layer, BlockWeights& w);
+  void mix(Weight& gate, Weight& up);
   // Memory for a matrix, kept until the next layer.
   std::byte* keep(std::size_t bytes);
 
   const Model& model_;
   std::vector<WeightChange> changes_;
   LayerOrder order_;
-  LayerWeights layer_;
+  BlockWeights layer_;
   std::vector<std::vector<std::byte>> made_;
   std::size_t used_ = 0;
 };

@@ -17,7 +17,7 @@ namespace assay {
 namespace {
 
 // Elements at a time: enough to share one tensor among threads.
-constexpr std::size_t kBlock = std::size_t{1} << 22;
+constexpr std::size_t kElements = std::size_t{1} << 22;
 
 // How many elements have nothing but ones in their exponent. Data may be unaligned.
 template <class Bits>
@@ -44,7 +44,7 @@ std::size_t count_not_finite(DType dtype, const std::byte* data, std::size_t cou
   }
 }
 
-struct Block {
+struct Piece {
   const ArrayView* tensor;
   std::size_t begin;
   std::size_t count;
@@ -75,16 +75,16 @@ std::string describe(const Weights& weights, const ArrayView& tensor, std::size_
 }  // namespace
 
 std::vector<std::string> find_not_finite(const Weights& weights) {
-  std::vector<Block> blocks;
+  std::vector<Piece> blocks;
   for (const ArrayView& tensor : weights.tensors()) {
     const std::size_t count = tensor.bytes.size() / dtype_size(tensor.dtype);
-    for (std::size_t begin = 0; begin < count; begin += kBlock) {
-      blocks.push_back({&tensor, begin, std::min(kBlock, count - begin)});
+    for (std::size_t begin = 0; begin < count; begin += kElements) {
+      blocks.push_back({&tensor, begin, std::min(kElements, count - begin)});
     }
   }
   ThreadPool pool;
   pool.for_each_item(blocks.size(), [&](std::size_t i) {
-    Block& block = blocks[i];
+    Piece& block = blocks[i];
     block.found = count_not_finite(
         block.tensor->dtype,
         block.tensor->bytes.data() + block.begin * dtype_size(block.tensor->dtype), block.count);
@@ -92,7 +92,7 @@ std::vector<std::string> find_not_finite(const Weights& weights) {
   std::vector<std::string> result;
   for (std::size_t i = 0; i < blocks.size();) {
     const ArrayView* tensor = blocks[i].tensor;
-    const Block* first = nullptr;
+    const Piece* first = nullptr;
     std::size_t all = 0;
     for (; i < blocks.size() && blocks[i].tensor == tensor; ++i) {
       if (first == nullptr && blocks[i].found > 0) first = &blocks[i];

@@ -39,15 +39,15 @@ std::int64_t argmax(std::span<const Real> logits) {
 }
 
 template <class N>
-std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec& spec,
-                                       std::span<const GenerateRequest> requests,
+std::vector<Generated> generate_greedy(Executor<N>& executor, const Model& model,
+                                       std::span<const GenerateRequest<N>> requests,
                                        std::int64_t max_new_tokens,
                                        std::span<const std::int64_t> eos_token_ids,
                                        const OnToken& on_token) {
   using Real = typename N::Real;
-  const auto vocab = static_cast<std::size_t>(spec.vocab_size);
+  const auto vocab = static_cast<std::size_t>(model.spec.vocab_size);
   std::vector<Generated> results(requests.size());
-  std::vector<KvCache<N>> caches;
+  std::vector<SequenceState<N>> sequences;
   std::vector<std::size_t> active;
   std::vector<std::int64_t> counts(requests.size(), 0);
 
@@ -61,7 +61,7 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
   };
 
   std::vector<Chunk<N>> chunks;
-  caches.reserve(requests.size());
+  sequences.reserve(requests.size());
   for (std::size_t begin = 0; begin < requests.size();) {
     const std::size_t end = prefill_end(begin, requests.size(),
                                         [&](std::size_t r) { return requests[r].prompt.size(); });
@@ -69,10 +69,11 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
     for (std::size_t r = begin; r < end; ++r) {
       const auto prompt = requests[r].prompt;
       results[r].ids.assign(prompt.begin(), prompt.end());
-      caches.emplace_back(spec, prompt.size() + static_cast<std::size_t>(max_new_tokens));
-      chunks.push_back({prompt, &caches[r], requests[r].recorder});
+      sequences.emplace_back(model.program,
+                             prompt.size() + static_cast<std::size_t>(max_new_tokens));
+      chunks.push_back({prompt, &sequences[r], requests[r].observer});
     }
-    const std::span<const Real> logits = forward.run(chunks);
+    const std::span<const Real> logits = executor.run(chunks);
     for (std::size_t r = begin; r < end && max_new_tokens > 0; ++r) {
       if (append(r, logits.subspan((r - begin) * vocab, vocab))) active.push_back(r);
     }
@@ -84,11 +85,11 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
     chunks.clear();
     for (const std::size_t r : active) {
       const std::span<const std::int64_t> ids = results[r].ids;
-      const bool anew = spec.starts_anew(std::ssize(ids) - 1, std::ssize(ids));
-      if (anew) caches[r].clear();
-      chunks.push_back({anew ? ids : ids.last(1), &caches[r], nullptr});
+      const bool anew = model.spec.starts_anew(std::ssize(ids) - 1, std::ssize(ids));
+      if (anew) sequences[r].rewind(0);
+      chunks.push_back({anew ? ids : ids.last(1), &sequences[r]});
     }
-    const std::span<const Real> logits = forward.run(chunks);
+    const std::span<const Real> logits = executor.run(chunks);
     still_active.clear();
     for (std::size_t i = 0; i < active.size(); ++i) {
       if (append(active[i], logits.subspan(i * vocab, vocab))) still_active.push_back(active[i]);
@@ -100,10 +101,10 @@ std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec&
 
 template std::int64_t argmax(std::span<const float>);
 template std::int64_t argmax(std::span<const double>);
-#define ASSAY_INSTANTIATE(N)                                                                      \
-  template std::vector<Generated> generate_greedy(ForwardPass<N>&, const ModelSpec&,              \
-                                                  std::span<const GenerateRequest>, std::int64_t, \
-                                                  std::span<const std::int64_t>, const OnToken&);
+#define ASSAY_INSTANTIATE(N)                                                         \
+  template std::vector<Generated> generate_greedy(                                   \
+      Executor<N>&, const Model&, std::span<const GenerateRequest<N>>, std::int64_t, \
+      std::span<const std::int64_t>, const OnToken&);
 ASSAY_INSTANTIATE(Bf16)
 ASSAY_INSTANTIATE(F32)
 ASSAY_INSTANTIATE(F64)

@@ -7,13 +7,14 @@
 #include <string_view>
 #include <vector>
 
-#include "model/forward.h"
+#include "model/executor.h"
 
 namespace assay {
 
+template <class N>
 struct GenerateRequest {
-  std::span<const std::int64_t> prompt;  // at least one id
-  Recorder* recorder = nullptr;          // records the prompt's activations, where not null
+  std::span<const std::int64_t> prompt;            // at least one id
+  Observer<typename N::Real>* observer = nullptr;  // of the prompt
 };
 
 struct Generated {
@@ -50,8 +51,8 @@ std::int64_t argmax(std::span<const Real> logits);
 // Continues every prompt greedily by at most max_new_tokens, each until an id of eos_token_ids is
 // appended. Each result equals what the prompt gives alone.
 template <class N>
-std::vector<Generated> generate_greedy(ForwardPass<N>& forward, const ModelSpec& spec,
-                                       std::span<const GenerateRequest> requests,
+std::vector<Generated> generate_greedy(Executor<N>& executor, const Model& model,
+                                       std::span<const GenerateRequest<N>> requests,
                                        std::int64_t max_new_tokens,
                                        std::span<const std::int64_t> eos_token_ids,
                                        const OnToken& on_token = {});

@@ -9,59 +9,13 @@
 #include "base/mapped_file.h"
 #include "base/memory.h"
 #include "formats/gguf_parts.h"
+#include "model/buffers.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_fault.h"
 #include "models/program.h"
 
 namespace assay {
 namespace {
-
-// Where the forward pass looks for what a step reads: by the tap of what the step writes.
-Weight* norm_of(LayerWeights& w, Tap tap) {
-  switch (tap) {
-    case Tap::kInputNorm:
-      return &w.input_norm;
-    case Tap::kQNorm:
-      return &w.q_norm;
-    case Tap::kKNorm:
-      return &w.k_norm;
-    case Tap::kAttnPostNorm:
-      return &w.attn_post_norm;
-    case Tap::kMlpNorm:
-      return &w.mlp_norm;
-    case Tap::kMlpPostNorm:
-      return &w.mlp_post_norm;
-    default:
-      return nullptr;
-  }
-}
-
-struct Projected {
-  Weight* w = nullptr;
-  Weight* bias = nullptr;
-};
-Projected projection_of(LayerWeights& w, Tap tap) {
-  switch (tap) {
-    case Tap::kQProj:
-      return {&w.q_proj, &w.q_bias};
-    case Tap::kKProj:
-      return {&w.k_proj, &w.k_bias};
-    case Tap::kVProj:
-      return {&w.v_proj, &w.v_bias};
-    case Tap::kAttnOutput:
-      return {&w.o_proj, &w.o_bias};
-    case Tap::kRouterLogits:
-      return {&w.router, nullptr};
-    case Tap::kGateProj:
-      return {&w.mlp.gate_proj, &w.mlp.gate_bias};
-    case Tap::kUpProj:
-      return {&w.mlp.up_proj, &w.mlp.up_bias};
-    case Tap::kMlpOutput:
-      return {&w.mlp.down_proj, &w.mlp.down_bias};
-    default:
-      return {};
-  }
-}
 
 Shape stored_shape(const TensorUse& tensor) {
   if (tensor.rows == 0) return {tensor.cols};
@@ -77,30 +31,13 @@ Weight taken(const Weights& files, const TensorUse& tensor) {
           static_cast<std::size_t>(std::max<std::int64_t>(tensor.rows, 1)), cols};
 }
 
-// The weights of a step of a layer, in their places.
-void place(const Block& block, const Step& step, const std::vector<Weight>& weights,
-           LayerWeights& w) {
-  const auto tap_of = [&](std::size_t i) { return block.values[step.writes[i]].tap; };
-  if (std::holds_alternative<RmsNorm>(step.operation)) {
-    *norm_of(w, tap_of(0).value()) = weights.front();
-  } else if (std::holds_alternative<Linear>(step.operation)) {
-    std::size_t output = 0;
-    for (std::size_t i = 0; i < weights.size(); ++output) {
-      const Projected to = projection_of(w, tap_of(output).value());
-      *to.w = weights[i++];
-      if (i < weights.size() && step.tensors[i].rows == 0) *to.bias = weights[i++];
-    }
-  } else if (const auto* experts = std::get_if<ExpertLinear>(&step.operation)) {
-    w.experts.resize(static_cast<std::size_t>(experts->experts));
-    const std::size_t outputs = step.writes.size();
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      MlpWeights& expert = w.experts[i / outputs];
-      const std::optional<Tap> tap = tap_of(i % outputs);
-      (tap == Tap::kGateProj ? expert.gate_proj
-       : tap == Tap::kUpProj ? expert.up_proj
-                             : expert.down_proj) = weights[i];
-    }
+BlockWeights taken(const Weights& files, const Block& block) {
+  BlockWeights all;
+  for (const Step& step : block.steps) {
+    std::vector<Weight>& weights = all.emplace_back();
+    for (const TensorUse& tensor : step.tensors) weights.push_back(taken(files, tensor));
   }
+  return all;
 }
 
 // Read and computed with at a time while weights are streamed: enough rows for all threads.
@@ -112,16 +49,22 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
   std::vector<Weight> all;
   std::size_t largest_matrix = 0;
   std::size_t largest_layer = 0;
-  for (const std::vector<Weight>& matrices : model.matrices) {
-    std::size_t layer = 0;
-    for (const Weight& matrix : matrices) {
-      all.push_back(matrix);
-      largest_matrix = std::max(largest_matrix, byte_count(matrix));
-      layer += byte_count(matrix);
+  const auto add = [&](const Block& block, const BlockWeights& weights) {
+    std::size_t bytes = 0;
+    for (std::size_t s = 0; s < block.steps.size(); ++s) {
+      for (std::size_t i = 0; i < weights[s].size(); ++i) {
+        if (block.steps[s].tensors[i].rows == 0) continue;
+        all.push_back(weights[s][i]);
+        largest_matrix = std::max(largest_matrix, byte_count(all.back()));
+        bytes += byte_count(all.back());
+      }
     }
-    largest_layer = std::max(largest_layer, layer);
+    return bytes;
+  };
+  for (std::size_t l = 0; l < model.program.layers.size(); ++l) {
+    largest_layer = std::max(largest_layer, add(model.program.layers[l], model.weights.layers[l]));
   }
-  all.push_back(model.outer.lm_head);
+  add(model.program.head, model.weights.head);
   for (std::size_t i = 0; i < model.files.files().size(); ++i) {
     expect_random_access(model.files.mapped(i));
   }
@@ -131,6 +74,14 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
 }
 
 }  // namespace
+
+const Weight& head_matrix(const Model& model) {
+  return model.weights.head[head_matrix_step(model.program.head)].front();
+}
+
+bool is_tied(const Model& model) {
+  return head_matrix(model).data == model.weights.embedding.front().front().data;
+}
 
 bool must_stream(const Weights& files) {
   return files.in_place() && files.total_bytes() > usable_memory() / 2;
@@ -149,24 +100,17 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
   }
   Model model{directory, spec, read_eos_token_ids(directory),
               open_weights(directory, DequantiseNow::kYes, on_weights)};
-  model.outer.embed_tokens = taken(model.files, embedding_of(spec).steps.front().tensors.front());
-  model.layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
-  model.matrices.resize(model.layers.size());
+  const bool stored_head = model.files.find(kLmHead) != nullptr;
+  model.program.ropes = ropes_of(spec);
+  model.program.embedding = embedding_of(spec);
+  model.weights.embedding = taken(model.files, model.program.embedding);
   // One layer at a time: a config that claims many fails at its first missing tensor.
-  for (std::size_t l = 0; l < model.layers.size(); ++l) {
-    const Block layer = layer_of(spec, static_cast<std::int64_t>(l));
-    for (const Step& step : layer.steps) {
-      std::vector<Weight> weights;
-      for (const TensorUse& tensor : step.tensors) {
-        weights.push_back(taken(model.files, tensor));
-        if (tensor.rows > 0) model.matrices[l].push_back(weights.back());
-      }
-      place(layer, step, weights, model.layers[l]);
-    }
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    model.program.layers.push_back(layer_of(spec, l));
+    model.weights.layers.push_back(taken(model.files, model.program.layers.back()));
   }
-  const std::vector<Step> head = head_of(spec, model.files.find(kLmHead) != nullptr).steps;
-  model.outer.norm = taken(model.files, head[0].tensors.front());
-  model.outer.lm_head = taken(model.files, head[1].tensors.front());
+  model.program.head = head_of(spec, stored_head);
+  model.weights.head = taken(model.files, model.program.head);
   if (stream || must_stream(model.files)) {
     model.stream = stream_weights(model, stream ? 0 : usable_memory() / 2);
   }

@@ -9,39 +9,20 @@
 #include "assay/safetensors.h"
 #include "assay/spec.h"
 #include "model/gguf_tensors.h"
-#include "model/weight_stream.h"
+#include "models/program.h"
 #include "numerics/kernels.h"
+#include "ops/weight_stream.h"
 
 namespace assay {
 
-// All matrices are row-major [out, in]. What a model does not have has no data.
-struct MlpWeights {
-  Weight gate_proj, up_proj;  // [intermediate, hidden]
-  Weight down_proj;           // [hidden, intermediate]
-  Weight gate_bias, up_bias, down_bias;
-};
+// Of each of a block's steps its weights, in the order of Step::tensors. Matrices are row-major,
+// [out, in].
+using BlockWeights = std::vector<std::vector<Weight>>;
 
-struct LayerWeights {
-  Weight input_norm;      // [hidden]
-  Weight q_proj;          // [heads * head_dim, hidden]
-  Weight k_proj, v_proj;  // [kv heads * head_dim, hidden]
-  Weight q_bias, k_bias, v_bias;
-  Weight q_norm, k_norm;  // [head_dim], or the width of q_proj and k_proj
-  Weight o_proj;          // [hidden, heads * head_dim]
-  Weight o_bias;
-  Weight attn_post_norm;
-  Weight mlp_norm;
-  MlpWeights mlp;                   // of a dense layer,
-  Weight router;                    // of a sparse one: [experts, hidden]
-  std::vector<MlpWeights> experts;  // and these
-  Weight mlp_post_norm;
-};
-
-// The weights outside the layers.
-struct OuterWeights {
-  Weight embed_tokens;  // [vocab, hidden]
-  Weight norm;          // [hidden]
-  Weight lm_head;       // [vocab, hidden]; embed_tokens where the checkpoint ties and stores none
+struct ProgramWeights {
+  BlockWeights embedding;
+  std::vector<BlockWeights> layers;
+  BlockWeights head;
 };
 
 // The weights are views into mappings that `files` owns: a Model may be moved, not copied.
@@ -51,10 +32,8 @@ struct Model {
   std::vector<std::int64_t> eos_token_ids;
   Weights files;
 
-  OuterWeights outer = {};
-  std::vector<LayerWeights> layers = {};
-  // Of each layer what a pass reads whole, in the order in which it does.
-  std::vector<std::vector<Weight>> matrices = {};
+  Program program = {};
+  ProgramWeights weights = {};
 
   // Where not null, the matrices are to be had from here, those of the layers and then lm_head;
   // what else a pass needs of the mappings (norms, rows of the embedding) is little.
@@ -69,6 +48,10 @@ struct Model {
 // holds may stay in the page cache.
 Model load_model(const std::filesystem::path& checkpoint, bool stream = false,
                  const OnWeights& on_weights = {});
+
+// The head's matrix, [vocab, hidden]; and whether it is the embedding.
+const Weight& head_matrix(const Model& model);
+bool is_tied(const Model& model);
 
 // Whether the files are larger than half of the memory that this process may use, and can be
 // streamed.

@@ -40,16 +40,20 @@ void store(const Real* from, std::int64_t count, Array& to, std::int64_t offset)
 
 }  // namespace
 
-Recorder::Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store, Sink sink)
+template <class Real>
+Recorder<Real>::Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store,
+                         Sink sink)
     : spec_(spec), taps_(std::move(taps)), tokens_(tokens), store_(store), sink_(std::move(sink)) {
   slots_.resize(static_cast<std::size_t>(spec.num_hidden_layers) * kTapCount);
 }
 
-Recorder::Slot& Recorder::slot(Tap tap, std::int64_t layer) {
+template <class Real>
+typename Recorder<Real>::Slot& Recorder<Real>::slot(Tap tap, std::int64_t layer) {
   return slots_[static_cast<std::size_t>(layer * kTapCount + static_cast<int>(tap))];
 }
 
-Array& Recorder::array(Tap tap, std::int64_t layer) {
+template <class Real>
+Array& Recorder<Real>::array(Tap tap, std::int64_t layer) {
   Array& a = slot(tap, layer).array;
   if (a.bytes.empty()) {
     a.name = tap_name(tap, layer, spec_);
@@ -61,48 +65,51 @@ Array& Recorder::array(Tap tap, std::int64_t layer) {
 }
 
 template <class Real>
-void Recorder::rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count,
-                    const Real* data) {
-  Array& a = array(tap, layer);
-  const std::int64_t width = element_count(a.shape, a.name) / tokens_;
-  store(data, count * width, a, first * width);
+void Recorder<Real>::rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count,
+                          std::size_t width, Real* values) {
+  const auto n = static_cast<std::int64_t>(width);
+  store(values, count * n, array(tap, layer), first * n);
   add_positions(tap, layer, count);
 }
 
 template <class Real>
-void Recorder::columns(Tap tap, std::int64_t layer, std::int64_t position, std::int64_t column,
-                       std::int64_t count, const Real* data) {
-  Array& a = array(tap, layer);
-  const std::int64_t width = element_count(a.shape, a.name) / tokens_;
-  store(data, count, a, position * width + column);
-  if (column + count == width) add_positions(tap, layer, 1);
+void Recorder<Real>::columns(std::int64_t position, std::int64_t column, std::int64_t count,
+                             Real* values) {
+  Array& a = array(Tap::kLogits, 0);
+  const std::int64_t width = a.shape.back();
+  store(values, count, a, position * width + column);
+  if (column + count == width) add_positions(Tap::kLogits, 0, 1);
 }
 
 template <class Real>
-void Recorder::begin_attention(Tap tap, std::int64_t layer, Real masked) {
+void Recorder<Real>::begin_attention(Tap tap, std::int64_t layer, Real masked) {
   if (!slot(tap, layer).array.bytes.empty()) return;  // an earlier chunk of the prompt made it
   Array& a = array(tap, layer);
   if (a.dtype == DType::kF64) {
-    std::ranges::fill(a.as<double>(), static_cast<double>(masked));
+    std::ranges::fill(a.template as<double>(), static_cast<double>(masked));
   } else {
-    std::ranges::fill(a.as<float>(), to_stored(masked));
+    std::ranges::fill(a.template as<float>(), to_stored(masked));
   }
 }
 
 template <class Real>
-void Recorder::attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
-                             std::int64_t first, const Real* data) {
-  store(data, position + 1 - first, array(tap, layer),
-        (head * tokens_ + position) * tokens_ + first);
+void Recorder<Real>::attention(Tap tap, std::int64_t layer, const AttentionRows<Real>& rows) {
+  for (std::int64_t i = 0; i < rows.queries; ++i) {
+    const std::int64_t row = rows.head * tokens_ + rows.first_query + i;
+    store(rows.values + static_cast<std::size_t>(i) * rows.stride, rows.keys, array(tap, layer),
+          row * tokens_ + rows.first_key);
+  }
 }
 
-void Recorder::add_positions(Tap tap, std::int64_t layer, std::int64_t count) {
+template <class Real>
+void Recorder<Real>::add_positions(Tap tap, std::int64_t layer, std::int64_t count) {
   Slot& s = slot(tap, layer);
   s.positions += count;
   if (sink_ && s.positions == tokens_) sink_(std::exchange(s.array, {}));
 }
 
-std::vector<Array> Recorder::take() {
+template <class Real>
+std::vector<Array> Recorder<Real>::take() {
   std::vector<Array> taken;
   const auto move_out = [&](Tap tap, std::int64_t layer) {
     Array& a = slot(tap, layer).array;
@@ -121,17 +128,7 @@ std::vector<Array> Recorder::take() {
   return taken;
 }
 
-template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const float*);
-template void Recorder::rows(Tap, std::int64_t, std::int64_t, std::int64_t, const double*);
-template void Recorder::columns(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                const float*);
-template void Recorder::columns(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                const double*);
-template void Recorder::begin_attention(Tap, std::int64_t, float);
-template void Recorder::begin_attention(Tap, std::int64_t, double);
-template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                      const float*);
-template void Recorder::attention_row(Tap, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                      const double*);
+template class Recorder<float>;
+template class Recorder<double>;
 
 }  // namespace assay

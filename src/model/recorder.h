@@ -7,13 +7,15 @@
 
 #include "assay/array.h"
 #include "assay/taps.h"
+#include "ops/observer.h"
 
 namespace assay {
 
 // Values are stored as FP32 whatever the run's numerics (F64 on request), expert_ids as I64; values
 // beyond FP32's range are clamped to it. Rows may arrive in pieces: the arrays of a prompt run in
 // chunks equal those of one run whole.
-class Recorder {
+template <class Real>
+class Recorder : public Observer<Real> {
  public:
   // Takes an array once it is complete, in data-flow order where a prompt is run whole.
   using Sink = std::function<void(Array)>;
@@ -22,27 +24,14 @@ class Recorder {
   Recorder(const ModelSpec& spec, TapSet taps, std::int64_t tokens, DType store = DType::kF32,
            Sink sink = {});
 
-  bool wants(Tap tap, std::int64_t layer) const { return taps_.wants(tap, layer); }
-
-  // Positions [first, first + count) of a [1, S, ...] tap; data: [count, width].
-  template <class Real>
-  void rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count, const Real* data);
-
-  // Columns [column, column + count) of one position of such a tap; the position's last ones last.
-  template <class Real>
-  void columns(Tap tap, std::int64_t layer, std::int64_t position, std::int64_t column,
-               std::int64_t count, const Real* data);
-
-  // Makes the [1, heads, S, S] array of an attention tap, all entries `masked`, unless it is there.
-  // To be called before attention_row, which several threads may then call for different rows.
-  template <class Real>
-  void begin_attention(Tap tap, std::int64_t layer, Real masked);
-  // What the query at `position` sees: positions [first, position].
-  template <class Real>
-  void attention_row(Tap tap, std::int64_t layer, std::int64_t head, std::int64_t position,
-                     std::int64_t first, const Real* data);
-  // To be called after attention_row: `count` more positions are there.
-  void end_attention(Tap tap, std::int64_t layer, std::int64_t count) {
+  bool wants(Tap tap, std::int64_t layer) const override { return taps_.wants(tap, layer); }
+  void rows(Tap tap, std::int64_t layer, std::int64_t first, std::int64_t count, std::size_t width,
+            Real* values) override;
+  void columns(std::int64_t position, std::int64_t column, std::int64_t count,
+               Real* values) override;
+  void begin_attention(Tap tap, std::int64_t layer, Real masked) override;
+  void attention(Tap tap, std::int64_t layer, const AttentionRows<Real>& rows) override;
+  void end_attention(Tap tap, std::int64_t layer, std::int64_t count) override {
     add_positions(tap, layer, count);
   }
 

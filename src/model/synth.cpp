@@ -168,7 +168,7 @@ void write_checkpoint(const SynthOptions& options, const Json& config, double in
     copy.write(tokenizer->bytes());
     copy.commit();
   }
-  Synthesis(options, out, initializer_range, spec.final_norm.one_plus, on_progress)
+  Synthesis(options, out, initializer_range, spec.norm.one_plus, on_progress)
       .write_weights(checkpoint_tensors(spec, options.dtype));
 }
 

@@ -52,7 +52,7 @@ bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec) {
   switch (tap) {
     case Tap::kInputNorm:
     case Tap::kMlpNorm:
-      return spec.block.norms != Norms::kAfter;
+      return spec.has_norms_before();
     case Tap::kAttnPostNorm:
     case Tap::kMlpPostNorm:
       return spec.has_norms_after();

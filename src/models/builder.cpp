@@ -38,19 +38,24 @@ std::vector<ValueId> Builder::steps(Operation operation, std::vector<ValueId> re
 }
 
 ValueId Builder::norm(ValueId x, std::string_view tensor, std::optional<Tap> tap) {
-  const NormSpec& norm = spec_.final_norm;
+  const NormSpec& norm = spec_.norm;
   return step(RmsNorm{spec_.rms_norm_eps, spec_.hidden_size, norm.one_plus, norm.rounded_once}, {x},
               {{spec_.hidden_size}, tap}, {vector(tensor, spec_.hidden_size)});
 }
 
 ValueId Builder::norm(ValueId x, const TensorUse& tensor, Tap tap) {
-  const NormSpec& norm = spec_.final_norm;
+  const NormSpec& norm = spec_.norm;
   return step(RmsNorm{spec_.rms_norm_eps, tensor.cols, norm.one_plus, norm.rounded_once}, {x},
               {block_.values[x].shape, tap}, {tensor});
 }
 
 void Builder::add(ValueId x, Tap tap) {
   stream_ = step(Add{}, {x, stream_}, {{spec_.hidden_size}, tap});
+}
+
+Block Builder::take() {
+  block_.result = stream_;
+  return std::move(block_);
 }
 
 }  // namespace assay

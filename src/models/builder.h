@@ -38,8 +38,10 @@ class Builder {
   ValueId norm(ValueId x, const TensorUse& tensor, Tap tap);
   // The residual stream is from here on itself plus x.
   void add(ValueId x, Tap tap);
+  // The residual stream is from here on x.
+  void continue_with(ValueId x) { stream_ = x; }
 
-  Block take() { return std::move(block_); }
+  Block take();
 
  private:
   const ModelSpec& spec_;

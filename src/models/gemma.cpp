@@ -18,8 +18,8 @@ void read_gemma(const JsonObject& config, ModelSpec& spec) {
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   spec.qk_norm = !second;
   spec.embedding.scale = std::sqrt(static_cast<double>(spec.hidden_size));
-  spec.block.norms = Norms::kAround;
-  for (NormSpec* norm : spec.norms()) norm->one_plus = norm->rounded_once = true;
+  spec.norms = Norms::kAround;
+  spec.norm.one_plus = spec.norm.rounded_once = true;
   spec.attention.scale = 1 / std::sqrt(config.positive_number("query_pre_attn_scalar", 256));
   // Gemma 3 has the fields of both and applies one (transformers 5.23).
   if (second) spec.attention.softcap = number_or_null(config, "attn_logit_softcapping", 50);

@@ -10,10 +10,17 @@
 
 namespace assay {
 
+std::vector<RopeParameters> ropes_of(const ModelSpec& spec) {
+  std::vector<RopeParameters> all = {spec.rope_parameters};
+  if (spec.local_rope_parameters) all.push_back(*spec.local_rope_parameters);
+  return all;
+}
+
 Block embedding_of(const ModelSpec& spec) {
   Builder b(spec, -1, "model.");
-  b.step(Lookup{spec.embedding.scale}, {}, {{spec.hidden_size}, Tap::kEmbeddingOutput},
-         {b.matrix("embed_tokens", spec.vocab_size, spec.hidden_size)});
+  b.continue_with(b.step(Lookup{spec.embedding.scale}, {},
+                         {{spec.hidden_size}, Tap::kEmbeddingOutput},
+                         {b.matrix("embed_tokens", spec.vocab_size, spec.hidden_size)}));
   return b.take();
 }
 
@@ -22,11 +29,12 @@ Block head_of(const ModelSpec& spec, bool stored_head) {
   const ValueId normed = b.norm(b.stream(), "model.norm", Tap::kFinalNormOutput);
   const bool capped = spec.head.softcap > 0;
   const std::optional<Tap> last = Tap::kLogits;
-  const ValueId logits =
+  ValueId logits =
       b.step(Linear{}, {normed}, {{spec.vocab_size}, capped ? std::nullopt : last},
              {b.matrix(spec.tie_word_embeddings && !stored_head ? "model.embed_tokens" : "lm_head",
                        spec.vocab_size, spec.hidden_size)});
-  if (capped) b.step(Softcap{spec.head.softcap}, {logits}, {{spec.vocab_size}, last});
+  if (capped) logits = b.step(Softcap{spec.head.softcap}, {logits}, {{spec.vocab_size}, last});
+  b.continue_with(logits);
   return b.take();
 }
 
@@ -41,8 +49,7 @@ Block layer_of(const ModelSpec& spec, std::int64_t l) {
 
 Program program_of(const ModelSpec& spec, bool stored_head) {
   Program program;
-  program.ropes.push_back(spec.rope_parameters);
-  if (spec.local_rope_parameters) program.ropes.push_back(*spec.local_rope_parameters);
+  program.ropes = ropes_of(spec);
   program.embedding = embedding_of(spec);
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     program.layers.push_back(layer_of(spec, l));

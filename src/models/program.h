@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -123,8 +124,29 @@ struct Softcap {
   bool operator==(const Softcap&) const = default;
 };
 
-using Operation = std::variant<Lookup, RmsNorm, Linear, Rotate, Scores, Softmax, Context, Add, Gate,
-                               TopExperts, ExpertWeights, ExpertLinear, SumExperts, Softcap>;
+// An operation that is none of these: its code comes with it.
+struct Bf16;
+struct F32;
+struct F64;
+template <class N>
+struct ForeignRun;  // what it is run with: ops/foreign.h
+class ForeignOperation {
+ public:
+  virtual ~ForeignOperation() = default;
+  // Whether it computes the same.
+  virtual bool equals(const ForeignOperation& other) const = 0;
+  virtual void run(ForeignRun<Bf16>& with) const = 0;
+  virtual void run(ForeignRun<F32>& with) const = 0;
+  virtual void run(ForeignRun<F64>& with) const = 0;
+};
+struct Foreign {
+  std::shared_ptr<const ForeignOperation> operation;  // not null
+  bool operator==(const Foreign& other) const { return operation->equals(*other.operation); }
+};
+
+using Operation =
+    std::variant<Lookup, RmsNorm, Linear, Rotate, Scores, Softmax, Context, Add, Gate, TopExperts,
+                 ExpertWeights, ExpertLinear, SumExperts, Softcap, Foreign>;
 
 struct Step {
   Operation operation;
@@ -137,6 +159,7 @@ struct Step {
 struct Block {
   std::vector<Value> values;
   std::vector<Step> steps;
+  ValueId result = 0;  // the residual stream as it leaves the block; of the head, the logits
   bool operator==(const Block&) const = default;
 };
 
@@ -145,6 +168,7 @@ struct Program {
   Block embedding;
   std::vector<Block> layers;
   Block head;
+  bool operator==(const Program&) const = default;
 };
 
 // The program of a spec that read_spec() gave. Pure: the same spec, the same program.
@@ -152,6 +176,7 @@ struct Program {
 // transformers 5 ties only where it equals the embedding.
 Program program_of(const ModelSpec& spec, bool stored_head = false);
 // Its parts one by one.
+std::vector<RopeParameters> ropes_of(const ModelSpec& spec);
 Block embedding_of(const ModelSpec& spec);
 Block layer_of(const ModelSpec& spec, std::int64_t l);
 Block head_of(const ModelSpec& spec, bool stored_head = false);

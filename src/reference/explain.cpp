@@ -71,6 +71,9 @@ class Speaker {
             fmt::format("the factor is rounded first, to {}; then the product", factor), ""};
   }
 
+  // No model that is read from a checkpoint has one.
+  Words of(const Foreign&) const { return {"an operation that brings its own code", "", ""}; }
+
   Words of(const RmsNorm& norm) const {
     const std::string weight = short_name(step_.tensors[0]);
     const std::vector<std::int64_t>& shape = block_.values[step_.writes[0]].shape;

@@ -20,6 +20,7 @@
 #include "model/checkpoint.h"
 #include "model/finite.h"
 #include "model/generate.h"
+#include "model/recorder.h"
 #include "model/watched_files.h"
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
@@ -311,8 +312,8 @@ class Extraction {
   // An f32 run over the prompts alone, of which nothing is written.
   void measure_f32_noise(std::span<const Prompt> group) {
     f32_noise_.resize(group.size());
-    std::vector<Recorder> recorders;
-    std::vector<GenerateRequest> requests;
+    std::vector<Recorder<float>> recorders;
+    std::vector<GenerateRequest<F32>> requests;
     recorders.reserve(group.size());
     for (std::size_t p = 0; p < group.size(); ++p) {
       const auto oracle =
@@ -333,9 +334,9 @@ class Extraction {
                              measure);
       requests.push_back({group[p].input_ids, &recorders.back()});
     }
-    forward_of(f32_, kernels<F32>(chosen_simd()), "f32 run for its noise");
+    executor_of(f32_, kernels<F32>(chosen_simd()), "f32 run for its noise");
     const double before = done_steps_;
-    generate_greedy<F32>(*f32_, model_.spec, requests, 0, {});
+    generate_greedy<F32>(*f32_, model_, requests, 0, {});
     done_steps_ = before + prefill_steps(group);
     background_.finish();
   }
@@ -364,21 +365,21 @@ class Extraction {
   }
 
   template <class N>
-  void forward_of(std::optional<ForwardPass<N>>& forward, const Kernels<N>& kernels,
-                  std::string what) {
-    if (!forward) forward.emplace(model_, pool_, kernels);
-    forward->on_layer([this, what = std::move(what)] {
+  void executor_of(std::optional<Executor<N>>& executor, const Kernels<N>& kernels,
+                   std::string what) {
+    if (!executor) executor.emplace(model_, pool_, kernels);
+    executor->on_layer([this, what = std::move(what)] {
       done_steps_ += 1;
       progress(what);
     });
   }
 
   template <class N>
-  void run_group(std::optional<ForwardPass<N>>& forward, std::span<const Prompt> group,
+  void run_group(std::optional<Executor<N>>& executor, std::span<const Prompt> group,
                  const Kernels<N>& kernels, Numerics numerics, std::vector<Run>& runs) {
-    forward_of(forward, kernels, fmt::format("{} run", numerics_name(numerics)));
-    std::vector<Recorder> recorders;
-    std::vector<GenerateRequest> requests;
+    executor_of(executor, kernels, fmt::format("{} run", numerics_name(numerics)));
+    std::vector<Recorder<typename N::Real>> recorders;
+    std::vector<GenerateRequest<N>> requests;
     recorders.reserve(group.size());
     for (std::size_t p = 0; p < group.size(); ++p) {
       PromptFile& file = *runs[p].file;
@@ -389,7 +390,7 @@ class Extraction {
     }
     const double before = done_steps_;
     std::vector<Generated> generated = generate_greedy<N>(
-        *forward, model_.spec, requests, options_.max_new_tokens, model_.eos_token_ids);
+        *executor, model_, requests, options_.max_new_tokens, model_.eos_token_ids);
     done_steps_ = before + steps_of_group(group);  // it may have stopped at an EOS id
 
     for (std::size_t p = 0; p < group.size(); ++p) {
@@ -480,9 +481,9 @@ class Extraction {
   TapSet taps_;
   ThreadPool pool_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ForwardPass<Bf16>> bf16_;
-  std::optional<ForwardPass<F32>> f32_;
-  std::optional<ForwardPass<F64>> f64_;
+  std::optional<Executor<Bf16>> bf16_;
+  std::optional<Executor<F32>> f32_;
+  std::optional<Executor<F64>> f64_;
   std::optional<OutputSet> out_;
   bool is_chat_ = false;
   Manifest manifest_;

@@ -12,6 +12,7 @@
 #include "candidate/ids.h"
 #include "metrics/logits.h"
 #include "model/generate.h"
+#include "model/recorder.h"
 
 namespace assay {
 namespace {
@@ -20,13 +21,13 @@ namespace {
 template <class N>
 Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadPool& pool,
                   const Kernels<N>& with = kernels<N>(chosen_simd())) {
-  ForwardPass<N> forward(model, pool, with);
+  Executor<N> executor(model, pool, with);
   TapSet taps(model.spec);
   taps.add("logits");
-  Recorder recorder(model.spec, taps, static_cast<std::int64_t>(ids.size()));
-  KvCache<N> cache(model.spec, ids.size());
-  const Chunk<N> chunk{ids, &cache, &recorder};
-  forward.run({&chunk, 1});
+  Recorder<typename N::Real> recorder(model.spec, taps, static_cast<std::int64_t>(ids.size()));
+  SequenceState<N> sequence(model.program, ids.size());
+  const Chunk<N> chunk{ids, &sequence, &recorder};
+  executor.run({&chunk, 1});
   return std::move(recorder.take().front());
 }
 

@@ -83,7 +83,7 @@ std::string meaning(const NameMap& map, std::string_view name) {
 
 ModelSpec model_with(Norms norms) {
   ModelSpec model;
-  model.block.norms = norms;
+  model.norms = norms;
   return model;
 }
 
@@ -328,7 +328,7 @@ TEST(DataFlow, RunsForward) {
   model.qk_norm = true;
   for (const Norms norms : {Norms::kBefore, Norms::kAfter, Norms::kAround}) {
     for (const std::int64_t experts : {0, 1}) {
-      model.block.norms = norms;
+      model.norms = norms;
       model.moe.num_experts = experts;
       for (int t = 0; t < kTapCount; ++t) {
         const Tap tap = static_cast<Tap>(t);
@@ -351,7 +351,7 @@ TEST(DataFlow, RunsForward) {
 TEST(DataFlow, PassesThroughWhatAModelDoesNotHave) {
   ModelSpec model = model_of_names({"layer_00_output", "layer_01_attn_post_norm"});
   EXPECT_EQ(model.num_hidden_layers, 2);
-  EXPECT_EQ(model.block.norms, Norms::kAfter);
+  EXPECT_EQ(model.norms, Norms::kAfter);
   const TapPlace stream{Tap::kLayerOutput, 0};
   EXPECT_EQ(computed_from({Tap::kQProj, 1}, model), std::vector{stream});
   const TapPlace k_proj{Tap::kKProj, 1};

@@ -13,6 +13,8 @@
 #include "base/half.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
+#include "diagnose/rewrites.h"
+#include "diagnose/run_of_program.h"
 #include "model/families.h"
 #include "model/model.h"
 #include "numerics/noise.h"
@@ -67,19 +69,14 @@ class Agreement : public testing::Test {
   }
 
   // What an engine of that numerics has whose model is such.
-  static std::vector<Array> run_of(const ModelSpec& spec, std::string_view numerics) {
-    Model model = load_model(*directory_ / "model");
-    model.spec = spec;
+  static std::vector<Array> run_of(const Program& program, std::string_view numerics) {
+    const Model model = load_model(*directory_ / "model");
     ThreadPool pool(2);
-    TapSet taps(spec);
-    taps.add("*");
-    std::vector<Array> arrays;
-    run_prompt(
-        model, numerics, *ids_, taps, [&](Array array) { arrays.push_back(std::move(array)); },
-        pool);
-    return arrays;
+    if (numerics == "f32") return run_of_program<F32>(model, program, *ids_, pool);
+    return numerics == "f64" ? run_of_program<F64>(model, program, *ids_, pool)
+                             : run_of_program<Bf16>(model, program, *ids_, pool);
   }
-  static ModelSpec right() { return load_model(*directory_ / "model").spec; }
+  static Program right() { return load_model(*directory_ / "model").program; }
 
   struct Said {
     CompareReport compare;
@@ -173,39 +170,62 @@ TEST_F(Agreement, AnArrayThatCannotBeReadIsNoSuccess) {
   EXPECT_NE(said.diagnosis.unreadable[0].find("[1, 20, 47]"), std::string::npos);
 
   // What is wrong with the others is said as ever.
-  ModelSpec spec = right();
-  spec.rope_parameters.theta = 10000;
-  std::vector<Array> wrong = run_of(spec, "f32");
+  Program other = right();
+  other.ropes[0].theta = 10000;
+  std::vector<Array> wrong = run_of(other, "f32");
   *std::ranges::find(wrong, wider->name, &Array::name) = *wider;
   const Said both = ask(wrong, Level::kAll, "another width, and theta");
   EXPECT_EQ(both.diagnosis.verdict, DiagnosisVerdict::kNamed) << both.diagnosis.summary;
   EXPECT_EQ(both.diagnosis.unreadable, said.diagnosis.unreadable);
 }
 
+void set_eps(Program& program, double eps) {
+  constexpr std::array kAll = {Tap::kInputNorm, Tap::kQNorm, Tap::kKNorm, Tap::kMlpNorm,
+                               Tap::kFinalNormOutput};
+  change_norms(program, kAll, [eps](OddNorm& n) { n.norm.eps = eps; });
+}
+template <class Change>
+auto of_rope(Change change) {
+  return [change](Program& p) { change_layers<OddRotate>(p, change); };
+}
+template <class Change>
+auto of_attention(Change change) {
+  return [change](Program& p) { change_attention(p, change); };
+}
+
 // Large and small ones, each in both numerics at one level.
 TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
-  const std::vector<std::pair<std::string, std::function<void(ModelSpec&)>>> mistakes = {
-      {"epsilon 1e-5", [](ModelSpec& s) { s.rms_norm_eps = 1e-5; }},
-      {"epsilon 1e-4", [](ModelSpec& s) { s.rms_norm_eps = 1e-4; }},
-      {"epsilon 1e-3 in the last norm", [](ModelSpec& s) { s.final_norm.eps = 1e-3; }},
-      {"epsilon outside the root", [](ModelSpec& s) { s.input_norm.eps_outside = true; }},
-      {"theta 10000", [](ModelSpec& s) { s.rope_parameters.theta = 10000; }},
-      {"theta 999000", [](ModelSpec& s) { s.rope_parameters.theta = 999000; }},
-      {"positions over 1.001", [](ModelSpec& s) { s.rope.factor = 1.001; }},
-      {"half of a head rotated", [](ModelSpec& s) { s.rope.dims = 8; }},
-      {"angles in BF16", [](ModelSpec& s) { s.rope.angles = DType::kBF16; }},
-      {"frequencies in F16", [](ModelSpec& s) { s.rope.frequencies = DType::kF16; }},
-      {"scale a little off", [](ModelSpec& s) { s.attention.scale = 0.2502; }},
-      {"scale off", [](ModelSpec& s) { s.attention.scale = 0.3; }},
-      {"soft-capped at 50", [](ModelSpec& s) { s.attention.softcap = 50; }},
-      {"softmax in BF16", [](ModelSpec& s) { s.attention.softmax = DType::kBF16; }},
-      {"GELU by its tanh", [](ModelSpec& s) { s.mlp.activation = Activation::kGeluTanh; }},
-      {"a window of 5", [](ModelSpec& s) { s.attention.window = 5; }},
+  const std::vector<std::pair<std::string, std::function<void(Program&)>>> mistakes = {
+      {"epsilon 1e-5", [](Program& p) { set_eps(p, 1e-5); }},
+      {"epsilon 1e-4", [](Program& p) { set_eps(p, 1e-4); }},
+      {"epsilon 1e-3 in the last norm",
+       [](Program& p) {
+         change_norms(p, std::array{Tap::kFinalNormOutput}, [](OddNorm& n) { n.norm.eps = 1e-3; });
+       }},
+      {"epsilon outside the root",
+       [](Program& p) {
+         change_norms(p, std::array{Tap::kInputNorm}, [](OddNorm& n) { n.eps_outside = true; });
+       }},
+      {"theta 10000", [](Program& p) { p.ropes[0].theta = 10000; }},
+      {"theta 999000", [](Program& p) { p.ropes[0].theta = 999000; }},
+      {"positions over 1.001", of_rope([](OddRotate& r) { r.factor = 1.001; })},
+      {"half of a head rotated", of_rope([](OddRotate& r) { r.rotate.dims = 8; })},
+      {"angles in BF16", of_rope([](OddRotate& r) { r.types.angles = DType::kBF16; })},
+      {"frequencies in F16", of_rope([](OddRotate& r) { r.types.frequencies = DType::kF16; })},
+      {"scale a little off", of_attention([](OddAttention& a) { a.scores.scale = 0.2502; })},
+      {"scale off", of_attention([](OddAttention& a) { a.scores.scale = 0.3; })},
+      {"soft-capped at 50", of_attention([](OddAttention& a) { a.scores.cap = 50; })},
+      {"softmax in BF16", of_attention([](OddAttention& a) { a.softmax = DType::kBF16; })},
+      {"GELU by its tanh",
+       [](Program& p) {
+         change_layers<OddGate>(p, [](OddGate& g) { g.function = Function::kGeluTanh; });
+       }},
+      {"a window of 5", of_attention([](OddAttention& a) { a.scores.window = 5; })},
   };
   std::size_t failed = 0;
   for (std::size_t i = 0; i < 2 * mistakes.size(); ++i) {
     const auto& [name, change] = mistakes[i / 2];
-    ModelSpec wrong = right();
+    Program wrong = right();
     change(wrong);
     const char* numerics = i % 2 == 0 ? "bf16" : "f32";
     const Level level = i % 3 == 2 ? Level::kLogits : i % 3 == 1 ? Level::kLayers : Level::kAll;
@@ -217,8 +237,8 @@ TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
 
 // In BF16's noise, where only FP32 shows it.
 TEST_F(Agreement, AWrongEpsilonInFp32IsCoarseAndNamed) {
-  ModelSpec wrong = right();
-  wrong.rms_norm_eps = 1e-5;
+  Program wrong = right();
+  set_eps(wrong, 1e-5);
   const Said said = ask(run_of(wrong, "f32"), Level::kAll, "epsilon");
   EXPECT_TRUE(said.compare.passed);
   EXPECT_TRUE(said.compare.coarse);
@@ -269,13 +289,9 @@ TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
   extracted.max_new_tokens = 0;
   extract(extracted, {{"p", std::nullopt, tokens}});
   Model model = load_model(synth.out);
-  model.spec.head.softcap = 0;
+  cap_logits(model.program, 0);
   ThreadPool pool(2);
-  TapSet taps(model.spec);
-  taps.add("logits");
-  std::vector<Array> arrays;
-  run_prompt(
-      model, "f32", tokens, taps, [&](Array array) { arrays.push_back(std::move(array)); }, pool);
+  std::vector<Array> arrays = {run_of_program<F32>(model, model.program, tokens, pool).back()};
   for (const char* name : {"lm_head", "logits"}) {
     arrays.at(0).name = name;
     write_npz(directory / "p.npz", std::vector<ArrayView>{arrays.at(0).view()}, Compression::kNone);

@@ -19,11 +19,13 @@
 #include "base/temporary_directory.h"
 #include "diagnose/catalog.h"
 #include "diagnose/replay.h"
+#include "diagnose/rewrites.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "diagnose/text_mistakes.h"
+#include "model/executor.h"
 #include "model/families.h"
-#include "model/forward.h"
+#include "model/recorder.h"
 #include "model/spec_config.h"
 
 namespace assay {
@@ -84,13 +86,13 @@ template <class N>
 Evidence extracted(const Model& model, ThreadPool& pool) {
   Evidence evidence;
   evidence.ids = some_ids(kTokens, model.spec.vocab_size);
-  ForwardPass<N> forward(model, pool);
+  Executor<N> executor(model, pool);
   TapSet taps(model.spec);
   taps.add("*");
-  Recorder recorder(model.spec, taps, kTokens);
-  KvCache<N> cache(model.spec, kTokens);
-  const Chunk<N> chunk{evidence.ids, &cache, &recorder};
-  forward.run({&chunk, 1});
+  Recorder<typename N::Real> recorder(model.spec, taps, kTokens);
+  SequenceState<N> sequence(model.program, kTokens);
+  const Chunk<N> chunk{evidence.ids, &sequence, &recorder};
+  executor.run({&chunk, 1});
   for (const Array& array : recorder.take()) {
     Site site;
     site.place = parse_tap_name(array.name).value();
@@ -123,7 +125,8 @@ TEST(Replay, OfTheRightModelHasTheBitsOfExtraction) {
       for (const Rounding rounding : {Rounding::kBf16, Rounding::kF32}) {
         const Evidence evidence = rounding == Rounding::kBf16 ? extracted<Bf16>(model, pool)
                                                               : extracted<F32>(model, pool);
-        const ReplayResult result = replay(model, {model.spec}, evidence, rounding, options, pool);
+        const ReplayResult result =
+            replay(model, {model.program}, evidence, rounding, options, pool);
         for (std::size_t i = 0; i < result.sites.size(); ++i) {
           EXPECT_TRUE(result.sites[i].seen) << evidence.sites[i].name;
           EXPECT_EQ(result.sites[i].error, 0) << evidence.sites[i].name;
@@ -142,7 +145,8 @@ TEST(Replay, RunsSomeOfTheLayers) {
   ReplayOptions options;
   options.layers = {5};
   options.head = false;
-  const ReplayResult result = replay(model, {model.spec}, evidence, Rounding::kBf16, options, pool);
+  const ReplayResult result =
+      replay(model, {model.program}, evidence, Rounding::kBf16, options, pool);
   for (std::size_t i = 0; i < result.sites.size(); ++i) {
     const TapPlace& place = evidence.sites[i].place;
     EXPECT_EQ(result.sites[i].seen, place.layer == 5 || place.tap == Tap::kEmbeddingOutput);
@@ -167,8 +171,10 @@ bool cannot_show(std::string_view id) {
          id == "final-softcap";   // nor any logit that large
 }
 
-Circumstances circumstances(const ModelSpec& spec) {
+// The program must outlive it, as the spec must.
+Circumstances circumstances(const ModelSpec& spec, const Program& program) {
   return {.spec = spec,
+          .program = program,
           .tied_head = spec.tie_word_embeddings,
           .loose = true,
           .positions = kTokens,
@@ -178,7 +184,8 @@ Circumstances circumstances(const ModelSpec& spec) {
 
 // What is read off a candidate's arrays is listed in a survey alone.
 std::vector<Variant> variants_in(const Entry& entry, const ModelSpec& spec) {
-  Circumstances at = circumstances(spec);
+  const Program program = program_of(spec);
+  Circumstances at = circumstances(spec, program);
   std::vector<Variant> all = variants_of(entry, at);
   if (!all.empty()) return all;
   at.survey = true;
@@ -236,10 +243,10 @@ TEST_P(EveryMistake, OfOurOwnIsNamed) {
   const Model model = load_model(checkpoint(GetParam().model));
   ThreadPool pool(1);
   const std::vector<Variant> variants = variants_in(entry, model.spec);
-  Hypothesis wrong{model.spec};
+  Hypothesis wrong{model.program};
   variants.front().apply(wrong);
   // A coarser type than the engine's own shows in an FP32 one.
-  Circumstances fine = circumstances(model.spec);
+  Circumstances fine = circumstances(model.spec, model.program);
   fine.loose = false;
   const bool coarse = variants_of(entry, fine).empty();
   Evidence evidence = run_with(model, wrong, pool, coarse ? Rounding::kF32 : Rounding::kBf16);
@@ -248,7 +255,7 @@ TEST_P(EveryMistake, OfOurOwnIsNamed) {
   all.push_back(std::move(evidence));
   const Scene scene(model, std::move(all), pool);
   const SearchResult result = search(scene, false, {});
-  const ReplayResult right = scene.look({model.spec}, 0);
+  const ReplayResult right = scene.look({model.program}, 0);
   double most = 0;
   for (std::size_t i = 0; i < right.sites.size(); ++i) {
     most = std::max(most, right.sites[i].error / scene.noise(0, i));
@@ -282,7 +289,7 @@ TEST(Search, FindsNothingInARightRun) {
   for (std::size_t m = 0; m < configs().size(); ++m) {
     const Model model = load_model(checkpoint(m));
     std::vector<Evidence> all;
-    all.push_back(run_with(model, {model.spec}, pool));
+    all.push_back(run_with(model, {model.program}, pool));
     const Scene scene(model, std::move(all), pool);
     EXPECT_TRUE(search(scene, false, {}).culprits.empty()) << configs()[m].first;
   }
@@ -302,7 +309,7 @@ TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
                         std::string_view id, std::string_view detail) {
     const Model model = load_model(checkpoint(config));
     ThreadPool pool(1);
-    Hypothesis wrong{model.spec};
+    Hypothesis wrong{model.program};
     change(wrong);
     for (const bool all_taps : {true, false}) {
       SCOPED_TRACE(std::string(detail) + (all_taps ? "" : ", of logits"));
@@ -320,16 +327,13 @@ TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
   };
   named(
       config_of_type("gemma2"),
-      [](Hypothesis& h) {
-        h.spec.attention.window += 1;
-        h.spec.sliding_layers.clear();
-      },
+      [](Hypothesis& h) { slide_in(h.program, 6, [](std::int64_t) { return true; }); },
       "window-wrong", "of 6 positions, not 5, and in all layers");
   named(
       config_of_type("llama"),
       [](Hypothesis& h) {
-        h.spec.rope_parameters.theta = 4321;
-        h.spec.rope_parameters.scaling = RopeScaling::kNone;
+        h.program.ropes[0].theta = 4321;
+        h.program.ropes[0].scaling = RopeScaling::kNone;
       },
       "rope-scaling-wrong", "left out, and the base is 4321, not 10000");
 }
@@ -339,7 +343,7 @@ void expect_named(std::string_view id, std::string_view detail, const WeightChan
                   std::optional<OperandType> activations) {
   const Model model = load_model(checkpoint());
   ThreadPool pool(1);
-  Hypothesis wrong{model.spec};
+  Hypothesis wrong{model.program};
   wrong.weights.push_back(weights);
   if (activations) {
     for (const Operand operand : {Operand::kQkv, Operand::kO, Operand::kGateUp, Operand::kDown}) {
@@ -392,7 +396,7 @@ TEST(Search, NamesWeightsAndActivationsIn8Bits) {
 TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
   const Model model = load_model(checkpoint(config_of_type("qwen3_moe")));
   ThreadPool pool(1);
-  const Evidence own = run_with(model, {model.spec}, pool);
+  const Evidence own = run_with(model, {model.program}, pool);
   const std::int64_t layer = model.spec.is_sparse(0) ? 0 : 1;
   ReplayOptions options;
   options.layers = {layer};
@@ -401,7 +405,7 @@ TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
   const auto logits = static_cast<std::size_t>(own.index_of(Tap::kRouterLogits, layer));
   const auto error = [&](const Evidence& evidence) {
     const Rounding rounding = Rounding::kBf16;
-    return replay(model, {model.spec}, evidence, rounding, options, pool).sites[i].error;
+    return replay(model, {model.program}, evidence, rounding, options, pool).sites[i].error;
   };
   const auto experts = static_cast<std::size_t>(model.spec.moe.num_experts);
   std::vector<float> of_token(&own.sites[logits].values[0], &own.sites[logits].values[experts]);
@@ -432,14 +436,14 @@ TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
 TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
   const Model model = load_model(checkpoint(config_of_type("olmo2")));
   const auto& entry = *std::ranges::find(catalog(), "norm-place", &Entry::id);
-  const Circumstances at{.spec = model.spec};
-  Hypothesis moved{model.spec};
+  const Circumstances at{.spec = model.spec, .program = model.program};
+  Hypothesis moved{model.program};
   variants_of(entry, at).back().apply(moved);
   ASSERT_TRUE(is_possible(moved, model.spec));
   for (const Variant& again : variants_of(entry, at)) {
     Hypothesis twice = moved;
     again.apply(twice);
-    EXPECT_FALSE(is_possible(twice, model.spec)) << again.detail;
+    EXPECT_EQ(twice, moved) << again.detail;
   }
   ThreadPool pool(1);
   std::vector<Evidence> all;
@@ -458,18 +462,18 @@ TEST(Search, SaysWhatWouldTellTwoApart) {
   const Model model = load_model(checkpoint());
   ThreadPool pool(1);
   std::vector<Evidence> all;
-  all.push_back(run_with(model, {model.spec}, pool));
+  all.push_back(run_with(model, {model.program}, pool));
   const Scene scene(model, std::move(all), pool);
-  Hypothesis backwards{model.spec};
-  backwards.spec.rope.backwards = true;
-  Hypothesis exchanged{model.spec};
-  exchanged.spec.rope.exchanged = true;
+  Hypothesis backwards{model.program};
+  change_layers<OddRotate>(backwards.program, [](OddRotate& r) { r.backwards = true; });
+  Hypothesis exchanged{model.program};
+  change_layers<OddRotate>(exchanged.program, [](OddRotate& r) { r.exchanged = true; });
   EXPECT_EQ(scene.separate(backwards, exchanged, 2), "dump layer_02_q_rope to tell them apart");
   EXPECT_EQ(scene.separate(backwards, backwards, 2),
             "they compute the same: no dump tells them apart");
-  Hypothesis window{model.spec};
-  window.spec.attention.window = 100;
-  EXPECT_EQ(scene.separate(window, {model.spec}, 2),
+  Hypothesis window{model.program};
+  change_attention(window.program, [](OddAttention& a) { a.scores.window = 100; });
+  EXPECT_EQ(scene.separate(window, {model.program}, 2),
             "a prompt of 256 tokens tells them apart, at layer_02_attn_scores");
 }
 

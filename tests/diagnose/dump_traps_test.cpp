@@ -19,6 +19,7 @@
 #include "candidate/dump_forms.h"
 #include "diagnose/ask_dump.h"
 #include "diagnose/catalog.h"
+#include "diagnose/rewrites.h"
 #include "model/families.h"
 #include "model/model.h"
 
@@ -84,7 +85,7 @@ Dump right_dump(const Family& of, bool all_taps) {
 
 // What the tap is under a changed spec, on the right inputs.
 void put_computed(const Family& of, Dump& dump, Tap tap,
-                  const std::function<void(ModelSpec&)>& change) {
+                  const std::function<void(Program&)>& change) {
   Dump whole = right_dump(of, true);
   Evidence evidence;
   evidence.ids = some_ids();
@@ -102,8 +103,8 @@ void put_computed(const Family& of, Dump& dump, Tap tap,
     evidence.sites.push_back(std::move(site));
   }
   std::ranges::sort(evidence.sites, {}, &Site::place);
-  Hypothesis hypothesis{of.model->spec};
-  change(hypothesis.spec);
+  Hypothesis hypothesis{of.model->program};
+  change(hypothesis.program);
   ReplayOptions options;
   options.layers.resize(static_cast<std::size_t>(of.model->spec.num_hidden_layers));
   std::iota(options.layers.begin(), options.layers.end(), 0);
@@ -149,8 +150,10 @@ struct Trap {
   std::string said;  // a part of it
 };
 
-void no_weight(ModelSpec& spec) {
-  for (NormSpec* norm : spec.norms()) norm->weighted = false;
+void no_weight(Program& program) {
+  change_layers<OddNorm>(program, [](OddNorm& norm) { norm.weighted = false; });
+  change_norms(program, std::array{Tap::kFinalNormOutput},
+               [](OddNorm& norm) { norm.weighted = false; });
 }
 
 std::vector<Trap> traps() {
@@ -159,12 +162,12 @@ std::vector<Trap> traps() {
     all.push_back({"embedding before its scale", "gemma2", taps,
                    [](const Family& f, Dump& d) {
                      put_computed(f, d, Tap::kEmbeddingOutput,
-                                  [](ModelSpec& s) { s.embedding.scale = 1; });
+                                  [](Program& p) { p.embedding.steps[0].operation = Lookup{}; });
                    },
                    "before the embedding is multiplied"});
     all.push_back({"logits before the cap", "gemma2", taps,
                    [](const Family& f, Dump& d) {
-                     put_computed(f, d, Tap::kLogits, [](ModelSpec& s) { s.head.softcap = 0; });
+                     put_computed(f, d, Tap::kLogits, [](Program& p) { cap_logits(p, 0); });
                      d["lm_head"] = std::move(d.at("logits"));
                      d.erase("logits");
                    },
@@ -212,16 +215,16 @@ std::vector<Trap> traps() {
                      }
                    },
                    "stand under each other's names"});
-    all.push_back({"scores before the scale", type, true,
-                   [](const Family& f, Dump& d) {
-                     const double scale = f.model->spec.attention.scale;
-                     put_computed(f, d, Tap::kAttnScores, [](ModelSpec& s) {
-                       s.attention.scale = 1;
-                       s.attention.softcap = 0;
-                     });
-                     EXPECT_NE(scale, 1);
-                   },
-                   "before the scale"});
+    all.push_back(
+        {"scores before the scale", type, true,
+         [](const Family& f, Dump& d) {
+           const double scale = f.model->spec.attention.scale;
+           put_computed(f, d, Tap::kAttnScores, [](Program& p) {
+             change_attention(p, [](OddAttention& a) { a.scores = {1, 0, a.scores.window}; });
+           });
+           EXPECT_NE(scale, 1);
+         },
+         "before the scale"});
     all.push_back({"rotary pairs side by side", type, true, pair_channels, "side by side"});
     all.push_back({"a norm's buffer used again", type, true,
                    [](const Family&, Dump& d) {
@@ -300,15 +303,18 @@ TEST(DumpTraps, NoMistakeIsTakenForOne) {
   ThreadPool pool(2);
   for (const char* type : {"qwen3 with", "gemma2", "llama", "olmo2"}) {
     const Family& of = family(type);
-    const Circumstances at{
-        .spec = of.model->spec, .tied_head = false, .positions = kTokens, .survey = true};
+    const Circumstances at{.spec = of.model->spec,
+                           .program = of.model->program,
+                           .tied_head = false,
+                           .positions = kTokens,
+                           .survey = true};
     for (const Entry& entry : catalog()) {
       if (!alike.contains(entry.id)) continue;
       for (const Variant& variant : variants_of(entry, at)) {
         for (const bool all_taps : {true, false}) {
           SCOPED_TRACE(std::string(type) + ", " + std::string(entry.id) + " " + variant.detail +
                        (all_taps ? "" : ", layer outputs"));
-          Hypothesis wrong{of.model->spec};
+          Hypothesis wrong{of.model->program};
           variant.apply(wrong);
           if (!is_possible(wrong, of.model->spec)) continue;
           Evidence evidence = own_run(

@@ -11,6 +11,7 @@
 #include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "diagnose/replay.h"
+#include "diagnose/rewrites.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "model/checkpoint.h"
@@ -64,7 +65,7 @@ class Forms : public testing::Test {
 TEST_F(Forms, AMistakeInSomeLayersAndAnotherInTheOthers) {
   use("gemma2");
   const std::int64_t layers = model_->spec.num_hidden_layers;
-  Hypothesis wrong{model_->spec};
+  Hypothesis wrong{model_->program};
   std::vector<std::int64_t> full;
   std::vector<std::int64_t> sliding;
   for (std::int64_t l = 0; l < layers; ++l) {
@@ -72,9 +73,13 @@ TEST_F(Forms, AMistakeInSomeLayersAndAnotherInTheOthers) {
   }
   ASSERT_FALSE(full.empty() || sliding.empty());
   apply_in(
-      full, [](Hypothesis& h) { h.spec.attention.mask = Mask::kNone; }, wrong);
+      full,
+      [](Hypothesis& h) {
+        change_attention(h.program, [](OddAttention& a) { a.mask = Mask::kNone; });
+      },
+      wrong);
   apply_in(
-      sliding, [](Hypothesis& h) { h.spec.attention.window = 1 << 20; }, wrong);
+      sliding, [](Hypothesis& h) { change_window(h.program, 1 << 20); }, wrong);
   const SearchResult result = found(wrong);
   ASSERT_EQ(result.culprits.size(), 2U);
   std::map<std::string_view, std::vector<std::int64_t>> by_name;
@@ -87,22 +92,23 @@ TEST_F(Forms, AMistakeInSomeLayersAndAnotherInTheOthers) {
 
 TEST_F(Forms, ABaseThatNoListHas) {
   use("llama");
-  Hypothesis wrong{model_->spec};
-  wrong.spec.rope_parameters.theta = 37200;
+  Hypothesis wrong{model_->program};
+  wrong.program.ropes[0].theta = 37200;
   const SearchResult result = found(wrong);
   ASSERT_EQ(result.culprits.size(), 1U);
   EXPECT_EQ(result.culprits[0].suspect.entry->id, "rope-theta");
-  const double theta = result.best.spec.rope_parameters.theta;
+  const double theta = result.best.program.ropes[0].theta;
   EXPECT_NEAR(theta / 37200, 1, 0.01);
 }
 
 TEST_F(Forms, PositionsAreReadOff) {
   use("llama");
-  Hypothesis wrong{model_->spec};
-  wrong.operations.rotary.emplace();
+  Hypothesis wrong{model_->program};
+  Rotary rotary;
   for (std::int64_t p = 0; p < kTokens; ++p) {
-    wrong.operations.rotary->position_of.push_back(p < 7 ? p : p < 19 ? p - 7 : p - 19);
+    rotary.position_of.push_back(p < 7 ? p : p < 19 ? p - 7 : p - 19);
   }
+  set_rotary(wrong.program, rotary);
   const SearchResult result = found(wrong);
   ASSERT_EQ(result.culprits.size(), 1U);
   EXPECT_EQ(result.culprits[0].suspect.entry->id, "pos-restart");
@@ -113,42 +119,64 @@ TEST_F(Forms, PositionsAreReadOff) {
 TEST_F(Forms, RowsOfTheEmbeddingAreReadOff) {
   use("llama");
   const std::vector<std::int64_t> ids = some_ids(model_->spec.vocab_size);
-  Hypothesis wrong{model_->spec};
-  wrong.operations.embedding_rows = {{ids[3], 5}, {ids[9], -1}};
-  std::ranges::sort(wrong.operations.embedding_rows, {}, &EmbeddingRow::id);
+  Hypothesis wrong{model_->program};
+  wrong.embedding_rows = {{ids[3], 5}, {ids[9], -1}};
+  std::ranges::sort(wrong.embedding_rows, {}, &EmbeddingRow::id);
   const SearchResult result = found(wrong);
   ASSERT_EQ(result.culprits.size(), 1U);
   EXPECT_EQ(result.culprits[0].suspect.entry->id, "embed-rows");
-  EXPECT_EQ(result.best.operations.embedding_rows, wrong.operations.embedding_rows);
+  EXPECT_EQ(result.best.embedding_rows, wrong.embedding_rows);
 }
 
 // Layers of which none is changed stay as they are, also where a change names its own.
-TEST(ApplyIn, ChangesTheseLayersAlone) {
-  ModelSpec spec;
+TEST_F(Forms, ChangesTheseLayersAlone) {
+  use("llama");
+  ModelSpec spec = model_->spec;
   spec.num_hidden_layers = 4;
-  Hypothesis h{spec};
+  const Program right = program_of(spec);
+  Hypothesis h{right};
+  const auto theta_of = [&](std::size_t l) {
+    for (const Step& step : h.program.layers[l].steps) {
+      if (const auto* rotate = std::get_if<Rotate>(&step.operation)) {
+        return h.program.ropes[rotate->table].theta;
+      }
+    }
+    return 0.0;
+  };
   const std::vector<std::int64_t> two = {1, 3};
   apply_in(
       two,
       [](Hypothesis& of) {
-        of.spec.rms_norm_eps = 0.5;
+        of.program.ropes[0].theta = 123;
+        cap_logits(of.program, 9);
+        change_attention(of.program, [](OddAttention& a) { a.scores.scale = 5; });
         of.weights.push_back({WeightChange::Kind::kZero, Part::kQ});
         of.weights.push_back({WeightChange::Kind::kZero, Part::kK, Part::kK, 0, {0}});
         of.weights.push_back({WeightChange::Kind::kZero, Part::kV, Part::kV, 0, {3}});
       },
       h);
-  EXPECT_EQ(h.spec, spec);
-  EXPECT_EQ(h.spec_of(0), spec);
-  EXPECT_EQ(h.spec_of(1).rms_norm_eps, 0.5);
+  EXPECT_EQ(h.program.layers[0], right.layers[0]);
+  EXPECT_EQ(h.program.head, right.head);
+  EXPECT_NE(h.program.layers[1], right.layers[1]);
+  EXPECT_EQ(theta_of(0), right.ropes[0].theta);
+  EXPECT_EQ(theta_of(1), 123);
   ASSERT_EQ(h.weights.size(), 2U);
   EXPECT_EQ(h.weights[0].layers, two);
   EXPECT_EQ(h.weights[1].layers, std::vector<std::int64_t>{3});
   // What comes later comes to all.
   apply_in(
-      {}, [](Hypothesis& of) { of.spec.attention.scale = 2; }, h);
-  EXPECT_EQ(h.spec.attention.scale, 2);
-  EXPECT_EQ(h.spec_of(3).attention.scale, 2);
-  EXPECT_EQ(h.spec_of(3).rms_norm_eps, 0.5);
+      {},
+      [](Hypothesis& of) {
+        change_attention(of.program, [](OddAttention& a) { a.scores.scale = 2; });
+      },
+      h);
+  for (std::size_t l = 0; l < 4; ++l) {
+    const auto* scores = std::get_if<Scores>(
+        &h.program.layers[l].steps[*attention_step(h.program.layers[l])].operation);
+    ASSERT_NE(scores, nullptr);
+    EXPECT_EQ(scores->scale, 2);
+  }
+  EXPECT_EQ(theta_of(3), 123);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "diagnose/catalog.h"
 #include "diagnose/error_order.h"
 #include "diagnose/replay.h"
+#include "diagnose/rewrites.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "report/diagnose_report.h"
@@ -78,8 +79,8 @@ class OfRounding : public testing::Test {
   }
 
   Hypothesis with(std::string_view id, std::string_view detail) const {
-    Hypothesis hypothesis{model_.spec};
-    Circumstances at{.spec = model_.spec};
+    Hypothesis hypothesis{model_.program};
+    Circumstances at{.spec = model_.spec, .program = model_.program};
     at.loose = true;
     const auto entry = std::ranges::find(catalog(), id, &Entry::id);
     for (const Variant& variant : variants_of(*entry, at)) {
@@ -145,7 +146,7 @@ TEST_F(RoundingVerdict, NamesFusedAttentionWithFastExponentials) {
 // On BF16's grid, off as BF16 is, and nothing of the catalog does it.
 TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
   constexpr std::int64_t kLast = 3;
-  Evidence evidence = run({model_.spec}, Rounding::kF32, [](Tap tap, std::int64_t layer) {
+  Evidence evidence = run({model_.program}, Rounding::kF32, [](Tap tap, std::int64_t layer) {
     const bool before =
         is_layer_tap(tap) ? layer < kLast || tap < Tap::kAttnScores : tap == Tap::kEmbeddingOutput;
     return tap == Tap::kAttnOutput ? layer == kLast : before;
@@ -170,7 +171,7 @@ TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
 
 // The error is as small as a rounding's, and none: of one head alone, larger at later positions.
 TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAnOrder) {
-  const Evidence right = run({model_.spec});
+  const Evidence right = run({model_.program});
   ASSERT_EQ(diagnosis(right).verdict, DiagnosisVerdict::kCorrect);
   const auto changed = [&](Tap tap, const std::function<float(std::size_t, std::size_t)>& factor) {
     Evidence evidence = right;
@@ -197,7 +198,7 @@ TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAnOrder) {
 
 TEST_F(Names, PlacesNothingMorePreciselyThanTheDump) {
   const auto place = [&](const std::function<bool(Tap, std::int64_t)>& wanted) {
-    Evidence evidence = run({model_.spec}, Rounding::kF32, wanted);
+    Evidence evidence = run({model_.program}, Rounding::kF32, wanted);
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0, 0.3F);
     for (Site& site : evidence.sites) {
@@ -221,7 +222,7 @@ TEST_F(Names, PlacesNothingMorePreciselyThanTheDump) {
 TEST_F(Names, SayWhatTheDumpShows) {
   const auto told = [&](const std::function<bool(Tap, std::int64_t)>& wanted) {
     const std::string text =
-        diagnose_text(diagnosis(run({model_.spec}, Rounding::kF32, wanted)), false);
+        diagnose_text(diagnosis(run({model_.program}, Rounding::kF32, wanted)), false);
     return text.substr(0, text.find(';'));
   };
   const auto is_end = [](Tap tap) { return tap == Tap::kLogits || tap == Tap::kFinalNormOutput; };
@@ -263,8 +264,8 @@ TEST(DiagnoseText, HasNoNumberWhereThereIsNone) {
 
 // With what is left at twice the noise, no name is given.
 TEST_F(Names, AreGivenOnlyIfNoiseIsLeft) {
-  Hypothesis wrong{model_.spec};
-  wrong.spec.mlp.activation = Activation::kGelu;
+  Hypothesis wrong{model_.program};
+  change_layers<OddGate>(wrong.program, [](OddGate& g) { g.function = Function::kGelu; });
   const auto culprits = [&](double times) {
     std::vector<Evidence> all;
     all.push_back(

@@ -72,9 +72,9 @@ TEST(ExplainIds, SeesAnotherUnicodeForm) {
 class ExplainText : public testing::Test {
  protected:
   ExplainText() : model_(load_model(kModel)), pool_(1), prompt_(tokenizer().encode(kText)) {
-    ForwardPass<Bf16> forward(model_, pool_);
-    const GenerateRequest request{prompt_};
-    right_ = generate_greedy(forward, model_.spec, {&request, 1}, 12, {})[0].ids;
+    Executor<Bf16> executor(model_, pool_);
+    const GenerateRequest<Bf16> request{prompt_};
+    right_ = generate_greedy<Bf16>(executor, model_, {&request, 1}, 12, {})[0].ids;
   }
 
   std::string verdict(const Ids& text, bool logits_seen = false) {
@@ -112,10 +112,10 @@ TEST_F(ExplainText, FindsARepetitionPenalty) {
   // Greedy with the penalty, as transformers' RepetitionPenaltyLogitsProcessor has it.
   Ids text = prompt_;
   for (int step = 0; step < 12; ++step) {
-    ForwardPass<Bf16> forward(model_, pool_);
-    KvCache<Bf16> cache(model_.spec, text.size());
-    const Chunk<Bf16> chunk{text, &cache};
-    const auto own = forward.run({&chunk, 1});
+    Executor<Bf16> executor(model_, pool_);
+    SequenceState<Bf16> sequence(model_.program, text.size());
+    const Chunk<Bf16> chunk{text, &sequence};
+    const auto own = executor.run({&chunk, 1});
     std::vector<float> logits(own.begin(), own.end());
     for (const std::int64_t id : std::set<std::int64_t>(text.begin(), text.end())) {
       float& x = logits[static_cast<std::size_t>(id)];
@@ -130,11 +130,11 @@ TEST_F(ExplainText, FindsARepetitionPenalty) {
 TEST_F(ExplainText, FindsStaleLogits) {
   Ids text = prompt_;
   for (int step = 0; step < 10; ++step) {
-    ForwardPass<Bf16> forward(model_, pool_);
+    Executor<Bf16> executor(model_, pool_);
     const Ids before(text.begin(), text.end() - 1);
-    KvCache<Bf16> cache(model_.spec, before.size());
-    const Chunk<Bf16> chunk{before, &cache};
-    const auto own = forward.run({&chunk, 1});
+    SequenceState<Bf16> sequence(model_.program, before.size());
+    const Chunk<Bf16> chunk{before, &sequence};
+    const auto own = executor.run({&chunk, 1});
     text.push_back(argmax(std::span<const float>(own.data(), own.size())));
   }
   EXPECT_EQ(verdict(text), "gen-stale-logits");

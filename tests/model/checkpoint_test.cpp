@@ -90,7 +90,7 @@ TEST_F(CheckpointTest, TensorsOfABaseModelLackThePrefix) {
   EXPECT_NE(after.files.find("model.norm.weight"), nullptr);
   // A wrapper's names have one prefix more.
   rewrite([](const std::string& name) { return "model.model." + name; }, unchanged);
-  EXPECT_EQ(load_model(model()).layers.size(), 2u);
+  EXPECT_EQ(load_model(model()).program.layers.size(), 2u);
 }
 
 TEST_F(CheckpointTest, FaultsAreNamedWithFittingAdvice) {

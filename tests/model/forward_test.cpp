@@ -1,6 +1,4 @@
 // The numbers do not move: whatever the threads, the batch, the chunks or the instruction set.
-#include "model/forward.h"
-
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,8 +10,10 @@
 #include <memory>
 
 #include "assay/synth.h"
+#include "model/executor.h"
 #include "model/families.h"
 #include "model/generate.h"
+#include "model/recorder.h"
 
 namespace assay {
 namespace {
@@ -77,20 +77,20 @@ void expect_same(const std::vector<Array>& expected, const std::vector<Array>& f
 
 template <class N>
 struct ForwardTest : testing::Test {
-  using Cache = KvCache<N>;
+  using State = SequenceState<N>;
 
   // All taps of the ids, run in pieces of these lengths.
   static std::vector<Array> record(const Model& model, const std::vector<std::int64_t>& ids,
                                    const std::vector<std::size_t>& pieces, int threads) {
     ThreadPool pool(threads);
-    ForwardPass<N> forward(model, pool);
-    Cache cache(model.spec, ids.size());
-    Recorder recorder(model.spec, all_taps(model.spec), static_cast<std::int64_t>(ids.size()),
-                      DType::kF64);
+    Executor<N> executor(model, pool);
+    State sequence(model.program, ids.size());
+    Recorder<typename N::Real> recorder(model.spec, all_taps(model.spec),
+                                        static_cast<std::int64_t>(ids.size()), DType::kF64);
     std::span<const std::int64_t> rest = ids;
     for (const std::size_t piece : pieces) {
-      const Chunk<N> chunk{rest.first(piece), &cache, &recorder};
-      forward.run({&chunk, 1});
+      const Chunk<N> chunk{rest.first(piece), &sequence, &recorder};
+      executor.run({&chunk, 1});
       rest = rest.subspan(piece);
     }
     EXPECT_TRUE(rest.empty());
@@ -189,34 +189,34 @@ TYPED_TEST(ForwardTest, ABatchEqualsEachPromptAlone) {
     prompts.push_back(some_ids(length, 2500, static_cast<std::int64_t>(length)));
   }
   ThreadPool pool(2);
-  ForwardPass<TypeParam> forward(model, pool);
+  Executor<TypeParam> executor(model, pool);
 
   // In one step, each with its own recorder.
-  std::vector<typename TestFixture::Cache> caches;
-  std::vector<Recorder> recorders;
+  std::vector<typename TestFixture::State> sequences;
+  std::vector<Recorder<typename TypeParam::Real>> recorders;
   std::vector<Chunk<TypeParam>> chunks;
-  caches.reserve(prompts.size());
+  sequences.reserve(prompts.size());
   recorders.reserve(prompts.size());
   for (const auto& ids : prompts) {
-    caches.emplace_back(model.spec, ids.size());
+    sequences.emplace_back(model.program, ids.size());
     recorders.emplace_back(model.spec, all_taps(model.spec), static_cast<std::int64_t>(ids.size()),
                            DType::kF64);
-    chunks.push_back({ids, &caches.back(), &recorders.back()});
+    chunks.push_back({ids, &sequences.back(), &recorders.back()});
   }
-  forward.run(chunks);
+  executor.run(chunks);
   for (std::size_t p = 0; p < prompts.size(); ++p) {
     expect_same(this->record(model, prompts[p], {prompts[p].size()}, 1), recorders[p].take(),
                 "prompt " + std::to_string(p));
   }
 
   // And through generation, where sequences leave the batch one by one.
-  std::vector<GenerateRequest> requests;
+  std::vector<GenerateRequest<TypeParam>> requests;
   for (const auto& ids : prompts) requests.push_back({ids, nullptr});
   const auto together =
-      generate_greedy<TypeParam>(forward, model.spec, requests, 12, model.eos_token_ids);
+      generate_greedy<TypeParam>(executor, model, requests, 12, model.eos_token_ids);
   for (std::size_t p = 0; p < prompts.size(); ++p) {
     const auto alone =
-        generate_greedy<TypeParam>(forward, model.spec, {&requests[p], 1}, 12, model.eos_token_ids);
+        generate_greedy<TypeParam>(executor, model, {&requests[p], 1}, 12, model.eos_token_ids);
     EXPECT_EQ(together[p].ids, alone[0].ids);
     EXPECT_EQ(together[p].stopped_by_eos, alone[0].stopped_by_eos);
   }
@@ -227,11 +227,12 @@ TYPED_TEST(ForwardTest, LogitsOfTheLastTokenAreThoseThatAreRecorded) {
   const Model& model = bundled();
   const auto ids = some_ids(9, 2500, 3);
   ThreadPool pool(2);
-  ForwardPass<TypeParam> forward(model, pool);
-  typename TestFixture::Cache cache(model.spec, ids.size());
-  Recorder recorder(model.spec, TapSet::classic(model.spec), 9, DType::kF64);
-  const Chunk<TypeParam> chunk{ids, &cache, &recorder};
-  const auto logits = forward.run({&chunk, 1});
+  Executor<TypeParam> executor(model, pool);
+  typename TestFixture::State sequence(model.program, ids.size());
+  Recorder<typename TypeParam::Real> recorder(model.spec, TapSet::classic(model.spec), 9,
+                                              DType::kF64);
+  const Chunk<TypeParam> chunk{ids, &sequence, &recorder};
+  const auto logits = executor.run({&chunk, 1});
   const std::vector<Array> arrays = recorder.take();
   const auto recorded =
       arrays.back().as<double>().last(static_cast<std::size_t>(model.spec.vocab_size));
@@ -241,18 +242,18 @@ TYPED_TEST(ForwardTest, LogitsOfTheLastTokenAreThoseThatAreRecorded) {
 TEST(Generate, StopsAfterAnEosIdAndAtTheLimit) {
   const Model& model = bundled();
   ThreadPool pool(1);
-  ForwardPass<Bf16> forward(model, pool);
+  Executor<Bf16> executor(model, pool);
   const std::vector<std::int64_t> ids = {378};
-  const GenerateRequest request{ids, nullptr};
-  const auto whole = generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 8, {});
+  const GenerateRequest<Bf16> request{ids};
+  const auto whole = generate_greedy<Bf16>(executor, model, {&request, 1}, 8, {});
   ASSERT_EQ(whole[0].ids.size(), 9u);
   EXPECT_FALSE(whole[0].stopped_by_eos);
   const std::vector<std::int64_t> eos = {whole[0].ids[4]};
   const auto first = std::ranges::find(whole[0].ids.begin() + 1, whole[0].ids.end(), eos[0]);
-  const auto stopped = generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 8, eos);
+  const auto stopped = generate_greedy<Bf16>(executor, model, {&request, 1}, 8, eos);
   EXPECT_TRUE(stopped[0].stopped_by_eos);
   EXPECT_EQ(stopped[0].ids, std::vector<std::int64_t>(whole[0].ids.begin(), first + 1));
-  EXPECT_EQ(generate_greedy<Bf16>(forward, model.spec, {&request, 1}, 0, {})[0].ids, ids);
+  EXPECT_EQ(generate_greedy<Bf16>(executor, model, {&request, 1}, 0, {})[0].ids, ids);
 }
 
 TEST(Argmax, TakesTheFirstOfEqualsAndNanAboveAll) {

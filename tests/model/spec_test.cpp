@@ -157,8 +157,8 @@ TEST_F(SpecTest, WindowsAreWhereTheTypeHasThem) {
 TEST_F(SpecTest, GemmaIsGemma) {
   const ModelSpec spec = read(config_of("gemma2"));
   EXPECT_DOUBLE_EQ(spec.embedding.scale, std::sqrt(70.0));
-  EXPECT_TRUE(spec.final_norm.one_plus && spec.final_norm.rounded_once);
-  EXPECT_EQ(spec.block.norms, Norms::kAround);
+  EXPECT_TRUE(spec.norm.one_plus && spec.norm.rounded_once);
+  EXPECT_EQ(spec.norms, Norms::kAround);
   EXPECT_EQ(spec.mlp.activation, Activation::kGeluTanh);
   EXPECT_DOUBLE_EQ(spec.attention.scale, 1 / std::sqrt(30.0));
   EXPECT_EQ(spec.attention.softcap, 5);

@@ -76,13 +76,13 @@ TEST(Recorder, KeepsDataFlowOrderAndJoinsPieces) {
   const ModelSpec spec = small_spec(2);
   TapSet taps(spec);
   taps.add("*");
-  Recorder recorder(spec, taps, 3);
-  const std::vector<float> rows = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
-                                   12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-  recorder.rows(Tap::kLayerOutput, 1, 0, 1, rows.data());
-  recorder.rows(Tap::kLayerOutput, 1, 1, 2, rows.data() + 8);
-  recorder.rows(Tap::kInputNorm, 1, 0, 3, rows.data());
-  recorder.rows(Tap::kEmbeddingOutput, 0, 0, 3, rows.data());
+  Recorder<float> recorder(spec, taps, 3);
+  std::vector<float> rows = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                             12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+  recorder.rows(Tap::kLayerOutput, 1, 0, 1, 8, rows.data());
+  recorder.rows(Tap::kLayerOutput, 1, 1, 2, 8, rows.data() + 8);
+  recorder.rows(Tap::kInputNorm, 1, 0, 3, 8, rows.data());
+  recorder.rows(Tap::kEmbeddingOutput, 0, 0, 3, 8, rows.data());
   const std::vector<Array> arrays = recorder.take();
   ASSERT_EQ(arrays.size(), 3u);
   EXPECT_EQ(arrays[0].name, "embedding_output");
@@ -95,10 +95,10 @@ TEST(Recorder, MaskedScoresStayFiniteInFp32) {
   const ModelSpec spec = small_spec(1);
   TapSet taps(spec);
   taps.add("*_attn_scores");
-  Recorder recorder(spec, taps, 2);
+  Recorder<double> recorder(spec, taps, 2);
   recorder.begin_attention(Tap::kAttnScores, 0, F64::kMasked);
-  const double scores[] = {1.5, -2.5};
-  recorder.attention_row(Tap::kAttnScores, 0, 3, 1, 0, scores);
+  double scores[] = {1.5, -2.5};
+  recorder.attention(Tap::kAttnScores, 0, {3, 1, 1, 0, 2, scores, 2});
   recorder.begin_attention(Tap::kAttnScores, 0, F64::kMasked);  // a second chunk: keeps the rows
   const std::vector<Array> arrays = recorder.take();
   const auto values = arrays[0].as<float>();

@@ -1,4 +1,4 @@
-#include "model/weight_stream.h"
+#include "ops/weight_stream.h"
 
 #include <gtest/gtest.h>
 

@@ -14,7 +14,8 @@
 #include "assay/tokenizer.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
-#include "model/forward.h"
+#include "model/executor.h"
+#include "model/recorder.h"
 #include "numerics/kernels.h"
 
 namespace assay {
@@ -199,14 +200,14 @@ template <class N>
 void expect_digests_in_pieces(const Prompt& prompt, std::size_t piece, const Json& expected) {
   static const Model model = load_model(kModel);
   ThreadPool pool(2);
-  ForwardPass<N> forward(model, pool);
-  KvCache<N> cache(model.spec, prompt.input_ids.size());
+  Executor<N> executor(model, pool);
+  SequenceState<N> sequence(model.program, prompt.input_ids.size());
   TapSet taps = TapSet::classic(model.spec);
   for (const std::string& glob : kDigestTaps) taps.add(glob);
-  Recorder recorder(model.spec, taps, std::ssize(prompt.input_ids));
+  Recorder<typename N::Real> recorder(model.spec, taps, std::ssize(prompt.input_ids));
   for (std::span<const std::int64_t> left = prompt.input_ids; !left.empty();) {
-    const Chunk<N> chunk{left.first(std::min(piece, left.size())), &cache, &recorder};
-    forward.run({&chunk, 1});
+    const Chunk<N> chunk{left.first(std::min(piece, left.size())), &sequence, &recorder};
+    executor.run({&chunk, 1});
     left = left.subspan(chunk.ids.size());
   }
   const std::vector<Array> arrays = recorder.take();

@@ -1,4 +1,4 @@
-#include "model/ggml_operands.h"
+#include "rewrite/ggml_operands.h"
 
 #include <fmt/format.h>
 

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "model/held_values.h"
+#include "rewrite/held_values.h"
 
 namespace assay {
 

@@ -1,4 +1,4 @@
-#include "model/router.h"
+#include "ops/cpu/top_k.h"
 
 #include <algorithm>
 #include <utility>

@@ -3,20 +3,29 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "assay/spec.h"
 #include "assay/taps.h"
-#include "model/exchange.h"
+#include "models/program.h"
 #include "numerics/operand_rounding.h"
 
 namespace assay {
 
-// The norms of which kNormed can be said: those that read what another tap of the layer shows.
-std::optional<Tap> norm_behind(Tap tap, const ModelSpec& spec);
+// What a matmul of the pass reads.
+enum class Operand : std::uint8_t {
+  kQkv,      // of the projections of queries, keys and values
+  kQueries,  // after norm and rotary embedding
+  kKeys,     // the same, as the cache keeps them
+  kValues,   // as the cache keeps them
+  kProbs,
+  kO,
+  kRouter,
+  kGateUp,
+  kDown,
+  kHead,
+};
 
 // What a matmul reads, what a tap shows, or what an operation holds within.
 struct HeldValues {
@@ -52,34 +61,8 @@ std::vector<HeldValues> projection_operands(OperandType type);
 // What attention's two matmuls read: keys, values, queries and probabilities, in this order.
 std::vector<HeldValues> attention_operands(OperandType type);
 
-// An exchange under which values are held so.
-template <class Real>
-class Holding : public Exchange<Real> {
- public:
-  // round: to the type that the pass holds its values in.
-  Holding(const ModelSpec& spec, std::span<const HeldValues> held, Real (*round)(Real))
-      : spec_(spec), held_(held), round_(round) {}
-
-  void operand(Operand operand, std::int64_t layer, std::size_t rows, std::size_t width,
-               Real* values) final;
-
- protected:
-  // To be called with a tap's values as computed, before anybody else looks at them.
-  void hold_result(Tap tap, std::int64_t layer, std::size_t width, std::span<Real> values);
-  // To be called with a tap's values as the pass goes on with them.
-  void keep_inputs(Tap tap, std::span<const Real> values);
-
- private:
-  void hold(OperandType type, std::span<Real> values, std::size_t width) const;
-  void hold_normed(const HeldValues& held, std::span<Real> values) const;
-  bool is_held(HeldValues::What what) const;
-
-  const ModelSpec& spec_;
-  std::span<const HeldValues> held_;
-  Real (*round_)(Real);
-  // Of the layer that runs.
-  std::vector<Real> gate_, up_;
-  std::map<Tap, std::vector<Real>> before_norm_;  // by the norm's tap
-};
+// The program under which values are held so; in the order of `held` where several are of one
+// place. What lies outside of the layers counts as layer 0.
+void hold(Program& program, std::span<const HeldValues> held);
 
 }  // namespace assay

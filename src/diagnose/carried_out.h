@@ -1,0 +1,36 @@
+// A hypothesis as a program that runs, with the weights that its steps read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "diagnose/hypothesis.h"
+#include "diagnose/weight_change.h"
+#include "model/model.h"
+
+namespace assay {
+
+class CarriedOut {
+ public:
+  // model must outlive it. store: in place of the hypothesis's own.
+  CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store);
+  CarriedOut(const CarriedOut&) = delete;
+  CarriedOut& operator=(const CarriedOut&) = delete;
+
+  // Its attention is run in full: an observer sees what the mask hides, too.
+  const Program& program() const { return program_; }
+  // As Executor::ReadWeights.
+  const BlockWeights& weights(std::int64_t which);
+
+ private:
+  Weight weight(const TensorUse& tensor) const;
+
+  const Model& model_;
+  Program program_;
+  LayerOrder order_;
+  ChangedWeights layers_;
+  BlockWeights embedding_, head_, layer_;
+  std::vector<std::byte> embedding_memory_, rows_memory_, head_memory_, norm_memory_;
+};
+
+}  // namespace assay

@@ -1,0 +1,154 @@
+// The operations of a program on whole tensors: which kernel, in which pieces, on which thread.
+//
+// Results do not depend on the number of threads, nor on how tokens are grouped: bit for bit.
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/aligned_vector.h"
+#include "base/thread_pool.h"
+#include "models/program.h"
+#include "numerics/kernels.h"
+#include "ops/kv_cache.h"
+#include "ops/observer.h"
+#include "ops/weight_stream.h"
+
+namespace assay {
+
+// Multiply-adds that are worth waking another thread for.
+constexpr std::size_t kGrain = 32768;
+
+// New positions of one sequence that a step computes; consecutive tokens of its tensors.
+template <class N>
+struct Stretch {
+  std::size_t position = 0;  // of its first token in the sequence
+  std::size_t count = 0;
+  Observer<typename N::Real>* observer = nullptr;
+};
+
+// Tensors are row-major, [tokens, width]; a tensor of heads is [tokens, heads, head_dim]. Not
+// thread-safe: it owns its buffers.
+template <class N>
+class Ops {
+ public:
+  using Real = typename N::Real;
+
+  // pool, with and stream must outlive it. stream: the matrices come from it, in the order of their
+  // use; null: they lie in memory.
+  Ops(ThreadPool& pool, const Kernels<N>& with, WeightStream* stream = nullptr)
+      : pool_(pool), kernels_(with), stream_(stream) {}
+
+  ThreadPool& pool() { return pool_; }
+  const Kernels<N>& kernels() const { return kernels_; }
+  WeightStream* stream() const { return stream_; }
+
+  // Rows of the table, times the rounded scale.
+  void lookup(const Lookup& lookup, const Weight& table, std::span<const std::int64_t> ids,
+              std::span<Real> out);
+
+  // In place is allowed.
+  void rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight& w, std::span<Real> out);
+
+  // One of the matrices that read the same input.
+  struct Projection {
+    Weight w;
+    Weight bias;          // no data: none
+    Real* out = nullptr;  // of token t and row r: out[t * ldo + r]
+    std::size_t ldo = 0;
+    std::size_t first_row = 0;  // w is a block of rows that begins with this one
+  };
+  // out = x w^T + bias of each, for as many rows as x has.
+  void linear(std::span<const Real> x, std::span<const Projection> projections);
+  // The same in two parts: rows of x are laid out once, and matrices of as many columns read them.
+  void lay_out(std::span<const Real> x, std::size_t cols);
+  void project(std::span<const Real> x, std::span<const Projection> projections);
+  // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
+  // block unless weights are streamed.
+  template <class Body>
+  void for_each_block(const Weight& w, const Body& body);
+
+  // Rotates each head in place; cos and sin: [tokens, dims / 2].
+  void rotate(const Rotate& rotate, std::span<const Real> cos, std::span<const Real> sin,
+              std::size_t head_dim, std::span<Real> x);
+
+  // Keys and values of the stretches go into their caches, [tokens, heads, head_dim] each.
+  void append(std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
+              std::span<const Real> keys, std::span<const Real> values);
+  // Grouped-query attention over the caches, query head h reading key/value head h / group. Each
+  // query sees the positions up to its own, with a window the last ones of them; what the mask
+  // would hide is not computed.
+  struct Heads {
+    std::size_t queries, keys;  // how many
+    std::size_t head_dim;
+  };
+  void attend(const Scores& scores, const Heads& heads, std::int64_t layer,
+              std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
+              std::span<const Real> q, std::span<Real> context);
+
+  // out = a + b; in place is allowed.
+  void add(std::span<const Real> a, std::span<const Real> b, std::span<Real> out);
+  // out = activation(gate) * up; in place of up is allowed.
+  void gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
+            std::span<Real> out);
+  void softcap(const Softcap& softcap, std::span<Real> x);
+
+  // A mixture of experts. A slot is one of a token's places for an expert: token * per_token + i;
+  // ids and weights have a number for each slot.
+  void top_experts(const TopExperts& top, std::span<const Real> logits, std::span<Real> ids);
+  void expert_weights(const ExpertWeights& weights, std::size_t experts, std::size_t per_token,
+                      std::span<const Real> logits, std::span<const Real> ids, std::span<Real> out);
+  // Each slot's row of x through the matrices of its expert. weights: for each expert one matrix
+  // for each output. rows_per_slot: slots that read the same row of x (per_token, or 1).
+  void expert_linear(const ExpertLinear& linear, std::span<const Weight> weights,
+                     std::span<const Real> x, std::size_t slots_per_row, std::span<const Real> ids,
+                     std::span<const std::span<Real>> outs);
+  // The sum of round(output * weight) over a token's slots in their order, rounded once.
+  void sum_experts(std::span<const Real> outputs, std::span<const Real> weights, std::size_t width,
+                   std::size_t per_token, std::span<Real> out);
+
+ private:
+  // Consecutive tokens of one stretch, whose queries go through a head's keys together.
+  struct Queries {
+    std::size_t stretch;
+    std::size_t token;     // of the tensors
+    std::size_t position;  // of the sequence
+    std::size_t count;
+  };
+  struct Attending;
+  void attend_one(const Attending& with, const Queries& queries, std::size_t head, Real* scores);
+
+  ThreadPool& pool_;
+  const Kernels<N>& kernels_;
+  WeightStream* stream_;
+  AlignedVector<Real> packed_;  // tokens as a matmul of many reads them
+  AlignedVector<Real> scores_;  // of the queries at hand, per worker
+  std::vector<Queries> queries_;
+  AlignedVector<Real> rows_in_, rows_out_;  // of the expert at hand
+};
+
+// The expert that an id names; one that is out of range, as an observer may have put it there, the
+// nearest end's.
+template <class Real>
+std::size_t expert_of(Real id, std::size_t experts) {
+  const bool in_range = id >= 0 && id < static_cast<Real>(experts);
+  return in_range ? static_cast<std::size_t>(id) : id < 0 ? experts - 1 : 0;
+}
+
+template <class N>
+template <class Body>
+void Ops<N>::for_each_block(const Weight& w, const Body& body) {
+  if (stream_ == nullptr) return body(w, 0);
+  for (std::size_t row = 0; row < w.rows;) {
+    const Weight block = stream_->next();
+    assert(block.cols == w.cols && row + block.rows <= w.rows);
+    body(block, row);
+    row += block.rows;
+  }
+}
+
+}  // namespace assay

@@ -1,0 +1,42 @@
+// The MLP's activation as an engine may have it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "models/program.h"
+#include "numerics/operand_rounding.h"
+#include "ops/foreign.h"
+#include "rewrite/store.h"
+
+namespace assay {
+
+enum class Function : std::uint8_t {
+  kSilu,
+  kGelu,       // x * Phi(x)
+  kGeluTanh,   // its tanh approximation
+  kQuickGelu,  // x * sigmoid(1.702 x)
+  kRelu,
+  kRelu2,  // squared
+  kSigmoid,
+  kTanh,
+  kHardSwish,
+  kNone,
+};
+
+// f(gate) * up.
+struct OddGate {
+  Function function = Function::kSilu;
+  enum class On : std::uint8_t { kGate, kUp, kProduct } on = On::kGate;
+  std::optional<OperandType> within = {};  // f is read and held in it before the product
+  Store store = Store::kOwn;
+  bool operator==(const OddGate&) const = default;
+
+  template <class N>
+  void compute(ForeignRun<N>& with) const;
+
+  static std::optional<OddGate> of(const Operation& operation);
+  Operation operation() const;
+};
+
+}  // namespace assay

@@ -1,0 +1,70 @@
+// The rotary embedding as an engine may have it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "models/program.h"
+#include "ops/foreign.h"
+#include "rewrite/store.h"
+
+namespace assay {
+
+// What the numbers on the way to the rotated values are rounded to; kF32: not at all.
+struct RotaryTypes {
+  DType positions = DType::kF32;
+  DType frequencies = DType::kF32;
+  DType angles = DType::kF32;
+  DType table = DType::kF32;
+  DType products = DType::kF32;  // queries and keys too, which go into them
+  bool operator==(const RotaryTypes&) const = default;
+};
+
+// Positions of tokens that are decoded one by one after a prompt.
+struct DecodedPositions {
+  std::int64_t from = 0;  // position of the first of them
+  std::int64_t by = 0;    // added to theirs
+  bool stuck = false;     // all have the first one's
+  bool operator==(const DecodedPositions&) const = default;
+};
+
+struct OddRotate {
+  Rotate rotate;
+  int times = 1;             // 0: left out
+  bool interleaved = false;  // pairs (2i, 2i + 1), as GPT-J
+  bool backwards = false;    // by -angle
+  bool exchanged = false;    // cos and sin taken for each other
+  std::int64_t offset = 0;   // added to the position
+  double factor = 1;         // divides the position
+  RotaryTypes types = {};
+  std::vector<std::int64_t> position_of = {};  // of each token; empty: its own
+  std::optional<DecodedPositions> decoded = {};
+  std::vector<double> inv_freq = {};  // of each pair, an angle a position; empty: the model's
+  Store store = Store::kOwn;
+  RopeParameters parameters = {};  // of the program's table, filled in when it is run
+  bool operator==(const OddRotate&) const = default;
+
+  template <class N>
+  void compute(ForeignRun<N>& with) const;
+
+  static std::optional<OddRotate> of(const Operation& operation);
+  Operation operation() const;
+};
+
+// cos and sin of an OddRotate for a sequence's first tokens.
+template <class N>
+class OddRotation {
+ public:
+  using Real = typename N::Real;
+  OddRotation(const OddRotate& odd, std::size_t tokens);
+  // Rotates one head of that token in place.
+  void rotate(std::size_t token, Real* head) const;
+
+ private:
+  const OddRotate& odd_;
+  std::vector<Real> cos_, sin_;  // [tokens, dims / 2]
+};
+
+}  // namespace assay
