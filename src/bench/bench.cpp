@@ -271,8 +271,8 @@ class Bench {
         const double part = experts == nullptr ? 1.0
                                                : static_cast<double>(experts->per_token) /
                                                      static_cast<double>(experts->experts);
-        for (std::size_t i = 0; i < step.tensors.size(); ++i) {
-          if (step.tensors[i].rows > 0) count(weights[s][i], part);
+        for (std::size_t i = 0; i < weights[s].size(); ++i) {
+          if (step.tensors[i % step.tensors.size()].rows > 0) count(weights[s][i], part);
         }
       }
     };

@@ -218,7 +218,7 @@ std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
   }
 }
 
-// Calls found(step, tensor) for the part's tensors, by their indices.
+// Calls found(step, tensor) for the part's tensors, by their indices among the step's.
 template <class Found>
 void find_tensors(const Block& layer, Part part, const Found& found) {
   for (std::size_t s = 0; s < layer.steps.size(); ++s) {
@@ -228,8 +228,7 @@ void find_tensors(const Block& layer, Part part, const Found& found) {
     for (std::size_t t = 0; t < step.tensors.size(); ++t) {
       const bool bias = !of_norm && step.tensors[t].rows == 0;
       if (!bias) ++matrices;
-      // A matrix for each output, of one expert after the other.
-      const std::size_t output = (matrices - 1) % step.writes.size();
+      const std::size_t output = matrices - 1;
       if (part_of(layer.values[step.writes[output]].tap, bias) == part) found(s, t);
     }
   }
@@ -239,7 +238,11 @@ void find_tensors(const Block& layer, Part part, const Found& found) {
 
 std::vector<Weight*> tensors_of(const Block& layer, BlockWeights& weights, Part part) {
   std::vector<Weight*> all;
-  find_tensors(layer, part, [&](std::size_t s, std::size_t t) { all.push_back(&weights[s][t]); });
+  find_tensors(layer, part, [&](std::size_t s, std::size_t t) {
+    // Of a mixture that of one expert after the other.
+    const std::size_t stride = layer.steps[s].tensors.size();
+    for (; t < weights[s].size(); t += stride) all.push_back(&weights[s][t]);
+  });
   return all;
 }
 

@@ -35,7 +35,7 @@ BlockWeights taken(const Weights& files, const Block& block) {
   BlockWeights all;
   for (const Step& step : block.steps) {
     std::vector<Weight>& weights = all.emplace_back();
-    for (const TensorUse& tensor : step.tensors) weights.push_back(taken(files, tensor));
+    for (const TensorUse& tensor : each_tensor(step)) weights.push_back(taken(files, tensor));
   }
   return all;
 }
@@ -52,8 +52,9 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
   const auto add = [&](const Block& block, const BlockWeights& weights) {
     std::size_t bytes = 0;
     for (std::size_t s = 0; s < block.steps.size(); ++s) {
+      const std::vector<TensorUse>& tensors = block.steps[s].tensors;
       for (std::size_t i = 0; i < weights[s].size(); ++i) {
-        if (block.steps[s].tensors[i].rows == 0) continue;
+        if (tensors[i % tensors.size()].rows == 0) continue;
         all.push_back(weights[s][i]);
         largest_matrix = std::max(largest_matrix, byte_count(all.back()));
         bytes += byte_count(all.back());
@@ -136,7 +137,7 @@ std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype) {
       names;  // a tensor may be used several times: in parts, or as embedding and head
   const auto add = [&](const Block& block) {
     for (const Step& step : block.steps) {
-      for (const TensorUse& tensor : step.tensors) {
+      for (const TensorUse& tensor : each_tensor(step)) {
         if (names.insert(tensor.name).second) {
           all.push_back({tensor.name, dtype, stored_shape(tensor)});
         }

@@ -10,6 +10,21 @@
 
 namespace assay {
 
+std::vector<TensorUse> each_tensor(const Step& step) {
+  const std::int64_t count = step.tensors.empty() ? 0 : step.tensors.front().count;
+  std::vector<TensorUse> all;
+  all.reserve(step.tensors.size() * static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (const TensorUse& tensor : step.tensors) {
+      all.push_back(tensor);
+      if (count == 1) continue;
+      all.back().count = 1;
+      all.back().name = fmt::format(fmt::runtime(tensor.name), i);
+    }
+  }
+  return all;
+}
+
 std::vector<RopeParameters> ropes_of(const ModelSpec& spec) {
   std::vector<RopeParameters> all = {spec.rope_parameters};
   if (spec.local_rope_parameters) all.push_back(*spec.local_rope_parameters);

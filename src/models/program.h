@@ -38,6 +38,7 @@ struct TensorUse {
   std::int64_t cols = 0;    // of a vector its length
   std::int64_t first = 0;   // row of the stored matrix
   std::int64_t stored = 0;  // its rows
+  std::int64_t count = 1;   // of so many equal tensors; "{}" in the name is each one's number
   bool operator==(const TensorUse&) const = default;
 };
 
@@ -106,8 +107,8 @@ struct ExpertWeights {
   bool sum_to_one = false;
   bool operator==(const ExpertWeights&) const = default;
 };
-// As Linear, each token through the matrices of its own experts: all of the first expert, then all
-// of the second.
+// As Linear, each token through the matrices of its own experts. Its weights are all of the first
+// expert, then all of the second.
 struct ExpertLinear {
   std::int64_t experts = 0;
   std::int64_t per_token = 0;
@@ -155,6 +156,9 @@ struct Step {
   std::vector<TensorUse> tensors;
   bool operator==(const Step&) const = default;
 };
+
+// The tensors of a step one by one, in the order of its weights.
+std::vector<TensorUse> each_tensor(const Step& step);
 
 struct Block {
   std::vector<Value> values;

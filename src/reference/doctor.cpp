@@ -120,22 +120,21 @@ Check check_tensors(ModelSpec spec, const Weights& weights) {
   // A config that claims more layers than there are tensors has made its point.
   spec.num_hidden_layers =
       std::min(spec.num_hidden_layers, static_cast<std::int64_t>(weights.tensors().size()) + 1);
-  std::vector<std::string> problems;
+  std::vector<std::string> problems;  // that are shown
+  std::size_t count = 0;
   std::set<std::string> needed;
   for (const TensorInfo& tensor : checkpoint_tensors(spec, DType::kBF16)) {
     needed.insert(tensor.name);
     try {
       weights.get(tensor.name, tensor.shape);
     } catch (const Error& error) {
-      problems.emplace_back(error.what());
+      if (++count <= kShownProblems) problems.emplace_back(error.what());
     }
   }
   if (!problems.empty()) {
-    const std::size_t shown = std::min(kShownProblems, problems.size());
-    std::string detail = fmt::format(
-        "{} of {} tensors: {}", problems.size(), needed.size(),
-        fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "));
-    if (shown < problems.size()) detail += fmt::format("; and {} more", problems.size() - shown);
+    std::string detail = fmt::format("{} of {} tensors: {}", count, needed.size(),
+                                     fmt::join(problems, "; "));
+    if (problems.size() < count) detail += fmt::format("; and {} more", count - problems.size());
     return {"tensors", CheckStatus::kFailed, detail,
             "get the checkpoint again, or check that config.json belongs to it"};
   }

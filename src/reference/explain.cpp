@@ -257,9 +257,9 @@ Json writes_of(const Block& block, const Step& step) {
   return all;
 }
 
-// The types that a tensor has in these layers, and in the places of its step from `i` on.
-std::string dtypes_of(const Step& step, std::size_t i, std::size_t stride,
-                      const std::vector<std::int64_t>& layers, const Weights& weights) {
+// The types that a tensor has in these layers.
+std::string dtypes_of(const TensorUse& tensor, const std::vector<std::int64_t>& layers,
+                      const Weights& weights) {
   std::vector<std::string_view> found;
   const auto look = [&](const std::string& name) {
     const ArrayView* stored = weights.find(name);
@@ -267,9 +267,11 @@ std::string dtypes_of(const Step& step, std::size_t i, std::size_t stride,
     const std::string_view dtype = dtype_name(stored->dtype);
     if (std::ranges::find(found, dtype) == found.end()) found.push_back(dtype);
   };
-  for (; i < step.tensors.size(); i += stride) {
-    if (layers.empty()) look(step.tensors[i].name);
-    for (const std::int64_t l : layers) look(numbered(step.tensors[i].name, std::to_string(l)));
+  Step step;
+  step.tensors = {tensor};
+  for (const TensorUse& one : each_tensor(step)) {
+    if (layers.empty()) look(one.name);
+    for (const std::int64_t l : layers) look(numbered(one.name, std::to_string(l)));
   }
   return fmt::format("{}", fmt::join(found, ", "));
 }
@@ -277,14 +279,12 @@ std::string dtypes_of(const Step& step, std::size_t i, std::size_t stride,
 // Of a mixture's experts the first: the others have other numbers.
 Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const Weights* weights) {
   Json all = Json::array();
-  const auto* experts = std::get_if<ExpertLinear>(&step.operation);
-  const std::size_t count = experts == nullptr ? step.tensors.size() : step.writes.size();
-  const std::size_t stride = experts == nullptr ? step.tensors.size() : count;
   const std::string layer = layers.size() == 1 ? std::to_string(layers.front()) : "*";
-  for (std::size_t i = 0; i < count; ++i) {
-    const TensorUse& tensor = step.tensors[i];
+  const std::vector<TensorUse> each = each_tensor(step);
+  for (std::size_t i = 0; i < step.tensors.size(); ++i) {
+    const TensorUse& tensor = each[i];
     Json entry = {{"name", numbered(tensor.name, layer)}};
-    if (experts != nullptr) entry["experts"] = experts->experts;
+    if (step.tensors[i].count > 1) entry["experts"] = step.tensors[i].count;
     if (tensor.rows == 0) {
       entry["shape"] = {tensor.cols};
     } else {
@@ -292,7 +292,7 @@ Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const
       if (tensor.rows != tensor.stored) entry["rows"] = {tensor.first, tensor.first + tensor.rows};
     }
     if (weights != nullptr) {
-      const std::string dtypes = dtypes_of(step, i, stride, layers, *weights);
+      const std::string dtypes = dtypes_of(step.tensors[i], layers, *weights);
       if (!dtypes.empty()) entry["dtype"] = dtypes;
     }
     all.push_back(std::move(entry));

@@ -1,7 +1,5 @@
 #include "models/parts/mlp.h"
 
-#include <fmt/format.h>
-
 #include <string>
 
 namespace assay {
@@ -42,14 +40,14 @@ ValueId sparse(Builder& b, ValueId x) {
   const ValueId ids = b.step(TopExperts{moe.num_experts, k}, {logits}, {{k}, Tap::kExpertIds});
   const ValueId weights =
       b.step(ExpertWeights{moe.norm_topk_prob}, {logits, ids}, {{k}, Tap::kExpertWeights});
-  std::vector<TensorUse> in;
-  std::vector<TensorUse> out;
-  for (std::int64_t e = 0; e < moe.num_experts; ++e) {
-    const std::string at = fmt::format("mlp.experts.{}.", e);
-    in.push_back(b.matrix(at + "gate_proj", width, s.hidden_size));
-    in.push_back(b.matrix(at + "up_proj", width, s.hidden_size));
-    out.push_back(b.matrix(at + "down_proj", s.hidden_size, width));
-  }
+  const auto of_experts = [&](std::string_view name, std::int64_t rows, std::int64_t cols) {
+    TensorUse tensor = b.matrix("mlp.experts.{}." + std::string(name), rows, cols);
+    tensor.count = moe.num_experts;
+    return tensor;
+  };
+  std::vector<TensorUse> in = {of_experts("gate_proj", width, s.hidden_size),
+                               of_experts("up_proj", width, s.hidden_size)};
+  std::vector<TensorUse> out = {of_experts("down_proj", s.hidden_size, width)};
   const ExpertLinear linear{moe.num_experts, k};
   const std::vector<ValueId> both = b.steps(
       linear, {x, ids}, {{{k, width}, Tap::kGateProj}, {{k, width}, Tap::kUpProj}}, std::move(in));
