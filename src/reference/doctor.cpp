@@ -132,8 +132,8 @@ Check check_tensors(ModelSpec spec, const Weights& weights) {
     }
   }
   if (!problems.empty()) {
-    std::string detail = fmt::format("{} of {} tensors: {}", count, needed.size(),
-                                     fmt::join(problems, "; "));
+    std::string detail =
+        fmt::format("{} of {} tensors: {}", count, needed.size(), fmt::join(problems, "; "));
     if (problems.size() < count) detail += fmt::format("; and {} more", count - problems.size());
     return {"tensors", CheckStatus::kFailed, detail,
             "get the checkpoint again, or check that config.json belongs to it"};
