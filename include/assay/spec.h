@@ -104,6 +104,7 @@ struct ModelSpec {
   bool qk_norm = false;  // RMSNorm on queries and keys, before the rotary embedding
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool tie_word_embeddings = false;
+  bool runs_anew_when_long = false;  // see starts_anew(); of Phi-3, as transformers has it
   // By layer: whether its attention is within attention.window, its MLP a mixture of experts.
   // Empty: all layers are, where there is a window or a mixture.
   std::vector<bool> sliding_layers;
@@ -147,10 +148,10 @@ struct ModelSpec {
     return local_rope_parameters && is_sliding(layer) ? *local_rope_parameters : rope_parameters;
   }
   // Whether a sequence that grows from `before` to `after` tokens is run again whole, because its
-  // keys have other frequencies from now on: transformers does so for Phi-3 (and for no other).
+  // keys have other frequencies from now on.
   bool starts_anew(std::int64_t before, std::int64_t after) const {
     const auto limit = static_cast<std::int64_t>(rope_parameters.original_length);
-    return model_type == "phi3" && rope_parameters.scaling == RopeScaling::kLongrope &&
+    return runs_anew_when_long && rope_parameters.scaling == RopeScaling::kLongrope &&
            before <= limit && after > limit;
   }
   // The longest sequence that is computed: max_position_embeddings, or what the RoPE scaling

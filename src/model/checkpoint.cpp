@@ -4,8 +4,8 @@
 #include "base/mapped_file.h"
 #include "formats/gguf_parts.h"
 #include "model/gguf_chat.h"
-#include "model/gguf_config.h"
 #include "model/gguf_tokenizer.h"
+#include "models/gguf_config.h"
 
 namespace assay {
 

@@ -16,7 +16,7 @@
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "formats/weight_parts.h"
-#include "model/gguf_config.h"
+#include "models/gguf_config.h"
 
 namespace assay {
 namespace {
@@ -96,7 +96,7 @@ bool is_quantised(GgmlType type) { return stored_dtype(type) == DType::kU8; }
 class Planner {
  public:
   explicit Planner(const GgufParts& parts)
-      : head_(parts.head()), architecture_(gguf_architecture(parts.head())) {
+      : head_(parts.head()), type_(gguf_type(parts.head()).gguf) {
     for (std::size_t f = 0; f < parts.files().size(); ++f) {
       for (const GgufTensor& tensor : parts.files()[f].tensors()) add(parts.files()[f], tensor, f);
     }
@@ -104,8 +104,6 @@ class Planner {
   std::vector<Plan> take() { return std::move(plans_); }
 
  private:
-  bool is_gemma() const { return architecture_ == "gemma2" || architecture_ == "gemma3"; }
-
   void add(const GgufFile& file, const GgufTensor& tensor, std::size_t file_number) {
     if (std::ranges::find(kFactors, tensor.name) != kFactors.end()) return;
     Plan plan;
@@ -114,7 +112,7 @@ class Planner {
     plan.tensor = {{tensor.name, stored_dtype(tensor.type), tensor.shape, tensor.bytes, true},
                    file_number};
     if (const auto name = renamed(kOuter, tensor.name)) {
-      plan.minus_one = is_gemma() && tensor.name == "output_norm.weight";
+      plan.minus_one = type_.adds_one_to_norms && tensor.name == "output_norm.weight";
       add_named(file, std::move(plan), std::string(*name));
       return;
     }
@@ -138,16 +136,13 @@ class Planner {
       return add_experts(file, plan, at + "mlp.experts.", fmt::format(".{}{}", *part, ending));
     }
     std::optional<std::string_view> name = renamed(kInner, inner);
-    if (inner == "ffn_up") name = architecture_ == "phi3" ? "mlp.gate_up_proj" : "mlp.up_proj";
-    if (inner == "ffn_norm") {
-      name = is_gemma() ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    }
+    if (inner == "ffn_up") name = type_.ffn_up;
+    if (inner == "ffn_norm") name = type_.ffn_norm;
     if (!name) return add_unknown(std::move(plan));
-    plan.minus_one = is_gemma() && inner.ends_with("norm");
-    if (architecture_ == "llama" && (inner == "attn_q" || inner == "attn_k")) {
-      const std::int64_t heads = head_.integer("llama.attention.head_count");
-      plan.heads =
-          inner == "attn_q" ? heads : head_.integer("llama.attention.head_count_kv", heads);
+    plan.minus_one = type_.adds_one_to_norms && inner.ends_with("norm");
+    if (type_.reorders_q_and_k && (inner == "attn_q" || inner == "attn_k")) {
+      const std::int64_t heads = integer("attention.head_count");
+      plan.heads = inner == "attn_q" ? heads : integer("attention.head_count_kv", heads);
       if (plan.heads == 0 || tensor.shape.front() % (2 * plan.heads) != 0) {
         throw input_error(file.tensor_where(tensor.name), "shape " + shape_text(tensor.shape),
                           fmt::format("{} heads of pairs of rows", plan.heads));
@@ -199,8 +194,13 @@ class Planner {
     }
   }
 
+  std::int64_t integer(std::string_view name, std::optional<std::int64_t> fallback = {}) const {
+    const std::string key = fmt::format("{}.{}", type_.architecture, name);
+    return fallback ? head_.integer(key, *fallback) : head_.integer(key);
+  }
+
   const GgufFile& head_;
-  std::string_view architecture_;
+  const GgufType& type_;
   std::vector<Plan> plans_;
 };
 

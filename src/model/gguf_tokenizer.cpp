@@ -27,8 +27,8 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "formats/json_file.h"
-#include "model/gguf_config.h"
 #include "model/gguf_pre_tokenizers.h"
+#include "models/gguf_config.h"
 
 namespace assay {
 namespace {
@@ -151,7 +151,7 @@ class TokenizerWriter {
                         fmt::format("{} types", types.size()),
                         fmt::format("one for each of {} tokens", texts.size()));
     }
-    const bool gemma = !byte_level_ && gguf_architecture(file_).starts_with("gemma");
+    const bool gemma = !byte_level_ && gguf_type(file_).gguf.architecture.starts_with("gemma");
     tokens_.resize(texts.size());
     for (std::size_t id = 0; id < texts.size(); ++id) {
       Token& token = tokens_[id];
@@ -193,7 +193,7 @@ class TokenizerWriter {
     constexpr const char* kKey = "tokenizer.ggml.pre";
     std::string_view name = file_.optional_string(kKey).value_or("default");
     // Qwen's files from before there was that key.
-    if (name == "default" && gguf_architecture(file_).starts_with("qwen")) name = "qwen2";
+    if (name == "default" && gguf_type(file_).gguf.architecture.starts_with("qwen")) name = "qwen2";
     const GgufPreTokenizer* found = find_gguf_pre_tokenizer(name);
     if (found == nullptr) {
       throw input_error(file_.where(kKey), "'" + shown(name) + "'",
@@ -355,7 +355,7 @@ class TokenizerWriter {
       throw input_error(file_.where("tokenizer.ggml.scores"), "a score that is no finite number",
                         "finite numbers");
     }
-    const bool by_number = gguf_architecture(file_).starts_with("gemma");
+    const bool by_number = gguf_type(file_).gguf.architecture.starts_with("gemma");
     struct Merge {
       std::string_view left, right;
       std::size_t left_id, right_id, left_size, right_size;

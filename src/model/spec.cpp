@@ -68,7 +68,11 @@ ModelSpec read_spec_config(const JsonObject& config) {
   spec.tie_word_embeddings = config.boolean("tie_word_embeddings", type->ties);
   read_activation(config, type->activation_field, type->activation, spec);
   type->read(config, spec);
-  read_rope(config, spec);
+  if (type->read_rope != nullptr) {
+    type->read_rope(config, spec);
+  } else {
+    read_rope(config, type->rope, spec);
+  }
   return spec;
 }
 

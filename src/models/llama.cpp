@@ -1,5 +1,12 @@
 // Llama 2 and 3, and Mistral, which adds a sliding window.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "assay/error.h"
 #include "models/config_fields.h"
+#include "models/gguf_fields.h"
 #include "models/model_type.h"
 #include "models/parts/attention.h"
 #include "models/parts/mlp.h"
@@ -24,9 +31,77 @@ void read_mistral(const JsonObject& config, ModelSpec& spec) {
   read_window(config, spec, 4096);
 }
 
+// Llama 3.1 and 3.2: the rotary frequencies' factors come from these, and only from these.
+constexpr std::array<double, 2> kLlama3Factors = {8, 32};
+constexpr double kLlama3LowFrequency = 1;
+constexpr double kLlama3HighFrequency = 4;
+constexpr double kLlama3Context = 8192;
+constexpr double kFactorTolerance = 1e-4;  // they were computed in FP32
+
+bool equals_llama3(const GgufFields& gguf, const std::vector<float>& factors, double factor) {
+  const double theta = gguf.number("rope.freq_base", 10000);
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const double wavelength =
+        2 * std::numbers::pi *
+        std::pow(theta, static_cast<double>(i) / static_cast<double>(factors.size()));
+    const double turns = kLlama3Context / wavelength;
+    double expected = 1;
+    if (turns < kLlama3LowFrequency) {
+      expected = factor;
+    } else if (turns <= kLlama3HighFrequency) {
+      const double smooth =
+          (turns - kLlama3LowFrequency) / (kLlama3HighFrequency - kLlama3LowFrequency);
+      expected = 1 / ((1 - smooth) / factor + smooth);
+    }
+    if (std::abs(static_cast<double>(factors[i]) / expected - 1) > kFactorTolerance) return false;
+  }
+  return true;
+}
+
+OrderedJson frequency_factors(const GgufFields& gguf, const std::vector<float>& factors) {
+  if (std::ranges::all_of(factors, [](float f) { return f == 1; })) {
+    return gguf.config["rope_scaling"];
+  }
+  for (const double factor : kLlama3Factors) {
+    if (!equals_llama3(gguf, factors, factor)) continue;
+    return {{"rope_type", "llama3"},
+            {"factor", factor},
+            {"low_freq_factor", kLlama3LowFrequency},
+            {"high_freq_factor", kLlama3HighFrequency},
+            {"original_max_position_embeddings", static_cast<std::int64_t>(kLlama3Context)}};
+  }
+  return {{"rope_type", "longrope"},
+          {"short_factor", factors},
+          {"long_factor", factors},
+          {"attention_factor", 1.0},
+          {"original_max_position_embeddings", gguf.integer("context_length")}};
+}
+
+void read_llama_gguf(GgufFields& gguf) {
+  if (gguf.integer("expert_count", 0) != 0) {
+    throw input_error(gguf.where("expert_count"), std::to_string(gguf.integer("expert_count")),
+                      "0 (mixtures of this architecture are not supported)");
+  }
+  // Mistral's models are files of this architecture too; a window is all that sets them apart.
+  const std::int64_t window = gguf.integer("attention.sliding_window", 0);
+  if (window > 0) {
+    gguf.config["model_type"] = "mistral";
+    gguf.config["sliding_window"] = window;
+  }
+  gguf.config["mlp_bias"] = gguf.parts().find("blk.0.ffn_gate.bias") != nullptr;
+  if (gguf.parts().find("rope_freqs.weight") != nullptr) {
+    gguf.config["rope_scaling"] = frequency_factors(gguf, gguf.rope_factors("rope_freqs.weight"));
+  }
+}
+
 }  // namespace
 
-ModelType llama_type() { return {"llama", read_llama, llama_layer}; }
-ModelType mistral_type() { return {"mistral", read_mistral, llama_layer}; }
+ModelType llama_type() {
+  return {.name = "llama",
+          .read = read_llama,
+          .layer = llama_layer,
+          .gguf = {.architecture = "llama", .read = read_llama_gguf, .reorders_q_and_k = true}};
+}
+ModelType mistral_type() { return {.name = "mistral", .read = read_mistral, .layer = llama_layer}; }
 
 }  // namespace assay

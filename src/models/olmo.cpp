@@ -1,6 +1,8 @@
 // OLMo 2: norms after the blocks, none before them; queries and keys normalised over all heads
 // together.
+#include "assay/error.h"
 #include "models/config_fields.h"
+#include "models/gguf_fields.h"
 #include "models/model_type.h"
 #include "models/parts/attention.h"
 #include "models/parts/mlp.h"
@@ -25,8 +27,21 @@ void olmo2_layer(Builder& b) {
   b.add(b.norm(m, "post_feedforward_layernorm", Tap::kMlpPostNorm), Tap::kLayerOutput);
 }
 
+// OLMo 3's files are of this architecture, and have a window.
+void read_olmo2_gguf(GgufFields& gguf) {
+  const std::int64_t window = gguf.integer("attention.sliding_window", 0);
+  if (window == 0) return;
+  throw input_error(gguf.where("attention.sliding_window"), std::to_string(window),
+                    "none (OLMo 3 is not supported)");
+}
+
 }  // namespace
 
-ModelType olmo2_type() { return {"olmo2", read_olmo2, olmo2_layer}; }
+ModelType olmo2_type() {
+  return {.name = "olmo2",
+          .read = read_olmo2,
+          .layer = olmo2_layer,
+          .gguf = {.architecture = "olmo2", .read = read_olmo2_gguf}};
+}
 
 }  // namespace assay

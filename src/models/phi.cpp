@@ -1,5 +1,8 @@
 // Phi-3, 3.5, 4 and 4-mini: Llama's layer, whose projections of one input are stored as one matrix.
+#include <cmath>
+
 #include "models/config_fields.h"
+#include "models/gguf_fields.h"
 #include "models/model_type.h"
 #include "models/parts/attention.h"
 #include "models/parts/mlp.h"
@@ -10,6 +13,7 @@ namespace {
 void read_phi3(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, true);
   read_window(config, spec, 0);
+  spec.runs_anew_when_long = true;
 }
 
 void phi3_layer(Builder& b) {
@@ -19,8 +23,39 @@ void phi3_layer(Builder& b) {
   b.add(mlp(b, y, {.fused = "gate_up_proj"}), Tap::kLayerOutput);
 }
 
+void read_phi3_gguf(GgufFields& gguf) {
+  const std::int64_t rotary = gguf.integer("rope.dimension_count", gguf.head_dim());
+  gguf.config["partial_rotary_factor"] =
+      static_cast<double>(rotary) / static_cast<double>(gguf.head_dim());
+  const std::int64_t window = gguf.integer("attention.sliding_window", 0);
+  gguf.config["sliding_window"] = window > 0 ? OrderedJson(window) : OrderedJson(nullptr);
+  const std::int64_t context = gguf.integer("context_length");
+  const std::int64_t original = gguf.integer("rope.scaling.original_context_length", context);
+  gguf.config["original_max_position_embeddings"] = original;
+  if (gguf.parts().find("rope_factors_long.weight") == nullptr) return;
+  OrderedJson scaling = {{"rope_type", "longrope"},
+                         {"short_factor", gguf.rope_factors("rope_factors_short.weight")},
+                         {"long_factor", gguf.rope_factors("rope_factors_long.weight")}};
+  // Where it is what the lengths give, as in every published model, their own double is better than
+  // its FP32.
+  const double stated = gguf.number("rope.scaling.attn_factor", 1);
+  const double stretch = static_cast<double>(context) / static_cast<double>(original);
+  const double given =
+      stretch > 1 ? std::sqrt(1 + std::log(stretch) / std::log(static_cast<double>(original))) : 1;
+  if (std::abs(stated / given - 1) > 1e-6) scaling["attention_factor"] = stated;
+  gguf.config["rope_scaling"] = std::move(scaling);
+}
+
 }  // namespace
 
-ModelType phi3_type() { return {"phi3", read_phi3, phi3_layer}; }
+ModelType phi3_type() {
+  return {
+      .name = "phi3",
+      .read = read_phi3,
+      .layer = phi3_layer,
+      // Phi-3 called longrope so when it was new. 4096 is Phi3Config's own length.
+      .rope = {.only_longrope = {"su", "yarn"}, .original_length = 4096, .rotates_partly = true},
+      .gguf = {.architecture = "phi3", .read = read_phi3_gguf, .ffn_up = "mlp.gate_up_proj"}};
+}
 
 }  // namespace assay

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/config_fields.h"
+#include "models/gguf_fields.h"
 #include "models/model_type.h"
 
 namespace assay {
@@ -58,10 +59,34 @@ void read_qwen3(const JsonObject& config, ModelSpec& spec) {
   if (spec.model_type == "qwen3_moe") read_moe(config, spec);
 }
 
+void read_qwen3_moe_gguf(GgufFields& gguf) {
+  gguf.config["num_experts"] = gguf.integer("expert_count");
+  gguf.config["num_experts_per_tok"] = gguf.integer("expert_used_count");
+  gguf.config["moe_intermediate_size"] = gguf.integer("expert_feed_forward_length");
+  gguf.config["norm_topk_prob"] = gguf.boolean("expert_weights_norm", true);
+  gguf.config["decoder_sparse_step"] = 1;
+  OrderedJson dense = OrderedJson::array();
+  for (std::int64_t l = 0; l < gguf.layers(); ++l) {
+    if (gguf.parts().find(fmt::format("blk.{}.ffn_gate.weight", l)) != nullptr) dense.push_back(l);
+  }
+  gguf.config["mlp_only_layers"] = dense;
+}
+
 }  // namespace
 
-ModelType qwen2_type() { return {"qwen2", read_qwen2, llama_layer}; }
-ModelType qwen3_type() { return {"qwen3", read_qwen3, llama_layer}; }
-ModelType qwen3_moe_type() { return {"qwen3_moe", read_qwen3, llama_layer}; }
+ModelType qwen2_type() {
+  return {
+      .name = "qwen2", .read = read_qwen2, .layer = llama_layer, .gguf = {.architecture = "qwen2"}};
+}
+ModelType qwen3_type() {
+  return {
+      .name = "qwen3", .read = read_qwen3, .layer = llama_layer, .gguf = {.architecture = "qwen3"}};
+}
+ModelType qwen3_moe_type() {
+  return {.name = "qwen3_moe",
+          .read = read_qwen3,
+          .layer = llama_layer,
+          .gguf = {.architecture = "qwen3moe", .read = read_qwen3_moe_gguf}};
+}
 
 }  // namespace assay

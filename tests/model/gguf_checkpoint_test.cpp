@@ -7,9 +7,9 @@
 #include "base/temporary_directory.h"
 #include "formats/gguf_builder.h"
 #include "model/checkpoint.h"
-#include "model/gguf_config.h"
 #include "model/gguf_tokenizer.h"
 #include "model/model.h"
+#include "models/gguf_config.h"
 
 namespace assay {
 namespace {

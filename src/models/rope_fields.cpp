@@ -1,14 +1,14 @@
 // `rope_theta` and `rope_scaling` of transformers 4, `rope_parameters` of transformers 5: read as
 // its modeling_rope_utils.py does.
+#include "models/rope_fields.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <tuple>
 
 #include "assay/error.h"
-#include "model/spec_config.h"
 #include "numerics/rope_table.h"
 
 namespace assay {
@@ -16,16 +16,15 @@ namespace {
 
 constexpr const char* kRopeTypes = "default, linear, dynamic, yarn, llama3 or longrope";
 
-RopeScaling scaling_of(const JsonObject& rope, const ModelSpec& spec) {
+RopeScaling scaling_of(const JsonObject& rope, const RopeFields& fields) {
   const char* field = rope.has("rope_type") ? "rope_type" : "type";
   const std::string type = rope.string(field, "default");
-  const bool phi = spec.model_type == "phi3";
+  const std::vector<std::string_view>& names = fields.only_longrope;
   if (type == "default") return RopeScaling::kNone;
-  // Phi-3 called it so when it was new.
-  if (type == "longrope" || (phi && (type == "su" || type == "yarn"))) {
-    return RopeScaling::kLongrope;
+  if (type == "longrope" || std::ranges::count(names, type) > 0) return RopeScaling::kLongrope;
+  if (!names.empty()) {
+    throw input_error(rope.where(field), "\"" + type + "\"", "default or longrope");
   }
-  if (phi) throw input_error(rope.where(field), "\"" + type + "\"", "default or longrope");
   if (type == "linear") return RopeScaling::kLinear;
   if (type == "dynamic") return RopeScaling::kDynamic;
   if (type == "yarn") return RopeScaling::kYarn;
@@ -45,12 +44,12 @@ constexpr const char* kOriginal = "original_max_position_embeddings";
 constexpr const char* kPartial = "partial_rotary_factor";
 constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
-constexpr double kPhi3OriginalLength = 4096;  // Phi3Config's own, where config.json does not say
 
 // A length outside of `rope` counts before the one inside, except where each type of layer has
-// parameters of its own. Phi-3 never looks inside.
-double original_length(const JsonObject& config, const JsonObject& rope, const ModelSpec& spec) {
-  if (spec.model_type == "phi3") return config.positive_number(kOriginal, kPhi3OriginalLength);
+// parameters of its own.
+double original_length(const JsonObject& config, const JsonObject& rope, const RopeFields& fields,
+                       const ModelSpec& spec) {
+  if (fields.original_length) return config.positive_number(kOriginal, *fields.original_length);
   if (config.has(kOriginal) && !spec.local_rope_parameters) {
     return config.positive_number(kOriginal);
   }
@@ -62,13 +61,11 @@ double factor_or_ratio(const JsonObject& rope, double ratio) {
   return rope.is_null("factor") ? ratio : rope.positive_number("factor");
 }
 
-// The stretching that `rope` speaks of. `outer` is the object that holds `rope`, where there is one
-// for each type of layer: transformers looks there for `truncate`.
 void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,
-                  const ModelSpec& spec, RopeParameters& to) {
+                  const RopeFields& fields, const ModelSpec& spec, RopeParameters& to) {
   const auto longest = static_cast<double>(spec.max_position_embeddings);
-  to.scaling = scaling_of(rope, spec);
-  to.original_length = original_length(config, rope, spec);
+  to.scaling = scaling_of(rope, fields);
+  to.original_length = original_length(config, rope, fields, spec);
   constexpr double kMost = std::numeric_limits<std::int32_t>::max();
   if (to.scaling != RopeScaling::kNone &&
       !(to.original_length > 1 && to.original_length <= kMost)) {
@@ -135,11 +132,10 @@ JsonObject scaling_object(const JsonObject& config) {
   return {config.where("rope_scaling"), OrderedJson::object()};
 }
 
-// How much of a head is rotated. Where nothing is stretched, only Phi-3 asks for that.
-void read_rotary_dims(const JsonObject& config, const JsonObject& rope, bool stretched,
-                      ModelSpec& spec) {
-  const bool phi = spec.model_type == "phi3";
-  if (!phi && !stretched) return;
+// How much of a head is rotated. Where nothing is stretched, most types do not ask for that.
+void read_rotary_dims(const JsonObject& config, const JsonObject& rope, const RopeFields& fields,
+                      bool stretched, ModelSpec& spec) {
+  if (!fields.rotates_partly && !stretched) return;
   const JsonObject& from = rope.has(kPartial) ? rope : config;
   const double factor = from.positive_number(kPartial, 1);
   const auto dims =
@@ -150,44 +146,23 @@ void read_rotary_dims(const JsonObject& config, const JsonObject& rope, bool str
         fmt::format("a part of head_dim ({}) that is a positive even number", spec.head_dim));
   }
   if (dims == spec.head_dim) return;
-  if (!phi) {
+  if (!fields.rotates_partly) {
     throw input_error(from.where(kPartial), from.text(kPartial),
                       fmt::format("1 (a {} rotates whole heads)", spec.model_type));
   }
   spec.rope.dims = dims;
 }
 
-// One set of parameters for each type of layer. `rope_scaling` is laid over that of the full
-// layers, field by field: a `type` there says nothing beside the `rope_type` that is there already.
-void read_gemma3(const JsonObject& config, ModelSpec& spec) {
-  RopeParameters& global = spec.rope_parameters;
-  RopeParameters& local = spec.local_rope_parameters.emplace();
-  const double global_theta = config.positive_number("rope_theta", 1000000);
-  const double local_theta = config.positive_number("rope_local_base_freq", 10000);
-  const JsonObject none(config.where("rope_parameters"),
-                        OrderedJson::object({{"rope_type", "default"}}));
-  const bool given = config.has("rope_parameters");
-  const JsonObject by_type = given ? config.object("rope_parameters") : none;
-  JsonObject full = by_type.has(kFull) ? by_type.object(kFull) : none;
-  if (config.has("rope_scaling")) {
-    if (given && !by_type.has(kFull)) {
-      throw input_error(by_type.where(kFull), "missing beside a rope_scaling", "a JSON object");
-    }
-    full = full.updated(config.object("rope_scaling"));
-  }
-  JsonObject sliding = by_type.has(kSliding) ? by_type.object(kSliding) : none;
-  for (const auto& [rope, to, theta] :
-       {std::tuple(&full, &global, global_theta), std::tuple(&sliding, &local, local_theta)}) {
-    read_scaling(config, *rope, by_type, spec, *to);
-    to->theta = rope->positive_number("rope_theta", theta);
-    read_rotary_dims(config, *rope, to->scaling != RopeScaling::kNone, spec);
-  }
-}
-
 }  // namespace
 
-void read_rope(const JsonObject& config, ModelSpec& spec) {
-  if (spec.model_type == "gemma3_text") return read_gemma3(config, spec);
+void read_rope_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,
+                       const ModelSpec& spec, RopeParameters& to) {
+  read_scaling(config, rope, outer, {}, spec, to);
+  ModelSpec whole = spec;
+  read_rotary_dims(config, rope, {}, to.scaling != RopeScaling::kNone, whole);
+}
+
+void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& spec) {
   const JsonObject rope = scaling_object(config);
   for (const char* type : {kFull, kSliding}) {
     if (rope.has(type)) {
@@ -195,8 +170,8 @@ void read_rope(const JsonObject& config, ModelSpec& spec) {
                         fmt::format("one set for all layers (a {})", spec.model_type));
     }
   }
-  read_rotary_dims(config, rope, scaling_of(rope, spec) != RopeScaling::kNone, spec);
-  read_scaling(config, rope, rope, spec, spec.rope_parameters);
+  read_rotary_dims(config, rope, fields, scaling_of(rope, fields) != RopeScaling::kNone, spec);
+  read_scaling(config, rope, rope, fields, spec, spec.rope_parameters);
   spec.rope_parameters.theta =
       rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
 }
