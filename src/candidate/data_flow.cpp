@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "assay/spec.h"
+#include "models/program.h"
 
 namespace assay {
 
@@ -53,6 +54,8 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
       sparse.push_back(place->layer);
     }
   }
+  // A type whose layers have their norms there.
+  model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";
   model.norms = !after ? Norms::kBefore : before ? Norms::kAround : Norms::kAfter;
   model.moe.num_experts = sparse.empty() ? 0 : 1;
   model.sparse_layers.resize(static_cast<std::size_t>(model.num_hidden_layers));
@@ -60,85 +63,40 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
   return model;
 }
 
+TapPlace stream_into(std::int64_t layer) {
+  return layer == 0 ? TapPlace{Tap::kEmbeddingOutput, -1} : TapPlace{Tap::kLayerOutput, layer - 1};
+}
+
 namespace {
 
-// As if the model had every tap; in a sparse layer those of its experts.
-std::vector<TapPlace> producers(const TapPlace& place, const ModelSpec& model) {
-  const std::int64_t l = place.layer;
-  const TapPlace before =
-      l == 0 ? TapPlace{Tap::kEmbeddingOutput, -1} : TapPlace{Tap::kLayerOutput, l - 1};
-  const bool sparse = l >= 0 && model.is_sparse(l);
-  switch (place.tap) {
-    case Tap::kEmbeddingOutput:
-      return {};
-    case Tap::kInputNorm:
-      return {before};
-    case Tap::kQProj:
-    case Tap::kKProj:
-    case Tap::kVProj:
-      return {{Tap::kInputNorm, l}};
-    case Tap::kQNorm:
-      return {{Tap::kQProj, l}};
-    case Tap::kKNorm:
-      return {{Tap::kKProj, l}};
-    case Tap::kQRope:
-      return {{Tap::kQNorm, l}};
-    case Tap::kKRope:
-      return {{Tap::kKNorm, l}};
-    case Tap::kAttnScores:
-      return {{Tap::kQRope, l}, {Tap::kKRope, l}};
-    case Tap::kAttnProbs:
-      return {{Tap::kAttnScores, l}};
-    case Tap::kAttnContext:
-      return {{Tap::kAttnProbs, l}, {Tap::kVProj, l}};
-    case Tap::kAttnOutput:
-      return {{Tap::kAttnContext, l}};
-    case Tap::kAttnPostNorm:
-      return {{Tap::kAttnOutput, l}};
-    case Tap::kAttnResidual:
-      return {{Tap::kAttnPostNorm, l}, before};
-    case Tap::kMlpNorm:
-      return {{Tap::kAttnResidual, l}};
-    case Tap::kRouterLogits:
-      return {{Tap::kMlpNorm, l}};
-    case Tap::kExpertIds:
-      return {{Tap::kRouterLogits, l}};
-    case Tap::kExpertWeights:
-      return {{Tap::kRouterLogits, l}, {Tap::kExpertIds, l}};
-    case Tap::kGateProj:
-    case Tap::kUpProj:
-      if (sparse) return {{Tap::kMlpNorm, l}, {Tap::kExpertIds, l}};
-      return {{Tap::kMlpNorm, l}};
-    case Tap::kMlpAct:
-      return {{Tap::kGateProj, l}, {Tap::kUpProj, l}};
-    case Tap::kMlpOutput:
-      if (sparse) return {{Tap::kMlpAct, l}, {Tap::kExpertIds, l}, {Tap::kExpertWeights, l}};
-      return {{Tap::kMlpAct, l}};
-    case Tap::kMlpPostNorm:
-      return {{Tap::kMlpOutput, l}};
-    case Tap::kLayerOutput:
-      return {{Tap::kMlpPostNorm, l}, {Tap::kAttnResidual, l}};
-    case Tap::kFinalNormOutput:
-      return {{Tap::kLayerOutput, model.num_hidden_layers - 1}};
-    case Tap::kLogits:
-      return {{Tap::kFinalNormOutput, -1}};
+// What has no tap of its own is passed through.
+void add_sources(const Block& block, const TapPlace& place, const TapPlace& stream, ValueId value,
+                 std::vector<TapPlace>& all) {
+  if (value == 0) return all.push_back(stream);
+  const auto step = std::ranges::find_if(
+      block.steps, [value](const Step& s) { return std::ranges::count(s.writes, value) > 0; });
+  for (const ValueId read : step->reads) {
+    if (block.values[read].tap) {
+      all.push_back({*block.values[read].tap, place.layer});
+    } else {
+      add_sources(block, place, stream, read, all);
+    }
   }
-  return {};
 }
 
 }  // namespace
 
 std::vector<TapPlace> computed_from(const TapPlace& place, const ModelSpec& model) {
-  std::vector<TapPlace> result;
-  for (const TapPlace& from : producers(place, model)) {
-    // What stands between in other models is passed through.
-    if (has_tap(from.tap, from.layer, model)) {
-      result.push_back(from);
-    } else {
-      for (const TapPlace& earlier : computed_from(from, model)) result.push_back(earlier);
-    }
+  if (place.tap == Tap::kEmbeddingOutput) return {};
+  const bool of_layer = is_layer_tap(place.tap);
+  const Block block = of_layer ? layer_of(model, place.layer) : head_of(model);
+  const std::optional<ValueId> value = block.find(place.tap);
+  std::vector<TapPlace> all;
+  if (value) {
+    const std::int64_t layer = of_layer ? place.layer : model.num_hidden_layers;
+    add_sources(block, place, stream_into(layer), *value, all);
   }
-  return result;
+  return all;
 }
 
 }  // namespace assay

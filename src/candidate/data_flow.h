@@ -29,11 +29,14 @@ std::optional<TapPlace> parse_tap_name(std::string_view name);
 std::size_t position_axis(Tap tap);
 
 // What the names of recorded arrays tell of their model: number of layers, where it has norms,
-// which layers are sparse. Nothing else of the spec is filled in.
+// which layers are sparse. Of its types one that has such layers; no sizes.
 ModelSpec model_of_names(const std::vector<std::string>& names);
 
-// The taps that the place is computed from in a model that has its taps (has_tap), without weights
-// and tables. Of the residual stream: the tap before that wrote it.
+// The residual stream as it enters that layer; of the number of layers, the final norm.
+TapPlace stream_into(std::int64_t layer);
+
+// The taps that the place is computed from in a model that has its tap, without weights and tables.
+// Of the residual stream: the tap before that wrote it.
 std::vector<TapPlace> computed_from(const TapPlace& place, const ModelSpec& model);
 
 }  // namespace assay

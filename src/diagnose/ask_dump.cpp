@@ -126,7 +126,7 @@ class Asking {
     const bool of_layer = is_layer_tap(place.tap);
     const Block& block = of_layer ? model_.program.layers[l] : model_.program.head;
     const BlockWeights& weights = of_layer ? model_.weights.layers[l] : model_.weights.head;
-    const std::optional<std::size_t> step = step_showing(block, place.tap);
+    const std::optional<std::size_t> step = block.step_showing(place.tap);
     const auto* norm = step ? std::get_if<RmsNorm>(&block.steps[*step].operation) : nullptr;
     if (norm == nullptr) return {};
     const Weight& weight = weights[*step].front();

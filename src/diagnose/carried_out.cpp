@@ -55,7 +55,7 @@ CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store s
   embedding_ = {{table}};
   const Block& own = model.program.head;
   BlockWeights weights = model.weights.head;
-  const auto step_of = [&](Tap tap) { return *step_showing(own, tap); };
+  const auto step_of = [&](Tap tap) { return *own.step_showing(tap); };
   Weight& norm = weights[step_of(Tap::kFinalNormOutput)].front();
   for (const WeightChange& change : hypothesis.weights) {
     if (is_of_all_norms(change)) norm = changed(norm, change, norm_memory_);

@@ -161,7 +161,7 @@ auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}) {
     const auto make = [fault](std::int64_t from, std::int64_t amount) {
       return [fault, from, amount](Hypothesis& h) {
         for (Block& layer : h.program.layers) {
-          const std::optional<std::size_t> keys = step_showing(layer, Tap::kKRope);
+          const std::optional<std::size_t> keys = layer.step_showing(Tap::kKRope);
           if (AttentionEdit a(layer); a) {
             a->decoding = {fault, from, amount};
             if (fault != DecodeFault::kRotatedAgain || !keys) continue;

@@ -197,7 +197,7 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     const std::int64_t l = after.place.layer;
     const ModelSpec& spec = scene.spec();
     const Block& layer = known.program.layers[static_cast<std::size_t>(l)];
-    const Step& step = layer.steps[*step_showing(layer, after.place.tap)];
+    const Step& step = layer.steps[*layer.step_showing(after.place.tap)];
     const std::optional<OddRotate> rotation = OddRotate::of(step.operation);
     const std::optional<Tap> tap = layer.values[step.reads[0]].tap;
     if (!rotation || !tap) continue;

@@ -13,15 +13,6 @@ namespace {
 // What a step makes, which makes one value.
 ValueId made_by(const Block& block, std::size_t step) { return block.steps[step].writes[0]; }
 
-std::optional<ValueId> shown(const Block& block, Tap tap) {
-  const std::optional<std::size_t> step = step_showing(block, tap);
-  if (!step) return std::nullopt;
-  for (const ValueId v : block.steps[*step].writes) {
-    if (block.values[v].tap == tap) return v;
-  }
-  return std::nullopt;
-}
-
 constexpr Tap kHeadNorms[] = {Tap::kQNorm, Tap::kKNorm};
 
 // What attention reads values from: its own step, or the context's.
@@ -33,7 +24,7 @@ std::pair<std::size_t, std::size_t> value_read(const Block& block) {
 
 // Values pass through another of the layer's operations before attention, once.
 void pass_values_through(Block& block, Tap like) {
-  const std::optional<std::size_t> model = step_showing(block, like);
+  const std::optional<std::size_t> model = block.step_showing(like);
   if (!model || !attention_step(block)) return;
   const Step step = block.steps[*model];
   const auto [reader, i] = value_read(block);
@@ -53,8 +44,8 @@ void pass_values_through(Block& block, Tap like) {
 void norms_after_rotation(Block& block) {
   for (const auto& [norm_tap, rope_tap] :
        {std::pair{Tap::kQNorm, Tap::kQRope}, std::pair{Tap::kKNorm, Tap::kKRope}}) {
-    const std::optional<std::size_t> norm = step_showing(block, norm_tap);
-    const std::optional<std::size_t> rope = step_showing(block, rope_tap);
+    const std::optional<std::size_t> norm = block.step_showing(norm_tap);
+    const std::optional<std::size_t> rope = block.step_showing(rope_tap);
     if (!norm || !rope || *norm > *rope) continue;
     const ValueId normed = made_by(block, *norm);
     const ValueId rotated = made_by(block, *rope);
@@ -74,7 +65,7 @@ struct TakenNorm {
   std::vector<TensorUse> tensors;
 };
 std::optional<TakenNorm> take_norm(Block& block, Tap tap) {
-  const std::optional<std::size_t> at = step_showing(block, tap);
+  const std::optional<std::size_t> at = block.step_showing(tap);
   if (!at) return std::nullopt;
   const Step step = block.steps[*at];
   replace_reads(block, *at + 1, step.writes[0], step.reads[0]);
@@ -94,7 +85,7 @@ void norms_after_adds(Block& block, Norms own) {
     const std::optional<TakenNorm> post = take_norm(block, half.after);
     const std::optional<TakenNorm> norm =
         own == Norms::kAfter ? post : take_norm(block, half.before);
-    const std::optional<std::size_t> sum = step_showing(block, half.sum);
+    const std::optional<std::size_t> sum = block.step_showing(half.sum);
     if (!norm || !sum) continue;
     const ValueId added = made_by(block, *sum);
     Value value = block.values[added];
@@ -110,13 +101,13 @@ void norms_after_adds(Block& block, Norms own) {
 
 void norms_before_blocks(Block& block) {
   for (const Half& half : kHalves) {
-    if (step_showing(block, half.before)) continue;
+    if (block.step_showing(half.before)) continue;
     const std::optional<TakenNorm> norm = take_norm(block, half.after);
-    const std::optional<std::size_t> sum = step_showing(block, half.sum);
+    const std::optional<std::size_t> sum = block.step_showing(half.sum);
     if (!norm || !sum) continue;
     const bool first = half.sum == Tap::kAttnResidual;
-    const ValueId stream = first ? 0 : *shown(block, Tap::kAttnResidual);
-    const std::size_t begin = first ? 0 : *step_showing(block, Tap::kAttnResidual) + 1;
+    const ValueId stream = first ? 0 : *block.find(Tap::kAttnResidual);
+    const std::size_t begin = first ? 0 : *block.step_showing(Tap::kAttnResidual) + 1;
     Value value = block.values[stream];
     value.tap = half.before;
     const ValueId normed =
@@ -168,14 +159,14 @@ void rotate_values(Program& program) {
 void add_to(Program& program, Tap sum, Residual from) {
   const Tap norm = sum == Tap::kAttnResidual ? Tap::kInputNorm : Tap::kMlpNorm;
   for (Block& layer : program.layers) {
-    const std::optional<std::size_t> at = step_showing(layer, sum);
+    const std::optional<std::size_t> at = layer.step_showing(sum);
     if (!at || !std::holds_alternative<Add>(layer.steps[*at].operation)) continue;
-    const std::optional<ValueId> normed = shown(layer, norm);
+    const std::optional<ValueId> normed = layer.find(norm);
     if (from == Residual::kNone) {
       leave_out(layer, *at);
     } else if (from == Residual::kLayerInput) {
       layer.steps[*at].reads[1] = 0;
-    } else if (normed && *step_showing(layer, norm) < *at) {
+    } else if (normed && *layer.step_showing(norm) < *at) {
       layer.steps[*at].reads[1] = *normed;
     }
   }
@@ -183,10 +174,10 @@ void add_to(Program& program, Tap sum, Residual from) {
 
 void run_in_parallel(Program& program) {
   for (Block& layer : program.layers) {
-    const std::optional<std::size_t> residual = step_showing(layer, Tap::kAttnResidual);
-    const std::optional<std::size_t> sum = step_showing(layer, Tap::kLayerOutput);
+    const std::optional<std::size_t> residual = layer.step_showing(Tap::kAttnResidual);
+    const std::optional<std::size_t> sum = layer.step_showing(Tap::kLayerOutput);
     if (!residual || !sum) continue;
-    const ValueId stream = *shown(layer, Tap::kAttnResidual);
+    const ValueId stream = *layer.find(Tap::kAttnResidual);
     for (std::size_t s = *residual + 1; s < *sum; ++s) {
       std::ranges::replace(layer.steps[s].reads, stream, ValueId{0});
     }
@@ -234,7 +225,7 @@ void set_experts_per_token(Program& program, std::int64_t count) {
         const bool of_slots = OddTopExperts::of(step.operation) ||
                               OddExpertWeights::of(step.operation) || value.shape.size() > 1;
         const bool of_attention = value.tap && *value.tap < Tap::kAttnContext;
-        const bool sparse = step_showing(layer, Tap::kExpertIds).has_value();
+        const bool sparse = layer.step_showing(Tap::kExpertIds).has_value();
         if (sparse && of_slots && !of_attention) value.shape[0] = count;
       }
     }
@@ -243,7 +234,7 @@ void set_experts_per_token(Program& program, std::int64_t count) {
 
 void shift_experts(Program& program, std::int64_t by) {
   for (Block& layer : program.layers) {
-    const std::optional<std::size_t> ids = step_showing(layer, Tap::kExpertIds);
+    const std::optional<std::size_t> ids = layer.step_showing(Tap::kExpertIds);
     if (!ids) continue;
     const auto top = OddTopExperts::of(layer.steps[*ids].operation);
     if (!top) continue;
@@ -314,7 +305,7 @@ void use_embedding_as_head(Program& program) {
 }
 
 void use_as_final_norm(Program& program, const TensorUse& tensor) {
-  const std::optional<std::size_t> norm = step_showing(program.head, Tap::kFinalNormOutput);
+  const std::optional<std::size_t> norm = program.head.step_showing(Tap::kFinalNormOutput);
   if (norm) program.head.steps[*norm].tensors = {tensor};
 }
 

@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <stdexcept>
+
+#include "models/program.h"
 
 namespace assay {
 namespace {
@@ -48,60 +52,31 @@ std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec) {
   return fmt::format("layer_{:0{}}_{}", layer, digits, name);
 }
 
+namespace {
+
+// The block that a tap belongs to.
+Block block_of(Tap tap, std::int64_t layer, const ModelSpec& spec) {
+  if (is_layer_tap(tap)) return layer_of(spec, layer);
+  return tap == Tap::kEmbeddingOutput ? embedding_of(spec) : head_of(spec);
+}
+
+}  // namespace
+
 bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec) {
-  switch (tap) {
-    case Tap::kInputNorm:
-    case Tap::kMlpNorm:
-      return spec.has_norms_before();
-    case Tap::kAttnPostNorm:
-    case Tap::kMlpPostNorm:
-      return spec.has_norms_after();
-    case Tap::kQNorm:
-    case Tap::kKNorm:
-      return spec.qk_norm;
-    case Tap::kRouterLogits:
-    case Tap::kExpertIds:
-    case Tap::kExpertWeights:
-      return spec.is_sparse(layer);
-    default:
-      return true;
-  }
+  return block_of(tap, layer, spec).find(tap).has_value();
 }
 
 std::vector<std::int64_t> tap_shape(Tap tap, std::int64_t layer, const ModelSpec& spec,
                                     std::int64_t tokens) {
-  switch (tap) {
-    case Tap::kQProj:
-    case Tap::kQNorm:
-    case Tap::kQRope:
-      return {1, tokens, spec.num_attention_heads, spec.head_dim};
-    case Tap::kKProj:
-    case Tap::kVProj:
-    case Tap::kKNorm:
-    case Tap::kKRope:
-      return {1, tokens, spec.num_key_value_heads, spec.head_dim};
-    case Tap::kAttnScores:
-    case Tap::kAttnProbs:
-      return {1, spec.num_attention_heads, tokens, tokens};
-    case Tap::kAttnContext:
-      return {1, tokens, spec.q_size()};
-    case Tap::kGateProj:
-    case Tap::kUpProj:
-    case Tap::kMlpAct:
-      if (spec.is_sparse(layer)) {
-        return {1, tokens, spec.moe.num_experts_per_tok, spec.moe.intermediate_size};
-      }
-      return {1, tokens, spec.intermediate_size};
-    case Tap::kRouterLogits:
-      return {1, tokens, spec.moe.num_experts};
-    case Tap::kExpertIds:
-    case Tap::kExpertWeights:
-      return {1, tokens, spec.moe.num_experts_per_tok};
-    case Tap::kLogits:
-      return {1, tokens, spec.vocab_size};
-    default:
-      return {1, tokens, spec.hidden_size};
-  }
+  const Block block = block_of(tap, layer, spec);
+  const std::optional<ValueId> found = block.find(tap);
+  if (!found) throw std::logic_error("no such tap: " + tap_name(tap, layer, spec));
+  const Value& value = block.values[*found];
+  std::vector<std::int64_t> shape = {1};
+  if (!value.over_keys) shape.push_back(tokens);
+  shape.insert(shape.end(), value.shape.begin(), value.shape.end());
+  if (value.over_keys) shape.insert(shape.end(), 2, tokens);
+  return shape;
 }
 
 TapSet::TapSet(const ModelSpec& spec)
@@ -121,16 +96,19 @@ TapSet TapSet::classic(const ModelSpec& spec) {
 int TapSet::add(std::string_view glob) {
   const std::string pattern(glob);
   int matches = 0;
-  for (std::int64_t layer = 0; layer < spec_.num_hidden_layers; ++layer) {
-    for (int t = 0; t < kTapCount; ++t) {
-      const Tap tap = static_cast<Tap>(t);
-      if (!is_layer_tap(tap) && layer != 0) continue;
-      if (!has_tap(tap, layer, spec_)) continue;
-      if (fnmatch(pattern.c_str(), tap_name(tap, layer, spec_).c_str(), 0) != 0) continue;
-      wanted_[index(tap, layer)] = true;
+  const auto look = [&](const Block& block, std::int64_t layer) {
+    for (const Value& value : block.values) {
+      if (!value.tap) continue;
+      if (fnmatch(pattern.c_str(), tap_name(*value.tap, layer, spec_).c_str(), 0) != 0) continue;
+      wanted_[index(*value.tap, layer)] = true;
       ++matches;
     }
+  };
+  look(embedding_of(spec_), 0);
+  for (std::int64_t layer = 0; layer < spec_.num_hidden_layers; ++layer) {
+    look(layer_of(spec_, layer), layer);
   }
+  look(head_of(spec_), 0);
   return matches;
 }
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
+#include <stdexcept>
 
 #include "models/builder.h"
 #include "models/model_type.h"
@@ -23,6 +23,21 @@ std::vector<TensorUse> each_tensor(const Step& step) {
     }
   }
   return all;
+}
+
+std::optional<ValueId> Block::find(Tap tap) const {
+  const auto found = std::ranges::find(values, tap, &Value::tap);
+  if (found == values.end()) return std::nullopt;
+  return static_cast<ValueId>(found - values.begin());
+}
+
+std::optional<std::size_t> Block::step_showing(Tap tap) const {
+  const std::optional<ValueId> value = find(tap);
+  const auto found = std::ranges::find_if(steps, [&](const Step& step) {
+    return value && std::ranges::count(step.writes, *value) > 0;
+  });
+  if (found == steps.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - steps.begin());
 }
 
 std::vector<RopeParameters> ropes_of(const ModelSpec& spec) {
@@ -56,7 +71,7 @@ Block head_of(const ModelSpec& spec, bool stored_head) {
 Block layer_of(const ModelSpec& spec, std::int64_t l) {
   const auto types = all_model_types();
   const auto type = std::ranges::find(types, spec.model_type, &ModelType::name);
-  assert(type != types.end());
+  if (type == types.end()) throw std::logic_error("no model type: " + spec.model_type);
   Builder b(spec, l, fmt::format("model.layers.{}.", l));
   type->layer(b);
   return b.take();

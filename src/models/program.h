@@ -164,6 +164,11 @@ struct Block {
   std::vector<Value> values;
   std::vector<Step> steps;
   ValueId result = 0;  // the residual stream as it leaves the block; of the head, the logits
+
+  // The value that the tap shows, and the step that writes it; none where the block has not the
+  // tap.
+  std::optional<ValueId> find(Tap tap) const;
+  std::optional<std::size_t> step_showing(Tap tap) const;
   bool operator==(const Block&) const = default;
 };
 

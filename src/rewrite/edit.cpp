@@ -19,7 +19,7 @@ void put_in_full(Block& block, std::size_t at, const OddAttention& odd) {
   const Step softmax = block.steps[at + 1];
   const Step context = block.steps[at + 2];
   const ValueId keys = scores.reads[1];
-  const std::optional<std::size_t> rotation = step_showing(block, Tap::kKRope);
+  const std::optional<std::size_t> rotation = block.step_showing(Tap::kKRope);
   const ValueId unrotated = rotation ? block.steps[*rotation].reads[0] : keys;
   scores.operation = foreign(odd);
   scores.reads = {scores.reads[0], keys, context.reads[1], unrotated};
@@ -65,15 +65,6 @@ void store_sums(Block& block, Store store) {
 
 }  // namespace
 
-std::optional<std::size_t> step_showing(const Block& block, Tap tap) {
-  for (std::size_t s = 0; s < block.steps.size(); ++s) {
-    for (const ValueId v : block.steps[s].writes) {
-      if (block.values[v].tap == tap) return s;
-    }
-  }
-  return std::nullopt;
-}
-
 ValueId insert_step(Block& block, std::size_t at, Operation operation, std::vector<ValueId> reads,
                     Value value, std::vector<TensorUse> tensors) {
   const ValueId made = block.values.size();
@@ -93,7 +84,7 @@ void replace_reads(Block& block, std::size_t from, ValueId old, ValueId other) {
 namespace {
 
 void after(Block& block, Tap tap, const Operation& operation, bool shown) {
-  const std::optional<std::size_t> step = step_showing(block, tap);
+  const std::optional<std::size_t> step = block.step_showing(tap);
   if (!step) return;
   const std::vector<ValueId>& writes = block.steps[*step].writes;
   const ValueId own =

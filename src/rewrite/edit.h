@@ -12,9 +12,6 @@
 
 namespace assay {
 
-// The step whose result the tap shows; none where the block has not the tap.
-std::optional<std::size_t> step_showing(const Block& block, Tap tap);
-
 // Puts a step in at `at` that writes one new value.
 ValueId insert_step(Block& block, std::size_t at, Operation operation, std::vector<ValueId> reads,
                     Value value, std::vector<TensorUse> tensors = {});

@@ -129,7 +129,7 @@ class Checks {
   // With layer outputs only: is it what the layer adds, and not the sum?
   std::optional<std::string> check_without_residual(const TapPlace& place,
                                                     const ModelSpec& spec) const {
-    const TapPlace before = computed_from({Tap::kInputNorm, place.layer}, spec)[0];
+    const TapPlace before = stream_into(place.layer);
     const std::string name = tap_name(before.tap, before.layer, spec);
     if (!reference_.contains(name)) return std::nullopt;
     const LoadedArray sum = reference_.load(tensor_.name);

@@ -326,9 +326,9 @@ TEST(DataFlow, RunsForward) {
   ModelSpec model;
   model.num_hidden_layers = 2;
   model.qk_norm = true;
-  for (const Norms norms : {Norms::kBefore, Norms::kAfter, Norms::kAround}) {
+  for (const char* type : {"llama", "olmo2", "gemma2"}) {
     for (const std::int64_t experts : {0, 1}) {
-      model.norms = norms;
+      model.model_type = type;
       model.moe.num_experts = experts;
       for (int t = 0; t < kTapCount; ++t) {
         const Tap tap = static_cast<Tap>(t);

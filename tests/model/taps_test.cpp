@@ -13,6 +13,7 @@ namespace {
 
 ModelSpec small_spec(std::int64_t layers) {
   ModelSpec spec;
+  spec.model_type = "llama";
   spec.num_hidden_layers = layers;
   spec.hidden_size = 8;
   spec.intermediate_size = 12;
