@@ -11,38 +11,44 @@
 
 namespace assay {
 
-// Every place where the forward pass can be looked at, in data-flow order. The shapes, with S
-// tokens, are in docs/reference-data-format.md.
+// Every place where the forward pass can be looked at, in data-flow order, with its name (within
+// its layer, for those from kInputNorm to kLayerOutput). The shapes, with S tokens, are in
+// docs/reference-data-format.md.
+// clang-format off
+#define ASSAY_TAPS(row)                      \
+  row(kEmbeddingOutput, "embedding_output")  \
+  row(kInputNorm, "input_norm")              \
+  row(kQProj, "q_proj")                      \
+  row(kKProj, "k_proj")                      \
+  row(kVProj, "v_proj")                      \
+  row(kQNorm, "q_norm")                      \
+  row(kKNorm, "k_norm")                      \
+  row(kQRope, "q_rope")                      \
+  row(kKRope, "k_rope")                      \
+  row(kAttnScores, "attn_scores")            \
+  row(kAttnProbs, "attn_probs")              \
+  row(kAttnContext, "attn_context")          \
+  row(kAttnOutput, "attn_output")            \
+  row(kAttnPostNorm, "attn_post_norm")       \
+  row(kAttnResidual, "attn_residual")        \
+  row(kMlpNorm, "mlp_norm")                  \
+  row(kRouterLogits, "router_logits")        \
+  row(kExpertIds, "expert_ids")              \
+  row(kExpertWeights, "expert_weights")      \
+  row(kGateProj, "gate_proj")                \
+  row(kUpProj, "up_proj")                    \
+  row(kMlpAct, "mlp_act")                    \
+  row(kMlpOutput, "mlp_output")              \
+  row(kMlpPostNorm, "mlp_post_norm")         \
+  row(kLayerOutput, "output")                \
+  row(kFinalNormOutput, "final_norm_output") \
+  row(kLogits, "logits")
+// clang-format on
+
 enum class Tap {
-  kEmbeddingOutput,
-  // in every layer
-  kInputNorm,
-  kQProj,
-  kKProj,
-  kVProj,
-  kQNorm,
-  kKNorm,
-  kQRope,
-  kKRope,
-  kAttnScores,
-  kAttnProbs,
-  kAttnContext,
-  kAttnOutput,
-  kAttnPostNorm,
-  kAttnResidual,
-  kMlpNorm,
-  kRouterLogits,
-  kExpertIds,
-  kExpertWeights,
-  kGateProj,
-  kUpProj,
-  kMlpAct,
-  kMlpOutput,
-  kMlpPostNorm,
-  kLayerOutput,
-  // after the layers
-  kFinalNormOutput,
-  kLogits,
+#define ASSAY_TAP(tap, name) tap,
+  ASSAY_TAPS(ASSAY_TAP)
+#undef ASSAY_TAP
 };
 constexpr int kTapCount = static_cast<int>(Tap::kLogits) + 1;
 

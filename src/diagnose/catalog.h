@@ -38,23 +38,23 @@ struct Variant {
 };
 
 struct Entry {
-  std::string_view id;
-  std::string_view group;        // "norms", "rope", ...
-  std::string_view name;         // what is wrong, in a few words
-  std::string_view explanation;  // in a sentence
-  std::string_view look_at;      // in one's own code
-  int frequency = 1;             // 1 rare, 2 seen, 3 common
+  std::string_view id = {};
+  std::string_view group = {};        // "norms", "rope", ...
+  std::string_view name = {};         // what is wrong, in a few words
+  std::string_view explanation = {};  // in a sentence
+  std::string_view look_at = {};      // in one's own code
+  int frequency = 1;                  // 1 rare, 2 seen, 3 common
   // Changes roundings alone: believed only where it makes nearly every bit right.
   bool rounding = false;
-  std::function<std::vector<Variant>(const Circumstances&)> variants;
+  std::function<std::vector<Variant>(const Circumstances&)> variants = {};
 };
 
 // Of the forward pass; in the order of the data flow.
 const std::vector<Entry>& catalog();
 
-// Whether it asks for nothing that the model has not. Each mistake may be possible alone, and two
-// of them not together.
-bool is_possible(const Hypothesis& hypothesis, const ModelSpec& own);
+// Whether it asks for nothing that the model, with this program of its own, has not. Each mistake
+// may be possible alone, and two of them not together.
+bool is_possible(const Hypothesis& hypothesis, const ModelSpec& own, const Program& program);
 
 // The entry's variants that are a mistake in this model: that change something, and ask for nothing
 // that it has not.

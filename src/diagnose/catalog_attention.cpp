@@ -190,112 +190,208 @@ auto decode_positions(bool stuck, std::vector<std::int64_t> amounts, std::int64_
 
 std::vector<Entry> attention_entries() {
   std::vector<Entry> all;
-  all.push_back({"attn-scale", "attention", "attention scores scaled wrongly",
-                 "The scores are multiplied by another factor than 1/sqrt(head_dim) (Gemma: "
-                 "1/sqrt(query_pre_attn_scalar)).",
-                 "the scale, and whether head_dim is the config's or hidden_size / heads", 3, false,
-                 other_scale});
-  all.push_back({"gqa-map", "attention", "query heads read the wrong key/value heads",
-                 "Query head h reads key/value head h % n; grouped-query attention wants "
-                 "h / (heads / n): each is repeated for consecutive query heads.",
-                 "repeat_kv (interleave or tile), or the head index in the kernel", 3, false,
-                 with_groups(attention([](OddAttention& a) { a.modulo_heads = true; }))});
-  all.push_back({"gqa-map-keys", "attention", "query heads read the wrong key heads",
-                 "As gqa-map, of keys alone: values are read from the right heads.",
-                 "repeat_kv of the keys", 1, false,
-                 with_groups(attention([](OddAttention& a) { a.keys_modulo = true; }))});
-  all.push_back({"heads-merge", "attention", "heads joined without transposing",
-                 "The context lies as [heads, tokens, head_dim] when o_proj reads it as [tokens, "
-                 "heads * head_dim].",
-                 "the transpose before o_proj", 2, false,
-                 always(attention([](OddAttention& a) { a.joins_heads = false; }))});
-  all.push_back({"mask-missing", "attention", "no causal mask",
-                 "Every position sees the later ones. The last position is right in the first "
-                 "layer.",
-                 "is_causal, and the mask when a whole prompt is run at once", 3, false,
-                 always(attention([](OddAttention& a) { a.mask = Mask::kNone; }))});
-  all.push_back({"mask-off-by-one", "attention", "causal mask off by one",
-                 "A position sees its successor, or not itself.",
-                 "<= or < where the mask is made; the offset of the diagonal", 2, false,
-                 [](const Circumstances&) -> std::vector<Variant> {
+  all.push_back(
+      {.id = "attn-scale",
+       .group = "attention",
+       .name = "attention scores scaled wrongly",
+       .explanation = "The scores are multiplied by another factor than 1/sqrt(head_dim) (Gemma: "
+                      "1/sqrt(query_pre_attn_scalar)).",
+       .look_at = "the scale, and whether head_dim is the config's or hidden_size / heads",
+       .frequency = 3,
+       .variants = other_scale});
+  all.push_back(
+      {.id = "gqa-map",
+       .group = "attention",
+       .name = "query heads read the wrong key/value heads",
+       .explanation = "Query head h reads key/value head h % n; grouped-query attention wants "
+                      "h / (heads / n): each is repeated for consecutive query heads.",
+       .look_at = "repeat_kv (interleave or tile), or the head index in the kernel",
+       .frequency = 3,
+       .variants = with_groups(attention([](OddAttention& a) { a.modulo_heads = true; }))});
+  all.push_back(
+      {.id = "gqa-map-keys",
+       .group = "attention",
+       .name = "query heads read the wrong key heads",
+       .explanation = "As gqa-map, of keys alone: values are read from the right heads.",
+       .look_at = "repeat_kv of the keys",
+       .variants = with_groups(attention([](OddAttention& a) { a.keys_modulo = true; }))});
+  all.push_back(
+      {.id = "heads-merge",
+       .group = "attention",
+       .name = "heads joined without transposing",
+       .explanation =
+           "The context lies as [heads, tokens, head_dim] when o_proj reads it as [tokens, "
+           "heads * head_dim].",
+       .look_at = "the transpose before o_proj",
+       .frequency = 2,
+       .variants = always(attention([](OddAttention& a) { a.joins_heads = false; }))});
+  all.push_back({.id = "mask-missing",
+                 .group = "attention",
+                 .name = "no causal mask",
+                 .explanation =
+                     "Every position sees the later ones. The last position is right in the first "
+                     "layer.",
+                 .look_at = "is_causal, and the mask when a whole prompt is run at once",
+                 .frequency = 3,
+                 .variants = always(attention([](OddAttention& a) { a.mask = Mask::kNone; }))});
+  all.push_back({.id = "mask-off-by-one",
+                 .group = "attention",
+                 .name = "causal mask off by one",
+                 .explanation = "A position sees its successor, or not itself.",
+                 .look_at = "<= or < where the mask is made; the offset of the diagonal",
+                 .frequency = 2,
+                 .variants = [](const Circumstances&) -> std::vector<Variant> {
                    return {mask_variant("sees the next position", Mask::kCausal, 1),
                            mask_variant("does not see itself", Mask::kCausal, -1)};
                  }});
-  all.push_back({"mask-zero", "attention", "hidden scores are 0",
-                 "The mask multiplies the scores, or adds 0: what should be hidden takes part with "
-                 "score 0.",
-                 "the value that the mask puts in, and its type", 2, false,
-                 always(attention([](OddAttention& a) { a.mask = Mask::kZero; }))});
-  all.push_back({"mask-after-softmax", "attention", "mask applied after softmax",
-                 "Probabilities of hidden positions are dropped, the others not scaled up again.",
-                 "the order of mask and softmax", 1, false,
-                 always(attention([](OddAttention& a) { a.mask = Mask::kAfterSoftmax; }))});
-  all.push_back({"sliding-window", "attention", "a sliding window that the model has not",
-                 "Positions further back than the window are hidden.",
-                 "use_sliding_window (false here) and sliding_window", 3, false, windows});
-  all.push_back({"window-wrong", "attention", "the sliding window is another",
-                 "In this model's sliding layers a position sees sliding_window positions, its own "
-                 "among them. Prompts that are not longer show nothing.",
-                 "sliding_window (< or <=), and which layers it is for (layer_types)", 3, false,
-                 other_windows});
-  all.push_back({"softmax-wrong-axis", "attention", "softmax over the queries",
-                 "The columns of the probabilities add up to 1, not the rows.", "softmax's axis", 1,
-                 false, always(attention([](OddAttention& a) { a.over_queries = true; }))});
-  all.push_back({"softmax-lowp", "attention", "softmax in low precision",
-                 "Exponentials and their sum are rounded to 16 bits; transformers computes softmax "
-                 "in FP32.",
-                 "the type of the scores when softmax is called", 2, true, low_softmax});
-  all.push_back({"softmax-plus-one", "attention", "a sink in the softmax",
-                 "One more score belongs to no position; where it is 0, one is added to the "
-                 "denominator.",
-                 "softmax variants: off by one, attention sinks", 1, false,
-                 always(attention([](OddAttention& a) { a.sink = true; }))});
-  all.push_back({"attn-softcap", "attention", "attention scores capped",
-                 "cap * tanh(score / cap) is applied, which Gemma 2 has and this model has not.",
-                 "attn_logit_softcapping and its default", 1, false, softcaps});
   all.push_back(
-      {"attn-softcap-missing", "attention", "attention scores not capped as they should be",
-       "This model's scores pass through cap * tanh(score / cap) before the mask.",
-       "attn_logit_softcapping; fused attention kernels may not know it", 3, false, other_softcap});
-  all.push_back({"kv-quant", "cache", "KV cache in 8 bits",
-                 "Keys and values lose bits when they are stored.", "the cache's type and scales",
-                 2, false, low_cache});
+      {.id = "mask-zero",
+       .group = "attention",
+       .name = "hidden scores are 0",
+       .explanation =
+           "The mask multiplies the scores, or adds 0: what should be hidden takes part with "
+           "score 0.",
+       .look_at = "the value that the mask puts in, and its type",
+       .frequency = 2,
+       .variants = always(attention([](OddAttention& a) { a.mask = Mask::kZero; }))});
   all.push_back(
-      {"pos-decode", "cache", "wrong position in decode",
-       "Decoded tokens are rotated by a position that is off by a constant; the prompt is "
-       "right.",
-       "what counts positions after prefill (cache length before or after the append)", 3, false,
-       decode_positions(false, {1, -1, 2}, 0)});
-  all.push_back({"pos-stuck", "cache", "position stands still in decode",
-                 "All decoded tokens have the position of the first one.",
-                 "whether the position is counted up for each token", 2, false,
-                 decode_positions(true, {0}, 1)});
-  all.push_back({"kv-not-read", "cache", "decode does not read the cache",
-                 "A decoded token sees itself only.",
-                 "what keys and values attention gets in decode", 2, false,
-                 decode(DecodeFault::kAlone)});
-  all.push_back({"mask-alignment", "cache", "mask aligned to the wrong corner in decode",
-                 "With one query and many keys the causal mask begins at the top left: a decoded "
-                 "token sees position 0 only.",
-                 "is_causal with fewer queries than keys", 3, false,
-                 decode(DecodeFault::kFirstOnly)});
-  all.push_back({"kv-late", "cache", "token's own key not in the cache yet",
-                 "Attention runs before the token's key and value are appended, or one position "
-                 "short.",
-                 "the order of append and attention, and the length passed on", 2, false,
-                 decode(DecodeFault::kNotItself)});
-  all.push_back({"kv-slot", "cache", "cache written at the wrong slot",
-                 "Decoded keys and values are stored one slot too far or too near.",
-                 "the index at which the cache is written in decode", 2, false,
-                 decode(DecodeFault::kSlot, {1, -1})});
-  all.push_back({"kv-unrotated", "cache", "keys cached before RoPE",
-                 "In decode the prompt's keys are read without their rotation.",
-                 "whether keys are stored before or after the rotary embedding", 2, false,
-                 decode(DecodeFault::kNotRotated)});
-  all.push_back({"kv-rerotated", "cache", "cached keys rotated again",
-                 "In decode the prompt's keys are rotated a second time.",
-                 "whether the cache holds rotated keys, and what is done on reading", 2, false,
-                 decode(DecodeFault::kRotatedAgain)});
+      {.id = "mask-after-softmax",
+       .group = "attention",
+       .name = "mask applied after softmax",
+       .explanation =
+           "Probabilities of hidden positions are dropped, the others not scaled up again.",
+       .look_at = "the order of mask and softmax",
+       .variants = always(attention([](OddAttention& a) { a.mask = Mask::kAfterSoftmax; }))});
+  all.push_back({.id = "sliding-window",
+                 .group = "attention",
+                 .name = "a sliding window that the model has not",
+                 .explanation = "Positions further back than the window are hidden.",
+                 .look_at = "use_sliding_window (false here) and sliding_window",
+                 .frequency = 3,
+                 .variants = windows});
+  all.push_back(
+      {.id = "window-wrong",
+       .group = "attention",
+       .name = "the sliding window is another",
+       .explanation =
+           "In this model's sliding layers a position sees sliding_window positions, its own "
+           "among them. Prompts that are not longer show nothing.",
+       .look_at = "sliding_window (< or <=), and which layers it is for (layer_types)",
+       .frequency = 3,
+       .variants = other_windows});
+  all.push_back({.id = "softmax-wrong-axis",
+                 .group = "attention",
+                 .name = "softmax over the queries",
+                 .explanation = "The columns of the probabilities add up to 1, not the rows.",
+                 .look_at = "softmax's axis",
+                 .variants = always(attention([](OddAttention& a) { a.over_queries = true; }))});
+  all.push_back(
+      {.id = "softmax-lowp",
+       .group = "attention",
+       .name = "softmax in low precision",
+       .explanation =
+           "Exponentials and their sum are rounded to 16 bits; transformers computes softmax "
+           "in FP32.",
+       .look_at = "the type of the scores when softmax is called",
+       .frequency = 2,
+       .rounding = true,
+       .variants = low_softmax});
+  all.push_back({.id = "softmax-plus-one",
+                 .group = "attention",
+                 .name = "a sink in the softmax",
+                 .explanation =
+                     "One more score belongs to no position; where it is 0, one is added to the "
+                     "denominator.",
+                 .look_at = "softmax variants: off by one, attention sinks",
+                 .variants = always(attention([](OddAttention& a) { a.sink = true; }))});
+  all.push_back(
+      {.id = "attn-softcap",
+       .group = "attention",
+       .name = "attention scores capped",
+       .explanation =
+           "cap * tanh(score / cap) is applied, which Gemma 2 has and this model has not.",
+       .look_at = "attn_logit_softcapping and its default",
+       .variants = softcaps});
+  all.push_back(
+      {.id = "attn-softcap-missing",
+       .group = "attention",
+       .name = "attention scores not capped as they should be",
+       .explanation = "This model's scores pass through cap * tanh(score / cap) before the mask.",
+       .look_at = "attn_logit_softcapping; fused attention kernels may not know it",
+       .frequency = 3,
+       .variants = other_softcap});
+  all.push_back({.id = "kv-quant",
+                 .group = "cache",
+                 .name = "KV cache in 8 bits",
+                 .explanation = "Keys and values lose bits when they are stored.",
+                 .look_at = "the cache's type and scales",
+                 .frequency = 2,
+                 .variants = low_cache});
+  all.push_back(
+      {.id = "pos-decode",
+       .group = "cache",
+       .name = "wrong position in decode",
+       .explanation =
+           "Decoded tokens are rotated by a position that is off by a constant; the prompt is "
+           "right.",
+       .look_at = "what counts positions after prefill (cache length before or after the append)",
+       .frequency = 3,
+       .variants = decode_positions(false, {1, -1, 2}, 0)});
+  all.push_back({.id = "pos-stuck",
+                 .group = "cache",
+                 .name = "position stands still in decode",
+                 .explanation = "All decoded tokens have the position of the first one.",
+                 .look_at = "whether the position is counted up for each token",
+                 .frequency = 2,
+                 .variants = decode_positions(true, {0}, 1)});
+  all.push_back({.id = "kv-not-read",
+                 .group = "cache",
+                 .name = "decode does not read the cache",
+                 .explanation = "A decoded token sees itself only.",
+                 .look_at = "what keys and values attention gets in decode",
+                 .frequency = 2,
+                 .variants = decode(DecodeFault::kAlone)});
+  all.push_back(
+      {.id = "mask-alignment",
+       .group = "cache",
+       .name = "mask aligned to the wrong corner in decode",
+       .explanation =
+           "With one query and many keys the causal mask begins at the top left: a decoded "
+           "token sees position 0 only.",
+       .look_at = "is_causal with fewer queries than keys",
+       .frequency = 3,
+       .variants = decode(DecodeFault::kFirstOnly)});
+  all.push_back(
+      {.id = "kv-late",
+       .group = "cache",
+       .name = "token's own key not in the cache yet",
+       .explanation =
+           "Attention runs before the token's key and value are appended, or one position "
+           "short.",
+       .look_at = "the order of append and attention, and the length passed on",
+       .frequency = 2,
+       .variants = decode(DecodeFault::kNotItself)});
+  all.push_back({.id = "kv-slot",
+                 .group = "cache",
+                 .name = "cache written at the wrong slot",
+                 .explanation = "Decoded keys and values are stored one slot too far or too near.",
+                 .look_at = "the index at which the cache is written in decode",
+                 .frequency = 2,
+                 .variants = decode(DecodeFault::kSlot, {1, -1})});
+  all.push_back({.id = "kv-unrotated",
+                 .group = "cache",
+                 .name = "keys cached before RoPE",
+                 .explanation = "In decode the prompt's keys are read without their rotation.",
+                 .look_at = "whether keys are stored before or after the rotary embedding",
+                 .frequency = 2,
+                 .variants = decode(DecodeFault::kNotRotated)});
+  all.push_back({.id = "kv-rerotated",
+                 .group = "cache",
+                 .name = "cached keys rotated again",
+                 .explanation = "In decode the prompt's keys are rotated a second time.",
+                 .look_at = "whether the cache holds rotated keys, and what is done on reading",
+                 .frequency = 2,
+                 .variants = decode(DecodeFault::kRotatedAgain)});
   return all;
 }
 

@@ -35,36 +35,56 @@ std::vector<Variant> jumps(const Circumstances& at) {
 
 std::vector<Entry> foreign_entries() {
   std::vector<Entry> all;
-  all.push_back({"pos-jump", "RoPE", "positions jump",
-                 "From some position on all are off by a constant, for queries and keys alike.",
-                 "position ids behind padding, an image or a cached prefix", 2, false,
-                 in_survey(jumps)});
+  all.push_back({.id = "pos-jump",
+                 .group = "RoPE",
+                 .name = "positions jump",
+                 .explanation =
+                     "From some position on all are off by a constant, for queries and keys alike.",
+                 .look_at = "position ids behind padding, an image or a cached prefix",
+                 .frequency = 2,
+                 .variants = in_survey(jumps)});
   all.push_back(
-      {"rope-frequencies", "RoPE", "RoPE frequencies of another formula",
-       "The angles grow evenly with the position, by other frequencies than the model's.",
-       "inv_freq, rope_type and its parameters", 2, false, in_survey([](const Circumstances& at) {
+      {.id = "rope-frequencies",
+       .group = "RoPE",
+       .name = "RoPE frequencies of another formula",
+       .explanation =
+           "The angles grow evenly with the position, by other frequencies than the model's.",
+       .look_at = "inv_freq, rope_type and its parameters",
+       .frequency = 2,
+       .variants = in_survey([](const Circumstances& at) {
          Rotary rotary;
          rotary.inv_freq.assign(static_cast<std::size_t>(at.spec.head_dim) / 2, 0.01);
          return std::vector<Variant>{{"the same for all pairs",
                                       [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }}};
        })});
-  all.push_back({"embed-rows", "embedding", "rows of the embedding that are not the token's own",
-                 "Some tokens have another token's row, or none.",
-                 "added tokens, resized embeddings, the padding row", 2, false,
-                 [](const Circumstances&) { return std::vector<Variant>{}; }});
+  all.push_back({.id = "embed-rows",
+                 .group = "embedding",
+                 .name = "rows of the embedding that are not the token's own",
+                 .explanation = "Some tokens have another token's row, or none.",
+                 .look_at = "added tokens, resized embeddings, the padding row",
+                 .frequency = 2,
+                 .variants = [](const Circumstances&) { return std::vector<Variant>{}; }});
   all.push_back(
-      {"logit-bias", "head", "logits biased",
-       "A constant is added to the logits of some ids, which this model does not ask for.",
-       "logit_bias, suppressed tokens, a bias of lm_head", 1, false,
-       in_survey([](const Circumstances&) {
+      {.id = "logit-bias",
+       .group = "head",
+       .name = "logits biased",
+       .explanation =
+           "A constant is added to the logits of some ids, which this model does not ask for.",
+       .look_at = "logit_bias, suppressed tokens, a bias of lm_head",
+       .variants = in_survey([](const Circumstances&) {
          return std::vector<Variant>{{"+1 for id 0", [](Hypothesis& h) {
                                         bias_logits(h.program, {{0, 1.0}});
                                       }}};
        })});
-  all.push_back({"values-limited", "MLP", "values held between limits",
-                 "Values are clamped (SwiGLU's limit, clip_qkv, a clamp of the stream for F16), "
-                 "which this model does not ask for.",
-                 "clamp, clip and limit in the layer", 1, false, in_survey(limits)});
+  all.push_back(
+      {.id = "values-limited",
+       .group = "MLP",
+       .name = "values held between limits",
+       .explanation =
+           "Values are clamped (SwiGLU's limit, clip_qkv, a clamp of the stream for F16), "
+           "which this model does not ask for.",
+       .look_at = "clamp, clip and limit in the layer",
+       .variants = in_survey(limits)});
   return all;
 }
 

@@ -10,8 +10,10 @@
 
 namespace assay {
 
-std::vector<Entry> weight_entries();  // embedding, projections, layers, weights, head
-std::vector<Entry> norm_entries();    // norms, residual stream
+std::vector<Entry> embedding_entries();
+std::vector<Entry> weight_entries();  // projections, layers, weights
+std::vector<Entry> head_entries();
+std::vector<Entry> norm_entries();  // norms, residual stream
 std::vector<Entry> norm_weight_entries();
 std::vector<Entry> rope_entries();
 std::vector<Entry> rotary_entries();     // positions, and numbers in low precision

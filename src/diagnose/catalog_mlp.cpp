@@ -72,63 +72,102 @@ std::vector<Variant> other_count(const Circumstances& at) {
 
 std::vector<Entry> mlp_entries() {
   std::vector<Entry> all;
-  all.push_back({"act-variant", "MLP", "another activation",
-                 "The MLP's gate passes through another function than the config's.", "hidden_act",
-                 3, false, other_activation});
+  all.push_back({.id = "act-variant",
+                 .group = "MLP",
+                 .name = "another activation",
+                 .explanation = "The MLP's gate passes through another function than the config's.",
+                 .look_at = "hidden_act",
+                 .frequency = 3,
+                 .variants = other_activation});
   all.push_back(
-      {"gate-up-swap", "MLP", "activation on up, not on gate",
-       "gate * act(up) in place of act(gate) * up; or the two matrices are exchanged.",
-       "the order of gate and up in a fused matrix, and which half is activated", 3, false,
-       [](const Circumstances&) -> std::vector<Variant> {
+      {.id = "gate-up-swap",
+       .group = "MLP",
+       .name = "activation on up, not on gate",
+       .explanation =
+           "gate * act(up) in place of act(gate) * up; or the two matrices are exchanged.",
+       .look_at = "the order of gate and up in a fused matrix, and which half is activated",
+       .frequency = 3,
+       .variants = [](const Circumstances&) -> std::vector<Variant> {
          return {
              {"act(up) * gate", gates([](OddGate& g) { g.on = OddGate::On::kUp; })},
              {"gate_proj and up_proj exchanged", [](Hypothesis& h) {
                 h.weights.push_back({WeightChange::Kind::kExchanged, Part::kGate, Part::kUp, 0});
               }}};
        }});
-  all.push_back({"act-on-product", "MLP", "activation on the product",
-                 "act(gate * up) in place of act(gate) * up.",
-                 "the order of activation and product", 1, false, [](const Circumstances&) {
+  all.push_back({.id = "act-on-product",
+                 .group = "MLP",
+                 .name = "activation on the product",
+                 .explanation = "act(gate * up) in place of act(gate) * up.",
+                 .look_at = "the order of activation and product",
+                 .variants = [](const Circumstances&) {
                    return only(gates([](OddGate& g) { g.on = OddGate::On::kProduct; }));
                  }});
   all.push_back(
-      {"gate-up-mixed", "MLP", "fused gate/up split wrongly",
-       "Gate and up lie row by row in one matrix that is split in halves.",
-       "how the fused gate_up matrix is laid out and split", 2, false, [](const Circumstances&) {
+      {.id = "gate-up-mixed",
+       .group = "MLP",
+       .name = "fused gate/up split wrongly",
+       .explanation = "Gate and up lie row by row in one matrix that is split in halves.",
+       .look_at = "how the fused gate_up matrix is laid out and split",
+       .frequency = 2,
+       .variants = [](const Circumstances&) {
          return only([](Hypothesis& h) {
            h.weights.push_back({WeightChange::Kind::kGateUpMixed, Part::kGate, Part::kUp, 0});
          });
        }});
-  all.push_back({"topk-norm", "experts", "weights of the experts (not) made to add up to 1",
-                 "norm_topk_prob says whether a token's expert weights are divided by their sum.",
-                 "norm_topk_prob, and softmax over all logits or over the chosen ones", 3, false,
-                 with_experts([](Hypothesis& h) {
-                   change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) {
-                     w.weights.sum_to_one = !w.weights.sum_to_one;
-                   });
-                 })});
   all.push_back(
-      {"router-sigmoid", "experts", "sigmoid in place of the router's softmax",
-       "Each logit is weighed by itself (as DeepSeek-V3).", "the router's function", 1, false,
-       with_experts([](Hypothesis& h) {
+      {.id = "topk-norm",
+       .group = "experts",
+       .name = "weights of the experts (not) made to add up to 1",
+       .explanation =
+           "norm_topk_prob says whether a token's expert weights are divided by their sum.",
+       .look_at = "norm_topk_prob, and softmax over all logits or over the chosen ones",
+       .frequency = 3,
+       .variants = with_experts([](Hypothesis& h) {
+         change_layers<OddExpertWeights>(
+             h.program, [](OddExpertWeights& w) { w.weights.sum_to_one = !w.weights.sum_to_one; });
+       })});
+  all.push_back(
+      {.id = "router-sigmoid",
+       .group = "experts",
+       .name = "sigmoid in place of the router's softmax",
+       .explanation = "Each logit is weighed by itself (as DeepSeek-V3).",
+       .look_at = "the router's function",
+       .variants = with_experts([](Hypothesis& h) {
          change_layers<OddTopExperts>(h.program, [](OddTopExperts& top) { top.sigmoid = true; });
          change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) { w.sigmoid = true; });
        })});
-  all.push_back({"experts-unweighted", "experts", "experts' outputs not weighted",
-                 "They are added as they are.", "what multiplies an expert's output", 2, false,
-                 with_experts([](Hypothesis& h) {
+  all.push_back({.id = "experts-unweighted",
+                 .group = "experts",
+                 .name = "experts' outputs not weighted",
+                 .explanation = "They are added as they are.",
+                 .look_at = "what multiplies an expert's output",
+                 .frequency = 2,
+                 .variants = with_experts([](Hypothesis& h) {
                    change_layers<OddSum>(h.program, [](OddSum& sum) { sum.weighted = false; });
                  })});
-  all.push_back({"experts-fewer", "experts", "fewer experts than the config says",
-                 "Only the first of a token's experts are added.", "num_experts_per_tok", 2, false,
-                 fewer_experts});
-  all.push_back({"experts-count", "experts", "another number of experts than the config's",
-                 "Each token goes to more or fewer experts, and their weights are made from those.",
-                 "num_experts_per_tok, and k of the router's top-k", 2, false, other_count});
-  all.push_back({"experts-shifted", "experts", "experts off by one",
-                 "The weights of the neighbouring expert are used.",
-                 "how experts' tensors are stacked and counted", 2, false,
-                 [](const Circumstances& at) {
+  all.push_back({.id = "experts-fewer",
+                 .group = "experts",
+                 .name = "fewer experts than the config says",
+                 .explanation = "Only the first of a token's experts are added.",
+                 .look_at = "num_experts_per_tok",
+                 .frequency = 2,
+                 .variants = fewer_experts});
+  all.push_back(
+      {.id = "experts-count",
+       .group = "experts",
+       .name = "another number of experts than the config's",
+       .explanation =
+           "Each token goes to more or fewer experts, and their weights are made from those.",
+       .look_at = "num_experts_per_tok, and k of the router's top-k",
+       .frequency = 2,
+       .variants = other_count});
+  all.push_back({.id = "experts-shifted",
+                 .group = "experts",
+                 .name = "experts off by one",
+                 .explanation = "The weights of the neighbouring expert are used.",
+                 .look_at = "how experts' tensors are stacked and counted",
+                 .frequency = 2,
+                 .variants = [](const Circumstances& at) {
                    std::vector<Variant> shifts;
                    if (at.spec.moe.num_experts == 0) return shifts;
                    for (const std::int64_t n : {1, -1}) {
@@ -137,20 +176,28 @@ std::vector<Entry> mlp_entries() {
                    }
                    return shifts;
                  }});
-  all.push_back({"bf16-as-fp16", "precision", "BF16 weights read as F16",
-                 "The bits are those of BF16 and are taken for F16: values near 1 or tiny ones "
-                 "come out wrong by orders of magnitude.",
-                 "the dtype in the checkpoint's header", 1, false, [](const Circumstances&) {
+  all.push_back({.id = "bf16-as-fp16",
+                 .group = "precision",
+                 .name = "BF16 weights read as F16",
+                 .explanation =
+                     "The bits are those of BF16 and are taken for F16: values near 1 or tiny ones "
+                     "come out wrong by orders of magnitude.",
+                 .look_at = "the dtype in the checkpoint's header",
+                 .variants = [](const Circumstances&) {
                    return only([](Hypothesis& h) {
                      const WeightChange change{WeightChange::Kind::kBf16AsF16};
                      h.weights.push_back(change);
                      h.embedding = h.head = change;
                    });
                  }});
-  all.push_back({"bf16-trunc", "precision", "BF16 by cutting off",
-                 "Results are cut to BF16 and not rounded to the nearest: a bias towards zero.",
-                 "the cast from FP32 to BF16 (>> 16 alone is not it)", 1, true,
-                 [](const Circumstances& at) {
+  all.push_back({.id = "bf16-trunc",
+                 .group = "precision",
+                 .name = "BF16 by cutting off",
+                 .explanation =
+                     "Results are cut to BF16 and not rounded to the nearest: a bias towards zero.",
+                 .look_at = "the cast from FP32 to BF16 (>> 16 alone is not it)",
+                 .rounding = true,
+                 .variants = [](const Circumstances& at) {
                    if (!at.rounds_to_bf16) return std::vector<Variant>{};
                    return only([](Hypothesis& h) { h.store = Store::kTruncated; });
                  }});

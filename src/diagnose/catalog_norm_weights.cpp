@@ -9,18 +9,18 @@ namespace {
 using Kind = WeightChange::Kind;
 
 // Those of hidden size that the model's layers have.
-std::vector<Part> wide_norms(const ModelSpec& spec) {
+std::vector<Part> wide_norms(const Program& program) {
   std::vector<Part> all;
   for (const Part part :
        {Part::kInputNorm, Part::kAttnPostNorm, Part::kMlpNorm, Part::kMlpPostNorm}) {
-    if (has_part(spec, part)) all.push_back(part);
+    if (has_part(program, part)) all.push_back(part);
   }
   return all;
 }
 
 // Each two of a layer's, and the two around the MLP together with the two around attention.
 std::vector<Variant> exchanged(const Circumstances& at) {
-  const std::vector<Part> norms = wide_norms(at.spec);
+  const std::vector<Part> norms = wide_norms(at.program);
   std::vector<Variant> all;
   const auto change = [](Part a, Part b) { return WeightChange{Kind::kExchanged, a, b, 0}; };
   for (std::size_t i = 0; i < norms.size(); ++i) {
@@ -74,12 +74,14 @@ std::vector<Variant> of_one_for_both(const Circumstances& at, const std::vector<
 std::vector<Variant> with_final(const Circumstances& at) {
   std::vector<Variant> all;
   const std::int64_t last = at.spec.num_hidden_layers - 1;
-  for (const Part part : wide_norms(at.spec)) {
+  for (const Part part : wide_norms(at.program)) {
     for (const std::int64_t l :
          last == 0 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{last, 0}) {
       const std::string name = fmt::format("{} of layer {}", part_name(at.spec, part), l);
       const Block& layer = at.program.layers[static_cast<std::size_t>(l)];
-      const TensorUse tensor = *tensors_of(layer, part).front();
+      const std::vector<const TensorUse*> tensors = tensors_of(layer, part);
+      if (tensors.empty()) continue;
+      const TensorUse tensor = *tensors.front();
       all.push_back({"exchanged with " + name, [tensor, part, l](Hypothesis& h) {
                        use_as_final_norm(h.program, tensor);
                        h.weights.push_back({Kind::kFinalNorm, part, part, 0, {l}});
@@ -103,24 +105,43 @@ std::vector<Variant> sum_rounded(const Circumstances& at) {
 
 std::vector<Entry> norm_weight_entries() {
   std::vector<Entry> all;
-  all.push_back({"norms-swapped", "norms", "two layer norms' weights exchanged",
-                 "The weights of two norms of a layer are taken for each other.",
-                 "the names under which the norms are loaded or converted", 2, false, exchanged});
-  all.push_back({"norm-weight-shared", "norms", "one norm's weight used for another too",
-                 "Two norms of a layer multiply by the same weight.",
-                 "the names under which the norms are loaded, and copied lines", 1, false,
-                 [](const Circumstances& at) { return of_one_for_both(at, wide_norms(at.spec)); }});
-  all.push_back({"final-norm-weight", "norms", "the final norm's weight is not its own",
-                 "The final norm and a layer's norm were taken for each other.",
-                 "the name under which the final norm is loaded", 1, false, with_final});
-  all.push_back({"norm-one-plus-lowp", "norms", "the sum of 1 and a norm's weight is rounded",
-                 "Most digits of a small weight are lost.",
-                 "the type in which 1 is added, in the engine or when the checkpoint is converted",
-                 2, true, sum_rounded});
-  all.push_back({"qk-norm-shared", "q/k norm", "one weight for query and key norm",
-                 "Queries and keys are multiplied by the same norm weight.",
-                 "the names under which q_norm and k_norm are loaded", 2, false,
-                 [](const Circumstances& at) {
+  all.push_back({.id = "norms-swapped",
+                 .group = "norms",
+                 .name = "two layer norms' weights exchanged",
+                 .explanation = "The weights of two norms of a layer are taken for each other.",
+                 .look_at = "the names under which the norms are loaded or converted",
+                 .frequency = 2,
+                 .variants = exchanged});
+  all.push_back({.id = "norm-weight-shared",
+                 .group = "norms",
+                 .name = "one norm's weight used for another too",
+                 .explanation = "Two norms of a layer multiply by the same weight.",
+                 .look_at = "the names under which the norms are loaded, and copied lines",
+                 .variants = [](const Circumstances& at) {
+                   return of_one_for_both(at, wide_norms(at.program));
+                 }});
+  all.push_back({.id = "final-norm-weight",
+                 .group = "norms",
+                 .name = "the final norm's weight is not its own",
+                 .explanation = "The final norm and a layer's norm were taken for each other.",
+                 .look_at = "the name under which the final norm is loaded",
+                 .variants = with_final});
+  all.push_back(
+      {.id = "norm-one-plus-lowp",
+       .group = "norms",
+       .name = "the sum of 1 and a norm's weight is rounded",
+       .explanation = "Most digits of a small weight are lost.",
+       .look_at = "the type in which 1 is added, in the engine or when the checkpoint is converted",
+       .frequency = 2,
+       .rounding = true,
+       .variants = sum_rounded});
+  all.push_back({.id = "qk-norm-shared",
+                 .group = "q/k norm",
+                 .name = "one weight for query and key norm",
+                 .explanation = "Queries and keys are multiplied by the same norm weight.",
+                 .look_at = "the names under which q_norm and k_norm are loaded",
+                 .frequency = 2,
+                 .variants = [](const Circumstances& at) {
                    if (!at.spec.qk_norm || !have_equal_sizes(at.spec)) {
                      return std::vector<Variant>{};
                    }

@@ -132,89 +132,162 @@ auto with_qk_norm(Apply apply) {
 
 std::vector<Entry> norm_entries() {
   std::vector<Entry> all;
-  all.push_back({"eps-value", "norms", "another epsilon in RMSNorm",
-                 "The norm adds another epsilon to the mean of squares than the config's "
-                 "rms_norm_eps; tokens with small values are scaled most wrongly.",
-                 "where rms_norm_eps is read from config.json, and every default for it", 3, false,
-                 other_eps});
-  all.push_back({"eps-outside", "norms", "epsilon outside of the root",
-                 "x / (sqrt(mean) + eps) in place of x / sqrt(mean + eps).",
-                 "the RMSNorm's formula", 2, false,
-                 norms([](OddNorm& norm) { norm.eps_outside = true; })});
-  all.push_back({"norm-cast-order", "norms", "RMSNorm rounds after its weight only",
-                 "transformers rounds x / rms to BF16 before it multiplies by the weight, and "
-                 "again after; here it is rounded once. No logic is wrong.",
-                 "where the norm's result is cast back to BF16", 2, true,
-                 [](const Circumstances& at) {
+  all.push_back({.id = "eps-value",
+                 .group = "norms",
+                 .name = "another epsilon in RMSNorm",
+                 .explanation =
+                     "The norm adds another epsilon to the mean of squares than the config's "
+                     "rms_norm_eps; tokens with small values are scaled most wrongly.",
+                 .look_at = "where rms_norm_eps is read from config.json, and every default for it",
+                 .frequency = 3,
+                 .variants = other_eps});
+  all.push_back({.id = "eps-outside",
+                 .group = "norms",
+                 .name = "epsilon outside of the root",
+                 .explanation = "x / (sqrt(mean) + eps) in place of x / sqrt(mean + eps).",
+                 .look_at = "the RMSNorm's formula",
+                 .frequency = 2,
+                 .variants = norms([](OddNorm& norm) { norm.eps_outside = true; })});
+  all.push_back({.id = "norm-cast-order",
+                 .group = "norms",
+                 .name = "RMSNorm rounds after its weight only",
+                 .explanation =
+                     "transformers rounds x / rms to BF16 before it multiplies by the weight, and "
+                     "again after; here it is rounded once. No logic is wrong.",
+                 .look_at = "where the norm's result is cast back to BF16",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = [](const Circumstances& at) {
                    if (!at.rounds_to_bf16) return std::vector<Variant>{};
                    return in_norms(at, "", [](OddNorm& norm) { norm.norm.rounded_once = true; });
                  }});
   all.push_back(
-      {"norm-rounds-twice", "norms", "RMSNorm rounds before its weight too",
-       "This model's norms are rounded once, after the weight; here x / rms is rounded to "
-       "BF16 before, as Llama does. No logic is wrong.",
-       "where the norm's result is cast back to BF16", 2, true, [](const Circumstances& at) {
+      {.id = "norm-rounds-twice",
+       .group = "norms",
+       .name = "RMSNorm rounds before its weight too",
+       .explanation =
+           "This model's norms are rounded once, after the weight; here x / rms is rounded to "
+           "BF16 before, as Llama does. No logic is wrong.",
+       .look_at = "where the norm's result is cast back to BF16",
+       .frequency = 2,
+       .rounding = true,
+       .variants = [](const Circumstances& at) {
          if (!at.rounds_to_bf16) return std::vector<Variant>{};
          return in_norms(at, "", [](OddNorm& norm) { norm.norm.rounded_once = false; });
        }});
-  all.push_back({"norm-lowp-var", "norms", "RMSNorm's mean of squares in BF16",
-                 "Squares, their mean and the inverse root are rounded to BF16; transformers holds "
-                 "them in FP32.",
-                 "the type in which the norm computes", 2, true,
-                 norms([](OddNorm& norm) { norm.rounded_squares = true; })});
-  all.push_back({"norm-plus1", "norms", "norm weight used as 1 + weight",
-                 "Gemma's norms multiply by 1 + weight; this model's by the weight.",
-                 "the norm's last multiplication", 3, false,
-                 norms([](OddNorm& norm) { norm.norm.one_plus = true; })});
-  all.push_back({"norm-plus1-missing", "norms", "norm weight not used as 1 + weight",
-                 "This model's norms multiply by 1 + weight; here by the weight alone, which is "
-                 "near 0 (or 1 was added twice: in the conversion and in the norm).",
-                 "the norm's last multiplication, and what the conversion added", 3, false,
-                 norms([](OddNorm& norm) { norm.norm.one_plus = false; })});
-  all.push_back({"norm-no-weight", "norms", "norm weight not applied",
-                 "The values are normalised but not multiplied by the norm's weight.",
-                 "whether the norm's weight is loaded and used", 2, false,
-                 norms([](OddNorm& norm) { norm.weighted = false; })});
-  all.push_back({"layernorm", "norms", "LayerNorm in place of RMSNorm",
-                 "The mean is subtracted before the values are scaled.", "the norm's type", 2,
-                 false, norms([](OddNorm& norm) { norm.centred = true; })});
-  all.push_back({"norm-sum", "norms", "RMSNorm divides by the L2 norm",
-                 "The root is taken of the sum of squares, not of their mean: everything comes out "
-                 "smaller by sqrt(width).",
-                 "the division by the number of channels", 2, false,
-                 norms([](OddNorm& norm) { norm.sum_of_squares = true; })});
-  all.push_back({"norm-missing", "norms", "a layer norm is left out",
-                 "The block reads the residual stream as it is.",
-                 "the layer's norms before attention and MLP", 2, false, missing_norm});
   all.push_back(
-      {"qk-norm-missing", "q/k norm", "query or key norm left out",
-       "This model normalises queries and keys before the rotary embedding; here they are "
-       "not.",
-       "attention, between the projections and RoPE", 3, false, missing_qk_norm});
-  all.push_back({"qk-norm-fulldim", "q/k norm", "query and key norm over all heads together",
-                 "The mean of squares is taken over the whole width, not over each head's "
-                 "head_dim.",
-                 "the reshape to heads before the norm", 2, false, [](const Circumstances& at) {
+      {.id = "norm-lowp-var",
+       .group = "norms",
+       .name = "RMSNorm's mean of squares in BF16",
+       .explanation =
+           "Squares, their mean and the inverse root are rounded to BF16; transformers holds "
+           "them in FP32.",
+       .look_at = "the type in which the norm computes",
+       .frequency = 2,
+       .rounding = true,
+       .variants = norms([](OddNorm& norm) { norm.rounded_squares = true; })});
+  all.push_back({.id = "norm-plus1",
+                 .group = "norms",
+                 .name = "norm weight used as 1 + weight",
+                 .explanation = "Gemma's norms multiply by 1 + weight; this model's by the weight.",
+                 .look_at = "the norm's last multiplication",
+                 .frequency = 3,
+                 .variants = norms([](OddNorm& norm) { norm.norm.one_plus = true; })});
+  all.push_back(
+      {.id = "norm-plus1-missing",
+       .group = "norms",
+       .name = "norm weight not used as 1 + weight",
+       .explanation =
+           "This model's norms multiply by 1 + weight; here by the weight alone, which is "
+           "near 0 (or 1 was added twice: in the conversion and in the norm).",
+       .look_at = "the norm's last multiplication, and what the conversion added",
+       .frequency = 3,
+       .variants = norms([](OddNorm& norm) { norm.norm.one_plus = false; })});
+  all.push_back(
+      {.id = "norm-no-weight",
+       .group = "norms",
+       .name = "norm weight not applied",
+       .explanation = "The values are normalised but not multiplied by the norm's weight.",
+       .look_at = "whether the norm's weight is loaded and used",
+       .frequency = 2,
+       .variants = norms([](OddNorm& norm) { norm.weighted = false; })});
+  all.push_back({.id = "layernorm",
+                 .group = "norms",
+                 .name = "LayerNorm in place of RMSNorm",
+                 .explanation = "The mean is subtracted before the values are scaled.",
+                 .look_at = "the norm's type",
+                 .frequency = 2,
+                 .variants = norms([](OddNorm& norm) { norm.centred = true; })});
+  all.push_back(
+      {.id = "norm-sum",
+       .group = "norms",
+       .name = "RMSNorm divides by the L2 norm",
+       .explanation =
+           "The root is taken of the sum of squares, not of their mean: everything comes out "
+           "smaller by sqrt(width).",
+       .look_at = "the division by the number of channels",
+       .frequency = 2,
+       .variants = norms([](OddNorm& norm) { norm.sum_of_squares = true; })});
+  all.push_back({.id = "norm-missing",
+                 .group = "norms",
+                 .name = "a layer norm is left out",
+                 .explanation = "The block reads the residual stream as it is.",
+                 .look_at = "the layer's norms before attention and MLP",
+                 .frequency = 2,
+                 .variants = missing_norm});
+  all.push_back(
+      {.id = "qk-norm-missing",
+       .group = "q/k norm",
+       .name = "query or key norm left out",
+       .explanation =
+           "This model normalises queries and keys before the rotary embedding; here they are "
+           "not.",
+       .look_at = "attention, between the projections and RoPE",
+       .frequency = 3,
+       .variants = missing_qk_norm});
+  all.push_back({.id = "qk-norm-fulldim",
+                 .group = "q/k norm",
+                 .name = "query and key norm over all heads together",
+                 .explanation =
+                     "The mean of squares is taken over the whole width, not over each head's "
+                     "head_dim.",
+                 .look_at = "the reshape to heads before the norm",
+                 .frequency = 2,
+                 .variants = [](const Circumstances& at) {
                    if (!at.spec.qk_norm || at.spec.qk_norms.full_width)
                      return std::vector<Variant>{};
                    return only([](Hypothesis& h) { join_heads_of_norms(h.program); });
                  }});
-  all.push_back({"qk-norm-perhead", "q/k norm", "query and key norm over each head apart",
-                 "This model takes the mean of squares over the whole width of the queries and of "
-                 "the keys, not over each head.",
-                 "the reshape to heads behind the norm", 3, false, [](const Circumstances& at) {
-                   if (!at.spec.qk_norms.full_width) return std::vector<Variant>{};
-                   return only([](Hypothesis& h) { part_heads_of_norms(h.program); });
-                 }});
-  all.push_back({"qk-norm-after-rope", "q/k norm", "query and key norm after RoPE",
-                 "The norms are applied to rotated queries and keys; their weights differ within a "
-                 "pair of channels, so the order matters.",
-                 "the order of q_norm/k_norm and the rotary embedding", 2, false,
-                 with_qk_norm([](Hypothesis& h) { norms_after_rotation(h.program); })});
   all.push_back(
-      {"qk-norm-weights-swapped", "q/k norm", "query and key norm weights exchanged",
-       "Queries are multiplied by k_norm's weight and keys by q_norm's.",
-       "the names under which q_norm and k_norm are loaded", 1, false, [](const Circumstances& at) {
+      {.id = "qk-norm-perhead",
+       .group = "q/k norm",
+       .name = "query and key norm over each head apart",
+       .explanation =
+           "This model takes the mean of squares over the whole width of the queries and of "
+           "the keys, not over each head.",
+       .look_at = "the reshape to heads behind the norm",
+       .frequency = 3,
+       .variants = [](const Circumstances& at) {
+         if (!at.spec.qk_norms.full_width) return std::vector<Variant>{};
+         return only([](Hypothesis& h) { part_heads_of_norms(h.program); });
+       }});
+  all.push_back(
+      {.id = "qk-norm-after-rope",
+       .group = "q/k norm",
+       .name = "query and key norm after RoPE",
+       .explanation =
+           "The norms are applied to rotated queries and keys; their weights differ within a "
+           "pair of channels, so the order matters.",
+       .look_at = "the order of q_norm/k_norm and the rotary embedding",
+       .frequency = 2,
+       .variants = with_qk_norm([](Hypothesis& h) { norms_after_rotation(h.program); })});
+  all.push_back(
+      {.id = "qk-norm-weights-swapped",
+       .group = "q/k norm",
+       .name = "query and key norm weights exchanged",
+       .explanation = "Queries are multiplied by k_norm's weight and keys by q_norm's.",
+       .look_at = "the names under which q_norm and k_norm are loaded",
+       .variants = [](const Circumstances& at) {
          const bool other_sizes =
              at.spec.qk_norms.full_width && at.spec.q_size() != at.spec.kv_size();
          if (!at.spec.qk_norm || other_sizes) return std::vector<Variant>{};
@@ -222,19 +295,29 @@ std::vector<Entry> norm_entries() {
            h.weights.push_back({WeightChange::Kind::kExchanged, Part::kQNorm, Part::kKNorm, 0});
          });
        }});
-  all.push_back({"v-norm-too", "q/k norm", "values normalised like keys",
-                 "The values pass through the key norm as well.",
-                 "which of q, k and v are normalised", 1, false,
-                 with_qk_norm([](Hypothesis& h) { normalise_values(h.program); })});
-  all.push_back({"final-norm-missing", "norms", "final norm left out",
-                 "The head reads the residual stream as the last layer leaves it.",
-                 "between the last layer and lm_head", 2, false, [](const Circumstances&) {
+  all.push_back({.id = "v-norm-too",
+                 .group = "q/k norm",
+                 .name = "values normalised like keys",
+                 .explanation = "The values pass through the key norm as well.",
+                 .look_at = "which of q, k and v are normalised",
+                 .variants = with_qk_norm([](Hypothesis& h) { normalise_values(h.program); })});
+  all.push_back({.id = "final-norm-missing",
+                 .group = "norms",
+                 .name = "final norm left out",
+                 .explanation = "The head reads the residual stream as the last layer leaves it.",
+                 .look_at = "between the last layer and lm_head",
+                 .frequency = 2,
+                 .variants = [](const Circumstances&) {
                    return only(norms_times({Tap::kFinalNormOutput}, 0));
                  }});
-  all.push_back(
-      {"final-norm-twice", "norms", "final norm applied twice",
-       "What the head reads was normalised a second time.", "between the last layer and lm_head", 1,
-       false, [](const Circumstances&) { return only(norms_times({Tap::kFinalNormOutput}, 2)); }});
+  all.push_back({.id = "final-norm-twice",
+                 .group = "norms",
+                 .name = "final norm applied twice",
+                 .explanation = "What the head reads was normalised a second time.",
+                 .look_at = "between the last layer and lm_head",
+                 .variants = [](const Circumstances&) {
+                   return only(norms_times({Tap::kFinalNormOutput}, 2));
+                 }});
 
   const auto residual = [](Tap sum, Residual from) {
     return [sum, from](Hypothesis& h) { add_to(h.program, sum, from); };
@@ -245,38 +328,61 @@ std::vector<Entry> norm_entries() {
       add_to(h.program, Tap::kLayerOutput, from);
     };
   };
-  all.push_back({"residual-missing", "residual", "a residual add is left out",
-                 "The block's output replaces the residual stream in place of being added to it.",
-                 "the adds after attention and after the MLP", 2, false,
-                 [residual, both](const Circumstances&) -> std::vector<Variant> {
-                   return {{"after attention", residual(Tap::kAttnResidual, Residual::kNone)},
-                           {"after the MLP", residual(Tap::kLayerOutput, Residual::kNone)},
-                           {"after both", both(Residual::kNone)}};
-                 }});
-  all.push_back({"residual-from-normed", "residual", "the normed stream is added, not the raw one",
-                 "The block's output is added to what its norm made of the stream (a norm that "
-                 "works in place does this).",
-                 "whether the norm overwrites its input, and what the add reads", 2, false,
-                 [residual, both](const Circumstances&) -> std::vector<Variant> {
+  all.push_back(
+      {.id = "residual-missing",
+       .group = "residual",
+       .name = "a residual add is left out",
+       .explanation =
+           "The block's output replaces the residual stream in place of being added to it.",
+       .look_at = "the adds after attention and after the MLP",
+       .frequency = 2,
+       .variants = [residual, both](const Circumstances&) -> std::vector<Variant> {
+         return {{"after attention", residual(Tap::kAttnResidual, Residual::kNone)},
+                 {"after the MLP", residual(Tap::kLayerOutput, Residual::kNone)},
+                 {"after both", both(Residual::kNone)}};
+       }});
+  all.push_back({.id = "residual-from-normed",
+                 .group = "residual",
+                 .name = "the normed stream is added, not the raw one",
+                 .explanation =
+                     "The block's output is added to what its norm made of the stream (a norm that "
+                     "works in place does this).",
+                 .look_at = "whether the norm overwrites its input, and what the add reads",
+                 .frequency = 2,
+                 .variants = [residual, both](const Circumstances&) -> std::vector<Variant> {
                    return {{"after attention", residual(Tap::kAttnResidual, Residual::kNormed)},
                            {"after the MLP", residual(Tap::kLayerOutput, Residual::kNormed)},
                            {"after both", both(Residual::kNormed)}};
                  }});
-  all.push_back({"residual-source", "residual", "the MLP is added to the layer's input",
-                 "Attention's output is lost: the second add takes the stream from before "
-                 "attention.",
-                 "what the add after the MLP reads", 2, false, [residual](const Circumstances&) {
+  all.push_back({.id = "residual-source",
+                 .group = "residual",
+                 .name = "the MLP is added to the layer's input",
+                 .explanation =
+                     "Attention's output is lost: the second add takes the stream from before "
+                     "attention.",
+                 .look_at = "what the add after the MLP reads",
+                 .frequency = 2,
+                 .variants = [residual](const Circumstances&) {
                    return only(residual(Tap::kLayerOutput, Residual::kLayerInput));
                  }});
-  all.push_back({"parallel-block", "residual", "attention and MLP in parallel",
-                 "The MLP reads the layer's input, not the stream after attention (as GPT-J).",
-                 "what the norm before the MLP reads", 1, false, [](const Circumstances&) {
-                   return only([](Hypothesis& h) { run_in_parallel(h.program); });
-                 }});
-  all.push_back({"norm-place", "residual", "norms at another place",
-                 "The layer's norms stand behind the residual adds (post-norm), or before the "
-                 "blocks where this model has them after.",
-                 "where the layer's norms are applied", 2, false, other_places});
+  all.push_back(
+      {.id = "parallel-block",
+       .group = "residual",
+       .name = "attention and MLP in parallel",
+       .explanation = "The MLP reads the layer's input, not the stream after attention (as GPT-J).",
+       .look_at = "what the norm before the MLP reads",
+       .variants = [](const Circumstances&) {
+         return only([](Hypothesis& h) { run_in_parallel(h.program); });
+       }});
+  all.push_back({.id = "norm-place",
+                 .group = "residual",
+                 .name = "norms at another place",
+                 .explanation =
+                     "The layer's norms stand behind the residual adds (post-norm), or before the "
+                     "blocks where this model has them after.",
+                 .look_at = "where the layer's norms are applied",
+                 .frequency = 2,
+                 .variants = other_places});
   return all;
 }
 

@@ -115,26 +115,52 @@ std::vector<Variant> activations(const Circumstances& at) {
 
 std::vector<Entry> quantized_entries() {
   std::vector<Entry> all;
-  all.push_back({"int8-weights", "precision", "weights in int8",
-                 "Matrices are quantised with one scale per row: the largest / 127, or / 127.5 as "
-                 "torchao has it. An engine that multiplies int8 quantises activations too, with "
-                 "one scale per token.",
-                 kConversion, 2, false, in_int8});
-  all.push_back({"int4-weights", "precision", "weights in 4 bits",
-                 "Matrices are quantised with one scale per 32 weights.", kConversion, 2, false,
-                 weights_alone_in(Kind::kInt4)});
   all.push_back(
-      {"fp8-weights", "precision", "weights in FP8",
-       "Matrices were cast to E4M3: as they are, or with a scale per row or tensor of the "
-       "largest / 448. An engine that multiplies FP8 casts activations too.",
-       kConversion, 1, false, in_fp8});
-  all.push_back({"fp16-weights", "precision", "weights cast to F16",
-                 "BF16 weights lose what is smaller than F16's normal numbers.",
-                 "the type that weights are loaded as", 2, true, weights_alone_in(Kind::kF16)});
-  all.push_back({"q8-activations", "precision", "activations in 8 bits",
-                 "What a matmul reads is rounded to 8 bits with a scale for each block, token or "
-                 "tensor. Right for an engine that is made so.",
-                 "nothing, if this is meant: the engine cannot come closer", 3, true, activations});
+      {.id = "int8-weights",
+       .group = "precision",
+       .name = "weights in int8",
+       .explanation =
+           "Matrices are quantised with one scale per row: the largest / 127, or / 127.5 as "
+           "torchao has it. An engine that multiplies int8 quantises activations too, with "
+           "one scale per token.",
+       .look_at = kConversion,
+       .frequency = 2,
+       .variants = in_int8});
+  all.push_back({.id = "int4-weights",
+                 .group = "precision",
+                 .name = "weights in 4 bits",
+                 .explanation = "Matrices are quantised with one scale per 32 weights.",
+                 .look_at = kConversion,
+                 .frequency = 2,
+                 .variants = weights_alone_in(Kind::kInt4)});
+  all.push_back(
+      {.id = "fp8-weights",
+       .group = "precision",
+       .name = "weights in FP8",
+       .explanation =
+           "Matrices were cast to E4M3: as they are, or with a scale per row or tensor of the "
+           "largest / 448. An engine that multiplies FP8 casts activations too.",
+       .look_at = kConversion,
+       .variants = in_fp8});
+  all.push_back({.id = "fp16-weights",
+                 .group = "precision",
+                 .name = "weights cast to F16",
+                 .explanation = "BF16 weights lose what is smaller than F16's normal numbers.",
+                 .look_at = "the type that weights are loaded as",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = weights_alone_in(Kind::kF16)});
+  all.push_back(
+      {.id = "q8-activations",
+       .group = "precision",
+       .name = "activations in 8 bits",
+       .explanation =
+           "What a matmul reads is rounded to 8 bits with a scale for each block, token or "
+           "tensor. Right for an engine that is made so.",
+       .look_at = "nothing, if this is meant: the engine cannot come closer",
+       .frequency = 3,
+       .rounding = true,
+       .variants = activations});
   return all;
 }
 

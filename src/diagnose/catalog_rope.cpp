@@ -139,73 +139,132 @@ std::vector<Variant> scaled(const Circumstances&) {
 
 std::vector<Entry> rope_entries() {
   std::vector<Entry> all;
-  all.push_back({"rope-interleaved", "RoPE", "RoPE pairs neighbouring channels",
-                 "Channels 2i and 2i+1 are rotated together (GPT-J); this model pairs i with "
-                 "i + head_dim/2. Position 0 is right.",
-                 "which two channels a rotation mixes; or the conversion's permutation of q_proj "
-                 "and k_proj",
-                 3, false, always(rotations([](OddRotate& r) { r.interleaved = true; }))});
-  all.push_back({"rope-theta", "RoPE", "another RoPE base",
-                 "The angles come from another theta than the config's rope_theta.",
-                 "where rope_theta is read (transformers 5 keeps it in rope_parameters)", 3, false,
-                 other_theta});
-  all.push_back({"rope-exponent", "RoPE", "wrong exponent of the RoPE frequencies",
-                 "theta^(-2i/head_dim) is computed with another factor or width.",
-                 "the formula of inv_freq", 2, false, other_exponent});
-  all.push_back({"rope-sign", "RoPE", "RoPE turns backwards",
-                 "The rotation is by minus the angle: the sign of the sine is wrong.",
-                 "rotate_half, and which product is subtracted", 2, false,
-                 always(rotations([](OddRotate& r) { r.backwards = true; }))});
-  all.push_back({"rope-cos-sin", "RoPE", "cos and sin taken for each other",
-                 "The tables are exchanged; even position 0 is wrong.",
-                 "the order in which the tables are returned and read", 1, false,
-                 always(rotations([](OddRotate& r) { r.exchanged = true; }))});
-  all.push_back({"rope-missing", "RoPE", "RoPE left out",
-                 "Queries or keys are not rotated (or every token has position 0).",
-                 "whether positions reach the rotary embedding", 3, false, missing});
-  all.push_back({"rope-twice", "RoPE", "RoPE applied twice",
-                 "Queries and keys are rotated by twice the angle.",
-                 "rotation both in the projection's and in the attention's code", 2, false,
-                 always(rotations([](OddRotate& r) { r.times = 2; }))});
-  all.push_back({"rope-on-v", "RoPE", "values rotated too",
-                 "The rotary embedding is applied to the values as well.",
-                 "which of q, k and v are rotated", 1, false,
-                 always([](Hypothesis& h) { rotate_values(h.program); })});
-  all.push_back({"rope-partial", "RoPE", "only a part of each head rotated",
-                 "A partial rotary factor is applied where the model rotates all of head_dim.",
-                 "partial_rotary_factor, rotary_dim", 2, false, part_of_head});
-  all.push_back({"rope-whole-head", "RoPE", "whole heads rotated",
-                 "This model rotates only a part of each head (partial_rotary_factor).",
-                 "partial_rotary_factor, and what becomes of the rest of the head", 3, false,
-                 [](const Circumstances& at) {
-                   if (at.spec.rope.dims == 0) return std::vector<Variant>{};
-                   return only(
-                       rotations([n = at.spec.head_dim](OddRotate& r) { r.rotate.dims = n; }));
-                 }});
-  all.push_back({"rope-scaling-wrong", "RoPE", "RoPE scaling left out or another",
-                 "The config asks for scaled frequencies (rope_scaling or rope_parameters).",
-                 "rope_type and its parameters", 3, false, other_scaling});
-  all.push_back({"rope-one-base", "RoPE", "one RoPE base for all layers",
-                 "Sliding and full layers of this model have bases of their own.",
-                 "rope_local_base_freq, and which layers slide", 3, false, one_base});
   all.push_back(
-      {"rope-rounding", "RoPE", "RoPE rounded elsewhere",
-       "This model rotates with FP32 tables and rounds once; here tables and products are "
-       "rounded to BF16. No logic is wrong.",
-       "the type of cos and sin", 2, true, [](const Circumstances& at) {
+      {.id = "rope-interleaved",
+       .group = "RoPE",
+       .name = "RoPE pairs neighbouring channels",
+       .explanation = "Channels 2i and 2i+1 are rotated together (GPT-J); this model pairs i with "
+                      "i + head_dim/2. Position 0 is right.",
+       .look_at = "which two channels a rotation mixes; or the conversion's permutation of q_proj "
+                  "and k_proj",
+       .frequency = 3,
+       .variants = always(rotations([](OddRotate& r) { r.interleaved = true; }))});
+  all.push_back({.id = "rope-theta",
+                 .group = "RoPE",
+                 .name = "another RoPE base",
+                 .explanation = "The angles come from another theta than the config's rope_theta.",
+                 .look_at = "where rope_theta is read (transformers 5 keeps it in rope_parameters)",
+                 .frequency = 3,
+                 .variants = other_theta});
+  all.push_back({.id = "rope-exponent",
+                 .group = "RoPE",
+                 .name = "wrong exponent of the RoPE frequencies",
+                 .explanation = "theta^(-2i/head_dim) is computed with another factor or width.",
+                 .look_at = "the formula of inv_freq",
+                 .frequency = 2,
+                 .variants = other_exponent});
+  all.push_back(
+      {.id = "rope-sign",
+       .group = "RoPE",
+       .name = "RoPE turns backwards",
+       .explanation = "The rotation is by minus the angle: the sign of the sine is wrong.",
+       .look_at = "rotate_half, and which product is subtracted",
+       .frequency = 2,
+       .variants = always(rotations([](OddRotate& r) { r.backwards = true; }))});
+  all.push_back({.id = "rope-cos-sin",
+                 .group = "RoPE",
+                 .name = "cos and sin taken for each other",
+                 .explanation = "The tables are exchanged; even position 0 is wrong.",
+                 .look_at = "the order in which the tables are returned and read",
+                 .variants = always(rotations([](OddRotate& r) { r.exchanged = true; }))});
+  all.push_back({.id = "rope-missing",
+                 .group = "RoPE",
+                 .name = "RoPE left out",
+                 .explanation = "Queries or keys are not rotated (or every token has position 0).",
+                 .look_at = "whether positions reach the rotary embedding",
+                 .frequency = 3,
+                 .variants = missing});
+  all.push_back({.id = "rope-twice",
+                 .group = "RoPE",
+                 .name = "RoPE applied twice",
+                 .explanation = "Queries and keys are rotated by twice the angle.",
+                 .look_at = "rotation both in the projection's and in the attention's code",
+                 .frequency = 2,
+                 .variants = always(rotations([](OddRotate& r) { r.times = 2; }))});
+  all.push_back({.id = "rope-on-v",
+                 .group = "RoPE",
+                 .name = "values rotated too",
+                 .explanation = "The rotary embedding is applied to the values as well.",
+                 .look_at = "which of q, k and v are rotated",
+                 .variants = always([](Hypothesis& h) { rotate_values(h.program); })});
+  all.push_back(
+      {.id = "rope-partial",
+       .group = "RoPE",
+       .name = "only a part of each head rotated",
+       .explanation = "A partial rotary factor is applied where the model rotates all of head_dim.",
+       .look_at = "partial_rotary_factor, rotary_dim",
+       .frequency = 2,
+       .variants = part_of_head});
+  all.push_back(
+      {.id = "rope-whole-head",
+       .group = "RoPE",
+       .name = "whole heads rotated",
+       .explanation = "This model rotates only a part of each head (partial_rotary_factor).",
+       .look_at = "partial_rotary_factor, and what becomes of the rest of the head",
+       .frequency = 3,
+       .variants = [](const Circumstances& at) {
+         if (at.spec.rope.dims == 0) return std::vector<Variant>{};
+         return only(rotations([n = at.spec.head_dim](OddRotate& r) { r.rotate.dims = n; }));
+       }});
+  all.push_back(
+      {.id = "rope-scaling-wrong",
+       .group = "RoPE",
+       .name = "RoPE scaling left out or another",
+       .explanation = "The config asks for scaled frequencies (rope_scaling or rope_parameters).",
+       .look_at = "rope_type and its parameters",
+       .frequency = 3,
+       .variants = other_scaling});
+  all.push_back({.id = "rope-one-base",
+                 .group = "RoPE",
+                 .name = "one RoPE base for all layers",
+                 .explanation = "Sliding and full layers of this model have bases of their own.",
+                 .look_at = "rope_local_base_freq, and which layers slide",
+                 .frequency = 3,
+                 .variants = one_base});
+  all.push_back(
+      {.id = "rope-rounding",
+       .group = "RoPE",
+       .name = "RoPE rounded elsewhere",
+       .explanation =
+           "This model rotates with FP32 tables and rounds once; here tables and products are "
+           "rounded to BF16. No logic is wrong.",
+       .look_at = "the type of cos and sin",
+       .frequency = 2,
+       .rounding = true,
+       .variants = [](const Circumstances& at) {
          if (!at.rounds_to_bf16 || !at.spec.rope.rounded_once) {
            return std::vector<Variant>{};
          }
          return only(rotations([](OddRotate& r) { r.rotate.rounded_once = false; }));
        }});
-  all.push_back({"rope-scaling", "RoPE", "positions scaled",
-                 "Linear RoPE scaling is applied, which the config does not ask for.",
-                 "rope_scaling and its default", 2, false, scaled});
   all.push_back(
-      {"pos-offset", "RoPE", "positions shifted",
-       "All positions are off by a constant. Scores see only differences of positions, so "
-       "results stay right as long as queries and keys are shifted alike.",
-       "whether positions count from 0 (from 1?), and padding", 2, false, shifted});
+      {.id = "rope-scaling",
+       .group = "RoPE",
+       .name = "positions scaled",
+       .explanation = "Linear RoPE scaling is applied, which the config does not ask for.",
+       .look_at = "rope_scaling and its default",
+       .frequency = 2,
+       .variants = scaled});
+  all.push_back(
+      {.id = "pos-offset",
+       .group = "RoPE",
+       .name = "positions shifted",
+       .explanation =
+           "All positions are off by a constant. Scores see only differences of positions, so "
+           "results stay right as long as queries and keys are shifted alike.",
+       .look_at = "whether positions count from 0 (from 1?), and padding",
+       .frequency = 2,
+       .variants = shifted});
   return all;
 }
 

@@ -131,25 +131,41 @@ std::vector<Variant> other_layers_scaling(const Circumstances& at) {
 
 std::vector<Entry> rotary_entries() {
   std::vector<Entry> all;
-  all.push_back({"rope-table-lowp", "RoPE", "RoPE angles in low precision",
-                 "Positions, frequencies, angles, tables or products are rounded to 16 bits; the "
-                 "error grows with the position.",
-                 "the type of inv_freq and of the position ids (model.to(bfloat16) rounds the "
-                 "buffer)",
-                 3, false, low_precision});
-  all.push_back({"rope-layers-scaling", "RoPE", "RoPE scaling of the other kind of layers",
-                 "Full and sliding layers of this model scale their frequencies differently.",
-                 "rope_parameters of full_attention and sliding_attention (rope_scaling is the "
-                 "full layers' alone)",
-                 3, false, other_layers_scaling});
-  all.push_back({"pos-restart", "RoPE", "positions start again",
-                 "From some position on they count anew, or stand at 0.",
-                 "position ids of packed sequences and of chunks of a prompt", 2, false,
-                 restarted});
-  all.push_back({"prompt-cut", "attention", "the prompt falls into pieces",
-                 "A token does not see what stands before its own piece of the prompt.",
-                 "the mask of packed sequences, and what a chunked prefill reads of the cache", 2,
-                 false, cut});
+  all.push_back(
+      {.id = "rope-table-lowp",
+       .group = "RoPE",
+       .name = "RoPE angles in low precision",
+       .explanation =
+           "Positions, frequencies, angles, tables or products are rounded to 16 bits; the "
+           "error grows with the position.",
+       .look_at = "the type of inv_freq and of the position ids (model.to(bfloat16) rounds the "
+                  "buffer)",
+       .frequency = 3,
+       .variants = low_precision});
+  all.push_back(
+      {.id = "rope-layers-scaling",
+       .group = "RoPE",
+       .name = "RoPE scaling of the other kind of layers",
+       .explanation = "Full and sliding layers of this model scale their frequencies differently.",
+       .look_at = "rope_parameters of full_attention and sliding_attention (rope_scaling is the "
+                  "full layers' alone)",
+       .frequency = 3,
+       .variants = other_layers_scaling});
+  all.push_back({.id = "pos-restart",
+                 .group = "RoPE",
+                 .name = "positions start again",
+                 .explanation = "From some position on they count anew, or stand at 0.",
+                 .look_at = "position ids of packed sequences and of chunks of a prompt",
+                 .frequency = 2,
+                 .variants = restarted});
+  all.push_back(
+      {.id = "prompt-cut",
+       .group = "attention",
+       .name = "the prompt falls into pieces",
+       .explanation = "A token does not see what stands before its own piece of the prompt.",
+       .look_at = "the mask of packed sequences, and what a chunked prefill reads of the cache",
+       .frequency = 2,
+       .variants = cut});
   return all;
 }
 

@@ -187,27 +187,57 @@ std::vector<Variant> rounded_activations(const Circumstances& at) {
 
 std::vector<Entry> rounding_entries() {
   std::vector<Entry> all;
-  all.push_back({"kv-lowp", "precision", "a KV cache in a coarser type",
-                 "Keys and values are rounded when they are stored.",
-                 "the cache's type (llama.cpp: F16 unless told otherwise)", 3, true, caches});
-  all.push_back({"attn-lowp", "precision", "attention in a coarser type",
-                 "Queries, keys, values and probabilities are cast before attention's matmuls.",
-                 "casts around the attention kernel; TF32 and its switches", 3, true, attentions});
-  all.push_back({"matmul-lowp", "precision", "matmuls that read a coarser type",
-                 "What is multiplied with the matrices is cast first; sums are not.",
-                 "TF32 and its switches, autocast, the type of the weights", 3, true, matmuls});
-  all.push_back({"values-lowp", "precision", "values held in a coarser type",
-                 "An operation's results are rounded when they are stored.",
-                 "the type of that operation's output", 2, true, results});
-  all.push_back({"act-lowp", "precision", "the MLP's activation in a coarser type",
-                 "The activation is computed in half precision, or looked up in a table of it "
-                 "(ggml's GELU).",
-                 "the activation's type", 1, true, rounded_activations});
-  all.push_back({"computed-coarsely", "precision", "an operation computed in a coarser type",
-                 "Its results lie on that type's grid, with errors as that type makes them and "
-                 "without any order in them.",
-                 "the type in which that operation is computed", 1, true,
-                 [](const Circumstances&) { return std::vector<Variant>{}; }});
+  all.push_back({.id = "kv-lowp",
+                 .group = "precision",
+                 .name = "a KV cache in a coarser type",
+                 .explanation = "Keys and values are rounded when they are stored.",
+                 .look_at = "the cache's type (llama.cpp: F16 unless told otherwise)",
+                 .frequency = 3,
+                 .rounding = true,
+                 .variants = caches});
+  all.push_back({.id = "attn-lowp",
+                 .group = "precision",
+                 .name = "attention in a coarser type",
+                 .explanation =
+                     "Queries, keys, values and probabilities are cast before attention's matmuls.",
+                 .look_at = "casts around the attention kernel; TF32 and its switches",
+                 .frequency = 3,
+                 .rounding = true,
+                 .variants = attentions});
+  all.push_back({.id = "matmul-lowp",
+                 .group = "precision",
+                 .name = "matmuls that read a coarser type",
+                 .explanation = "What is multiplied with the matrices is cast first; sums are not.",
+                 .look_at = "TF32 and its switches, autocast, the type of the weights",
+                 .frequency = 3,
+                 .rounding = true,
+                 .variants = matmuls});
+  all.push_back({.id = "values-lowp",
+                 .group = "precision",
+                 .name = "values held in a coarser type",
+                 .explanation = "An operation's results are rounded when they are stored.",
+                 .look_at = "the type of that operation's output",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = results});
+  all.push_back({.id = "act-lowp",
+                 .group = "precision",
+                 .name = "the MLP's activation in a coarser type",
+                 .explanation =
+                     "The activation is computed in half precision, or looked up in a table of it "
+                     "(ggml's GELU).",
+                 .look_at = "the activation's type",
+                 .rounding = true,
+                 .variants = rounded_activations});
+  all.push_back({.id = "computed-coarsely",
+                 .group = "precision",
+                 .name = "an operation computed in a coarser type",
+                 .explanation =
+                     "Its results lie on that type's grid, with errors as that type makes them and "
+                     "without any order in them.",
+                 .look_at = "the type in which that operation is computed",
+                 .rounding = true,
+                 .variants = [](const Circumstances&) { return std::vector<Variant>{}; }});
   return all;
 }
 

@@ -133,6 +133,10 @@ class Search {
     return std::nullopt;
   }
 
+  bool is_possible(const Hypothesis& hypothesis) const {
+    return assay::is_possible(hypothesis, scene_.spec(), scene_.model().program);
+  }
+
   Hypothesis with(const Suspect& suspect, std::span<const Suspect> others = {}) const {
     Hypothesis hypothesis = result_.best;
     suspect.apply(hypothesis);
@@ -277,7 +281,7 @@ class Search {
       for (Variant& variant : variants_of(entry, at)) {
         order_.emplace(std::string(entry.id) + '/' + variant.detail, order_.size());
         Suspect suspect{&entry, std::move(variant)};
-        if (is_possible(with(suspect), scene_.spec())) all.push_back(std::move(suspect));
+        if (is_possible(with(suspect))) all.push_back(std::move(suspect));
       }
     }
     return all;
@@ -298,8 +302,7 @@ class Search {
       }
     }
     for (Suspect& s : read_off(scene_, at, result_.best)) all.push_back(std::move(s));
-    std::erase_if(
-        all, [&](const Suspect& suspect) { return !is_possible(with(suspect), scene_.spec()); });
+    std::erase_if(all, [&](const Suspect& suspect) { return !is_possible(with(suspect)); });
     for (const Suspect& suspect : all) {
       order_.emplace(std::string(suspect.entry->id) + '/' + suspect.variant.detail, order_.size());
     }
@@ -445,7 +448,7 @@ class Search {
         if (ids.contains(another.entry->id)) continue;
         std::vector<Suspect> others = leader.others;
         others.push_back(another);
-        if (!is_possible(with(leader.suspect, others), scene_.spec())) continue;
+        if (!is_possible(with(leader.suspect, others))) continue;
         together.push_back({.suspect = leader.suspect, .others = std::move(others)});
       }
     }

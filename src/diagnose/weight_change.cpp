@@ -151,34 +151,6 @@ std::string_view part_name(const ModelSpec& spec, Part part) {
   return kNames.at(static_cast<std::size_t>(part));
 }
 
-bool has_part(const ModelSpec& spec, Part part) {
-  switch (part) {
-    case Part::kInputNorm:
-    case Part::kMlpNorm:
-      return spec.has_norms_before();
-    case Part::kAttnPostNorm:
-    case Part::kMlpPostNorm:
-      return spec.has_norms_after();
-    case Part::kQNorm:
-    case Part::kKNorm:
-      return spec.qk_norm;
-    case Part::kQBias:
-    case Part::kKBias:
-    case Part::kVBias:
-      return spec.qkv_bias;
-    case Part::kOBias:
-      return spec.o_bias;
-    case Part::kGateBias:
-    case Part::kUpBias:
-    case Part::kDownBias:
-      return spec.mlp_bias;
-    case Part::kRouter:
-      return spec.moe.num_experts > 0;
-    default:
-      return true;
-  }
-}
-
 namespace {
 
 // The part that a tensor of a step belongs to, by the tap of what is made with it.
@@ -235,6 +207,14 @@ void find_tensors(const Block& layer, Part part, const Found& found) {
 }
 
 }  // namespace
+
+bool has_part(const Program& program, Part part) {
+  return std::ranges::any_of(program.layers, [part](const Block& layer) {
+    bool found = false;
+    find_tensors(layer, part, [&found](std::size_t, std::size_t) { found = true; });
+    return found;
+  });
+}
 
 std::vector<Weight*> tensors_of(const Block& layer, BlockWeights& weights, Part part) {
   std::vector<Weight*> all;

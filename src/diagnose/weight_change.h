@@ -38,8 +38,8 @@ enum class Part : std::uint8_t {
 inline constexpr int kPartCount = static_cast<int>(Part::kMlpPostNorm) + 1;
 inline constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
                                          Part::kGate, Part::kUp, Part::kDown};
-// Whether a model of this spec has it.
-bool has_part(const ModelSpec& spec, Part part);
+// Whether a layer of the model has it.
+bool has_part(const Program& program, Part part);
 // As in the checkpoint: "q_proj", "input_layernorm".
 std::string_view part_name(const ModelSpec& spec, Part part);
 // The tensors that it stands for in this layer of a model: one, or that of each expert, or none.

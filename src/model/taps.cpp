@@ -13,33 +13,11 @@
 namespace assay {
 namespace {
 
-constexpr std::array<std::string_view, kTapCount> kNames = {"embedding_output",
-                                                            "input_norm",
-                                                            "q_proj",
-                                                            "k_proj",
-                                                            "v_proj",
-                                                            "q_norm",
-                                                            "k_norm",
-                                                            "q_rope",
-                                                            "k_rope",
-                                                            "attn_scores",
-                                                            "attn_probs",
-                                                            "attn_context",
-                                                            "attn_output",
-                                                            "attn_post_norm",
-                                                            "attn_residual",
-                                                            "mlp_norm",
-                                                            "router_logits",
-                                                            "expert_ids",
-                                                            "expert_weights",
-                                                            "gate_proj",
-                                                            "up_proj",
-                                                            "mlp_act",
-                                                            "mlp_output",
-                                                            "mlp_post_norm",
-                                                            "output",
-                                                            "final_norm_output",
-                                                            "logits"};
+constexpr std::array<std::string_view, kTapCount> kNames = {
+#define ASSAY_TAP(tap, name) name,
+    ASSAY_TAPS(ASSAY_TAP)
+#undef ASSAY_TAP
+};
 
 }  // namespace
 

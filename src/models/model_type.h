@@ -39,8 +39,10 @@ struct ModelType {
   GgufType gguf = {};
 };
 
-// By name, in alphabetical order.
+// By name, in alphabetical order, and after them those that were added.
 std::span<const ModelType> all_model_types();
+// Adds a type to those that are known, before anything is read. Not thread-safe.
+void add_model_type(const ModelType& type);
 
 // The layer of Llama, with the names that most families share: norms before both blocks.
 void llama_layer(Builder& b);

@@ -1,5 +1,5 @@
 // The table of model types. A new one is a row here and a file that defines it.
-#include <array>
+#include <vector>
 
 #include "models/builder.h"
 #include "models/model_type.h"
@@ -15,11 +15,19 @@ namespace assay {
 ASSAY_MODEL_TYPES(ASSAY_DECLARE)
 #undef ASSAY_DECLARE
 
-std::span<const ModelType> all_model_types() {
+namespace {
+
+std::vector<ModelType>& table() {
 #define ASSAY_ENTRY(name) name##_type(),
-  static const std::array kTypes = {ASSAY_MODEL_TYPES(ASSAY_ENTRY)};
+  static std::vector<ModelType> types = {ASSAY_MODEL_TYPES(ASSAY_ENTRY)};
 #undef ASSAY_ENTRY
-  return kTypes;
+  return types;
 }
+
+}  // namespace
+
+std::span<const ModelType> all_model_types() { return table(); }
+
+void add_model_type(const ModelType& type) { table().push_back(type); }
 
 }  // namespace assay

@@ -439,7 +439,7 @@ TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
   const Circumstances at{.spec = model.spec, .program = model.program};
   Hypothesis moved{model.program};
   variants_of(entry, at).back().apply(moved);
-  ASSERT_TRUE(is_possible(moved, model.spec));
+  ASSERT_TRUE(is_possible(moved, model.spec, model.program));
   for (const Variant& again : variants_of(entry, at)) {
     Hypothesis twice = moved;
     again.apply(twice);

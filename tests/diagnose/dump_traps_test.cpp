@@ -316,7 +316,7 @@ TEST(DumpTraps, NoMistakeIsTakenForOne) {
                        (all_taps ? "" : ", layer outputs"));
           Hypothesis wrong{of.model->program};
           variant.apply(wrong);
-          if (!is_possible(wrong, of.model->spec)) continue;
+          if (!is_possible(wrong, of.model->spec, of.model->program)) continue;
           Evidence evidence = own_run(
               *of.model, wrong, some_ids(),
               [&](Tap tap, std::int64_t) {
