@@ -8,6 +8,7 @@
 #include <span>
 
 #include "diagnose/fits.h"
+#include "diagnose/known.h"
 #include "diagnose/read_off.h"
 
 namespace assay {
@@ -25,120 +26,34 @@ constexpr std::size_t kTripleLeaders = 1;
 // Bits a site by which two explanations are told apart.
 constexpr double kTold = 0.15;
 constexpr double kSameBits = 1e-3;  // bits, over all sites
-// What lies within noise is explained only by something that halves the errors of a tap in layer
-// after layer: bits of improvement over all of them.
-constexpr double kOddBits = 6;
 // A layer whose errors grow by this was computed without the mistake.
 constexpr double kWorse = 1.05;
-
-using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
-
-struct Tried {
-  Suspect suspect = {};
-  std::vector<Suspect> others = {};  // made together with it
-  Score score = {};
-  double left = 0;  // bits over the segments that ran, with what was known where that is better
-};
 
 class Search {
  public:
   Search(const Scene& scene, bool tied_head, const std::function<void(double)>& on_progress)
-      : scene_(scene), tied_head_(tied_head), on_progress_(on_progress) {}
+      : scene_(scene), on_progress_(on_progress), known_{scene, tied_head} {}
 
   SearchResult run() {
-    result_.best = scene_.right();
-    result_.before = scene_.evaluate(result_.best);
-    result_.sites = result_.before.sites;
-    result_.noise = scene_.noise();
-    cost_ = result_.before.cost;
-    while (std::ssize(result_.culprits) < kMostCulprits) {
-      find_targets();
-      if (targets_.empty() || !find_culprit()) break;
+    known_.result.best = scene_.right();
+    known_.result.before = scene_.evaluate(known_.result.best);
+    known_.result.sites = known_.result.before.sites;
+    known_.result.noise = scene_.noise();
+    known_.cost = known_.result.before.cost;
+    while (std::ssize(known_.result.culprits) < kMostCulprits) {
+      known_.find_targets();
+      if (known_.targets.empty() || !find_culprit()) break;
     }
-    return std::move(result_);
+    return std::move(known_.result);
   }
 
  private:
-  SiteState state(const SiteId& id) const {
-    return scene_.state(id.first, id.second, result_.sites[id.first][id.second], result_.noise);
-  }
-  const Site& site(const SiteId& id) const { return scene_.evidence()[id.first].sites[id.second]; }
-
-  // What is bad; where nothing is, what is not as it should be.
-  void find_targets() {
-    targets_.clear();
-    for (const bool bad : {true, false}) {
-      for (std::size_t e = 0; e < result_.sites.size(); ++e) {
-        for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
-          const SiteState now = state({e, i});
-          const bool wanted =
-              bad ? now == SiteState::kBad : now == SiteState::kLoose || now == SiteState::kOdd;
-          if (wanted) targets_.insert({e, i});
-        }
-      }
-      if (!targets_.empty()) return;
-    }
-  }
-
-  Circumstances circumstances() const {
-    Circumstances at{.spec = scene_.spec(),
-                     .program = scene_.model().program,
-                     .tied_head = tied_head_,
-                     .rounds_to_bf16 = scene_.grid() == Grid::kBf16,
-                     .coarse_taps = scene_.coarse_taps(),
-                     .ggml_operands = scene_.ggml_operands()};
-    at.loose = std::ranges::none_of(
-                   targets_, [&](const SiteId& id) { return state(id) == SiteState::kBad; }) &&
-               scene_.grid() != Grid::kBf16;
-    std::set<std::int64_t> layers;
-    for (const SiteId& id : targets_) {
-      const Segment& segment = scene_.segments()[scene_.segment_of(site(id))];
-      if (segment.layers.size() == 1) layers.insert(segment.layers.front());
-    }
-    at.bad_layers.assign(layers.begin(), layers.end());
-    for (std::size_t e = 0; e < scene_.evidence().size(); ++e) {
-      const Evidence& evidence = scene_.evidence()[e];
-      at.positions = std::max(at.positions, std::ssize(evidence.ids));
-      if (at.first_bad_position) continue;
-      if (std::ranges::none_of(targets_, [&](const SiteId& id) { return id.first == e; })) continue;
-      const ReplayResult kept = scene_.look(result_.best, e);
-      for (std::size_t i = 0; i < evidence.sites.size() && !at.first_bad_position; ++i) {
-        if (!targets_.contains({e, i}) || evidence.sites[i].last_only) continue;
-        at.first_bad_position = first_bad(evidence, e, i, kept);
-      }
-    }
-    return at;
-  }
-
-  // The first position with an error, where those before it have none.
-  std::optional<std::int64_t> first_bad(const Evidence& evidence, std::size_t e, std::size_t i,
-                                        const ReplayResult& kept) const {
-    const Site& at = evidence.sites[i];
-    const double most = kBeyondNoise * scene_.noise(e, i);
-    const std::size_t tokens = evidence.ids.size();
-    for (std::size_t p = 0; p < tokens; ++p) {
-      double error = 0;
-      if (at.is_attention()) {
-        for (std::size_t h = 0; h < at.rows; ++h) {
-          const std::size_t begin = h * at.width + p * tokens;
-          std::size_t equal = 0;
-          error = std::max(error, row_error(std::span(&at.values[begin], p + 1),
-                                            std::span(&kept.computed[i][begin], p + 1), equal));
-        }
-      } else {
-        error = kept.row_errors[i][p];
-      }
-      if (error > most) return p > 0 ? std::optional<std::int64_t>(p) : std::nullopt;
-    }
-    return std::nullopt;
-  }
-
   bool is_possible(const Hypothesis& hypothesis) const {
     return assay::is_possible(hypothesis, scene_.spec(), scene_.model().program);
   }
 
   Hypothesis with(const Suspect& suspect, std::span<const Suspect> others = {}) const {
-    Hypothesis hypothesis = result_.best;
+    Hypothesis hypothesis = known_.result.best;
     suspect.apply(hypothesis);
     for (const Suspect& other : others) other.apply(hypothesis);
     return hypothesis;
@@ -148,8 +63,8 @@ class Search {
   // explain.
   std::set<std::size_t> probes() const {
     std::map<Tap, std::vector<std::size_t>> of_tap;
-    for (const SiteId& id : targets_) {
-      of_tap[site(id).place.tap].push_back(scene_.segment_of(site(id)));
+    for (const SiteId& id : known_.targets) {
+      of_tap[known_.site(id).place.tap].push_back(scene_.segment_of(known_.site(id)));
     }
     std::set<std::size_t> segments;
     for (auto& [tap, all] : of_tap) {
@@ -171,80 +86,18 @@ class Search {
       Tried& tried = all[i];
       tried.score = std::move(scores[i]);
       tried.left = 0;
-      for (std::size_t s = 0; s < cost_.size(); ++s) {
-        tried.left += tried.score.ran[s] ? std::min(cost_[s], tried.score.cost[s]) : cost_[s];
+      for (std::size_t s = 0; s < known_.cost.size(); ++s) {
+        tried.left +=
+            tried.score.ran[s] ? std::min(known_.cost[s], tried.score.cost[s]) : known_.cost[s];
       }
     }
     return all;
   }
 
-  bool improves(const Tried& tried, std::size_t segment) const {
-    return tried.score.ran[segment] && tried.score.cost[segment] < cost_[segment] - 1;
-  }
-
-  // Target sites that the hypothesis makes clean, by that noise. Where values are rounded coarsely,
-  // few that flip to the neighbour are a large error: there equal bits speak, too.
-  std::set<SiteId> fixed_by(const Tried& tried, const Scene::Noise& noise) const {
-    std::set<SiteId> fixed;
-    for (const SiteId& id : targets_) {
-      if (!improves(tried, scene_.segment_of(site(id)))) continue;
-      const auto& [e, i] = id;
-      const Distance& before = result_.sites[e][i];
-      const Distance& after = tried.score.sites[e][i];
-      const bool has_equal_bits =
-          tried.suspect.entry->rounding && 1 - after.exact <= (1 - before.exact) / 3;
-      const bool fits =
-          state(id) == SiteState::kOdd
-              ? after.error <= before.error / 2 && after.error <= scene_.noise(e, i) / 2
-              : after.error <= kBeyondNoise * noise[e][i] &&
-                    (after.error <= before.error / 3 || has_equal_bits);
-      if (fits) fixed.insert(id);
-    }
-    return fixed;
-  }
-
-  // Whether what is left of the errors is no more than noise makes: one place may have more of it
-  // by chance, all of them not.
-  bool leaves_own_noise(const Tried& tried, const std::set<SiteId>& sites,
-                        const Scene::Noise& noise) const {
-    double squares = 0;
-    for (const auto& [e, i] : sites) {
-      squares += std::pow(tried.score.sites[e][i].error / noise[e][i], 2);
-    }
-    return std::sqrt(squares / static_cast<double>(sites.size())) <= kOwnNoise;
-  }
-
-  // The sites that it explains: nearly all targets of a tap, in the segments where it explains
-  // anything. Empty: it is not believed.
-  std::set<SiteId> explained_by(const Tried& tried, const std::set<SiteId>& fixed) const {
-    struct Count {
-      std::size_t fixed = 0;
-      std::size_t targets = 0;
-      double bits = 0;  // of improvement, over those that were fixed
-    };
-    std::map<Tap, Count> counts;
-    for (const SiteId& id : targets_) {
-      if (!improves(tried, scene_.segment_of(site(id)))) continue;
-      const auto& [e, i] = id;
-      Count& count = counts[site(id).place.tap];
-      ++count.targets;
-      if (!fixed.contains(id)) continue;
-      ++count.fixed;
-      count.bits +=
-          scene_.cost(e, i, result_.sites[e][i]) - scene_.cost(e, i, tried.score.sites[e][i]);
-    }
-    std::set<SiteId> explained;
-    for (const SiteId& id : fixed) {
-      const Count& count = counts[site(id).place.tap];
-      const bool enough = state(id) != SiteState::kOdd || count.bits >= kOddBits;
-      if (count.fixed * 10 >= count.targets * 9 && enough) explained.insert(id);
-    }
-    return explained;
-  }
-
   // Better explanations first; of equal ones the common mistake, and what the catalog has first.
   void rank(std::vector<Tried>& all) const {
-    const double step = kTold * static_cast<double>(std::max<std::size_t>(targets_.size(), 1));
+    const double step =
+        kTold * static_cast<double>(std::max<std::size_t>(known_.targets.size(), 1));
     std::ranges::stable_sort(all, {}, [&](const Tried& t) { return t.left; });
     // Ties are told from the best of them, so that a chain of small steps is not one tie.
     std::size_t begin = 0;
@@ -274,7 +127,7 @@ class Search {
   }
 
   std::vector<Suspect> suspects() {
-    const Circumstances at = circumstances();
+    const Circumstances at = known_.circumstances();
     std::vector<Suspect> all;
     order_.clear();
     for (const Entry& entry : catalog()) {
@@ -290,18 +143,18 @@ class Search {
   // With numbers of which no list has the right one: where errors begin, in the layers, and
   // outside.
   std::vector<Suspect> fitted_suspects() {
-    const Circumstances at = circumstances();
+    const Circumstances at = known_.circumstances();
     std::vector<Suspect> all;
     std::set<int> kinds;
-    for (const SiteId& id : targets_) {
-      const std::size_t segment = scene_.segment_of(site(id));
+    for (const SiteId& id : known_.targets) {
+      const std::size_t segment = scene_.segment_of(known_.site(id));
       const Segment& of = scene_.segments()[segment];
       if (!kinds.insert(of.layers.empty() ? of.head ? 2 : 1 : 0).second) continue;
-      for (Suspect& s : fit(scene_, at, result_.best, segment, cost_[segment])) {
+      for (Suspect& s : fit(scene_, at, known_.result.best, segment, known_.cost[segment])) {
         all.push_back(std::move(s));
       }
     }
-    for (Suspect& s : read_off(scene_, at, result_.best)) all.push_back(std::move(s));
+    for (Suspect& s : read_off(scene_, at, known_.result.best)) all.push_back(std::move(s));
     std::erase_if(all, [&](const Suspect& suspect) { return !is_possible(with(suspect)); });
     for (const Suspect& suspect : all) {
       order_.emplace(std::string(suspect.entry->id) + '/' + suspect.variant.detail, order_.size());
@@ -318,8 +171,8 @@ class Search {
     rank(tried);
     if (convict(tried)) return true;
     // What lies within noise says nothing so finely.
-    const auto is_odd = [this](const SiteId& id) { return state(id) == SiteState::kOdd; };
-    if (!std::ranges::all_of(targets_, is_odd)) {
+    const auto is_odd = [this](const SiteId& id) { return known_.state(id) == SiteState::kOdd; };
+    if (!std::ranges::all_of(known_.targets, is_odd)) {
       std::vector<Tried> fitted;
       for (Suspect& suspect : fitted_suspects()) fitted.push_back({.suspect = std::move(suspect)});
       if (!fitted.empty() && convict(fitted)) return true;
@@ -353,7 +206,7 @@ class Search {
         Suspect in_these = suspect;
         in_these.layers = layers;
         const Hypothesis h = with(in_these, {});
-        if (h != result_.best && h != with(suspect, {})) some.push_back(std::move(in_these));
+        if (h != known_.result.best && h != with(suspect, {})) some.push_back(std::move(in_these));
       }
     }
     return some;
@@ -372,11 +225,11 @@ class Search {
     for (std::size_t f = 0; f < finalists.size(); ++f) {
       const Tried& t = finalists[f];
       if (best && t.left > finalists[*best].left + close_to(explained[*best])) break;
-      std::set<SiteId> sites = explained_by(t, fixed_by(t, result_.noise));
-      if (sites.empty() && !is_near(t)) continue;
+      std::set<SiteId> sites = known_.explained_by(t, known_.fixed_by(t, known_.result.noise));
+      if (sites.empty() && !known_.is_near(t)) continue;
       noise[f] = scene_.noise_of(with(t.suspect, t.others));
-      sites = explained_by(t, fixed_by(t, noise[f]));
-      if (sites.empty() || !leaves_own_noise(t, sites, noise[f])) continue;
+      sites = known_.explained_by(t, known_.fixed_by(t, noise[f]));
+      if (sites.empty() || !known_.leaves_own_noise(t, sites, noise[f])) continue;
       explained[f] = std::move(sites);
       if (!best) best = f;
     }
@@ -404,21 +257,6 @@ class Search {
     return 0.5 * static_cast<double>(sites.size());
   }
 
-  // Whether the hypothesis halves what is wrong, or the values that are not equal: then its own
-  // noise may be the reason why it is not clean.
-  bool is_near(const Tried& t) const {
-    double before = 0;
-    for (const double bits : cost_) before += bits;
-    if (t.left < before / 2 || targets_.size() <= 3) return true;
-    double unequal_before = 0;
-    double unequal_after = 0;
-    for (const auto& [e, i] : targets_) {
-      unequal_before += 1 - result_.sites[e][i].exact;
-      unequal_after += 1 - t.score.sites[e][i].exact;
-    }
-    return t.suspect.entry->rounding && unequal_after < unequal_before / 2;
-  }
-
   bool convict_several(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
                        const std::set<std::size_t>& segments) {
     const bool of_whole_run = scene_.segments().size() <= 2;
@@ -438,7 +276,7 @@ class Search {
     std::vector<Tried> together;
     std::set<std::set<std::string_view>> leaders;
     double before = 0;
-    for (const double bits : cost_) before += bits;
+    for (const double bits : known_.cost) before += bits;
     for (const Tried& leader : tried) {
       if (leaders.size() == most || leader.left > before - 1) break;
       std::set<std::string_view> ids = {leader.suspect.entry->id};
@@ -467,9 +305,10 @@ class Search {
     inside.weights = own.weights;
     if (own != inside) return {};
     std::vector<std::int64_t> layers;
-    for (std::size_t s = 0; s < cost_.size(); ++s) {
-      const double most = std::max(cost_[s] + 1, cost_[s] * kWorse);
-      if (tried.score.ran[s] && (tried.score.cost[s] > most || is_other_mistake(tried, sites, s))) {
+    for (std::size_t s = 0; s < known_.cost.size(); ++s) {
+      const double most = std::max(known_.cost[s] + 1, known_.cost[s] * kWorse);
+      if (tried.score.ran[s] &&
+          (tried.score.cost[s] > most || known_.is_other_mistake(tried, sites, s))) {
         continue;
       }
       const std::vector<std::int64_t>& all = scene_.segments()[s].layers;
@@ -477,20 +316,6 @@ class Search {
     }
     const bool everywhere = std::ssize(layers) == scene_.spec().num_hidden_layers;
     return everywhere ? std::vector<std::int64_t>{} : layers;
-  }
-
-  // Whether in that segment a tap stays as wrong as it is, which the suspect puts right elsewhere.
-  bool is_other_mistake(const Tried& tried, const std::set<SiteId>& sites,
-                        std::size_t segment) const {
-    constexpr double kAsWrong = 0.7;
-    std::set<Tap> taps;
-    for (const SiteId& id : sites) taps.insert(site(id).place.tap);
-    return std::ranges::any_of(targets_, [&](const SiteId& id) {
-      const auto& [e, i] = id;
-      return scene_.segment_of(site(id)) == segment && taps.contains(site(id).place.tap) &&
-             !sites.contains(id) && state(id) == SiteState::kBad &&
-             tried.score.sites[e][i].error >= kAsWrong * result_.sites[e][i].error;
-    });
   }
 
   void accept(Tried best, const std::set<SiteId>& sites, const Scene::Noise& noise,
@@ -508,7 +333,7 @@ class Search {
       double after = 0;
       for (const SiteId& id : sites) {
         const auto& [e, i] = id;
-        before += std::pow(result_.sites[e][i].error, 2);
+        before += std::pow(known_.result.sites[e][i].error, 2);
         after += std::pow(best.score.sites[e][i].error, 2);
         culprit.noise += std::pow(noise[e][i], 2);
         culprit.exact_after += best.score.sites[e][i].exact;
@@ -527,28 +352,25 @@ class Search {
       culprit.alternatives.push_back(other->suspect);
       culprit.alternative_errors.push_back(std::sqrt(after / static_cast<double>(sites.size())));
     }
-    result_.culprits.push_back(std::move(culprit));
-    for (const Suspect& other : best.others) result_.culprits.push_back(make(other));
-    result_.best = with(best.suspect, best.others);
-    for (std::size_t e = 0; e < result_.sites.size(); ++e) {
-      for (std::size_t i = 0; i < result_.sites[e].size(); ++i) {
-        const std::size_t segment = scene_.segment_of(site({e, i}));
-        if (!improves(best, segment)) continue;
-        result_.sites[e][i] = best.score.sites[e][i];
-        result_.noise[e][i] = std::max(noise[e][i], scene_.noise(e, i));
+    known_.result.culprits.push_back(std::move(culprit));
+    for (const Suspect& other : best.others) known_.result.culprits.push_back(make(other));
+    known_.result.best = with(best.suspect, best.others);
+    for (std::size_t e = 0; e < known_.result.sites.size(); ++e) {
+      for (std::size_t i = 0; i < known_.result.sites[e].size(); ++i) {
+        const std::size_t segment = scene_.segment_of(known_.site({e, i}));
+        if (!known_.improves(best, segment)) continue;
+        known_.result.sites[e][i] = best.score.sites[e][i];
+        known_.result.noise[e][i] = std::max(noise[e][i], scene_.noise(e, i));
       }
     }
-    for (std::size_t s = 0; s < cost_.size(); ++s) {
-      if (improves(best, s)) cost_[s] = best.score.cost[s];
+    for (std::size_t s = 0; s < known_.cost.size(); ++s) {
+      if (known_.improves(best, s)) known_.cost[s] = best.score.cost[s];
     }
   }
 
   const Scene& scene_;
-  bool tied_head_;
   const std::function<void(double)>& on_progress_;
-  SearchResult result_;
-  std::vector<double> cost_;  // [segment], with the culprits so far
-  std::set<SiteId> targets_;
+  Known known_;
   std::map<std::string, std::size_t> order_;  // of suspects in the catalog
 };
 
