@@ -137,7 +137,7 @@ TEST_F(CompareVerb, DraftsAMapThatMakesTheDumpPass) {
   EXPECT_EQ(good.out.find("not used"), std::string::npos) << good.out;
   // Somebody may have worked on it.
   expect_failure(run_program({"compare", ref(), dump, "--suggest-map", map}), 2,
-                 {"--suggest-map", "map.json is there already"});
+                 {"--suggest-map", "map.json exists already"});
 }
 
 TEST_F(CompareVerb, SaysThatNanHasNoDivergence) {

@@ -224,11 +224,11 @@ TEST_F(Strangers, NothingIsWrittenOverWhatIsRead) {
   for (const char* option : {"--html", "--junit"}) {
     expect_failure(
         run_program({"compare", reference(), scratch / "dump.npz", option, scratch / "dump.npz"}),
-        2, {option, "which is read"});
+        2, {option, "which is an input"});
   }
   expect_failure(run_program({"compare", reference(), scratch / "dump.npz", "--html", scratch / "x",
                               "--junit", scratch / "x"}),
-                 2, {"--junit", "as --html has it"});
+                 2, {"--junit", "the same path as --html"});
   EXPECT_EQ(read_text(scratch / "dump.npz"), before);
   expect_failure(run_program({"compare", reference(), reference(), "--tolerance", "nan"}), 2,
                  {"--tolerance", "a number"});

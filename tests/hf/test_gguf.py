@@ -352,7 +352,7 @@ def test_the_manifest_names_the_file(bundled: Path, tmp_path: Path) -> None:
     assert model["tokenizer"] == model["weights"][0]
 
 
-def test_every_verb_takes_the_file(bundled: Path, tmp_path: Path) -> None:
+def test_every_command_takes_the_file(bundled: Path, tmp_path: Path) -> None:
     doctor = run_assay(["doctor", "--model", bundled, "--out", tmp_path / "x"]).stdout
     assert "all 310 there, dtypes and shapes right" in doctor
     prompt = ["generate", "The capital of France is", "--max-new-tokens", "8"]
