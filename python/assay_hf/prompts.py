@@ -31,7 +31,7 @@ def collect_prompts(texts: list[str], files: list[Path]) -> list[Prompt]:
     ids = [prompt.id for prompt in prompts]
     for id_ in ids:
         if ids.count(id_) > 1:
-            raise InputError(f"prompts: id '{id_}' a second time, expected unique ids")
+            raise InputError(f"prompts: duplicate id '{id_}', expected unique ids")
     return prompts
 
 

@@ -22,7 +22,7 @@ namespace {
 class Hash {
  public:
   Hash() : context_(EVP_MD_CTX_new()) {
-    // Looked up once: each time costs more than a small array's hash.
+    // Looked up once, because a lookup costs more than the hash of a small array.
     static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
     check(context_ != nullptr && sha256 != nullptr &&
           EVP_DigestInit_ex(context_.get(), sha256, nullptr) == 1);

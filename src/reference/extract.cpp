@@ -196,7 +196,7 @@ class Extraction {
     std::set<std::string> ids;
     for (Prompt& prompt : prompts_) {
       if (!ids.insert(prompt.id).second) {
-        throw input_error("prompts", "id '" + prompt.id + "' a second time", "unique ids");
+        throw input_error("prompts", "duplicate id '" + prompt.id + "'", "unique ids");
       }
       if (prompt.conversation) {
         throw input_error(prompt.conversation->where, "a conversation",

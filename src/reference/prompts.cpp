@@ -108,7 +108,7 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
     const std::string id = fmt::format("prompt{}", first_number + static_cast<int>(prompts.size()));
     prompts.push_back(jsonl ? parse_line(line, where, id) : Prompt{id, std::string(line), {}});
     if (!seen.insert(prompts.back().id).second) {
-      throw input_error(where, "id '" + prompts.back().id + "' a second time", "unique ids");
+      throw input_error(where, "duplicate id '" + prompts.back().id + "'", "unique ids");
     }
   }
   if (prompts.empty()) throw input_error(file.string(), "no prompts", "at least one line");

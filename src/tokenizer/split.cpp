@@ -166,7 +166,7 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
                          context.get());
     };
     if (patience.is_over()) {
-      throw input_error(impl_->where, "no end of matching (too much time for its text)",
+      throw input_error(impl_->where, "matching does not end (too much time for its text)",
                         "a pattern whose work grows with the text alone");
     }
     int found = match(0);
@@ -174,7 +174,7 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (is_out_of_memory(found)) throw std::bad_alloc();
     if (found < 0) {
-      throw input_error(impl_->where, fmt::format("no end of matching ({})", message(found)),
+      throw input_error(impl_->where, fmt::format("matching does not end ({})", message(found)),
                         "a pattern whose work grows with the text alone");
     }
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());

@@ -80,7 +80,7 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_v
                                             bool add_special_tokens) const {
   if (const std::size_t bad = utf8_valid_prefix(utf8); bad < utf8.size()) {
     throw input_error(where,
-                      fmt::format("byte 0x{:02X} at offset {} is no UTF-8",
+                      fmt::format("byte 0x{:02X} at offset {} is not UTF-8",
                                   static_cast<unsigned char>(utf8[bad]), bad),
                       "valid UTF-8");
   }

@@ -79,7 +79,7 @@ VocabTable read_vocab(const JsonFields& model) {
     if (id >= seen.size()) seen.resize(id + 1);
     if (seen[id]) throw error(fmt::format("with id {} of another token", id), "an id of its own");
     seen[id] = true;
-    if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("twice", "once");
+    if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("appears twice", "each token once");
   }
   return table;
 }

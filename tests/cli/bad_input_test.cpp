@@ -202,7 +202,7 @@ TEST(BadPromptFile, NamesFileAndLine) {
       {R"({"id": "../x", "text": "a"})", {":1", "'id'", "../x"}},
       {R"({"id": "..", "text": "a"})", {":1", "'id'"}},
       {"{\"id\": \"a\", \"text\": \"a\"}\n\n{\"id\": \"a\", \"text\": \"b\"}",
-       {":3", "'a' a second time"}},
+       {":3", "duplicate id 'a'"}},
       {"\n\n", {"no prompts"}},
   };
   for (const auto& [text, parts] : cases) {

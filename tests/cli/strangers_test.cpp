@@ -202,7 +202,7 @@ TEST_F(Strangers, APatternWhoseWorkExplodesEndsSoon) {
   std::string text;
   for (int i = 0; i < 10; ++i) text += std::string(28, 'a') + "!";
   expect_failure(run_program({"tokenize", "--model", checkpoint.path(), text}), 3,
-                 {"no end of matching", "a pattern whose work grows with the text alone"});
+                 {"matching does not end", "a pattern whose work grows with the text alone"});
 }
 
 TEST_F(Strangers, MoreTokensThanAnyModelReadsAreRefused) {

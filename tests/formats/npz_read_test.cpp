@@ -146,7 +146,7 @@ TEST(NpzReader, OneArrayWithAndWithoutSuffixIsAmbiguous) {
     member.header_offset = archive.size();
     archive += zip_local_header(member) + data;
   }
-  refuse(archive + zip_directory(members, archive.size()), {"array 'x' stands twice"});
+  refuse(archive + zip_directory(members, archive.size()), {"duplicate array 'x'"});
 }
 
 TEST(NpyHeader, ReadsWhatOtherWritersSpell) {
@@ -175,7 +175,7 @@ TEST(NpyHeader, EveryWrongOneIsAnInputErrorThatSaysWhatIsWrong) {
       {npy("{}          "), "a key is missing"},
       {npy("{'descr': '<f4', 'fortran_order': False, }"), "a key is missing"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), 'x': 1}"), "key 'x'"},
-      {npy("{'descr': '<f4', 'descr': '<f4', 'shape': (0,)}"), "'descr' twice"},
+      {npy("{'descr': '<f4', 'descr': '<f4', 'shape': (0,)}"), "duplicate key 'descr'"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), } ;"), "text after the dict"},
       {npy("{'descr': '<f4', 'fortran_order': 0, 'shape': (0,)}"), "expected True or False"},
       {npy("{'descr': '>f4', 'fortran_order': False, 'shape': (0,)}"), "dtype '>f4'"},
@@ -185,10 +185,11 @@ TEST(NpyHeader, EveryWrongOneIsAnInputErrorThatSaysWhatIsWrong) {
       {npy("{'descr': '<', 'fortran_order': False, 'shape': (0,)}"), "dtype '<'"},
       {npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (0,)}"),
        "a structured dtype"},
-      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"), "an axis that is no size"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"),
+       "an axis that is not a size"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,)}"), "expected ')'"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
-       "an axis that is no size"},
+       "an axis that is not a size"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': 3}"), "expected '('"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1"), "it ends; expected ')'"},
       {npy("{'descr': '<f4, 'fortran_order': False, 'shape': (1,)}"), "dtype '<f4, '"},

@@ -142,7 +142,7 @@ TEST(UnigramJson, RefusesWhatIsNotClear) {
   refuse(R"({"vocab": []})", "vocab", "0 tokens");
   refuse(R"({"vocab": {}})", "vocab", "an object");
   refuse(R"({"vocab": null})", "vocab", "missing");
-  refuse(R"({"vocab": [["a", 0], ["a", 1]]})", "vocab[1]", "'a' twice");
+  refuse(R"({"vocab": [["a", 0], ["a", 1]]})", "vocab[1]", "'a' appears twice");
   refuse(R"({"vocab": [["a", 0], ["b"]]})", "vocab[1]", "a list of 1");
   refuse(R"({"vocab": [["a", 0], ["b", "1"]]})", "vocab[1]", "a list of 2");
   refuse(R"({"vocab": [["a", 0], [1, 1]]})", "vocab[1]", "a list of 2");
