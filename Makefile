@@ -1,4 +1,4 @@
-# All set-up included: `make demo` and `make test` work on a fresh Debian or Ubuntu.
+# Every target installs what it needs: `make demo` and `make test` work on a fresh Debian or Ubuntu.
 SHELL := /bin/bash
 JOBS ?= 2
 VENV := .venv
@@ -36,12 +36,12 @@ test: build
 	@cmake --build --preset release -j $(JOBS)
 	@ctest --preset release -j $(JOBS)
 
-# The rooms in which bits are made, under emulation: some ten minutes.
+# The modules that determine the results' bits, under emulation. This takes about ten minutes.
 test-aarch64: build-aarch64
 	@ctest --preset aarch64 -j $(JOBS)
 
-# The part of it that CI has time for: kernels against the plain ones, arrays against their digests. On
-# a CPU with nothing but the first AArch64's instructions.
+# The part of test-aarch64 that CI has time for: kernels against the plain ones, arrays against their
+# digests. The emulated CPU has only the instructions of the first AArch64.
 test-aarch64-bits: build-aarch64
 	@QEMU_CPU=cortex-a53 ctest --preset aarch64 -j $(JOBS) -R '^(Kernels|Digests.HaveNotMoved)'
 
@@ -65,7 +65,7 @@ test-hf: build venv
 	@cmake --build --preset release -j $(JOBS) --target fuzz_numpy_reader
 	@scripts/test-hf
 
-# Engines that nobody here wrote, each in an environment of its own under .cache/arena.
+# Other people's engines, each in its own environment under .cache/arena.
 arena: build venv
 	@$(VENV)/bin/python python/arena/run.py $(ARENA)
 
@@ -99,11 +99,11 @@ check: deps
 	@scripts/install-deps test check
 	@scripts/check
 
-# Of all: inputs, and what they cover.
+# Coverage of all fuzz targets by their inputs.
 fuzz:
 	@MINUTES=$(MINUTES) SECONDS_EACH=$(SECONDS_EACH) JOBS=$(JOBS) scripts/fuzz
 
-# The rooms that read strangers' files, in the fuzzers' build: AddressSanitizer, UndefinedBehaviorSanitizer
+# The modules that read untrusted files, in the fuzzers' build: AddressSanitizer, UndefinedBehaviorSanitizer
 # and the standard library's own assertions.
 test-readers: deps
 	@scripts/install-deps test fuzz

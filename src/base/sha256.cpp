@@ -43,10 +43,10 @@ class Hash {
   static void check(bool fine) {
     if (!fine) throw out_of_memory_or_openssl();
   }
-  // It says neither reliably.
+  // OpenSSL does not tell reliably which of the two it was.
   static Error out_of_memory_or_openssl() {
     return {ErrorKind::kSystem, "SHA-256", "OpenSSL failed",
-            "memory for it, and an OpenSSL that has SHA-256"};
+            "enough memory, and an OpenSSL with SHA-256"};
   }
   struct Free {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }

@@ -18,7 +18,7 @@ namespace {
 using Kind = Pickle::Kind;
 using Value = Pickle::Value;
 
-// A dump is not nested deeper and has no more containers; a cyclic object would.
+// Real dumps stay within these limits; a cyclic object does not.
 constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxVisits = std::size_t{1} << 22;
 constexpr std::size_t kMaxAxes = 64;

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr std::uintmax_t kLowDisk = std::uintmax_t{1} << 30;
 constexpr std::size_t kShownProblems = 5;
 
-// Bytes that the kernel could hand out now, the page cache included; 0 when unknown.
+// Bytes of memory that are available now, including the page cache; 0 when unknown.
 std::uint64_t available_memory() {
   std::ifstream file("/proc/meminfo");
   std::string key;
@@ -84,7 +84,7 @@ Check check_disk(const fs::path& out) {
   return {"disk", CheckStatus::kOk, detail, ""};
 }
 
-// Of a config that was read, and asks for what is not computed or says what cannot be.
+// The check for a config that was read but asks for something unsupported or contradicts itself.
 std::string config_remedy(std::string_view detail) {
   if (detail.find("field 'model_type'") != detail.npos) {
     return fmt::format("use a model of a type that Assay computes: {}",
@@ -98,7 +98,7 @@ std::string config_remedy(std::string_view detail) {
          "with the publisher's";
 }
 
-// Runs body; what it throws is the check's failure.
+// Runs body. An exception becomes the check's failure.
 Check attempt(const std::string& name, const std::string& remedy,
               const std::function<std::string()>& body) {
   try {
@@ -117,7 +117,7 @@ std::string spec_text(const ModelSpec& spec) {
 
 // Every tensor that the spec needs, and those that nothing needs.
 Check check_tensors(ModelSpec spec, const Weights& weights) {
-  // A config that claims more layers than there are tensors has made its point.
+  // A config that claims more layers than there are tensors is clearly wrong.
   spec.num_hidden_layers =
       std::min(spec.num_hidden_layers, static_cast<std::int64_t>(weights.tensors().size()) + 1);
   std::vector<std::string> problems;  // that are shown
@@ -192,7 +192,8 @@ Check check_memory(const Weights& weights) {
   return {"memory", CheckStatus::kOk, detail, ""};
 }
 
-// NaN and infinity. Of weights that are to be dequantised, only where they fit in memory.
+// Checks for NaN and infinity. Weights that must be dequantised are checked only if they fit in
+// memory.
 std::optional<Check> check_values(const fs::path& directory, const Weights& weights) {
   std::vector<std::string> found;
   if (weights.in_place()) {
@@ -218,8 +219,8 @@ std::optional<Check> check_values(const fs::path& directory, const Weights& weig
                "get the checkpoint again; if its publisher's has them too, no engine can run it"};
 }
 
-// Advice that fits: what is wrong with the checkpoint as a whole, or with one of its files, in
-// place of what each check knows.
+// Better advice: what is wrong with the checkpoint as a whole, or with one of its files, replaces
+// what each check knows.
 void explain(const fs::path& directory, std::vector<Check>& checks) {
   const auto file_of = [&](const std::string& check) -> fs::path {
     if (!fs::is_directory(directory)) return directory;

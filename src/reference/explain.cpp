@@ -26,7 +26,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What a step does, where it rounds in a BF16 run, and what of it depends on the position.
+// What a step does, where it rounds in a BF16 run, and which part of it depends on the position.
 struct Words {
   std::string formula;
   std::string rounding = "once, when it is written";
@@ -236,7 +236,7 @@ std::string name_of(const Block& block, ValueId value) {
   return std::holds_alternative<ExpertLinear>(step->operation) ? "expert_outputs" : "raw_logits";
 }
 
-// With the number of the layer, or "*" where the block stands for several.
+// The name with the layer's number, or with "*" if the block stands for several layers.
 std::string numbered(std::string name, const std::string& layer) {
   constexpr std::string_view kLayers = "model.layers.";
   if (!name.starts_with(kLayers)) return name;
@@ -276,7 +276,7 @@ std::string dtypes_of(const TensorUse& tensor, const std::vector<std::int64_t>& 
   return fmt::format("{}", fmt::join(found, ", "));
 }
 
-// Of a mixture's experts the first: the others have other numbers.
+// The first expert of an MoE layer: the others differ only in their numbers.
 Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const Weights* weights) {
   Json all = Json::array();
   const std::string layer = layers.size() == 1 ? std::to_string(layers.front()) : "*";
@@ -412,7 +412,7 @@ bool has_weights(const std::filesystem::path& checkpoint) {
   });
 }
 
-// Layers that differ in nothing but the names of their tensors are one kind.
+// Layers that differ only in the names of their tensors are of one kind.
 bool same_kind(const Block& a, const Block& b) {
   const auto unnamed = [](Block block) {
     for (Step& step : block.steps) {
@@ -431,7 +431,7 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
     throw usage_error("--layer", std::to_string(*layer),
                       fmt::format("0 to {}", spec.num_hidden_layers - 1));
   }
-  // A config alone says all but the types of the weights.
+  // A config alone tells everything except the types of the weights.
   std::optional<Weights> weights;
   if (has_weights(checkpoint)) weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
   const Weights* stored = weights ? &*weights : nullptr;

@@ -13,7 +13,8 @@
 
 namespace assay {
 
-// Consistent: no id or text twice, every merge between tokens that exist.
+// The contents are consistent: ids and texts are unique, and every merge is between existing
+// tokens.
 struct TokenizerJson {
   std::vector<NormalizerStep> normalizer;
   PreTokenizer pre_tokenizer;

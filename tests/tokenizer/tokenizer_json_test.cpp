@@ -101,7 +101,8 @@ TEST(TokenizerJson, RefusesUnknownAndRepeatedFields) {
       {[](Json& j) { j["model"]["extra"] = 1; }, "model.extra", "does not know"},
       {[](Json& j) { j["added_tokens"][3]["x"] = 1; }, "added_tokens[3].x", "does not know"},
   });
-  expect_error(R"({"version": "1.0", "version": "1.0"})", "T.json: field 'version'", "duplicate field");
+  expect_error(R"({"version": "1.0", "version": "1.0"})", "T.json: field 'version'",
+               "duplicate field");
 }
 
 TEST(TokenizerJson, RefusesComponentsOfOtherFamilies) {
