@@ -7,19 +7,19 @@ PYTHON ?= python3
 .PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check check-changed fuzz test-readers format clean
 
 help:
-	@echo "make demo     install what is missing, build, extract the default prompts, show them"
+	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
 	@echo "make build    build/assay and build/libassay.so"
 	@echo "make test     all tests that need no Python"
-	@echo "make test-aarch64  the tests that concern bits, in an AArch64 build under qemu; a part of them:"
-	@echo "make test-aarch64-bits"
+	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
+	@echo "make test-aarch64-bits  a part of these"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
-	@echo "make arena    runs other people's engines and judges them (docs/arena.md; installs them from PyPI)"
-	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
-	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
+	@echo "make arena    run other people's engines and judge them (docs/arena.md; installs them from PyPI)"
+	@echo "make bench    full-size timing, against the machine's limits and against transformers"
+	@echo "make bench-peers  timing against llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
 	@echo "make check-changed  format, and lint of the sources that changed since BASE"
-	@echo "make test-readers  the tests of what reads strangers' files, under sanitizers"
-	@echo "make fuzz     every fuzz target, MINUTES=5 for all or SECONDS_EACH=20 (fuzz/README.md)"
+	@echo "make test-readers  the tests of the modules that read untrusted files, under sanitizers"
+	@echo "make fuzz     every fuzz target, for MINUTES=5 in total or SECONDS_EACH=20 (fuzz/README.md)"
 
 deps:
 	@scripts/install-deps
