@@ -22,7 +22,7 @@ class Prompt:
 
 
 def collect_prompts(texts: list[str], files: list[Path]) -> list[Prompt]:
-    """All prompts in order, numbered prompt1, prompt2, ... where they bring no id of their own."""
+    """All prompts in order, numbered prompt1, prompt2, ... if they have no id of their own."""
     prompts = [Prompt(f"prompt{n}", text, None) for n, text in enumerate(texts, 1)]
     for file in files:
         prompts += read_prompts(file, len(prompts) + 1)
