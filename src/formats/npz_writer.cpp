@@ -40,7 +40,7 @@ struct Encoded {
 };
 
 // A stored deflate block that is not the last one. It ends at a whole byte, so that the elements'
-// own stream can follow: libdeflate takes only one piece of input, and copying a tensor behind its
+// own stream can follow: libdeflate takes only one piece of input, and copying a tensor after its
 // header would double the memory.
 std::string stored_block(std::string_view text) {
   std::string block(1, '\0');

@@ -251,7 +251,7 @@ class Unpickler {
     push(found->second);
   }
 
-  // 'text' or "text" of protocol 0; nobody needs its escapes.
+  // 'text' or "text" of protocol 0. Its escapes are not needed.
   std::string_view quoted(std::string_view text) const {
     if (text.size() < 2 || text.front() != text.back()) fail("a text without quotes", "quotes");
     return text.substr(1, text.size() - 2);

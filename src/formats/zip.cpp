@@ -175,7 +175,8 @@ void apply_zip64(const Reader& file, std::uint64_t extra, std::uint64_t extra_en
     const std::uint16_t id = file.u16(extra);
     const std::uint64_t end = extra + 4 + file.u16(extra + 2);
     if (end > extra_end)
-      file.fail("an extra field that runs past '" + shown(m.name) + "'", "it inside");
+      file.fail("an extra field that runs past '" + shown(m.name) + "'",
+                "it to end inside its record");
     if (id == kZip64Extra) {
       std::uint64_t at = extra + 4;
       for (std::uint64_t* field : {&m.size, &m.compressed_size, &m.header_offset}) {
@@ -263,7 +264,10 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     const std::uint64_t extra_at = name_at + file.u16(at + 28);
     const std::uint64_t comment_at = extra_at + file.u16(at + 30);
     const std::uint64_t next = comment_at + file.u16(at + 32);
-    if (next > end) file.fail("a directory record that runs past the directory", "it inside");
+    if (next > end) {
+      file.fail("a directory record that runs past the directory",
+                "it to end inside the directory");
+    }
     m.name = file.text(name_at, extra_at - name_at);
     const std::string member = fmt::format("member '{}'", shown(m.name));
     // Where it ends for some readers.

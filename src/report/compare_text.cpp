@@ -144,7 +144,7 @@ std::string logits_text(const TensorResult& t) {
   std::string text =
       fmt::format("Logits: best token {:.1f} %, best five {:.1f} %, KL divergence {}\n",
                   l.top1_agreement * 100, l.top5_agreement * 100,
-                  std::isnan(l.kl_divergence) ? std::string("undefined: there are NaN")
+                  std::isnan(l.kl_divergence) ? std::string("undefined (NaN)")
                                               : fmt::format("{:.2e}", l.kl_divergence));
   constexpr std::size_t kShown = 3;
   for (std::size_t i = 0; i < std::min(kShown, l.flips.size()); ++i) {

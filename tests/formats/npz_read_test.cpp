@@ -44,7 +44,7 @@ void refuse(const std::string& archive, std::initializer_list<std::string_view> 
   expect_error(ErrorKind::kInput, message, [&] { read(archive); });
 }
 
-// Elements that deflate badly, well and not at all, behind the header's own block or in it.
+// Elements that deflate badly, well and not at all, after the header's own block or in it.
 TEST(NpzReader, KnowsTheFormOfLargeMembers) {
   const TemporaryDirectory directory;
   for (const std::uint32_t step : {0u, 1u, 2654435761u}) {
@@ -128,7 +128,7 @@ TEST(NpzReader, DamagedDataIsAnInputErrorThatNamesTheMember) {
   refuse(archive_of(file, 0, 1), {"x.npz: member 'x.npy': CRC-32", "the file is damaged"});
   refuse(archive_of("not deflate", 100), {"member 'x.npy': damaged deflate data", "100 bytes"});
   refuse(archive_of("tiny", std::uint64_t{1} << 40), {"4 bytes said to inflate to 1099511627776"});
-  // A whole stream (an empty stored block) with something behind it.
+  // A whole stream (an empty stored block) with something after it.
   refuse(archive_of(std::string_view("\1\0\0\xFF\xFF+", 6), 1), {"damaged deflate data"});
 }
 

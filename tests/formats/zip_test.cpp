@@ -202,7 +202,7 @@ TEST(Zip, LyingEndRecordsAreInputErrors) {
   refuse(48, 0, "no directory record at byte 0");
   refuse(56 + 8, huge, "zip64 end record not at byte 18446744073709551615");
   refuse(56 + 8, 0, "zip64 end record not at byte 0");
-  // How many parts there are, and the signature behind it; the part that has the record, and where.
+  // The number of parts, and the signature after it; the part that has the record, and where.
   refuse(56 + 16, std::uint64_t{0x06054B50} << 32 | 2, "a zip64 archive in several parts");
   refuse(56 + 4, (zip64_archive().end64 << 32) | 1, "a zip64 archive in several parts");
 }
@@ -262,7 +262,7 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
       {kDirectory + 28, 2, 65535, "runs past the directory"},
       {kDirectory + 30, 2, 65535, "runs past the directory"},
       {kDirectory + 32, 2, 65535, "runs past the directory"},
-      {kDirectory + 42, 4, kLocal + 4, "another name in its local header"},
+      {kDirectory + 42, 4, kLocal + 4, "a different name in its local header"},
       {kDirectory + 42, 4, 0xFFFFFFFF, "no local header at byte 4294967295"},
       {kSecond + 46, 1, 'a', "duplicate member 'a'"},
       {kSecond + 46, 1, '\n', "member '\\n' has a different name"},

@@ -151,7 +151,7 @@ TEST(UnigramJson, RefusesWhatIsNotClear) {
   refuse(R"({"unk_id": -1})", "unk_id", "-1");
   refuse(R"({"unk_id": "0"})", "unk_id", "\"0\"");
   refuse(R"({"byte_fallback": 1})", "byte_fallback", "1");
-  refuse(R"({"merges": []})", "merges", "does not know");
+  refuse(R"({"merges": []})", "merges", "unknown field");
   for (const std::string number : {"NaN", "Infinity", "1e999", "-1e999"}) {
     std::string text = contents("{}").dump();
     text.replace(text.find("-1.5"), 4, number);
