@@ -33,12 +33,12 @@ bool fits_float(DType dtype) {
 
 // Follows a pass over mapped bytes and releases what was already read, so that memory does not grow
 // with the file.
-class Behind {
+class PageReleaser {
  public:
-  explicit Behind(bool mapped) : mapped_(mapped) {}
-  ~Behind() { flush(); }
-  Behind(const Behind&) = delete;
-  Behind& operator=(const Behind&) = delete;
+  explicit PageReleaser(bool mapped) : mapped_(mapped) {}
+  ~PageReleaser() { flush(); }
+  PageReleaser(const PageReleaser&) = delete;
+  PageReleaser& operator=(const PageReleaser&) = delete;
   void passed(const std::byte* from, std::size_t count) {
     if (!mapped_) return;
     if (from != end_) {
@@ -96,8 +96,8 @@ class Measurement {
     part.channel_error2.resize(by_channel ? rows_.width : 0);
     std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
     std::vector<Real> y(x.size());
-    Behind behind_reference(reference_.mapped);
-    Behind behind_candidate(candidate_.mapped());
+    PageReleaser release_reference(reference_.mapped);
+    PageReleaser release_candidate(candidate_.mapped());
     std::vector<double> unused(by_channel ? 0 : x.size());
     for (std::size_t r = begin; r < end; ++r) {
       const std::size_t row = reference_row(r);
@@ -123,9 +123,9 @@ class Measurement {
         }
         sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(), row_sums);
         const std::size_t item = dtype_size(reference_dtype_);
-        behind_reference.passed(reference_.bytes.data() + first * item, n * item);
+        release_reference.passed(reference_.bytes.data() + first * item, n * item);
         if (in_place != nullptr) {
-          behind_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
+          release_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
         }
       }
       const ScaledSums scaled = scaled_row(r, row_sums);

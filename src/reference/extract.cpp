@@ -162,7 +162,7 @@ class Extraction {
       tokenizer_ = load_tokenizer(options_.model);
     } catch (const Error& error) {
       if (needed || error.kind() != ErrorKind::kInput) throw;
-      warn(fmt::format("the tokenizer is left out, and texts with it: {}", error.what()));
+      warn(fmt::format("the tokenizer cannot be read, so there are no texts: {}", error.what()));
       return;
     }
     if (file.extension() == ".gguf") return;  // its first file of weights
@@ -177,17 +177,18 @@ class Extraction {
 
   void warn_of_weights() {
     for (const std::string& found : not_finite_) {
-      warn(fmt::format("{}: what is computed with this weight says nothing", found));
+      warn(fmt::format("{}: everything computed with this weight is meaningless", found));
     }
     for (const PromptRecord& prompt : manifest_.prompts) {
       const auto bad = std::ranges::find_if(prompt.arrays, [](const ArrayRecord& array) {
         return array.stats && array.stats->nan > 0;
       });
       if (bad == prompt.arrays.end() || !not_finite_.empty()) continue;
-      warn(fmt::format(
-          "{}: {} of the elements of {} are NaN: what is computed from them says "
-          "nothing (assay doctor says whether it is a weight; else look at config.json)",
-          prompt.extracted.prompt.id, bad->stats->nan, bad->name));
+      warn(
+          fmt::format("{}: {} of the elements of {} are NaN: everything computed from them is "
+                      "meaningless (assay "
+                      "doctor tells whether a weight is the cause; otherwise check config.json)",
+                      prompt.extracted.prompt.id, bad->stats->nan, bad->name));
     }
   }
 
