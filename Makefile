@@ -1,4 +1,4 @@
-# All set-up included: `make demo` and `make test` work on a fresh Debian or Ubuntu.
+# Every target installs what it needs: `make demo` and `make test` work on a fresh Debian or Ubuntu.
 SHELL := /bin/bash
 JOBS ?= 2
 VENV := .venv
@@ -7,19 +7,19 @@ PYTHON ?= python3
 .PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check check-changed fuzz test-readers format clean
 
 help:
-	@echo "make demo     install what is missing, build, extract the default prompts, show them"
+	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
 	@echo "make build    build/assay and build/libassay.so"
 	@echo "make test     all tests that need no Python"
-	@echo "make test-aarch64  the tests that concern bits, in an AArch64 build under qemu; a part of them:"
-	@echo "make test-aarch64-bits"
+	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
+	@echo "make test-aarch64-bits  a part of these"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
-	@echo "make arena    runs other people's engines and judges them (docs/arena.md; installs them from PyPI)"
-	@echo "make bench    full-size timing: against the machine's limits, and against transformers"
-	@echo "make bench-peers  beside others: llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
+	@echo "make arena    run other people's engines and judge them (docs/arena.md; installs them from PyPI)"
+	@echo "make bench    full-size timing, against the machine's limits and against transformers"
+	@echo "make bench-peers  timing against llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
 	@echo "make check    format, lint, tests under sanitizers"
 	@echo "make check-changed  format, and lint of the sources that changed since BASE"
-	@echo "make test-readers  the tests of what reads strangers' files, under sanitizers"
-	@echo "make fuzz     every fuzz target, MINUTES=5 for all or SECONDS_EACH=20 (fuzz/README.md)"
+	@echo "make test-readers  the tests of the modules that read untrusted files, under sanitizers"
+	@echo "make fuzz     every fuzz target, for MINUTES=5 in total or SECONDS_EACH=20 (fuzz/README.md)"
 
 deps:
 	@scripts/install-deps
@@ -36,12 +36,12 @@ test: build
 	@cmake --build --preset release -j $(JOBS)
 	@ctest --preset release -j $(JOBS)
 
-# The rooms in which bits are made, under emulation: some ten minutes.
+# The modules that determine the results' bits, under emulation. This takes about ten minutes.
 test-aarch64: build-aarch64
 	@ctest --preset aarch64 -j $(JOBS)
 
-# The part of it that CI has time for: kernels against the plain ones, arrays against their digests. On
-# a CPU with nothing but the first AArch64's instructions.
+# The part of test-aarch64 that CI has time for: kernels against the plain ones, arrays against their
+# digests. The emulated CPU has only the instructions of the first AArch64.
 test-aarch64-bits: build-aarch64
 	@QEMU_CPU=cortex-a53 ctest --preset aarch64 -j $(JOBS) -R '^(Kernels|Digests.HaveNotMoved)'
 
@@ -65,7 +65,7 @@ test-hf: build venv
 	@cmake --build --preset release -j $(JOBS) --target fuzz_numpy_reader
 	@scripts/test-hf
 
-# Engines that nobody here wrote, each in an environment of its own under .cache/arena.
+# Other people's engines, each in its own environment under .cache/arena.
 arena: build venv
 	@$(VENV)/bin/python python/arena/run.py $(ARENA)
 
@@ -99,11 +99,11 @@ check: deps
 	@scripts/install-deps test check
 	@scripts/check
 
-# Of all: inputs, and what they cover.
+# Coverage of all fuzz targets by their inputs.
 fuzz:
 	@MINUTES=$(MINUTES) SECONDS_EACH=$(SECONDS_EACH) JOBS=$(JOBS) scripts/fuzz
 
-# The rooms that read strangers' files, in the fuzzers' build: AddressSanitizer, UndefinedBehaviorSanitizer
+# The modules that read untrusted files, in the fuzzers' build: AddressSanitizer, UndefinedBehaviorSanitizer
 # and the standard library's own assertions.
 test-readers: deps
 	@scripts/install-deps test fuzz

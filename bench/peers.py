@@ -112,7 +112,7 @@ class LlamaCpp:
 
 def serve(kind: str, model: Path, threads: int, dtype: str) -> None:
     """Orders and answers as in engine.cpp."""
-    # What the libraries print is no answer.
+    # Output of the libraries is not an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     engine = {"transformers": Transformers, "llama.cpp": LlamaCpp}[kind](model, threads, dtype)

@@ -1,6 +1,6 @@
-# One kernel source per instruction set, each compiled for just that set and chosen at run time.
-# The plain one needs FMA as well: the reproducible order is defined with fused multiply-adds, and
-# SLEEF offers its bit-identical functions only where they are fast.
+# One kernel source per instruction set, each compiled for exactly that set and chosen at run time.
+# The plain one needs FMA too: the reproducible order is defined with fused multiply-adds, and SLEEF
+# offers its bit-identical functions only where FMA is fast.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # gcc 12's own AVX-512 headers trip its uninitialised-variable warnings.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

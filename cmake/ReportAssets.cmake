@@ -1,4 +1,4 @@
-# The files that src/report/assets.cpp puts into the program.
+# The files that src/report/assets.cpp embeds into the program.
 set(html ${CMAKE_CURRENT_SOURCE_DIR}/src/report/html)
 find_file(ASSAY_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js REQUIRED NO_DEFAULT_PATH
   DOC "Chart.js 3, minified (Debian: libjs-chart.js)")

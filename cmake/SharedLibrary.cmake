@@ -11,7 +11,7 @@ set_target_properties(assay_shared PROPERTIES OUTPUT_NAME assay EXPORT_NAME assa
 target_compile_definitions(assay_shared PRIVATE ASSAY_VERSION="${PROJECT_VERSION}")
 target_include_directories(assay_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(assay_shared PRIVATE assay_verify assay_report)
-# Nothing but the C functions is seen from outside, and no library is needed that nothing uses.
+# Only the C functions are exported, and only libraries that are used are linked.
 target_link_options(assay_shared PRIVATE -Wl,--version-script=${capi_symbols}
   -Wl,--exclude-libs,ALL -Wl,--as-needed)
 

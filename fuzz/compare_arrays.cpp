@@ -90,7 +90,7 @@ FUZZ_TARGET(compare_arrays) {
   }
   const auto place = parse_tap_name(name);
   const std::size_t axis = place ? position_axis(place->tap) : 1;
-  if (reference.shape.size() <= axis) return;  // no tap: nobody compares it
+  if (reference.shape.size() <= axis) return;  // not a tap, so it is not compared
   const bool has_oracle = how % 4 >= 2;
   const ArrayView reference_view = reference.view();
   const ArrayView oracle_view = oracle.view();
@@ -117,7 +117,7 @@ FUZZ_TARGET(compare_arrays) {
       const TensorMetrics& m = tensor.metrics;
       require(m.relative_l2 == 0 && m.max_abs == 0 && m.unlike == 0, "no distance from itself");
       require(m.nan_candidate == m.nan_reference && m.inf_candidate == m.inf_reference,
-              "as many that are no numbers on both sides");
+              "as many that are not numbers on both sides");
     }
   });
 }

@@ -1,4 +1,4 @@
-// A file of rules, and behind a 0 byte names to look up; or just such names for the maps that come
+// A file of rules, and after a 0 byte names to look up; or only such names for the maps that come
 // along.
 #include "candidate/name_map.h"
 

@@ -20,7 +20,8 @@ FUZZ_TARGET(npz) {
                 "form_of says what read gives");
         const auto count = static_cast<std::size_t>(element_count(array.shape, name));
         require(array.bytes.size() == count * dtype_size(array.dtype), "as many bytes as elements");
-        require(array.bytes.size() <= reader.size_of(name), "the member has room for its elements");
+        require(array.bytes.size() <= reader.size_of(name),
+                "the member is large enough for its elements");
       }
       accepts([&] {
         const LoadedArray loaded = reader.load(name);

@@ -1,5 +1,5 @@
-"""Files that numpy may read, made and broken in ways that know their structure: what Assay makes of
-each is held against what numpy does.
+"""Files that numpy may read, generated and broken with knowledge of their structure: Assay's result for
+each is compared with numpy's.
 
     .venv/bin/python fuzz/numpy_files.py READER [COUNT [SEED]]
 
@@ -34,16 +34,16 @@ REASONS = {
     r"npy header: .*; expected": "a header that numpy does not write",
     r"bytes of data": "more bytes than the shape says",
     r"npy header of \d+ bytes": "a header above 64 KiB",
-    r"no npy header|npy version": "a member that is no array",
-    r"stands twice": "a name twice",
+    r"no npy header|npy version": "a member that is not an array",
+    r"duplicate (array|member) '": "a name twice",
     r"compression method": "neither stored nor deflated",
     r"encrypted": "encrypted",
-    r"overlaps|has another name|no local header": "a directory that is not what the members say",
+    r"overlaps|has a different name|no local header": "a directory that disagrees with the members",
     r"stored, \d+ bytes|damaged deflate|said to inflate|CRC-32": "sizes that are not the member's",
     r"after the directory's": "more in the directory than it counts",
     r"members in a directory|no directory record|runs past|inside a zip record|zip64": "a broken zip",
-    r"it inside the file": "bytes before the archive",
-    r"no zip end record": "bytes behind the archive",
+    r"it to end inside the file": "bytes before the archive",
+    r"no zip end record": "bytes after the archive",
     r"has a 0 byte in its name": "a name that ends early",
     r"bytes between the directory": "bytes between a directory and its end",
     r"more than|too many axes|fits in memory|an axis": "a shape that no memory has",
@@ -148,7 +148,7 @@ def archive(random: random.Random) -> bytes:
             "size": len(member), "disk": 0, "version": 20,
         }  # fmt: skip
         local = dict(fields)
-        if random.random() < 0.2:  # a data descriptor behind the member
+        if random.random() < 0.2:  # a data descriptor after the member
             fields["flags"] |= 8
             local = dict(fields, crc=0, packed=0, size=0)
         for side in (fields, local):

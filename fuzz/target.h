@@ -77,7 +77,7 @@ inline std::filesystem::path scratch_file(std::string_view name, std::span<const
   return path;
 }
 
-// Bytes read as decisions; behind their end everything is 0.
+// Bytes read as decisions; after their end everything is 0.
 class Choices {
  public:
   explicit Choices(std::span<const std::byte> bytes) : rest_(bytes) {}

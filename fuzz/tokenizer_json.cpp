@@ -1,4 +1,4 @@
-// Any bytes as a tokenizer.json, and behind a 0 byte a text for it.
+// Any bytes as a tokenizer.json, and after a 0 byte a text for it.
 #include "assay/tokenizer.h"
 #include "target.h"
 

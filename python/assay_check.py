@@ -29,7 +29,7 @@ class Stop(enum.IntEnum):
 
 
 class Result(ctypes.Structure):
-    """What assay_check says of one tensor; the fields are explained in assay.h."""
+    """The result of assay_check for one tensor; the fields are explained in assay.h."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -111,13 +111,13 @@ def _c_string(name):
 
 
 class Checker:
-    """One run over one prompt. After close(), and where the environment asks for nothing, every
+    """One run over one prompt. After close(), and if the environment variables are not set, every
     method does nothing."""
 
     def __init__(self, reference=None, *, prompt=None, record=None, map=None, profile=None,
                  tolerance=0.0, stop=Stop.NEVER, print=False, as_type=None, strict=False,
                  model=None):  # fmt: skip
-        """As assay_options in assay.h; as_type is its `as`, which Python keeps for itself."""
+        """Options as in assay_options in assay.h; as_type is its `as`, which is a keyword of Python."""
 
         def text(value):
             return None if value is None else os.fsencode(value)
@@ -127,7 +127,7 @@ class Checker:
             text(profile), tolerance, stop, print, text(as_type), strict, text(model),
         )  # fmt: skip
         self._handle = _lib().assay_open(ctypes.byref(options))
-        self.result = None  # of the last check
+        self.result = None  # the result of the last check
         if not self._handle:
             raise ValueError(message())
 
@@ -148,7 +148,7 @@ class Checker:
             raise ValueError(message())
 
     def check(self, name, array):
-        """array: anything numpy can view; strided views are read where they lie."""
+        """array: anything numpy can view; strided views are read in place."""
         if not self._handle:
             return Verdict.NOT_COMPARED
         array = np.asarray(array)

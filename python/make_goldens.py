@@ -1,4 +1,4 @@
-"""Writes tests/reference/data/goldens.json: what transformers makes of the bundled model.
+"""Writes tests/reference/data/goldens.json: transformers' results on the bundled model.
 
 For the default prompts, in BF16 and FP32: token ids, greedy continuation, top five logits of the last
 position; of the FP32 run also the L2 norm and a few elements of the arrays below, so that the C++
@@ -27,7 +27,7 @@ MODEL = ROOT / "models" / "tiny-qwen3"
 OUT = ROOT / "tests" / "reference" / "data" / "goldens.json"
 MAX_NEW_TOKENS = 20
 SAMPLES = 5
-# Beside the classic set: every tap of the first layer, one in the middle, the last.
+# In addition to the default taps: every tap of the first layer, of one in the middle, and of the last.
 TAPS = ["layer_00_*", "layer_13_*", "layer_27_*"]
 MASKED = -1e38  # below: entries that the causal mask hides
 
@@ -45,7 +45,7 @@ def golden_array(array: np.ndarray) -> dict[str, Any]:
     return {
         "shape": list(array.shape),
         "norm": float(np.sqrt((seen * seen).sum())),
-        # Nine digits name a float32.
+        # Nine digits identify a float32.
         "samples": [float(f"{flat[i]:.9g}") for i in places],
     }
 

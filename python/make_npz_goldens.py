@@ -56,7 +56,7 @@ def npy_bytes(array: np.ndarray, version: tuple[int, int]) -> bytes:
 
 
 class Unseekable(io.RawIOBase):
-    """Makes zipfile write sizes and CRC behind each member."""
+    """Makes zipfile write sizes and CRC after each member."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "wb")
@@ -73,7 +73,7 @@ class Unseekable(io.RawIOBase):
 
 
 def write_unusual_archives() -> None:
-    """What zip allows and numpy.load reads, though numpy does not write it."""
+    """Archives that zip allows and numpy.load reads, although numpy does not write them."""
     array = golden_arrays()["layer_00_output"]
     data = npy_bytes(array, (1, 0))
     with Unseekable(OUT / "data_descriptors.npz") as out, zipfile.ZipFile(out, "w") as archive:

@@ -1,7 +1,7 @@
-"""Makes the bundled model: a small Qwen3 with trained weights and a tokenizer of its own.
+"""Makes the bundled model: a tiny Qwen3 with trained weights and its own tokenizer.
 
     python python/train_tiny_qwen3.py --out models/tiny-qwen3            train and write the checkpoint
-    python python/train_tiny_qwen3.py --out models/tiny-qwen3 --check    load it again and look at it
+    python python/train_tiny_qwen3.py --out models/tiny-qwen3 --check    load it again and examine it
 
 The shape keeps what makes Qwen3-0.6B hard to port: 28 layers, grouped queries, a head_dim that is not
 hidden_size / heads, q/k norms, a tied head and a vocabulary that is padded beyond its tokens. The
@@ -166,7 +166,7 @@ def new_model(config: dict[str, Any], directory: Path) -> Qwen3ForCausalLM:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A file appears under its name only when it is complete: others may be reading the folder."""
+    """A file gets its name only when it is complete, because others may be reading the folder."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
@@ -311,7 +311,7 @@ NEW_TOKENS = 20
 
 @torch.no_grad()
 def greedy(model: Qwen3ForCausalLM, prompt: list[int], stop: list[int]) -> tuple[list[int], list[float]]:
-    """The continuation, and by how much each token beat the second best."""
+    """The continuation, and the margin of each token over the second best."""
     ids = list(prompt)
     margins: list[float] = []
     while len(margins) < NEW_TOKENS:
@@ -382,7 +382,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--save-every", type=int, default=0, help="write the weights every N steps")
-    parser.add_argument("--check", action="store_true", help="train nothing; look at what is in --out")
+    parser.add_argument("--check", action="store_true", help="train nothing; examine the model in --out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.check:

@@ -1,4 +1,4 @@
-"""What the arena runs: engine, checkpoint, and what is right to say of it."""
+"""What the arena runs: engine, checkpoint, and the right verdict."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ class Case:
     environment: str  # of environments.py; the engine and its release
     script: str
     model: str  # models/MODEL.json, or a name of run.py's
-    words: tuple[str, ...] = ()  # to the script
-    wrong: tuple[str, ...] = ()  # its bugs, a part of the id that diagnose gives each; none: right
-    what: str = ""  # is wrong with it, or peculiar to it
+    words: tuple[str, ...] = ()  # arguments for the script
+    wrong: tuple[str, ...] = ()  # its bugs, as parts of diagnose's ids; none: the engine is right
+    what: str = ""  # description of its bug or peculiarity
     gguf: str = ""  # the tensor type of the .gguf file that this engine reads
-    precision: str = ""  # that its activations have: compare's --as
-    rounding: str = ""  # diagnose may say this id: right for what the engine is
-    reference: str = ""  # "file": of the .gguf file, where it differs from one of the checkpoint
-    small: bool = True  # its dump is among those of the tests
+    precision: str = ""  # the precision of its activations: compare's --as
+    rounding: str = ""  # an id that diagnose may report, because it is true of the engine
+    reference: str = ""  # "file": made from the .gguf file, if that differs from the checkpoint's
+    small: bool = True  # whether its dump is among those of the tests
 
     @property
     def name(self) -> str:
@@ -84,12 +84,12 @@ CASES = [
     Case(TINYGRAD, "tinygrad", "qwen3", gguf="F32"),
     Case(SCRATCH, "llms_from_scratch", "qwen3", ("qwen3",)),
     Case(SCRATCH, "llms_from_scratch", "llama3", ("llama3",)),
-    # Wrong ones.
+    # Engines with bugs.
     Case(TORCHTUNE, "torchtune", "gemma2", ("gemma2",), wrong=("norms-swapped", "final-softcap"),
-         what="the norms before and behind the MLP exchanged; the soft-cap on the final norm"),
+         what="the norms before and after the MLP exchanged; the soft-cap on the final norm"),
     Case(HF_OLD, "transformers", "gemma2", ("eager", "float32"), wrong=("mask-missing", "window"),
          what="no mask in odd layers, no window in even ones"),
-    # In gemma2 the scores are too small for the cap to show.
+    # In gemma2 the scores are too small for the cap to matter.
     Case(HF_OLD, "transformers", "gemma2_cap", ("eager", "float32"),
          wrong=("mask-missing", "window", "softcap"),
          what="as above, and the scores have no soft-cap"),
@@ -102,7 +102,7 @@ CASES = [
     Case(KERAS, "keras_hub", "qwen3", ("Qwen3Backbone",), wrong=("eps",),
          what="the epsilon of the query and key norms is 1e-5 for 1e-6"),
     Case(KERAS, "keras_hub", "qwen2_window", ("QwenBackbone",), wrong=("window",),
-         what="the sliding window is left out: the converter names another argument"),
+         what="the sliding window is left out: the converter sets a wrong argument"),
     Case(GENAI, "onnxruntime_genai", "mistral", wrong=("window",),
          what="the sliding window is left out: local_window_size is -1"),
     Case(CT2, "ctranslate2", "llama3", wrong=("rope-scaling",),

@@ -1,4 +1,4 @@
-"""CTranslate2: the logits are all that it gives."""
+"""CTranslate2: it exposes only the logits."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from dumping import MODEL, config, prompts, save
 with tempfile.TemporaryDirectory() as folder:
     source, converted = Path(folder) / "source", Path(folder) / "converted"
     shutil.copytree(MODEL, source)
-    # It wants a token for every row, and the names of the special ones.
+    # It needs a token for every row, and the names of the special ones.
     tokenizer = cut_tokenizer(MODEL, config()["vocab_size"])
     (source / "tokenizer.json").write_text(json.dumps(tokenizer))
     first = min(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)

@@ -1,4 +1,4 @@
-"""keras-hub, loading the checkpoint itself. Word: the class of the backbone."""
+"""keras-hub, which loads the checkpoint itself. Argument: the class of the backbone."""
 
 import os
 import re

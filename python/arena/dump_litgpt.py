@@ -1,4 +1,4 @@
-"""litgpt. Word: the model of litgpt's own list that the checkpoint is a small copy of."""
+"""litgpt. Argument: the model in litgpt's own list that the checkpoint is a small copy of."""
 
 import contextlib
 import sys
@@ -38,7 +38,7 @@ for field, theirs in (SIZES | {f: t for f, t in FEATURES.items() if f in known})
 known["block_size"] = 256
 
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-    torch.save(weights(), Path(folder) / "pytorch_model.bin")  # what old releases read, too
+    torch.save(weights(), Path(folder) / "pytorch_model.bin")  # old releases read this format too
     convert_hf_checkpoint(Path(folder), model_name=name)
     state = torch.load(Path(folder) / "lit_model.pth", weights_only=False)
 model = GPT(Config.from_name(name))

@@ -1,4 +1,4 @@
-"""The models of the book Build a Large Language Model (From Scratch). Word: qwen3 or llama3."""
+"""The models of the book Build a Large Language Model (From Scratch). Argument: qwen3 or llama3."""
 
 import torch
 from dumping import WORDS, config, run_torch, weights

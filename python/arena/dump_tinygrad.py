@@ -3,7 +3,7 @@
 import os
 import shutil
 
-# Before the import, which reads them. HALF=0: the weights stay what they are.
+# Before the import, which reads them. HALF=0: the weights keep their type.
 CLANGS = ["clang", *(f"clang-{release}" for release in range(30, 13, -1))]
 os.environ.setdefault("CC", next(filter(shutil.which, CLANGS), "clang"))
 os.environ.setdefault("HALF", "0")

@@ -1,4 +1,4 @@
-"""torchtune. Word: the architecture's builder."""
+"""torchtune. Argument: the architecture's builder."""
 
 import inspect
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""TransformerLens. Word: the model of its own list that the checkpoint is a small copy of."""
+"""TransformerLens. Argument: the model in its own list that the checkpoint is a small copy of."""
 
 import torch
 from dumping import MODEL, WORDS, config, prompts, save

@@ -1,4 +1,4 @@
-"""transformers, any release. Words: the attention (eager, sdpa) and the type (float32, bfloat16)."""
+"""transformers, any release. Arguments: the attention (eager, sdpa) and the type (float32, bfloat16)."""
 
 import torch
 from dumping import MODEL, WORDS, run_torch

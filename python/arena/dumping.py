@@ -45,7 +45,7 @@ def add(arrays: Arrays, name: str, value: Any) -> None:
 
 
 def hook(model: Any) -> Arrays:
-    """The dictionary gets what each torch module returns, when it is run."""
+    """Records what each torch module returns into the dictionary when the model is run."""
     import torch
 
     arrays: Arrays = {}

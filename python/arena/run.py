@@ -1,4 +1,4 @@
-"""Runs engines that nobody here wrote, and asks Assay what it makes of them: make arena.
+"""Runs other people's engines, and lets Assay judge them: make arena.
 
     python run.py [--only WORD]... [--judge] [--dumps FOLDER] [--assay FILE]
 
@@ -112,13 +112,13 @@ def tokens(assay: Path, case: Case, model: Path) -> dict:
 
 
 def map_of(case: Case) -> Path:
-    """Of an engine that Assay knows no names of; others have none."""
+    """The map of an engine whose names Assay does not know; none for other engines."""
     return HERE / "maps" / f"{case.script}.json"
 
 
 def judged(assay: Path, case: Case, model: Path, ref: Path, candidate: Path) -> dict:
     maps = ["--map", map_of(case)] if map_of(case).exists() else []
-    # With the model, each step of a text is judged by itself.
+    # With the model, each step of a text is judged separately.
     options = ["--model", model, *(["--as", case.precision] if case.precision else []), *maps]
     compared = run([assay, "compare", ref, candidate, "--json", *options])
     asked = ["--model", model, "--reference", ref, "--candidate", candidate, "--json", *maps]
@@ -158,21 +158,21 @@ def right(case: Case, result: dict) -> bool:
 
 
 def reduced(candidate: Path, used: dict[str, str], file: Path) -> None:
-    """The longer prompt's dump, with what lies inside of the first two layers only."""
+    """The longer prompt's dump, with the inside of only the first two layers."""
     with ZipFile(candidate / "long.npz") as source, ZipFile(file, "w", ZIP_DEFLATED) as out:
         for member in source.namelist():
             name = member.removesuffix(".npy")
             tap = used.get(name, name)
             layer = re.search(r"\d+", tap)
             if layer and name not in used:
-                continue  # of no tap, and of a layer
+                continue  # not a tap, but part of a layer
             if layer and int(layer[0]) >= 2 and not tap.endswith("_output"):
                 continue
             out.writestr(ZipInfo(member, (1980, 1, 1, 0, 0, 0)), source.read(member), ZIP_DEFLATED)
 
 
 class Dumps:
-    """tests/arena: reduced dumps, the prompt, and what is said of each."""
+    """Writes tests/arena: reduced dumps, the prompt, and the verdicts."""
 
     def __init__(self, folder: Path, assay: Path) -> None:
         self.folder, self.assay, self.entries = folder, assay, {}

@@ -1,1 +1,1 @@
-"""Models of HuggingFace transformers, looked at under Assay's names."""
+"""Models of HuggingFace transformers, recorded under Assay's names."""

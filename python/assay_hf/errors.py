@@ -1,4 +1,4 @@
-"""Errors that the user can mend; the message says what was found where."""
+"""Errors that the user can fix; the message tells what was found where."""
 
 
 class InputError(Exception):

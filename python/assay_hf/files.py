@@ -41,7 +41,7 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The checkpoint's safetensors files: one, or those its index names."""
+    """The checkpoint's safetensors files: the only one, or those that its index names."""
     index = directory / "model.safetensors.index.json"
     if (directory / "model.safetensors").is_file():
         return [directory / "model.safetensors"]
@@ -93,7 +93,7 @@ def describe_array(array: np.ndarray) -> dict[str, Any]:
 
 
 def statistics(array: np.ndarray) -> dict[str, float | int]:
-    """Of the finite elements, in double; `std` is the population's."""
+    """Statistics of the finite elements, in double; `std` is the population's."""
     finite = array[np.isfinite(array)].astype(np.float64)
     mean = float(finite.mean()) if finite.size else 0.0
     square = float(np.square(finite).mean()) if finite.size else 0.0

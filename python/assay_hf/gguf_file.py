@@ -1,4 +1,4 @@
-"""A checkpoint as a GGUF file, for tests: as llama.cpp's converter makes it, in any tensor type.
+"""Writes a checkpoint as a GGUF file, for tests: like llama.cpp's converter, in any tensor type.
 
 gguf can quantise to some types only. For the others the blocks are random, of the usual size: any
 bytes are valid blocks, and what they stand for is then the checkpoint.
@@ -27,7 +27,7 @@ ARCHITECTURES = {
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
 QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0}
-# Where a block's F16 scales lie, and how large they are for weights of about 0.05.
+# Where a block's F16 scales are, and how large they are for weights of about 0.05.
 SCALES = {
     Type.Q4_0: [(0, 0.1 / 8)],
     Type.Q4_1: [(0, 0.1 / 15), (2, 0.05)],
@@ -46,7 +46,7 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
 
 def random_blocks(kind: Type, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random bytes, but for the scales: uint8, a row of blocks for a row of elements."""
+    """Random bytes with valid scales: uint8, one row of blocks per row of elements."""
     elements, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (int(np.prod(shape)) // elements, size), dtype=np.uint8)
     sign = rng.choice([-1.0, 1.0], len(blocks))
@@ -57,7 +57,7 @@ def random_blocks(kind: Type, shape: tuple[int, ...], rng: np.random.Generator) 
 
 
 def stored(array: np.ndarray, kind: Type, rng: np.random.Generator) -> tuple[np.ndarray, Type]:
-    """A tensor's bytes and type in the file: vectors and what does not fit blocks stay F32."""
+    """A tensor's bytes and type in the file: vectors and rows that do not fit blocks stay F32."""
     if array.ndim == 1 or array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] != 0:
         return array, Type.F32
     if kind in SCALES and kind not in QUANTISED_BY_GGUF:
@@ -72,7 +72,7 @@ def permuted(array: np.ndarray, heads: int) -> np.ndarray:
 
 
 def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names as in a checkpoint, a mixture's experts stacked: ...mlp.experts.gate_proj.weight."""
+    """Names as in a checkpoint, with an MoE layer's experts stacked: ...mlp.experts.gate_proj.weight."""
     for name, weight in weights.items():
         if name.endswith("mlp.experts.gate_up_proj"):
             gate, up = weight.chunk(2, dim=1)

@@ -42,8 +42,8 @@ class Numerics(Enum):
 
 
 class HfModel:
-    """A causal language model, with eager attention unless asked for another. Everything runs
-    without gradients."""
+    """A causal language model, with eager attention by default. Everything runs without
+    gradients."""
 
     def __init__(self, directory: Path, numerics: Numerics, attention: str = "eager") -> None:
         if not (directory / "config.json").is_file():
@@ -125,7 +125,7 @@ class HfModel:
 
     @contextmanager
     def _run(self) -> Iterator[None]:
-        """A run without gradients, which knows nothing of the runs before it."""
+        """A run without gradients that does not depend on the runs before it."""
         _forget_lengths(self.net.model.rotary_emb, self._untouched_rope)
         with torch.inference_mode(), self._wide():
             yield
@@ -146,13 +146,13 @@ def read_eos_token_ids(directory: Path) -> list[int]:
 
 @contextmanager
 def fp32_is_double() -> Iterator[None]:
-    """Lets every FP32 that Python code asks for be double, and so all that computes in it."""
+    """Makes every FP32 that Python code asks for a double, and so everything computed in it."""
     fp32, to_fp32, default = torch.float32, torch.Tensor.float, torch.get_default_dtype()
     can_use_grouped_mm = moe._can_use_grouped_mm
     torch.float32 = torch.float = torch.float64
     torch.Tensor.float = torch.Tensor.double
     torch.set_default_dtype(torch.float64)
-    # torch's grouped_mm knows no double; transformers has a loop for where it cannot be used.
+    # torch's grouped_mm does not support double; transformers has a loop for that case.
     moe._can_use_grouped_mm = lambda *_: False
     try:
         yield
@@ -164,7 +164,7 @@ def fp32_is_double() -> Iterator[None]:
 
 
 def _widen_constants(net: Any) -> None:
-    """Computes again, in double, what a model computes from its config as it is built. The loading
+    """Computes again, in double, what a model computes from its config when it is built. Loading
     itself must not take place in fp32_is_double(), where FP32 weights are read as doubles."""
     with fp32_is_double():
         net.model.rotary_emb = type(net.model.rotary_emb)(net.config).eval()
@@ -174,14 +174,14 @@ def _widen_constants(net: Any) -> None:
 
 
 def _knows_length(rotary: Any) -> bool:
-    """Whether its frequencies depend on the sequence's length."""
+    """Whether the rotary module's frequencies depend on the sequence's length."""
     types = rotary.rope_type
     names = types.values() if isinstance(types, dict) else [types]
     return any(name in ("dynamic", "longrope") for name in names)
 
 
 def _lengths_seen(rotary: Any) -> dict[str, Any]:
-    """What a rotary module of dynamic frequencies changes from run to run."""
+    """The state that a rotary module with dynamic frequencies changes from run to run."""
     if not _knows_length(rotary):
         return {}
     buffers = {name: buffer.clone() for name, buffer in rotary.named_buffers()}

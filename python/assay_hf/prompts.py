@@ -22,7 +22,7 @@ class Prompt:
 
 
 def collect_prompts(texts: list[str], files: list[Path]) -> list[Prompt]:
-    """All prompts in order, numbered prompt1, prompt2, ... where they bring no id of their own."""
+    """All prompts in order, numbered prompt1, prompt2, ... if they have no id of their own."""
     prompts = [Prompt(f"prompt{n}", text, None) for n, text in enumerate(texts, 1)]
     for file in files:
         prompts += read_prompts(file, len(prompts) + 1)
@@ -31,7 +31,7 @@ def collect_prompts(texts: list[str], files: list[Path]) -> list[Prompt]:
     ids = [prompt.id for prompt in prompts]
     for id_ in ids:
         if ids.count(id_) > 1:
-            raise InputError(f"prompts: id '{id_}' a second time, expected unique ids")
+            raise InputError(f"prompts: duplicate id '{id_}', expected unique ids")
     return prompts
 
 

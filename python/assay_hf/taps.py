@@ -16,7 +16,7 @@ from torch import nn
 from assay_hf.errors import UsageError
 from assay_hf.model import HfModel
 
-# In data-flow order. A layer has those that its modules and its model's kind give it.
+# The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.
 LAYER_TAPS = (
     "input_norm",
     "q_proj",
@@ -85,8 +85,8 @@ def _has_post_norms(layer: nn.Module) -> bool:
 
 
 def _mlp_norm(layer: nn.Module) -> nn.Module | None:
-    """The norm before the MLP. Where a layer has norms after its parts too, the one called
-    post_attention_layernorm is not it."""
+    """The norm before the MLP. In layers that also have norms after their parts,
+    post_attention_layernorm is a different one."""
     if _has_post_norms(layer):
         return getattr(layer, "pre_feedforward_layernorm", None)
     return layer.post_attention_layernorm
@@ -100,7 +100,7 @@ def classic_taps(model: HfModel) -> list[str]:
 
 
 def choose_taps(model: HfModel, globs: Iterable[str]) -> list[str]:
-    """The classic taps and those that a glob matches, in data-flow order."""
+    """The default taps and those that a glob matches, in data-flow order."""
     names = tap_names(model)
     wanted = set(classic_taps(model))
     for glob in globs:
@@ -141,7 +141,7 @@ def _array(value: torch.Tensor, store: type) -> np.ndarray:
 
 @contextmanager
 def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
-    """Hands every tap of the runs within the context to keep(name, value)."""
+    """Passes every tap of the runs within the context to keep(name, value)."""
     config = model.config
     layers = config.num_hidden_layers
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -150,7 +150,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
         return x.view(*x.shape[:-1], -1, head_dim)
 
     def head_norm(x: torch.Tensor) -> torch.Tensor:
-        """OLMo 2 norms all heads as one, Gemma 3 behind the transpose."""
+        """OLMo 2 norms all heads together, Gemma 3 after the transpose."""
         if x.dim() == 3:
             return by_head(x)
         return x.transpose(1, 2) if config.model_type == "gemma3_text" else x
@@ -230,7 +230,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                     on_output(mlp.up_proj, name("up_proj"))
                 on_input(mlp.down_proj, name("mlp_act"))
                 on_output(mlp.down_proj, name("mlp_output"))
-            # The layer itself, not output_hidden_states: there the last one has been normed.
+            # The layer itself, not output_hidden_states, whose last entry has been normed.
             on_output(layer, name("output"))
         on_output(model.net.model.norm, "final_norm_output")
         stack.enter_context(_inside_attention(model, keep))

@@ -22,12 +22,12 @@ struct AlignedAllocator {
   T* allocate(std::size_t n) {
     const std::size_t bytes = n * sizeof(T);
     void* memory = ::operator new(bytes, alignment(bytes));
-    // Only a wish: fewer faults and TLB misses on large buffers.
+    // This is only advice to the kernel: fewer faults and TLB misses on large buffers.
     if (bytes >= 2 * kHugePage) ::madvise(memory, bytes, MADV_HUGEPAGE);
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, std::size_t n) { ::operator delete(memory, alignment(n * sizeof(T))); }
-  // resize() leaves new elements as they are.
+  // resize() leaves new elements uninitialised.
   template <class U>
   void construct(U*) {}
   template <class U, class Value>

@@ -22,13 +22,13 @@ namespace {
 
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 
-// A name may be as long as the file system takes, and this one is longer.
+// The name may already have the maximum length, and the partial file's name is longer.
 std::string partial_name(const std::filesystem::path& path) {
   constexpr std::size_t kLongest = 200;
   return fmt::format(".{}.partial-", path.filename().string().substr(0, kLongest));
 }
 
-// Partial files of this name whose process is no more.
+// Removes partial files of this name whose process no longer exists.
 void remove_what_killed_ones_left(const std::filesystem::path& path) {
   const std::string begin = partial_name(path);
   const std::filesystem::path parent = path.parent_path();
@@ -60,14 +60,15 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   }
   remove_what_killed_ones_left(path);
   const PartialCreation creation;
-  // A killed process of the same id (in a container it often is) may have left its partial file.
+  // A killed process with the same id (common in containers) may have left its partial file.
   do {
     partial_ = path.parent_path() /
                fmt::format("{}{}-{}", partial_name(path), ::getpid(), counter.fetch_add(1));
     fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) throw system_error(path_.string(), "cannot create", errno);
-  slot_ = remember_partial(partial_);  // only now: before, the name might have been another's file
+  slot_ = remember_partial(
+      partial_);  // only now: before, the name might have belonged to another process
 }
 
 AtomicFile::~AtomicFile() {
@@ -98,7 +99,7 @@ void AtomicFile::write_out(std::span<const std::byte> bytes) {
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) throw system_error(path_.string(), "cannot write", n < 0 ? errno : ENOSPC);
 #ifdef SYNC_FILE_RANGE_WRITE
-    // On its way to the disk from now on: the sync at the end has less to wait for.
+    // Starts writing to the disk now, so that the sync at the end has less to wait for.
     ::sync_file_range(fd_, static_cast<off64_t>(flushed_), n, SYNC_FILE_RANGE_WRITE);
 #endif
     bytes = bytes.subspan(static_cast<std::size_t>(n));

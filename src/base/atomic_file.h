@@ -9,11 +9,11 @@
 
 namespace assay {
 
-// Writes to a hidden neighbour (".NAME.partial-PID-N"); commit() syncs it and renames it. Without
-// commit() nothing is left; a process killed on the spot leaves the neighbour, which the next one
-// to write the file removes. A pipe or a device is written to as it is: a file must not take its
-// place. Every failure is a system error that names the final path. New files
-// have the permissions that the umask leaves.
+// Writes to a hidden file in the same directory (".NAME.partial-PID-N"); commit() syncs and renames
+// it. Without commit() nothing is left. A process that is killed leaves the hidden file, which the
+// next process that writes the same file removes. A pipe or a device is written to directly,
+// because a file must not replace it. Every failure is a system error that names the final path.
+// New files have the permissions that the umask allows.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

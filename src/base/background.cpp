@@ -10,7 +10,7 @@ Background::Background(ThreadPool& pool, std::size_t bound) : pool_(pool), bound
   try {
     for (int t = 0; t < pool.size() / 2; ++t) threads_.emplace_back([this] { work(); });
   } catch (const std::system_error&) {
-    // No more threads to be had: add() and finish() do the work.
+    // The system has no more threads, so add() and finish() do the work.
   }
 }
 
@@ -44,7 +44,7 @@ void Background::finish() {
   if (error_) std::rethrow_exception(error_);
 }
 
-// Until at most so many bytes are held; for 0, until every job is done.
+// Works until at most this many bytes are held. For 0, until every job is done.
 void Background::help(std::size_t until) {
   pool_.run([&](int worker) {
     std::unique_lock lock(mutex_);
@@ -88,7 +88,7 @@ void Background::run_next(std::unique_lock<std::mutex>& lock) {
   std::exception_ptr error;
   try {
     if (!failed) job.run();
-    job.run = nullptr;  // what it holds goes now
+    job.run = nullptr;  // releases what the job holds
   } catch (...) {
     error = std::current_exception();
   }

@@ -1,4 +1,4 @@
-// Jobs that run beside a thread pool's own work, on cores that the pool does without meanwhile.
+// Jobs that run alongside a thread pool's own work, on cores that the pool lends them.
 #pragma once
 
 #include <condition_variable>
@@ -19,20 +19,20 @@ namespace assay {
 // added; they may not call the pool or add jobs.
 class Background {
  public:
-  // Jobs that wait or run hold at most `bound` bytes, or a single job more. They take up to half of
-  // the pool's workers; with one worker they run within add() and finish().
+  // Waiting and running jobs hold at most `bound` bytes in total, unless a single job holds more.
+  // They use up to half of the pool's workers. With one worker they run inside add() and finish().
   Background(ThreadPool& pool, std::size_t bound);
-  // Drops the jobs that have not begun and waits for the others.
+  // Drops the jobs that have not begun, and waits for those that run.
   ~Background();
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
-  // A job that holds `bytes` until it is done. Where that is more than the bound allows, the
-  // calling thread works on jobs together with the pool until it fits. Throws what an earlier job
-  // threw; after that, no job begins.
+  // Adds a job that holds `bytes` until it is done. If that exceeds the bound, the calling thread
+  // works on jobs together with the pool until the new job fits. Throws what an earlier job threw;
+  // after that, no job begins.
   void add(std::size_t bytes, std::function<void()> job);
 
-  // Works on jobs together with the pool until all are done. Throws what one threw.
+  // Works on jobs together with the pool until all are done. Throws what a job threw.
   void finish();
 
   // Called by the owner's thread while it works on jobs or waits for them: how many bytes are held.
@@ -46,17 +46,17 @@ class Background {
   void work();
   void help(std::size_t until);
   void tell(std::unique_lock<std::mutex>& lock);
-  // Runs the oldest job. The lock is held before and after, not meanwhile.
+  // Runs the oldest job. The lock is held before and after, but not while the job runs.
   void run_next(std::unique_lock<std::mutex>& lock);
 
   ThreadPool& pool_;
   const std::size_t bound_;
   std::mutex mutex_;
-  std::condition_variable added_;  // or told to stop
+  std::condition_variable added_;  // signals a new job, or the end
   std::condition_variable done_;
   std::deque<Job> waiting_;
-  std::size_t bytes_ = 0;    // of jobs that wait or run
-  std::size_t running_ = 0;  // jobs
+  std::size_t bytes_ = 0;    // held by waiting and running jobs
+  std::size_t running_ = 0;  // number of jobs
   std::exception_ptr error_;
   bool stop_ = false;
   std::function<void(std::size_t)> on_wait_;

@@ -28,7 +28,7 @@ bool is_dots(const char* name) {
   return std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0;
 }
 
-// What getdents64 gives.
+// A record of getdents64.
 struct Entry {
   std::uint64_t inode;
   std::int64_t offset;
@@ -39,7 +39,7 @@ struct Entry {
 
 void remove_below(int parent, const char* name, int depth) noexcept {
   constexpr int kDeepest = 4;
-  constexpr int kRounds = 3;  // another thread may rename a file there while the others go
+  constexpr int kRounds = 3;  // another thread may rename a file there during the removal
   if (::unlinkat(parent, name, 0) == 0 || depth == kDeepest) return;
   for (int round = 0; round < kRounds; ++round) {
     const int directory = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

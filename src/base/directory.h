@@ -1,5 +1,5 @@
-// What a directory holds. The standard library's iterators end the process where memory is out:
-// they allocate in functions that are noexcept.
+// Lists and removes directories. The standard library's iterators end the process when memory runs
+// out, because they allocate in noexcept functions.
 #pragma once
 
 #include <filesystem>
@@ -8,15 +8,15 @@
 
 namespace assay {
 
-// Paths of all that lies in a directory, sorted; none where there is no such directory. error: set
-// where it cannot be read to its end; the paths are then those that were.
+// The sorted paths of a directory's entries; empty when there is no such directory. error: set when
+// the directory cannot be read completely; the paths are then those that were read.
 std::vector<std::filesystem::path> paths_in(const std::filesystem::path& directory,
                                             std::error_code& error);
-// The same; throws an input error that names the directory where it cannot be read.
+// The same paths; throws an input error that names the directory when it cannot be read.
 std::vector<std::filesystem::path> paths_in(const std::filesystem::path& directory);
 
-// Removes a file, or a directory and what is in it, four levels deep at most; what cannot be
-// removed stays. Only system calls: for handlers of signals as well.
+// Removes a file, or a directory and its contents, at most four levels deep. What cannot be removed
+// stays. Uses only system calls, so signal handlers may call it.
 void remove_tree(const char* path) noexcept;
 
 }  // namespace assay

@@ -1,5 +1,5 @@
-// Files that are part of the program. The assembler puts a file's bytes between two symbols; C++20
-// has no #embed. The build names the files.
+// Embeds files into the program: the assembler puts a file's bytes between two symbols, because
+// C++20 has no #embed. The build names the files.
 #pragma once
 
 #include <string_view>

@@ -15,8 +15,8 @@
 namespace assay {
 namespace {
 
-// The cache lets go of whole folios only, which are at most this large: of one that lies across the
-// beginning of a range, the part before is named as well.
+// The cache drops only whole folios, which are at most this large. If a folio crosses the beginning
+// of a range, its part before the range must be dropped too.
 constexpr std::uint64_t kFolio = std::uint64_t{2} << 20;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A file that is read in pieces, each once.
+// A file that is read in pieces, each of them once.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace assay {
 
-// The page cache need not keep these bytes of an open file. Only a wish: what others have mapped,
-// or are just reading, stays.
+// Advises the kernel to drop these bytes of an open file from the page cache. Pages that other
+// processes have mapped or are reading stay.
 void forget_cached(int descriptor, std::uint64_t offset, std::uint64_t size);
 
 class FileReader {
@@ -20,7 +20,8 @@ class FileReader {
   FileReader(FileReader&& other) noexcept;
   FileReader& operator=(FileReader&& other) noexcept;
 
-  // Fills `to` from `offset` on. Throws an input error when the file ends before, or fails.
+  // Fills `to` from `offset` on. Throws an input error when the file ends too early or cannot be
+  // read.
   void read(std::uint64_t offset, std::span<std::byte> to) const;
   // See forget_cached.
   void let_go(std::uint64_t offset, std::uint64_t size) const;

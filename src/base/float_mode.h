@@ -1,6 +1,6 @@
-// The floating-point mode of an entry point: IEEE's own, whatever the caller has set (frameworks
-// turn flushing of subnormals on, and so does -ffast-math), which it gets back. Threads that are
-// started inside inherit it.
+// Sets IEEE's default floating-point mode in an entry point, and restores the caller's mode at the
+// end (frameworks turn on flushing of subnormals, and so does -ffast-math). Threads that are
+// started meanwhile inherit the default mode.
 #pragma once
 
 #include <cfenv>
@@ -11,7 +11,7 @@ class DefaultFloatMode {
  public:
   DefaultFloatMode() {
     std::fegetenv(&before_);
-    std::fesetenv(FE_DFL_ENV);  // of x86's SSE unit too, and flushing with it
+    std::fesetenv(FE_DFL_ENV);  // also resets x86's SSE unit, including flushing
   }
   ~DefaultFloatMode() { std::fesetenv(&before_); }
   DefaultFloatMode(const DefaultFloatMode&) = delete;

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kHeader = "assay hashes 1";
 constexpr std::size_t kMostEntries = 4096;
 constexpr std::uintmax_t kMostBytes = std::uintmax_t{16} << 20;
-// A change within the resolution of a file system's clock keeps the times as they were.
+// Two changes within the resolution of a file system's clock have the same time.
 constexpr std::int64_t kSettled = 2'000'000'000;
 constexpr std::size_t kHexDigits = 64;
 
@@ -33,7 +33,7 @@ fs::path users_memory() {
     const char* value = std::getenv(variable);
     return value == nullptr ? fs::path() : fs::path(value);
   };
-  // A relative one is to be ignored, says the XDG specification.
+  // The XDG specification says that a relative path must be ignored.
   if (const fs::path cache = directory("XDG_CACHE_HOME"); cache.is_absolute()) {
     return cache / "assay" / "hashes";
   }
@@ -46,7 +46,7 @@ struct Known {
   std::int64_t changed = 0;
 };
 
-// None for a file that cannot be looked at, or whose name does not fit into a line.
+// None for a file that cannot be examined, or whose name does not fit into a line.
 std::optional<Known> known_by(const fs::path& file) {
   std::error_code error;
   const fs::path absolute = fs::weakly_canonical(file, error);
@@ -79,7 +79,7 @@ HashMemory::HashMemory(fs::path memory, std::function<std::int64_t()> now)
   };
 }
 
-// Lines of "sha256 time key"; nothing where any of them is something else.
+// Parses lines of "sha256 time key"; nothing if any line is malformed.
 HashMemory::Entries HashMemory::read() const {
   std::error_code ignored;
   if (memory_.empty() || fs::file_size(memory_, ignored) > kMostBytes || ignored) return {};
@@ -104,7 +104,7 @@ HashMemory::Entries HashMemory::read() const {
 
 void HashMemory::remember(const std::string& key, const std::string& sha256,
                           std::int64_t now) const {
-  // Whatever another process has added meanwhile stays.
+  // Entries that another process has added meanwhile are kept.
   Entries entries = read();
   entries[key] = {now, sha256};
   while (entries.size() > kMostEntries) {
@@ -122,7 +122,7 @@ void HashMemory::remember(const std::string& key, const std::string& sha256,
     file.write(std::as_bytes(std::span(text)));
     file.commit();
   } catch (const Error&) {
-    // Without a memory, files are hashed again.
+    // Without a memory, files are simply hashed again.
   }
 }
 

@@ -20,20 +20,20 @@
 namespace assay {
 namespace {
 
-// Of whole pages. Only a wish: a failure costs memory or time, not correctness.
+// Applies the advice to the whole pages. A failure costs memory or time, not correctness.
 void advise(std::span<const std::byte> mapped, int advice) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto at = reinterpret_cast<std::uintptr_t>(mapped.data());
   const std::uintptr_t skipped = (page - at % page) % page;
   if (mapped.size() <= skipped) return;
   const std::size_t whole = (mapped.size() - skipped) / page * page;
-  // madvise takes what it only gives advice about as writable.
+  // madvise takes a non-const pointer although it does not write.
   auto* first = const_cast<std::byte*>(mapped.data() + skipped);
   if (whole > 0) ::madvise(first, whole, advice);
 }
 
-// What is mapped, for a handler of signals: it may only read what is already there. A slot is taken
-// by its path, and is good from the moment that it has a beginning.
+// The mapped files, for a signal handler, which may only read existing memory. A slot is taken when
+// its path is set, and valid once its beginning is set.
 struct Mapping {
   std::atomic<char*> path = nullptr;
   std::atomic<const std::byte*> begin = nullptr;
@@ -123,7 +123,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   struct stat status {};
   ::fstat(fd, &status);
   size_ = static_cast<std::size_t>(status.st_size);
-  // mmap refuses empty mappings. It outlives its descriptor.
+  // mmap refuses empty mappings. The mapping outlives its descriptor.
   void* data = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
   const int problem = errno;
   ::close(fd);

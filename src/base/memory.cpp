@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Nothing where there is no such file, or no number in it: v2 says "max".
+// None if there is no such file, or no number in it: cgroups v2 write "max".
 std::optional<std::uint64_t> read_number(const fs::path& path) {
   std::ifstream file(path);
   std::uint64_t number = 0;
@@ -20,8 +20,8 @@ std::optional<std::uint64_t> read_number(const fs::path& path) {
   return std::nullopt;
 }
 
-// Limits of all groups above bind as well. In a container, what /proc calls the path may lie
-// outside of the mounted tree, whose root then is the container's own group.
+// The limits of all parent groups apply too. In a container, the path in /proc may be outside of
+// the mounted tree, whose root is then the container's own group.
 std::uint64_t least_limit(const fs::path& tree, const fs::path& group, const char* file) {
   std::uint64_t least = UINT64_MAX;
   for (fs::path at = group;; at = at.parent_path()) {

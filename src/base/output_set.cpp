@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kStaging = ".partial-";
 
-// Named as the constructor does it, by two numbers: anything else is somebody else's.
+// Whether the name has the two numbers that the constructor uses. Anything else belongs to others.
 bool is_staging(const fs::path& path) {
   const std::string name = path.filename().string();
   if (!name.starts_with(kStaging)) return false;
@@ -38,7 +38,7 @@ void sync_directory(const fs::path& directory) {
   ::close(fd);
 }
 
-// The process in the name of a staging directory; none where there is no such directory.
+// The process in the name of a staging directory; none when there is no such directory.
 std::string holder_of(const fs::path& directory) {
   std::error_code error;
   for (const fs::path& path : paths_in(directory, error)) {
@@ -49,7 +49,7 @@ std::string holder_of(const fs::path& directory) {
   return "another process";
 }
 
-// Only under the lock: without it they may be those of a run that goes on.
+// Called only with the lock held: without it, they may belong to a running process.
 void remove_what_killed_runs_left(const fs::path& directory) {
   std::error_code error;
   for (const fs::path& path : paths_in(directory, error)) {
@@ -90,7 +90,7 @@ void OutputSet::lock() {
   lock_ = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0) throw system_error(directory_.string(), "cannot open", errno);
   if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  // Any other failure: a file system that has no locks.
+  // Any other failure means that the file system has no locks.
   const bool is_held = errno == EWOULDBLOCK;
   ::close(lock_);
   lock_ = -1;
@@ -107,7 +107,8 @@ void OutputSet::create_directory(std::string_view name) const {
   if (fs::exists(there) && !fs::is_directory(there)) {
     throw system_error(final_path.string(), "cannot create directory", EEXIST);
   }
-  const PartialCreation creation;  // it would make a staging directory anew that a handler removed
+  const PartialCreation
+      creation;  // otherwise this could recreate a staging directory that a handler removed
   fs::create_directories(staging_ / name, error);
   if (error) throw system_error(final_path.string(), "cannot create directory", error.value());
 }
@@ -118,7 +119,7 @@ void OutputSet::publish(const std::vector<std::string>& stale) {
     fs::remove(file, error);
     if (error) throw system_error(file.string(), "cannot remove", error.value());
   };
-  // All that can fail without a change comes before the first change.
+  // Everything that can fail without a change is done before the first change.
   std::vector<fs::path> names;
   std::vector<fs::path> directories = {""};
   for (std::size_t d = 0; d < directories.size(); ++d) {

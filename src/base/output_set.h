@@ -1,4 +1,4 @@
-// Files of one run that belong together: none stands under its name before all are there.
+// Files of one run that belong together: none gets its final name before all are complete.
 #pragma once
 
 #include <filesystem>
@@ -10,15 +10,15 @@
 
 namespace assay {
 
-// A run writes into staging(), a hidden directory within the one that is to be filled
-// (".partial-PID-N"); publish() renames all of it into place. What stood there before stays whole
-// until then. One run at a time: the directory is locked (flock), and what killed runs left is
-// removed; neither where its file system has no locks. Every failure is a system error that names
-// the final path.
+// A run writes into staging(), a hidden directory (".partial-PID-N") within the output directory;
+// publish() renames all of it into place. Until then, an earlier set stays complete. The directory
+// is locked (flock), so only one run at a time writes to it, and leftovers of killed runs are
+// removed; on file systems without locks neither happens. Every failure is a system error that
+// names the final path.
 class OutputSet {
  public:
-  // marker: the file without which the set is known to be unfinished; removed first, and put in
-  // place last. Throws where another run holds the directory, and says which.
+  // marker: the file whose absence shows that the set is unfinished. It is removed first and put in
+  // place last. Throws when another run holds the directory, and tells which.
   OutputSet(std::filesystem::path directory, std::string marker);
   // Removes what was not published.
   ~OutputSet();
@@ -26,12 +26,12 @@ class OutputSet {
   OutputSet& operator=(const OutputSet&) = delete;
 
   const std::filesystem::path& staging() const { return staging_; }
-  // Creates staging() / name, which will stand below the directory. Throws where something else
-  // stands there.
+  // Creates staging() / name, a future subdirectory of the output directory. Throws when something
+  // else has that name there.
   void create_directory(std::string_view name) const;
-  // stale: files of the directory that go with no set of this kind.
+  // stale: files of an earlier set that would not belong to this set.
   void publish(const std::vector<std::string>& stale = {});
-  // The error, with the final path for the one in staging().
+  // The error, with the final path in place of the path in staging().
   Error as_of_final_path(const Error& error) const;
 
  private:

@@ -20,9 +20,9 @@
 namespace assay {
 namespace {
 
-// Paths of the partial files there are, for the signal handler: it may only read memory that is
-// already there and call unlink. Who takes a pointer out of its slot owns it, so that no thread
-// frees a path that the handler reads.
+// The paths of the partial files, for the signal handler, which may only read existing memory and
+// call unlink. Taking a pointer out of its slot means owning it, so no thread frees a path that the
+// handler reads.
 constexpr std::size_t kSlots = 64;
 std::array<std::atomic<char*>, kSlots> partial_paths;
 static_assert(std::atomic<char*>::is_always_lock_free);
@@ -30,7 +30,7 @@ static_assert(std::atomic<char*>::is_always_lock_free);
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
 std::atomic<int> creating{0};    // threads between a file's creation and its place in a slot
-std::atomic<bool> dying{false};  // a signal's handler is at work: nothing may be created any more
+std::atomic<bool> dying{false};  // a signal handler is running: nothing may be created any more
 
 void remove_partial_paths() {
   dying = true;
@@ -55,7 +55,7 @@ void say(const char* text, std::size_t size) {
   }
 }
 
-// With nothing that a handler may not call: what is not printable ASCII becomes '?'.
+// Uses only what a signal handler may call. Characters other than printable ASCII become '?'.
 void say_path(const char* path) {
   for (const char* at = path; *at != '\0'; ++at)
     say(static_cast<signed char>(*at) < 32 || *at == 127 ? "?" : at, 1);
@@ -67,7 +67,7 @@ void on_lost_file(int signal, siginfo_t* info, void*) {
       ": was cut short, or could no longer be read, while it was in use\n";
   const char* file = mapped_file_at(info->si_addr);
   if (file == nullptr) return on_signal(signal);
-  // Several threads may lose it at once, and it is said once.
+  // Several threads may lose the file at once, but the message is printed once.
   static std::atomic<bool> said{false};
   while (said.exchange(true)) ::pause();
   say(kBefore.data(), kBefore.size());

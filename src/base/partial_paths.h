@@ -1,4 +1,4 @@
-// Unfinished files and directories that there are, for the handler of signals to remove.
+// The unfinished files and directories, which the signal handler removes.
 #pragma once
 
 #include <csignal>
@@ -6,8 +6,8 @@
 
 namespace assay {
 
-// While one is created and remembered: the handler waits for other threads, and cannot come to this
-// one.
+// Held while an unfinished file is created and remembered: the signal handler waits for other
+// threads, and cannot interrupt this one.
 class PartialCreation {
  public:
   PartialCreation();
@@ -19,7 +19,8 @@ class PartialCreation {
   sigset_t before_;
 };
 
-// A file, or a directory with all that is in it. Returns its slot; below 0 where all are taken.
+// Remembers a file, or a directory with its contents. Returns its slot, or a negative number if all
+// slots are taken.
 int remember_partial(const std::filesystem::path& path);
 void forget_partial(int slot);
 
@@ -27,17 +28,17 @@ void forget_partial(int slot);
 // before they end the process, and a file above the size limit (SIGXFSZ) an error like a full disk.
 void remove_partial_files_on_signals();
 
-// Makes the loss of a mapped file's bytes (SIGBUS: it was cut short, or its disk is gone) remove
-// the partial files and end the process with a message that names the file, and exit code 3. For a
-// program; a library leaves its process's signals alone.
+// On the loss of a mapped file's bytes (SIGBUS: the file was truncated, or its disk is gone),
+// removes the partial files and ends the process with a message that names the file, and exit
+// code 3. Only for programs: a library must leave the process's signals alone.
 void end_with_message_when_a_mapped_file_is_lost();
 
-// Says that memory is out, without taking any.
+// Prints that memory has run out, without allocating any.
 void say_out_of_memory();
 
-// Makes an exception about memory that nobody can catch (it came up while values were taken down,
-// or while another error was reported) remove the partial files and end the process with a message
-// and exit code 4. For a program, as above.
+// When memory runs out where no exception can be caught (during stack unwinding, or while another
+// error is reported), removes the partial files and ends the process with a message and exit
+// code 4. Only for programs, as above.
 void end_with_message_when_memory_is_out();
 
 }  // namespace assay

@@ -22,18 +22,18 @@ namespace fs = std::filesystem;
 fs::path scratch_directory() {
   const char* wanted = std::getenv("TMPDIR");
   if (wanted != nullptr && *wanted != '\0') return wanted;
-  // On many systems /tmp is memory.
+  // On many systems /tmp is in memory.
   std::error_code ignored;
   return fs::is_directory("/var/tmp", ignored) ? "/var/tmp" : "/tmp";
 }
 
-// A descriptor of a file without a name; -1 and errno where there can be none.
+// A descriptor of an unnamed file, or -1 and errno.
 int open_nameless(const fs::path& directory) {
 #ifdef O_TMPFILE
   const int fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
   if (fd >= 0) return fd;
 #endif
-  // Not every file system has nameless files.
+  // Not every file system supports unnamed files.
   std::string name = directory / "assay-scratch-XXXXXX";
   const int named = ::mkostemp(name.data(), O_CLOEXEC);
   if (named >= 0) ::unlink(name.c_str());
@@ -48,9 +48,10 @@ ScratchFile::ScratchFile(std::uint64_t bytes, std::string_view what) : size_(byt
     throw Error(ErrorKind::kSystem, std::string(what),
                 fmt::format("{} {} in {}: {}", found, bytes_text(bytes), shown(directory.string()),
                             std::strerror(number)),
-                "room for it on that disk; TMPDIR names another directory");
+                "enough space on that disk; set TMPDIR to use another directory");
   };
-  // Asked first: where a file system cannot reserve space, glibc writes all of it.
+  // The free space is checked first, because glibc writes the whole file when a file system cannot
+  // reserve space.
   std::error_code unknown;
   const fs::space_info disk = fs::space(directory, unknown);
   if (!unknown && disk.available < bytes) fail("no temporary file of", ENOSPC);

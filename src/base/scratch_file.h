@@ -1,4 +1,4 @@
-// Room on a disk for what would be too much for memory.
+// Space on disk for data that is too large for memory.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +8,20 @@
 
 namespace assay {
 
-// Bytes in a file without a name, mapped for reading and writing: nothing is left of it however the
-// program ends. It lies in TMPDIR, otherwise in /var/tmp, otherwise in /tmp.
+// Bytes in an unnamed file, mapped for reading and writing. Nothing is left of the file however the
+// program ends. It is created in TMPDIR, otherwise in /var/tmp, otherwise in /tmp.
 class ScratchFile {
  public:
-  // bytes: at least 1. The disk's space is taken here, so that no later write can fail. Throws a
-  // system error where no directory has it; what: what it is for, such as the array's name.
+  // bytes: at least 1. The disk space is allocated here, so that no later write can fail. Throws a
+  // system error when no directory has enough space. what: what the space is for, such as the
+  // array's name.
   ScratchFile(std::uint64_t bytes, std::string_view what);
   ~ScratchFile();
   ScratchFile(const ScratchFile&) = delete;
   ScratchFile& operator=(const ScratchFile&) = delete;
 
-  // Zeros at first. Of what is written and not needed soon, give_back() (base/mapped_file.h)
-  // returns the memory; the file keeps the contents.
+  // The bytes are zero at first. give_back() (base/mapped_file.h) releases the memory of bytes that
+  // are not needed soon; the file keeps their contents.
   std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
 
  private:

@@ -22,7 +22,7 @@ namespace {
 class Hash {
  public:
   Hash() : context_(EVP_MD_CTX_new()) {
-    // Looked up once: each time costs more than a small array's hash.
+    // Looked up once, because a lookup costs more than the hash of a small array.
     static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
     check(context_ != nullptr && sha256 != nullptr &&
           EVP_DigestInit_ex(context_.get(), sha256, nullptr) == 1);
@@ -43,10 +43,10 @@ class Hash {
   static void check(bool fine) {
     if (!fine) throw out_of_memory_or_openssl();
   }
-  // It says neither reliably.
+  // OpenSSL does not tell reliably which of the two it was.
   static Error out_of_memory_or_openssl() {
     return {ErrorKind::kSystem, "SHA-256", "OpenSSL failed",
-            "memory for it, and an OpenSSL that has SHA-256"};
+            "enough memory, and an OpenSSL with SHA-256"};
   }
   struct Free {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }

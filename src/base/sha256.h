@@ -10,8 +10,8 @@ namespace assay {
 
 std::string sha256_hex(std::span<const std::byte> bytes);
 
-// Of a whole file. Throws an input error when it cannot be read. let_go: the page cache need not
-// keep what was read.
+// The SHA-256 of a whole file. Throws an input error when it cannot be read. let_go: advise the
+// page cache not to keep what was read.
 std::string sha256_file(const std::filesystem::path& path, bool let_go = false);
 
 }  // namespace assay

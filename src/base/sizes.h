@@ -1,4 +1,4 @@
-// Arithmetic on sizes, offsets and counts from outside, which may be anything: nothing wraps round.
+// Arithmetic on sizes, offsets and counts from outside, which may be anything, without wrap-around.
 #pragma once
 
 #include <concepts>
@@ -7,7 +7,7 @@
 
 namespace assay {
 
-// a + b, a * b; none where T cannot hold it.
+// a + b and a * b; none when T cannot represent the result.
 template <std::integral T>
 std::optional<T> sum_of(T a, T b) {
   T result{};
@@ -21,7 +21,7 @@ std::optional<T> product_of(T a, T b) {
   return result;
 }
 
-// Whether `count` pieces of `each` bytes from `offset` on lie within `size` bytes.
+// Whether `count` pieces of `each` bytes, starting at `offset`, fit within `size` bytes.
 inline bool lies_within(std::uint64_t offset, std::uint64_t count, std::uint64_t each,
                         std::uint64_t size) {
   const std::optional<std::uint64_t> bytes = product_of(count, each);

@@ -50,7 +50,7 @@ void append_escape(std::string& text, char32_t c) {
   }
 }
 
-// As JSON has it: beyond U+FFFF two surrogates.
+// A JSON escape: two surrogates above U+FFFF.
 void append_json_escape(std::string& text, char32_t c) {
   const auto value = static_cast<std::uint32_t>(c);
   if (c < 0x10000) {
@@ -66,7 +66,7 @@ std::size_t length_of_color(std::string_view text) {
   return end != text.npos && text[end] == 'm' ? end + 1 : 0;
 }
 
-// stays: how many bytes at the beginning of the rest are left as they are.
+// stays: the number of bytes at the beginning of the rest that are kept unchanged.
 template <class Stays>
 std::string with_hidden_shown(std::string_view text, const Stays& stays) {
   std::string result;
@@ -113,7 +113,7 @@ std::string visible(std::string_view text) {
 }
 
 std::string shown(std::string_view text, std::size_t most) {
-  // What is hidden grows: no more than `most` bytes of it can be needed.
+  // Escapes are longer than what they replace, so at most `most` bytes of the text are needed.
   std::string result = visible(text.substr(0, std::min(text.size(), most + kLongestCodePoint)));
   if (text.size() <= most && result.size() <= most) return result;
   std::size_t end = std::min(most - 3, result.size());
@@ -137,7 +137,7 @@ std::string escaped_json(std::string_view json) {
   std::string result;
   for (std::size_t at = 0; at < json.size();) {
     const Utf8Step step = utf8_step(json, at);
-    // Between strings there is nothing but ASCII, newlines among it.
+    // Outside of strings there is only ASCII, including newlines.
     if (step.valid && step.code_point >= 0x7F && is_hidden(step.code_point)) {
       append_json_escape(result, step.code_point);
     } else {

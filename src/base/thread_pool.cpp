@@ -11,7 +11,8 @@
 namespace assay {
 namespace {
 
-// A decode step has hundreds of short jobs: waiting by spinning a little saves a system call each.
+// A decode step has hundreds of short jobs. Spinning briefly before waiting saves a system call
+// each.
 constexpr int kSpins = 4000;
 
 void pause() {
@@ -47,7 +48,7 @@ ThreadPool::ThreadPool(int threads)
       workers_.emplace_back([this, w] { work(w); });
     }
   } catch (const std::system_error&) {
-    // No more threads to be had: fewer do the same work.
+    // The system has no more threads, so fewer workers do the same work.
   }
 }
 
@@ -63,8 +64,8 @@ void ThreadPool::wake(int worker) {
   round.notify_one();
 }
 
-// On workers [0, workers). The others are not even woken: they would take time from those who have
-// borrowed their cores.
+// Runs on workers [0, workers). The other workers are not woken, because they would take time from
+// the work that has borrowed their cores.
 void ThreadPool::start(Job job, int workers) {
   error_ = nullptr;
   job_ = job;

@@ -14,13 +14,13 @@
 
 namespace assay {
 
-// Threads this process may run on (its CPU affinity), at least 1.
+// The number of cores that this process may use (its CPU affinity), at least 1.
 int available_threads();
 
 // Not thread-safe: one thread owns a pool and calls it. Jobs must not call the pool again.
 class ThreadPool {
  public:
-  // threads: workers including the caller, fewer where the system gives no more; 0 means
+  // threads: workers including the caller, or fewer if the system has no more threads; 0 means
   // available_threads().
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
@@ -29,8 +29,8 @@ class ThreadPool {
 
   int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  // Work outside the pool that wants a core: jobs that begin meanwhile do without a worker (the
-  // caller always works). From any thread.
+  // Lends a core to work outside the pool: jobs that begin meanwhile use one worker fewer (the
+  // caller always works). May be called from any thread.
   void lend() noexcept { lent_.fetch_add(1, std::memory_order_relaxed); }
   void take_back() noexcept { lent_.fetch_sub(1, std::memory_order_relaxed); }
 
@@ -43,7 +43,7 @@ class ThreadPool {
   }
 
   // Calls body(begin, end) for contiguous parts of [0, count) of at least `grain` items each.
-  // Where it is split depends on size(): a body must not let its result depend on that.
+  // Where the range is split depends on size(), so a body's result must not depend on that.
   template <class Body>
   void parallel_for(std::size_t count, std::size_t grain, Body&& body) {
     if (count == 0) return;
@@ -59,8 +59,9 @@ class ThreadPool {
     });
   }
 
-  // Calls body(item, worker) for every item in [0, count), each taken by the next free worker of at
-  // most `workers`: for items of unequal length, and for neighbours that slow one core down.
+  // Calls body(item, worker) for every item in [0, count). The next free worker, of at most
+  // `workers`, takes the next item: for items of unequal length, and for machines on which other
+  // programs slow one core down.
   template <class Body>
   void share_items(std::size_t count, std::size_t workers, Body&& body) {
     const auto wanted = std::min<std::size_t>(std::min(count, workers), free_workers());
@@ -74,7 +75,7 @@ class ThreadPool {
     });
   }
 
-  // Calls body(item) for every item in [0, count), each taken by the next free worker.
+  // Calls body(item) for every item in [0, count). The next free worker takes the next item.
   template <class Body>
   void for_each_item(std::size_t count, Body&& body) {
     share_items(count, count, [&](std::size_t i, int) { body(i); });
@@ -85,7 +86,7 @@ class ThreadPool {
     void (*call)(void*, int) = nullptr;
     void* body = nullptr;
   };
-  // On its own cache line: a worker waits for its round to be incremented.
+  // A worker waits for its round to be incremented. Each is on its own cache line.
   struct alignas(64) Round {
     std::atomic<std::uint32_t> count{0};
   };

@@ -18,10 +18,10 @@ struct Utf8Step {
 // The code point at `at` (below text.size()).
 Utf8Step utf8_step(std::string_view text, std::size_t at);
 
-// Where the code point that ends before `at` begins. The text is valid UTF-8, at is above 0.
+// Where the code point that ends before `at` begins. The text is valid UTF-8; `at` is above 0.
 std::size_t utf8_step_back(std::string_view text, std::size_t at);
 
-// Offset of the first byte that is no UTF-8; text.size() when all is.
+// Offset of the first byte that is not valid UTF-8; text.size() if all bytes are.
 std::size_t utf8_valid_prefix(std::string_view text);
 
 // A copy in which every maximal invalid subpart is U+FFFD, as Rust's String::from_utf8_lossy.

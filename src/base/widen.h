@@ -10,7 +10,8 @@
 namespace assay {
 
 // Writes element i, found `stride` bytes after element i - 1, to out[i]; data may be unaligned.
-// double holds every dtype's values exactly but I64 above 2^53; float those of F32 and smaller.
+// double represents all values exactly except 64-bit integers above 2^53; float represents those of
+// F32 and smaller types.
 template <class Real>
 void widen(DType dtype, const std::byte* first, std::ptrdiff_t stride, std::span<Real> out);
 

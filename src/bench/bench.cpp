@@ -38,7 +38,7 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-// A figure's value and ratio of each run.
+// A figure's value and ratio in each run.
 struct Series {
   std::string name, unit, limit;
   std::vector<double> values, ratios;
@@ -61,7 +61,7 @@ class Bench {
   }
 
   std::vector<BenchFigure> run() {
-    run_all(true);  // pages, buffers and clocks warm up
+    run_all(true);  // warms up pages, buffers and clocks
     series_.clear();
     for (int r = 0; r < options_.runs; ++r) run_all(false);
     std::vector<BenchFigure> figures;
@@ -97,7 +97,7 @@ class Bench {
     steps_done_ += 1;
   }
 
-  // Bytes per second of reading the weights, as the measured thing reads them.
+  // Bytes per second at which the weights are read, in the same way as in the measured run.
   double read_weights() {
     const Weight& w = head_matrix(model_);
     return read_rate(pool_, {w.data, w.rows * w.cols * dtype_size(w.dtype)});
@@ -146,7 +146,8 @@ class Bench {
     return seconds([&] { executor.run({&chunk, 1}); });
   }
 
-  // Of the matrices; attention adds to the time, not to this count. The head is of one position.
+  // Counts the matrices only: attention adds to the time, but not to this count. The head counts
+  // for one position.
   double flops(std::size_t tokens) const {
     const Weight& w = head_matrix(model_);
     const double head = 2.0 * static_cast<double>(w.rows) * static_cast<double>(w.cols);
@@ -217,7 +218,7 @@ class Bench {
     return time;
   }
 
-  // Values such as a BF16 run has, widened to FP32, and the ids that compare wants to see.
+  // Values like those of a BF16 run, widened to FP32, and the ids that compare needs.
   static std::vector<Array> some_activations() {
     constexpr std::int64_t kArrays = 8, kRows = 2048, kColumns = 1024;
     std::vector<Array> arrays;
@@ -245,7 +246,7 @@ class Bench {
     return bytes;
   }
 
-  // What writing an npz cannot do without: libdeflate alone, on all cores.
+  // The lower bound for writing an npz: only libdeflate, on all cores.
   void deflate_all() {
     pool_.for_each_item(activations_.size(), [&](std::size_t i) {
       const auto& bytes = activations_[i].bytes;
@@ -257,7 +258,7 @@ class Bench {
     });
   }
 
-  // What one token reads and computes; of a mixture's experts, with those that it goes to.
+  // What one token reads and computes. In an MoE model, only its chosen experts count.
   void count_step() {
     const auto count = [&](const Weight& w, double part) {
       const double elements = static_cast<double>(w.rows * w.cols) * part;

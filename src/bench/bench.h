@@ -1,5 +1,5 @@
-// The engine's speed, each figure beside the limit that bounds it, measured in turn in one process:
-// only the ratios mean something on a machine that others use as well.
+// The engine's speed. Each figure is measured alternately with its limit in one process: on a
+// shared machine, only the ratios are meaningful.
 #pragma once
 
 #include <filesystem>
@@ -15,11 +15,12 @@ struct BenchOptions {
   std::filesystem::path program;  // the assay program, for start-up
   std::filesystem::path scratch;  // existing directory for files that extract and compare need
   int threads = 0;                // 0: all cores
-  int runs = 5;                   // of everything, in turns
+  int runs = 5;                   // times that each figure is measured, taking turns
 };
 
-// `value` is the median over the runs (of "noise of fast": over the arrays of a prompt), in `unit`;
-// `ratio` the median of each run's value (of times: its inverse) over the limit measured beside it.
+// `value` is the median over the runs (for "noise of fast": over the arrays of a prompt), in
+// `unit`. `ratio` is the median of each run's value (for times: of its inverse) over the limit
+// measured in the same run.
 struct BenchFigure {
   std::string name;  // "decode", "prefill 512", ...
   std::string unit;  // "tokens/s", "GB/s", "ms", ...
@@ -29,7 +30,7 @@ struct BenchFigure {
   double ratio = 0;
 };
 
-// Throws what the measured parts throw (input errors of the checkpoint, system errors).
+// Throws the errors of the measured parts (input errors of the checkpoint, system errors).
 // on_progress: fraction of the work done.
 std::vector<BenchFigure> bench(const BenchOptions& options,
                                const std::function<void(std::string_view, double)>& on_progress);

@@ -10,10 +10,10 @@
 namespace assay {
 namespace {
 
-// Where results go that nobody reads, so that no compiler drops the work.
+// Results that nobody reads are stored here, so that the compiler does not drop the work.
 std::atomic<std::uint64_t> sink;
 
-// Of a read: the next free worker takes it, as it does with rows of a matrix.
+// The size of a part. The next free worker takes the next part, as with the rows of a matrix.
 constexpr std::size_t kPart = std::size_t{2} << 20;
 
 template <bool kPrefetch>

@@ -1,4 +1,4 @@
-// What this machine can do, measured: the limits that other figures are held against.
+// Measures what this machine can do: the limits for the other figures.
 #pragma once
 
 #include <chrono>
@@ -9,7 +9,7 @@
 
 namespace assay {
 
-// Seconds that body() takes.
+// The time that body() takes, in seconds.
 template <class Body>
 double seconds(Body&& body) {
   const auto start = std::chrono::steady_clock::now();
@@ -17,12 +17,12 @@ double seconds(Body&& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Bytes per second at which all workers read `bytes` once, each a part of 2 MB as one stream at a
-// time: with prefetch and without, whichever is faster on this machine today.
+// Bytes per second at which all workers read `bytes` once, each in parts of 2 MB as one stream:
+// with or without prefetch, whichever is faster.
 double read_rate(ThreadPool& pool, std::span<const std::byte> bytes);
 
-// Floating-point operations per second (a fused multiply-add is two) at which the kernels of bf16
-// add up dots on the instruction set in use, in registers, all workers at once.
+// Floating-point operations per second (a fused multiply-add counts as two) at which the bf16
+// kernels compute dots in registers on the instruction set in use, with all workers at once.
 double dot_rate(ThreadPool& pool);
 
 }  // namespace assay

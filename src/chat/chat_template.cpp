@@ -1,4 +1,4 @@
-// Which template, with which variables; render.py does the rest.
+// Chooses the template and its variables; render.py renders it.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -44,7 +44,7 @@ const std::string* token_text(const OrderedJson& value) {
   return &content->get_ref<const std::string&>();
 }
 
-// bos_token, eos_token and the like, and those that a model has of its own.
+// bos_token, eos_token and the like, and the model's own special tokens.
 void read_special_tokens(const OrderedJson& config, std::map<std::string, std::string>& tokens) {
   for (const auto& [name, value] : config.items()) {
     if (!name.ends_with("_token")) continue;
@@ -122,7 +122,7 @@ ChatTemplate ChatTemplate::load(const fs::path& model) {
     read_special_tokens(fields, result.special_tokens_);
     knows_added_tokens = fields.contains("added_tokens_decoder");
   }
-  // Older checkpoints.
+  // Older checkpoints have their special tokens in a separate file.
   if (const fs::path map = model / "special_tokens_map.json";
       !knows_added_tokens && is_there(map)) {
     read_special_tokens(load_object(map), result.special_tokens_);
@@ -155,7 +155,7 @@ const std::string& ChatTemplate::name_for(const Conversation& conversation) cons
     for (const auto& [name, source] : templates_) names.push_back("'" + shown(name) + "'");
     throw input_error(templates_.begin()->second.where,
                       fmt::format("chat templates {}", fmt::join(names, ", ")),
-                      "one of the name 'default'");
+                      "one named 'default'");
   }
   return found->first;
 }
@@ -183,7 +183,7 @@ std::vector<std::string> ChatTemplate::render(std::span<const Conversation> conv
   if (answer.is_object() && answer.contains("texts")) return answer["texts"];
 
   if (!answer.is_object() || !answer.contains("error") || !answer.contains("kind")) {
-    throw system_error(python_program(), "an answer that is none: " + shown(output));
+    throw system_error(python_program(), "an invalid answer: " + shown(output));
   }
   const std::string error = shown(answer["error"].get<std::string>(), 300);
   if (answer.value("kind", std::string()) == "jinja2") {

@@ -39,8 +39,8 @@ class Descriptor {
   int fd_;
 };
 
-// The whole input lies there before the program starts: nobody waits for anybody, and a program
-// that stops reading harms nobody.
+// The whole input is written before the program starts, so neither process waits for the other, and
+// a program that stops reading does no harm.
 Descriptor file_with(std::string_view input) {
   Descriptor file(::memfd_create("assay-input", MFD_CLOEXEC));
   if (file.get() < 0) throw system_error("python", "cannot make a file in memory", errno);
@@ -60,7 +60,7 @@ std::array<Descriptor, 2> make_pipe() {
   return {Descriptor(ends[0]), Descriptor(ends[1])};
 }
 
-// Ended and gone when this is destroyed.
+// A child process. The destructor ends it and waits for it.
 class Process {
  public:
   Process(const std::string& program, std::string_view script, int in, int out, int err) {
@@ -88,8 +88,8 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  // How it ended, as waitpid has it; nothing when it still runs at the deadline. It may: whoever
-  // closes its outputs has not ended.
+  // The process's exit status as from waitpid; none if it still runs at the deadline, which is
+  // possible even when it has closed its outputs.
   std::optional<int> wait_until(Clock::time_point deadline) {
     for (;;) {
       if (const std::optional<int> status = wait(WNOHANG)) return status;
@@ -139,7 +139,7 @@ std::string run_python(std::string_view script, std::string_view input, std::str
   const auto too_long = [&] {
     return input_error(
         where, "still running",
-        fmt::format("an end within {} s", std::chrono::duration<double>(limits.time).count()));
+        fmt::format("it to end within {} s", std::chrono::duration<double>(limits.time).count()));
   };
   std::string output;
   std::string errors;
@@ -150,7 +150,7 @@ std::string run_python(std::string_view script, std::string_view input, std::str
     if (left <= 0) throw too_long();
     if (::poll(open.data(), open.size(), static_cast<int>(left)) < 0) {
       if (errno == EINTR) continue;
-      throw system_error(program, "cannot wait for it", errno);
+      throw system_error(program, "cannot wait for its end", errno);
     }
     for (pollfd& end : open) {
       if (end.fd < 0 || end.revents == 0) continue;
@@ -159,12 +159,12 @@ std::string run_python(std::string_view script, std::string_view input, std::str
       const ssize_t size = ::read(end.fd, buffer, sizeof buffer);
       if (size < 0 && errno == EINTR) continue;
       if (size <= 0) {
-        end.fd = -1;  // poll passes it over
+        end.fd = -1;  // poll ignores it
         continue;
       }
       text.append(buffer, static_cast<std::size_t>(size));
       if (text.size() > limits.output) {
-        throw input_error(where, "endless text", bytes_text(limits.output) + " at most");
+        throw input_error(where, "too much output", "at most " + bytes_text(limits.output));
       }
     }
   }

@@ -1,4 +1,4 @@
-// A Python program in a process of its own, on a short lead.
+// Runs a Python program in a separate process, with limits.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@
 
 namespace assay {
 
-// What to do where there is no Python, or no Jinja2 in it.
+// Advice for when Python or its Jinja2 is missing.
 inline constexpr std::string_view kPythonNeeded =
     "chat templates are run by Jinja2 (Debian: python3-jinja2); ASSAY_PYTHON may name an "
     "interpreter "
@@ -18,14 +18,14 @@ inline constexpr std::string_view kPythonNeeded =
 std::string python_program();
 
 struct PythonLimits {
-  std::chrono::milliseconds time{30'000};  // of the wall clock
+  std::chrono::milliseconds time{30'000};  // wall-clock time
   std::size_t output = std::size_t{64} << 20;
 };
 
 // Runs `script` with `input` as its standard input, and returns what it wrote to standard output.
-// The interpreter is python_program(); it runs isolated (-I) from the current directory and from
-// what a user's environment adds. Throws system errors (there is no interpreter, it fails) and an
-// input error, "`where`: ...", when a limit is exceeded.
+// The interpreter is python_program(). It runs isolated (-I) from the current directory and the
+// user's environment. Throws system errors (no interpreter, or it fails), and an input error about
+// `where` when a limit is exceeded.
 std::string run_python(std::string_view script, std::string_view input, std::string_view where,
                        const PythonLimits& limits = {});
 

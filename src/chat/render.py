@@ -2,8 +2,8 @@
 #   {"templates": {NAME: TEXT}, "variables": {...},
 #    "conversations": [{"template": NAME, "messages": [...], "tools": [...] or null}]}
 # and writes {"texts": [...]}, or {"error": WHAT, "kind": KIND, "conversation": INDEX}. KIND is
-# "jinja2" (there is none, or none that is safe), "refused" (by raise_exception) or "failed". "parent" is
-# the process that asks.
+# "jinja2" (missing, or not a safe version), "refused" (by raise_exception) or "failed". "parent" is the
+# process that started this one.
 import json
 import os
 import resource
@@ -33,7 +33,7 @@ def end_with(parent):
         sys.exit(0)
 
 
-# The templates are strangers' code.
+# The templates are untrusted code.
 resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
 try:
@@ -56,7 +56,7 @@ def strftime_now(format):
     return datetime.now().strftime(format)
 
 
-# Jinja's own would escape what HTML must not contain.
+# Jinja's own filter would escape characters for HTML.
 def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
@@ -71,7 +71,7 @@ class Generation(jinja2.ext.Extension):
     def parse(self, parser):
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        # A block of its own: what is set inside is not seen outside.
+        # The block has its own scope: what is set inside is not visible outside.
         call = jinja2.nodes.CallBlock(self.call_method("_said"), [], [], body)
         return call.set_lineno(line)
 
@@ -138,8 +138,8 @@ def told(error):
     return f"{type(error).__name__}: {error}"
 
 
-# Ways out of the sandbox that releases of Jinja2 have had (CVE-2016-10745, CVE-2019-10906,
-# CVE-2024-56326, CVE-2025-27516): tried, because distributions mend them without a new version.
+# Sandbox escapes that releases of Jinja2 have had (CVE-2016-10745, CVE-2019-10906, CVE-2024-56326,
+# CVE-2025-27516). They are tried, because distributions fix them without a new version number.
 ESCAPES = (
     "{{ '{0.__class__}'.format('') }}",
     "{{ '{x.__class__}'.format_map({'x': ''}) }}",
@@ -157,7 +157,7 @@ def escape_from(jinja):
         try:
             if "<class" in jinja.from_string(template).render():
                 return template
-        except Exception:  # whatever refuses it
+        except Exception:  # any refusal will do
             continue
     return None
 
@@ -188,7 +188,7 @@ def main():
                     "add_generation_prompt": True,
                 }
             )
-            text.encode()  # half of a surrogate pair is no text
+            text.encode()  # half of a surrogate pair is not valid text
         except Refused as error:
             answer(kind="refused", error=told(error), conversation=index)
         except Exception as error:

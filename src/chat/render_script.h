@@ -1,4 +1,4 @@
-// render.py, which is part of the program.
+// render.py, which is embedded into the program.
 #pragma once
 
 #include <string_view>

@@ -2,7 +2,7 @@
 
 #include "assay/error.h"
 #include "base/hash_memory.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "formats/gguf_parts.h"
 
 namespace assay {
@@ -15,7 +15,7 @@ fs::path bundled_model() {
     std::error_code ignored;
     if (fs::exists(candidate / "config.json", ignored)) return candidate;
   }
-  throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is not there",
+  throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is missing",
                     "a checkpoint directory given with --model");
 }
 
@@ -25,16 +25,16 @@ fs::path model_directory(const std::string& given) {
   const fs::file_status status = fs::status(given, error);
   constexpr const char* kExpected =
       "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
-  if (!fs::exists(status)) throw input_error(given, "no such directory", kExpected);
+  if (!fs::exists(status)) throw input_error(given, "no such file or directory", kExpected);
   if (const auto gguf = gguf_file_of(given)) return *gguf;
   if (!fs::is_directory(status)) throw input_error(given, "not a directory", kExpected);
   return given;
 }
 
-void add_rehash(CLI::App& verb) {
-  verb.add_flag_callback(
+void add_rehash(CLI::App& command) {
+  command.add_flag_callback(
       "--rehash", [] { HashMemory::of_user().pass_over(); },
-      "Hash the checkpoint's files anew, whatever is remembered of them");
+      "Hash the checkpoint's files again instead of using remembered hashes");
 }
 
 }  // namespace assay

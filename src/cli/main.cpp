@@ -11,25 +11,26 @@
 
 #include "assay/error.h"
 #include "base/partial_paths.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 
 namespace {
 
 constexpr int kSystemFailed = static_cast<int>(assay::ErrorKind::kSystem);
 
-// One line, whatever stands in a file's name.
+// Prints one line, even where a file's name contains a line break.
 int report(std::string_view message, int code) {
   assay::print_error(fmt::format("assay: error: {}", message));
   return code;
 }
 
 std::string usage_text(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
-  if (!app.get_subcommands().empty()) return fmt::format("{}; --help says more", error.what());
-  std::vector<std::string> verbs;
-  for (const CLI::App* verb : app.get_subcommands(nullptr)) verbs.push_back(verb->get_name());
+  if (!app.get_subcommands().empty()) return fmt::format("{}; see --help", error.what());
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands(nullptr))
+    commands.push_back(command->get_name());
   return fmt::format("{}; expected one of {}",
-                     argc < 2 ? "no verb" : fmt::format("'{}' is no verb", argv[1]),
-                     fmt::join(verbs, ", "));
+                     argc < 2 ? "no command" : fmt::format("unknown command '{}'", argv[1]),
+                     fmt::join(commands, ", "));
 }
 
 // Runs the action; every failure becomes one line and an exit code.
@@ -46,7 +47,7 @@ int guarded(const assay::Action& action) {
     assay::say_out_of_memory();
     return kSystemFailed;
   } catch (const std::system_error& error) {
-    // What fmt throws when standard output takes no more.
+    // fmt throws this when standard output cannot be written to.
     return report(std::ferror(stdout) != 0 ? "standard output: cannot write" : error.what(),
                   kSystemFailed);
   } catch (const std::exception& error) {
@@ -58,10 +59,10 @@ int guarded(const assay::Action& action) {
 
 int main(int argc, char** argv) {
   assay::end_with_message_when_memory_is_out();
-  CLI::App app{"Reference activations from language-model checkpoints."};
+  CLI::App app{"Finds the first wrong tensor of a language model's port, and often names the bug."};
   app.set_version_flag("--version", "assay " ASSAY_VERSION);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 good, 1 check failed, 2 wrong usage, 3 bad input, 4 system failure.");
+  app.footer("Exit codes: 0 success, 1 check failed, 2 wrong usage, 3 bad input, 4 system error.");
   assay::Action action;
   assay::add_doctor(app, action);
   assay::add_explain(app, action);

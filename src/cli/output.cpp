@@ -7,7 +7,7 @@
 #include "assay/error.h"
 #include "base/atomic_file.h"
 #include "base/text.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/json_text.h"
 #include "report/table.h"
 
@@ -22,7 +22,7 @@ void print_text(std::string_view text) {
 }
 
 void print_error(std::string_view line) {
-  // Not fmt::print: it throws when standard error takes no more.
+  // Not fmt::print, which throws when standard error cannot be written to.
   std::fputs((visible(line) + "\n").c_str(), stderr);
 }
 
@@ -31,7 +31,7 @@ void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json_te
 void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
                         const std::vector<std::string>& read) {
   const auto is_same = [](const std::string& a, const std::string& b) {
-    std::error_code error;  // one is not there
+    std::error_code error;  // set when one of them does not exist
     return a == b || std::filesystem::equivalent(a, b, error);
   };
   for (std::size_t i = 0; i < written.size(); ++i) {
@@ -39,12 +39,12 @@ void expect_own_outputs(const std::vector<std::pair<std::string_view, std::strin
     if (path.empty()) continue;
     for (const std::string& input : read) {
       if (!is_same(path, input)) continue;
-      throw usage_error(option, fmt::format("'{}', which is read", path), "another file");
+      throw usage_error(option, fmt::format("'{}', which is an input", path), "a different file");
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (path != written[j].second) continue;
-      throw usage_error(option, fmt::format("'{}', as {} has it", path, written[j].first),
-                        "another file");
+      throw usage_error(option, fmt::format("'{}', the same path as {}", path, written[j].first),
+                        "a different file");
     }
   }
 }

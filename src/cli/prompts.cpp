@@ -2,22 +2,24 @@
 
 #include "assay/chat.h"
 #include "assay/error.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 
 namespace assay {
 
-void add_chat_options(CLI::App& verb, ChatArguments& chat) {
-  verb.add_flag("--chat", chat.apply,
-                "Apply the checkpoint's chat template: each text is a message of the user");
-  verb.add_option("--conversation", chat.conversations,
-                  "With the chat template: JSON file with a list of messages, or an object with "
-                  "\"messages\" and \"tools\"; may be repeated")
+void add_chat_options(CLI::App& command, ChatArguments& chat) {
+  command.add_flag("--chat", chat.apply,
+                   "Apply the checkpoint's chat template: each text is a user message");
+  command
+      .add_option("--conversation", chat.conversations,
+                  "JSON file with a list of messages, or an object with \"messages\" and "
+                  "\"tools\", to be rendered with the chat template; may be repeated")
       ->allow_extra_args(false);
-  CLI::Option* thinking = verb.add_flag("--thinking", chat.thinking,
-                                        "Set the template's enable_thinking to true (default: not "
-                                        "set)");
-  verb.add_flag("--no-thinking", chat.no_thinking, "Set it to false")->excludes(thinking);
-  verb.parse_complete_callback([&chat] {
+  CLI::Option* thinking = command.add_flag("--thinking", chat.thinking,
+                                           "Set the template's enable_thinking to true (default: "
+                                           "unset)");
+  command.add_flag("--no-thinking", chat.no_thinking, "Set enable_thinking to false")
+      ->excludes(thinking);
+  command.parse_complete_callback([&chat] {
     if (chat.wanted() || !(chat.thinking || chat.no_thinking)) return;
     throw CLI::RequiresError(chat.thinking ? "--thinking" : "--no-thinking", "--chat");
   });
@@ -33,7 +35,7 @@ void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat
   }
   for (const Prompt& prompt : prompts) {
     if (!prompt.conversation) continue;
-    throw input_error(prompt.conversation->where, "a conversation",
+    throw input_error(prompt.conversation->where, "a conversation, but no --chat",
                       "--chat, which applies the checkpoint's chat template");
   }
 }

@@ -60,7 +60,7 @@ class SafetensorsSource : public ArrayFile::Source {
   Weights weights_;
 };
 
-// A GGUF file's tensors under its own names; quantised ones as the F32 that they stand for.
+// A GGUF file's tensors under its own names. Quantised tensors are dequantised to F32.
 class GgufSource : public ArrayFile::Source {
  public:
   explicit GgufSource(const fs::path& path) : parts_(path) {}
@@ -116,7 +116,7 @@ class GgufSource : public ArrayFile::Source {
   GgufParts parts_;
 };
 
-// One .npy or .pt file, or all of a directory.
+// A single .npy or .pt file, or all such files of a directory.
 class FilesSource : public ArrayFile::Source {
  public:
   explicit FilesSource(const fs::path& path) {
@@ -133,7 +133,7 @@ class FilesSource : public ArrayFile::Source {
     if (!is_array_kind(path)) std::ranges::sort(names_);
   }
 
-  // Kinds of files that may stand for an array, or some, in a directory.
+  // The kinds of files that may hold arrays in a directory.
   static bool is_array_kind(const fs::path& file) {
     const fs::path kind = file.extension();
     return kind == ".npy" || is_torch_kind(file);
@@ -168,7 +168,7 @@ class FilesSource : public ArrayFile::Source {
     std::shared_ptr<const MappedFile> npy = nullptr;
     std::shared_ptr<const TorchFile> torch = nullptr;
     const TorchFile::Tensor* tensor = nullptr;
-    std::shared_ptr<const Error> error = nullptr;  // a file that cannot be read, among others
+    std::shared_ptr<const Error> error = nullptr;  // set when this file cannot be read
   };
 
   const Entry& find(std::string_view name) const { return entries_[by_name_.find(name)->second]; }
@@ -235,7 +235,7 @@ constexpr std::array<std::pair<std::string_view, DType>, 39> kDTypeNames = {
      {"uint8", DType::kU8},       {"BOOL", DType::kBool},
      {"bool", DType::kBool}}};
 
-// Raw elements in files of their own, described by a JSON file beside them:
+// Raw elements in separate files, described by a JSON file next to them:
 //   {"arrays": [{"name": "logits", "dtype": "F32", "shape": [5, 2560], "file": "logits.bin",
 //                "offset": 0, "order": "C"}, ...]}
 // offset (bytes) and order ("C": last axis fastest, "F": first axis fastest) may be left out.
@@ -340,7 +340,7 @@ class RawSource : public ArrayFile::Source {
     named_ = sum_of(named_, count * item).value_or(std::numeric_limits<std::uint64_t>::max());
     const std::string name = data.view.name;
     if (!arrays_.emplace(name, std::move(data)).second) {
-      throw input_error(where("name"), "'" + shown(name) + "' a second time", "each name once");
+      throw input_error(where("name"), "duplicate name '" + shown(name) + "'", "each name once");
     }
   }
 
@@ -374,7 +374,8 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
   if (kind == ".gguf") return std::make_unique<GgufSource>(path);
   if (kind == ".json") return std::make_unique<RawSource>(path);
   throw input_error(
-      path.string(), is_there(path) ? "'" + kind.string() + "' files are not known" : "not there",
+      path.string(),
+      is_there(path) ? "unknown file type '" + kind.string() + "'" : "no such file or directory",
       "a .npz, .npy, .safetensors, .pt, .gguf or .json file, or a directory of .npy or .pt files");
 }
 

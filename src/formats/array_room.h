@@ -1,4 +1,4 @@
-// Where an array's elements go that cannot stay where they lie in their file.
+// Storage for an array's elements that cannot be used in place in their file.
 #pragma once
 
 #include <cstdint>
@@ -10,19 +10,19 @@
 
 namespace assay {
 
-// Bytes for which memory is taken; more go into a file without a name (base/scratch_file.h).
+// Up to this many bytes are kept in memory; more go into an unnamed file (base/scratch_file.h).
 inline constexpr std::uint64_t kMostInMemory = std::uint64_t{32} << 20;
 
-// Arrays that overlap in their file, or repeat its bytes, stand for at most so many times as many
-// as it has: a small file must not mean endless reading.
+// Arrays may overlap in their file or repeat its bytes. Together they may have at most this many
+// times the file's bytes, so that a small file does not cause endless reading.
 inline constexpr std::uint64_t kMostTimes = 64;
 
-// Room for `bytes` that the array owns from now on, and whose pages may be given back where
-// array.view.mapped is set here. The view is the caller's to set. Throws a system error that names
-// `where` when the disk has no room.
+// Makes space for `bytes` bytes, which the array owns. Their pages may be given back when this
+// function sets array.view.mapped. The caller sets the view. Throws a system error that names
+// `where` when the disk is full.
 std::span<std::byte> make_room(LoadedArray& array, std::uint64_t bytes, std::string_view where);
 
-// The array where it lies in a mapped file; a copy in C order where it is in Fortran order.
+// The array in place in a mapped file, or a copy in C order when it is stored in Fortran order.
 LoadedArray in_c_order(NpyData data, std::string_view where);
 
 }  // namespace assay

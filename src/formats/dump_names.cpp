@@ -41,7 +41,7 @@ std::vector<std::pair<std::string, std::string>> tags_of(std::string_view stem) 
   return has_name ? tags : std::vector<std::pair<std::string, std::string>>();
 }
 
-// Whether a module's name says its layer: "model.layers.3.mlp", "layer_03_mlp_output".
+// Whether a module's name contains its layer: "model.layers.3.mlp", "layer_03_mlp_output".
 bool names_layer(std::string_view name) {
   for (const std::string_view before : {"layers.", "layer_", "layer.", "h.", "blk."}) {
     for (std::size_t at = name.find(before); at != name.npos; at = name.find(before, at + 1)) {
@@ -126,7 +126,7 @@ std::vector<std::string> name_dump_arrays(const std::vector<DumpArray>& arrays) 
     for (const std::size_t i : places) {
       const DumpArray& array = arrays[i];
       std::string& own = names[i];
-      // Keys that several named files have: the file tells them apart.
+      // The same key occurs in several files, so the file's name is needed too.
       if (places.size() > 1 && array.is_named && !array.file.name.empty()) {
         own = fmt::format("{}.{}", array.file.name, own);
       }
@@ -145,7 +145,7 @@ std::vector<std::string> name_dump_arrays(const std::vector<DumpArray>& arrays) 
       }
     }
   }
-  // Whatever is still the same is numbered.
+  // Names that are still equal are numbered.
   std::set<std::string> taken;
   std::map<std::string, int> numbers;  // the last one given, by name
   for (std::string& name : names) {

@@ -123,7 +123,7 @@ class GgufFile::Cursor {
     if (count > bytes_.size() - at_) {
       throw input_error(
           file_, fmt::format("{} of {} bytes at byte {} of {}", what, count, at_, bytes_.size()),
-          "it inside the file (is it cut short?)");
+          "it to end inside the file (is it cut short?)");
     }
     const std::span<const std::byte> part = bytes_.subspan(at_, count);
     at_ += count;

@@ -1,4 +1,4 @@
-// A GGUF file: metadata by key, and tensors where they lie in the mapping.
+// A GGUF file: metadata by key, and tensors in place in the mapping.
 #pragma once
 
 #include <cstddef>
@@ -36,18 +36,18 @@ class GgufFile {
   std::span<const GgufTensor> tensors() const noexcept { return tensors_; }
   const GgufTensor* find(std::string_view name) const noexcept;
 
-  // Metadata. A getter without a fallback throws an input error when there is no such key; all do
-  // when the value is of another kind. Numbers may be stored as any type that holds them.
+  // Metadata. Getters without a fallback throw an input error when the key is missing. All getters
+  // throw one when the value has the wrong kind. Numbers may be stored as any numeric type.
   bool has(std::string_view key) const noexcept;
   std::string_view string(std::string_view key) const;
   std::optional<std::string_view> optional_string(std::string_view key) const;
   bool boolean(std::string_view key, bool fallback) const;
   std::int64_t integer(std::string_view key) const;  // below 2^31, and not negative
   std::int64_t integer(std::string_view key, std::int64_t fallback) const;
-  // A finite number. One stored as F32 is read as the shortest decimal number that rounds to it:
-  // 1e-6 and not 9.999999974752427e-07, for that is what the model's config said.
+  // A finite number. A number stored as F32 is read as the shortest decimal number that rounds to
+  // it: 1e-6 and not 9.999999974752427e-07, because that is what the model's config said.
   double number(std::string_view key) const;
-  // Empty where there is no such key.
+  // Empty when the key is missing.
   std::span<const std::string_view> strings(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
   // Whether the value is a list.
@@ -57,7 +57,7 @@ class GgufFile {
   std::string where(std::string_view key) const;
   std::string tensor_where(std::string_view tensor) const;
 
-  // The mapping, for somebody who keeps the tensors' bytes longer than this object.
+  // The mapping, for callers that keep the tensors' bytes longer than this object.
   MappedFile take_mapping() && { return std::move(file_); }
 
  private:

@@ -1,6 +1,6 @@
-// Split files (llama.cpp's gguf-split): every part says its number (split.no, from 0), how many
-// there are (split.count) and how many tensors they hold together (split.tensors.count). Enforced:
-// at most 1,000 parts, each under the name that its number gives; no tensor in two.
+// Split files (llama.cpp's gguf-split): every part has its number (split.no, from 0), the number of
+// parts (split.count) and the number of tensors in all parts (split.tensors.count). Enforced: at
+// most 1,000 parts, each with the file name that matches its number; no tensor in two parts.
 #include "formats/gguf_parts.h"
 
 #include <fmt/format.h>
@@ -64,7 +64,7 @@ GgufParts::GgufParts(const fs::path& file) {
   for (const GgufFile& opened : files_) {
     for (const GgufTensor& tensor : opened.tensors()) {
       if (!names.insert(tensor.name).second) {
-        throw input_error(opened.tensor_where(tensor.name), "also stands in another part",
+        throw input_error(opened.tensor_where(tensor.name), "is also in another part",
                           "every name once");
       }
     }

@@ -12,8 +12,8 @@ namespace assay {
 
 class GgufParts {
  public:
-  // file: the file, or the first part (NAME-00001-of-0000N.gguf) of a split one; the others lie
-  // beside it. Throws an input error that names file, key or tensor.
+  // file: the only file, or the first part (NAME-00001-of-0000N.gguf) of a split checkpoint, with
+  // the other parts next to it. Throws an input error that names file, key or tensor.
   explicit GgufParts(const std::filesystem::path& file);
 
   // The part with the metadata.
@@ -27,9 +27,9 @@ class GgufParts {
   std::vector<GgufFile> files_;
 };
 
-// The GGUF file of a checkpoint: the path itself where it is a .gguf file; the only one in a
-// directory without safetensors weights, or the first part of the only split one there. Nothing
-// where neither is so. Throws an input error for a directory of several.
+// The GGUF file of a checkpoint: the path itself if it is a .gguf file, or the only .gguf file (or
+// the first part of the only split one) in a directory without safetensors weights. None otherwise.
+// Throws an input error for a directory with several GGUF files.
 std::optional<std::filesystem::path> gguf_file_of(const std::filesystem::path& checkpoint);
 
 }  // namespace assay

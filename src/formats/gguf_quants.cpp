@@ -19,8 +19,8 @@
 //   IQ4_XS  256: d, 8 pairs of high bits, 4 bytes of low nibbles, 128 bytes of nibbles;
 //                x = (d * (scale - 32)) * level[q], a scale for 32 elements
 //
-// A byte of nibbles holds elements half a block (Q4_0 and its kind, IQ4) or 32 (K) apart, the
-// earlier one low.
+// A byte of nibbles holds two elements that are half a block (Q4_0, Q4_1, Q5, IQ4) or 32 elements
+// (K) apart; the earlier one is in the low nibble.
 #include "formats/gguf_quants.h"
 
 #include <fmt/format.h>
@@ -53,7 +53,7 @@ constexpr std::array<GgmlLayout, 15> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
                                                   {GgmlType::kIQ4_NL, "IQ4_NL", 32, 18},
                                                   {GgmlType::kIQ4_XS, "IQ4_XS", kSuper, 136}}};
 
-// Known to ggml, not to this reader: an error can name them.
+// Types that ggml knows but this reader does not. Errors can name them.
 constexpr std::array<std::pair<std::uint32_t, std::string_view>, 18> kOtherNames = {
     {{9, "Q8_1"},
      {15, "Q8_K"},

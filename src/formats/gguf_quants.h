@@ -1,5 +1,5 @@
-// The tensor types of ggml, as GGUF files hold them: blocks of a few dozen elements that share
-// scales, and what their elements are in FP32.
+// The tensor types of ggml in GGUF files: blocks of a few dozen elements that share scales, and
+// their conversion to FP32.
 #pragma once
 
 #include <cstddef>
@@ -32,13 +32,13 @@ enum class GgmlType : std::uint32_t {
 struct GgmlLayout {
   GgmlType type;
   std::string_view name;       // "Q4_K"
-  std::size_t block_elements;  // 1 where elements stand alone
+  std::size_t block_elements;  // 1 for types without blocks
   std::size_t block_bytes;
 };
 
 // nullptr for a type that this version does not read.
 const GgmlLayout* ggml_layout(std::uint32_t type);
-// The layout of a type that is read.
+// The layout of a supported type.
 const GgmlLayout& ggml_layout(GgmlType type);
 
 // "IQ2_XXS (type 16)", or "type 99" for a number that ggml does not use; and "F32, F16, ...", all
@@ -46,9 +46,9 @@ const GgmlLayout& ggml_layout(GgmlType type);
 std::string ggml_type_text(std::uint32_t type);
 std::string readable_ggml_types();
 
-// The elements of whole blocks as FP32: each by the type's formula, every operation rounded to FP32
-// in the order that ggml's own dequantize_row functions use, so the bits are theirs.
-// out.size(): a multiple of block_elements; blocks: as many bytes as those blocks have.
+// Dequantises whole blocks to FP32 by the type's formula. Every operation is rounded to FP32, in
+// the same order as in ggml's own dequantize_row functions, so the results are bit-identical to
+// theirs. out.size(): a multiple of block_elements; blocks: as many bytes as those blocks have.
 void dequantize(GgmlType type, std::span<const std::byte> blocks, std::span<float> out);
 
 }  // namespace assay

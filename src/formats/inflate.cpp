@@ -22,7 +22,7 @@ std::size_t Inflater::read(std::span<std::byte> room) {
   std::size_t made = 0;
   while (made < room.size() && !is_damaged_ && state_->block_state != ISAL_BLOCK_FINISH) {
     const std::span<const std::byte> rest = data_.subspan(position_);
-    // ISA-L only reads what it is given as writable.
+    // ISA-L takes a non-const pointer but only reads from it.
     auto* const from =
         const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(rest.data()));
     state_->next_in = from;
@@ -31,12 +31,12 @@ std::size_t Inflater::read(std::span<std::byte> room) {
     state_->avail_out = piece(room.size() - made);
     const std::uint32_t asked = state_->avail_out;
     is_damaged_ = isal_inflate(state_.get()) != ISAL_DECOMP_OK;
-    // At the end it gives back what it took in advance, in an earlier call, too: a step backwards.
+    // At the end, ISA-L gives back bytes that it took in advance, perhaps in an earlier call.
     const std::ptrdiff_t taken = state_->next_in - from;
     position_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(position_) + taken);
     const std::uint32_t got = asked - state_->avail_out;
     made += got;
-    // Nothing taken and nothing made: the data is cut off.
+    // No input was consumed and no output was made: the data is cut off.
     is_damaged_ |= taken == 0 && got == 0 && state_->block_state != ISAL_BLOCK_FINISH;
   }
   return made;
@@ -45,7 +45,7 @@ std::size_t Inflater::read(std::span<std::byte> room) {
 bool Inflater::is_at_end() {
   std::byte more{};
   if (read({&more, 1}) != 0 || is_damaged_) return false;
-  // Whole bytes that ISA-L took in advance are left over as well.
+  // Whole bytes that ISA-L took in advance count as left over.
   return state_->block_state == ISAL_BLOCK_FINISH && position_ == data_.size() &&
          state_->read_in_length < 8;
 }

@@ -1,4 +1,4 @@
-// Deflated data (RFC 1951) in pieces, whose sizes nobody has to trust.
+// Inflates deflated data (RFC 1951) in pieces, without trusting any claimed size.
 #pragma once
 
 #include <isa-l/igzip_lib.h>
@@ -11,13 +11,13 @@ namespace assay {
 
 class Inflater {
  public:
-  // data: must stay as long as this object.
+  // data: must outlive this object.
   explicit Inflater(std::span<const std::byte> data);
 
-  // The next bytes of the contents; fewer than `room` has at the end of them, or where the data is
-  // damaged or cut off.
+  // Reads the next bytes of the contents. They are fewer than `room` at the end of the contents, or
+  // where the data is damaged or cut off.
   std::size_t read(std::span<std::byte> room);
-  // Whether all was read and the data ends there, too.
+  // Whether all contents were read, and the data ends there too.
   bool is_at_end();
 
  private:

@@ -1,4 +1,4 @@
-// What simdjson says of a text that it could not parse.
+// The error for a text that simdjson could not parse.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,8 +11,8 @@
 
 namespace assay {
 
-// Throws an input error that names the fault; std::bad_alloc where memory failed, of which the text
-// is not guilty.
+// Throws an input error that names the fault, or std::bad_alloc when memory ran out, which is not
+// the text's fault.
 inline void expect_parsed(simdjson::error_code error, std::string_view where,
                           std::string_view expected) {
   if (error == simdjson::SUCCESS) return;

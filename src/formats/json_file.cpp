@@ -23,7 +23,7 @@ std::string shortened(const OrderedJson& value) {
   return shown(value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
 }
 
-// Copying and printing a value recurse: a file of brackets must not exhaust the stack.
+// Copying and printing a value are recursive. A file of brackets must not exhaust the stack.
 void check_depth(std::string_view text, std::string_view where) {
   int depth = 0;
   bool in_string = false;
@@ -44,8 +44,8 @@ void check_depth(std::string_view text, std::string_view where) {
   }
 }
 
-// Builds the value as OrderedJson::parse does, in linear time: that looks for each key among all
-// that an object has. A key that stands twice has its last value.
+// Builds the same value as OrderedJson::parse, but in linear time: OrderedJson::parse compares each
+// key with all other keys of its object. A duplicate key gets its last value.
 class Builder final : public nlohmann::json_sax<OrderedJson> {
  public:
   explicit Builder(std::string_view where) : where_(where) {}
@@ -70,7 +70,7 @@ class Builder final : public nlohmann::json_sax<OrderedJson> {
                    const nlohmann::detail::exception& error) override {
     // 1e999
     if (error.id == kNumberOutOfRange) {
-      throw input_error(where_, shown(error.what()), "numbers that a double holds");
+      throw input_error(where_, shown(error.what()), "numbers in the range of a double");
     }
     throw input_error(where_, fmt::format("not valid JSON at byte {}", byte),
                       "a JSON text (is the file cut short?)");
@@ -90,7 +90,7 @@ class Builder final : public nlohmann::json_sax<OrderedJson> {
     return true;
   }
   bool open(OrderedJson value) {
-    // It stays where it is: what it stands in does not grow before it is closed.
+    // Its address is stable, because its parent does not grow before it is closed.
     open_.push_back({place(std::move(value))});
     return true;
   }

@@ -15,7 +15,7 @@ using OrderedJson = nlohmann::ordered_json;
 // Parses a file of at most 64 MiB and 200 levels. Throws an input error with the byte offset of a
 // syntax error.
 OrderedJson load_json(const std::filesystem::path& path);
-// The same of a text; `where` names it in messages.
+// Parses a text with the same limits. `where` names it in messages.
 OrderedJson parse_json(std::string_view text, std::string_view where);
 
 // Writes the text with two-space indents, atomically.
@@ -27,7 +27,7 @@ void write_json(const std::filesystem::path& path, const OrderedJson& json);
 class JsonObject {
  public:
   explicit JsonObject(const std::filesystem::path& path);
-  // An object that was made of something else; `file` names it in errors.
+  // An object that was not read from a file itself; `file` names it in errors.
   JsonObject(std::string file, OrderedJson json);
 
   bool has(std::string_view field) const;
@@ -41,14 +41,14 @@ class JsonObject {
   // A finite number above 0.
   double positive_number(std::string_view field) const;
   double positive_number(std::string_view field, double fallback) const;
-  // A list of such numbers, and one of strings.
+  // A list of finite numbers above 0, and a list of strings.
   std::vector<double> positive_numbers(std::string_view field) const;
   std::vector<std::string> strings(std::string_view field) const;
   // One non-negative integer or a list of them.
   std::vector<std::int64_t> integers(std::string_view field) const;
   JsonObject object(std::string_view field) const;
   bool empty() const { return json_.empty(); }
-  // This object with the other's fields in place of its own or beside them.
+  // This object with the other object's fields added; they replace fields with the same name.
   JsonObject updated(const JsonObject& with) const;
 
   // "FILE: field 'NAME'" (nested ones with dots) and the value's JSON text, for messages.

@@ -23,7 +23,7 @@ constexpr std::size_t kFixed1 = 10;  // bytes before version 1's dict
 constexpr std::size_t kAlign = 64;
 constexpr std::size_t kMaxHeader = 65536;
 constexpr std::size_t kMaxAxes = 64;
-// numpy leaves room for the first axis to grow to this many digits in place.
+// numpy leaves space so that the first axis can grow to this many digits in place.
 constexpr std::size_t kGrowthDigits = 21;
 
 constexpr std::array<std::pair<DType, std::string_view>, 12> kDescr = {{{DType::kBool, "|b1"},
@@ -47,7 +47,8 @@ struct NpyHeader {
   std::size_t data_size = 0;    // bytes of elements
 };
 
-// The dict literal, one value at a time. Just what numpy writes: no expressions, no escapes.
+// Parses the dict literal, one value at a time. It accepts only what numpy writes: no expressions,
+// no escapes.
 class Parser {
  public:
   Parser(std::string_view text, std::string_view where) : rest_(text), where_(where) {}
@@ -102,7 +103,7 @@ class Parser {
     }
   }
   void once(bool& seen, std::string_view key) const {
-    if (std::exchange(seen, true)) fail(fmt::format("'{}' twice", key), "each key once");
+    if (std::exchange(seen, true)) fail(fmt::format("duplicate key '{}'", key), "each key once");
   }
   std::string string() {
     skip_space();
@@ -127,7 +128,7 @@ class Parser {
     skip_space();
     if (!rest_.empty() && rest_.front() == '[') fail("a structured dtype", "a number's dtype");
     const std::string text = string();
-    // numpy writes '<f4' and '|u1', others also '<u1' (cnpy) or '=f4'.
+    // numpy writes '<f4' and '|u1'. Other programs also write '<u1' (cnpy) or '=f4'.
     const bool little = !text.empty() && std::string_view("<=|").find(text[0]) != std::string::npos;
     // numpy has no BF16: ml_dtypes, the usual extension, saves it as two opaque bytes.
     if (little && text.substr(1) == "V2") return DType::kBF16;
@@ -147,7 +148,7 @@ class Parser {
       skip_space();
       std::int64_t axis = -1;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), axis);
-      if (error != std::errc() || axis < 0) fail("an axis that is no size", "a tuple of sizes");
+      if (error != std::errc() || axis < 0) fail("an axis that is not a size", "a tuple of sizes");
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
       shape.push_back(axis);
       if (shape.size() > kMaxAxes) fail("too many axes", fmt::format("at most {}", kMaxAxes));

@@ -4,8 +4,9 @@
 //   a Python dict literal: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 5), }, padded with
 //   spaces and a newline so that the data starts at a multiple of 64.
 //
-// Written is version 1.0. Read are versions 1 to 3, little-endian numbers, bool and ml_dtypes'
-// bfloat16, at most 64 axes, headers up to 64 KiB; the data must be as long as shape and dtype say.
+// Assay writes version 1.0. It reads versions 1 to 3, little-endian numbers, bool and ml_dtypes'
+// bfloat16, with at most 64 axes and headers of up to 64 KiB. The data must have the length that
+// follows from shape and dtype.
 #pragma once
 
 #include <cstddef>
@@ -18,18 +19,18 @@
 
 namespace assay {
 
-// The bytes before the data, as numpy writes them for a C-ordered array. BF16 has no numpy type:
-// an input error, as are more than 64 axes and bytes that do not fit the shape.
+// The bytes before the data, as numpy writes them for a C-ordered array. Throws an input error for
+// BF16, which has no numpy type, for more than 64 axes, and for bytes that do not fit the shape.
 std::string npy_header(const ArrayView& array);
 
-// The elements in a whole .npy file, where they lie. `where` names file and member in errors.
+// The elements of a whole .npy file, in place. `where` names file and member in errors.
 struct NpyData {
   ArrayView view;
   bool fortran_order = false;  // the view's bytes have the first axis fastest
 };
 NpyData npy_data(std::string name, std::span<const std::byte> file, std::string_view where);
 
-// What the header at the start of `bytes` says; the elements need not be there.
+// Parses the header at the start of `bytes`. The elements may be missing.
 ArrayForm npy_form(std::span<const std::byte> bytes, std::string_view where);
 
 // Copies Fortran-ordered elements of `item` bytes in C order to as many bytes.

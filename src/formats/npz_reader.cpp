@@ -23,9 +23,9 @@ struct FreeDecompressor {
 using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeDecompressor>;
 
 constexpr std::string_view kSuffix = ".npy";
-// DEFLATE's best ratio is 1032 to 1: a member that claims more lies.
+// DEFLATE's best ratio is 1032 to 1. A member that claims a better ratio is invalid.
 constexpr std::uint64_t kMaxRatio = 1032;
-// Of what is inflated into a file so much is in memory at once.
+// When a member is inflated into a file, this many bytes are in memory at a time.
 constexpr std::size_t kPiece = std::size_t{8} << 20;
 
 }  // namespace
@@ -46,7 +46,7 @@ struct NpzReader::Impl {
     return members[found->second];
   }
 
-  // The member's bytes as they lie in the file.
+  // The member's bytes as stored in the file.
   std::span<const std::byte> raw(const ZipMember& member) const {
     const std::span<const std::byte> data =
         zip_member_data(file.bytes(), member, file.path().string());
@@ -57,7 +57,7 @@ struct NpzReader::Impl {
     return data;
   }
 
-  // Up to so many of the member's first bytes.
+  // The member's first bytes, at most `most` of them.
   std::vector<std::byte> first_bytes(const ZipMember& member, std::size_t most) const {
     const std::span<const std::byte> data = raw(member);
     std::vector<std::byte> bytes(std::min<std::size_t>(member.size, most));
@@ -80,7 +80,7 @@ struct NpzReader::Impl {
     } else {
       inflate_at_once(member, data, room);
     }
-    // A copy is made: the file's own pages need not stay.
+    // The bytes were copied, so the file's own pages may be dropped.
     give_back(data);
     std::uint32_t crc = 0;
     for (std::size_t at = 0; at < room.size(); at += kPiece) {
@@ -104,7 +104,7 @@ struct NpzReader::Impl {
     if (result != LIBDEFLATE_SUCCESS || used != data.size()) throw damaged(member);
   }
 
-  // libdeflate wants all of the room in memory.
+  // libdeflate needs the whole output in memory.
   void inflate_in_pieces(const ZipMember& member, std::span<const std::byte> data,
                          std::span<std::byte> room) const {
     Inflater inflater(data);
@@ -116,7 +116,7 @@ struct NpzReader::Impl {
     if (!inflater.is_at_end()) throw damaged(member);
   }
 
-  // What the member claims, before room for it is taken.
+  // Checks the member's claimed size before space for it is allocated.
   void check_size(const ZipMember& member) const {
     const std::size_t stored = raw(member).size();
     if (member.method == ZipMethod::kStored || member.size / kMaxRatio <= stored + 1) return;
@@ -144,7 +144,7 @@ NpzReader::NpzReader(const std::filesystem::path& path) : impl_(std::make_unique
     if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
     if (!impl_->by_name.emplace(name, impl_->names.size() - 1).second) {
       throw input_error(path.string(),
-                        fmt::format("array '{}' stands twice, with .npy and without", shown(name)),
+                        fmt::format("duplicate array '{}', with .npy and without", shown(name)),
                         "every name once");
     }
   }
@@ -188,7 +188,7 @@ LoadedArray NpzReader::load(std::string_view name) const {
 ArrayForm NpzReader::form_of(std::string_view name) const {
   const ZipMember& member = impl_->find(name);
   impl_->check_size(member);
-  // numpy's own header; where that does not do, all that a header may have.
+  // Tries the length of numpy's own headers first, then the longest header that is allowed.
   constexpr std::size_t kUsual = 1024;
   constexpr std::size_t kLongest = 65536 + 12;
   try {

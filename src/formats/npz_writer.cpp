@@ -40,7 +40,7 @@ struct Encoded {
 };
 
 // A stored deflate block that is not the last one. It ends at a whole byte, so that the elements'
-// own stream can follow: libdeflate takes only one piece of input, and copying a tensor behind its
+// own stream can follow: libdeflate takes only one piece of input, and copying a tensor after its
 // header would double the memory.
 std::string stored_block(std::string_view text) {
   std::string block(1, '\0');
@@ -67,7 +67,7 @@ struct Deflater {
     return {out.data(), libdeflate_deflate_compress(compressor.get(), bytes.data(), bytes.size(),
                                                     out.data(), bound)};
   }
-  // A thread may outlive the largest of its arrays by long.
+  // A thread may live much longer than its largest array.
   void trim() {
     if (out.size() > kKeep) out = {};
   }
@@ -83,7 +83,7 @@ Encoded encode(const ArrayView& array, Compression compression, Deflater& deflat
   e.member.name = array.name + ".npy";
   e.member.size = e.header.size() + array.bytes.size();
   e.member.crc32 = libdeflate_crc32(0, e.header.data(), e.header.size());
-  if (!array.bytes.empty()) {  // a null pointer would start the CRC anew
+  if (!array.bytes.empty()) {  // a null pointer would restart the CRC
     e.member.crc32 = libdeflate_crc32(e.member.crc32, array.bytes.data(), array.bytes.size());
   }
   if (compression == Compression::kNone) {
@@ -97,7 +97,7 @@ Encoded encode(const ArrayView& array, Compression compression, Deflater& deflat
   return e;
 }
 
-// Throws unless the array can be a member beside those of the names so far.
+// Throws unless the array can be a member next to those named so far.
 void check(const ArrayView& array, std::set<std::string, std::less<>>& names) {
   expect_npz_name(array.name);
   const std::string where = "array '" + shown(array.name) + "'";
@@ -115,14 +115,14 @@ void expect_npz_name(std::string_view name) {
   }
   if (name.find('\0') != std::string_view::npos ||
       !simdjson::validate_utf8(name.data(), name.size())) {
-    throw input_error(where(), "a name that is no UTF-8 text", "one");
+    throw input_error(where(), "a name that is not UTF-8", "UTF-8");
   }
 }
 
 struct NpzWriter::Impl {
   Impl(const std::filesystem::path& path, Compression with) : compression(with), file(path) {}
 
-  // Of the member whose turn it is.
+  // State of the member that is being written.
   void write(const Encoded& e) {
     ZipMember member = e.member;
     member.header_offset = file.size();

@@ -80,8 +80,8 @@ constexpr int kHighestProtocol = 5;
 
 }  // namespace
 
-// The stack machine. Every opcode makes at most one value, so that memory stays in proportion to
-// the file.
+// The stack machine. Every opcode makes at most one value, so memory stays proportional to the
+// file's size.
 class Unpickler {
  public:
   Unpickler(Pickle& out, std::span<const std::byte> bytes, std::string_view where,
@@ -120,7 +120,7 @@ class Unpickler {
     }
     return static_cast<T>(value);
   }
-  // Up to the end of the line, without it.
+  // The rest of the line, without its newline.
   std::string_view line() {
     const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + at_,
                                 bytes_.size() - at_);
@@ -215,9 +215,9 @@ class Unpickler {
     const Index name = pop();
     const Index module = pop();
     if (out_.at(name).kind != Kind::kText || out_.at(module).kind != Kind::kText) {
-      fail("a name that is no text", "a valid pickle");
+      fail("a name that is not a text", "a valid pickle");
     }
-    // Copies: the values move when one is added.
+    // These are copies, because adding a value moves the others.
     const std::string module_text = out_.at(module).text;
     const std::string name_text = out_.at(name).text;
     push_name(module_text, name_text);
@@ -229,7 +229,7 @@ class Unpickler {
     if (out_.at(callee).kind != Kind::kName || out_.at(arguments).kind != Kind::kTuple) {
       fail("a call of something that has no name", "module.name and its arguments");
     }
-    // What is built up afterwards, item by item.
+    // Objects whose items are added one by one afterwards.
     const std::string& name = out_.at(callee).text;
     if (name == "collections.OrderedDict" && out_.at(arguments).items.empty()) {
       return push(Kind::kDict);
@@ -251,7 +251,7 @@ class Unpickler {
     push(found->second);
   }
 
-  // 'text' or "text" of protocol 0; nobody needs its escapes.
+  // 'text' or "text" of protocol 0. Its escapes are not needed.
   std::string_view quoted(std::string_view text) const {
     if (text.size() < 2 || text.front() != text.back()) fail("a text without quotes", "quotes");
     return text.substr(1, text.size() - 2);

@@ -1,8 +1,8 @@
 // Python's pickle format as data (protocols 0 to 5; Lib/pickletools.py is the reference).
 //
-// A pickle is a program for a stack machine that may name any function of Python and have it
-// called. Here nothing is ever called: a call is kept as what it is, a name with its arguments, and
-// a name that the reader does not know beforehand is an error.
+// A pickle is a program for a stack machine that may name any Python function and call it. This
+// reader never calls anything: it keeps a call as a name with its arguments, and refuses every name
+// that is not on its list.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +21,9 @@ class Pickle {
     kNone,
     kBool,        // integer
     kInt,         // integer
-    kFloat,       // nobody needs the number
-    kText,        // text, UTF-8 or whatever stood there
-    kBytes,       // text; also integers of more than 64 bits, as they lie in the file
+    kFloat,       // the number is not kept, because nothing needs it
+    kText,        // text, UTF-8 or whatever the file has
+    kBytes,       // text; also integers of more than 64 bits, as in the file
     kTuple,       // items
     kList,        // items
     kSet,         // items
@@ -48,7 +48,7 @@ class Pickle {
   const Value& root() const { return values_[root_]; }
   Index root_index() const { return root_; }
   const Value& at(Index index) const { return values_[index]; }
-  // Bytes that the pickle takes.
+  // The pickle's length in bytes.
   std::size_t size() const { return size_; }
 
  private:

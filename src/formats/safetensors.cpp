@@ -58,7 +58,7 @@ std::string tensor_where(const fs::path& file, std::string_view tensor) {
   return fmt::format("{}: tensor '{}'", file.string(), shown(tensor));
 }
 
-// The parser keeps the values; it reads past the end of its input and is given a padded copy.
+// The parser keeps the values. It reads past the end of its input, so it gets a padded copy.
 dom::object parse_object(std::string_view where, std::span<const std::byte> json,
                          dom::parser& parser, std::string_view expected) {
   dom::element root;
@@ -66,18 +66,18 @@ dom::object parse_object(std::string_view where, std::span<const std::byte> json
   const simdjson::padded_string text(reinterpret_cast<const char*>(json.data()), json.size());
   if (text.data() == nullptr) throw std::bad_alloc();
   expect_parsed(parser.parse(text).get(root), where, expected);
-  if (root.get(object) != simdjson::SUCCESS) throw input_error(where, "no JSON object", expected);
+  if (root.get(object) != simdjson::SUCCESS)
+    throw input_error(where, "not a JSON object", expected);
   return object;
 }
 
-// The fields of an object, none twice.
+// The fields of an object. Duplicate names are an error.
 std::map<std::string_view, dom::element> unique_fields(const dom::object& object,
                                                        std::string_view where) {
   std::map<std::string_view, dom::element> fields;
   for (const dom::key_value_pair field : object) {
     if (!fields.emplace(field.key, field.value).second) {
-      throw input_error(where, fmt::format("'{}' stands twice", shown(field.key)),
-                        "every name once");
+      throw input_error(where, fmt::format("duplicate '{}'", shown(field.key)), "every name once");
     }
   }
   return fields;
@@ -123,13 +123,13 @@ Tensor parse_tensor(const fs::path& file, std::string_view name, const dom::elem
   for (const dom::element axis : shape) {
     std::uint64_t size = 0;
     if (axis.get(size) != simdjson::SUCCESS || size > std::uint64_t{1} << 62) {
-      throw input_error(where, "shape with something that is no size", "non-negative integers");
+      throw input_error(where, "shape with something that is not a size", "non-negative integers");
     }
     tensor.view.shape.push_back(static_cast<std::int64_t>(size));
   }
   if (offsets.at(0).get(tensor.begin) != simdjson::SUCCESS ||
       offsets.at(1).get(tensor.end) != simdjson::SUCCESS) {
-    throw input_error(where, "data_offsets that are no integers", "[begin, end]");
+    throw input_error(where, "data_offsets that are not integers", "[begin, end]");
   }
   const std::string range = fmt::format("data_offsets [{}, {}]", tensor.begin, tensor.end);
   if (tensor.begin > tensor.end || tensor.end > data.size()) {
@@ -153,17 +153,17 @@ void check_metadata(const fs::path& file, const dom::element& value) {
   dom::object metadata;
   if (value.is_null()) return;  // as MLX writes it
   if (value.get(metadata) != simdjson::SUCCESS) {
-    throw input_error(where, "no JSON object", "strings by name");
+    throw input_error(where, "not a JSON object", "strings by name");
   }
   for (const dom::key_value_pair field : metadata) {
     if (!field.value.is_string()) {
-      throw input_error(where, fmt::format("'{}' is no string", shown(field.key)),
+      throw input_error(where, fmt::format("'{}' is not a string", shown(field.key)),
                         "strings by name");
     }
   }
 }
 
-// No hole and no overlap: nothing in the file is unaccounted for.
+// Checks that the tensors cover the data without holes and overlaps.
 void check_coverage(const fs::path& file, std::vector<Tensor>& tensors, std::uint64_t data_size) {
   std::ranges::sort(tensors, {}, [](const Tensor& t) { return std::pair(t.begin, t.end); });
   std::uint64_t at = 0;
@@ -214,13 +214,13 @@ void parse_file(const MappedFile& file, std::size_t index, std::vector<Tensor>& 
   std::ranges::move(tensors, std::back_inserter(all));
 }
 
-// No path that leads elsewhere. (The file may be a link: downloads are kept as such.)
+// Whether the name stays in its directory. (The file may be a link: download caches use links.)
 bool is_file_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." &&
          name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
 }
 
-// The shards that an index names, and where it says each tensor is.
+// The shards that an index names, and the shard of each tensor.
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   const MappedFile file(path);
   if (file.bytes().size() > kMaxIndex) {
@@ -279,7 +279,7 @@ struct Weights::Impl {
     for (std::size_t i = 1; i < all.size(); ++i) {
       if (all[i].view.name != all[i - 1].view.name) continue;
       throw input_error(tensor_where(files[all[i].file], all[i].view.name),
-                        "also stands in " + files[all[i - 1].file].string(), "every name once");
+                        "is also in " + files[all[i - 1].file].string(), "every name once");
     }
     for (Tensor& tensor : all) {
       tensors.push_back(std::move(tensor.view));
@@ -426,7 +426,7 @@ void write_safetensors(const fs::path& path, std::span<const TensorInfo> tensors
     const std::string where = tensor_where(path, tensor.name);
     if (!names.insert(tensor.name).second) throw input_error(where, "given twice", "unique names");
     if (!simdjson::validate_utf8(tensor.name.data(), tensor.name.size())) {
-      throw input_error(where, "a name that is no UTF-8 text", "one");
+      throw input_error(where, "a name that is not UTF-8", "UTF-8");
     }
     const std::uint64_t size = byte_count(tensor, where);
     header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},

@@ -32,8 +32,8 @@ bool begins_with(std::span<const std::byte> bytes, std::string_view magic) {
          std::ranges::equal(bytes.first(magic.size()), std::as_bytes(std::span(magic)));
 }
 
-// The element behind the last one that the tensor reaches, from its storage's first; none where
-// that is beyond 63 bits.
+// One past the last element that the tensor uses, counted from the start of its storage; none when
+// that exceeds 63 bits.
 std::optional<std::uint64_t> reach(const TorchFile::Tensor& tensor) {
   std::optional<std::int64_t> last = tensor.offset;
   for (std::size_t a = 0; a < tensor.shape.size(); ++a) {
@@ -55,7 +55,7 @@ bool is_contiguous(const TorchFile::Tensor& tensor) {
   return true;
 }
 
-// Elements of `item` bytes from strided places, in C order, axis by axis.
+// Copies strided elements of `item` bytes in C order, axis by axis.
 class Gather {
  public:
   Gather(const TorchFile::Tensor& tensor, std::span<const std::byte> source, std::size_t item)
@@ -103,7 +103,7 @@ TorchFile::TorchFile(const std::filesystem::path& path) : file_(path) {
   } else if (begins_with(file_.bytes(), kLegacyMagic)) {
     read_legacy();
   } else {
-    throw input_error(path.string(), "no file that torch.save wrote",
+    throw input_error(path.string(), "not a file that torch.save wrote",
                       "one (a zip archive with data.pkl, or the older format of pickles); a pickle "
                       "of another kind is not read: save tensors with torch.save");
   }
@@ -131,7 +131,7 @@ void TorchFile::read_archive() {
       throw input_error(fmt::format("{}: member '{}'", path, shown(member.name)), "compressed",
                         "stored, as torch.save does");
     }
-    // torch can be told to leave the checksums out, so that they are not looked at.
+    // torch can be configured to omit checksums, so they are not checked.
     return zip_member_data(file_.bytes(), member, path);
   };
   const std::string data = root + "data/";
@@ -193,7 +193,7 @@ void TorchFile::read_legacy() {
     }
     std::memcpy(&elements, rest.data(), sizeof(elements));
     rest = rest.subspan(sizeof(elements));
-    // A storage that no tensor names has no known size: nothing behind it can be found.
+    // The size of a storage that no tensor uses is unknown, so nothing after it can be found.
     const auto item = items.find(key);
     if (item == items.end() || elements > rest.size() / item->second) {
       throw input_error(path, fmt::format("storage '{}' of {} elements", shown(key), elements),
@@ -217,7 +217,7 @@ LoadedArray TorchFile::load(const Tensor& tensor, const std::string& name) const
     throw input_error(tensor_where, fmt::format("no storage '{}'", shown(tensor.storage.key)),
                       "the storage that it names");
   }
-  // A storage of another type than the tensor's counts in its own elements.
+  // A storage whose type differs from the tensor's counts its own elements.
   const std::size_t item = dtype_size(tensor.dtype);
   const std::span<const std::byte> bytes = storage->second;
   if (tensor.storage.elements > bytes.size() / tensor.storage.item) {

@@ -18,7 +18,7 @@ namespace {
 using Kind = Pickle::Kind;
 using Value = Pickle::Value;
 
-// Deeper, or more of them, is no dump (or leads back into itself).
+// Real dumps stay within these limits; a cyclic object does not.
 constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxVisits = std::size_t{1} << 22;
 constexpr std::size_t kMaxAxes = 64;
@@ -91,7 +91,7 @@ constexpr std::array<std::string_view, 15> kOtherDTypes = {"torch.complex32",
                                                            "torch.per_channel_affine",
                                                            "torch.sparse_coo"};
 
-// Tensors that are no block of numbers, and what to save instead.
+// Tensors that are not plain blocks of numbers, and what to save instead.
 struct OtherTensor {
   std::string_view kind;
   std::string_view advice;
@@ -103,7 +103,7 @@ constexpr Names<OtherTensor, 4> kOtherTensors = {
      {"torch._utils._rebuild_meta_tensor_no_storage",
       {"a meta tensor, which has no values", "tensors with values"}}}};
 
-// What may stand beside tensors and is not looked at.
+// Objects that may occur next to tensors and are ignored.
 constexpr std::array<std::string_view, 16> kIgnored = {"collections.OrderedDict",
                                                        "collections.Counter",
                                                        "torch.Size",
@@ -121,7 +121,7 @@ constexpr std::array<std::string_view, 16> kIgnored = {"collections.OrderedDict"
                                                        "__builtin__.set",
                                                        "__builtin__.frozenset"};
 
-// "torch.FloatStorage" -> "FloatStorage"; empty for what is no storage.
+// "torch.FloatStorage" -> "FloatStorage"; empty when the name is not a storage's.
 std::string_view storage_name(std::string_view name) {
   for (const std::string_view module : {"torch.cuda.", "torch.storage.", "torch."}) {
     if (!name.starts_with(module)) continue;
@@ -213,26 +213,26 @@ class Objects {
       default:
         break;
     }
-    fail(name, "a key that is neither text nor a number", "names for the tensors");
+    fail(name, "a key that is neither a text nor a number", "names for the tensors");
   }
 
   void add(const Value& call, const std::string& name) {
     std::optional<TorchFile::Tensor> tensor = tensor_of(call, name, 0);
     if (!tensor) return;
-    if (!names_.insert(name).second) fail(name, "two tensors of that name", "every name once");
+    if (!names_.insert(name).second) fail(name, "two tensors with this name", "every name once");
     tensor->name = name;
     result_.tensors.push_back(std::move(*tensor));
   }
 
-  // None for what is no tensor.
+  // None when the call does not make a tensor.
   std::optional<TorchFile::Tensor> tensor_of(const Value& call, std::string_view name, int depth) {
-    if (call.kind != Kind::kCall || depth > 4) fail(name, "no tensor", "one");
+    if (call.kind != Kind::kCall || depth > 4) fail(name, "not a tensor", "a tensor");
     return tensor_of(pickle_.at(call.items[0]), pickle_.at(call.items[1]), name, depth);
   }
   std::optional<TorchFile::Tensor> tensor_of(const Value& callee, const Value& arguments,
                                              std::string_view name, int depth) {
     if (callee.kind != Kind::kName || arguments.kind != Kind::kTuple)
-      fail(name, "no tensor", "one");
+      fail(name, "not a tensor", "a tensor");
     const std::string_view function = callee.text;
     const auto argument = [&](std::size_t i) -> const Value& {
       if (i < arguments.items.size()) return pickle_.at(arguments.items[i]);
@@ -242,7 +242,7 @@ class Objects {
       return tensor_of(argument(0), name, depth + 1);
     }
     if (function == kTensorWithState) {
-      if (depth > 4) fail(name, "no tensor", "one");
+      if (depth > 4) fail(name, "not a tensor", "a tensor");
       return tensor_of(argument(0), argument(2), name, depth + 1);
     }
     if (const auto* other = find(kOtherTensors, function)) {
@@ -273,7 +273,7 @@ class Objects {
 
   std::int64_t size_of(const Value& value, std::string_view name) const {
     if (value.kind != Kind::kInt || value.integer < 0) {
-      fail(name, "a size, stride or offset that is no number or negative", "numbers from 0");
+      fail(name, "a size, stride or offset that is not a number or is negative", "numbers from 0");
     }
     return value.integer;
   }
@@ -344,12 +344,12 @@ class Objects {
     }
   }
 
-  // {"conj": True} or {"neg": True}: the values are to be changed as they are read.
+  // {"conj": True} or {"neg": True}: the values must be conjugated or negated when they are read.
   void check_lazy_bits(const Value& metadata, TorchFile::Tensor& tensor) const {
     if (metadata.kind != Kind::kDict) return;
     for (std::size_t i = 0; i + 1 < metadata.items.size(); i += 2) {
       if (pickle_.at(metadata.items[i + 1]).integer == 0 || !tensor.found.empty()) continue;
-      tensor.found = "a tensor that is to be negated or conjugated";
+      tensor.found = "a tensor with a pending negation or conjugation";
       tensor.expected = "its values: save tensor.resolve_neg() or tensor.resolve_conj()";
     }
   }

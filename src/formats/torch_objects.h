@@ -9,7 +9,7 @@
 
 namespace assay {
 
-// Whether `name` ("module.name") is one of the few that tensors and what holds them need.
+// Whether `name` ("module.name") is one of the few that tensors and their containers need.
 bool is_torch_name(std::string_view name);
 
 struct TorchObjects {

@@ -1,4 +1,4 @@
-// What Weights are made of when a checkpoint is no safetensors file.
+// The parts of Weights when a checkpoint is not a safetensors file.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ struct WeightParts {
   std::filesystem::path checkpoint;  // for messages
   std::vector<MappedFile> files;     // sorted by name
   std::vector<Tensor> tensors;
-  std::vector<AlignedVector<std::byte>> made;  // tensors that do not lie in a file as they are used
-  std::size_t bytes = 0;                       // of all tensors, wherever they lie
-  bool in_place = true;                        // none was, or is to be, made
+  std::vector<AlignedVector<std::byte>> made;  // tensors whose file contents must be converted
+  std::size_t bytes = 0;                       // of all tensors
+  bool in_place = true;  // whether all tensors are used directly from the files
 };
 
 }  // namespace assay

@@ -157,14 +157,14 @@ Directory find_directory(const Reader& file) {
     const std::uint64_t end64 = file.u64(locator + 8);
     if (end64 > locator || locator - end64 != kEnd64Size || file.u32(end64) != kEnd64Signature) {
       file.fail(fmt::format("zip64 end record not at byte {}", end64),
-                "one there, its locator right behind it");
+                "one there, immediately followed by its locator");
     }
     directory = {file.u64(end64 + 32), file.u64(end64 + 40), file.u64(end64 + 48), end64};
   }
   if (!lies_within(directory.offset, directory.size, 1, end)) {
     file.fail(fmt::format("zip directory of {} bytes at byte {} in a file of {}", directory.size,
                           directory.offset, file.size()),
-              "it inside the file");
+              "it to end inside the file");
   }
   return directory;
 }
@@ -175,7 +175,8 @@ void apply_zip64(const Reader& file, std::uint64_t extra, std::uint64_t extra_en
     const std::uint16_t id = file.u16(extra);
     const std::uint64_t end = extra + 4 + file.u16(extra + 2);
     if (end > extra_end)
-      file.fail("an extra field that runs past '" + shown(m.name) + "'", "it inside");
+      file.fail("an extra field that runs past '" + shown(m.name) + "'",
+                "it to end inside its record");
     if (id == kZip64Extra) {
       std::uint64_t at = extra + 4;
       for (std::uint64_t* field : {&m.size, &m.compressed_size, &m.header_offset}) {
@@ -263,7 +264,10 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     const std::uint64_t extra_at = name_at + file.u16(at + 28);
     const std::uint64_t comment_at = extra_at + file.u16(at + 30);
     const std::uint64_t next = comment_at + file.u16(at + 32);
-    if (next > end) file.fail("a directory record that runs past the directory", "it inside");
+    if (next > end) {
+      file.fail("a directory record that runs past the directory",
+                "it to end inside the directory");
+    }
     m.name = file.text(name_at, extra_at - name_at);
     const std::string member = fmt::format("member '{}'", shown(m.name));
     // Where it ends for some readers.
@@ -281,7 +285,7 @@ std::vector<ZipMember> read_zip_directory(std::span<const std::byte> bytes,
     m.size = file.u32(at + 24);
     m.header_offset = file.u32(at + 42);
     apply_zip64(file, extra_at, comment_at, m);
-    if (!names.insert(m.name).second) file.fail(member + " stands twice", "every name once");
+    if (!names.insert(m.name).second) file.fail("duplicate " + member, "every name once");
     members.push_back(std::move(m));
     at = next;
   }
@@ -327,14 +331,14 @@ std::span<const std::byte> zip_member_data(std::span<const std::byte> bytes, con
   const bool utf8 = (file.u16(at + 6) & kUtf8Flag) != 0;
   const bool same = utf8 == m.utf8 || flags_of(m.name) == 0;
   if (!same || file.text(at + kLocalSize, name_size) != m.name) {
-    file.fail(fmt::format("member '{}' has another name in its local header", shown(m.name)),
+    file.fail(fmt::format("member '{}' has a different name in its local header", shown(m.name)),
               "the same");
   }
   const std::uint64_t data = at + kLocalSize + name_size + file.u16(at + 28);
   if (data > file.size() || file.size() - data < m.compressed_size) {
     file.fail(
         fmt::format("member '{}' of {} bytes runs past the end", shown(m.name), m.compressed_size),
-        "it inside the file (is it cut short?)");
+        "it to end inside the file (is it cut short?)");
   }
   return bytes.subspan(data, m.compressed_size);
 }

@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-// Best first, the lowest id among equals (as torch.argmax); NaN last.
+// Best first; the lowest id first among equals (like torch.argmax); NaN last.
 std::vector<std::size_t> best_ids(std::span<const double> row, std::size_t count) {
   std::vector<std::size_t> ids(row.size());
   std::iota(ids.begin(), ids.end(), std::size_t{0});
@@ -33,7 +33,7 @@ std::vector<LogitMetrics::Score> scores(std::span<const double> row,
   return all;
 }
 
-// log(sum(exp(row))), the largest taken out.
+// log(sum(exp(row))), computed relative to the largest element.
 double log_sum_exp(std::span<const double> row) {
   const double largest = *std::ranges::max_element(row);
   double sum = 0;

@@ -1,4 +1,4 @@
-// What only logits have: best tokens, how close a call they are, and the distribution they mean.
+// Metrics of logits only: the best tokens, how close they are, and the distributions.
 #pragma once
 
 #include "assay/array.h"
@@ -11,10 +11,10 @@ namespace assay {
 double bf16_step(double x);
 
 // Up to this many BF16 steps between the two best logits, either choice is right: correct engines
-// round that differently.
+// round differently.
 constexpr double kTieSteps = 2;
 
-// pool: null to stay in this thread. An empty array gives no flips and agreement 1.
+// pool: null to use only this thread. An empty array gives no flips and an agreement of 1.
 LogitMetrics measure_logits(const ArrayView& reference, const ArrayView& candidate,
                             const Layout& layout, ThreadPool* pool);
 

@@ -13,30 +13,32 @@
 namespace assay {
 namespace {
 
-// Rows are shared out in parts, whatever the thread count: each has sums of its own, added in
-// order. Enough that no thread waits long for another, but large enough that giving back pages,
-// which stops every thread for a moment, stays rare; and few where a part's channels take room.
+// Rows are divided into parts independently of the thread count: each part has its own sums, which
+// are added in order. There are enough parts that no thread waits long for the others, but they are
+// large enough that releasing pages, which stops all threads for a moment, is rare. There are fewer
+// parts when a part's channels need much memory.
 std::size_t part_count(const Rows& rows, std::size_t count) {
   constexpr std::size_t kElements = std::size_t{4} << 20;
   const std::size_t most = rows.width <= (std::size_t{1} << 14) ? 64 : 8;
   const std::size_t wanted = std::clamp<std::size_t>(count * rows.width / kElements, 8, most);
   return std::clamp<std::size_t>(count, 1, wanted);
 }
-// Beyond any model's width; the sums of every channel would take more room than the arrays.
+// Wider than any model. Above this, the sums of every channel would take more memory than the
+// arrays.
 constexpr std::size_t kMostChannels = std::size_t{1} << 20;
 
 bool fits_float(DType dtype) {
   return dtype != DType::kF64 && !(is_integer(dtype) && dtype_size(dtype) > 2);
 }
 
-// Follows a walk through mapped bytes and gives back what lies behind, so that memory does not grow
+// Follows a pass over mapped bytes and releases what was already read, so that memory does not grow
 // with the file.
-class Behind {
+class PageReleaser {
  public:
-  explicit Behind(bool mapped) : mapped_(mapped) {}
-  ~Behind() { flush(); }
-  Behind(const Behind&) = delete;
-  Behind& operator=(const Behind&) = delete;
+  explicit PageReleaser(bool mapped) : mapped_(mapped) {}
+  ~PageReleaser() { flush(); }
+  PageReleaser(const PageReleaser&) = delete;
+  PageReleaser& operator=(const PageReleaser&) = delete;
   void passed(const std::byte* from, std::size_t count) {
     if (!mapped_) return;
     if (from != end_) {
@@ -64,7 +66,7 @@ struct Part {
   ScaledSums scaled;  // of `total`
   std::vector<ScaledSum> row_error2;
   std::vector<ScaledSum> row_reference2;
-  std::vector<double> channel_error2;  // none where there are more than kMostChannels
+  std::vector<double> channel_error2;  // empty if there are more than kMostChannels
 };
 
 template <class Real>
@@ -80,7 +82,7 @@ class Measurement {
         candidate_as_is_(candidate.dtype == kAsIs),
         table_(pair_sums_table()) {}
 
-  // Candidate rows that there are.
+  // The number of candidate rows.
   std::size_t count() const { return last_only_ ? rows_.lead : rows_.count(); }
   std::size_t reference_row(std::size_t r) const {
     return last_only_ ? r * rows_.positions + rows_.positions - 1 : r;
@@ -94,8 +96,8 @@ class Measurement {
     part.channel_error2.resize(by_channel ? rows_.width : 0);
     std::vector<Real> x(std::min(rows_.width, PairSumsTable::kMostPairs));
     std::vector<Real> y(x.size());
-    Behind behind_reference(reference_.mapped);
-    Behind behind_candidate(candidate_.mapped());
+    PageReleaser release_reference(reference_.mapped);
+    PageReleaser release_candidate(candidate_.mapped());
     std::vector<double> unused(by_channel ? 0 : x.size());
     for (std::size_t r = begin; r < end; ++r) {
       const std::size_t row = reference_row(r);
@@ -121,9 +123,9 @@ class Measurement {
         }
         sums(a, b, n, first, by_channel ? &part.channel_error2[i] : unused.data(), row_sums);
         const std::size_t item = dtype_size(reference_dtype_);
-        behind_reference.passed(reference_.bytes.data() + first * item, n * item);
+        release_reference.passed(reference_.bytes.data() + first * item, n * item);
         if (in_place != nullptr) {
-          behind_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
+          release_candidate.passed(in_place + i * sizeof(Real), n * sizeof(Real));
         }
       }
       const ScaledSums scaled = scaled_row(r, row_sums);
@@ -136,7 +138,7 @@ class Measurement {
   }
 
  private:
-  // Only F64 holds numbers whose squares are none.
+  // Only F64 can hold numbers whose squares are not representable.
   ScaledSums scaled_row(std::size_t r, const PairSums& sums) const {
     if (sizeof(Real) == 4 || !may_have_lost_squares(sums)) {
       return {{sums.error2}, {sums.reference2}, {sums.candidate2}, {sums.product}};

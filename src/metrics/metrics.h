@@ -13,12 +13,12 @@
 
 namespace assay {
 
-// position_axis: of the reference's shape. pool: null to stay in this thread. The result does not
-// depend on the pool.
+// position_axis: index into the reference's shape. pool: null to use only this thread. The result
+// does not depend on the pool.
 TensorMetrics measure(const ArrayView& reference, std::size_t position_axis,
                       const ArrayView& candidate, const Layout& layout, ThreadPool* pool);
 
-// Of errors, none below 0; 0 of none.
+// The root mean square of non-negative errors; 0 if there are none.
 double root_mean_square(std::span<const double> errors);
 double largest(std::span<const double> errors);
 

@@ -2,8 +2,8 @@
 //
 // The order is fixed, whatever the instruction set: blocks of 256 elements; within a block element
 // i is added to lane i mod 16, the blocks' lanes are added in order, and at the end of a call the
-// lanes in a tree (l with l+8, then +4, +2, +1). The last elements, fewer than a block, and those
-// of a block with something to leave out are added one by one, before the tree's sum.
+// lanes in a tree (l with l+8, then +4, +2, +1). The last elements, fewer than a block, and the
+// elements of a block that contains something to skip are added one by one, before the tree's sum.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 
 namespace assay {
 
-// Pairs with a NaN or an infinity, and pairs that the causal mask hides (the reference holds a
-// value below kHidden), are counted and enter no sum.
+// Pairs with a NaN or an infinity, and pairs that the causal mask hides (the reference's value is
+// below kHidden), are counted but not summed.
 struct PairSums {
   static constexpr double kHidden = kOwnHiddenScore;
   // A candidate may hide with any value that softmax turns into 0: -inf, -1e9, -10000.
@@ -39,7 +39,7 @@ struct PairSums {
   std::int64_t hidden = 0;      // by the mask in both
   std::int64_t not_hidden = 0;  // by the mask in the reference only
 
-  // other: of elements behind these.
+  // other: the sums of the elements after these.
   void add(const PairSums& other);
 };
 
@@ -64,10 +64,10 @@ struct PairSumsTable {
 PairSumsTable pair_sums_plain();
 PairSumsTable pair_sums_avx2();
 PairSumsTable pair_sums_avx512();
-PairSumsTable pair_sums_avx512bf16();  // and rounds to BF16 in one instruction
+PairSumsTable pair_sums_avx512bf16();  // rounds to BF16 with one instruction
 bool supports_avx512bf16();
 
-// Of the instruction set that is in use (numerics/kernels.h); all give the same bits.
+// The functions of the instruction set in use (numerics/kernels.h). All give the same bits.
 PairSumsTable pair_sums_table();
 
 }  // namespace assay

@@ -1,5 +1,5 @@
-// The one source of the sums, compiled once per instruction set with ASSAY_VECTOR_BYTES, its
-// register's size.
+// The only source of the sums, compiled once per instruction set. ASSAY_VECTOR_BYTES is the size of
+// its registers.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ inline std::int32_t bf16_rank(float x) {
 
 inline void one_pair(double x, double y, std::size_t index, double& channel_error2, PairSums& s) {
   if (x < PairSums::kHidden && !std::isinf(x)) {
-    // NaN hides nothing.
+    // NaN does not count as hidden.
     ++(y < PairSums::kHides ? s.hidden : s.not_hidden);
     s.nan_candidate += std::isnan(y);
     return;
@@ -98,10 +98,10 @@ inline std::int64_t any(Longs mask) {
   return found;
 }
 
-// What a block holds. Denormals are as good as others, but see bf16_steps.
+// The kinds of values in a block. Denormals are treated like others, except in bf16_steps.
 enum class Block { kPlain, kDenormal, kLeavesOut };
 
-// Two streams: the CPU alone does not look far enough ahead.
+// Prefetches both streams, because the CPU alone does not prefetch far enough.
 inline void prefetch(const void* x, const void* y) {
   __builtin_prefetch(static_cast<const char*>(x) + kAhead);
   __builtin_prefetch(static_cast<const char*>(y) + kAhead);
@@ -257,7 +257,7 @@ Lanes block_sums(const Unaligned<Real>* x, const Unaligned<Real>* y, Block block
   return sums;
 }
 
-// Of the first pair of the block that is `error` apart.
+// The index of the first pair of the block whose difference is `error`.
 template <class Real>
 std::size_t index_of(double error, const Unaligned<Real>* x, const Unaligned<Real>* y) {
   std::size_t i = 0;
@@ -279,7 +279,7 @@ inline bool any_larger(const Lanes& block, const Lanes& lanes) {
   return any(found) != 0;
 }
 
-// What sums_of keeps while it goes through the blocks of a call.
+// The state of sums_of while it processes the blocks of a call.
 struct Progress {
   Lanes lanes;
   std::size_t elements = 0;

@@ -35,7 +35,8 @@ Vector load(const From* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-// What the compiler makes several instructions of is spelled out where one does.
+// Operations for which the compiler emits several instructions are written with intrinsics if one
+// instruction is enough.
 inline Doubles load_doubles(const Unaligned<float>* from) {
   const auto values = load<HalfFloats>(from);
 #if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
@@ -59,7 +60,7 @@ inline Doubles magnitude(Doubles x) {
   return std::bit_cast<Doubles>(std::bit_cast<Longs>(x) & kMagnitude);
 }
 
-// Operations that the vector types have no sign for. a * b + c is rounded once.
+// Operations for which the vector types have no operator. a * b + c is rounded once.
 #if ASSAY_VECTOR_BYTES == 64 && defined(__AVX512F__)
 inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
 inline Doubles larger(Doubles a, Doubles b) { return _mm512_max_pd(a, b); }

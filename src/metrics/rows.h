@@ -16,14 +16,14 @@ struct Axis {
   std::ptrdiff_t stride = 0;  // candidate elements
 };
 
-// Where the reference's elements lie in a candidate's memory.
+// Where the reference's elements are in a candidate's memory.
 struct Layout {
   std::vector<Axis> axes;
   std::ptrdiff_t offset = 0;   // candidate elements
-  bool last_position = false;  // only the reference's last position is there
+  bool last_position = false;  // the candidate has only the reference's last position
 };
 
-// One array as rows: everything behind the position axis is a row's width, its channels.
+// An array as rows: all axes after the position axis are a row's width, its channels.
 struct Rows {
   std::size_t lead = 1;  // product of the axes before the position axis
   std::size_t positions = 1;
@@ -32,7 +32,7 @@ struct Rows {
 };
 Rows rows_of(std::span<const std::int64_t> shape, std::size_t position_axis);
 
-// The candidate's rows in the reference's order, as the layout has them.
+// The candidate's rows in the reference's order, according to the layout.
 class CandidateRows {
  public:
   CandidateRows(const ArrayView& candidate, const Layout& layout, std::size_t width);
@@ -40,7 +40,7 @@ class CandidateRows {
   template <class Real>
   void read(std::size_t r, std::size_t begin, std::span<Real> out) const;
   bool mapped() const { return view_.mapped; }
-  // Where row r lies, when its elements are consecutive; else null.
+  // The address of row r if its elements are consecutive; otherwise null.
   const std::byte* in_place(std::size_t r) const;
 
  private:
@@ -51,7 +51,7 @@ class CandidateRows {
   bool consecutive_ = false;
 };
 
-// An element's place in an array of that shape, by its number in row-major order.
+// An element's index in an array of this shape, from its number in row-major order.
 std::vector<std::int64_t> index_in(std::span<const std::int64_t> shape, std::size_t flat);
 
 }  // namespace assay

@@ -69,7 +69,7 @@ ScaledSums scaled_sums(std::span<const double> x, std::span<const double> y) {
   const int power_x = most_x > 0 ? std::ilogb(most_x) : 0;
   const int power_y = most_y > 0 ? std::ilogb(most_y) : 0;
   const double most = std::max(most_x, most_y);
-  // What is left of two numbers of that size is 0, or no smaller than 2^-53 of it.
+  // The difference of two numbers of this size is 0, or at least 2^-53 of it.
   const int power = most > 0 ? std::ilogb(most) : 0;
   double error2 = 0;
   double reference2 = 0;

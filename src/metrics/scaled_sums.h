@@ -1,4 +1,4 @@
-// Sums of squares of numbers whose squares no double holds: below 1e-162, or above 1e154.
+// Sums of squares of numbers whose squares a double cannot represent: below 1e-162, or above 1e154.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +15,11 @@ struct ScaledSum {
 
   void add(ScaledSum other);
   double as_double() const;
-  // Its root, of a number that is not negative.
+  // The square root; the number must not be negative.
   double root() const;
 };
 
-// The sums of PairSums with an exponent of their own.
+// The sums of PairSums, each with its own exponent.
 struct ScaledSums {
   ScaledSum error2;
   ScaledSum reference2;
@@ -29,15 +29,15 @@ struct ScaledSums {
   void add(const ScaledSums& other);
 };
 
-// |error| / |reference|; 0 of no error, infinite of one where the reference is 0.
+// |error| / |reference|; 0 without an error, infinite for an error when the reference is 0.
 double relative(const ScaledSum& error2, const ScaledSum& reference2);
 
-// Whether squares may have been lost, or have become infinite: x is not y, and a sum is as small or
-// as large as only such numbers make it.
+// Whether squares may have underflowed or overflowed: x differs from y, and a sum is so small or so
+// large that only such numbers can have caused it.
 bool may_have_lost_squares(const PairSums& sums);
 
-// Of x (the reference) and y, of equal length, each brought near 1 by a power of two. What PairSums
-// leaves out is left out.
+// The sums of x (the reference) and y, of equal length, each scaled near 1 by a power of two. Skips
+// the same pairs as PairSums.
 ScaledSums scaled_sums(std::span<const double> x, std::span<const double> y);
 
 }  // namespace assay

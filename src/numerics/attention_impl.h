@@ -1,6 +1,6 @@
-// Queries with keys, and probabilities with values, as the KV cache holds them (CacheLayout): keys
-// 16 positions side by side, so that no dot is left to be added up across a register; values in
-// pairs of positions. Included as kernels_impl.h is.
+// Products of queries with keys and of probabilities with values, in the KV cache's layout
+// (CacheLayout): 16 positions of keys are side by side, so that no dot has to be summed across a
+// register; values are in pairs of positions. Included like kernels_impl.h.
 #pragma once
 
 #include "numerics/matmul_impl.h"
@@ -21,7 +21,7 @@ struct CachedPairs {
   }
 };
 
-// n elements as the pairs of a dot are broadcast from, padded with zeros to whole blocks.
+// n elements in the form from which a dot's pairs are broadcast, padded with zeros to whole blocks.
 template <class Pairs, class Real>
 ASSAY_INLINE void flatten(const Real* x, std::size_t n, typename Pairs::Stored* to) {
   for (std::size_t i = 0; i < n; i += kBlock, to += kLanes * Pairs::kStoredPerPair) {
@@ -152,7 +152,7 @@ ASSAY_INLINE void tile_of_sums(const typename Lanes::Pairs::Stored* probs, std::
   };
   constexpr auto kLast = static_cast<std::size_t>(kQueries - 1);
   const std::size_t end = (seen.end + first_query + kLast + 1) / 2;
-  // What all of them see, whole pairs.
+  // Whole pairs of positions that all queries see.
   const std::size_t all_begin = (seen.begin(first_query + kLast) + 1) / 2;
   const std::size_t all_end = std::max((seen.end + first_query) / 2, all_begin);
   std::size_t pair = seen.begin(first_query) / 2;

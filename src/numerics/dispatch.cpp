@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// The CPU, and the build.
+// Whether both the CPU and the build support it.
 bool has_avx512bf16() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512bf16") && avx512bf16_kernels() != nullptr;
@@ -54,7 +54,7 @@ void require_fma() {
 
 std::byte* kernel_scratch(std::size_t bytes) {
   thread_local AlignedVector<std::byte> memory;
-  // Large enough for huge pages: panels of weights lie on hundreds of small ones.
+  // Large enough for huge pages: panels of weights would need hundreds of small ones.
   if (memory.size() < bytes) memory.resize(std::max(bytes, std::size_t{4} << 20));
   return memory.data();
 }

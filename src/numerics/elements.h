@@ -1,4 +1,4 @@
-// Stored weights one by one, as Reals. Included as kernels_impl.h is.
+// Converts stored weights one by one to Reals. Included like kernels_impl.h.
 #pragma once
 
 #include <bit>

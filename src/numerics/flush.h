@@ -1,5 +1,5 @@
-// Accumulation as numerics bf16 has it, one at a time: subnormals count as zero, in and out. What
-// FMA does under MXCSR's FTZ and DAZ, and VDPBF16PS always.
+// Accumulation for numerics bf16, one operation at a time: subnormal operands and results count as
+// zero. FMA does this under MXCSR's FTZ and DAZ, and VDPBF16PS always.
 #pragma once
 
 #include <cmath>
@@ -10,15 +10,15 @@ namespace {
 
 constexpr float kSmallestNormal = std::numeric_limits<float>::min();  // 2^-126
 
-// Zero of the same sign where x is subnormal.
+// x, or zero with the same sign if x is subnormal.
 inline float flushed(float x) {
   return std::fabs(x) < kSmallestNormal ? std::copysign(0.0F, x) : x;
 }
 
-// A result counts as subnormal after rounding with an unbounded exponent: one that fmaf rounds up
-// to 2^-126 may still be below it by half a step of its own. Scaled, where the exponent has room,
-// the same fmaf tells. Nothing overflows: where the result is that small, so are product and
-// addend.
+// Whether a result is subnormal is decided after rounding with an unbounded exponent: a result that
+// fmaf rounds up to 2^-126 may still be below it by half of its own step. The same fmaf on scaled
+// operands, far from the smallest exponent, tells. Nothing overflows: when the result is that
+// small, so are product and addend.
 inline float flushing_fma(float a, float b, float c) {
   a = flushed(a);
   b = flushed(b);
@@ -29,7 +29,7 @@ inline float flushing_fma(float a, float b, float c) {
   return std::fabs(scaled) < 0x1p-46F ? std::copysign(0.0F, result) : result;
 }
 
-// A sum that is subnormal is exact.
+// A subnormal sum is always exact.
 inline float flushing_add(float a, float b) { return flushed(flushed(a) + flushed(b)); }
 
 }  // namespace

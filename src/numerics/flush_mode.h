@@ -1,5 +1,5 @@
-// The CPU's own flushing of subnormals, around kernels that need it and nowhere else: the thread
-// may be the caller's, and softmax and elementwise operations must not flush.
+// Turns on the CPU's own flushing of subnormals around the kernels that need it, and nowhere else:
+// the thread may belong to the caller, and softmax and elementwise operations must not flush.
 #pragma once
 
 #if defined(__x86_64__)
@@ -36,8 +36,8 @@ class FlushMode {
   FlushMode(const FlushMode&) = delete;
   FlushMode& operator=(const FlushMode&) = delete;
 
-  // Whether a result has been made zero. AArch64 decides that before rounding, the contract after
-  // it: only where nothing was flushed is it sure that both agree.
+  // Whether a result has been flushed. AArch64 decides that before rounding, the contract after
+  // rounding. They certainly agree only if nothing was flushed.
   static bool has_flushed() { return (status() & kUnderflow) != 0; }
 
  private:

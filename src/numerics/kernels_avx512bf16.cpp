@@ -13,11 +13,12 @@ namespace assay {
 #ifdef __AVX512BF16__
 namespace {
 
-// Accumulations of every kind, as many as a start of the program can spare: what differs between
-// CPUs would be a rule, not a rare accident.
+// Accumulations of every kind, as many as the program's start can afford: a difference between CPUs
+// would be systematic, not rare.
 constexpr int kRounds = 256;
 
-// Any bit pattern; or exponents that meet: products that cancel the sum, and results around 2^-126.
+// Random bit patterns, or matching exponents: products that cancel the sum, and results around
+// 2^-126.
 struct Triples {
   std::uint64_t state = 0x9E3779B97F4A7C15;
 
@@ -42,7 +43,7 @@ struct Triples {
       const std::uint32_t other = (of_sum + 127 - 64) % 248;
       b[i] = std::uint32_t{near(other)} << 16 | near(other);
       sum[i] = std::bit_cast<float>((next() & 0x807FFFFFu) | (of_sum << 23));
-      if (round % 4 == 3) {  // minus the odd ones' product, but for its last bits
+      if (round % 4 == 3) {  // minus the product of the odd values, except for its last bits
         const float product = widen_bf16(static_cast<std::uint16_t>(a[i] >> 16)) *
                               widen_bf16(static_cast<std::uint16_t>(b[i] >> 16));
         sum[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(-product) ^ (next() & 3u));

@@ -20,7 +20,8 @@
 namespace assay {
 namespace {
 
-// Not std::sqrt: an inline library function compiled here could be the copy that everybody links.
+// Not std::sqrt: the linker could choose the copy of an inline library function that is compiled
+// here.
 ASSAY_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 ASSAY_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 
@@ -61,7 +62,8 @@ struct DotKernels {
   }
 };
 
-// Lanes that flush in software, where the CPU's own mode is not enough (NEON); else the same.
+// Lanes that flush in software if the CPU's own mode is not enough (NEON); otherwise the same
+// lanes.
 template <class Lanes>
 struct ExactOf {
   using Type = Lanes;
@@ -72,8 +74,8 @@ struct ExactOf<Lanes> {
   using Type = typename Lanes::Exact;
 };
 
-// Calls body.operator()<Lanes>(), flushing where N does. The mode is changed around calls that are
-// not inlined: compilers move arithmetic across such a change.
+// Calls body.operator()<Lanes>(), with flushing if N flushes. The mode is changed around calls that
+// are not inlined, because compilers move arithmetic across a change of mode.
 template <class N, class Lanes, class Body>
 ASSAY_INLINE void flushing(const Body& body) {
   if constexpr (!N::kFlushes || requires { Lanes::kFlushesItself; }) {
@@ -118,7 +120,7 @@ struct KernelSet {
                      std::size_t count, std::size_t n, Real scale, Real* out, std::size_t ldo) {
     flushing<N, Lanes>(
         [&]<class L>() { DotKernels<N, L>::scores(q, ldq, queries, keys, count, n, out, ldo); });
-    // Elementwise: not flushed.
+    // Elementwise operations do not flush.
     for (std::size_t i = 0; i < queries; ++i) {
       Real* row = out + i * ldo;
       for (std::size_t j = 0; j < count; ++j) row[j] = N::round(row[j] * scale);
@@ -216,7 +218,7 @@ struct KernelSet {
     map([](const Real* from, Real* to) { Lanes::tanh(from, to); }, x, n, out);
   }
 
-  // A NaN may be passed over: it makes the sum of the exponentials NaN, and with it every result.
+  // A NaN may be skipped here: it makes the sum of the exponentials NaN, and with it every result.
   ASSAY_INLINE static Real max(const Real* x, std::size_t count) {
     Lanes highest = Lanes::broadcast(x[0]);
     std::size_t j = 0;
@@ -302,11 +304,11 @@ struct KernelSet {
     for (auto& part : sum) part = P::Part::zero();
     alignas(64) typename P::Stored values[P::kWidth * kSums] = {};
     for (std::size_t i = 0; i < rounds; ++i) {
-      asm volatile("" : "+m"(values));  // the compiler may not know them
+      asm volatile("" : "+m"(values));  // hides the values from the compiler
       auto factor = P::Operand::load(values);
       ASSAY_UNROLL
       for (std::size_t j = 0; j < kSums; ++j) {
-        if constexpr (requires { factor.keep(); }) factor.keep();  // nor that these are one
+        if constexpr (requires { factor.keep(); }) factor.keep();  // and that the factors are one
         sum[j].fma(factor, factor);
       }
     }

@@ -32,7 +32,8 @@ struct FloatPart {
     __m512 v;
     ASSAY_INLINE static Operand load(const float* x) { return {_mm512_loadu_ps(x)}; }
     ASSAY_INLINE void store(float* out) const { _mm512_storeu_ps(out, v); }
-    // Loaded once: gcc would load it again for each use, and loads are as scarce as multiply-adds.
+    // Keeps the value in a register: gcc would load it again for each use, and loads are as scarce
+    // as multiply-adds.
     ASSAY_INLINE void keep() { asm("" : "+v"(v)); }
   };
   __m512 v;
@@ -42,7 +43,7 @@ struct FloatPart {
   ASSAY_INLINE void fma(Operand a, Operand b) { v = _mm512_fmadd_ps(a.v, b.v, v); }
 };
 
-// Even elements and odd ones apart.
+// Even and odd elements in separate registers.
 struct FloatPairs {
   using Stored = float;
   using Operand = FloatPart::Operand;

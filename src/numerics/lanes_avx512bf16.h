@@ -1,5 +1,5 @@
-// Sixteen lanes of which each takes a pair of BF16 values by one instruction, VDPBF16PS: the odd
-// ones' fused multiply-add, then the even ones'. For operands on the BF16 grid.
+// Sixteen lanes. Each takes a pair of BF16 values with one instruction, VDPBF16PS: first the fused
+// multiply-add of the odd values, then that of the even ones. For operands on the BF16 grid.
 #pragma once
 
 #include "numerics/lanes_avx512.h"
@@ -36,7 +36,7 @@ struct WordPairs {
   using Operand = WordPart::Operand;
   static constexpr std::size_t kStoredPerPair = 1;
   static constexpr std::size_t kSteps = 1;
-  static constexpr bool kTakesRowsInPlace = true;  // BF16 rows are operands as they lie
+  static constexpr bool kTakesRowsInPlace = true;  // BF16 rows can be operands in place
 
   __m512i v;
 
@@ -45,7 +45,7 @@ struct WordPairs {
     return {narrowed(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16))};
   }
   ASSAY_INLINE static WordPairs load_bf16(const std::byte* w) { return {_mm512_loadu_si512(w)}; }
-  // Not on the grid before they are rounded.
+  // Values that are not on the grid before they are rounded.
   struct Wide {
     __m512 low, high;
   };
@@ -85,7 +85,7 @@ struct WordLanes : FloatLanes {
     return {FloatLanes::trees_of_quarters(quarters)};
   }
   ASSAY_INLINE void dot(const WordPairs& a, const WordPairs& b) { v = dot_bf16(v, a.v, b.v); }
-  // Rounds to BF16 what has been flushed: the instruction would take subnormals for zero.
+  // Rounds flushed values to BF16. The instruction would treat subnormals as zero.
   ASSAY_INLINE void round_flushed() {
     const auto bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
     v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));

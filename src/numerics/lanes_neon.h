@@ -1,8 +1,8 @@
 // Sixteen lanes in NEON registers: four of four floats, or eight of two doubles.
 //
-// AArch64's own flushing decides before rounding what is subnormal, the contract after it. So the
-// kernels run in that mode, and where anything was flushed once more with lanes that flush as the
-// contract says (kExact).
+// AArch64's own flushing decides before rounding what is subnormal, the contract after rounding. So
+// the kernels run in that mode, and if anything was flushed, they run again with lanes that flush
+// as the contract says (kExact).
 #pragma once
 
 #include <arm_neon.h>
@@ -28,12 +28,12 @@ ASSAY_INLINE float32x4_t round_to_bf16(float32x4_t x) {
   return vreinterpretq_f32_u32(vbslq_u32(number, rounded, quiet));
 }
 
-// As bytes: a file promises no alignment.
+// Loads bytes, because a file guarantees no alignment.
 ASSAY_INLINE uint8x16_t load_16_bytes(const std::byte* w) {
   return vld1q_u8(reinterpret_cast<const std::uint8_t*>(w));
 }
 
-// Zeros of their sign where x is subnormal.
+// x, with subnormals replaced by zeros of the same sign.
 ASSAY_INLINE float32x4_t flushed(float32x4_t x) {
   const uint32x4_t small = vcaltq_f32(x, vdupq_n_f32(kSmallestNormal));
   const uint32x4_t sign = vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x80000000u));
@@ -226,7 +226,7 @@ struct FloatLanesOf {
     ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) v[i] = vaddq_f32(v[i], a.v[i]);
   }
-  // Not vmaxq: its result is NaN where either is.
+  // Not vmaxq, whose result is NaN if either operand is NaN.
   ASSAY_INLINE void max(const FloatLanesOf& a) {
     ASSAY_UNROLL
     for (int i = 0; i < 4; ++i) v[i] = vbslq_f32(vcgtq_f32(a.v[i], v[i]), a.v[i], v[i]);

@@ -20,7 +20,7 @@
 namespace assay {
 namespace {
 
-// N's accumulation: flushing under bf16.
+// The accumulation of numerics N, which flushes under bf16.
 template <class N>
 struct PlainSums {
   using Real = typename N::Real;
@@ -160,7 +160,7 @@ struct PlainLanes {
     for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::fma(a.odd[i], b.odd[i], lane[i]);
     for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::fma(a.even[i], b.even[i], lane[i]);
   }
-  // Of dots' lanes.
+  // The tree of a dot's lanes.
   void dot_add(const PlainLanes& a) {
     for (int i = 0; i < 16; ++i) lane[i] = PlainSums<N>::add(lane[i], a.lane[i]);
   }
@@ -179,7 +179,7 @@ struct PlainLanes {
     return tree_by(lanes, [](Real a, Real b) { return a + b; });
   }
 
-  // The greater of both; the one it had where either is NaN.
+  // The greater of both; unchanged if either is NaN.
   void max(const PlainLanes& a) {
     for (int i = 0; i < 16; ++i) lane[i] = a.lane[i] > lane[i] ? a.lane[i] : lane[i];
   }

@@ -1,9 +1,9 @@
-// Dot products of a few activations with weights, straight from where the rows lie. Which dots
-// share a tile, and where a long one is set down and taken up again, does not touch the order
-// within a dot. Included as kernels_impl.h is.
+// Dot products of a few activations with weights, read in place. Which dots share a tile, and where
+// a long one is interrupted and resumed, does not change the order within a dot. Included like
+// kernels_impl.h.
 //
-// A Lanes type has sixteen sums; its Pairs are a block of a row as they take it, 16 pairs of
-// elements.
+// A Lanes type has sixteen sums. Its Pairs are a block of a row in the form that it needs: 16 pairs
+// of elements.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,15 @@ namespace {
 constexpr std::size_t kLanes = 16;
 // Elements of a row that all lanes take together.
 constexpr std::size_t kBlock = 2 * kLanes;
-// Rows whose dots are summed up together.
+// Number of rows whose dots are computed together.
 constexpr std::size_t kGroup = 16;
-// Rows that stay in the L2 cache while all tokens pass over them, in bytes.
+// Bytes of the rows that stay in the L2 cache while all tokens are multiplied with them.
 constexpr std::size_t kBlockBytes = 256 << 10;
-// Of a tile's tokens, in bytes, what is taken at a time: it stays in the L1 cache over a group of
-// rows.
+// Bytes of a tile's tokens that are used at a time: they stay in the L1 cache over a group of rows.
 constexpr std::size_t kDepthBytes = 24 << 10;
-// Tokens up to which a stream is read fastest one row at a time.
+// Up to this many tokens, reading one row at a time is fastest.
 constexpr int kTokensOfARow = 4;
-// How far ahead of a stream of weights to ask for memory, in bytes.
+// How far ahead in a stream of weights to prefetch, in bytes.
 constexpr std::size_t kAhead = 12288;
 
 constexpr std::size_t blocks_of(std::size_t k) { return (k + kBlock - 1) / kBlock; }
@@ -95,8 +94,8 @@ ASSAY_INLINE Pairs block_of(const Real* x, std::size_t i, std::size_t n) {
   return Pairs::load(padded);
 }
 
-// Tokens side by side, as the tiles read them: block i of token t at [i * tokens + t]. As they lie
-// in memory, a power of two apart, they would push each other out of the cache.
+// Packs tokens in the order in which tiles read them: block i of token t is at [i * tokens + t].
+// Unpacked, a power of two apart, they would evict each other from the cache.
 template <class Pairs, class Real>
 void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Pairs* to) {
   for (std::size_t i = 0; i < k; i += kBlock) {
@@ -104,8 +103,8 @@ void pack(const Real* x, std::size_t ldx, std::size_t tokens, std::size_t k, Pai
   }
 }
 
-// Blocks [begin, end) of kRows x kTokens dots. What was added up before lies in sums[t * kGroup +
-// r], where begin > 0; the result goes there.
+// Blocks [begin, end) of kRows x kTokens dots. If begin > 0, the earlier sums are in
+// sums[t * kGroup + r]; the result goes there.
 template <class Lanes, class Rows, int kRows, int kTokens, bool kStream>
 ASSAY_INLINE void accumulate(const typename Lanes::Pairs* x, const std::byte* w, std::size_t k,
                              std::size_t begin, std::size_t end, std::size_t ahead, Lanes* sums) {
@@ -164,7 +163,7 @@ void group_of_rows(const typename Lanes::Pairs* x, const std::byte* w, std::size
   const std::size_t all = blocks_of(k);
   alignas(64) Lanes sums[kTokens * kGroup];
   constexpr std::size_t kDepth = kDepthBytes / (kTokens * sizeof(typename Lanes::Pairs));
-  // A stream is asked for ahead; in pieces, a whole group ahead.
+  // A stream is prefetched; in pieces, a whole group ahead.
   const std::size_t ahead = all <= kDepth ? kAhead : kGroup * row_bytes;
   for (std::size_t begin = 0; begin < all; begin += kDepth) {
     const std::size_t end = std::min(begin + kDepth, all);
@@ -209,7 +208,8 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
   const std::size_t row_bytes = k * Rows::kSize;
   const std::size_t depth = blocks_of(k);
   auto* packed = reinterpret_cast<Pairs*>(kernel_scratch(tokens * depth * sizeof(Pairs)));
-  // The tokens evenly over the tiles. Few of them are a single one: the rows are one stream then.
+  // Distributes the tokens evenly over the tiles. Few tokens are a single tile: then the rows are
+  // one stream.
   const std::size_t tiles = (tokens + kTile - 1) / kTile;
   const auto first_of = [&](std::size_t tile) { return tokens * tile / tiles; };
   for (std::size_t tile = 0; tile < tiles; ++tile) {
@@ -230,7 +230,7 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
                 out + first * ldo + r, ldo, finish);
           }
         };
-        // Several rows share what is loaded of the tokens.
+        // Several rows share the loaded tokens.
         if (tile > 0) {
           groups.template operator()<Lanes::kRowTile, false>();
         } else {
@@ -241,7 +241,7 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
   }
 }
 
-// A dot as a matrix's result.
+// Turns a dot into an element of the result.
 template <class N, class Lanes, class Real>
 ASSAY_INLINE Real finished(Real dot, const Real* bias, std::size_t row) {
   return N::round(bias != nullptr ? Lanes::dot_add(dot, bias[row]) : dot);

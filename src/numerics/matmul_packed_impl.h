@@ -1,12 +1,11 @@
-// Dot products of many tokens with weights, both laid out for it. Included as kernels_impl.h is.
+// Dot products of many tokens with weights, both in a packed layout. Included like kernels_impl.h.
 //
-// The lanes of a dot are added up independently until the tree, so a register's share of them, a
-// Part, can be taken from one end of k to the other before the next: then a tile of dots needs one
-// register a dot, and four rows by six tokens fit. Weights are widened (or copied) once for all
-// tokens and laid out in panels of kPartRows rows: [part][step][row][lanes of the part], a step
-// being the elements that one multiply-add takes; tokens in tiles of the same form. Rows that are
-// operands as they lie, BF16 for the dot instruction, are panels of another stride: nothing is
-// copied.
+// The lanes of a dot are summed independently until the tree, so one register of lanes, a Part, can
+// be summed over all of k before the next one. Then a tile of dots needs one register per dot, and
+// four rows by six tokens fit. Weights are widened (or copied) once for all tokens and packed into
+// panels of kPartRows rows: [part][step][row][lanes of the part], where a step is the elements of
+// one multiply-add. Tokens are packed into tiles of the same form. Rows that can be operands in
+// place (BF16 for the dot instruction) are panels with a different stride, and nothing is copied.
 #pragma once
 
 #include <type_traits>
@@ -16,13 +15,13 @@
 namespace assay {
 namespace {
 
-// Rows whose panels stay in the L2 cache while all tokens pass over them, in bytes.
+// Bytes of the panels that stay in the L2 cache while all tokens are multiplied with them.
 constexpr std::size_t kPanelBytes = 384 << 10;
-// Tokens that pass over them; more would not stay in the L3 cache.
+// Number of these tokens; more would not stay in the L3 cache.
 constexpr std::size_t kPassTokens = 512;
-// Rows over which a part of a tile's tokens stays in the L1 cache.
+// Number of rows over which a part of a tile's tokens stays in the L1 cache.
 constexpr std::size_t kSweep = 48;
-// How far ahead of the dots to ask for weights, in steps.
+// How far ahead of the dots to prefetch weights, in steps.
 constexpr std::size_t kStepsAhead = 16;
 
 template <class Lanes>
@@ -35,15 +34,15 @@ struct Parts {
   static constexpr std::size_t kSteps = Lanes::Pairs::kSteps;  // of a block
   static constexpr auto kRows = static_cast<std::size_t>(Lanes::kPartRows);
   static constexpr auto kTokens = static_cast<std::size_t>(Lanes::kPartTokens);
-  // What a row or a token takes.
+  // Elements per row or token.
   static constexpr std::size_t stored(std::size_t k) { return blocks_of(k) * kSteps * kLanes; }
-  // Trees are begun in registers, for four rows at once, where a register is all lanes of a dot.
+  // If one register holds all lanes of a dot, trees begin in registers, for four rows at once.
   static constexpr bool kQuarters = kCount == 1 && kRows == 4 && requires(Lanes lanes) {
     Lanes::quarter(lanes.v, lanes.v, lanes.v, lanes.v);
   };
 };
 
-// The tokens evenly over the tiles.
+// Distributes the tokens evenly over the tiles.
 constexpr std::size_t first_of_tile(std::size_t tile, std::size_t tokens, std::size_t tiles) {
   return tokens * tile / tiles;
 }
@@ -79,7 +78,7 @@ void pack_tile(const Real* x, std::size_t tokens, std::size_t k, std::size_t til
   }
 }
 
-// `rows` rows of weights as panels, the last group filled up with zeros.
+// Packs `rows` rows of weights into panels; the last group is padded with zeros.
 template <class Lanes, class Rows>
 void pack_panels(const std::byte* w, std::size_t rows, std::size_t k,
                  typename Parts<Lanes>::Stored* to) {
@@ -105,8 +104,8 @@ void pack_panels(const std::byte* w, std::size_t rows, std::size_t k,
   }
 }
 
-// Panels in memory: where their steps and rows lie, in Stored values. Not aligned where the rows of
-// a mapped file are.
+// Panels in memory: the strides of their steps and rows, in Stored values. Rows of a mapped file
+// are not aligned.
 template <class Lanes>
 struct Panels {
   using P = Parts<Lanes>;
@@ -118,7 +117,7 @@ struct Panels {
     return {panels, P::kWidth, P::kRows * P::kWidth, P::kRows * P::stored(k) / P::kCount,
             P::kRows * P::stored(k)};
   }
-  // The file's own rows, of whole blocks.
+  // The file's own rows, in whole blocks.
   static Panels in_place(const std::byte* rows, std::size_t k) {
     const std::size_t row = P::stored(k);
     return {reinterpret_cast<const typename P::Stored*>(rows), row, P::kWidth, 0, P::kRows * row};
@@ -128,7 +127,8 @@ struct Panels {
   }
 };
 
-// Part p of kRows x kTokens dots with the rows of panel i: sum goes on over the steps [begin, end).
+// Part p of kRows x kTokens dots with the rows of panel i: continues the sums over steps [begin,
+// end).
 template <class Lanes, int kTokens, class Stored>
 ASSAY_INLINE void part_of_dots(const Stored* x, const Panels<Lanes>& panels, std::size_t i,
                                std::size_t p, std::size_t begin, std::size_t end,
@@ -146,14 +146,14 @@ ASSAY_INLINE void part_of_dots(const Stored* x, const Panels<Lanes>& panels, std
   x += begin * kTokens * kWidth;
   const std::size_t steps = end - begin;
   const std::size_t last = steps > kStepsAhead ? steps - kStepsAhead : 0;
-  // The last steps ask for the first ones of the next panel.
+  // The last steps prefetch the first steps of the next panel.
   const std::size_t ahead[] = {kStepsAhead * panels.step,
                                kStepsAhead * panels.step + panels.panel - steps * panels.step};
   const std::size_t stops[] = {last * panels.step, steps * panels.step};
   std::size_t at = 0;
   for (int leg = 0; leg < 2; ++leg) {
     for (; at < stops[leg]; at += panels.step) {
-      // What there is less of stays in registers; the other passes by.
+      // The operand with fewer rows stays in registers; the other one is streamed.
       if constexpr (kTokens < Lanes::kPartRows) {
         Operand token[kTokens];
         ASSAY_UNROLL
@@ -193,11 +193,12 @@ void sweep(const typename Parts<Lanes>::Stored* x, const Panels<Lanes>& panels, 
   constexpr auto kTile = static_cast<std::size_t>(kTokens);
   const std::size_t steps = blocks_of(k) * P::kSteps;
   const std::size_t padded = (rows + kGroup - 1) / kGroup * kGroup;
-  // Of a dot: all its lanes, or where trees are begun, the four that are left.
+  // Values per dot: all its lanes, or the four that are left if trees begin in registers.
   constexpr std::size_t kKept = P::kQuarters ? kLanes / P::kRows : kLanes;
   // [group of rows][token][row][lane]
   alignas(64) Real done[kSweep * kTile * kKept];
-  // Pieces of k of which a tile's tokens stay in the L1 cache. Between them sums are set down.
+  // k is split into pieces so that a tile's tokens stay in the L1 cache. Sums are stored in
+  // between.
   constexpr std::size_t kDepth = kDepthBytes / (kTile * P::kWidth * sizeof(typename P::Stored));
   const std::size_t pieces = (steps + kDepth - 1) / kDepth;
   typename P::Part set_down[kSweep / P::kRows][P::kRows][kTile];

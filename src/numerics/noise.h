@@ -1,4 +1,4 @@
-// What counts as noise and what as hidden: the figures that all that judge numbers share.
+// The limits of noise and of hidden scores, shared by everything that judges numbers.
 #pragma once
 
 #include "assay/grid.h"
@@ -14,24 +14,25 @@ constexpr double one_rounding(Grid grid) {
                               : kBf16Rounding * 0x1p-16;
 }
 
-// One operation, computed from the candidate's own inputs: a distance is no noise beyond this many
-// times the noise.
+// For one operation, computed from the candidate's own inputs: a distance above this many times the
+// noise is an error.
 inline constexpr double kBeyondNoise = 3;
-// Up to an array, by a whole run: the same. Correct engines that round elsewhere (fused attention,
-// other orders of summation) stay well below; docs/validating-your-engine.md has the figures.
+// The same limit for an array of a whole run. Correct engines that round differently (fused
+// attention, other orders of summation) stay well below; docs/validating-your-engine.md has the
+// figures.
 inline constexpr double kBeyondRunNoise = 2;
 
-// The same over what the candidate's own type makes. FP32 engines add up in any order, and our sums
-// are among the most exact; docs/validating-your-engine.md has the figures. A single position may
-// lie kOnePosition times as far again.
+// The same limit in units of the noise of the candidate's own type. FP32 engines sum in any order,
+// and Assay's sums are among the most exact; docs/validating-your-engine.md has the figures. A
+// single position may exceed it kOnePosition times.
 inline constexpr double kBeyondF32 = 16;
 inline constexpr double kBeyondF16 = 4;
 inline constexpr double kOnePosition = 4;
 
-// A score below this is hidden by a mask, whatever number the engine hides with.
+// A score below this is hidden by a mask, whatever number the engine uses for it.
 inline constexpr double kHiddenScore = -1e30;
-// The same of our own arrays, which hide with the lowest number of their type: a lesser value of
-// FP32 may be one.
+// The same limit for Assay's own arrays, which hide with the lowest number of their type. Higher
+// FP32 values may be real scores.
 inline constexpr double kOwnHiddenScore = -1e38;
 
 }  // namespace assay

@@ -1,8 +1,8 @@
 // How a run rounds: the three policies that the forward pass and its kernels are compiled for.
 //
-// A policy says in which type values are held (Real; in the KV cache, Cached) and what `round` does
-// after each operation that transformers would have stored to a tensor. bf16 values are held as
-// floats that lie on the BF16 grid, so that one kernel source serves all three.
+// A policy defines the type of values (Real; in the KV cache, Cached) and what `round` does after
+// each operation whose result transformers would store in a tensor. bf16 values are floats on the
+// BF16 grid, so that one kernel source serves all three policies.
 #pragma once
 
 #include <bit>
@@ -12,12 +12,12 @@
 
 namespace assay {
 
-// Inlined always: a kernel source compiled for AVX-512 must not leave an AVX-512 copy of these for
-// the linker to hand to everybody else.
+// Always inlined: a kernel source compiled for AVX-512 must not leave an AVX-512 copy that the
+// linker could use elsewhere.
 #define ASSAY_INLINE [[gnu::always_inline]] inline
 
-// Before a loop of constant length over registers: gcc keeps an array in registers only where it
-// has unrolled the loops over it early.
+// Use this before a loop of constant length over registers: gcc keeps an array in registers only if
+// it unrolls the loops over it early.
 #define ASSAY_UNROLL _Pragma("GCC unroll 32")
 
 // Nearest BF16 value, ties to even; a NaN stays a NaN.
@@ -37,7 +37,7 @@ struct Bf16 {
   static constexpr bool kFlushes = true;        // in dots, see kernels.h
   static constexpr Real kMasked = -3.38953138925153547590470800371487866880e38F;  // BF16's lowest
   ASSAY_INLINE static Real round(Real x) { return round_to_bf16(x); }
-  // Keys and values in the KV cache: rounded values, and so nothing is lost.
+  // Keys and values in the KV cache are already rounded, so nothing is lost.
   using Cached = std::uint16_t;  // the bits of a BF16
   ASSAY_INLINE static Cached cached(Real x) {
     return static_cast<Cached>(std::bit_cast<std::uint32_t>(x) >> 16);

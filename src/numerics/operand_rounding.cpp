@@ -36,8 +36,8 @@ Real largest(std::span<const Real> values) {
   return most;
 }
 
-// Whole numbers from -127 to 127 times largest / 127, which is held in F16 where that is asked for
-// after the numbers were found: as ggml has it.
+// Whole numbers from -127 to 127 times largest / 127. If requested, this scale is rounded to F16
+// after the whole numbers were computed, as in ggml.
 template <class Real>
 void quantise(std::span<Real> block, bool scale_in_f16) {
   const Real most = largest<Real>(block);

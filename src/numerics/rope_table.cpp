@@ -18,7 +18,8 @@ float power(float base, float exponent) { return Sleef_finz_powf1_u10purecfma(ba
 double power(double base, double exponent) { return Sleef_finz_powd1_u10purecfma(base, exponent); }
 double logarithm(double x) { return Sleef_finz_logd1_u10purecfma(x); }
 
-// In double for both: rounded to FP32 that is the nearest FP32 in all but a few cases in 10^8.
+// Computed in double for both types: rounding to FP32 gives the nearest FP32 in all but a few of
+// 10^8 cases.
 double cosine(double x) { return Sleef_finz_cosd1_u10purecfma(x); }
 double sine(double x) { return Sleef_finz_sind1_u10purecfma(x); }
 
@@ -32,8 +33,7 @@ std::vector<Real> wavelengths(double theta, std::size_t dims) {
   return w;
 }
 
-// Where in the list of frequencies the one is that rotates `rotations` times over the original
-// length.
+// The index of the frequency that rotates `rotations` times over the original length.
 double correction_dim(const RopeParameters& rope, double rotations, std::size_t dims) {
   return static_cast<double>(dims) *
          logarithm(rope.original_length / (rotations * 2 * std::numbers::pi)) /
@@ -50,7 +50,7 @@ void yarn(const RopeParameters& rope, std::size_t dims, std::vector<Real>& inv_f
   }
   low = std::max(low, 0.0);
   high = std::min(high, static_cast<double>(dims) - 1);
-  if (low == high) high += 0.001;  // no division by zero
+  if (low == high) high += 0.001;  // avoids a division by zero
   const std::vector<Real> w = wavelengths<Real>(rope.theta, dims);
   for (std::size_t i = 0; i < inv_freq.size(); ++i) {
     const Real ramp =
@@ -82,7 +82,7 @@ void llama3(const RopeParameters& rope, std::vector<Real>& inv_freq) {
   }
 }
 
-// transformers makes the base a tensor of integers' type once a sequence is longer: FP32.
+// transformers computes the base in FP32 once a sequence is longer.
 template <class Real>
 Real dynamic_theta(const RopeParameters& rope, std::size_t dims, std::size_t length) {
   if (static_cast<double>(length) <= rope.original_length) return static_cast<Real>(rope.theta);

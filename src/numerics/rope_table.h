@@ -8,7 +8,7 @@
 
 namespace assay {
 
-// Of a sequence of one length.
+// The frequencies for a sequence of one length.
 template <class Real>
 struct RopeFrequencies {
   std::vector<Real> inv_freq;  // [dims / 2]
@@ -23,7 +23,7 @@ template <class Real>
 RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t dims,
                                        std::size_t length);
 
-// RopeParameters::attention_factor where the config gives none.
+// The default of RopeParameters::attention_factor.
 double yarn_attention_factor(double factor, double mscale = 1);
 double longrope_attention_factor(double factor, double original_length);
 

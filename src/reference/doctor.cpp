@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr std::uintmax_t kLowDisk = std::uintmax_t{1} << 30;
 constexpr std::size_t kShownProblems = 5;
 
-// Bytes that the kernel could hand out now, the page cache included; 0 when unknown.
+// Bytes of memory that are available now, including the page cache; 0 when unknown.
 std::uint64_t available_memory() {
   std::ifstream file("/proc/meminfo");
   std::string key;
@@ -53,9 +53,10 @@ Check check_cpu() {
     if (!refused_avx512bf16()) return {"cpu", CheckStatus::kOk, found, ""};
     return {"cpu", CheckStatus::kWarning,
             found + "; avx512bf16 is not: this CPU's VDPBF16PS adds up in another way than others'",
-            "nothing: only prefill is slower for it"};
+            "nothing: only prefill is slower"};
   } catch (const Error& error) {
-    return {"cpu", CheckStatus::kFailed, error.what(), "use another machine, or unset ASSAY_SIMD"};
+    return {"cpu", CheckStatus::kFailed, error.what(),
+            "use a different machine, or unset ASSAY_SIMD"};
   }
 }
 
@@ -84,21 +85,19 @@ Check check_disk(const fs::path& out) {
   return {"disk", CheckStatus::kOk, detail, ""};
 }
 
-// Of a config that was read, and asks for what is not computed or says what cannot be.
+// Advice for a config that was read but asks for something unsupported or contradicts itself.
 std::string config_remedy(std::string_view detail) {
   if (detail.find("field 'model_type'") != detail.npos) {
-    return fmt::format("use a model of a type that Assay computes: {}",
-                       fmt::join(model_types(), ", "));
+    return fmt::format("use a model with a supported type: {}", fmt::join(model_types(), ", "));
   }
   if (detail.find(": missing") != detail.npos) {
-    return "check that config.json is the model's own: it lacks a field that the type has";
+    return "check that config.json belongs to the model: a field of its type is missing";
   }
-  return "the field asks for what Assay does not compute, unless it was changed by hand: compare "
-         "it "
-         "with the publisher's";
+  return "Assay does not support this value; if somebody edited it, compare config.json with the "
+         "publisher's";
 }
 
-// Runs body; what it throws is the check's failure.
+// Runs body. An exception becomes the check's failure.
 Check attempt(const std::string& name, const std::string& remedy,
               const std::function<std::string()>& body) {
   try {
@@ -117,7 +116,7 @@ std::string spec_text(const ModelSpec& spec) {
 
 // Every tensor that the spec needs, and those that nothing needs.
 Check check_tensors(ModelSpec spec, const Weights& weights) {
-  // A config that claims more layers than there are tensors has made its point.
+  // A config that claims more layers than there are tensors is clearly wrong.
   spec.num_hidden_layers =
       std::min(spec.num_hidden_layers, static_cast<std::int64_t>(weights.tensors().size()) + 1);
   std::vector<std::string> problems;  // that are shown
@@ -151,7 +150,7 @@ Check check_tensors(ModelSpec spec, const Weights& weights) {
             "check that config.json belongs to this checkpoint"};
   }
   return {"tensors", CheckStatus::kOk,
-          fmt::format("all {} there, dtypes and shapes right", needed.size()), ""};
+          fmt::format("all {} are present, with the right dtypes and shapes", needed.size()), ""};
 }
 
 // transformers ties only when a stored head equals the embedding.
@@ -173,8 +172,8 @@ Check check_memory(const Weights& weights) {
   if (must_stream(weights)) {
     return {
         "memory", CheckStatus::kOk,
-        fmt::format("{} of weights, {} of memory: they will be streamed from disk, a layer at a "
-                    "time, for every token anew",
+        fmt::format("{} of weights, {} of memory: they will be streamed from disk, one layer at a "
+                    "time, again for every token",
                     bytes_text(weights.total_bytes()), bytes_text(usable_memory())),
         ""};
   }
@@ -192,7 +191,8 @@ Check check_memory(const Weights& weights) {
   return {"memory", CheckStatus::kOk, detail, ""};
 }
 
-// NaN and infinity. Of weights that are to be dequantised, only where they fit in memory.
+// Checks for NaN and infinity. Weights that must be dequantised are checked only if they fit in
+// memory.
 std::optional<Check> check_values(const fs::path& directory, const Weights& weights) {
   std::vector<std::string> found;
   if (weights.in_place()) {
@@ -202,7 +202,7 @@ std::optional<Check> check_values(const fs::path& directory, const Weights& weig
       found = find_not_finite(open_weights(directory, DequantiseNow::kYes));
     } catch (const Error& error) {
       return Check{"values", CheckStatus::kFailed, error.what(),
-                   "get the file again, or convert the model anew"};
+                   "get the file again, or convert the model again"};
     }
   } else {
     return std::nullopt;
@@ -218,8 +218,8 @@ std::optional<Check> check_values(const fs::path& directory, const Weights& weig
                "get the checkpoint again; if its publisher's has them too, no engine can run it"};
 }
 
-// Advice that fits: what is wrong with the checkpoint as a whole, or with one of its files, in
-// place of what each check knows.
+// Better advice: what is wrong with the checkpoint as a whole, or with one of its files, replaces
+// what each check knows.
 void explain(const fs::path& directory, std::vector<Check>& checks) {
   const auto file_of = [&](const std::string& check) -> fs::path {
     if (!fs::is_directory(directory)) return directory;
@@ -252,7 +252,7 @@ std::vector<Check> check_machine(const fs::path& out) { return {check_cpu(), che
 std::vector<Check> check_checkpoint(const fs::path& directory) {
   const bool gguf = directory.extension() == ".gguf";
   const auto get_again = [&](const char* file) -> std::string {
-    if (gguf) return "get the file again, or convert the model anew";
+    if (gguf) return "get the file again, or convert the model again";
     return fmt::format("get {} again from the model's publisher", file);
   };
   std::vector<Check> checks;
@@ -263,8 +263,9 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
   }));
   checks.push_back(attempt("generation", get_again("generation_config.json"), [&] {
     const std::vector<std::int64_t> ids = read_eos_token_ids(directory);
-    return ids.empty() ? std::string("no end-of-text ids: generation stops at the length limit")
-                       : fmt::format("stops at ids {}", fmt::join(ids, ", "));
+    return ids.empty()
+               ? std::string("no end-of-text ids: generation stops only at the length limit")
+               : fmt::format("stops at ids {}", fmt::join(ids, ", "));
   }));
   std::optional<Weights> weights;
   checks.push_back(

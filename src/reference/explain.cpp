@@ -26,7 +26,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What a step does, where it rounds in a BF16 run, and what of it depends on the position.
+// What a step does, where it rounds in a BF16 run, and which part of it depends on the position.
 struct Words {
   std::string formula;
   std::string rounding = "once, when it is written";
@@ -86,7 +86,7 @@ class Speaker {
         fmt::format("{0} = {1} / sqrt(mean({1}^2) + {2}) * {3}, the mean over {4}", writes_[0],
                     reads_[0], norm.eps, norm.one_plus ? "(1 + " + weight + ")" : weight, over),
         norm.rounded_once
-            ? "once, after the weight; all before it in FP32"
+            ? "once, after the weight; everything before it is in FP32"
             : "twice: the normalised value (computed in FP32), then its product with the weight",
         ""};
   }
@@ -156,7 +156,7 @@ class Speaker {
                         "m), with m the greatest {1}[h][i][k]",
                         writes_[0], reads_[0]),
             "once, at the end; exponentials, sum and division in FP32",
-            "j and k are the keys that the query sees; of the others the probability is 0"};
+            "j and k are the keys that the query sees; all other probabilities are 0"};
   }
 
   Words of(const Context&) const {
@@ -184,7 +184,7 @@ class Speaker {
 
   Words of(const TopExperts& top) const {
     return {fmt::format("{} = ids of the {} greatest of softmax({}) over {} experts, greatest "
-                        "first (docs/models.md says which of equal ones)",
+                        "first (for ties see docs/models.md)",
                         writes_[0], top.per_token, reads_[0], top.experts),
             "none: softmax in FP32", ""};
   }
@@ -209,10 +209,8 @@ class Speaker {
   }
 
   Words of(const SumExperts&) const {
-    return {
-        fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
-        "each product, then their FP32 sum, added up in the order of expert_ids, greatest first",
-        ""};
+    return {fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
+            "each product, then their FP32 sum, in the order of expert_ids, greatest first", ""};
   }
 
   Words of(const Softcap& softcap) const {
@@ -236,7 +234,7 @@ std::string name_of(const Block& block, ValueId value) {
   return std::holds_alternative<ExpertLinear>(step->operation) ? "expert_outputs" : "raw_logits";
 }
 
-// With the number of the layer, or "*" where the block stands for several.
+// The name with the layer's number, or with "*" if the block stands for several layers.
 std::string numbered(std::string name, const std::string& layer) {
   constexpr std::string_view kLayers = "model.layers.";
   if (!name.starts_with(kLayers)) return name;
@@ -276,7 +274,7 @@ std::string dtypes_of(const TensorUse& tensor, const std::vector<std::int64_t>& 
   return fmt::format("{}", fmt::join(found, ", "));
 }
 
-// Of a mixture's experts the first: the others have other numbers.
+// The first expert of an MoE layer: the others differ only in their numbers.
 Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const Weights* weights) {
   Json all = Json::array();
   const std::string layer = layers.size() == 1 ? std::to_string(layers.front()) : "*";
@@ -355,12 +353,11 @@ Json rotary_of(const ModelSpec& spec, const RopeParameters& rope, std::size_t ta
       rope.scaling == RopeScaling::kNone
           ? fmt::format("inv_freq[d] = 1 / {}^(2 d / {}), computed in FP32", rope.theta, dims)
           : fmt::format(
-                "inv_freq are 1 / {}^(2 d / {}), changed as rope_type {} says: take the "
-                "values from --json",
+                "inv_freq are 1 / {}^(2 d / {}), changed by rope_type {}: --json has their values",
                 rope.theta, dims, scaling_name(rope.scaling));
   if (rope.depend_on_length()) {
     entry["note"] = fmt::format(
-        "these inv_freq are those of a sequence of at most {} tokens; a longer one has others "
+        "these inv_freq are for a sequence of at most {} tokens; a longer one has different ones "
         "(docs/models.md)",
         original);
     const auto longer = rope_frequencies<float>(rope, dims, 2 * original);
@@ -375,31 +372,31 @@ Json conventions(const ModelSpec& spec, bool gguf) {
   const std::int64_t group = spec.num_attention_heads / spec.num_key_value_heads;
   Json lines = Json::array();
   lines.push_back(
-      "S is the number of tokens. x is the input of a layer: the output of the layer before it, "
-      "embedding_output for layer 0; after the layers, the output of the last one.");
-  lines.push_back(
-      fmt::format("Every name is a tap, an array that `assay extract --taps '*'` writes, unless "
-                  "marked (no tap). Those of layer 0 are named {} and so on, and all begin with an "
-                  "axis of 1. A * in the name of a tensor stands for the number of the layer.",
-                  tap_name(Tap::kQProj, 0, spec)));
+      "S is the number of tokens. x is a layer's input: the output of the layer before it, or "
+      "embedding_output in layer 0. After the layers, x is the output of the last one.");
+  lines.push_back(fmt::format(
+      "Every name is a tap, an array that `assay extract --taps '*'` writes, unless "
+      "marked (not a tap). Those of layer 0 are named {} and so on, and all begin with an "
+      "axis of 1. A * in a tensor's name stands for the layer's number.",
+      tap_name(Tap::kQProj, 0, spec)));
   lines.push_back(
       "Matrices are stored [out, in] and row-major: y = x @ W^T. Vectors multiply elementwise. "
       "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
   lines.push_back(fmt::format(
       "Query head h uses key and value head h // {}, a division without remainder.", group));
   lines.push_back(
-      "In a BF16 run each value is held in BF16; an operation computes in FP32, and rounds (to "
+      "In a BF16 run each value is stored in BF16. An operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "
-      "and rounds nothing beyond FP32: skip those lines.");
+      "without these roundings: skip those lines.");
   lines.push_back(
       "In a BF16 run weights that are stored in another type are rounded to BF16 when they are "
       "read.");
   if (gguf) {
     lines.push_back(
-        "This is a GGUF file: names, shapes and types are those of the weights as Assay reads "
-        "them. Quantised ones are F32 then, llama's q and k have their rows in transformers' "
+        "This is a GGUF file: names, shapes and types are those after Assay has read the weights. "
+        "Quantised weights have become F32, the rows of llama's q and k are in transformers' "
         "order, "
-        "and Gemma's norms are less by 1 than in the file.");
+        "and Gemma's norms are 1 less than in the file.");
   }
   return lines;
 }
@@ -412,7 +409,7 @@ bool has_weights(const std::filesystem::path& checkpoint) {
   });
 }
 
-// Layers that differ in nothing but the names of their tensors are one kind.
+// Layers that differ only in the names of their tensors are of one kind.
 bool same_kind(const Block& a, const Block& b) {
   const auto unnamed = [](Block block) {
     for (Step& step : block.steps) {
@@ -431,7 +428,7 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
     throw usage_error("--layer", std::to_string(*layer),
                       fmt::format("0 to {}", spec.num_hidden_layers - 1));
   }
-  // A config alone says all but the types of the weights.
+  // A config alone tells everything except the types of the weights.
   std::optional<Weights> weights;
   if (has_weights(checkpoint)) weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
   const Weights* stored = weights ? &*weights : nullptr;

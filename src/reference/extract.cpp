@@ -36,7 +36,7 @@ constexpr std::size_t kGroupPrompts = 16;
 // Recorded arrays that may wait in memory to be written.
 constexpr std::size_t kWaitingBytes = std::size_t{256} << 20;
 
-// What one numerics makes of one prompt.
+// The run of one prompt with one numerics.
 struct Run {
   std::string role;
   std::string path;  // of the file, relative to the output directory
@@ -105,10 +105,10 @@ class Extraction {
     read_tokenizer();
     encode_prompts();
     out_.emplace(options_.out, "manifest.json");
-    // One thread's work for as long as the model takes for a dozen tokens: it begins first, but not
-    // before what may be wrong is known, for it is waited for.
+    // Hashing keeps one thread busy for as long as the model needs for a dozen tokens. It begins
+    // first, but not before other errors are found, because the program waits for its end.
     background_.add(0, [this] { hash_checkpoint(); });
-    // A streamed checkpoint is not read once more for this: its arrays show it, too.
+    // A streamed checkpoint is not read once more for this, because its arrays show NaN too.
     if (!model_.stream) background_.add(0, [this] { not_finite_ = find_not_finite(model_.files); });
     manifest_.numerics = options.numerics;
     manifest_.model = fs::weakly_canonical(options.model);
@@ -143,7 +143,7 @@ class Extraction {
     return extracted;
   }
 
-  // Beside a new reference an earlier run's oracle would be taken for its own.
+  // An earlier run's oracle next to a new reference would be mistaken for the new one's.
   std::vector<std::string> superseded_oracles() const {
     std::vector<std::string> files;
     for (const Prompt& prompt : prompts_) {
@@ -162,7 +162,7 @@ class Extraction {
       tokenizer_ = load_tokenizer(options_.model);
     } catch (const Error& error) {
       if (needed || error.kind() != ErrorKind::kInput) throw;
-      warn(fmt::format("the tokenizer is left out, and texts with it: {}", error.what()));
+      warn(fmt::format("the tokenizer cannot be read, so there are no texts: {}", error.what()));
       return;
     }
     if (file.extension() == ".gguf") return;  // its first file of weights
@@ -177,17 +177,18 @@ class Extraction {
 
   void warn_of_weights() {
     for (const std::string& found : not_finite_) {
-      warn(fmt::format("{}: what is computed with this weight says nothing", found));
+      warn(fmt::format("{}: everything computed with this weight is meaningless", found));
     }
     for (const PromptRecord& prompt : manifest_.prompts) {
       const auto bad = std::ranges::find_if(prompt.arrays, [](const ArrayRecord& array) {
         return array.stats && array.stats->nan > 0;
       });
       if (bad == prompt.arrays.end() || !not_finite_.empty()) continue;
-      warn(fmt::format(
-          "{}: {} of the elements of {} are NaN: what is computed from them says "
-          "nothing (assay doctor says whether it is a weight; else look at config.json)",
-          prompt.extracted.prompt.id, bad->stats->nan, bad->name));
+      warn(
+          fmt::format("{}: {} of the elements of {} are NaN: everything computed from them is "
+                      "meaningless (assay "
+                      "doctor tells whether a weight is the cause; otherwise check config.json)",
+                      prompt.extracted.prompt.id, bad->stats->nan, bad->name));
     }
   }
 
@@ -196,7 +197,7 @@ class Extraction {
     std::set<std::string> ids;
     for (Prompt& prompt : prompts_) {
       if (!ids.insert(prompt.id).second) {
-        throw input_error("prompts", "id '" + prompt.id + "' a second time", "unique ids");
+        throw input_error("prompts", "duplicate id '" + prompt.id + "'", "unique ids");
       }
       if (prompt.conversation) {
         throw input_error(prompt.conversation->where, "a conversation",
@@ -214,7 +215,8 @@ class Extraction {
     }
   }
 
-  // Through the mapping, where the model reads them too; a streamed one is not to become resident.
+  // Hashed through the mapping if the model reads the weights there too. A streamed checkpoint must
+  // not become resident.
   void hash_checkpoint() {
     for (std::size_t i = 0; i < model_.files.files().size(); ++i) {
       const fs::path& file = model_.files.files()[i];
@@ -228,7 +230,8 @@ class Extraction {
     }
   }
 
-  // The manifest says of which files the arrays were made: of these, all the time.
+  // The manifest records the files that the arrays were made from, so they may not change
+  // meanwhile.
   void expect_unchanged_files() const {
     for (const fs::path& file : model_.files.files()) files_.expect_unchanged(file);
     for (const FileRecord& record : manifest_.files) {
@@ -271,7 +274,7 @@ class Extraction {
 
   void extract_group(std::span<const Prompt> group) {
     for (const Numerics numerics : options_.numerics) {
-      // An oracle is compared with what the reference's file holds.
+      // An oracle is compared with the values in the reference's file.
       const bool oracle = !runs_.empty() && numerics == Numerics::kF64;
       if (oracle) {
         background_.finish();
@@ -301,15 +304,15 @@ class Extraction {
     f32_noise_.clear();
   }
 
-  // An oracle shows how far an engine of FP32 may lie from it, which is far less than the
-  // reference. Where that is FP32 itself, its noise says so already.
+  // With an oracle, the manifest also records the error of an FP32 engine, which is far smaller
+  // than the reference's. If the reference is FP32 itself, its own noise is enough.
   bool has_f32_noise() const {
     const auto& all = options_.numerics;
     return all.front() != Numerics::kF32 &&
            std::find(all.begin() + 1, all.end(), Numerics::kF64) != all.end();
   }
 
-  // An f32 run over the prompts alone, of which nothing is written.
+  // An f32 run over the prompts only. None of its arrays is written.
   void measure_f32_noise(std::span<const Prompt> group) {
     f32_noise_.resize(group.size());
     std::vector<Recorder<float>> recorders;
@@ -412,8 +415,8 @@ class Extraction {
                          positions, run);
   }
 
-  // Each row as the run had it: where frequencies depend on the sequence's length, that of the
-  // prompt for its positions, and what it had grown to for each later one.
+  // Each row as in the run: if frequencies depend on the sequence's length, that is the prompt's
+  // length for the prompt's positions, and the length so far for each later position.
   template <class Real>
   void add_rope_table(const std::string& name, const RopeParameters& rope, std::size_t prompt,
                       std::size_t positions, Run& run) {
@@ -426,7 +429,7 @@ class Extraction {
         frequencies = rope_frequencies<Real>(rope, dims, p + 1);
       }
       rope_row(frequencies, p, &cos[p * dims], &sin[p * dims]);
-      // The values of a row stand twice, as transformers keeps them.
+      // Each value occurs twice in a row, as in transformers.
       for (std::vector<Real>* table : {&cos, &sin}) {
         std::copy_n(&(*table)[p * dims], dims / 2, &(*table)[p * dims + dims / 2]);
       }
@@ -491,9 +494,9 @@ class Extraction {
   double done_steps_ = 0;
   double total_steps_ = 1;
   std::vector<std::vector<Run>> runs_;  // of the group at hand: [numerics][prompt]
-  // The same: of each prompt, by the array's name.
+  // The f32 noise of each prompt of the group, by the array's name.
   std::vector<std::map<std::string, ArrayNoise>> f32_noise_;
-  Background background_;  // last: its jobs work on the others
+  Background background_;  // the last member, because its jobs use the others
 };
 
 }  // namespace

@@ -24,8 +24,8 @@ Json to_json(const ArrayRecord& array) {
   Json json = {
       {"shape", array.shape}, {"dtype", dtype_name(array.dtype)}, {"sha256", array.sha256}};
   if (array.stats) json["stats"] = to_json(*array.stats);
-  // JSON has no NaN and no infinity: what weights that are none, or an oracle of nothing but 0,
-  // make.
+  // JSON has no NaN and no infinity, which result from weights that are not finite, or from an
+  // oracle that is all 0.
   if (array.noise && std::isfinite(*array.noise)) json["noise"] = *array.noise;
   if (array.noise_f32 && std::isfinite(array.noise_f32->whole)) {
     json["noise_f32"] = {{"whole", array.noise_f32->whole},

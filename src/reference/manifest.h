@@ -18,7 +18,7 @@ namespace assay {
 
 constexpr const char* kManifestSchema = "assay.reference/1";
 
-// What the manifest says of one array of reference.npz.
+// What the manifest records about one array of reference.npz.
 struct ArrayRecord {
   std::string name;
   DType dtype = DType::kF32;
@@ -26,7 +26,7 @@ struct ArrayRecord {
   std::string sha256;                        // of the elements' bytes, little-endian, row-major
   std::optional<Statistics> stats;           // of float arrays
   std::optional<double> noise;               // relative L2 distance from the f64 oracle
-  std::optional<ArrayNoise> noise_f32 = {};  // the same of an f32 run
+  std::optional<ArrayNoise> noise_f32 = {};  // the same for an f32 run
 };
 
 struct PromptRecord {
@@ -40,7 +40,7 @@ struct Manifest {
   std::filesystem::path model;  // checkpoint directory
   std::vector<FileRecord> weights;
   std::optional<FileRecord> tokenizer;
-  std::vector<FileRecord> files;  // what else was read
+  std::vector<FileRecord> files;  // the other files that were read
   std::int64_t max_new_tokens = 0;
   std::vector<std::int64_t> eos_token_ids;
   std::optional<std::vector<UnseenMistake>> blind_spots;
@@ -48,7 +48,7 @@ struct Manifest {
   std::vector<PromptRecord> prompts;
 };
 
-// The manifest as JSON; config.json is read again and stands in it as it is.
+// The manifest as JSON. It contains config.json unchanged, which is read again.
 nlohmann::ordered_json to_json(const Manifest& manifest);
 
 }  // namespace assay

@@ -13,27 +13,27 @@ namespace assay {
 
 class PromptFile {
  public:
-  // What the manifest shall say of an array beyond name, dtype and shape; called from any thread.
+  // Fills in what the manifest records beyond name, dtype and shape. Called from any thread.
   using Measure = std::function<void(const ArrayView& array, ArrayRecord& record)>;
 
-  // background must outlive it, or be finished before.
+  // `background` must outlive this object, or be finished before.
   PromptFile(Background& background, const std::filesystem::path& path, Compression compression,
              Measure measure);
 
-  // Compresses, writes and measures the array in the background. Throws what write_npz throws of an
-  // array, and what the background throws.
+  // Compresses, writes and measures the array in the background. Throws what write_npz throws for
+  // an array, and what the background throws.
   void add(Array array);
-  // No more arrays come: the file is complete once the background has finished.
+  // Call this after the last array. The file is complete once the background has finished.
   void close() { npz_.close(); }
 
-  // In file order, complete once the background has finished.
+  // The records in file order, complete once the background has finished.
   const std::deque<ArrayRecord>& records() const { return records_; }
 
  private:
   Background& background_;
   NpzWriter npz_;
   Measure measure_;
-  std::deque<ArrayRecord> records_;  // growing moves none of them
+  std::deque<ArrayRecord> records_;  // a deque does not move its elements when it grows
 };
 
 }  // namespace assay

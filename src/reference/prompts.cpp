@@ -19,7 +19,7 @@
 namespace assay {
 namespace {
 
-// Nothing nested: printing it would recurse as deep as the file likes.
+// Nested values are not printed, because printing is as recursive as the file is deep.
 std::string value_text(const OrderedJson& value) {
   if (value.is_structured()) return fmt::format("a JSON {}", value.type_name());
   return shown(value.dump());
@@ -93,7 +93,7 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
   const MappedFile mapped(file);
   std::string_view rest(reinterpret_cast<const char*>(mapped.bytes().data()),
                         mapped.bytes().size());
-  // A byte order mark, as some editors of Windows write it, is no part of the text.
+  // A byte order mark, which some Windows editors write, is not part of the text.
   if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   const bool jsonl = file.extension() == ".jsonl";
   std::vector<Prompt> prompts;
@@ -108,7 +108,7 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_nu
     const std::string id = fmt::format("prompt{}", first_number + static_cast<int>(prompts.size()));
     prompts.push_back(jsonl ? parse_line(line, where, id) : Prompt{id, std::string(line), {}});
     if (!seen.insert(prompts.back().id).second) {
-      throw input_error(where, "id '" + prompts.back().id + "' a second time", "unique ids");
+      throw input_error(where, "duplicate id '" + prompts.back().id + "'", "unique ids");
     }
   }
   if (prompts.empty()) throw input_error(file.string(), "no prompts", "at least one line");

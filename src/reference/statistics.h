@@ -1,4 +1,4 @@
-// What one array looks like, and how far two lie apart.
+// Statistics of one array, and the distance between two.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace assay {
 
-// min, max, mean and std (population) over the finite elements, in double; 0 where there is none.
+// min, max, mean and std (population) over the finite elements, in double; 0 if there are none.
 struct Statistics {
   double min = 0;
   double max = 0;
@@ -20,14 +20,15 @@ struct Statistics {
   std::int64_t zeros = 0;
 };
 
-// Any dtype but BOOL. One pass in element order, so that the figures are the same everywhere.
+// For any dtype except BOOL. One pass in element order, so that the figures are the same
+// everywhere.
 Statistics statistics(const ArrayView& array);
 
 // Element i as a double, whatever the dtype.
 double element(const ArrayView& array, std::size_t i);
 
-// The channels (indices of the last axis) that hold the largest magnitudes, largest first; NaN is
-// passed over.
+// The channels (indices of the last axis) with the largest magnitudes, largest first. NaN is
+// skipped.
 struct Channel {
   std::size_t index = 0;
   double value = 0;          // the element of largest magnitude, with its sign
@@ -35,8 +36,8 @@ struct Channel {
 };
 std::vector<Channel> largest_channels(const ArrayView& array, std::size_t count);
 
-// Counts of the finite elements in `bins` equal steps from `low` to `high`; high itself falls into
-// the last.
+// Counts of the finite elements in `bins` equal bins from `low` to `high`. `high` itself is in the
+// last bin.
 std::vector<std::int64_t> histogram(const ArrayView& array, double low, double high,
                                     std::size_t bins);
 

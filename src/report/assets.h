@@ -1,4 +1,4 @@
-// Files that are part of the program: see assets.cpp.
+// Files that are embedded into the program: see assets.cpp.
 #pragma once
 
 #include <string_view>

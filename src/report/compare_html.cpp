@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Nobody reads more digits off a page, and they are most of its bytes.
+// Shortens numbers: nobody reads more digits on a page, and they would be most of its bytes.
 void shorten_numbers(Json& json) {
   if (json.is_structured()) {
     for (Json& value : json) shorten_numbers(value);
@@ -22,7 +22,7 @@ void shorten_numbers(Json& json) {
   }
 }
 
-// As JSON inside a <script>: nothing in it may look like the script's end.
+// Escapes JSON for a <script> element: nothing in it may look like the script's end.
 std::string embedded(const Json& json) {
   std::string text;
   for (const char c : json_text(json, -1)) {

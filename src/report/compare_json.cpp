@@ -12,7 +12,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kChannels = 8;
 
-// JSON knows neither NaN nor infinity: as strings, so that nothing is lost.
+// JSON has neither NaN nor infinity. They become strings, so that nothing is lost.
 Json number(double x) {
   if (std::isfinite(x)) return x;
   return std::isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity";

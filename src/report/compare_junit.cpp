@@ -11,7 +11,7 @@
 namespace assay {
 namespace {
 
-// For text and attributes. XML 1.0 has no way to write control characters.
+// Escapes a text for XML content and attributes. XML 1.0 cannot represent control characters.
 std::string escaped(std::string_view text) {
   std::string result;
   for (const char c : visible(text)) {
@@ -42,14 +42,15 @@ std::string test_case(const PromptResult& prompt, std::string_view name, std::st
 
 constexpr std::string_view kBegin = "first divergence: ";
 
-// What the prompt's one failure says: where the first divergence is, and what lies before it.
+// The message of the prompt's only failure: where the first divergence is, and what comes before
+// it.
 std::string failure_text(const PromptResult& prompt, const TensorResult& first) {
   std::string text = fmt::format("{}{}: {}", kBegin, first.name, first.reason);
   if (prompt.divergence_text != first.reason) text += fmt::format("; {}", prompt.divergence_text);
   return text;
 }
 
-// The first divergence fails; what fails behind it follows from it. first: null if there is none.
+// The first divergence fails; what fails after it follows from it. first: null if there is none.
 std::string body_of(const PromptResult& prompt, const TensorResult& t, const TensorResult* first) {
   switch (t.verdict) {
     case Verdict::kPass:
@@ -62,7 +63,8 @@ std::string body_of(const PromptResult& prompt, const TensorResult& t, const Ten
         return fmt::format("<failure message=\"{}\"/>", escaped(failure_text(prompt, t)));
       }
       return fmt::format("<skipped message=\"follows from {}: {}\"/>",
-                         escaped(first == nullptr ? "another" : first->name), escaped(t.reason));
+                         escaped(first == nullptr ? "another array" : first->name),
+                         escaped(t.reason));
     case Verdict::kError:
       return fmt::format("<error message=\"{}\"/>", escaped(t.reason));
     case Verdict::kNotCompared:
@@ -71,7 +73,7 @@ std::string body_of(const PromptResult& prompt, const TensorResult& t, const Ten
   return "<skipped message=\"not in the candidate\"/>";
 }
 
-// Of the greedy text.
+// The body of the test case for the greedy text.
 std::string body_of_text(const PromptResult& prompt, const TensorResult* first) {
   const std::string reason = escaped(prompt.tokens.reason);
   if (prompt.tokens.verdict == Verdict::kError)

@@ -12,22 +12,22 @@ namespace assay {
 std::string_view verdict_name(Verdict verdict);      // "pass", "fail", "error", "not compared"
 std::string_view verdict_name(StepVerdict verdict);  // "match", "tie", "diverged", "unknown"
 
-// Layers down, metrics across; every_tensor: a line for each tensor instead of each layer.
+// A table with a row per layer and a column per metric. every_tensor: a row per tensor instead.
 std::string compare_text(const CompareReport& report, bool every_tensor, bool color);
 
-// Why a report that has not passed has not; empty for one that has.
+// Why the comparison failed; empty when it passed.
 std::string failure_cause(const CompareReport& report);
 
 nlohmann::ordered_json compare_json(const CompareReport& report);
 
 // JUnit XML: a suite for each prompt, a case for each tensor and one for the text. The first
-// divergence is the prompt's one failure; what fails behind it is skipped, as what was not compared
-// is.
+// divergence is the prompt's only failure. What fails after it is skipped, like what was not
+// compared.
 std::string compare_junit(const CompareReport& report);
 
 // One HTML page without references to anything outside, for a report made with details.
 std::string compare_html(const CompareReport& report);
-// With what assay diagnose found out (diagnose_json) as a section of its own.
+// The same page with a section for what assay diagnose found (diagnose_json).
 std::string compare_html(const CompareReport& report, const nlohmann::ordered_json& diagnosis);
 
 }  // namespace assay

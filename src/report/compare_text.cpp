@@ -19,8 +19,8 @@ bool is_bad(const TensorResult& t) {
 bool is_pass(const TensorResult& t) { return t.verdict == Verdict::kPass; }
 bool is_coarse(const TensorResult& t) { return t.verdict == Verdict::kCoarse; }
 
-// What decides between two tensors of a row: errors first, then failures, then the noise ratio, or
-// the relative L2 where there is none.
+// Ranks the tensors of a row: errors come first, then failures, then the largest noise ratio, or
+// the largest relative L2 where there is no noise ratio.
 double badness(const TensorResult& t) {
   if (t.verdict == Verdict::kError) return INFINITY;
   double value = t.metrics.relative_l2;
@@ -57,7 +57,7 @@ std::string spaced_name(const TensorResult& t) {
   return fmt::format("layer {} {}", t.name.substr(6, end - 6), t.name.substr(end + 1));
 }
 
-// A tensor, or the tensors of a layer, of which the worst is shown; compared ones only.
+// A row of the table: one compared tensor, or all compared tensors of a layer. The worst is shown.
 using Row = std::vector<const TensorResult*>;
 
 std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
@@ -106,7 +106,7 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   const std::size_t all = tokens.steps.size();
   if (!tokens.replayed) {
     if (!tokens.first_difference) {
-      return reason.empty() ? fmt::format("Text: all {} tokens are the reference's\n", all)
+      return reason.empty() ? fmt::format("Text: all {} tokens equal the reference's\n", all)
                             : fmt::format("Text: {}\n", reason);
     }
     const auto step =
@@ -123,7 +123,7 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
                        step->position, how);
   }
   std::string text =
-      fmt::format("Text: {} of {} steps are what the reference chooses there, {} near tie{}, {}\n",
+      fmt::format("Text: {} of {} steps match the reference's choice, {} near tie{}, {}\n",
                   counts[StepVerdict::kMatch], all, counts[StepVerdict::kTie],
                   counts[StepVerdict::kTie] == 1 ? "" : "s",
                   colored(fmt::format("{} diverged", counts[StepVerdict::kDiverged]),
@@ -144,13 +144,13 @@ std::string logits_text(const TensorResult& t) {
   std::string text =
       fmt::format("Logits: best token {:.1f} %, best five {:.1f} %, KL divergence {}\n",
                   l.top1_agreement * 100, l.top5_agreement * 100,
-                  std::isnan(l.kl_divergence) ? std::string("none: there are NaN")
+                  std::isnan(l.kl_divergence) ? std::string("undefined (NaN)")
                                               : fmt::format("{:.2e}", l.kl_divergence));
   constexpr std::size_t kShown = 3;
   for (std::size_t i = 0; i < std::min(kShown, l.flips.size()); ++i) {
     const auto& f = l.flips[i];
     text +=
-        fmt::format("  position {}: {} instead of {}, {:.1f} BF16 steps behind it{}\n", f.position,
+        fmt::format("  position {}: {} instead of {}, {:.1f} BF16 steps below it{}\n", f.position,
                     f.candidate_id, f.reference_id, f.steps, f.steps <= 2 ? " (a near tie)" : "");
   }
   if (l.flips.size() > kShown) text += fmt::format("  and {} more\n", l.flips.size() - kShown);
@@ -167,17 +167,17 @@ std::string names_text(const std::vector<std::string>& names) {
   return text;
 }
 
-// Arrays that no rule names are easily overlooked, and nothing was said of them.
+// Arrays that match no rule were not compared, which is easily overlooked.
 std::string unused_text(const PromptResult& prompt, bool color) {
   const std::size_t count = prompt.unmatched.size();
   if (count == 0) return "";
   return fmt::format(
-      "{}: {} of the dump's arrays {} not used: {}; --suggest-map drafts a map, --map takes it\n",
-      colored("Not used", Color::kYellow, color), count, count == 1 ? "was" : "were",
+      "{}: {} of the dump's arrays {} no rule: {}; --suggest-map drafts rules, --map reads them\n",
+      colored("Not used", Color::kYellow, color), count, count == 1 ? "matches" : "match",
       names_text(prompt.unmatched));
 }
 
-// Nothing failed here, but something is computed more coarsely than it is held, or a little wrong.
+// Coarse arrays do not fail, but they are less accurate than their own type allows.
 std::string coarse_text(const PromptResult& prompt, bool color) {
   const auto count = std::ranges::count_if(prompt.tensors, is_coarse);
   if (count == 0) return "";
@@ -284,11 +284,13 @@ std::string_view verdict_name(StepVerdict verdict) {
 
 std::string failure_cause(const CompareReport& report) {
   if (report.passed) return "";
+  std::size_t compared = 0;
   std::size_t failures = 0;
   std::vector<std::string> causes;
   for (const PromptResult& prompt : report.prompts) {
     std::vector<std::string> unreadable;
     for (const TensorResult& t : prompt.tensors) {
+      compared += t.verdict != Verdict::kNotCompared ? 1 : 0;
       failures += t.verdict == Verdict::kFail ? 1 : 0;
       if (t.verdict == Verdict::kError) unreadable.push_back(t.name);
     }
@@ -304,7 +306,8 @@ std::string failure_cause(const CompareReport& report) {
   }
   if (failures > 0) {
     causes.insert(causes.begin(),
-                  fmt::format("profile {}, which asks that {}", report.profile, report.statement));
+                  fmt::format("{} of {} arrays fail profile {}, which requires that {}", failures,
+                              compared, report.profile, report.statement));
   } else if (!causes.empty()) {
     causes.push_back("no array fails");
   } else {
@@ -331,22 +334,22 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   }
   if (report.passed && !report.blind_spots.empty()) {
     end +=
-        fmt::format("{}: these prompts do not show {} common mistake{}: {}\n",
+        fmt::format("{}: these prompts cannot reveal {} common mistake{}: {}\n",
                     colored("Note", Color::kYellow, color), report.blind_spots.size(),
                     report.blind_spots.size() == 1 ? "" : "s", fmt::join(report.blind_spots, "; "));
   }
   if (report.passed && report.coarse) {
     end +=
-        "Something is computed more coarsely than the values are held, or a little wrong: assay "
-        "diagnose tells which.\n";
+        "Something is computed in a coarser type than the values are stored in, or slightly wrong: "
+        "assay diagnose tells which.\n";
   }
   if (!report.precision.empty()) end += fmt::format("Precision: {}\n", report.precision);
   const std::string verdict = !report.passed  ? colored("FAIL", Color::kRed, color)
                               : report.coarse ? colored("COARSE", Color::kYellow, color)
                                               : colored("PASS", Color::kGreen, color);
   end += fmt::format("{}: {}\n", verdict,
-                     report.passed ? fmt::format("profile {}, which asks that {}", report.profile,
-                                                 report.statement)
+                     report.passed ? fmt::format("profile {}, which requires that {}",
+                                                 report.profile, report.statement)
                                    : failure_cause(report));
   return text + wrapped(end, 2);
 }

@@ -10,14 +10,14 @@
 namespace assay {
 namespace {
 
-// `title` in front of a paragraph that is indented behind it.
+// A paragraph that begins with `title` and is indented after it.
 std::string paragraph(std::string_view title, std::string_view text) {
   constexpr std::size_t kIndent = 13;
   return wrapped(fmt::format("  {:<{}}{}", title, kIndent - 2, text), kIndent) + '\n';
 }
 
 std::string error_text(double error) {
-  return error >= 1e3 ? std::string("beyond all measure") : fmt::format("{:.2g}", error);
+  return error >= 1e3 ? std::string("huge") : fmt::format("{:.2g}", error);
 }
 
 std::string with_detail(const Mistake& mistake, std::string_view detail) {
@@ -51,15 +51,16 @@ std::string finding_text(const Finding& f, bool color) {
   } else if (!f.built_in) {
     text += paragraph("where", fmt::format("{}; seen in {}", f.where, taps));
     text += paragraph("evidence",
-                      fmt::format("error {}, where that type makes {:.2g}; nothing was built in to "
-                                  "see it go",
+                      fmt::format("error {}, expected for that type: {:.2g}; not confirmed against "
+                                  "a model with this mistake",
                                   error_text(f.error_before), f.noise));
   } else {
-    text += paragraph("where", fmt::format("{}; puts right {}", f.where, taps));
+    text += paragraph("where", fmt::format("{}; explains {}", f.where, taps));
     text += paragraph(
         "evidence",
-        fmt::format("error {} as the model is, {} with the mistake built in (rounding makes "
-                    "{:.2g}); {:.4g} % of the elements are then equal to the last bit",
+        fmt::format("error {} against the correct model, {} against the model with this mistake "
+                    "(expected rounding error: {:.2g}); {:.4g} % of the elements are then "
+                    "bit-identical",
                     error_text(f.error_before), error_text(f.error_after), f.noise,
                     100 * f.exact_after));
   }
@@ -78,8 +79,8 @@ std::string place_text(std::string_view title, const Place& p) {
       wrapped(fmt::format("{}  {} of prompt {}\n", title, p.tap, shown(p.prompt)), 2);
   text += paragraph("operation", p.operation);
   if (p.noise > 0) {
-    text +=
-        paragraph("error", fmt::format("{} (rounding makes {:.2g})", error_text(p.error), p.noise));
+    text += paragraph(
+        "error", fmt::format("{} (expected rounding error: {:.2g})", error_text(p.error), p.noise));
   }
   if (p.layer_count > 1) {
     const bool all = std::ssize(p.layers) == p.layer_count;
@@ -151,18 +152,19 @@ std::string power_text(std::span<const BlindSpot> spots, std::span<const Prompt>
   if (blind_count > 0) {
     text += wrapped(
         fmt::format(
-            "{} by any prompt, in embedding, layer outputs and logits of a BF16 engine:\n\n",
+            "{} by any prompt, in the embedding, layer outputs and logits of a BF16 engine:\n\n",
             colored("Not seen", Color::kRed, color)),
         2);
     text += blind.text() + '\n';
   }
-  return text + fmt::format("{} of {} mistakes show\n", spots.size() - blind_count, spots.size());
+  return text +
+         fmt::format("{} of {} mistakes are revealed\n", spots.size() - blind_count, spots.size());
 }
 
 std::string mistakes_text(std::span<const Mistake> mistakes) {
-  Table table({{"id"}, {"of"}, {"what is wrong"}});
+  Table table({{"id"}, {"group"}, {"what is wrong"}});
   for (const Mistake& m : mistakes) table.add({m.id, m.group, m.name});
-  return table.text() + fmt::format("{} mistakes; --json has explanations\n", mistakes.size());
+  return table.text() + fmt::format("{} mistakes; --json explains each\n", mistakes.size());
 }
 
 }  // namespace assay

@@ -31,7 +31,7 @@ std::string shape_text(const Json& shape) {
   return fmt::format("[{}]", fmt::join(sizes, ", "));
 }
 
-// "0 to 27", "0, 2, 4": runs of three and more as their ends.
+// "0 to 27" or "0, 2, 4": runs of three or more numbers are shown by their ends.
 std::string layers_text(const Json& layers) {
   const auto all = layers.get<std::vector<std::int64_t>>();
   std::vector<std::string> parts;
@@ -67,7 +67,7 @@ std::string tensor_text(const Json& tensor) {
     line += fmt::format(", rows {} to {}", rows[0], rows[1] - 1);
   }
   if (tensor.contains("experts")) {
-    line += fmt::format(", and of each other of the {} experts", tensor["experts"].dump());
+    line += fmt::format(", and the same for each of the {} experts", tensor["experts"].dump());
   }
   return line;
 }
@@ -76,7 +76,7 @@ std::string writes_text(const Json& step) {
   std::vector<std::string> all;
   for (const Json& value : step["writes"]) {
     all.push_back(fmt::format("{} {}{}", text(value, "name"), shape_text(value["shape"]),
-                              value["tap"].get<bool>() ? "" : " (no tap)"));
+                              value["tap"].get<bool>() ? "" : " (not a tap)"));
   }
   return fmt::format("{}", fmt::join(all, ", "));
 }

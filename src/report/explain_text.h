@@ -6,7 +6,7 @@
 
 namespace assay {
 
-// explanation: as explain() returns it. For a terminal, with colours where asked for.
+// Text for a terminal, with colours when `color` is true. explanation: as explain() returns it.
 std::string explain_text(const nlohmann::ordered_json& explanation, bool color);
 // The same as a page of Markdown.
 std::string explain_markdown(const nlohmann::ordered_json& explanation);

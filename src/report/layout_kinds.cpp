@@ -7,7 +7,7 @@
 namespace assay {
 namespace {
 
-// The text with one mark for every shape and number.
+// The text with every shape and number replaced by the same mark.
 std::string without_numbers(const std::string& text) {
   std::string kind;
   bool in_shape = false;

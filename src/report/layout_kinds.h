@@ -9,14 +9,14 @@
 
 namespace assay {
 
-// Readings whose texts differ in shapes and sizes only.
+// Readings whose texts differ only in shapes and sizes.
 struct LayoutKind {
-  std::string example;     // the text of the first
-  std::size_t texts = 0;   // different ones
-  std::size_t arrays = 0;  // that were read so
+  std::string example;     // the text of the first reading
+  std::size_t texts = 0;   // number of different texts
+  std::size_t arrays = 0;  // number of arrays that were read in this way
 };
 
-// In the order of their first arrays.
+// The kinds, in the order of their first arrays.
 std::vector<LayoutKind> layout_kinds(const PromptResult& prompt);
 
 }  // namespace assay

@@ -22,12 +22,12 @@ std::string map_draft_text(const MapDraft& draft, const std::string& file) {
     return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
   };
   if (draft.rules.empty() && draft.open.empty()) {
-    return fmt::format("No rule is needed: no array of prompt {} has a name that is not known\n",
+    return fmt::format("No rules are needed: the names of all arrays of prompt {} are known\n",
                        shown(draft.prompt));
   }
   if (draft.rules.empty()) {
-    return wrapped(fmt::format("No rule found: of {} of prompt {} whose names are not known none "
-                               "holds what the reference has\n",
+    return wrapped(fmt::format("No rules found: {} of prompt {} with unknown names, but none has "
+                               "the values of a reference array\n",
                                counted(draft.open.size(), "array"), shown(draft.prompt)),
                    2);
   }
@@ -40,11 +40,12 @@ std::string map_draft_text(const MapDraft& draft, const std::string& file) {
     const std::string seen =
         fmt::format("({}, relative L2 {:.1g})",
                     counted(static_cast<std::size_t>(rule.arrays), "array"), rule.error);
-    // Both on one line, where that has room for them.
+    // Both go on one line if they fit.
     const bool fits = name.size() + 2 + seen.size() <= kTerminalWidth;
     text += fmt::format("{}{}{}\n    {}\n", name, fits ? "  " : "\n    ", seen, rule.to);
   }
-  text += wrapped(fmt::format("\nRead them, then: assay compare ... --map {}\n", shown(file)), 2);
+  text += wrapped(
+      fmt::format("\nReview the rules, then run: assay compare ... --map {}\n", shown(file)), 2);
   if (!draft.open.empty()) {
     constexpr std::size_t kShown = 8;
     text += fmt::format("\nNot found among the reference's values ({}):\n", draft.open.size());

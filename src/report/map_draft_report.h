@@ -1,4 +1,4 @@
-// A draft of a map: as the file of rules, and as what is said of it.
+// A draft of a map: the file of rules, and its description.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -11,7 +11,7 @@ namespace assay {
 // The file's text.
 std::string map_draft_rules(const MapDraft& draft);
 
-// For people, in lines; file: where the rules were written.
+// A description for people. file: where the rules were written.
 std::string map_draft_text(const MapDraft& draft, const std::string& file);
 
 nlohmann::ordered_json map_draft_json(const MapDraft& draft);

@@ -34,7 +34,7 @@ void ProgressBar::update(std::string_view what, double fraction) {
   if (fraction > 0.02 && seconds > 1) {
     left = fmt::format("  {:.0f} s left", seconds / fraction * (1 - fraction));
   }
-  // Not fmt::print: it throws when the terminal has gone.
+  // Not fmt::print, which throws when the terminal is gone.
   std::fputs(
       fmt::format("\r{} {:3.0f} %  {}{}\x1b[K", bar, fraction * 100, visible(what), left).c_str(),
       stderr);

@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// Code points, colours left out.
+// The width in code points, without colours.
 std::size_t width(std::string_view text) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {

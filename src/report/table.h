@@ -13,19 +13,19 @@ namespace assay {
 bool wants_color(std::FILE* stream);
 
 enum class Color { kRed, kGreen, kYellow, kDim, kBold };
-// `text` wrapped in the escape codes, or as it is when `on` is false.
+// `text` wrapped in the colour's escape codes, or unchanged when `on` is false.
 std::string colored(std::string_view text, Color color, bool on);
 
-// Nothing that is printed is wider, but for a word that is wider itself.
+// The width of what is printed. Only a single longer word may exceed it.
 constexpr std::size_t kTerminalWidth = 80;
 
-// `text` in lines of at most kTerminalWidth, broken at spaces; all but the first of each begin with
-// `indent` spaces. Newlines stay. Colours have no width.
+// `text` in lines of at most kTerminalWidth, broken at spaces. Continuation lines begin with
+// `indent` spaces. Newlines are kept. Colours have no width.
 std::string wrapped(std::string_view text, std::size_t indent);
 
 // Columns as wide as their widest cell, two spaces between them; no trailing spaces. Where that is
 // wider than kTerminalWidth, a last column of text is broken into lines, or else the first cell of
-// each row stands on a line of its own. UTF-8 is measured in code points.
+// each row gets its own line. UTF-8 is measured in code points.
 class Table {
  public:
   enum class Align { kLeft, kRight };
@@ -35,7 +35,7 @@ class Table {
   };
 
   explicit Table(std::vector<Column> columns);
-  // cells: one per column; those that are missing are empty.
+  // cells: one per column. Missing cells are empty.
   void add(std::vector<std::string> cells);
   std::string text() const;
 

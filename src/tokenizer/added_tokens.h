@@ -1,4 +1,4 @@
-// Added tokens: text that is one token wherever it stands, found before the text is cut.
+// Added tokens: texts that are always one token, found before the rest of the text is split.
 #pragma once
 
 #include <array>
@@ -15,19 +15,19 @@ namespace assay {
 struct AddedToken {
   TokenId id;
   std::string content;  // not empty
-  // What is looked for, and what decode appends: the content, normalized when `normalized`.
+  // The text to look for, which decode appends: the content, normalized if `normalized`.
   std::string pattern;
   bool special;
-  bool normalized;   // looked for in the normalized text
-  bool lstrip;       // takes the white space before it along
-  bool rstrip;       // and behind it
-  bool single_word;  // no word may go on before or behind it
+  bool normalized;   // matched against the normalized text
+  bool lstrip;       // also consumes the white space before it
+  bool rstrip;       // also consumes the white space after it
+  bool single_word;  // matches only if no word character is next to it
 };
 
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // No two of the same `normalized` have the same pattern.
+  // Tokens with the same `normalized` have different patterns.
   explicit AddedTokens(std::vector<AddedToken> tokens);
 
   struct Part {
@@ -35,9 +35,9 @@ class AddedTokens {
     std::string_view text;
     const AddedToken* token;  // null: text between tokens, not empty
   };
-  // Cuts a text at its added tokens: at those not `normalized`, then what is between, once it is
-  // normalized, at the others. A token that strips white space may take some that another token
-  // is then found in, or twice; tokenizers does the same.
+  // Splits a text at its added tokens: first at those that are not `normalized`, then the
+  // normalized text in between at the others. A token that strips white space may consume some that
+  // is also part of another token, or consume it twice; the tokenizers library does the same.
   std::vector<Part> split(std::string_view text, bool normalized) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
@@ -55,7 +55,7 @@ class AddedTokens {
     std::size_t begin;
     const AddedToken* token;
   };
-  // The leftmost token at or after `from`; of several there the longest.
+  // The leftmost token at or after `from`, or the longest if several begin there.
   std::optional<Match> find(const Group& group, std::string_view text, std::size_t from) const;
 
   std::vector<AddedToken> tokens_;

@@ -7,7 +7,7 @@
 
 namespace assay {
 
-// The bytes; none where the text is not base64, padded, with nothing between or behind.
+// The decoded bytes; none unless the whole text is padded base64 without anything else.
 std::optional<std::string> from_base64(std::string_view text);
 
 }  // namespace assay

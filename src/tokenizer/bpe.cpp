@@ -126,7 +126,7 @@ std::vector<TokenId> Bpe::spell(std::string_view piece) const {
       symbols.push_back(id);
       continue;
     }
-    // As in tokenizers, an unknown token that waits comes behind these.
+    // As in the tokenizers library, a pending unknown token comes after these.
     if (fall_back(character, symbols)) continue;
     if (!alphabet_.missing_unknown.empty()) {
       throw input_error("tokenizer", fmt::format("'{}', which no token spells", shown(character)),

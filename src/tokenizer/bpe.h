@@ -18,13 +18,13 @@ using TokenId = std::uint32_t;
 
 inline constexpr TokenId kNoToken = ~TokenId{0};
 
-// Pieces that are one token as they stand, whatever the merges say.
+// Pieces that are a single token regardless of the merges.
 class WholePieces {
  public:
-  // For up to `count` pieces.
+  // Reserves space for up to `count` pieces.
   explicit WholePieces(std::size_t count);
 
-  // The piece is not there yet. The pieces together have less than 4 GiB.
+  // Adds a piece that is not in the table yet. All pieces together have less than 4 GiB.
   void add(std::string_view piece, TokenId id);
 
   std::optional<TokenId> find(std::string_view piece) const;
@@ -43,18 +43,19 @@ class WholePieces {
 
 class Bpe {
  public:
-  // What a piece is before any merge: a token for each byte or each character. What has none is
-  // spelled by the tokens of its bytes, where each of them has one; else by the unknown token; else
-  // it is left out.
+  // A piece before any merge: one token per byte or per character. A character without a token is
+  // spelled by the tokens of its bytes if each byte has one, else by the unknown token if there is
+  // one, and else it is left out.
   struct Alphabet {
-    // Whether a piece's symbols are its bytes, which the vocabulary has as visible characters.
+    // Whether a piece's symbols are its bytes, which the vocabulary writes as visible characters.
     bool is_bytes = true;
-    std::array<TokenId, 256> bytes = filled();  // of is_bytes, kNoToken where there is none
-    std::vector<TokenId> characters;            // of !is_bytes: by code point, kNoToken or the end
+    std::array<TokenId, 256> bytes = filled();  // if is_bytes; kNoToken if there is none
+    std::vector<TokenId>
+        characters;  // if !is_bytes: by code point; kNoToken or past the end if there is none
     std::array<TokenId, 256> fallback = filled();  // "<0x0A>"
     TokenId unknown = kNoToken;
-    bool fuse_unknown = false;  // one for neighbours together
-    // Instead of `unknown`: the unknown token's text, which the vocabulary does not have.
+    bool fuse_unknown = false;  // adjacent unknown characters share one token
+    // Set instead of `unknown`: the unknown token's text, which is not in the vocabulary.
     std::string missing_unknown;
 
     static constexpr std::array<TokenId, 256> filled() {
@@ -65,17 +66,18 @@ class Bpe {
   };
 
   Bpe() : Bpe(Alphabet{}, 0) {}
-  // For up to max_merges merges.
+  // Reserves space for up to max_merges merges.
   Bpe(Alphabet alphabet, std::size_t max_merges);
 
-  // Adds the merge of next lower priority. False, and nothing added, when the pair has one already.
+  // Adds the merge with the next lower priority. Returns false, and adds nothing, if the pair
+  // already has a merge.
   bool add(TokenId left, TokenId right, TokenId result);
 
-  // Has these pieces encoded without merges.
+  // Makes these pieces encode to their own token, without merges.
   void keep_whole(WholePieces pieces) { whole_ = std::move(pieces); }
 
-  // Appends the ids of one piece of the split text (valid UTF-8). Throws an input error where the
-  // unknown token is needed and missing.
+  // Appends the ids of one piece of the split text (valid UTF-8). Throws an input error if the
+  // unknown token is needed but missing.
   void encode(std::string_view piece, std::vector<std::int64_t>& ids) const;
 
  private:
@@ -94,7 +96,7 @@ class Bpe {
   void merge_long(std::span<const TokenId> start, std::vector<std::int64_t>& ids) const;
 
   Alphabet alphabet_;
-  bool every_byte_;  // has a token of its own
+  bool every_byte_;  // whether every byte has its own token
   std::optional<WholePieces> whole_;
   std::vector<Slot> slots_;  // open addressing; the size is a power of two
   std::size_t mask_;

@@ -10,8 +10,8 @@ namespace assay {
 // U+0100...U+0143 in order.
 std::string byte_symbol(unsigned char byte);
 
-// Appends the bytes that a token's text (valid UTF-8) stands for. False, and nothing appended, when
-// a code point stands for no byte.
+// Appends the bytes that a token's text (valid UTF-8) stands for. Returns false, and appends
+// nothing, if a code point does not stand for a byte.
 bool append_symbols_as_bytes(std::string_view token, std::string& bytes);
 
 }  // namespace assay

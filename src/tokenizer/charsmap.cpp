@@ -33,7 +33,7 @@ std::size_t characters(std::string_view text) {
 }
 
 // The copy while it is made, and for each of its characters what tokenizers counts it as: 0 in
-// place of one of the text, 1 added behind it, -n in place of one and of n more.
+// place of one of the text, 1 added after it, -n in place of one and of n more.
 struct Copy {
   struct Character {
     std::size_t length;

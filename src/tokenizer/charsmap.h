@@ -1,9 +1,9 @@
-// SentencePiece's precompiled rules of normalization: a binary map of texts to what they become.
+// SentencePiece's precompiled normalization rules: a binary map from texts to their replacements.
 //
 //   u32 (little endian)  bytes of the trie
-//   u32 ...              the trie, a double array as darts-clone makes it: from a node, the byte c
+//   u32 ...              the trie, a double array made by darts-clone: from a node, the byte c
 //                        leads to the unit at base ^ c if that unit's label is c
-//   text                 what the values point into, each entry up to the next NUL; UTF-8
+//   text                 UTF-8; the values point into it, and each entry ends at the next NUL
 #pragma once
 
 #include <cstddef>
@@ -17,18 +17,19 @@ namespace assay {
 
 class Charsmap {
  public:
-  // Throws an input error about `where` for bytes that are no such map: every node that can be
-  // reached lies in the trie, and every value in the text, at the beginning of a character.
+  // Throws an input error about `where` if the bytes are not a valid map: every reachable node must
+  // be in the trie, and every value must point to the beginning of a character in the text.
   Charsmap(std::string_view bytes, std::string_view where);
 
   struct Rewritten {
     std::string text;
     std::size_t from_start;
   };
-  // A copy by the rules, as the tokenizers library applies them. from_start: so many bytes at the
-  // beginning stand for the first character of some original; the copy's are counted alike.
+  // A normalized copy, with the rules applied as the tokenizers library does. from_start: the
+  // number of bytes at the beginning that come from the original's first character, updated for the
+  // copy.
   Rewritten rewrite(std::string_view text, std::size_t from_start) const;
-  // Bytes of the longest text that any becomes, at least 1.
+  // Length in bytes of the longest replacement, at least 1.
   std::size_t longest() const;
 
  private:

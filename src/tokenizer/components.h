@@ -28,11 +28,12 @@ struct Template {
 Template read_post_processor(const JsonFields& root);
 Decoder read_decoder(const JsonFields& root);
 
-// How much longer the steps of a list make a text at most, all of them together: a small file must
-// not make gigabytes of a word.
+// Limits how much longer all steps of a list together can make a text: a small file must not turn a
+// word into gigabytes.
 class Growth {
  public:
-  // The next step: each byte may become so many. Throws an input error where it gets too much.
+  // Counts a step in which each byte may become `bytes` bytes. Throws an input error when the limit
+  // is exceeded.
   void by(std::size_t bytes, const JsonFields& step, std::string_view field);
 
  private:
@@ -40,12 +41,12 @@ class Growth {
   std::size_t all_ = 1;
 };
 
-// The components that a Sequence holds in `field`, those of Sequences in it included, or the
-// component alone.
+// The components in a Sequence's `field`, with nested Sequences flattened; or the component itself
+// if it is not a Sequence.
 std::vector<JsonFields> parts_of(const JsonFields& component, std::string_view field);
 Error unknown_type(const JsonFields& component, std::string_view expected);
 void check_byte_level(const JsonFields& part);
-// Of a Metaspace component.
+// The fields of a Metaspace component.
 MetaspaceStep read_metaspace(const JsonFields& part);
 
 }  // namespace assay

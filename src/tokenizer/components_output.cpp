@@ -57,7 +57,7 @@ std::int64_t token_of(const JsonFields& processor, std::string_view field) {
   return static_cast<std::int64_t>(id);
 }
 
-// RoBERTa's and BERT's: a token before the text and one behind it.
+// RoBERTa's and BERT's: one token before the text and one after it.
 Template read_pair(const JsonFields& processor) {
   processor.allow_only({"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
   return {{token_of(processor, "cls")}, {token_of(processor, "sep")}};

@@ -1,7 +1,6 @@
-// What a reader takes for one character: Unicode's extended grapheme clusters, as the tokenizers
-// library has them (Unicode 17), but for two rules: consonants that a virama joins (Indic
-// conjuncts) are clusters of their own here, and a symbol that is no emoji any more may be joined
-// to another.
+// User-perceived characters: Unicode's extended grapheme clusters, as in the tokenizers library
+// (Unicode 17), with two exceptions: consonants joined by a virama (Indic conjuncts) are separate
+// clusters here, and a symbol that is no longer an emoji may be joined to another one.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +8,8 @@
 
 namespace assay {
 
-// Where the cluster ends that begins at `begin` (below text.size()) in valid UTF-8. `begin` is the
-// text's start or another cluster's end.
+// The end of the cluster that begins at `begin` (below text.size()) in valid UTF-8. `begin` is the
+// start of the text or the end of a cluster.
 std::size_t grapheme_end(std::string_view text, std::size_t begin);
 
 }  // namespace assay

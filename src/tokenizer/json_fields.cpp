@@ -31,7 +31,7 @@ JsonFields::JsonFields(std::string file, std::string path, const dom::element& v
   }
   for (const dom::key_value_pair pair : object) {
     for (const auto& [name, unused] : fields_) {
-      if (name == pair.key) throw error(pair.key, "twice", "once");
+      if (name == pair.key) throw error(pair.key, "duplicate field", "each field once");
     }
     fields_.emplace_back(pair.key, pair.value);
   }
@@ -46,8 +46,7 @@ JsonFields::JsonFields(std::string file, std::string path, const dom::element& v
 void JsonFields::allow_only(std::initializer_list<std::string_view> known) const {
   for (const auto& [name, unused] : fields_) {
     if (std::ranges::find(known, name) == known.end()) {
-      throw error(name, "a field this reader does not know",
-                  fmt::format("only {}", fmt::join(known, ", ")));
+      throw error(name, "unknown field", fmt::format("only {}", fmt::join(known, ", ")));
     }
   }
 }

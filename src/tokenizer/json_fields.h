@@ -1,4 +1,4 @@
-// A large JSON file's objects (simdjson), with errors that name file and field.
+// The objects of a large JSON file (read by simdjson), with errors that name file and field.
 #pragma once
 
 #include <simdjson.h>
@@ -21,14 +21,14 @@ std::string json_text(const simdjson::dom::element& value);
 // The fields of one object. A field that is null counts as absent.
 class JsonFields {
  public:
-  // path: the object's own place in the file ("model"; "" for the whole). A field that is there
-  // twice is an error.
+  // path: the object's path in the file ("model"; "" for the whole file). Duplicate fields are an
+  // error.
   JsonFields(std::string file, std::string path, const simdjson::dom::element& value);
-  // The same; allow_only(known) besides.
+  // The same, followed by allow_only(known).
   JsonFields(std::string file, std::string path, const simdjson::dom::element& value,
              std::initializer_list<std::string_view> known);
 
-  // A field that is not among these is an error: it might change what the others mean.
+  // Throws an input error for any other field, because it might change what the known ones mean.
   void allow_only(std::initializer_list<std::string_view> known) const;
 
   // None when absent.
@@ -45,12 +45,12 @@ class JsonFields {
   bool boolean(std::string_view field) const;
   std::uint64_t unsigned_integer(std::string_view field) const;
 
-  // The field must be there and be this, or its error says what it is instead.
+  // The field must exist and have this value. Otherwise the error tells its value.
   void expect_string(std::string_view field, std::string_view value) const;
   void expect_boolean(std::string_view field, bool value) const;
   void expect_absent(std::string_view field) const;
 
-  // "model.vocab"; an input error about it.
+  // A field's path, such as "model.vocab", and an input error about that field.
   std::string path(std::string_view field) const;
   Error error(std::string_view field, std::string_view found, std::string_view expected) const;
   const std::string& file() const { return file_; }

@@ -23,7 +23,7 @@ inline void encode(const TokenModel& model, std::string_view piece,
   std::visit([&](const auto& of_kind) { of_kind.encode(piece, ids); }, model);
 }
 
-// The field "model" of a tokenizer.json, type Unigram; the table's texts are the file's.
+// Reads the field "model" of a tokenizer.json with type Unigram. The table's texts are the file's.
 struct UnigramParts {
   VocabTable vocab;
   Unigram model;

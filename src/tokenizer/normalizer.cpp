@@ -52,7 +52,7 @@ class Run {
     if (now_.from_start > 0) now_.from_start += step.text.size();
   }
 
-  // What is put in stands for the last character of what it is put in place of.
+  // The replacement counts as the last character of the text that it replaces.
   void operator()(const ReplaceStep& step) const {
     Normalized result;
     bool from_start = true;  // all so far

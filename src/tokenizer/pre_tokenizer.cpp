@@ -78,7 +78,7 @@ std::vector<Stretch> find_scripts(std::string_view text) {
   return runs;
 }
 
-// The stretches joined, or left out, as the behavior has it.
+// Joins or removes the stretches, according to the behavior.
 std::vector<Stretch> apply(SplitBehavior behavior, std::vector<Stretch> stretches) {
   const bool backwards = behavior == SplitBehavior::kMergedWithNext;
   if (backwards) std::ranges::reverse(stretches);
@@ -179,7 +179,7 @@ class Run {
     }
   }
 
-  // As a ByteLevel step that is not the last leaves them.
+  // Writes the pieces in the byte alphabet, as a ByteLevel step that is not the last one must.
   void spell_bytes() {
     for (Piece& piece : pieces) {
       std::string symbols;

@@ -1,4 +1,5 @@
-// The pre-tokenizer of a tokenizer.json: normalized text to the pieces that merges stay within.
+// The pre-tokenizer of a tokenizer.json: splits normalized text into pieces. Merges never cross
+// them.
 #pragma once
 
 #include <deque>
@@ -19,26 +20,30 @@ enum class CharKind {
   kPunctuation,
 };
 
-// What becomes of the matches that a text is cut at.
+// What happens to the matches at which a text is split.
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 // Split, Digits, WhitespaceSplit, CharDelimiterSplit, Punctuation, FixedLength.
 struct SplitStep {
   std::variant<Splitter, CharKind> at;
   SplitBehavior behavior = SplitBehavior::kIsolated;
-  bool invert = false;  // what is between matches counts as the matches
+  bool invert = false;  // the text between matches is treated as the matches
 };
 
 // Whitespace: runs of word characters, and of what is neither that nor white space.
 struct WordsStep {};
 
-// UnicodeScripts: runs of one script. What goes with any script, as spaces do, stays with what
-// comes before it; at the beginning of a text it is lost.
+// UnicodeScripts: runs of one script. Characters that go with any script, such as spaces, stay with
+// what comes before them; at the beginning of a text they are lost.
 struct ScriptsStep {};
 
 // Metaspace: meta symbols for spaces, and perhaps a piece before each of them.
 struct MetaspaceStep {
-  enum class Prepend { kNever, kFirst, kAlways };  // kFirst: where the text as a whole begins
+  enum class Prepend {
+    kNever,
+    kFirst,
+    kAlways
+  };  // kFirst: only at the beginning of the whole text
   std::string replacement;
   Prepend prepend = Prepend::kNever;  // the symbol, unless there is one
   bool split = false;
@@ -53,10 +58,10 @@ struct ByteLevelStep {
 struct PreTokenizer {
   using Step = std::variant<SplitStep, WordsStep, ScriptsStep, MetaspaceStep, ByteLevelStep>;
 
-  // The pieces of valid UTF-8, in order. from_start: so many bytes stand for the first character of
-  // the whole text (normalizer.h). They are
-  // views of `text` or of what is put into `made`. A ByteLevel step at the end leaves the bytes as
-  // they are unless spells_bytes. Thread-safe.
+  // The pieces of valid UTF-8, in order, as views of `text` or of what is put into `made`.
+  // from_start: the number of bytes that come from the first character of the whole text
+  // (normalizer.h). A ByteLevel step at the end keeps the bytes as they are unless spells_bytes.
+  // Thread-safe.
   std::vector<std::string_view> pieces(std::string_view text, std::size_t from_start,
                                        std::deque<std::string>& made) const;
 
@@ -66,7 +71,7 @@ struct PreTokenizer {
   }
 
   std::vector<Step> steps;
-  bool spells_bytes = false;  // the model wants their symbols
+  bool spells_bytes = false;  // the model expects the bytes' symbols
 };
 
 }  // namespace assay

@@ -7,8 +7,9 @@
 //   \u0041         a code point
 //   {,n}           {0,n}
 //
-// Refused: properties and classes whose sets are others (\p{Punct}, [[:punct:]]), options other
-// than i, letters that fold to several under i, a possessive {n,m}+, and what Oniguruma alone has.
+// Refused: properties and classes whose sets differ (\p{Punct}, [[:punct:]]), options other than i,
+// letters that fold to several letters under i, a possessive {n,m}+, and syntax that only Oniguruma
+// has.
 #include "tokenizer/regex_dialect.h"
 
 #include <fmt/format.h>
@@ -25,15 +26,15 @@
 namespace assay {
 namespace {
 
-// The inside of a class that matches what Oniguruma's \w does.
+// The inside of a class that matches the same characters as Oniguruma's \w.
 constexpr std::string_view kWord =
     R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169})"
     R"(\x{1F170}-\x{1F189})";
-// Outside of a class it takes these for words too: superscript digits and fractions of Latin-1.
+// Outside of a class, Oniguruma's \w also matches the superscript digits and fractions of Latin-1.
 constexpr std::string_view kMoreWord = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHex = "0-9A-Fa-f";
 
-// General categories, which both libraries call the same.
+// General categories, which have the same names in both libraries.
 constexpr auto kCategories = std::to_array<std::string_view>(
     {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd",
      "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm",
@@ -55,7 +56,7 @@ class Translator {
   }
 
  private:
-  // A class: PCRE2 classes of which one must match, and of intersections groups of them.
+  // A class: PCRE2 classes, one of which must match, and groups of them for intersections.
   struct Class {
     std::string items;                  // the inside of a plain class
     std::vector<std::string> nested;    // whole expressions of one character
@@ -106,7 +107,7 @@ class Translator {
     if (c == '*' || c == '+' || c == '?' || c == '|') last_ = 0;
   }
 
-  // What follows an item may not make a sequence of letters with it.
+  // What follows an item may not form a multi-letter folding with it.
   void end_of_item() { last_ = 0; }
 
   bool folds() const { return !ignore_case_.empty() && ignore_case_.back(); }
@@ -135,8 +136,9 @@ class Translator {
         out_ += "i:";
         folds_inside = true;
       } else if (eat("i)")) {
-        // Behind something, its reach over a following | differs.
-        if (at_ != std::string_view("(?i)").size()) refuse("(?i) inside", "it at the beginning");
+        // After another item, its scope over a following | differs.
+        if (at_ != std::string_view("(?i)").size())
+          refuse("(?i) inside the pattern", "(?i) only at its beginning");
         ignore_case_.push_back(true);
         out_ += "i)";
         return;
@@ -185,21 +187,21 @@ class Translator {
                         comma ? "," + std::string(most) : std::string());
     at_ = end + 1;
     if (peek() == '+' || (peek() == '?' && !comma)) {
-      refuse(fmt::format("'{}' behind {{}}", peek()), "a plain repetition");
+      refuse(fmt::format("'{}' after {{}}", peek()), "a plain repetition");
     }
     end_of_item();
     return true;
   }
 
-  // The escape at the place, as the inside of a class, where it is a set or a character; `outside`
-  // says whether it is not.
+  // Reads the escape at the current position and returns it as the inside of a class. is_set: set
+  // to whether it is a set of characters rather than a single one.
   std::string escape(bool& is_set) {
     is_set = true;
     const char c = peek(1);
     at_ += 2;
     switch (c) {
       case '\0':
-        refuse("a backslash at the end", "a character behind it");
+        refuse("a backslash at the end", "a character after it");
       case 'p':
       case 'P':
         return property(c == 'P');
@@ -274,7 +276,7 @@ class Translator {
     if (!eat("{")) refuse("\\p without braces", "\\p{...}");
     if (eat("^")) negated = !negated;
     const std::size_t end = text_.find('}', at_);
-    if (end == text_.npos) refuse("\\p{ without its end", "\\p{...}");
+    if (end == text_.npos) refuse("unterminated \\p{", "\\p{...}");
     const std::string_view name = text_.substr(at_, end - at_);
     at_ = end + 1;
     const char letter = negated ? 'P' : 'p';
@@ -298,7 +300,7 @@ class Translator {
     }
     const std::string digits(text_.substr(at_, length));
     at_ += length;
-    if (braces && !eat("}")) refuse("\\x{ without its end", "\\x{...}");
+    if (braces && !eat("}")) refuse("unterminated \\x{", "\\x{...}");
     const unsigned long value = std::stoul(digits, nullptr, 16);
     if (value > 0x10FFFF || (!braces && kind == 'x' && value > 0x7F)) {
       refuse(fmt::format("\\{}{}", kind, digits), "a code point");
@@ -306,7 +308,7 @@ class Translator {
     return fmt::format("\\x{{{}}}", digits);
   }
 
-  // Behind the opening bracket; an expression that matches one character.
+  // Parses a class after its opening bracket. Returns an expression that matches one character.
   std::string read_class() {
     if (++depth_ > kMostDepth)
       refuse("classes within classes", fmt::format("{} at most", kMostDepth));
@@ -314,7 +316,7 @@ class Translator {
     all.negated = eat("^");
     bool first = true;
     for (;; first = false) {
-      if (at_ >= text_.size()) refuse("a class without its end", "]");
+      if (at_ >= text_.size()) refuse("an unterminated class", "]");
       if (eat("]")) {
         if (!first) break;
         all.items += "\\]";  // a bracket at the beginning is a character
@@ -341,7 +343,7 @@ class Translator {
     const std::string negation = all.negated ? "^" : "";
     if (all.operands.empty() && all.nested.empty())
       return fmt::format("[{}{}]", negation, all.items);
-    if (all.items.empty() && all.nested.empty()) refuse("&& without a set behind it", "two sets");
+    if (all.items.empty() && all.nested.empty()) refuse("&& without a set after it", "two sets");
     std::string one = all.operand();
     for (const std::string& operand : all.operands) one = fmt::format("(?={}){}", operand, one);
     return all.negated ? fmt::format("(?:(?!{})(?s:.))", one) : fmt::format("(?:{})", one);

@@ -1,4 +1,4 @@
-// A split pattern as Oniguruma reads it (the library that tokenizers splits by), for PCRE2.
+// Translates split patterns from Oniguruma, which the tokenizers library uses, to PCRE2.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace assay {
 
-// What PCRE2, with UTF, UCP and MULTILINE, matches as Oniguruma matches `pattern`. Throws an input
-// error about `where` for what is known to differ and is not translated.
+// A pattern that PCRE2, with UTF, UCP and MULTILINE, matches like Oniguruma matches `pattern`.
+// Throws an input error about `where` for syntax that differs and is not translated.
 std::string pcre2_pattern(std::string_view pattern, std::string_view where);
 
 }  // namespace assay

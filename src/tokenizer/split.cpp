@@ -21,13 +21,13 @@ namespace assay {
 
 namespace {
 
-// Steps of a match in a text of `size` bytes: enough for a megabyte of spaces. A pattern whose work
-// explodes meets it soon.
+// The most steps that a match may take in a text of `size` bytes: enough for a megabyte of spaces.
+// A pattern with exponential work reaches the limit soon.
 std::uint32_t match_limit(std::size_t size) {
   return static_cast<std::uint32_t>(1'000'000 + 100 * std::min<std::size_t>(size, 10'000'000));
 }
 
-// What all matches in a text may take, looked at now and then.
+// The time that all matches in a text may take. It is checked now and then.
 class Patience {
  public:
   explicit Patience(std::size_t size)
@@ -53,8 +53,8 @@ struct DataFree {
   void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
 };
 
-// A code point of the class whose UTF-8 is as long. Of three bytes there are two, since published
-// patterns have a range that ends at U+4E00.
+// A code point of the class with the same UTF-8 length. There are two columns for three bytes,
+// because published patterns have a range that ends at U+4E00.
 std::string_view stand_in(CharClass char_class, const Utf8Step& of) {
   constexpr std::string_view kStandIns[][4] = {
       {"\u00C0", "\u1E00", "\uA722", "\U00010400"},  // kUpper
@@ -75,8 +75,8 @@ std::string_view stand_in(CharClass char_class, const Utf8Step& of) {
   return kStandIns[static_cast<std::size_t>(char_class)][column];
 }
 
-// Puts stand-ins, as long as the originals, where PCRE2 would see another class than tokenizers.
-// False, and `copy` untouched, when the text has no such code point.
+// Replaces code points for which PCRE2 and the tokenizers library disagree on the class by
+// stand-ins of the same length. Returns false, and leaves `copy` untouched, if there are none.
 bool replace_misjudged(std::string_view text, std::string& copy) {
   bool replaced = false;
   for (std::size_t at = 0; at < text.size();) {
@@ -93,7 +93,8 @@ bool replace_misjudged(std::string_view text, std::string& copy) {
   return replaced;
 }
 
-// PCRE2's names for it: of compiling (121 has none), of matching.
+// PCRE2's codes for it: 121 when compiling, which has no name, and PCRE2_ERROR_NOMEMORY when
+// matching.
 bool is_out_of_memory(int code) {
   constexpr int kHeapFailed = 121;
   return code == kHeapFailed || code == PCRE2_ERROR_NOMEMORY;
@@ -122,7 +123,7 @@ Splitter::Splitter(std::string_view pattern, std::string_view where)
   pcre2_set_newline(options.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  // In Oniguruma's own syntax, ^ and $ are those of lines.
+  // In Oniguruma's own syntax, ^ and $ match at line ends.
   impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
                                   translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
                                   &error, &offset, options.get()));
@@ -166,7 +167,7 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
                          context.get());
     };
     if (patience.is_over()) {
-      throw input_error(impl_->where, "no end of matching (too much time for its text)",
+      throw input_error(impl_->where, "matching does not end (too much time for its text)",
                         "a pattern whose work grows with the text alone");
     }
     int found = match(0);
@@ -174,13 +175,13 @@ std::vector<Stretch> Splitter::find(std::string_view text) const {
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (is_out_of_memory(found)) throw std::bad_alloc();
     if (found < 0) {
-      throw input_error(impl_->where, fmt::format("no end of matching ({})", message(found)),
+      throw input_error(impl_->where, fmt::format("matching does not end ({})", message(found)),
                         "a pattern whose work grows with the text alone");
     }
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
     const std::size_t begin = ends[0];
     const std::size_t end = ends[1];
-    // No empty match right behind another match.
+    // An empty match may not directly follow another match.
     if (begin == end && last_end == end) {
       from += from < text.size() ? utf8_step(text, from).length : 1;
       continue;

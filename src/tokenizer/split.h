@@ -1,4 +1,4 @@
-// Where a pattern matches in a text: by PCRE2, as Oniguruma does it for tokenizers.
+// Finds a pattern's matches in a text: with PCRE2, but like Oniguruma in the tokenizers library.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace assay {
 
-// A stretch of a text that a pattern matches, or one between such.
+// A stretch of a text: a match of the pattern, or the text between two matches.
 struct Stretch {
   std::size_t begin;
   std::size_t end;
@@ -17,8 +17,8 @@ struct Stretch {
 
 class Splitter {
  public:
-  // Throws an input error about `where` for a pattern that is none, or that PCRE2 would not match
-  // alike (regex_dialect.h).
+  // Throws an input error about `where` for an invalid pattern, or one that PCRE2 would match
+  // differently (regex_dialect.h).
   explicit Splitter(std::string_view pattern, std::string_view where = "split pattern");
   ~Splitter();
   Splitter(Splitter&&) noexcept;
@@ -28,10 +28,10 @@ class Splitter {
   // Thread-safe.
   std::vector<Stretch> find(std::string_view text) const;
 
-  // Bytes that a match has at least; may say less than it could.
+  // A lower bound on the length of a match in bytes.
   std::size_t least_match() const;
 
-  // The stretches' texts.
+  // The texts of the stretches.
   std::vector<std::string_view> split(std::string_view text) const;
 
  private:

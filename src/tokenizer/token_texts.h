@@ -1,4 +1,4 @@
-// The text of each token, by id, as the file spells it.
+// The text of each token by id, as written in the file.
 #pragma once
 
 #include <cstddef>
@@ -11,19 +11,18 @@
 
 namespace assay {
 
-// All texts in one buffer: a string for each of 150,000 tokens takes longer to make than to fill.
+// All texts are in one buffer: making 150,000 separate strings takes longer than filling them.
 class TokenTexts {
  public:
-  // Makes room for `ids` ids and about `bytes` bytes.
+  // Reserves space for `ids` ids and about `bytes` bytes.
   void reserve(std::size_t ids, std::size_t bytes);
 
-  // Gives the id this text, in place of the one it may have. The texts together have less than
-  // 4 GiB.
+  // Sets the text of an id, replacing any earlier one. All texts together have less than 4 GiB.
   void set(TokenId id, std::string_view text);
 
   bool contains(std::size_t id) const { return id < places_.size() && places_[id].begin != kNone; }
 
-  // Empty for an id without a token.
+  // The token's text; empty for an id without a token.
   std::string_view operator[](std::size_t id) const {
     return contains(id) ? std::string_view(texts_).substr(places_[id].begin, places_[id].length)
                         : std::string_view();

@@ -19,14 +19,14 @@ struct Tokenizer::Impl {
     for (const AddedToken& token : added.tokens()) {
       if (token.special) special.insert(token.content);
     }
-    // tokenizers asks whether what it would decode is a special token's content.
+    // The tokenizers library checks whether the text that it would decode is a special token's
+    // content.
     for (const AddedToken& token : added.tokens()) {
       kinds[token.id] = {.added = true, .special = special.contains(token.pattern)};
     }
   }
 
-  // The text between added tokens, normalized.
-  // from_start: as of Normalized.
+  // The normalized text between added tokens. from_start: see Normalized.
   void encode_plain(std::string_view text, std::size_t from_start,
                     std::vector<std::int64_t>& ids) const {
     std::deque<std::string> made;
@@ -55,7 +55,7 @@ struct Tokenizer::Impl {
 
   struct Kind {
     bool added = false;
-    bool special = false;  // left out by skip_special
+    bool special = false;  // skipped by skip_special
   };
 
   TokenizerJson parts;
@@ -80,7 +80,7 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, std::string_v
                                             bool add_special_tokens) const {
   if (const std::size_t bad = utf8_valid_prefix(utf8); bad < utf8.size()) {
     throw input_error(where,
-                      fmt::format("byte 0x{:02X} at offset {} is no UTF-8",
+                      fmt::format("byte 0x{:02X} at offset {} is not UTF-8",
                                   static_cast<unsigned char>(utf8[bad]), bad),
                       "valid UTF-8");
   }

@@ -1,21 +1,21 @@
-// HuggingFace's tokenizer.json (https://github.com/huggingface/tokenizers), as the files of Qwen,
-// Llama, Mistral, Gemma, OLMo and Phi are:
+// HuggingFace's tokenizer.json (https://github.com/huggingface/tokenizers), as used by Qwen, Llama,
+// Mistral, Gemma, OLMo and Phi:
 //
-//   truncation, padding  ignored: transformers turns them off for a call that does not ask for them
-//   added_tokens   those without an entry in the vocabulary numbered on from its size
+//   truncation, padding  ignored: transformers turns them off in calls that do not ask for them
+//   added_tokens   those without an entry in the vocabulary are numbered from its size on
 //   normalizer     null, NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, or a Sequence
-//   pre_tokenizer  null, ByteLevel, Split (what patterns: regex_dialect.h), Digits, Metaspace,
+//   pre_tokenizer  null, ByteLevel, Split (patterns: see regex_dialect.h), Digits, Metaspace,
 //                  Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, UnicodeScripts,
 //                  BertPreTokenizer, FixedLength, or a Sequence
-//   post_processor null, ByteLevel (it moves offsets only), TemplateProcessing, RobertaProcessing,
+//   post_processor null, ByteLevel (it only moves offsets), TemplateProcessing, RobertaProcessing,
 //                  BertProcessing, or a Sequence
 //   decoder        null, ByteLevel, Replace of a string, ByteFallback, Fuse, Strip, Metaspace, or a
 //                  Sequence
 //   model          BPE: vocab {token: id}; merges [["a", "b"], ...] or ["a b", ...]; or Unigram
 //                  (unigram_json.cpp)
 //
-// Enforced besides: no unknown field or component, no dropout or affixes; no token, id or merge
-// twice; merges of tokens that exist into one that exists; ids below 2^22; at most 64 MiB.
+// Also enforced: no unknown fields or components, no dropout or affixes; unique tokens, ids and
+// merges; merges only of existing tokens into existing tokens; ids below 2^22; at most 64 MiB.
 #include "tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -79,7 +79,8 @@ VocabTable read_vocab(const JsonFields& model) {
     if (id >= seen.size()) seen.resize(id + 1);
     if (seen[id]) throw error(fmt::format("with id {} of another token", id), "an id of its own");
     seen[id] = true;
-    if (!table.insert(pair.key, static_cast<TokenId>(id))) throw error("twice", "once");
+    if (!table.insert(pair.key, static_cast<TokenId>(id)))
+      throw error("appears twice", "each token once");
   }
   return table;
 }
@@ -113,7 +114,7 @@ Bpe::Alphabet read_alphabet(const JsonFields& model, const VocabTable& vocab, bo
   return alphabet;
 }
 
-// Every token of the vocabulary, as the piece that it is.
+// Every token of the vocabulary, as a piece.
 WholePieces whole_pieces(const VocabTable& vocab, bool is_bytes) {
   WholePieces whole(vocab.entries().size());
   for (const auto& [text, id] : vocab.entries()) {
@@ -201,7 +202,8 @@ VocabTable read_model(const JsonFields& model, TokenizerJson& json) {
 
 void read_added_tokens(const JsonFields& root, const VocabTable& vocab, TokenizerJson& json) {
   if (!root.find("added_tokens")) return;
-  // tokenizers numbers added tokens by itself and ignores the file's ids: they must agree.
+  // The tokenizers library numbers added tokens itself and ignores the file's ids, so these must
+  // agree.
   std::uint64_t next = vocab.entries().size();
   std::unordered_set<std::string_view> seen;
   std::array<std::unordered_set<std::string>, 2> patterns;  // by normalized
@@ -210,7 +212,7 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
         {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     const std::string_view content = fields.string("content");
     if (content.empty()) throw fields.error("content", "an empty string", "a token's text");
-    // A text is looked through at each of its places for as long as a token may be.
+    // Searching a text takes time proportional to the longest added token at every position.
     constexpr std::size_t kLongest = 512;
     if (content.size() > kLongest) {
       throw fields.error("content", fmt::format("{} bytes", content.size()),
@@ -227,7 +229,7 @@ void read_added_tokens(const JsonFields& root, const VocabTable& vocab, Tokenize
                          fmt::format("{}, the {}", expected,
                                      known ? "id in model.vocab" : "next id after the others"));
     }
-    // A vocabulary with gaps in its ids may have given that number away.
+    // A vocabulary with gaps in its ids may already use that number.
     if (!known && json.texts.contains(id)) {
       throw fields.error("id", fmt::format("{} of another token", id), "an id of its own");
     }
@@ -264,7 +266,7 @@ void check_template(const JsonFields& root, const TokenizerJson& json) {
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
   const MappedFile mapped(path);
   const std::size_t size = mapped.bytes().size();
-  // The system fills the last page with zeros.
+  // The system fills the rest of the last page with zeros.
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const bool padded = (page - size % page) % page >= simdjson::SIMDJSON_PADDING;
   return parse_tokenizer_json(path.string(),
@@ -276,7 +278,7 @@ TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view tex
     throw input_error(file, fmt::format("{} bytes", text.size()),
                       fmt::format("at most {}", kMaxBytes));
   }
-  // simdjson may not be given the null pointer that an empty file is.
+  // simdjson must not get the null pointer of an empty file.
   if (text.empty()) throw input_error(file, "empty file", "a JSON text");
   dom::parser parser;
   dom::element document;

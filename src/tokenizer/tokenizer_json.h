@@ -13,7 +13,8 @@
 
 namespace assay {
 
-// Consistent: no id or text twice, every merge between tokens that exist.
+// The contents are consistent: ids and texts are unique, and every merge is between existing
+// tokens.
 struct TokenizerJson {
   std::vector<NormalizerStep> normalizer;
   PreTokenizer pre_tokenizer;
@@ -28,7 +29,7 @@ struct TokenizerJson {
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
 
 // The same for the file's contents; `file` names them in errors. `padded`: SIMDJSON_PADDING bytes
-// behind the text may be read. Otherwise the parser takes a copy.
+// after the text may be read. Otherwise the parser makes a copy.
 TokenizerJson parse_tokenizer_json(const std::string& file, std::string_view text,
                                    bool padded = false);
 

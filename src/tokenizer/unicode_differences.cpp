@@ -15,8 +15,8 @@ struct ClassRange {
 };
 
 // Letters, marks, numbers, punctuation and symbols: given by Unicode 15 and 16 (and U+0295, since
-// 16 lower case). kOther: those of Unicode 17 and 18, which Oniguruma does not know; and U+180E, a
-// space for PCRE2 alone.
+// 16 lower case). kOther: those of Unicode 17 and 18, which Oniguruma does not know; and U+180E,
+// which only PCRE2 treats as a space.
 constexpr auto kClasses = std::to_array<ClassRange>({{0x295, 0x295, kLower},
                                                      {0x558, 0x558, kOther},
                                                      {0x58B, 0x58C, kOther},
@@ -203,7 +203,7 @@ constexpr auto kNfkcInert = std::to_array<Range>({{0x32FF, 0x32FF},
                                                   {0x1F16C, 0x1F16C},
                                                   {0x1FBF0, 0x1FBF9}});
 
-// The range that holds the code point, or null.
+// The range that contains the code point, or null.
 template <typename Table>
 constexpr auto find_range(const Table& table, char32_t code_point) {
   const auto range =

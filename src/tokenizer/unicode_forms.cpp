@@ -35,8 +35,8 @@ void decompose(UnicodeForm form, char32_t code_point, std::vector<utf8proc_int32
   out.insert(out.end(), parts.begin(), parts.begin() + count);
 }
 
-// Sorts the marks of each run by combining class. Not by utf8proc_decompose, whose way is quadratic
-// in a run's length.
+// Sorts the marks of each run by combining class. utf8proc_decompose is not used, because it is
+// quadratic in a run's length.
 void order_marks(std::vector<utf8proc_int32_t>& points) {
   const auto is_mark = [](utf8proc_int32_t point) { return combining_class(point) != 0; };
   for (auto run = points.begin(); run != points.end();) {
@@ -49,7 +49,7 @@ void order_marks(std::vector<utf8proc_int32_t>& points) {
   }
 }
 
-// Appends the decomposed `points`, composed where the form is, and empties them.
+// Appends the decomposed `points`, composed if the form is a composed one, and clears them.
 void finish(UnicodeForm form, std::vector<utf8proc_int32_t>& points, std::string& out) {
   order_marks(points);
   auto count = static_cast<utf8proc_ssize_t>(points.size());
@@ -88,7 +88,7 @@ char32_t new_small_letter(char32_t c) {
 
 std::string in_form(UnicodeForm form, std::string_view text) {
   // U+0300 is the first code point that NFC may change or that may compose; its lead byte is 0xCC.
-  // The other forms may change what is no ASCII.
+  // The other forms may change anything but ASCII.
   const unsigned first = form == UnicodeForm::kNfc ? 0xCC : 0x80;
   const auto plain = [=](char c) { return static_cast<unsigned char>(c) < first; };
   if (std::ranges::all_of(text, plain)) return std::string(text);
@@ -117,7 +117,7 @@ std::string lower_case(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Step step = utf8_step(text, at);
     at += step.length;
-    if (step.code_point == 0x130) {  // the one that becomes two
+    if (step.code_point == 0x130) {  // the only one that becomes two code points
       result += "i\u0307";
       continue;
     }

@@ -62,7 +62,7 @@ void Unigram::grow(std::span<const Token> vocabulary) {
   }
 }
 
-// Null where there is none.
+// Null if there is none.
 const Unigram::Node* Unigram::child(const Node& node, char byte) const {
   const auto children = std::span(nodes_).subspan(node.children, node.count);
   const auto wanted = static_cast<std::uint8_t>(byte);
@@ -70,7 +70,7 @@ const Unigram::Node* Unigram::child(const Node& node, char byte) const {
   return found != children.end() && found->byte == wanted ? &*found : nullptr;
 }
 
-// The token that is this text.
+// The token with exactly this text.
 std::optional<TokenId> Unigram::find(std::string_view text) const {
   const Node* node = &nodes_[0];
   for (const char c : text) {
@@ -80,7 +80,7 @@ std::optional<TokenId> Unigram::find(std::string_view text) const {
   return node->token != kNoToken ? std::optional(node->token) : std::nullopt;
 }
 
-// To each offset that begins a character, and to the end.
+// The best path to each offset at which a character begins, and to the end.
 std::vector<Unigram::Way> Unigram::best_ways(std::string_view piece) const {
   std::vector<Way> ways(piece.size() + 1);
   const auto consider = [&](std::size_t begin, std::size_t end, double score, TokenId token) {
@@ -112,7 +112,7 @@ std::vector<Unigram::Way> Unigram::best_ways(std::string_view piece) const {
   return ways;
 }
 
-// A stretch of unknown characters, which together may be a token after all.
+// Spells a stretch of unknown characters. Together they may still be a token.
 void Unigram::spell_unknown(std::string_view text, std::vector<std::int64_t>& ids) const {
   if (const auto token = find(text)) {
     ids.push_back(*token);
@@ -139,7 +139,7 @@ void Unigram::encode(std::string_view piece, std::vector<std::int64_t>& ids) con
       ends.pop_back();
       continue;
     }
-    std::size_t end = begin;  // of the unknown neighbours together
+    std::size_t end = begin;  // end of the adjacent unknown characters
     while (!ends.empty() && ways[ends.back()].token == unknown_) {
       end = ends.back();
       ends.pop_back();

@@ -55,8 +55,8 @@ UnigramParts read_unigram(const JsonFields& model) {
       throw model.error(fmt::format("vocab[{}]", id), json_text(value), R"(["token", score])");
     }
     if (!table.insert(token->text, static_cast<TokenId>(id))) {
-      throw model.error(fmt::format("vocab[{}]", id), fmt::format("token '{}' twice", token->text),
-                        "once");
+      throw model.error(fmt::format("vocab[{}]", id),
+                        fmt::format("token '{}' appears twice", token->text), "once");
     }
     tokens.push_back(*token);
   }

@@ -46,7 +46,7 @@ std::optional<TokenId> VocabTable::find_joined(std::string_view left, std::strin
   }
   const std::uint32_t entry = slots_[place(std::string(left).append(right)).slot].entry;
   if (entry == 0) return std::nullopt;
-  next_joined_ = entry;  // the one behind it
+  next_joined_ = entry;  // the one after it
   return entries_[entry - 1].id;
 }
 

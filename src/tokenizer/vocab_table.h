@@ -22,7 +22,7 @@ class VocabTable {
   // For up to `count` tokens.
   explicit VocabTable(std::size_t count);
 
-  // False, and nothing added, when the text is there already.
+  // Returns false, and adds nothing, if the text is already in the table.
   bool insert(std::string_view text, TokenId id);
 
   std::optional<TokenId> find(std::string_view text) const;

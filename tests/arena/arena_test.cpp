@@ -1,4 +1,4 @@
-// Dumps of engines that nobody here wrote, made by `make arena` and reduced to the longer prompt
+// Dumps of other people's engines, made by `make arena` and reduced to the longer prompt
 // and the first two layers: compare, diagnose and the check in an engine say of each what is right.
 #include <gtest/gtest.h>
 

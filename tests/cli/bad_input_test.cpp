@@ -24,8 +24,9 @@ void expect_refused(const CheckpointCopy& model, int exit_code,
 }
 
 TEST(BadModel, DirectoryThatIsMissingOrAFile) {
-  expect_failure(run_program({"extract", "--model", "/nowhere/at/all"}), 3,
-                 {"/nowhere/at/all", "no such directory", "expected a checkpoint directory"});
+  expect_failure(
+      run_program({"extract", "--model", "/nowhere/at/all"}), 3,
+      {"/nowhere/at/all", "no such file or directory", "expected a checkpoint directory"});
   const CheckpointCopy model;
   const std::string file = model.file("config.json");
   expect_failure(run_program({"extract", "--model", file}), 3, {file, "not a directory"});
@@ -201,7 +202,7 @@ TEST(BadPromptFile, NamesFileAndLine) {
       {R"({"id": "../x", "text": "a"})", {":1", "'id'", "../x"}},
       {R"({"id": "..", "text": "a"})", {":1", "'id'"}},
       {"{\"id\": \"a\", \"text\": \"a\"}\n\n{\"id\": \"a\", \"text\": \"b\"}",
-       {":3", "'a' a second time"}},
+       {":3", "duplicate id 'a'"}},
       {"\n\n", {"no prompts"}},
   };
   for (const auto& [text, parts] : cases) {
@@ -218,9 +219,9 @@ TEST(BadChat, SaysWhatIsWrong) {
   const CheckpointCopy model;  // without tokenizer_config.json
   const TemporaryDirectory directory;
   const std::string out = directory / "ref";
-  for (const std::string verb : {"extract", "generate", "tokenize"}) {
-    std::vector<std::string> words = {verb, "--chat", "--model", model.path()};
-    if (verb == "extract") words.insert(words.end(), {"--out", out, "--prompt"});
+  for (const std::string command : {"extract", "generate", "tokenize"}) {
+    std::vector<std::string> words = {command, "--chat", "--model", model.path()};
+    if (command == "extract") words.insert(words.end(), {"--out", out, "--prompt"});
     words.push_back("Hello");
     expect_failure(run_program(words), 3,
                    {model.path(), "no chat template", "chat_template.jinja",

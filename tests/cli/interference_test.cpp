@@ -60,7 +60,7 @@ TEST_F(Interference, OfTwoRunsIntoOneDirectoryTheSecondIsRefused) {
   EXPECT_EQ(staging(), std::vector<std::string>());
 }
 
-// What is mapped is no more: a word, and nothing left. An earlier set still stands.
+// A mapped file is lost: the program prints a message and leaves nothing. An earlier set stays.
 TEST_F(Interference, ACheckpointThatIsCutShortIsSaid) {
   ASSERT_EQ(run_program(extract(1)).exit_code, 0);
   const std::string before = read_text(fs::path(out()) / "manifest.json");

@@ -1,4 +1,4 @@
-// A reference held against the checkpoint that it was made from, and against others.
+// A reference compared with the checkpoint that it was made from, and with others.
 #include <cstring>
 #include <nlohmann/json.hpp>
 

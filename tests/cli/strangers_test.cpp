@@ -202,7 +202,7 @@ TEST_F(Strangers, APatternWhoseWorkExplodesEndsSoon) {
   std::string text;
   for (int i = 0; i < 10; ++i) text += std::string(28, 'a') + "!";
   expect_failure(run_program({"tokenize", "--model", checkpoint.path(), text}), 3,
-                 {"no end of matching", "a pattern whose work grows with the text alone"});
+                 {"matching does not end", "a pattern whose work grows with the text alone"});
 }
 
 TEST_F(Strangers, MoreTokensThanAnyModelReadsAreRefused) {
@@ -224,11 +224,11 @@ TEST_F(Strangers, NothingIsWrittenOverWhatIsRead) {
   for (const char* option : {"--html", "--junit"}) {
     expect_failure(
         run_program({"compare", reference(), scratch / "dump.npz", option, scratch / "dump.npz"}),
-        2, {option, "which is read"});
+        2, {option, "which is an input"});
   }
   expect_failure(run_program({"compare", reference(), scratch / "dump.npz", "--html", scratch / "x",
                               "--junit", scratch / "x"}),
-                 2, {"--junit", "as --html has it"});
+                 2, {"--junit", "the same path as --html"});
   EXPECT_EQ(read_text(scratch / "dump.npz"), before);
   expect_failure(run_program({"compare", reference(), reference(), "--tolerance", "nan"}), 2,
                  {"--tolerance", "a number"});

@@ -81,8 +81,8 @@ TEST(Stream, HoldsNoMoreThanALayerAndChangesNoBit) {
         << file;
   }
 
-  // Everything that is no weight takes as much either way; a layer more for how the two runs
-  // differ.
+  // Everything except the weights takes the same memory in both; one layer more for how the two
+  // runs differ.
   const long layer = weights / kLayers;
   EXPECT_GT(whole.peak_kib, weights);
   EXPECT_LT(streamed.peak_kib, whole.peak_kib - weights + 2 * layer);

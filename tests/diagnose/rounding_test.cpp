@@ -165,8 +165,8 @@ TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
   EXPECT_FALSE(found.findings[0].built_in);
   const std::string text = diagnose_text(found, false);
   EXPECT_NE(text.find("layer 3; seen in attn_output"), std::string::npos) << text;
-  EXPECT_NE(text.find("nothing was built in"), std::string::npos) << text;
-  EXPECT_EQ(text.find("with the mistake built in"), std::string::npos) << text;
+  EXPECT_NE(text.find("expected for that type: "), std::string::npos) << text;
+  EXPECT_EQ(text.find("against the correct model"), std::string::npos) << text;
 }
 
 // The error is as small as a rounding's, and none: of one head alone, larger at later positions.

@@ -49,7 +49,7 @@ void on_terminate() {
   Dl_info library{};
   ::dladdr(reinterpret_cast<void*>(&assay_open), &library);
   for (int i = 0; i < count; ++i) {
-    // Of a call at the very end of a function the place to return to lies behind that.
+    // For a call at the very end of a function, the return address is after that function.
     const auto at = reinterpret_cast<std::uintptr_t>(frames[i]) -
                     reinterpret_cast<std::uintptr_t>(library.dli_fbase) - 1;
     for (const Range& range : json_destructors) {
@@ -131,7 +131,7 @@ TEST_F(CApiFaults, NothingIsKeptAndNothingIsWrong) {
   for (const char* name : {"input_ids", "embed_output", "layer_00_q_proj", "logits"}) {
     arrays.push_back(array(name));
   }
-  // What the test itself allocates is no part of it.
+  // What the test itself allocates does not count.
   const std::string reference = one();
   const std::string record = out / "record.npz";
   bool with_json = true;

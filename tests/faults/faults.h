@@ -17,12 +17,13 @@ enum FaultKind {
   kFaultMap,          // mmap of files, ftruncate, fallocate
   kFaultMakeDir,      // mkdir
   kFaultAlloc,        // malloc, calloc, realloc, aligned_alloc, posix_memalign
-  kFaultShort,        // a write or read of half the bytes, which is no failure
+  kFaultShort,        // a write or read of half the bytes, which is not a failure
   kFaultInterrupted,  // a write or read that gives EINTR, which is none either
   kFaultKinds
 };
 
-// The at-th call from now on fails, with `more` all behind it, too. error: 0 for the kind's own.
+// The at-th call from now on fails, and with `more` all calls after it too. error: 0 for the kind's
+// own.
 void faults_arm(enum FaultKind kind, long at, int error, bool more);
 // Ends that; gives the calls there were.
 long faults_disarm();

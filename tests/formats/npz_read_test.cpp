@@ -44,7 +44,7 @@ void refuse(const std::string& archive, std::initializer_list<std::string_view> 
   expect_error(ErrorKind::kInput, message, [&] { read(archive); });
 }
 
-// Elements that deflate badly, well and not at all, behind the header's own block or in it.
+// Elements that deflate badly, well and not at all, after the header's own block or in it.
 TEST(NpzReader, KnowsTheFormOfLargeMembers) {
   const TemporaryDirectory directory;
   for (const std::uint32_t step : {0u, 1u, 2654435761u}) {
@@ -128,7 +128,7 @@ TEST(NpzReader, DamagedDataIsAnInputErrorThatNamesTheMember) {
   refuse(archive_of(file, 0, 1), {"x.npz: member 'x.npy': CRC-32", "the file is damaged"});
   refuse(archive_of("not deflate", 100), {"member 'x.npy': damaged deflate data", "100 bytes"});
   refuse(archive_of("tiny", std::uint64_t{1} << 40), {"4 bytes said to inflate to 1099511627776"});
-  // A whole stream (an empty stored block) with something behind it.
+  // A whole stream (an empty stored block) with something after it.
   refuse(archive_of(std::string_view("\1\0\0\xFF\xFF+", 6), 1), {"damaged deflate data"});
 }
 
@@ -146,7 +146,7 @@ TEST(NpzReader, OneArrayWithAndWithoutSuffixIsAmbiguous) {
     member.header_offset = archive.size();
     archive += zip_local_header(member) + data;
   }
-  refuse(archive + zip_directory(members, archive.size()), {"array 'x' stands twice"});
+  refuse(archive + zip_directory(members, archive.size()), {"duplicate array 'x'"});
 }
 
 TEST(NpyHeader, ReadsWhatOtherWritersSpell) {
@@ -175,7 +175,7 @@ TEST(NpyHeader, EveryWrongOneIsAnInputErrorThatSaysWhatIsWrong) {
       {npy("{}          "), "a key is missing"},
       {npy("{'descr': '<f4', 'fortran_order': False, }"), "a key is missing"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), 'x': 1}"), "key 'x'"},
-      {npy("{'descr': '<f4', 'descr': '<f4', 'shape': (0,)}"), "'descr' twice"},
+      {npy("{'descr': '<f4', 'descr': '<f4', 'shape': (0,)}"), "duplicate key 'descr'"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), } ;"), "text after the dict"},
       {npy("{'descr': '<f4', 'fortran_order': 0, 'shape': (0,)}"), "expected True or False"},
       {npy("{'descr': '>f4', 'fortran_order': False, 'shape': (0,)}"), "dtype '>f4'"},
@@ -185,10 +185,11 @@ TEST(NpyHeader, EveryWrongOneIsAnInputErrorThatSaysWhatIsWrong) {
       {npy("{'descr': '<', 'fortran_order': False, 'shape': (0,)}"), "dtype '<'"},
       {npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (0,)}"),
        "a structured dtype"},
-      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"), "an axis that is no size"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"),
+       "an axis that is not a size"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,)}"), "expected ')'"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
-       "an axis that is no size"},
+       "an axis that is not a size"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': 3}"), "expected '('"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1"), "it ends; expected ')'"},
       {npy("{'descr': '<f4, 'fortran_order': False, 'shape': (1,)}"), "dtype '<f4, '"},

@@ -156,8 +156,9 @@ TEST(NpzWriter, ArraysThatDoNotFitAreInputErrorsAndLeaveNothing) {
   refuse({good, good}, "array 'good': given twice");
   refuse({pattern("", DType::kF32, {2})}, "a name of 0 bytes; expected 1 to 60000");
   refuse({pattern(std::string(60001, 'x'), DType::kF32, {2})}, "a name of 60001 bytes");
-  refuse({pattern("\xFF", DType::kF32, {2})}, "a name that is no UTF-8 text");
-  refuse({pattern(std::string("a\0b", 3), DType::kF32, {2})}, "'a\\x00b': a name that is no UTF-8");
+  refuse({pattern("\xFF", DType::kF32, {2})}, "a name that is not UTF-8");
+  refuse({pattern(std::string("a\0b", 3), DType::kF32, {2})},
+         "'a\\x00b': a name that is not UTF-8");
   refuse({pattern("weight", DType::kBF16, {2})},
          "array 'weight': dtype BF16; expected one that numpy has");
   refuse({good, {"short", DType::kF32, {3}, std::vector<std::byte>(11)}},

@@ -127,16 +127,16 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
       {std::string(8, '\xFF') + "{}", "header of 18446744073709551615 bytes in a file of 10"},
       {std::string("\0\0\0\0\1\0\0\0{}", 10), "header of 4294967296 bytes in a file of 10"},
       {std::string("\3\0\0\0\0\0\0\0{}", 10), "header of 3 bytes in a file of 10"},
-      {file_of("[]"), "header: no JSON object"},
+      {file_of("[]"), "header: not a JSON object"},
       {file_of("{\"w\":"), "header: not valid JSON"},
       {file_of("{} x"), "header: not valid JSON"},
       {file_of("{\"w\xFF\":{}}"), "header: not valid JSON"},
       {file_of(std::string(5000, '[')), "header: not valid JSON"},
       {file_of("{\"w\":{\"a\":" + std::string(5000, '[') + std::string(5000, ']') + "}}"),
        "header: not valid JSON"},
-      {file_of("{\"__metadata__\":[]}"), "field '__metadata__': no JSON object"},
-      {file_of("{\"__metadata__\":{\"n\":1}}"), "field '__metadata__': 'n' is no string"},
-      {file_of("{\"__metadata__\":{},\"__metadata__\":{}}"), "'__metadata__' stands twice"},
+      {file_of("{\"__metadata__\":[]}"), "field '__metadata__': not a JSON object"},
+      {file_of("{\"__metadata__\":{\"n\":1}}"), "field '__metadata__': 'n' is not a string"},
+      {file_of("{\"__metadata__\":{},\"__metadata__\":{}}"), "duplicate '__metadata__'"},
       {file_of("{\"w\":3}"), "tensor 'w': not a JSON object"},
       {file_of("{\"w\\n" + std::string(300, 'w') + "\":3}"), "tensor 'w\\nwww"},
       {entry(R"("shape":[],"data_offsets":[0,4])", "1234"), "tensor 'w': no string 'dtype'"},
@@ -147,16 +147,16 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
       {entry(R"("dtype":"F32","shape":[],"data_offsets":[0])", "1234"), "'data_offsets' of two"},
       {entry(R"("dtype":"F32","shape":[],"data_offsets":[0,4,8])", "1234"), "of two"},
       {entry(R"("dtype":"F32","dtype":"F16","shape":[],"data_offsets":[0,4])", "1234"),
-       "tensor 'w': 'dtype' stands twice"},
+       "tensor 'w': duplicate 'dtype'"},
       {entry(R"("dtype":"F8_E8M0","shape":[4],"data_offsets":[0,4])", "1234"),
        "dtype \"F8_E8M0\"; expected BF16, F16, F32"},
       {entry(R"("dtype":"f32","shape":[1],"data_offsets":[0,4])", "1234"), "dtype \"f32\""},
       {entry(R"("dtype":"F32","shape":[-1],"data_offsets":[0,4])", "1234"),
-       "tensor 'w': shape with something that is no size; expected non-negative integers"},
-      {entry(R"("dtype":"F32","shape":[1.0],"data_offsets":[0,4])", "1234"), "that is no size"},
-      {entry(R"("dtype":"F32","shape":["1"],"data_offsets":[0,4])", "1234"), "that is no size"},
+       "tensor 'w': shape with something that is not a size; expected non-negative integers"},
+      {entry(R"("dtype":"F32","shape":[1.0],"data_offsets":[0,4])", "1234"), "that is not a size"},
+      {entry(R"("dtype":"F32","shape":["1"],"data_offsets":[0,4])", "1234"), "that is not a size"},
       {entry(R"("dtype":"F32","shape":[)" + max + R"(],"data_offsets":[0,4])", "1234"),
-       "that is no size"},
+       "that is not a size"},
       {entry(R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4])", "1234"),
        "header: not valid JSON"},
       {entry(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4])", "1234"),
@@ -170,8 +170,8 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
       {entry(R"("dtype":"F32","shape":[1],"data_offsets":[0,5])", "1234"),
        "data_offsets [0, 5]; expected begin <= end <= 4 (is the file cut short?)"},
       {entry(R"("dtype":"F32","shape":[1],"data_offsets":[4,0])", "1234"), "begin <= end"},
-      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[-4,0])", "1234"), "no integers"},
-      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[0.5,4])", "1234"), "no integers"},
+      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[-4,0])", "1234"), "not integers"},
+      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[0.5,4])", "1234"), "not integers"},
       {entry(R"("dtype":"F32","shape":[1],"data_offsets":[)" + max + "," + max + "]", "1234"),
        "expected begin <= end <= 4"},
       {file_of("{" + tensor("a", 0, 4) + "," + tensor("b", 2, 6) + "}", "123456"),
@@ -181,7 +181,7 @@ TEST(Safetensors, EveryLyingHeaderIsAnInputErrorThatSaysWhere) {
       {file_of("{" + tensor("a", 1, 4) + "}", "1234"), "tensor 'a': begins at data offset 1"},
       {file_of("{" + tensor("a", 0, 3) + "}", "1234"), "1 bytes of data that belong to no tensor"},
       {file_of("{" + tensor("a", 0, 2) + "," + tensor("a", 2, 4) + "}", "1234"),
-       "header: 'a' stands twice"},
+       "header: duplicate 'a'"},
       {entry(R"("dtype":"U8","shape":[)" +
                  [] {
                    std::string axes = "1";
@@ -277,7 +277,7 @@ TEST_F(Shards, AMissingShardOrTensorIsAnInputErrorThatNamesIt) {
 TEST_F(Shards, ATensorInTwoShardsIsAnInputErrorThatNamesBoth) {
   write_text(directory_ / "2.safetensors",
              file_of("{" + tensor("a", 0, 2) + "," + tensor("b", 2, 4) + "}", "aabb"));
-  refuse({"tensor 'a': also stands in", "1.safetensors", "2.safetensors"});
+  refuse({"tensor 'a': is also in", "1.safetensors", "2.safetensors"});
 }
 
 TEST_F(Shards, ABrokenShardIsAnInputErrorThatNamesIt) {
@@ -301,13 +301,13 @@ TEST_F(Shards, ABrokenIndexIsAnInputError) {
     refuse({"index.json: not valid JSON", "is the file cut short?"});
   }
   index("[]");
-  refuse({"index.json: no JSON object"});
+  refuse({"index.json: not a JSON object"});
   for (const char* text : {"{}", "{\"weight_map\": []}", "{\"weight_map\": {}}"}) {
     index(text);
     refuse({"field 'weight_map': missing or empty"});
   }
   index(R"({"weight_map": {"a": "1.safetensors", "a": "2.safetensors"}})");
-  refuse({"'a' stands twice"});
+  refuse({"duplicate 'a'"});
 }
 
 TEST(Safetensors, ADirectoryWithoutWeightsIsAnInputErrorThatSaysWhatBelongsThere) {
@@ -334,7 +334,7 @@ TEST(SafetensorsWriter, TensorsThatDoNotFitAreInputErrorsAndLeaveNothing) {
   const TensorInfo good{"good", DType::kF32, {1}};
   refuse({good, good}, "tensor 'good': given twice");
   refuse({{"__metadata__", DType::kF32, {1}}}, "given twice");
-  refuse({{"\xFF", DType::kF32, {1}}}, "a name that is no UTF-8 text");
+  refuse({{"\xFF", DType::kF32, {1}}}, "a name that is not UTF-8");
   refuse({{"short", DType::kF32, {2}}}, "tensor 'short': 4 bytes given; expected 8");
   refuse({{"long", DType::kU8, {3}}}, "tensor 'long': 4 bytes given; expected 3");
   refuse({{"wraps", DType::kF64, {std::int64_t{1} << 61}}}, "at most 2^48 elements");

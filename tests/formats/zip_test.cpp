@@ -202,7 +202,7 @@ TEST(Zip, LyingEndRecordsAreInputErrors) {
   refuse(48, 0, "no directory record at byte 0");
   refuse(56 + 8, huge, "zip64 end record not at byte 18446744073709551615");
   refuse(56 + 8, 0, "zip64 end record not at byte 0");
-  // How many parts there are, and the signature behind it; the part that has the record, and where.
+  // The number of parts, and the signature after it; the part that has the record, and where.
   refuse(56 + 16, std::uint64_t{0x06054B50} << 32 | 2, "a zip64 archive in several parts");
   refuse(56 + 4, (zip64_archive().end64 << 32) | 1, "a zip64 archive in several parts");
 }
@@ -224,7 +224,7 @@ TEST(Zip, ANameInAnotherEncodingIsAnotherName) {
   bytes += zip_directory(std::vector{member}, bytes.size());
   EXPECT_EQ(read_zip_directory(bytes_of(bytes), "x.npz").size(), 1u);
   put(bytes, 6, 2, 0);  // the local header's flags
-  expect_error(ErrorKind::kInput, {"x.npz: ", "has another name in its local header"},
+  expect_error(ErrorKind::kInput, {"x.npz: ", "has a different name in its local header"},
                [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });
 }
 
@@ -250,9 +250,9 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
   } cases[] = {
       {0, 4, 0, "member 'a': no local header at byte 0"},
       {26, 2, 65535, "ends inside a zip record"},
-      {26, 2, 2, "member 'a' has another name in its local header"},
+      {26, 2, 2, "member 'a' has a different name in its local header"},
       {28, 2, 65535, "member 'a' of 4 bytes runs past the end"},
-      {30, 1, 'x', "member 'a' has another name in its local header"},
+      {30, 1, 'x', "member 'a' has a different name in its local header"},
       {kDirectory, 4, 0, "no directory record at byte"},
       {kDirectory + 8, 2, 1, "member 'a' is encrypted"},
       {kDirectory + 10, 2, 12, "member 'a' has compression method 12"},
@@ -262,10 +262,10 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
       {kDirectory + 28, 2, 65535, "runs past the directory"},
       {kDirectory + 30, 2, 65535, "runs past the directory"},
       {kDirectory + 32, 2, 65535, "runs past the directory"},
-      {kDirectory + 42, 4, kLocal + 4, "another name in its local header"},
+      {kDirectory + 42, 4, kLocal + 4, "a different name in its local header"},
       {kDirectory + 42, 4, 0xFFFFFFFF, "no local header at byte 4294967295"},
-      {kSecond + 46, 1, 'a', "member 'a' stands twice"},
-      {kSecond + 46, 1, '\n', "member '\\n' has another name"},
+      {kSecond + 46, 1, 'a', "duplicate member 'a'"},
+      {kSecond + 46, 1, '\n', "member '\\n' has a different name"},
       {kSecond + 46, 1, '\0', "member '\\x00' has a 0 byte in its name"},
       {kSecond + 47 + 10, 2, 1, "47 bytes after the directory's 1 members"},
       {kSecond + 47 + 10, 2, 3, "3 members in a directory of 94 bytes"},

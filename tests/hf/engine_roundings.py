@@ -192,7 +192,7 @@ ROUNDINGS = [
         "FP8 per token", linears_read(fp8_by_token, False), "q8-activations", ("FP8 per token",)
     ),
 ]
-# Of these the context alone is in that type, and inside is a kernel that nobody can look into.
+# In these, only the context is in that type, and inside is a kernel that cannot be observed.
 FUSED = [("fused BF16", fused_attention_in(BF16), "BF16"), ("fused F16", fused_attention_in(F16), "F16")]
 
 

@@ -3,8 +3,8 @@
 Error is relative L2 unless said otherwise. The masked entries of attn_scores are left out of every
 figure, and compared apart: they hold the lowest number of the run's type, whatever that is.
 
-In a mixture of experts one more rounding may choose another expert, and then a token's figures say
-nothing of how well its experts were computed. So the BF16 figures of a mixture are taken over the
+In an MoE model one more rounding may choose a different expert, and then a token's figures tell nothing
+about how well its experts were computed. So the BF16 figures of an MoE model are taken over the
 steady tokens: those for which both engines chose the oracle's experts in every layer so far.
 """
 

@@ -193,7 +193,7 @@ def test_an_empty_array_does_not_pass(scratch: Path) -> None:
 
 
 def test_more_than_2_31_elements(scratch: Path) -> None:
-    # Sparse files: the arrays take no room on disk but what is not zero.
+    # Sparse files: the arrays take disk space only for what is not zero.
     count = 2**31 + 100
     for name, value in (("r", 3.0), ("c", 5.0)):
         (scratch / name).mkdir()
@@ -236,7 +236,7 @@ def test_sdpa_passes(reference: Path, scratch: Path) -> None:
     ]
     assert len(ratios) == len(COMPARE_PROMPTS) * (17 * 28 + 3)
     print(f"sdpa: largest noise ratio {max(ratios):.2f}")
-    # It does differ from the reference: this is no comparison of a thing with itself.
+    # It does differ from the reference: nothing is compared with itself here.
     longest = report["prompts"][-1]["tensors"]
     assert any(t["metrics"]["exact_share"] < 0.9 for t in longest if t["verdict"] == "pass")
 

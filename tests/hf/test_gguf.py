@@ -352,9 +352,9 @@ def test_the_manifest_names_the_file(bundled: Path, tmp_path: Path) -> None:
     assert model["tokenizer"] == model["weights"][0]
 
 
-def test_every_verb_takes_the_file(bundled: Path, tmp_path: Path) -> None:
+def test_every_command_takes_the_file(bundled: Path, tmp_path: Path) -> None:
     doctor = run_assay(["doctor", "--model", bundled, "--out", tmp_path / "x"]).stdout
-    assert "all 310 there, dtypes and shapes right" in doctor
+    assert "all 310 are present, with the right dtypes and shapes" in doctor
     prompt = ["generate", "The capital of France is", "--max-new-tokens", "8"]
     texts = [run_assay([*prompt, "--model", model]).stdout for model in (bundled, BUNDLED)]
     assert texts[0] == texts[1] and "Paris" in texts[0]

@@ -56,7 +56,7 @@ def test_the_manifest_tells_each_arrays_noise(out: Path) -> None:
         assert reference[name].shape == oracle[name].shape, name
         noise = relative_l2(seen(name, reference[name]), seen(name, oracle[name]))
         assert array["noise"] == pytest.approx(noise, rel=1e-3, abs=1e-12), name
-        # A BF16 run is no better than one rounding, and no worse than a few dozen.
+        # A BF16 run is at best as good as one rounding, and at worst as bad as a few dozen.
         assert name.startswith(("rope", "embedding")) or 1e-4 < noise < 0.1, name
 
 

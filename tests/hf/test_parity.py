@@ -101,7 +101,7 @@ def test_bf16_is_as_close_without_the_first_token(figures: Figures, case: str) -
 def test_bf16_rounds_where_transformers_rounds(figures: Figures, case: str) -> None:
     # In the first layer hardly a bit may differ: a missing or misplaced rounding changes a fifth of
     # them, and the ratios above could still hold. At full size enough sums round differently that
-    # they show in each other's bits behind the attention.
+    # they show in each other's bits after the attention.
     last = "layer_00_attn_probs" if case == "full_size" else "layer_00_output"
     for prompt in figures(case):
         end = next(i for i, t in enumerate(prompt.taps) if t.tap == last)

@@ -1,4 +1,4 @@
-"""The hooks that the other tests look through, held against what transformers itself hands out."""
+"""The hooks that the other tests use, compared with what transformers itself returns."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_looking_changes_nothing(model: HfModel) -> None:
     logits = record(model, IDS, tap_names(model))["logits"]
     assert torch.equal(as_stored(before), torch.from_numpy(logits))
     assert torch.equal(before, model.forward(IDS))
-    # Nothing stays behind.
+    # Nothing is left.
     assert model.modeling.apply_rotary_pos_emb is rotate
     assert model.modeling.eager_attention_forward is attend
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.net.modules())

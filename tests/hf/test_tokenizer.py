@@ -228,7 +228,7 @@ def test_every_code_point_is_normalized_alike(name, tmp_path):
 
 
 def test_every_code_point_joins_alike(tmp_path):
-    """What stands behind a letter belongs to it or not, which a map of that letter alone shows."""
+    """Whether what follows a letter belongs to it, which a map of only that letter shows."""
     contents = with_classes(None, normalizer=charsmap.step({"a": "X"}))
     compare_code_points(contents, tmp_path, "a{0}\n")
 

@@ -182,7 +182,7 @@ TYPED_TEST(PairSumsTest, FollowTheirDefinitions) {
 TEST(PairSums, TheFirstOfEqualErrorsIsTheLargest) {
   std::vector<float> x(300, 0);
   std::vector<float> y(300, 0);
-  y[290] = y[65] = y[70] = 2;  // in a group, and behind the groups
+  y[290] = y[65] = y[70] = 2;  // in a group, and after the groups
   EXPECT_EQ(run(pair_sums_table(), x, y).total.max_index, 1065u);
 }
 

@@ -332,7 +332,7 @@ TEST(Extract, RefusesWhatItCannotDo) {
   const TemporaryDirectory out;
   ExtractOptions options = options_for(out / "set");
   expect_error(ErrorKind::kUsage, {"prompts", "none given"}, [&] { extract(options, {}); });
-  expect_error(ErrorKind::kInput, {"'x' a second time"}, [&] {
+  expect_error(ErrorKind::kInput, {"duplicate id 'x'"}, [&] {
     extract(options, {{"x", "a", {}}, {"x", "b", {}}});
   });
   expect_error(ErrorKind::kInput, {"p", "token id 2560", "0 to 2559"}, [&] {

@@ -1,4 +1,4 @@
-// Precompiled rules of normalization: what they do, and bytes that are no such rules.
+// Precompiled normalization rules: what they do, and bytes that are not valid rules.
 #include "tokenizer/charsmap.h"
 
 #include <gtest/gtest.h>

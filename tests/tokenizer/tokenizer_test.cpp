@@ -170,7 +170,7 @@ TEST(Tokenizer, ThreadsShareIt) {
   EXPECT_EQ(wrong, std::vector<int>(4));
 }
 
-// The parser reads some bytes behind the text, which a full last page does not have.
+// The parser reads some bytes after the text, which a full last page does not have.
 TEST(Tokenizer, FilesOfEveryLengthWithinAPageLoad) {
   std::ifstream file(ASSAY_ROOT "/models/tiny-qwen3/tokenizer.json");
   std::string text(std::istreambuf_iterator<char>(file), {});

@@ -142,7 +142,7 @@ TEST(UnigramJson, RefusesWhatIsNotClear) {
   refuse(R"({"vocab": []})", "vocab", "0 tokens");
   refuse(R"({"vocab": {}})", "vocab", "an object");
   refuse(R"({"vocab": null})", "vocab", "missing");
-  refuse(R"({"vocab": [["a", 0], ["a", 1]]})", "vocab[1]", "'a' twice");
+  refuse(R"({"vocab": [["a", 0], ["a", 1]]})", "vocab[1]", "'a' appears twice");
   refuse(R"({"vocab": [["a", 0], ["b"]]})", "vocab[1]", "a list of 1");
   refuse(R"({"vocab": [["a", 0], ["b", "1"]]})", "vocab[1]", "a list of 2");
   refuse(R"({"vocab": [["a", 0], [1, 1]]})", "vocab[1]", "a list of 2");
@@ -151,7 +151,7 @@ TEST(UnigramJson, RefusesWhatIsNotClear) {
   refuse(R"({"unk_id": -1})", "unk_id", "-1");
   refuse(R"({"unk_id": "0"})", "unk_id", "\"0\"");
   refuse(R"({"byte_fallback": 1})", "byte_fallback", "1");
-  refuse(R"({"merges": []})", "merges", "does not know");
+  refuse(R"({"merges": []})", "merges", "unknown field");
   for (const std::string number : {"NaN", "Infinity", "1e999", "-1e999"}) {
     std::string text = contents("{}").dump();
     text.replace(text.find("-1.5"), 4, number);

@@ -22,7 +22,7 @@ TEST(VocabTable, FindsJoinedTextsInAnyOrder) {
   expect("a", "bb", 7);  // and again
   expect("a", "b", 9);   // back
   expect("b", "a", 0);
-  expect("b", "a", 0);  // nothing behind the last
+  expect("b", "a", 0);  // nothing after the last
   expect("b", "b", std::nullopt);
   expect("ab", "b", 7);
   EXPECT_EQ(table.find("ba"), 0u);

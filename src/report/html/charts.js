@@ -41,7 +41,7 @@ function logAxis(values, title) {
 // points: {label, name, value, noise, limit, verdict}, from left to right; null values are gaps.
 function drawErrors(id, points, metric, onPick) {
   const axis = logAxis(points.flatMap((p) => [p.value, p.noise, p.limit]), metric.title);
-  // What is exact has no logarithm: on the floor.
+  // An error of 0 has no logarithm, so it is drawn at the bottom.
   const place = (v) =>
     v === null || v === undefined ? null : typeof v === "string" ? axis.max : Math.max(v, axis.min);
   const bad = (p) => p.verdict === "fail" || p.verdict === "error";

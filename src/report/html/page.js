@@ -1,11 +1,11 @@
-// The page around the charts: what is chosen, and what is shown of it.
+// The page around the charts: what the user has chosen, and how it is shown.
 "use strict";
 
 const report = JSON.parse(document.getElementById("data").textContent);
 const state = { prompt: 0, tensor: null, tap: "worst", metric: null };
 const $ = (id) => document.getElementById(id);
 
-// An element with properties and children; text is always text.
+// Makes an element with properties and children. Text is never parsed as HTML.
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -46,7 +46,7 @@ const METRICS = [
   { title: "mean BF16 steps", of: (t) => t.metrics.mean_ulp, limit: () => undefined },
 ];
 
-// The taps in rows as the model has them: what comes before, the layers, what comes behind.
+// The taps in rows, in the model's order: what comes before the layers, the layers, what comes after.
 function rows() {
   const all = [];
   for (const t of prompt().tensors) {
@@ -61,7 +61,7 @@ function rows() {
 
 const RANK = { error: 3, fail: 2, coarse: 1 };
 
-// How badly a tensor does: its verdict first, then how far off it is. "NaN" is furthest.
+// How bad a tensor is: by its verdict first, then by its error. "NaN" counts as the largest error.
 function badness(t) {
   const ratio = t.noise_ratio === undefined ? t.metrics.relative_l2
     : Math.max(Number(t.noise_ratio), Number(t.position_ratio ?? 0));
@@ -124,7 +124,7 @@ function drawHeatChart() {
     const errors = row.t.metrics.position_error;
     const scale = byNoise && row.t.noise ? row.t.noise : 1;
     row.values = columns.map((_c, i) => {
-      // An array of the last position only stands at the end.
+      // An array with only the last position is placed at the end.
       const from = i * size - (length - errors.length);
       const bin = errors.slice(Math.max(from, 0), Math.max(from + size, 0));
       if (bin.length === 0) return null;
@@ -234,7 +234,7 @@ function canvas(id) {
   return make("canvas", { id, role: "img" });
 }
 
-// Of the prompt; arrays of the last position only have fewer, rotary tables may have more.
+// The prompt's positions. Arrays with only the last position have fewer, rotary tables may have more.
 function positions() {
   const taps = prompt().tensors.filter((t) => isCompared(t) && !t.name.startsWith("rope_"));
   return Math.max(prompt().input_ids.length, ...taps.map((t) => t.metrics.position_error.length));
@@ -324,12 +324,12 @@ function drawFindings() {
   notes.push(...p.remarks);
   parts.push(card("note", notes.join("; ")));
   if (p.unmatched.length) {
-    parts.push(card("warn", `${p.unmatched.length} of the dump's arrays not used: ${list(p.unmatched)}`));
+    parts.push(card("warn", `${p.unmatched.length} of the dump's arrays match no rule: ${list(p.unmatched)}`));
   }
   $("findings").replaceChildren(...parts);
 }
 
-const errorText = (x) => (x >= 1e3 ? "beyond all measure" : String(Number(x.toPrecision(2))));
+const errorText = (x) => (x >= 1e3 ? "huge" : String(Number(x.toPrecision(2))));
 const withDetail = (m) => m.name + (m.detail ? `: ${m.detail}` : "");
 
 function fields(pairs) {
@@ -343,8 +343,8 @@ function fields(pairs) {
 function findingCard(f) {
   const evidence = f.of_text
     ? ""
-    : `error ${errorText(f.error_before)} as the model is, ${errorText(f.error_after)} with the ` +
-      `mistake built in (rounding makes ${errorText(f.noise)})`;
+    : `error ${errorText(f.error_before)} against the correct model, ${errorText(f.error_after)} ` +
+      `against the model with this mistake (expected rounding error: ${errorText(f.noise)})`;
   const others = f.alternatives.map((a) => `${a.id} (${withDetail(a)}) ${a.separated_by}`);
   return card(
     "bad",
@@ -352,7 +352,7 @@ function findingCard(f) {
     make("span", { className: "dim" }, ` ${f.id}`),
     fields([
       ["what", f.explanation],
-      ["where", f.of_text ? f.where : `${f.where}; puts right ${f.taps.join(", ")}`],
+      ["where", f.of_text ? f.where : `${f.where}; explains ${f.taps.join(", ")}`],
       ["evidence", evidence],
       ["look at", f.look_at],
       ["or", others.join("; ")],
@@ -375,7 +375,7 @@ function placeCard(p) {
   );
 }
 
-// Of all prompts together.
+// The diagnosis covers all prompts together.
 function drawDiagnosis() {
   const d = report.diagnosis;
   $("diagnosis-section").hidden = !d;
@@ -392,7 +392,7 @@ function tokenText(id) {
   return text === undefined ? `#${id}` : visible(text);
 }
 
-// Of a position of the prompt: its number, and its token as far as that is known.
+// The label of a position of the prompt: its number, and its token if that is known.
 function positionLabel(i) {
   const p = prompt();
   const text = p.tokens_text[i];
@@ -471,7 +471,7 @@ function open(name, focus = false) {
   const inTaps = document.activeElement?.closest?.("#taps");
   drawLayers();
   drawLayer();
-  // The button that was pressed is drawn anew.
+  // The button that was pressed has been redrawn.
   const again = held && document.querySelector(`${inTaps ? "#taps" : "#layers"} [data-tensor="${held}"]`);
   if (again) again.focus({ preventScroll: true });
   if (focus) {
@@ -502,7 +502,7 @@ function drawCharts() {
   drawHeatChart();
 }
 
-// What the prompts show, a line each; the more, the further up in the order of opening.
+// How much there is to see in each prompt. The page opens on the prompt with the most.
 function promptVerdict(p) {
   if (!p.passed) return "fail";
   return p.tensors.some((t) => t.verdict === "coarse") ? "coarse" : "pass";
@@ -563,7 +563,7 @@ function drawHead() {
   $("verdict").textContent = verdict.toUpperCase();
   $("verdict").classList.add(verdict);
   document.title = `${report.passed ? "PASS" : "FAIL"}: Assay compare`;
-  $("statement").textContent = `Profile ${report.profile}, which asks that ${report.statement}.` +
+  $("statement").textContent = `Profile ${report.profile}, which requires that ${report.statement}.` +
     (report.precision ? ` Precision: ${report.precision}` : "") +
     (report.missing_prompts.length ? ` Not in the candidate: ${report.missing_prompts.join(", ")}.` : "") +
     (report.unused_files.length ? ` Not read: ${report.unused_files.join(", ")}.` : "");

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "reference/explain.h"
 #include "report/explain_text.h"
 #include "report/table.h"
@@ -38,11 +38,12 @@ int run(const ExplainArguments& args) {
 void add_explain(CLI::App& app, Action& action) {
   auto args = std::make_shared<ExplainArguments>();
   CLI::App* command = app.add_subcommand(
-      "explain", "Show what a model computes, step by step, for whoever writes it");
+      "explain", "Show what a model computes, step by step, for those who implement it");
   command->add_option("--model", args->model,
                       "Checkpoint directory or .gguf file (default: the bundled model); a "
                       "config.json is enough");
-  command->add_option("--layer", args->layer, "One layer alone (default: each kind of layer once)");
+  command->add_option("--layer", args->layer,
+                      "Show only this layer (default: each kind of layer once)");
   CLI::Option* json = command->add_flag("--json", args->json, "Print JSON");
   command->add_flag("--markdown", args->markdown, "Print Markdown")->excludes(json);
   command->callback([args, &action] { action = [args] { return run(*args); }; });

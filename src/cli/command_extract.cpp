@@ -9,7 +9,7 @@
 #include "assay/error.h"
 #include "assay/extract.h"
 #include "base/text.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -38,7 +38,7 @@ std::vector<Numerics> all_numerics(const ExtractArguments& args) {
   for (const std::string& name : args.numerics) {
     all.push_back(parse_numerics(name));
     if (std::count(all.begin(), all.end(), all.back()) > 1) {
-      throw usage_error("--numerics", "'" + name + "' twice", "each at most once");
+      throw usage_error("--numerics", "'" + name + "' given twice", "each at most once");
     }
   }
   return all;
@@ -60,7 +60,7 @@ nlohmann::ordered_json to_json(const ExtractedPrompt& e) {
       {"files", std::move(files)}};
 }
 
-// The text in one line, quoted, ids where there is no text; long ones cut.
+// The quoted text in one line, or the ids where there is no text. Long ones are cut.
 std::string in_one_line(const std::optional<std::string>& text, std::span<const std::int64_t> ids) {
   return shown(text ? nlohmann::json(*text).dump() : nlohmann::json(ids).dump(), 300);
 }
@@ -144,47 +144,57 @@ int run(const ExtractArguments& args) {
 
 void add_extract(CLI::App& app, Action& action) {
   auto args = std::make_shared<ExtractArguments>();
-  CLI::App* verb = app.add_subcommand("extract", "Write reference activations of prompts");
-  verb->add_option("--model", args->model,
-                   "Checkpoint directory or .gguf file (default: the bundled model)");
-  verb->add_option("--prompt", args->prompts, "A prompt; may be repeated")->allow_extra_args(false);
-  verb->add_option(
-          "--prompts", args->prompt_files,
-          "File of prompts: a line each, or .jsonl with \"text\", \"input_ids\" or \"messages\"")
+  CLI::App* command = app.add_subcommand("extract", "Write reference activations for prompts");
+  command->add_option("--model", args->model,
+                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  command->add_option("--prompt", args->prompts, "A prompt; may be repeated")
       ->allow_extra_args(false);
-  add_chat_options(*verb, args->chat);
-  verb->add_option("--out", args->out, "Output directory")->capture_default_str();
-  verb->add_option("--numerics", args->numerics,
-                   "bf16, f32, f64; the first is the reference, a later f64 its oracle")
+  command
+      ->add_option(
+          "--prompts", args->prompt_files,
+          "File of prompts: one per line, or .jsonl with \"text\", \"input_ids\" or \"messages\"")
+      ->allow_extra_args(false);
+  add_chat_options(*command, args->chat);
+  command->add_option("--out", args->out, "Output directory")->capture_default_str();
+  command
+      ->add_option("--numerics", args->numerics,
+                   "bf16, f32, f64: the first is the reference, a later f64 is its oracle")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();
-  verb->add_option("--taps", args->taps,
-                   "Glob of further arrays to record, e.g. 'layer_03_*'; may be repeated")
+  command
+      ->add_option("--taps", args->taps,
+                   "Glob of more taps (named tensors inside the model) to record, e.g. "
+                   "'layer_03_*'; may be repeated")
       ->delimiter(',')
       ->allow_extra_args(false);
-  verb->add_option("--max-new-tokens", args->max_new_tokens, "Greedy tokens per prompt")
+  command
+      ->add_option("--max-new-tokens", args->max_new_tokens,
+                   "Tokens to generate per prompt, greedily")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->capture_default_str();
-  verb->add_option("--store", args->store, "Type of the stored activations")
+  command->add_option("--store", args->store, "Type in which activations are stored")
       ->check(CLI::IsMember({"f32", "f64"}))
       ->capture_default_str();
-  verb->add_option("--compression", args->compression, "none, fast or small")
+  command
+      ->add_option("--compression", args->compression,
+                   "Compression of the files: none, fast or small")
       ->check(CLI::IsMember({"none", "fast", "small"}))
       ->capture_default_str();
-  verb->add_option("--threads", args->threads, "Threads (default: all cores; bits do not change)")
+  command
+      ->add_option("--threads", args->threads,
+                   "Threads (default: all cores); results are bit-identical")
       ->check(CLI::Range(1, 1024));
-  verb->add_flag(
+  command->add_flag(
       "--stream", args->stream,
-      "Read the weights from disk for every token, a layer at a time, and keep none in "
-      "memory (of itself where the checkpoint is larger than half of the memory; bits do not "
-      "change)");
-  verb->add_flag("--blind-spots", args->blind_spots,
-                 "Find out which mistakes these prompts do not show, and write them into the "
-                 "manifest (see assay diagnose --power)");
-  verb->add_flag("--json", args->json, "Print what was written as JSON");
-  add_rehash(*verb);
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+      "Read the weights from disk for every token, one layer at a time, and keep none in memory; "
+      "results are bit-identical (default when the checkpoint exceeds half of the memory)");
+  command->add_flag("--blind-spots", args->blind_spots,
+                    "Find the mistakes that these prompts would not reveal, and list them in the "
+                    "manifest (see assay diagnose --power)");
+  command->add_flag("--json", args->json, "Print what was written as JSON");
+  add_rehash(*command);
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// assay compare: another engine's arrays against a reference.
+// assay compare: an engine's arrays against a reference.
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
@@ -10,7 +10,7 @@
 #include "assay/compare.h"
 #include "assay/error.h"
 #include "candidate/name_map.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/compare_report.h"
 #include "report/map_draft_report.h"
 #include "report/progress.h"
@@ -34,10 +34,10 @@ struct CompareArguments {
   bool json = false;
 };
 
-// A file of rules is not overwritten: somebody may have worked on it.
+// An existing file of rules is not overwritten: somebody may have edited it.
 int suggest(const CompareArguments& args) {
   if (std::filesystem::exists(args.suggest_map)) {
-    throw usage_error("--suggest-map", fmt::format("{} is there already", args.suggest_map),
+    throw usage_error("--suggest-map", fmt::format("{} exists already", args.suggest_map),
                       "a new file");
   }
   const MapDraft draft = draft_map(args.options);
@@ -82,50 +82,58 @@ int run(CompareArguments& args) {
 
 void add_compare(CLI::App& app, Action& action) {
   auto args = std::make_shared<CompareArguments>();
-  CLI::App* verb =
-      app.add_subcommand("compare", "Compare another engine's arrays with a reference");
-  verb->add_option("reference", args->reference,
-                   "A reference_data directory, or one file of arrays")
+  CLI::App* command = app.add_subcommand("compare", "Compare an engine's arrays with a reference");
+  command
+      ->add_option("reference", args->reference,
+                   "A reference_data directory, or a single file of arrays")
       ->required();
-  verb->add_option("candidate", args->candidate,
+  command
+      ->add_option("candidate", args->candidate,
                    ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
-                   "files, or a directory with one of these for each prompt")
+                   "files, or a directory with one of these per prompt")
       ->required();
-  verb->add_option("--prompt", args->options.prompt,
-                   "The prompt's id, where the dump does not say");
-  verb->add_option("--map", args->options.map,
-                   fmt::format("From the dump's names to taps: a .json file of rules, or the "
+  command->add_option("--prompt", args->options.prompt,
+                      "The prompt's id, if the dump does not tell it");
+  command
+      ->add_option("--map", args->options.map,
+                   fmt::format("How the dump's names map to taps: a .json file of rules, or an "
                                "engine ({}; default: all); may be repeated",
                                fmt::join(NameMap::known(), ", ")))
       ->join(',');
-  verb->add_option("--suggest-map", args->suggest_map,
-                   "Compare nothing: write a draft of rules for the names that are not known to "
-                   "this new file, as the values show them");
-  verb->add_option("--profile", args->options.profile, "noise, table or a .json file")
+  command->add_option("--suggest-map", args->suggest_map,
+                      "Instead of comparing, draft rules for the unknown names from the arrays' "
+                      "values, and write them to this new file");
+  command
+      ->add_option("--profile", args->options.profile,
+                   "Limits to judge by: noise, table or a .json file")
       ->capture_default_str();
-  verb->add_option("--tolerance", args->tolerance,
-                   "Relative L2 allowed for every tap, instead of a profile")
+  command
+      ->add_option("--tolerance", args->tolerance,
+                   "Largest relative L2 error of every tap, instead of a profile")
       ->check(CLI::NonNegativeNumber)
-      ->excludes(verb->get_option("--profile"))
+      ->excludes(command->get_option("--profile"))
       ->each([args](const std::string&) { args->has_tolerance = true; });
-  verb->add_option("--model", args->model,
-                   "Checkpoint, to judge every step of the candidate's generated_ids, and to show "
-                   "tokens as text in the HTML report");
-  verb->add_option("--as", args->options.as,
-                   "The type to hold the candidate to: f32, f16, bf16 or q8 (8-bit activations); "
-                   "default: what its values show. f16 and q8 need --model")
+  command->add_option(
+      "--model", args->model,
+      "Checkpoint: judges each step of the candidate's generated_ids, and shows tokens "
+      "as text in the HTML report");
+  command
+      ->add_option("--as", args->options.as,
+                   "The precision to expect of the candidate: f32, f16, bf16 or q8 (8-bit "
+                   "activations); default: what its values show. f16 and q8 need --model")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
-  verb->add_flag("--strict", args->strict,
-                 "Exit code 1 where something is coarse: within BF16's noise, but beyond what the "
-                 "values' own type explains");
-  verb->add_option("--junit", args->junit, "Also write JUnit XML to this file");
-  verb->add_option("--html", args->html, "Also write a report for a browser to this file");
-  verb->add_flag("--all", args->all, "A line for every array, not for every layer");
-  verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
+  command->add_flag(
+      "--strict", args->strict,
+      "Exit with 1 if an array is coarse: within BF16's noise, but less accurate than "
+      "its own type allows");
+  command->add_option("--junit", args->junit, "Also write JUnit XML to this file");
+  command->add_option("--html", args->html, "Also write an HTML report to this file");
+  command->add_flag("--all", args->all, "Print a line per array, not per layer");
+  command->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_flag("--json", args->json, "Print JSON");
-  add_rehash(*verb);
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  command->add_flag("--json", args->json, "Print JSON");
+  add_rehash(*command);
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// assay diagnose: which mistake explains another engine's arrays.
+// assay diagnose: which mistake explains an engine's arrays.
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
@@ -9,7 +9,7 @@
 #include "assay/diagnose.h"
 #include "assay/error.h"
 #include "candidate/name_map.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/compare_report.h"
 #include "report/diagnose_report.h"
 #include "report/progress.h"
@@ -60,7 +60,7 @@ int power(const DiagnoseArguments& args) {
   return 0;
 }
 
-// The comparison's page, with the diagnosis in it.
+// Writes the HTML page of the comparison, with the diagnosis in it.
 void write_html(const DiagnoseArguments& args, const Diagnosis& diagnosis, ProgressBar& bar) {
   CompareOptions options;
   options.reference = args.options.reference;
@@ -81,10 +81,10 @@ int run(DiagnoseArguments& args) {
   args.options.model = model_directory(args.model);
   if (args.power) return power(args);
   if (args.candidate.empty()) {
-    throw usage_error("diagnose", "no --candidate", "the arrays that the engine wrote");
+    throw usage_error("diagnose", "no --candidate", "the arrays that your engine wrote");
   }
   if (!args.html.empty() && args.reference.empty()) {
-    throw usage_error("--html", "no --reference", "what the page compares the candidate with");
+    throw usage_error("--html", "no --reference", "the reference that the page compares with");
   }
   expect_own_outputs({{"--html", args.html}}, {args.reference, args.candidate});
   args.options.candidate = args.candidate;
@@ -110,45 +110,51 @@ int run(DiagnoseArguments& args) {
 
 void add_diagnose(CLI::App& app, Action& action) {
   auto args = std::make_shared<DiagnoseArguments>();
-  CLI::App* verb =
-      app.add_subcommand("diagnose", "Name the mistake that explains another engine's arrays");
-  verb->add_option("--model", args->model,
-                   "Checkpoint directory or .gguf file (default: the bundled model)");
-  verb->add_option("--candidate", args->candidate,
-                   ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
-                   "files, or a directory with one of these for each prompt");
-  verb->add_option(
+  CLI::App* command =
+      app.add_subcommand("diagnose", "Name the mistake that explains an engine's arrays");
+  command->add_option("--model", args->model,
+                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  command->add_option(
+      "--candidate", args->candidate,
+      ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
+      "files, or a directory with one of these per prompt");
+  command->add_option(
       "--reference", args->reference,
-      "A reference_data directory or one file of arrays: which tokens each prompt has");
-  verb->add_option("--prompt", args->options.prompt,
-                   "The prompt's id, where the dump does not say");
-  verb->add_option("--map", args->options.map,
-                   fmt::format("From the dump's names to taps: a .json file of rules, or the "
+      "A reference_data directory, or a single file of arrays: tells each prompt's tokens");
+  command->add_option("--prompt", args->options.prompt,
+                      "The prompt's id, if the dump does not tell it");
+  command
+      ->add_option("--map", args->options.map,
+                   fmt::format("How the dump's names map to taps: a .json file of rules, or an "
                                "engine ({}; default: all); may be repeated",
                                fmt::join(NameMap::known(), ", ")))
       ->join(',');
-  verb->add_option("--as", args->options.as,
-                   "The type to hold the candidate to: f32, f16, bf16 or q8 (8-bit activations); "
-                   "default: what its values show")
+  command
+      ->add_option("--as", args->options.as,
+                   "The precision to expect of the candidate: f32, f16, bf16 or q8 (8-bit "
+                   "activations); default: what its values show")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
-  verb->add_option("--threads", args->options.threads, "Threads (default: all cores)")
+  command->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--html", args->html,
-                   "Also write the comparison with --reference and the diagnosis to this file, for "
-                   "a browser");
-  verb->add_flag("--power", args->power,
-                 "Say which mistakes the prompts (--text, --prompts) show, and which not");
-  verb->add_option("--text", args->texts, "With --power: a prompt; may be repeated")
+  command->add_option(
+      "--html", args->html,
+      "Also write an HTML report of the comparison with --reference and the diagnosis "
+      "to this file");
+  command->add_flag(
+      "--power", args->power,
+      "Tell which mistakes the prompts (--text, --prompts) would reveal, and which not");
+  command->add_option("--text", args->texts, "With --power: a prompt; may be repeated")
       ->allow_extra_args(false);
-  verb->add_option("--prompts", args->prompt_files,
-                   "With --power: file of prompts, as extract takes it (default: the three prompts "
-                   "of the classic set)")
+  command
+      ->add_option("--prompts", args->prompt_files,
+                   "With --power: file of prompts, as for extract (default: extract's three "
+                   "prompts)")
       ->allow_extra_args(false);
-  add_chat_options(*verb, args->chat);
-  verb->add_flag("--list", args->list, "Print the mistakes that it knows");
-  verb->add_flag("--json", args->json, "Print JSON");
-  add_rehash(*verb);
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  add_chat_options(*command, args->chat);
+  command->add_flag("--list", args->list, "Print the known mistakes");
+  command->add_flag("--json", args->json, "Print JSON");
+  add_rehash(*command);
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// assay synth: a random checkpoint of a real model's shape.
+// assay synth: a random checkpoint with the shape of a real model.
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
@@ -10,7 +10,7 @@
 #include "assay/safetensors.h"
 #include "assay/synth.h"
 #include "base/text.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -33,14 +33,16 @@ int run(const SynthArguments& args) {
   options.config = args.config;
   options.out = args.out;
   if (options.like.empty() == args.config.empty()) {
-    throw usage_error("synth", options.like.empty() ? "neither --like nor --config" : "both",
-                      "one of --like NAME and --config FILE");
+    throw usage_error(
+        "synth", options.like.empty() ? "neither --like nor --config" : "both --like and --config",
+        "one of --like NAME and --config FILE");
   }
   options.dtype = args.dtype == "f32"   ? DType::kF32
                   : args.dtype == "f16" ? DType::kF16
                                         : DType::kBF16;
   std::error_code ignored;
-  // Any byte-level tokenizer lets text in; the bundled one's ids fit every real vocabulary.
+  // Any byte-level tokenizer can encode text. The bundled tokenizer's ids fit every real
+  // vocabulary.
   options.tokenizer = args.tokenizer.empty() ? bundled_model() / "tokenizer.json"
                       : fs::is_directory(args.tokenizer, ignored)
                           ? fs::path(args.tokenizer) / "tokenizer.json"
@@ -67,22 +69,24 @@ int run(const SynthArguments& args) {
 
 void add_synth(CLI::App& app, Action& action) {
   auto args = std::make_shared<SynthArguments>();
-  CLI::App* verb = app.add_subcommand("synth", "Write a random checkpoint of a real model's shape");
-  verb->add_option("--like", args->options.like,
-                   "Published model, such as Qwen3-0.6B (a name that is none prints them all)");
-  verb->add_option("--config", args->config, "config.json to take the shape from");
-  verb->add_option("--seed", args->options.seed, "Seed of the weights")->capture_default_str();
-  verb->add_option("--out", args->out, "Output directory")->required();
-  verb->add_option("--dtype", args->dtype, "bf16, f16 or f32")
+  CLI::App* command =
+      app.add_subcommand("synth", "Write a random checkpoint with the shape of a real model");
+  command->add_option("--like", args->options.like,
+                      "Published model, such as Qwen3-0.6B; an unknown name lists all known ones");
+  command->add_option("--config", args->config, "Take the shape from this config.json");
+  command->add_option("--seed", args->options.seed, "Seed of the random weights")
+      ->capture_default_str();
+  command->add_option("--out", args->out, "Output directory")->required();
+  command->add_option("--dtype", args->dtype, "Type of the weights: bf16, f16 or f32")
       ->check(CLI::IsMember({"bf16", "f16", "f32"}))
       ->capture_default_str();
-  verb->add_option("--shards", args->options.shards, "Number of weight files")
+  command->add_option("--shards", args->options.shards, "Number of weight files")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  verb->add_option("--tokenizer", args->tokenizer,
-                   "tokenizer.json, or a directory with one (default: the bundled model's)");
-  verb->add_flag("--json", args->json, "Print what was written as JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  command->add_option("--tokenizer", args->tokenizer,
+                      "tokenizer.json, or a directory with one (default: the bundled model's)");
+  command->add_flag("--json", args->json, "Print what was written as JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -10,7 +10,7 @@
 #include "assay/chat.h"
 #include "assay/error.h"
 #include "assay/tokenizer.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
 #include "report/json_text.h"
@@ -40,8 +40,8 @@ std::string ids_text(std::span<const std::int64_t> ids) {
   return fmt::format("[{}]", fmt::join(ids, ", "));
 }
 
-// Standard input as chats: a JSON string or {"text": ...} is a message of the user, {"messages":
-// ...} a conversation. One Python process renders them all.
+// Reads chats from standard input: a JSON string or {"text": ...} is a user message, {"messages":
+// ...} is a conversation. One Python process renders them all.
 void run_chat_lines(const TokenizeArguments& args, const fs::path& model) {
   std::vector<Prompt> prompts;
   std::string line;
@@ -60,8 +60,8 @@ void run_chat_lines(const TokenizeArguments& args, const fs::path& model) {
   for (const Prompt& prompt : prompts) fmt::print("{}\n", ids_text(prompt.input_ids));
 }
 
-// Standard input, line by line: a JSON string or {"text": ...} to a list of ids; with --decode a
-// list of ids to a JSON string.
+// Converts standard input line by line: a JSON string or {"text": ...} to a list of ids; with
+// --decode a list of ids to a JSON string.
 void run_lines(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   std::string line;
   std::string out;
@@ -124,14 +124,14 @@ void run_encode(const TokenizeArguments& args, const Tokenizer& tokenizer, const
 int run(const TokenizeArguments& args) {
   const bool given = !(args.texts.empty() && args.ids.empty() && args.chat.conversations.empty());
   if (args.jsonl && given) {
-    throw usage_error("--jsonl", "a text or ids on the command line", "standard input alone");
+    throw usage_error("--jsonl", "a text or ids on the command line", "only standard input");
   }
   if (!args.jsonl && !given) {
     throw usage_error("tokenize", "nothing to do",
                       "TEXT, --ids ID,ID,..., --conversation FILE or --jsonl");
   }
   if (args.chat.wanted() && args.decode) {
-    throw usage_error("--decode", "--chat", "one of them: a chat template makes text, not ids");
+    throw usage_error("--decode", "--chat", "one of them: a chat template needs text, not ids");
   }
   const fs::path model = model_directory(args.model);
   if (args.jsonl && args.chat.wanted()) {
@@ -152,24 +152,24 @@ int run(const TokenizeArguments& args) {
 
 void add_tokenize(CLI::App& app, Action& action) {
   auto args = std::make_shared<TokenizeArguments>();
-  CLI::App* verb = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
-  verb->add_option("text", args->texts, "Text to encode");
-  verb->add_option("--model", args->model,
-                   "Checkpoint directory or .gguf file (default: the bundled model)");
-  verb->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
-  verb->add_flag(
+  CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
+  command->add_option("text", args->texts, "Text to encode");
+  command->add_option("--model", args->model,
+                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  command->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
+  command->add_flag(
       "--jsonl", args->jsonl,
       "Read JSON lines from standard input: strings or {\"text\": ...}; with --chat also "
       "{\"messages\": [...]}");
-  add_chat_options(*verb, args->chat);
-  verb->add_flag("--decode", args->decode, "With --jsonl: lines are lists of ids, to be decoded");
-  verb->add_flag(
-      "--add-special-tokens", args->add_special_tokens,
-      "Put around a text what the model gets (a BOS token, in Llama and Gemma), as extract "
-      "and generate do");
-  verb->add_flag("--skip-special", args->skip_special, "Leave special tokens out when decoding");
-  verb->add_flag("--json", args->json, "Print JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  add_chat_options(*command, args->chat);
+  command->add_flag("--decode", args->decode, "With --jsonl: decode lines that are lists of ids");
+  command->add_flag("--add-special-tokens", args->add_special_tokens,
+                    "Add the special tokens that the model expects (such as the BOS token of Llama "
+                    "and Gemma), as "
+                    "extract and generate do");
+  command->add_flag("--skip-special", args->skip_special, "Leave out special tokens when decoding");
+  command->add_flag("--json", args->json, "Print JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

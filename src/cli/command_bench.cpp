@@ -11,7 +11,7 @@
 #include "assay/synth.h"
 #include "base/directory.h"
 #include "bench/bench.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -28,7 +28,7 @@ struct BenchArguments {
   bool json = false;
 };
 
-// A directory that goes away with its files.
+// A temporary directory that is removed with its files.
 class Scratch {
  public:
   Scratch() {
@@ -114,19 +114,19 @@ int run(const BenchArguments& args) {
 
 void add_bench(CLI::App& app, Action& action) {
   auto args = std::make_shared<BenchArguments>();
-  CLI::App* verb = app.add_subcommand("bench", "Measure speed against this machine's limits");
-  CLI::Option* model = verb->add_option(
+  CLI::App* command = app.add_subcommand("bench", "Measure speed against this machine's limits");
+  CLI::Option* model = command->add_option(
       "--model", args->model, "Checkpoint directory or .gguf file (default: the bundled model)");
-  verb->add_option("--like", args->like, "Measure a random checkpoint of this model's shape")
+  command->add_option("--like", args->like, "Measure a random checkpoint with this model's shape")
       ->check(CLI::IsMember(known_models(), CLI::ignore_case).description(""))
       ->excludes(model);
-  verb->add_option("--threads", args->threads, "Threads (default: all cores)")
+  command->add_option("--threads", args->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
-  verb->add_option("--runs", args->runs, "Runs of everything, in turns")
+  command->add_option("--runs", args->runs, "Times to measure each figure, taking turns")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  verb->add_flag("--json", args->json, "Print the figures as JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  command->add_flag("--json", args->json, "Print the figures as JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -13,7 +13,7 @@
 
 #include "assay/array_file.h"
 #include "assay/error.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "reference/statistics.h"
 #include "report/table.h"
 
@@ -31,8 +31,8 @@ struct InspectArguments {
   bool json = false;
 };
 
-// The arrays that match one of the globs, all where there are none; a glob without a match is an
-// error.
+// The arrays that match one of the globs, or all arrays when there is no glob. A glob without a
+// match is an error.
 std::vector<std::string> matching(const ArrayFile& file, const std::vector<std::string>& globs) {
   if (globs.empty()) return file.names();
   std::vector<std::string> result;
@@ -55,7 +55,8 @@ struct Range {
   std::int64_t end;
 };
 
-// "0,2:5,:8" against the shape, as numpy's basic slices without steps; missing axes are whole.
+// Parses "0,2:5,:8" for the array's shape, like numpy's basic slices without steps. Axes that are
+// not mentioned are taken whole.
 std::vector<Range> parse_slice(std::string_view text, const ArrayView& array) {
   std::vector<Range> ranges;
   for (const std::int64_t size : array.shape) {
@@ -191,7 +192,7 @@ int run(const InspectArguments& args) {
     try {
       loaded = file.load(name);
     } catch (const Error& error) {
-      // The others are shown all the same.
+      // The other arrays are still shown.
       if (!unreadable) unreadable = error;
       list.push_back({{"name", name}, {"error", error.what()}});
       table.add({name, "-", "not read"});
@@ -221,18 +222,22 @@ int run(const InspectArguments& args) {
 
 void add_inspect(CLI::App& app, Action& action) {
   auto args = std::make_shared<InspectArguments>();
-  CLI::App* verb = app.add_subcommand("inspect", "Show what is in an array file");
-  verb->add_option("file", args->file,
-                   ".npz, .npy, .safetensors, .pt, .gguf, a raw dump's .json, a directory")
+  CLI::App* command = app.add_subcommand("inspect", "Show what is in an array file");
+  command
+      ->add_option("file", args->file,
+                   "A .npz, .npy, .safetensors, .pt or .gguf file, a raw dump's .json, or a "
+                   "directory")
       ->required();
-  verb->add_option("name", args->names, "Arrays to show, as globs (default: all)");
-  verb->add_option("--slice", args->slice, "Print elements, e.g. '0,-1,:8'");
-  verb->add_option("--histogram", args->histogram, "Count values in this many steps")
+  command->add_option("name", args->names, "Arrays to show, as globs (default: all)");
+  command->add_option("--slice", args->slice, "Print these elements, e.g. '0,-1,:8'");
+  command->add_option("--histogram", args->histogram, "Print a histogram with this many bins")
       ->check(CLI::Range(1, 1000));
-  verb->add_option("--channels", args->channels, "Show this many channels of largest magnitude")
+  command
+      ->add_option("--channels", args->channels,
+                   "Print this many channels with the largest magnitudes")
       ->check(CLI::Range(1, 1000000));
-  verb->add_flag("--json", args->json, "Print JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  command->add_flag("--json", args->json, "Print JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// The verbs of the command line, one file each.
+// The commands of the command line, one file each.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -16,7 +16,7 @@
 
 namespace assay {
 
-// Set by the verb that was called; returns the exit code.
+// Set by the command that was called; returns the exit code.
 using Action = std::function<int()>;
 
 void add_extract(CLI::App& app, Action& action);
@@ -30,17 +30,17 @@ void add_tokenize(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 
-// The checkpoint that comes with Assay: beside the program when installed, else in the source tree.
+// The checkpoint that comes with Assay: the installed one, or that of the source tree.
 std::filesystem::path bundled_model();
 
-// `given` as a checkpoint (a directory, or the GGUF file that it is or has), or the bundled model
-// where it is empty. Throws an input error when it is none.
+// The checkpoint at `given`: a directory, a GGUF file, or the GGUF file in a directory. The bundled
+// model when `given` is empty. Throws an input error when `given` is not a checkpoint.
 std::filesystem::path model_directory(const std::string& given);
 
-// --rehash: the checkpoint's files are hashed anew, whatever is remembered of them.
-void add_rehash(CLI::App& verb);
+// Adds --rehash, which hashes the checkpoint's files again instead of using remembered hashes.
+void add_rehash(CLI::App& command);
 
-// The options of a verb that takes chats.
+// The options of a command that takes chats.
 struct ChatArguments {
   bool apply = false;
   std::vector<std::string> conversations;  // files; one is enough to apply the template
@@ -49,34 +49,34 @@ struct ChatArguments {
 
   bool wanted() const { return apply || !conversations.empty(); }
 };
-// chat must outlive the parsing.
-void add_chat_options(CLI::App& verb, ChatArguments& chat);
+// `chat` must outlive the parsing of the command line.
+void add_chat_options(CLI::App& command, ChatArguments& chat);
 
-// Prompts from texts, files and conversations; the default ones where there are none. Where chats
-// are wanted, they went through the template of the checkpoint in `model`.
+// Prompts from texts, files and conversations, or the default prompts when none are given. When
+// `chat` asks for it, they are rendered with the chat template of the checkpoint in `model`.
 std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
                                     const std::vector<std::string>& files,
                                     const ChatArguments& chat, const std::filesystem::path& model);
-// The template's part of it.
+// Renders the prompts with the chat template of the checkpoint in `model`, when `chat` asks for it.
 void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat,
                          const std::filesystem::path& model);
 
-// The whole text, or no file at all. Throws system errors.
+// Writes the whole text, or no file at all. Throws system errors.
 void write_text_file(const std::string& path, std::string_view text);
 
-// A text to standard output. Names and texts from outside may stand in it: see for_terminal.
+// Prints a text to standard output. It may contain names and texts from outside: see for_terminal.
 void print(std::string_view text);
-// What a model wrote, to standard output: as it is, but on a terminal harmless.
+// Prints a model's text to standard output: unchanged, but with escapes on a terminal.
 void print_text(std::string_view text);
-// A line to standard error.
+// Prints a line to standard error.
 void print_error(std::string_view line);
 
-// Refuses to write over what is read, and two outputs to one path (usage errors). written: pairs of
-// an option and its path, which may be empty.
+// Refuses to overwrite an input, and to write two outputs to the same path (usage errors). written:
+// pairs of an option and its path, which may be empty.
 void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
                         const std::vector<std::string>& read);
 
-// To standard output, indented by two spaces; see json_text.
+// Prints JSON to standard output, indented by two spaces; see json_text.
 void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace assay

@@ -11,7 +11,7 @@
 #include "assay/error.h"
 #include "assay/extract.h"
 #include "assay/tokenizer.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "model/checkpoint.h"
 #include "model/generate.h"
 #include "report/progress.h"
@@ -29,7 +29,7 @@ struct GenerateArguments {
   bool json = false;
 };
 
-// Writes tokens as they come; holds back bytes that are not yet a whole UTF-8 sequence.
+// Writes tokens as they come, and keeps back bytes that do not yet form a whole UTF-8 sequence.
 class TextStream {
  public:
   void write(const std::string& bytes) {
@@ -41,7 +41,7 @@ class TextStream {
   }
 
  private:
-  // Bytes at the end that start a sequence which is not finished.
+  // The number of bytes at the end that start an unfinished UTF-8 sequence.
   std::size_t incomplete_tail() const {
     for (std::size_t back = 1; back <= std::min<std::size_t>(3, pending_.size()); ++back) {
       const auto byte = static_cast<unsigned char>(pending_[pending_.size() - back]);
@@ -125,21 +125,23 @@ int run(const GenerateArguments& args) {
 
 void add_generate(CLI::App& app, Action& action) {
   auto args = std::make_shared<GenerateArguments>();
-  CLI::App* verb = app.add_subcommand("generate", "Continue a prompt greedily");
-  verb->add_option("prompt", args->prompt, "Text to continue");
-  verb->add_option("--model", args->model,
-                   "Checkpoint directory or .gguf file (default: the bundled model)");
-  add_chat_options(*verb, args->chat);
-  verb->add_option("--numerics", args->numerics, "bf16, f32 or f64")
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt greedily");
+  command->add_option("prompt", args->prompt, "Text to continue");
+  command->add_option("--model", args->model,
+                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  add_chat_options(*command, args->chat);
+  command->add_option("--numerics", args->numerics, "bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))
       ->capture_default_str();
-  verb->add_option("--max-new-tokens", args->max_new_tokens, "Tokens at most")
+  command->add_option("--max-new-tokens", args->max_new_tokens, "Most tokens to generate")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->capture_default_str();
-  verb->add_option("--threads", args->threads, "Threads (default: all cores; bits do not change)")
+  command
+      ->add_option("--threads", args->threads,
+                   "Threads (default: all cores); results are bit-identical")
       ->check(CLI::Range(1, 1024));
-  verb->add_flag("--json", args->json, "Print ids and text as JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  command->add_flag("--json", args->json, "Print ids and text as JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

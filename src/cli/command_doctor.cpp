@@ -1,4 +1,4 @@
-// assay doctor: is everything in place?
+// assay doctor: checks the machine and a checkpoint.
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
@@ -8,7 +8,7 @@
 
 #include "assay/doctor.h"
 #include "assay/error.h"
-#include "cli/verbs.h"
+#include "cli/commands.h"
 #include "report/table.h"
 
 namespace assay {
@@ -75,12 +75,13 @@ int run(const DoctorArguments& args) {
 
 void add_doctor(CLI::App& app, Action& action) {
   auto args = std::make_shared<DoctorArguments>();
-  CLI::App* verb = app.add_subcommand("doctor", "Check machine and checkpoint");
-  verb->add_option("--model", args->model,
-                   "Checkpoint directory or .gguf file (default: the bundled model)");
-  verb->add_option("--out", args->out, "Where extract would write")->capture_default_str();
-  verb->add_flag("--json", args->json, "Print JSON");
-  verb->callback([args, &action] { action = [args] { return run(*args); }; });
+  CLI::App* command = app.add_subcommand("doctor", "Check the machine and a checkpoint");
+  command->add_option("--model", args->model,
+                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  command->add_option("--out", args->out, "Directory that extract would write to")
+      ->capture_default_str();
+  command->add_flag("--json", args->json, "Print JSON");
+  command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// What the verbs print and return when all is well, and when they are called wrongly.
+// What the commands print and return when all is well, and when they are called wrongly.
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -22,11 +22,11 @@ Json run_json(const std::vector<std::string>& arguments, const std::string& inpu
 TEST(Program, HelpAndVersionAreGood) {
   EXPECT_EQ(run_program({"--help"}).exit_code, 0);
   EXPECT_TRUE(run_program({"--version"}).out.starts_with("assay 0."));
-  for (const char* verb :
+  for (const char* command :
        {"doctor", "explain", "extract", "inspect", "generate", "tokenize", "synth", "bench"}) {
-    const Result help = run_program({verb, "--help"});
+    const Result help = run_program({command, "--help"});
     EXPECT_EQ(help.exit_code, 0);
-    EXPECT_NE(help.out.find("--json"), std::string::npos) << verb;
+    EXPECT_NE(help.out.find("--json"), std::string::npos) << command;
   }
 }
 
