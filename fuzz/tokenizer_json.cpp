@@ -1,6 +1,6 @@
 // Any bytes as a tokenizer.json, and behind a 0 byte a text for it.
-#include "assay/tokenizer.h"
 #include "target.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 

@@ -11,13 +11,13 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "assay/check.h"
 #include "assay/error.h"
 #include "base/float_mode.h"
 #include "base/text.h"
 #include "capi/strided.h"
 #include "report/compare_report.h"
 #include "report/json_text.h"
-#include "verify/checker.h"
 #include "verify/divergence.h"
 
 struct assay_checker {
@@ -230,7 +230,7 @@ int assay_wants(const assay_checker* checker, const char* name) {
 assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count) {
   if (checker == nullptr) return ASSAY_NOT_COMPARED;
   const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
-    checker->checker.set_positions({first, count});
+    checker->checker.set_positions(first, count);
     return ASSAY_PASS;
   });
   if (verdict == ASSAY_ERROR) checker->any_error = true;
@@ -251,7 +251,7 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
   guarded(0, [&] {
     if (name == nullptr) throw assay::usage_error("assay_check", "name NULL", "a name");
     const assay::Strided tensor(name, data, dtype, rank, shape, strides);
-    outcome = checker->checker.hand_over(tensor.view());
+    outcome = checker->checker.check(tensor.view());
     return 0;
   });
   try {

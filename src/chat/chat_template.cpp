@@ -1,11 +1,12 @@
 // Which template, with which variables; render.py does the rest.
+#include "chat/chat_template.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
 
-#include "assay/chat.h"
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"

@@ -8,10 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
-#include "assay/synth.h"
 #include "base/directory.h"
 #include "bench/bench.h"
 #include "cli/verbs.h"
+#include "model/synth.h"
 #include "report/progress.h"
 #include "report/table.h"
 

@@ -6,9 +6,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "assay/doctor.h"
 #include "assay/error.h"
 #include "cli/verbs.h"
+#include "reference/doctor.h"
 #include "report/table.h"
 
 namespace assay {

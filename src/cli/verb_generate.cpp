@@ -10,11 +10,11 @@
 
 #include "assay/error.h"
 #include "assay/extract.h"
-#include "assay/tokenizer.h"
 #include "cli/verbs.h"
 #include "model/checkpoint.h"
 #include "model/generate.h"
 #include "report/progress.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

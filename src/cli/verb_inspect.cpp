@@ -11,9 +11,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "cli/verbs.h"
+#include "formats/array_file.h"
 #include "reference/statistics.h"
 #include "report/table.h"
 

@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
-#include "assay/safetensors.h"
-#include "assay/synth.h"
 #include "base/text.h"
 #include "cli/verbs.h"
+#include "formats/safetensors.h"
+#include "model/synth.h"
 #include "report/progress.h"
 #include "report/table.h"
 

@@ -9,12 +9,12 @@
 
 #include "assay/chat.h"
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "cli/verbs.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
 #include "report/json_text.h"
 #include "report/table.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

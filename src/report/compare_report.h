@@ -9,7 +9,6 @@
 
 namespace assay {
 
-std::string_view verdict_name(Verdict verdict);      // "pass", "fail", "error", "not compared"
 std::string_view verdict_name(StepVerdict verdict);  // "match", "tie", "diverged", "unknown"
 
 // Layers down, metrics across; every_tensor: a line for each tensor instead of each layer.
