@@ -24,6 +24,9 @@ nlohmann::ordered_json compare_json(const CompareReport& report);
 // is.
 std::string compare_junit(const CompareReport& report);
 
+// Throws a usage error where this build cannot make the page that follows (ASSAY_HTML_REPORT).
+void expect_html_report();
+
 // One HTML page without references to anything outside, for a report made with details.
 std::string compare_html(const CompareReport& report);
 // With what assay diagnose found out (diagnose_json) as a section of its own.
