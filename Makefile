@@ -8,7 +8,7 @@ PYTHON ?= python3
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
-	@echo "make build    build/assay and build/libassay.so"
+	@echo "make build    build/assay, build/libassay.so and build/libassay_core.a"
 	@echo "make test     all tests that need no Python"
 	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
 	@echo "make test-aarch64-bits  a part of these"
@@ -26,7 +26,7 @@ deps:
 
 build: deps
 	@cmake --preset release >/dev/null
-	@cmake --build --preset release -j $(JOBS) --target assay assay_shared
+	@cmake --build --preset release -j $(JOBS) --target assay assay_shared assay_core
 
 demo: build
 	@scripts/demo

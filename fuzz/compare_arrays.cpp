@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "assay/array_file.h"
 #include "candidate/data_flow.h"
 #include "candidate/reference_files.h"
+#include "formats/array_file.h"
 #include "target.h"
 
 namespace assay {

@@ -1,6 +1,7 @@
 // Any bytes as the config.json of a checkpoint whose weights are another config's.
-#include "assay/spec.h"
 #include "model/model.h"
+#include "model/read_spec.h"
+#include "models/spec.h"
 #include "small_model.h"
 
 namespace assay {

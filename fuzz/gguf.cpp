@@ -1,10 +1,10 @@
 // Any bytes as a GGUF checkpoint: its tensors, config, tokenizer.json and weights.
-#include "assay/tokenizer.h"
 #include "base/memory_file.h"
 #include "model/gguf_tensors.h"
 #include "model/gguf_tokenizer.h"
 #include "models/gguf_config.h"
 #include "target.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 

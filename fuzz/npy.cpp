@@ -1,9 +1,9 @@
 // Any bytes as a .npy.
 #include "formats/npy.h"
 
-#include "assay/array_file.h"
 #include "assay/npz.h"
 #include "base/memory_file.h"
+#include "formats/array_file.h"
 #include "target.h"
 
 namespace assay {

@@ -1,5 +1,5 @@
 // Any bytes as a .safetensors.
-#include "assay/safetensors.h"
+#include "formats/safetensors.h"
 
 #include "base/memory_file.h"
 #include "target.h"

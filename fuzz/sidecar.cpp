@@ -1,7 +1,7 @@
 // Any bytes as a file that names other files: a sidecar of raw dumps, or the index of a
 // checkpoint's shards. The first byte says which.
-#include "assay/array_file.h"
-#include "assay/safetensors.h"
+#include "formats/array_file.h"
+#include "formats/safetensors.h"
 #include "target.h"
 
 namespace assay {

@@ -5,7 +5,7 @@
 
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
+#include "model/synth.h"
 #include "target.h"
 
 namespace assay {

@@ -2,8 +2,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "assay/tokenizer.h"
 #include "target.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -9,6 +9,10 @@
  *
  * Every function takes a NULL checker and does nothing: the calls can stay in production code.
  * One checker is one run over one prompt. All functions may be called from several threads.
+ * No function ends the process unless `stop` or ASSAY_STOP asks for that. Two things outside of
+ * Assay may: a file of the reference that is cut short while a checker is open (reading it is a
+ * SIGBUS, which Assay leaves alone), and libraries that end it when memory runs out
+ * (docs/security.md).
  * docs/checking-in-process.md shows engines in C, C++, Rust and Python.
  */
 #ifndef ASSAY_H
@@ -75,7 +79,7 @@ typedef struct assay_options {
   const char* profile;   /* "noise", "table" or a .json file; NULL: noise */
   double tolerance;      /* relative L2 for every tap, instead of a profile; 0: none */
   int stop;              /* assay_stop */
-  int print;         /* not 0: failures as they come, and assay_close's report, to standard error */
+  int print;         /* not 0: failures as they come, and assay_close's report, to the reporter */
   const char* as;    /* the type to expect: "f32" or "bf16"; NULL: what the values show */
   int strict;        /* not 0: what is coarse counts as failed in assay_close and for `stop` */
   const char* model; /* the checkpoint that the engine runs: a reference of another one is refused;
@@ -102,13 +106,28 @@ typedef struct assay_result {
 /* "0.1.0" */
 ASSAY_API const char* assay_version(void);
 
+/*
+ * Takes what would go to standard error: one or more whole lines, UTF-8 without control characters
+ * but line feeds. The text lives until the function returns. It runs in the thread that called
+ * Assay, in one at a time. It must return (no exception, no longjmp) and must not call Assay.
+ */
+typedef void (*assay_reporter)(const char* text, void* user);
+
+/*
+ * Has `reporter` called with `user` from now on, for all checkers of the process; NULL: standard
+ * error again. When this returns, the reporter before runs no more.
+ */
+ASSAY_API void assay_set_reporter(assay_reporter reporter, void* user);
+
 /* Opens what the options name. NULL when that is impossible: assay_message says why. */
 ASSAY_API assay_checker* assay_open(const assay_options* options);
 
 /*
  * The same from environment variables; print is on. NULL when neither ASSAY_REFERENCE nor
- * ASSAY_RECORD is set. When one is set and cannot be used the reason goes to standard error and
- * the process ends with exit code 3: a check that was asked for is not skipped in silence.
+ * ASSAY_RECORD is set. When one is set and cannot be used the reason is reported, and a check that
+ * was asked for is not skipped: if ASSAY_STOP asks for it the process ends with exit code 3. If
+ * not, assay_wants is 0 for the checker that is returned, and every other call with it is
+ * ASSAY_ERROR with that reason, assay_close too.
  *   ASSAY_REFERENCE, ASSAY_RECORD, ASSAY_PROMPT, ASSAY_MAP, ASSAY_PROFILE, ASSAY_AS, ASSAY_MODEL
  *   ASSAY_STRICT 1: what is coarse fails
  *   ASSAY_STOP   1: ASSAY_STOP_EXIT, abort: ASSAY_STOP_ABORT
@@ -149,7 +168,8 @@ ASSAY_API assay_verdict assay_check(assay_checker* checker, const char* name, co
 
 /*
  * The report on everything handed over so far, as `assay compare` prints it, or as its --json.
- * The text lives until this thread's next call. NULL without a checker.
+ * The text lives until this thread's next call. NULL without a checker, and where there is no
+ * report (assay_message says why).
  */
 ASSAY_API const char* assay_report_text(const assay_checker* checker);
 ASSAY_API const char* assay_report_json(const assay_checker* checker);

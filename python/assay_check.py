@@ -138,6 +138,10 @@ class Checker:
         self.result = None
         if os.environ.get("ASSAY_REFERENCE") or os.environ.get("ASSAY_RECORD"):
             self._handle = _lib().assay_open_environment()
+            problem = message()
+            if problem:
+                self.close()
+                raise ValueError(problem)
         return self
 
     def wants(self, name):

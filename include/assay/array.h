@@ -38,7 +38,7 @@ std::size_t dtype_size(DType dtype) noexcept;
 // The name as safetensors spells it: "BOOL", "I64", "F8_E4M3", "BF16", "F32", ...
 std::string_view dtype_name(DType dtype) noexcept;
 
-// Whole numbers, signed or not; BOOL is none.
+// Whole numbers, signed or not; false of BOOL.
 bool is_integer(DType dtype) noexcept;
 
 using Shape = std::vector<std::int64_t>;
@@ -79,6 +79,7 @@ struct Array {
   Shape shape;
   std::vector<std::byte> bytes;
 
+  // As ArrayView::as.
   template <class T>
   std::span<const T> as() const {
     return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
@@ -87,6 +88,7 @@ struct Array {
   std::span<T> as() {
     return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
   }
+  // Good as long as this array is neither moved nor changed.
   ArrayView view() const { return {name, dtype, shape, bytes, false}; }
 };
 

@@ -1,65 +1,26 @@
-// Chat templates: from a conversation to the text that a checkpoint was trained on.
+// Conversations: what a checkpoint's chat template turns into a prompt.
 #pragma once
 
 #include <filesystem>
-#include <map>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace assay {
 
-// What a chat template turns into text.
+// Becomes a prompt's text in render_chats (assay/extract.h).
 struct Conversation {
   std::string messages;  // JSON: a list of objects with "role" and most often "content"
   std::string tools;     // JSON: a list of what the model may call; empty when none are offered
-  std::string where;     // names it in messages: "prompts.jsonl:3"
+  std::string where;     // names it in messages of errors: "prompts.jsonl:3"
 };
 
-// One message, of role "user". Throws an input error where the text is no UTF-8.
+// One message, of role "user". Throws an input error where `text` is no UTF-8. where: as
+// Conversation::where.
 Conversation user_message(std::string_view text, std::string_view where);
 
-// From JSON: a list of messages, or an object with "messages" and maybe "tools"; its other fields
-// are not looked at. Throws input errors.
+// From JSON: a list of messages, or an object with "messages" and maybe "tools", whose other fields
+// are not looked at. Throws input errors (no such file, no JSON, no messages).
 Conversation parse_conversation(std::string_view json, std::string_view where);
 Conversation read_conversation(const std::filesystem::path& file);
-
-// The chat template of a checkpoint, as transformers' apply_chat_template runs it. Rendering starts
-// the reference engine, Jinja2, in a Python process of its own: $ASSAY_PYTHON, or else python3.
-class ChatTemplate {
- public:
-  struct Source {
-    std::string text;
-    std::string where;  // names it in messages: file, and field where it is one
-  };
-
-  // Reads chat_template.jinja and additional_chat_templates/*.jinja, or else tokenizer_config.json,
-  // or else chat_template.json; and the special tokens, which templates name. Throws an input error
-  // where none of them has a template.
-  static ChatTemplate load(const std::filesystem::path& model);
-
-  // Of a checkpoint that has no such files: at least one template, by name (the usual one is
-  // "default"), and the special tokens' texts ("bos_token", ...). Throws an input error where a
-  // text is no UTF-8.
-  static ChatTemplate of(std::map<std::string, Source> templates,
-                         std::map<std::string, std::string> special_tokens);
-
-  // The text of each conversation, up to where the model's answer begins. It has its special tokens
-  // in it: nothing is to be added when it is encoded. thinking: the template's `enable_thinking`,
-  // which is not set where there is none. Throws input errors (the template refuses the
-  // conversation, is no Jinja, takes longer than half a minute or more than two GiB) and system
-  // errors (no Python, no Jinja2).
-  std::vector<std::string> render(std::span<const Conversation> conversations,
-                                  std::optional<bool> thinking = {}) const;
-
- private:
-  const std::string& name_for(const Conversation& conversation) const;
-  void add_json(const std::filesystem::path& file);
-
-  std::map<std::string, Source> templates_;  // by name; the usual one is "default"
-  std::map<std::string, std::string> special_tokens_;
-};
 
 }  // namespace assay

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "assay/array.h"
@@ -95,12 +96,30 @@ enum class Verdict {
   kNotCompared,  // the candidate has no such array
 };
 
+// "pass", "coarse", "fail", "error", "not compared"
+constexpr std::string_view verdict_name(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kPass:
+      return "pass";
+    case Verdict::kCoarse:
+      return "coarse";
+    case Verdict::kFail:
+      return "fail";
+    case Verdict::kError:
+      return "error";
+    case Verdict::kNotCompared:
+      break;
+  }
+  return "not compared";
+}
+
 // How far the candidate lies from the oracle: relative L2 distances.
 struct OracleError {
   double whole = 0;
   std::vector<double> positions;  // as TensorMetrics::position_error
 };
 
+// Of one array.
 struct TensorResult {
   std::string name;  // tap name
   std::optional<std::int64_t> layer;
@@ -134,6 +153,7 @@ struct TokenStep {
   StepVerdict verdict = StepVerdict::kUnknown;
   double steps = 0;  // BF16 steps between the two logits
 };
+// Of the whole text, generated_ids.
 struct TokenResult {
   bool compared = false;
   bool replayed = false;                         // the model was run on the candidate's text
@@ -158,6 +178,7 @@ struct DumpFinding {
   std::string text;
 };
 
+// Of one prompt.
 struct PromptResult {
   std::string id;
   bool passed = false;
@@ -183,6 +204,7 @@ struct ReferenceSource {
   std::string oracle;    // "f64", or empty
 };
 
+// What compare() found.
 struct CompareReport {
   std::string date;     // when it was made: "2026-01-31 12:00 UTC"
   std::string program;  // that made it
@@ -208,18 +230,22 @@ struct CompareReport {
 
 struct CompareOptions {
   std::filesystem::path reference;  // a reference_data directory, or one file of arrays
+  // The engine's dump: .npz, .npy, .safetensors, .pt, .gguf, the .json sidecar of raw files, a
+  // directory of .npy or .pt files, or a directory with one of these for each prompt.
   std::filesystem::path candidate;
   std::string prompt;  // id; empty: the candidate's ids or layout say which
-  std::string
-      map;  // names of maps and .json files, separated by commas; empty: all that come along
+  // From the candidate's names to taps: engines ("llama.cpp") and .json files of rules, separated
+  // by commas (docs/names.md); empty: all engines that are known.
+  std::string map;
   std::string profile = "noise";    // "noise", "table", or a .json file
   std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
   // To replay the candidate's text, and to measure what its type allows where the reference does
   // not say; none when empty.
   std::filesystem::path model;
-  int threads = 0;
+  int threads = 0;       // 0: all cores; the result does not depend on it
   bool details = false;  // TensorDetail for every tensor: about as long again
-  std::string as;        // the type to expect: f32, f16, bf16, q8; empty: what the values show
+  std::string as;        // the type to expect: f32, f16, bf16, q8; empty: what the values show.
+                         // f16 and q8 need `model`
 };
 
 // Rules for a dump's names, as its values show them: a draft, to be read before it is used.
@@ -239,8 +265,10 @@ struct MapDraft {
 // no rule. Throws as compare, and a usage error where it is open which prompt the dump is of.
 MapDraft draft_map(const CompareOptions& options);
 
-// Compares what both have. Throws an input error for files that cannot be read, when the prompt
-// cannot be told, and when nothing at all could be compared.
+// Compares what both have, prompt by prompt; CompareReport::passed is the verdict. on_progress
+// hears what is being done and how much of it is done (0 to 1), from one thread. Throws an input
+// error for files that cannot be read, when the prompt cannot be told, and when nothing at all
+// could be compared, and a usage error for options that name nothing (a map, a profile, a type).
 CompareReport compare(
     const CompareOptions& options,
     const std::function<void(std::string_view what, double fraction)>& on_progress = {});

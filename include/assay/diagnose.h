@@ -14,15 +14,15 @@
 namespace assay {
 
 struct DiagnoseOptions {
-  std::filesystem::path model;      // checkpoint directory
+  std::filesystem::path model;      // checkpoint directory, or GGUF file
   std::filesystem::path candidate;  // as CompareOptions
   // Where the candidate does not hold its input_ids, or to check those it holds: a reference_data
   // directory or one file. Empty: none.
   std::filesystem::path reference;
   std::string prompt;  // id, as CompareOptions
-  std::string map;
-  int threads = 0;
-  std::string as;  // as CompareOptions
+  std::string map;     // as CompareOptions
+  int threads = 0;     // 0: all cores; the result does not depend on it
+  std::string as;      // as CompareOptions
 };
 
 // A mistake of the catalog.
@@ -89,6 +89,7 @@ enum class DiagnosisVerdict : std::uint8_t {
 };
 std::string_view verdict_name(DiagnosisVerdict verdict);  // "correct", "named", ...
 
+// What diagnose() found.
 struct Diagnosis {
   std::string candidate;  // path, as given
   DiagnosisVerdict verdict = DiagnosisVerdict::kCorrect;
@@ -108,9 +109,12 @@ struct Diagnosis {
   std::vector<std::string> notes;       // what could not be seen, what was not recognised
 };
 
+// Hears what is being done and how much of it is done (0 to 1), from one thread.
 using OnDiagnoseProgress = std::function<void(std::string_view what, double fraction)>;
 
-// Throws input errors (files, ids, shapes) and usage errors (prompt in doubt).
+// Runs each operation of the model on the candidate's own arrays, as the model is and with each
+// mistake of the catalog built in, and names the mistakes whose numbers the candidate has. Throws
+// input errors (files, ids, shapes) and usage errors (prompt in doubt).
 Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_progress = {});
 
 // The catalog: tokens, the forward pass in data-flow order, generation.

@@ -1,4 +1,4 @@
-// Errors of every room: what went wrong, where, and what was expected instead.
+// Errors of every module: what went wrong, where, and what was expected instead.
 #pragma once
 
 #include <stdexcept>

@@ -17,10 +17,12 @@ namespace assay {
 
 // How a run rounds; see docs/architecture.md.
 enum class Numerics { kBf16, kF32, kF64 };
-std::string_view numerics_name(Numerics numerics);  // "bf16", "f32", "f64"
-// Throws a usage error for any other name.
+// "bf16", "f32", "f64"
+std::string_view numerics_name(Numerics numerics);
+// The one of that name; throws a usage error for any other.
 Numerics parse_numerics(std::string_view name);
 
+// What the model is run on: a text, ids, or a conversation.
 struct Prompt {
   std::string id;                       // names the prompt's directory
   std::optional<std::string> text;      // UTF-8; none when given as ids
@@ -59,7 +61,7 @@ struct UnseenMistake {
 };
 
 struct ExtractOptions {
-  std::filesystem::path model;  // checkpoint directory
+  std::filesystem::path model;  // checkpoint directory, or GGUF file
   std::filesystem::path out;    // created where missing
   // The first is written as reference.npz. A later f64 is written as oracle.npz, and each array's
   // distance from it goes into the manifest as noise; any other later one as <name>.npz.
@@ -80,6 +82,7 @@ struct ExtractOptions {
   std::optional<std::vector<UnseenMistake>> blind_spots = {};
 };
 
+// One of the files of a prompt.
 struct ExtractedFile {
   std::string role;  // "reference", "oracle", "f32", ...
   std::string path;  // relative to the output directory
@@ -87,6 +90,7 @@ struct ExtractedFile {
   std::size_t arrays = 0;
 };
 
+// One prompt of a run, its tokens, text and files.
 struct ExtractedPrompt {
   Prompt prompt;
   std::vector<std::int64_t> generated_ids;    // prompt and continuation

@@ -23,34 +23,11 @@ enum class Compression { kNone, kFast, kSmall };  // stored, deflate level 1, de
 void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
                Compression compression = Compression::kFast, int threads = 0);
 
-// The same file, an array at a time as they come into being. Its thread reserves places in the
-// order that the file will have; put() may then be called from several threads, once for each
-// place, in any order. What was compressed before its turn is held in memory.
-class NpzWriter {
- public:
-  NpzWriter(const std::filesystem::path& path, Compression compression);
-  // Nothing is left of a file that was not completed.
-  ~NpzWriter();
-  NpzWriter(const NpzWriter&) = delete;
-  NpzWriter& operator=(const NpzWriter&) = delete;
-
-  // The array's place. Throws what write_npz throws of an array.
-  std::size_t reserve(const ArrayView& array);
-  // Compresses the array and writes it in its turn. Where its bytes are not compressed they must
-  // stay until the file is complete, unless `owner` keeps them.
-  void put(std::size_t place, const ArrayView& array, std::shared_ptr<const void> owner = nullptr);
-  // No more places come. The file is completed here, or by the last put().
-  void close();
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
 // Reads an archive, whoever wrote it (numpy, zip tools; stored or deflated; zip64). Every offset,
 // length and checksum is checked: a broken file gives an input error that names file and member.
 class NpzReader {
  public:
+  // Throws an input error for a file that is missing or damaged.
   explicit NpzReader(const std::filesystem::path& path);
   ~NpzReader();
   NpzReader(NpzReader&&) noexcept;
@@ -67,6 +44,7 @@ class NpzReader {
   ArrayForm form_of(std::string_view name) const;
 
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
+  // This and the functions around it throw an input error for a name that is not there.
   Array read(std::string_view name) const;
 
   // The same without more memory than 32 MiB or so. A stored, C-ordered member's elements are where
@@ -79,10 +57,6 @@ class NpzReader {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// Throws an input error unless an array of that name can be written: 1 to 60000 bytes of UTF-8 text
-// without zero bytes.
-void expect_npz_name(std::string_view name);
 
 // One array as a .npy file, atomically; errors as write_npz and NpzReader.
 void write_npy(const std::filesystem::path& path, const ArrayView& array);

@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "assay/array_file.h"
-#include "assay/spec.h"
 #include "candidate/choose.h"
 #include "candidate/expert_slots.h"
 #include "candidate/name_map.h"
 #include "candidate/reading.h"
 #include "candidate/sequence.h"
+#include "formats/array_file.h"
+#include "models/spec.h"
 
 namespace assay {
 

@@ -9,9 +9,9 @@
 
 #include "assay/array.h"
 #include "assay/compare.h"
-#include "assay/spec.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
+#include "models/spec.h"
 
 namespace assay {
 

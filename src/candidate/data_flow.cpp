@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
-#include "assay/spec.h"
 #include "models/program.h"
+#include "models/spec.h"
 
 namespace assay {
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/taps.h"
+#include "models/taps.h"
 
 namespace assay {
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/spec.h"
 #include "candidate/data_flow.h"
+#include "models/spec.h"
 
 namespace assay {
 

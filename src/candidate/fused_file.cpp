@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "assay/error.h"
-#include "assay/taps.h"
 #include "base/text.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {

@@ -7,10 +7,10 @@
 #include <string>
 #include <string_view>
 
-#include "assay/array_file.h"
-#include "assay/taps.h"
 #include "candidate/fused.h"
 #include "candidate/name_map.h"
+#include "formats/array_file.h"
+#include "models/taps.h"
 
 namespace assay {
 

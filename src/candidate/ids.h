@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/array_file.h"
+#include "formats/array_file.h"
 
 namespace assay {
 

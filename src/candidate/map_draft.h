@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <span>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
-#include "assay/spec.h"
 #include "candidate/name_map.h"
+#include "formats/array_file.h"
+#include "models/spec.h"
 
 namespace assay {
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/spec.h"
 #include "candidate/name_rules.h"
+#include "models/spec.h"
 
 namespace assay {
 

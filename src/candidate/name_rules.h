@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "assay/spec.h"
 #include "formats/json_file.h"
+#include "models/spec.h"
 
 namespace assay {
 

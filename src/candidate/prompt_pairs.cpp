@@ -6,7 +6,6 @@
 #include <array>
 #include <set>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
@@ -16,8 +15,9 @@
 #include "candidate/ids.h"
 #include "candidate/reading.h"
 #include "candidate/sequence.h"
+#include "formats/array_file.h"
 #include "formats/json_file.h"
-#include "model/spec_config.h"
+#include "model/read_spec.h"
 
 namespace assay {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "assay/spec.h"
 #include "candidate/name_map.h"
 #include "model/array_noise.h"
+#include "models/spec.h"
 
 namespace assay {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "candidate/prompt_pairs.h"
+#include "formats/array_file.h"
 #include "metrics/metrics.h"
 
 namespace assay {

@@ -9,25 +9,34 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
+#include "assay/check.h"
 #include "assay/error.h"
 #include "base/float_mode.h"
 #include "base/text.h"
 #include "capi/strided.h"
 #include "report/compare_report.h"
 #include "report/json_text.h"
-#include "verify/checker.h"
 #include "verify/divergence.h"
 
 struct assay_checker {
-  assay_checker(assay::CheckerOptions options, int at_failure, bool prints, bool is_strict)
-      : checker(std::move(options)), stop(at_failure), print(prints), strict(is_strict) {}
-  assay::Checker checker;
-  int stop;  // assay_stop
-  bool print;
-  bool strict;  // what is coarse fails
+  // None where the environment asked for one that cannot be had: then `problem` says why.
+  std::unique_ptr<assay::Checker> checker;
+  std::string problem;
+  int stop = ASSAY_STOP_NEVER;
+  bool print = false;
+  bool strict = false;  // what is coarse fails
   std::atomic<bool> any_error = false;
+
+  // Throws where there is none.
+  assay::Checker& opened() const {
+    if (checker == nullptr) throw std::runtime_error(problem);
+    return *checker;
+  }
 };
 
 namespace {
@@ -39,8 +48,23 @@ thread_local std::string last_message;
 thread_local std::string last_tap;
 thread_local std::string last_report;
 
+std::mutex reporter_mutex;
+assay_reporter reporter = nullptr;  // none: standard error
+void* reporter_user = nullptr;
+
 // Not fmt::print: it throws when standard error takes no more.
-void say(const std::string& text) { std::fputs(assay::for_terminal(text, false).c_str(), stderr); }
+void hand_to_reporter(const char* text) {
+  const std::lock_guard lock(reporter_mutex);
+  if (reporter != nullptr) {
+    reporter(text, reporter_user);
+  } else {
+    std::fputs(text, stderr);
+  }
+}
+
+void say(const std::string& text) {
+  if (!text.empty()) hand_to_reporter(assay::for_terminal(text, false).c_str());
+}
 
 // Runs `action`; what it throws becomes this thread's message and `otherwise`.
 template <class T, class Action>
@@ -103,7 +127,7 @@ void fill(assay_result* result, const TensorResult& from) {
 }
 
 std::string final_text(const assay_checker& handle) {
-  const assay::CompareReport report = handle.checker.report();
+  const assay::CompareReport report = handle.opened().report();
   return report.prompts.empty()
              ? ""
              : assay::for_terminal(assay::compare_text(report, false, false), false);
@@ -112,12 +136,12 @@ std::string final_text(const assay_checker& handle) {
 // Record and report; true unless the record could not be written.
 bool finish(const assay_checker& handle) {
   const bool written = guarded(false, [&] {
-    handle.checker.write_record();
+    handle.opened().write_record();
     return true;
   });
   // Moved, not copied: what is outside of guarded() must not allocate.
   std::string problem = std::move(last_message);
-  if (handle.print) {
+  if (handle.print && handle.checker) {
     guarded(0, [&] {
       if (!written) say(fmt::format("assay: error: {}\n", problem));
       say(final_text(handle));
@@ -153,6 +177,12 @@ int flag_of(const char* name, const std::string& value) {
 
 const char* assay_version(void) { return ASSAY_VERSION; }
 
+void assay_set_reporter(assay_reporter new_reporter, void* user) {
+  const std::lock_guard lock(reporter_mutex);
+  reporter = new_reporter;
+  reporter_user = user;
+}
+
 assay_checker* assay_open(const assay_options* options) {
   return guarded<assay_checker*>(nullptr, [&] {
     if (options == nullptr) throw assay::usage_error("assay_open", "NULL", "options");
@@ -185,7 +215,12 @@ assay_checker* assay_open(const assay_options* options) {
     }
     const bool strict =
         has(offsetof(assay_options, strict) + sizeof options->strict) && options->strict != 0;
-    return new assay_checker(std::move(wanted), options->stop, options->print != 0, strict);
+    auto handle = std::make_unique<assay_checker>();
+    handle->checker = std::make_unique<assay::Checker>(std::move(wanted));
+    handle->stop = options->stop;
+    handle->print = options->print != 0;
+    handle->strict = strict;
+    return handle.release();
   });
 }
 
@@ -198,7 +233,9 @@ assay_checker* assay_open_environment(void) {
     last_message.clear();
     return nullptr;
   }
+  int stop = ASSAY_STOP_NEVER;
   assay_checker* checker = guarded<assay_checker*>(nullptr, [&] {
+    stop = stop_of(text_or_empty(get("ASSAY_STOP")));
     const assay_options options = {
         .size = sizeof(assay_options),
         .reference = get("ASSAY_REFERENCE"),
@@ -207,7 +244,7 @@ assay_checker* assay_open_environment(void) {
         .map = get("ASSAY_MAP"),
         .profile = get("ASSAY_PROFILE"),
         .tolerance = 0,
-        .stop = stop_of(text_or_empty(get("ASSAY_STOP"))),
+        .stop = stop,
         .print = 1,
         .as = get("ASSAY_AS"),
         .strict = flag_of("ASSAY_STRICT", text_or_empty(get("ASSAY_STRICT"))),
@@ -215,22 +252,31 @@ assay_checker* assay_open_environment(void) {
     };
     return assay_open(&options);
   });
-  if (checker == nullptr) {
-    say(fmt::format("assay: error: {}\n", last_message));
-    std::_Exit(static_cast<int>(assay::ErrorKind::kInput));
-  }
+  if (checker != nullptr) return checker;
+  std::string problem = std::move(last_message);
+  guarded(0, [&] {
+    say(fmt::format("assay: error: {}\n", problem));
+    return 0;
+  });
+  if (stop != ASSAY_STOP_NEVER) std::_Exit(static_cast<int>(assay::ErrorKind::kInput));
+  checker = guarded<assay_checker*>(nullptr, [&] {
+    auto handle = std::make_unique<assay_checker>();
+    handle->problem = problem;
+    return handle.release();
+  });
+  if (checker != nullptr) last_message = std::move(problem);
   return checker;
 }
 
 int assay_wants(const assay_checker* checker, const char* name) {
   if (checker == nullptr || name == nullptr) return 0;
-  return guarded(0, [&] { return checker->checker.wants(name) ? 1 : 0; });
+  return guarded(0, [&] { return checker->opened().wants(name) ? 1 : 0; });
 }
 
 assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count) {
   if (checker == nullptr) return ASSAY_NOT_COMPARED;
   const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
-    checker->checker.set_positions({first, count});
+    checker->opened().set_positions(first, count);
     return ASSAY_PASS;
   });
   if (verdict == ASSAY_ERROR) checker->any_error = true;
@@ -251,7 +297,7 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
   guarded(0, [&] {
     if (name == nullptr) throw assay::usage_error("assay_check", "name NULL", "a name");
     const assay::Strided tensor(name, data, dtype, rank, shape, strides);
-    outcome = checker->checker.hand_over(tensor.view());
+    outcome = checker->opened().check(tensor.view());
     return 0;
   });
   try {
@@ -267,7 +313,7 @@ assay_verdict assay_check(assay_checker* checker, const char* name, const void* 
       say(fmt::format("assay: {}: {}: {}\n", name == nullptr ? "?" : assay::shown(name).c_str(),
                       assay::verdict_name(outcome.verdict), last_message));
     } catch (const std::bad_alloc&) {
-      std::fputs("assay: out of memory\n", stderr);
+      hand_to_reporter("assay: out of memory\n");
     }
   }
   if (bad) stop_if_wished(*checker);
@@ -286,7 +332,7 @@ const char* assay_report_text(const assay_checker* checker) {
 const char* assay_report_json(const assay_checker* checker) {
   if (checker == nullptr) return nullptr;
   return guarded<const char*>(nullptr, [&] {
-    last_report = assay::json_text(assay::compare_json(checker->checker.report()), 2);
+    last_report = assay::json_text(assay::compare_json(checker->opened().report()), 2);
     return last_report.c_str();
   });
 }
@@ -296,7 +342,7 @@ assay_verdict assay_close(assay_checker* checker) {
   const bool written = finish(*checker);
   std::string problem = std::move(last_message);
   const assay_verdict verdict = guarded(ASSAY_ERROR, [&] {
-    const assay::CompareReport report = checker->checker.report();
+    const assay::CompareReport report = checker->opened().report();
     if (!written || checker->any_error) return ASSAY_ERROR;
     if (report.prompts.empty() || !assay::compared_anything(report.prompts[0])) {
       return ASSAY_NOT_COMPARED;

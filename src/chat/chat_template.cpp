@@ -1,11 +1,16 @@
+<<<<<<< HEAD
 // Chooses the template and its variables; render.py renders it.
+=======
+// Which template, with which variables; render.py does the rest.
+#include "chat/chat_template.h"
+
+>>>>>>> api
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
 
-#include "assay/chat.h"
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"

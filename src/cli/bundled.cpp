@@ -10,12 +10,18 @@ namespace assay {
 namespace fs = std::filesystem;
 
 fs::path bundled_model() {
-  for (const char* models : {ASSAY_INSTALLED_MODELS, ASSAY_SOURCE_MODELS}) {
-    fs::path candidate = fs::path(models) / "tiny-qwen3";
-    std::error_code ignored;
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  const fs::path installed =
+      (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
+  for (const fs::path& candidate : {installed, fs::path(ASSAY_SOURCE_MODELS "/tiny-qwen3")}) {
     if (fs::exists(candidate / "config.json", ignored)) return candidate;
   }
+<<<<<<< HEAD
   throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is missing",
+=======
+  throw input_error(installed.string(), "the bundled model is not there",
+>>>>>>> api
                     "a checkpoint directory given with --model");
 }
 

@@ -8,10 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
-#include "assay/synth.h"
 #include "base/directory.h"
 #include "bench/bench.h"
+<<<<<<< HEAD:src/cli/command_bench.cpp
 #include "cli/commands.h"
+=======
+#include "cli/verbs.h"
+#include "model/synth.h"
+>>>>>>> api:src/cli/verb_bench.cpp
 #include "report/progress.h"
 #include "report/table.h"
 

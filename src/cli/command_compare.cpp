@@ -51,6 +51,7 @@ int suggest(const CompareArguments& args) {
 }
 
 int run(CompareArguments& args) {
+  if (!args.html.empty()) expect_html_report();
   args.options.reference = args.reference;
   args.options.candidate = args.candidate;
   expect_own_outputs({{"--html", args.html}, {"--junit", args.junit}},

@@ -83,6 +83,7 @@ int run(DiagnoseArguments& args) {
   if (args.candidate.empty()) {
     throw usage_error("diagnose", "no --candidate", "the arrays that your engine wrote");
   }
+  if (!args.html.empty()) expect_html_report();
   if (!args.html.empty() && args.reference.empty()) {
     throw usage_error("--html", "no --reference", "the reference that the page compares with");
   }

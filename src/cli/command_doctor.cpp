@@ -6,9 +6,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "assay/doctor.h"
 #include "assay/error.h"
+<<<<<<< HEAD:src/cli/command_doctor.cpp
 #include "cli/commands.h"
+=======
+#include "cli/verbs.h"
+#include "reference/doctor.h"
+>>>>>>> api:src/cli/verb_doctor.cpp
 #include "report/table.h"
 
 namespace assay {

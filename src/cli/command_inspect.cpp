@@ -11,9 +11,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
+<<<<<<< HEAD:src/cli/command_inspect.cpp
 #include "cli/commands.h"
+=======
+#include "cli/verbs.h"
+#include "formats/array_file.h"
+>>>>>>> api:src/cli/verb_inspect.cpp
 #include "reference/statistics.h"
 #include "report/table.h"
 

@@ -7,10 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
-#include "assay/safetensors.h"
-#include "assay/synth.h"
 #include "base/text.h"
+<<<<<<< HEAD:src/cli/command_synth.cpp
 #include "cli/commands.h"
+=======
+#include "cli/verbs.h"
+#include "formats/safetensors.h"
+#include "model/synth.h"
+>>>>>>> api:src/cli/verb_synth.cpp
 #include "report/progress.h"
 #include "report/table.h"
 

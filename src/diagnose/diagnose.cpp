@@ -6,7 +6,6 @@
 #include <cmath>
 #include <iterator>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "base/float_mode.h"
 #include "base/text.h"
@@ -21,6 +20,7 @@
 #include "diagnose/text_findings.h"
 #include "diagnose/text_mistakes.h"
 #include "diagnose/whole_run.h"
+#include "formats/array_file.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_files.h"
 #include "model/finite.h"

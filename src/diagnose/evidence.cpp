@@ -8,7 +8,6 @@
 #include <map>
 #include <set>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "base/half.h"
 #include "base/text.h"
@@ -18,6 +17,7 @@
 #include "candidate/ids.h"
 #include "candidate/reading.h"
 #include "diagnose/replay.h"
+#include "formats/array_file.h"
 #include "metrics/rows.h"
 #include "model/generate.h"
 

@@ -9,12 +9,12 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/array_file.h"
-#include "assay/spec.h"
 #include "base/thread_pool.h"
 #include "candidate/data_flow.h"
 #include "candidate/name_map.h"
+#include "formats/array_file.h"
 #include "model/model.h"
+#include "models/spec.h"
 #include "numerics/noise.h"
 
 namespace assay {

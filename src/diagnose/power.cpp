@@ -4,7 +4,6 @@
 
 #include "assay/diagnose.h"
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/float_mode.h"
 #include "diagnose/catalog.h"
 #include "diagnose/evidence.h"
@@ -12,6 +11,7 @@
 #include "diagnose/scene.h"
 #include "model/checkpoint.h"
 #include "model/generate.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

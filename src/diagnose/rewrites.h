@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "assay/spec.h"
 #include "diagnose/hypothesis.h"
+#include "models/spec.h"
 #include "rewrite/edit.h"
 #include "rewrite/elementwise.h"
 #include "rewrite/experts.h"

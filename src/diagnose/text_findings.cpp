@@ -7,11 +7,11 @@
 #include <string>
 #include <utility>
 
-#include "assay/tokenizer.h"
 #include "candidate/ids.h"
 #include "diagnose/findings.h"
 #include "diagnose/text_mistakes.h"
 #include "model/checkpoint.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

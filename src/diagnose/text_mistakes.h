@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "assay/tokenizer.h"
 #include "base/thread_pool.h"
 #include "diagnose/catalog.h"
 #include "model/model.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 

@@ -1,4 +1,4 @@
-#include "assay/array_file.h"
+#include "formats/array_file.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,6 @@
 
 #include "assay/error.h"
 #include "assay/npz.h"
-#include "assay/safetensors.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
 #include "base/sizes.h"
@@ -19,6 +18,7 @@
 #include "formats/gguf_parts.h"
 #include "formats/json_file.h"
 #include "formats/npy.h"
+#include "formats/safetensors.h"
 #include "formats/torch_file.h"
 
 namespace assay {

@@ -1,3 +1,5 @@
+#include "formats/npz_writer.h"
+
 #include <fmt/format.h>
 #include <libdeflate.h>
 #include <simdjson.h>
@@ -9,7 +11,6 @@
 #include <set>
 
 #include "assay/error.h"
-#include "assay/npz.h"
 #include "base/aligned_vector.h"
 #include "base/atomic_file.h"
 #include "base/text.h"

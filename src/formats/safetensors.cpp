@@ -7,7 +7,7 @@
 // twice; offsets in order, inside the data, as long as shape and dtype say; the tensors together
 // cover the data without hole or overlap. Besides: at most 64 axes (as numpy and torch), the dtypes
 // of DType, an index file of at most 64 MiB, and shards beside it.
-#include "assay/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <fmt/format.h>
 #include <simdjson.h>

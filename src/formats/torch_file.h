@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/array_file.h"
 #include "base/mapped_file.h"
+#include "formats/array_file.h"
 
 namespace assay {
 

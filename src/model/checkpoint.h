@@ -5,11 +5,11 @@
 #include <optional>
 #include <string>
 
-#include "assay/chat.h"
-#include "assay/safetensors.h"
-#include "assay/tokenizer.h"
+#include "chat/chat_template.h"
 #include "formats/json_file.h"
+#include "formats/safetensors.h"
 #include "model/gguf_tensors.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 

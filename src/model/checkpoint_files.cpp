@@ -7,13 +7,13 @@
 #include <optional>
 
 #include "assay/error.h"
-#include "assay/safetensors.h"
 #include "base/directory.h"
 #include "base/hash_memory.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "formats/gguf_parts.h"
 #include "formats/json_file.h"
+#include "formats/safetensors.h"
 
 namespace assay {
 namespace {

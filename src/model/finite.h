@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "assay/safetensors.h"
+#include "formats/safetensors.h"
 
 namespace assay {
 

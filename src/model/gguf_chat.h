@@ -1,7 +1,7 @@
 // A GGUF file's chat templates, and the special tokens that they name.
 #pragma once
 
-#include "assay/chat.h"
+#include "chat/chat_template.h"
 #include "formats/gguf.h"
 
 namespace assay {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "assay/safetensors.h"
 #include "formats/gguf_parts.h"
+#include "formats/safetensors.h"
 
 namespace assay {
 

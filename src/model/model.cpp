@@ -12,6 +12,7 @@
 #include "model/buffers.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_fault.h"
+#include "model/read_spec.h"
 #include "models/program.h"
 
 namespace assay {

@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "assay/safetensors.h"
-#include "assay/spec.h"
+#include "formats/safetensors.h"
 #include "model/gguf_tensors.h"
 #include "models/program.h"
+#include "models/spec.h"
 #include "numerics/kernels.h"
 #include "ops/weight_stream.h"
 

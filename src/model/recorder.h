@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/taps.h"
+#include "models/taps.h"
 #include "ops/observer.h"
 
 namespace assay {

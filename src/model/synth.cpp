@@ -1,4 +1,4 @@
-#include "assay/synth.h"
+#include "model/synth.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "assay/error.h"
-#include "assay/safetensors.h"
 #include "base/atomic_file.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
@@ -17,8 +16,10 @@
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
+#include "formats/safetensors.h"
 #include "model/model.h"
 #include "model/published.h"
+#include "model/read_spec.h"
 
 namespace assay {
 namespace {

@@ -5,8 +5,8 @@
 #include <functional>
 #include <string_view>
 
-#include "assay/spec.h"
 #include "formats/json_file.h"
+#include "models/spec.h"
 
 namespace assay {
 

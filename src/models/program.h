@@ -13,8 +13,8 @@
 #include <variant>
 #include <vector>
 
-#include "assay/spec.h"
-#include "assay/taps.h"
+#include "models/spec.h"
+#include "models/taps.h"
 
 namespace assay {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "assay/rope.h"
+#include "numerics/rope.h"
 
 namespace assay {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "assay/taps.h"
+#include "models/taps.h"
 
 namespace assay {
 

@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "assay/safetensors.h"
 #include "base/aligned_vector.h"
 #include "base/file_reader.h"
+#include "formats/safetensors.h"
 #include "numerics/kernels.h"
 
 namespace assay {

@@ -1,4 +1,4 @@
-#include "assay/doctor.h"
+#include "reference/doctor.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,7 +12,6 @@
 #include <set>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
@@ -20,7 +19,9 @@
 #include "model/checkpoint_fault.h"
 #include "model/finite.h"
 #include "model/model.h"
+#include "model/read_spec.h"
 #include "numerics/kernels.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -17,6 +17,7 @@
 #include "base/half.h"
 #include "formats/gguf_parts.h"
 #include "model/checkpoint.h"
+#include "model/read_spec.h"
 #include "models/program.h"
 #include "numerics/numerics.h"
 #include "numerics/rope_table.h"

@@ -9,7 +9,6 @@
 #include <set>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/background.h"
 #include "base/float_mode.h"
 #include "base/hash_memory.h"
@@ -25,6 +24,7 @@
 #include "numerics/rope_table.h"
 #include "reference/manifest.h"
 #include "reference/prompt_file.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <functional>
 
-#include "assay/npz.h"
 #include "base/background.h"
+#include "formats/npz_writer.h"
 #include "reference/manifest.h"
 
 namespace assay {

@@ -10,11 +10,11 @@
 #include "assay/chat.h"
 #include "assay/error.h"
 #include "assay/extract.h"
-#include "assay/tokenizer.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -6,4 +6,8 @@ ASSAY_EMBED(page_html, ASSAY_HTML_DIRECTORY "/page.html")
 ASSAY_EMBED(page_css, ASSAY_HTML_DIRECTORY "/page.css")
 ASSAY_EMBED(page_js, ASSAY_HTML_DIRECTORY "/page.js")
 ASSAY_EMBED(charts_js, ASSAY_HTML_DIRECTORY "/charts.js")
+#ifdef ASSAY_CHART_JS
 ASSAY_EMBED(chart_library_js, ASSAY_CHART_JS)
+#else
+std::string_view assay::chart_library_js() { return ""; }
+#endif

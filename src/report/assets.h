@@ -6,7 +6,7 @@
 namespace assay {
 
 // The HTML report's page, style and scripts (src/report/html), and Chart.js as the distribution
-// ships it.
+// ships it; empty in a build without ASSAY_HTML_REPORT.
 std::string_view page_html();
 std::string_view page_css();
 std::string_view page_js();

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "assay/error.h"
 #include "report/assets.h"
 #include "report/compare_report.h"
 #include "report/json_text.h"
@@ -36,6 +37,12 @@ std::string embedded(const Json& json) {
 }
 
 }  // namespace
+
+void expect_html_report() {
+  if (!chart_library_js().empty()) return;
+  throw usage_error("--html", "a build of Assay without the HTML report",
+                    "one with -DASSAY_HTML_REPORT=ON");
+}
 
 std::string compare_html(const CompareReport& report) { return compare_html(report, Json()); }
 

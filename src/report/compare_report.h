@@ -9,7 +9,6 @@
 
 namespace assay {
 
-std::string_view verdict_name(Verdict verdict);      // "pass", "fail", "error", "not compared"
 std::string_view verdict_name(StepVerdict verdict);  // "match", "tie", "diverged", "unknown"
 
 // A table with a row per layer and a column per metric. every_tensor: a row per tensor instead.
@@ -24,6 +23,9 @@ nlohmann::ordered_json compare_json(const CompareReport& report);
 // divergence is the prompt's only failure. What fails after it is skipped, like what was not
 // compared.
 std::string compare_junit(const CompareReport& report);
+
+// Throws a usage error where this build cannot make the page that follows (ASSAY_HTML_REPORT).
+void expect_html_report();
 
 // One HTML page without references to anything outside, for a report made with details.
 std::string compare_html(const CompareReport& report);

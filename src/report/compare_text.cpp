@@ -252,22 +252,6 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
 
 }  // namespace
 
-std::string_view verdict_name(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kPass:
-      return "pass";
-    case Verdict::kCoarse:
-      return "coarse";
-    case Verdict::kFail:
-      return "fail";
-    case Verdict::kError:
-      return "error";
-    case Verdict::kNotCompared:
-      break;
-  }
-  return "not compared";
-}
-
 std::string_view verdict_name(StepVerdict verdict) {
   switch (verdict) {
     case StepVerdict::kMatch:

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "assay/taps.h"
 #include "models/program.h"
+#include "models/taps.h"
 #include "numerics/operand_rounding.h"
 
 namespace assay {

@@ -1,4 +1,4 @@
-#include "assay/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 #include <fmt/format.h>
 

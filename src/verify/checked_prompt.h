@@ -11,14 +11,14 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/array_file.h"
 #include "assay/compare.h"
-#include "assay/spec.h"
 #include "candidate/expert_slots.h"
 #include "candidate/positions.h"
 #include "candidate/prompt_pairs.h"
 #include "candidate/reading.h"
 #include "candidate/reference_files.h"
+#include "formats/array_file.h"
+#include "models/spec.h"
 #include "verify/compare_arrays.h"
 #include "verify/dump_checks.h"
 #include "verify/dump_questions.h"

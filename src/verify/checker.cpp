@@ -1,28 +1,64 @@
-#include "verify/checker.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <mutex>
+#include <vector>
 
+#include "assay/check.h"
 #include "assay/error.h"
 #include "base/sizes.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
+#include "candidate/name_map.h"
+#include "candidate/positions.h"
+#include "candidate/prompt_pairs.h"
 #include "candidate/sequence.h"
+#include "formats/array_file.h"
 #include "model/checkpoint_files.h"
 #include "verify/checked_prompt.h"
 #include "verify/compare_arrays.h"
 #include "verify/divergence.h"
 #include "verify/precision.h"
+#include "verify/profile.h"
+#include "verify/recording.h"
+#include "verify/reference_source.h"
 
 namespace assay {
 
-Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(options_.map) {
+class Checker::Impl {
+ public:
+  explicit Impl(CheckerOptions options);
+
+  bool wants(std::string_view name) const;
+  void set_positions(Positions positions);
+  TensorResult check(const ArrayView& tensor);
+  CompareReport report() const;
+  void write_record() const;
+
+ private:
+  void choose_prompt(const std::vector<std::int64_t>& ids);
+  void open(const PromptPair& pair);
+  TensorResult compare(const ArrayView& tensor);
+  TensorResult compare_parts(const ArrayView& tensor, const std::vector<Array>& parts);
+  std::optional<std::string> tap_by_content(const ArrayView& tensor) const;
+
+  CheckerOptions options_;
+  NameMap map_;
+  Pairing pairing_;
+  std::optional<Profile> profile_;
+  ReferenceNotes notes_;
+  std::unique_ptr<CheckedPrompt> prompt_;  // none until it is known
+  Recording recording_;
+  std::optional<Positions> positions_;
+  mutable std::mutex mutex_;
+};
+
+Checker::Impl::Impl(CheckerOptions options) : options_(std::move(options)), map_(options_.map) {
   if (options_.reference.empty()) {
     if (options_.record.empty()) {
-      throw usage_error("assay_open", "neither a reference nor a record", "one of them");
+      throw usage_error("check", "neither a reference nor a record", "one of them");
     }
     return;
   }
@@ -46,14 +82,12 @@ Checker::Checker(CheckerOptions options) : options_(std::move(options)), map_(op
   }
 }
 
-Checker::~Checker() = default;
-
-void Checker::open(const PromptPair& pair) {
+void Checker::Impl::open(const PromptPair& pair) {
   prompt_ = std::make_unique<CheckedPrompt>(pair, pairing_, *profile_, parse_expected(options_.as));
   map_.suit(prompt_->model());
 }
 
-void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {
+void Checker::Impl::choose_prompt(const std::vector<std::int64_t>& ids) {
   for (const PromptPair& pair : pairing_.prompts) {
     const ArrayFile arrays(pair.reference);
     if (arrays.contains("input_ids") && read_ids(arrays, "input_ids") == ids) return open(pair);
@@ -74,7 +108,7 @@ void Checker::choose_prompt(const std::vector<std::int64_t>& ids) {
                     fmt::format("a prompt of {}", options_.reference.string()));
 }
 
-bool Checker::wants(std::string_view name) const {
+bool Checker::Impl::wants(std::string_view name) const {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) return true;
   if (!prompt_) return true;
@@ -85,11 +119,11 @@ bool Checker::wants(std::string_view name) const {
   });
 }
 
-void Checker::set_positions(Positions positions) {
+void Checker::Impl::set_positions(Positions positions) {
   const bool is_range =
       positions.first >= 0 && positions.count > 0 && sum_of(positions.first, positions.count);
   if (!is_range) {
-    throw usage_error("assay_set_positions",
+    throw usage_error("set_positions",
                       fmt::format("first {}, count {}", positions.first, positions.count),
                       "positions of a sequence, one or more, counted from 0");
   }
@@ -97,7 +131,7 @@ void Checker::set_positions(Positions positions) {
   positions_ = positions;
 }
 
-TensorResult Checker::hand_over(const ArrayView& tensor) {
+TensorResult Checker::Impl::check(const ArrayView& tensor) {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) {
     // Tokens are a pass's own, or the whole run's.
@@ -113,7 +147,7 @@ TensorResult Checker::hand_over(const ArrayView& tensor) {
   return recorded;
 }
 
-TensorResult Checker::compare(const ArrayView& tensor) {
+TensorResult Checker::Impl::compare(const ArrayView& tensor) {
   TensorResult not_compared;
   not_compared.name = not_compared.candidate_name = tensor.name;
   const auto because = [&](std::string reason) {
@@ -187,7 +221,7 @@ TensorResult Checker::compare(const ArrayView& tensor) {
       if (std::optional<TensorResult> own = prompt.compare_rival(*result, tensor)) return *own;
     }
     return because(
-        "handed over before: only the first counts until assay_set_positions says which positions "
+        "handed over before: only the first counts until set_positions says which positions "
         "a forward pass computes");
   }
   result->candidate_name = tensor.name;
@@ -200,7 +234,8 @@ TensorResult Checker::compare(const ArrayView& tensor) {
 }
 
 // Of an array of several taps the verdict is the worst of its parts'.
-TensorResult Checker::compare_parts(const ArrayView& tensor, const std::vector<Array>& parts) {
+TensorResult Checker::Impl::compare_parts(const ArrayView& tensor,
+                                          const std::vector<Array>& parts) {
   const auto badness = [](Verdict verdict) {
     switch (verdict) {
       case Verdict::kError:
@@ -225,7 +260,7 @@ TensorResult Checker::compare_parts(const ArrayView& tensor, const std::vector<A
 }
 
 // The tap that the name means; of several the one whose content the tensor has.
-std::optional<std::string> Checker::tap_by_content(const ArrayView& tensor) const {
+std::optional<std::string> Checker::Impl::tap_by_content(const ArrayView& tensor) const {
   const NameMeaning meaning = map_.meaning(tensor.name, prompt_->layers());
   const std::vector<NameClaim> singles = meaning.singles();
   std::optional<std::string> sure = meaning.sure_tap();
@@ -237,7 +272,7 @@ std::optional<std::string> Checker::tap_by_content(const ArrayView& tensor) cons
   return sure;
 }
 
-CompareReport Checker::report() const {
+CompareReport Checker::Impl::report() const {
   const std::lock_guard lock(mutex_);
   CompareReport report;
   if (!profile_) return report;
@@ -258,9 +293,19 @@ CompareReport Checker::report() const {
   return report;
 }
 
-void Checker::write_record() const {
+void Checker::Impl::write_record() const {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) recording_.write(options_.record);
 }
+
+Checker::Checker(CheckerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Checker::~Checker() = default;
+bool Checker::wants(std::string_view name) const { return impl_->wants(name); }
+void Checker::set_positions(std::int64_t first, std::int64_t count) {
+  impl_->set_positions({first, count});
+}
+TensorResult Checker::check(const ArrayView& tensor) { return impl_->check(tensor); }
+CompareReport Checker::report() const { return impl_->report(); }
+void Checker::write_record() const { impl_->write_record(); }
 
 }  // namespace assay

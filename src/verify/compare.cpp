@@ -8,13 +8,13 @@
 #include <set>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/float_mode.h"
 #include "base/thread_pool.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_files.h"
+#include "tokenizer/tokenizer.h"
 #include "verify/divergence.h"
 #include "verify/precision.h"
 #include "verify/profile.h"

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
 #include "candidate/data_flow.h"
+#include "formats/array_file.h"
 
 namespace assay {
 

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
@@ -11,6 +10,7 @@
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
 #include "candidate/reference_files.h"
+#include "formats/array_file.h"
 
 namespace assay {
 

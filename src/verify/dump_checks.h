@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
+#include "formats/array_file.h"
 
 namespace assay {
 

@@ -6,10 +6,10 @@
 #include <string>
 
 #include "assay/compare.h"
-#include "assay/spec.h"
 #include "candidate/dump_forms.h"
 #include "candidate/reading.h"
 #include "candidate/reference_files.h"
+#include "models/spec.h"
 #include "verify/precision.h"
 #include "verify/profile.h"
 

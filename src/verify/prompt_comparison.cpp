@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "assay/array_file.h"
 #include "assay/error.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
@@ -20,6 +19,7 @@
 #include "candidate/ids.h"
 #include "candidate/reference_files.h"
 #include "candidate/sequence.h"
+#include "formats/array_file.h"
 #include "verify/compare_arrays.h"
 #include "verify/details.h"
 #include "verify/divergence.h"

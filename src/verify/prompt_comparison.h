@@ -5,11 +5,11 @@
 #include <functional>
 
 #include "assay/compare.h"
-#include "assay/spec.h"
 #include "base/thread_pool.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
 #include "model/model.h"
+#include "models/spec.h"
 #include "verify/dump_questions.h"
 #include "verify/precision.h"
 #include "verify/profile.h"

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include "assay/error.h"
-#include "assay/npz.h"
 #include "base/text.h"
 #include "base/widen.h"
+#include "formats/npz_writer.h"
 
 namespace assay {
 namespace {

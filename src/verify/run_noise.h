@@ -6,10 +6,10 @@
 #include <span>
 #include <string>
 
-#include "assay/array_file.h"
-#include "assay/taps.h"
 #include "base/thread_pool.h"
+#include "formats/array_file.h"
 #include "model/model.h"
+#include "models/taps.h"
 #include "verify/precision.h"
 
 namespace assay {

@@ -7,12 +7,12 @@
 #include <limits>
 
 #include "assay/error.h"
-#include "assay/taps.h"
 #include "base/widen.h"
 #include "candidate/ids.h"
 #include "metrics/logits.h"
 #include "model/generate.h"
 #include "model/recorder.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {

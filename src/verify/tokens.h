@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/array_file.h"
 #include "assay/compare.h"
 #include "base/thread_pool.h"
+#include "formats/array_file.h"
 #include "model/model.h"
 
 namespace assay {

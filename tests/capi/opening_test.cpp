@@ -238,14 +238,82 @@ TEST_F(CApiEnvironment, StopsAtTheFirstDivergence) {
             (std::vector<std::string>{"layer_04_output", "layer_05_output"}));
 }
 
+// The process is the host's, and ends only where ASSAY_STOP asks for it.
 TEST_F(CApiEnvironment, DoesNotSkipAWantedCheckInSilence) {
+  for (const char* stop : {"1", "abort"}) {
+    EXPECT_EXIT(
+        {
+          ::setenv("ASSAY_REFERENCE", "/nowhere", 1);
+          ::setenv("ASSAY_STOP", stop, 1);
+          assay_open_environment();
+        },
+        testing::ExitedWithCode(3), "assay: error: /nowhere");
+  }
   EXPECT_EXIT(
       {
         ::setenv("ASSAY_REFERENCE", "/nowhere", 1);
-        assay_open_environment();
+        assay_checker* checker = assay_open_environment();
+        bool good = checker != nullptr;
+        const auto is_error = [&](assay_verdict verdict) {
+          good = good && verdict == ASSAY_ERROR &&
+                 std::string(assay_message()).find("/nowhere") != std::string::npos;
+        };
+        is_error(check(checker, array("logits")));
+        is_error(assay_set_positions(checker, 0, 5));
+        good = good && assay_wants(checker, "logits") == 0;
+        good = good && assay_report_text(checker) == nullptr;
+        good = good && assay_report_json(checker) == nullptr;
+        is_error(assay_close(checker));
+        std::exit(good ? 40 : 41);
       },
-      testing::ExitedWithCode(3), "assay: error: /nowhere");
-  EXPECT_EXIT(run_wrong_engine("maybe"), testing::ExitedWithCode(3), "ASSAY_STOP.*'maybe'");
+      testing::ExitedWithCode(40), "^assay: error: /nowhere[^\n]*\n$");
+  EXPECT_EXIT(run_wrong_engine("maybe"), testing::ExitedWithCode(40 + ASSAY_ERROR),
+              "ASSAY_STOP.*'maybe'");
+}
+
+// What a host gives assay_set_reporter.
+struct Reported {
+  std::string text;
+  static void add(const char* text, void* user) { static_cast<Reported*>(user)->text += text; }
+};
+
+TEST_F(CApiEnvironment, ReportsThroughTheHostsFunction) {
+  EXPECT_EXIT(
+      {
+        Reported* reported = new Reported;
+        assay_set_reporter(Reported::add, reported);
+        ::setenv("ASSAY_REFERENCE", "/nowhere", 1);
+        assay_close(assay_open_environment());
+        const bool good = reported->text.starts_with("assay: error: /nowhere");
+        assay_set_reporter(nullptr, nullptr);
+        ::setenv("ASSAY_REFERENCE", "/neither", 1);
+        assay_close(assay_open_environment());
+        std::exit(good ? 40 : 41);
+      },
+      testing::ExitedWithCode(40), "^assay: error: /neither[^\n]*\n$");
+}
+
+TEST_F(CApi, ReportsThroughTheHostsFunction) {
+  Reported reported;
+  assay_set_reporter(Reported::add, &reported);
+  assay_options options = {};
+  options.size = sizeof options;
+  const std::string reference = one();
+  options.reference = reference.c_str();
+  options.print = 1;
+  testing::internal::CaptureStderr();
+  assay_checker* checker = assay_open(&options);
+  Array wrong = array("layer_05_output");
+  for (float& x : wrong.as<float>()) x *= 2;
+  check(checker, wrong);
+  const std::string at_once = reported.text;
+  EXPECT_EQ(at_once.find("assay: layer_05_output: fail: noise ratio"), 0u) << at_once;
+  EXPECT_EQ(std::ranges::count(at_once, '\n'), 1) << at_once;
+  const std::string report = assay_report_text(checker);
+  EXPECT_EQ(assay_close(checker), ASSAY_FAIL);
+  EXPECT_EQ(reported.text, at_once + report);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  assay_set_reporter(nullptr, nullptr);
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include "chat/chat_template.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -5,7 +7,6 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "assay/chat.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <functional>
 
+#include "assay/check.h"
 #include "assay/compare.h"
 #include "assay/diagnose.h"
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/half.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
@@ -17,8 +17,8 @@
 #include "diagnose/run_of_program.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "model/synth.h"
 #include "numerics/noise.h"
-#include "verify/checker.h"
 #include "verify/run_noise.h"
 
 namespace assay {
@@ -88,7 +88,7 @@ class Agreement : public testing::Test {
     CheckerOptions options;
     options.reference = *directory_ / "ref";
     Checker checker(options);
-    for (const ArrayView& array : arrays) checker.hand_over(array);
+    for (const ArrayView& array : arrays) checker.check(array);
     return checker.report();
   }
 

@@ -15,7 +15,6 @@
 
 #include "assay/error.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "diagnose/catalog.h"
 #include "diagnose/replay.h"
@@ -25,8 +24,9 @@
 #include "diagnose/text_mistakes.h"
 #include "model/executor.h"
 #include "model/families.h"
+#include "model/read_spec.h"
 #include "model/recorder.h"
-#include "model/spec_config.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

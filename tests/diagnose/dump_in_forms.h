@@ -10,18 +10,18 @@
 #include <map>
 #include <numeric>
 
+#include "assay/check.h"
 #include "assay/compare.h"
 #include "assay/diagnose.h"
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
 #include "candidate/positions.h"
 #include "diagnose/changed_arrays.h"
 #include "model/families.h"
-#include "verify/checker.h"
+#include "model/synth.h"
 
 namespace assay {
 
@@ -282,7 +282,7 @@ class Dump : public testing::Test {
     options.map = map_;
     options.reference = world().reference;
     Checker checker(options);
-    for (const Array* array : as_computed()) checker.hand_over(array->view());
+    for (const Array* array : as_computed()) checker.check(array->view());
     return checker.report();
   }
 
@@ -302,17 +302,17 @@ class Dump : public testing::Test {
     CheckerOptions options;
     options.reference = world().reference;
     Checker checker(options);
-    checker.hand_over(arrays_.at("input_ids").view());
+    checker.check(arrays_.at("input_ids").view());
     const std::int64_t end = arrays_.at("logits").shape[1];
     for (std::int64_t first = 0; first < end; first += step) {
       const std::int64_t count = std::min(step, end - first);
-      checker.set_positions({first, count});
+      checker.set_positions(first, count);
       for (const Array* array : as_computed()) {
         const std::optional<TapPlace> place = parse_tap_name(array->name);
         if (!place) continue;
         const Array part =
             slice_positions(array->view(), position_axis(place->tap), {first, count});
-        checker.hand_over(part.view());
+        checker.check(part.view());
       }
     }
     return checker.report();

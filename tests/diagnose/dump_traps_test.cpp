@@ -14,7 +14,6 @@
 #include "assay/diagnose.h"
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "candidate/dump_forms.h"
 #include "diagnose/ask_dump.h"
@@ -22,6 +21,7 @@
 #include "diagnose/rewrites.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "diagnose/replay.h"
 #include "diagnose/rewrites.h"
@@ -16,6 +15,7 @@
 #include "diagnose/search.h"
 #include "model/checkpoint.h"
 #include "model/families.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

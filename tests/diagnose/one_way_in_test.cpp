@@ -58,8 +58,7 @@ TEST_F(Dump, AFusedArrayOfAnotherWidthIsLeftOutAndSaid) {
   CheckerOptions options;
   options.reference = world().reference;
   Checker checker(options);
-  const TensorResult result =
-      checker.hand_over(arrays_.at("model.layers.1.self_attn.qkv_proj").view());
+  const TensorResult result = checker.check(arrays_.at("model.layers.1.self_attn.qkv_proj").view());
   EXPECT_EQ(result.verdict, Verdict::kNotCompared);
   EXPECT_NE(result.reason.find(kSaid), std::string::npos) << result.reason;
 }

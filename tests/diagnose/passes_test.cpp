@@ -66,14 +66,14 @@ TEST_F(Dump, InPassesWithTheirTokens) {
     Checker checker(options);
     for (std::int64_t first = 0; first < kPrompt; first += 4) {
       const std::int64_t count = std::min<std::int64_t>(4, kPrompt - first);
-      checker.set_positions({first, count});
+      checker.set_positions(first, count);
       Array ids =
           slice_positions(arrays_of(world().reference).at("input_ids").view(), 1, {first, count});
       ids.name = "input_ids";
       if (wrong_at >= first && wrong_at < first + count) {
         ids.as<std::int64_t>()[static_cast<std::size_t>(wrong_at - first)] += 1;
       }
-      checker.hand_over(ids.view());
+      checker.check(ids.view());
     }
     const TensorResult& tokens = checker.report().prompts.at(0).tensors.at(0);
     EXPECT_EQ(tokens.verdict, wrong_at < 0 ? Verdict::kPass : Verdict::kFail) << tokens.reason;

@@ -7,7 +7,6 @@
 
 #include "assay/diagnose.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "diagnose/catalog.h"
 #include "diagnose/error_order.h"
@@ -15,6 +14,7 @@
 #include "diagnose/rewrites.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
+#include "model/synth.h"
 #include "report/diagnose_report.h"
 
 namespace assay {

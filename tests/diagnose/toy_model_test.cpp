@@ -11,11 +11,11 @@
 #include "assay/diagnose.h"
 #include "assay/extract.h"
 #include "assay/npz.h"
-#include "assay/synth.h"
 #include "base/temporary_directory.h"
 #include "base/thread_pool.h"
 #include "diagnose/rewrites.h"
 #include "diagnose/run_of_program.h"
+#include "model/synth.h"
 #include "reference/explain.h"
 
 namespace assay {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "assay/array_file.h"
 #include "base/expect_error.h"
 #include "base/memory_file.h"
 #include "base/temporary_directory.h"
+#include "formats/array_file.h"
 #include "formats/gguf_builder.h"
 #include "formats/gguf_parts.h"
 #include "formats/golden_arrays.h"

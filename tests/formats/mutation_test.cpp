@@ -6,13 +6,13 @@
 #include <random>
 
 #include "assay/npz.h"
-#include "assay/safetensors.h"
 #include "base/memory_file.h"
 #include "base/temporary_directory.h"
 #include "formats/gguf.h"
 #include "formats/gguf_builder.h"
 #include "formats/golden_arrays.h"
 #include "formats/json_file.h"
+#include "formats/safetensors.h"
 #include "formats/torch_file.h"
 
 namespace assay {

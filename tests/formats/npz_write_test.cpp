@@ -6,10 +6,10 @@
 #include <csignal>
 #include <random>
 
-#include "assay/npz.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 #include "formats/golden_arrays.h"
+#include "formats/npz_writer.h"
 #include "formats/zip.h"
 
 namespace assay {

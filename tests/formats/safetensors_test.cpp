@@ -1,4 +1,4 @@
-#include "assay/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <gtest/gtest.h>
 

@@ -5,10 +5,10 @@
 
 #include <map>
 
-#include "assay/array_file.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 #include "base/widen.h"
+#include "formats/array_file.h"
 #include "formats/golden_arrays.h"
 #include "formats/zip.h"
 

@@ -7,12 +7,12 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "assay/synth.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 #include "model/checkpoint_fault.h"
 #include "model/finite.h"
 #include "model/model.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

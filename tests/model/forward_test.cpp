@@ -9,11 +9,11 @@
 #include <limits>
 #include <memory>
 
-#include "assay/synth.h"
 #include "model/executor.h"
 #include "model/families.h"
 #include "model/generate.h"
 #include "model/recorder.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

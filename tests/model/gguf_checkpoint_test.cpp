@@ -9,6 +9,7 @@
 #include "model/checkpoint.h"
 #include "model/gguf_tokenizer.h"
 #include "model/model.h"
+#include "model/read_spec.h"
 #include "models/gguf_config.h"
 
 namespace assay {

@@ -6,8 +6,8 @@
 #include <map>
 #include <set>
 
-#include "assay/synth.h"
 #include "base/expect_error.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

@@ -1,4 +1,4 @@
-#include "assay/spec.h"
+#include "models/spec.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -11,6 +11,7 @@
 
 #include "assay/error.h"
 #include "model/families.h"
+#include "model/read_spec.h"
 
 namespace assay {
 namespace {

@@ -1,15 +1,15 @@
-#include "assay/synth.h"
+#include "model/synth.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "assay/safetensors.h"
 #include "base/expect_error.h"
 #include "base/half.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
+#include "formats/safetensors.h"
 #include "model/model.h"
 
 namespace assay {

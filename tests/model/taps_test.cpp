@@ -1,4 +1,4 @@
-#include "assay/taps.h"
+#include "models/taps.h"
 
 #include <gtest/gtest.h>
 

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "assay/safetensors.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
+#include "formats/safetensors.h"
 
 namespace assay {
 namespace {

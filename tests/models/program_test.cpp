@@ -10,7 +10,7 @@
 #include "formats/json_file.h"
 #include "model/model.h"
 #include "model/published.h"
-#include "model/spec_config.h"
+#include "model/read_spec.h"
 #include "models/model_type.h"
 
 namespace assay {

@@ -10,10 +10,11 @@
 #include <string>
 
 #include "assay/error.h"
-#include "assay/synth.h"
-#include "assay/taps.h"
 #include "base/temporary_directory.h"
 #include "model/published.h"
+#include "model/read_spec.h"
+#include "model/synth.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {

@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/extract.h"
-#include "assay/synth.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
 #include "model/families.h"
+#include "model/synth.h"
 
 namespace assay {
 namespace {

@@ -11,12 +11,12 @@
 #include <numeric>
 
 #include "assay/extract.h"
-#include "assay/tokenizer.h"
 #include "base/sha256.h"
 #include "base/temporary_directory.h"
 #include "model/executor.h"
 #include "model/recorder.h"
 #include "numerics/kernels.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "assay/taps.h"
 #include "base/mapped_file.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {

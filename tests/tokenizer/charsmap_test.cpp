@@ -6,10 +6,10 @@
 #include <random>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/utf8.h"
 #include "tokenizer/base64.h"
 #include "tokenizer/graphemes.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -7,8 +7,8 @@
 #include <random>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
 #include "base/temporary_directory.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -1,5 +1,5 @@
 // The whole way from text to ids and back.
-#include "assay/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "assay/error.h"
-#include "assay/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 namespace assay {
 namespace {

@@ -1,8 +1,7 @@
 // The check in a running engine, where passes repeat and names compete.
-#include "verify/checker.h"
-
 #include <gtest/gtest.h>
 
+#include "assay/check.h"
 #include "base/expect_error.h"
 #include "verify/candidate.h"
 
@@ -37,10 +36,10 @@ TEST(Checker, ARivalIsHeldAgainstTheTapOnce) {
   Array wrong = array_of("layer_05_output");
   for (float& x : wrong.as<float>()) x *= 3;
   const Array right = array_of("layer_05_output");
-  checker.hand_over(named(wrong, "model.layers.5"));
+  checker.check(named(wrong, "model.layers.5"));
   for (int pass = 0; pass < 4; ++pass) {
-    checker.hand_over(named(right, "l_out-5"));
-    checker.hand_over(named(wrong, "model.layers.5"));
+    checker.check(named(right, "l_out-5"));
+    checker.check(named(wrong, "model.layers.5"));
   }
   const PromptResult result = checker.report().prompts.at(0);
   const TensorResult& output = tensor(result, "layer_05_output");
@@ -56,12 +55,12 @@ TEST(Checker, AFindingGoesWithItsArray) {
   Array zeros = array_of("layer_05_output");
   std::ranges::fill(zeros.as<float>(), 0.0F);
   const Array output = array_of("layer_05_output");
-  checker.hand_over(named(zeros, "model.layers.5"));
+  checker.check(named(zeros, "model.layers.5"));
   EXPECT_EQ(found(checker.report().prompts.at(0), "layer_05_output").find("all zeros"), 0u);
-  checker.hand_over(named(output, "l_out-5"));
+  checker.check(named(output, "l_out-5"));
   Array wrong = array_of("layer_06_output");
   for (float& x : wrong.as<float>()) x *= 3;
-  checker.hand_over(wrong.view());
+  checker.check(wrong.view());
   const PromptResult result = checker.report().prompts.at(0);
   EXPECT_EQ(tensor(result, "layer_05_output").verdict, Verdict::kPass);
   EXPECT_EQ(tensor(result, "layer_06_output").verdict, Verdict::kFail);
@@ -77,8 +76,8 @@ TEST(Checker, RecordsTheTokensOfEveryPass) {
     const std::vector<std::vector<std::int64_t>> passes = {{5, 6, 7}, {8}, {9}};
     std::int64_t first = 0;
     for (const std::vector<std::int64_t>& ids : passes) {
-      checker.set_positions({first, std::ssize(ids)});
-      checker.hand_over(ids_array(ids).view());
+      checker.set_positions(first, std::ssize(ids));
+      checker.check(ids_array(ids).view());
       first += std::ssize(ids);
     }
     checker.write_record();
@@ -88,8 +87,8 @@ TEST(Checker, RecordsTheTokensOfEveryPass) {
   {
     Checker checker(options);
     for (std::int64_t p = 0; p < 3; ++p) {
-      checker.set_positions({p, 1});
-      checker.hand_over(ids_array({5, 6, 7}).view());
+      checker.set_positions(p, 1);
+      checker.check(ids_array({5, 6, 7}).view());
     }
     checker.write_record();
   }
@@ -104,9 +103,9 @@ TEST(Checker, ReadsNothingIntoAnEmptyArray) {
     for (const char* name : {"layer_05_output", "layer_05_attn_scores"}) {
       for (const bool in_passes : {false, true}) {
         Checker checker(of_reference());
-        if (in_passes) checker.set_positions({0, 3});
+        if (in_passes) checker.set_positions(0, 3);
         const Array empty{name, DType::kF32, shape, {}};
-        EXPECT_EQ(checker.hand_over(empty.view()).verdict, Verdict::kError) << shape_text(shape);
+        EXPECT_EQ(checker.check(empty.view()).verdict, Verdict::kError) << shape_text(shape);
       }
     }
   }

@@ -8,12 +8,12 @@
 #include <cmath>
 #include <functional>
 
-#include "assay/array_file.h"
 #include "assay/npz.h"
-#include "assay/safetensors.h"
 #include "base/expect_error.h"
 #include "base/half.h"
 #include "base/temporary_directory.h"
+#include "formats/array_file.h"
+#include "formats/safetensors.h"
 #include "verify/candidate.h"
 
 namespace assay {

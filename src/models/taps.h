@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/spec.h"
+#include "models/spec.h"
 
 namespace assay {
 

@@ -1,5 +1,5 @@
 // config.json and generation_config.json of a HuggingFace checkpoint.
-#include "assay/spec.h"
+#include "model/read_spec.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,6 @@
 #include "formats/gguf_parts.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
-#include "model/spec_config.h"
 #include "models/config_fields.h"
 #include "models/model_type.h"
 

@@ -1,0 +1,28 @@
+# cmake --install: the program with its bundled model, both libraries with their headers, a CMake package
+# and pkg-config files. All paths are relative: what is installed can be moved.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS assay RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY models DESTINATION ${CMAKE_INSTALL_DATADIR}/assay)
+
+install(TARGETS assay_shared EXPORT assayTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS assay_core EXPORT assayCoreTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/assay.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/assay DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+
+file(RELATIVE_PATH assay_include_from_lib ${CMAKE_INSTALL_FULL_LIBDIR}
+     ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+foreach(module assay assay-core)
+  configure_file(cmake/${module}.pc.in ${module}.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${module}.pc
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
+
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/assay)
+install(EXPORT assayTargets NAMESPACE assay:: DESTINATION ${package})
+install(EXPORT assayCoreTargets NAMESPACE assay:: DESTINATION ${package})
+configure_package_config_file(cmake/assayConfig.cmake.in assayConfig.cmake
+  INSTALL_DESTINATION ${package} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(assayConfigVersion.cmake COMPATIBILITY SameMajorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/assayConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/assayConfigVersion.cmake DESTINATION ${package})
