@@ -17,9 +17,9 @@ target_link_options(assay_shared PRIVATE -Wl,--version-script=${capi_symbols}
   -Wl,--exclude-libs,ALL -Wl,--as-needed)
 
 set(core_objects)
-foreach(room base formats tokenizer chat numerics models ops model reference rewrite metrics candidate
+foreach(module base formats tokenizer chat numerics models ops model reference rewrite metrics candidate
         verify diagnose)
-  list(APPEND core_objects $<TARGET_OBJECTS:assay_${room}>)
+  list(APPEND core_objects $<TARGET_OBJECTS:assay_${module}>)
 endforeach()
 add_library(assay_core STATIC ${core_objects})
 add_library(assay::core ALIAS assay_core)

@@ -1,9 +1,4 @@
-<<<<<<< HEAD
 // Any bytes as a tokenizer.json, and after a 0 byte a text for it.
-#include "assay/tokenizer.h"
-=======
-// Any bytes as a tokenizer.json, and behind a 0 byte a text for it.
->>>>>>> api
 #include "target.h"
 #include "tokenizer/tokenizer.h"
 

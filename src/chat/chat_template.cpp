@@ -1,10 +1,6 @@
-<<<<<<< HEAD
 // Chooses the template and its variables; render.py renders it.
-=======
-// Which template, with which variables; render.py does the rest.
 #include "chat/chat_template.h"
 
->>>>>>> api
 #include <fmt/format.h>
 #include <unistd.h>
 

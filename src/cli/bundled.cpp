@@ -17,11 +17,7 @@ fs::path bundled_model() {
   for (const fs::path& candidate : {installed, fs::path(ASSAY_SOURCE_MODELS "/tiny-qwen3")}) {
     if (fs::exists(candidate / "config.json", ignored)) return candidate;
   }
-<<<<<<< HEAD
-  throw input_error(ASSAY_SOURCE_MODELS "/tiny-qwen3", "the bundled model is missing",
-=======
-  throw input_error(installed.string(), "the bundled model is not there",
->>>>>>> api
+  throw input_error(installed.string(), "the bundled model is missing",
                     "a checkpoint directory given with --model");
 }
 

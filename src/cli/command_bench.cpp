@@ -10,12 +10,8 @@
 #include "assay/error.h"
 #include "base/directory.h"
 #include "bench/bench.h"
-<<<<<<< HEAD:src/cli/command_bench.cpp
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
 #include "model/synth.h"
->>>>>>> api:src/cli/verb_bench.cpp
 #include "report/progress.h"
 #include "report/table.h"
 

@@ -7,12 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
-<<<<<<< HEAD:src/cli/command_doctor.cpp
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
 #include "reference/doctor.h"
->>>>>>> api:src/cli/verb_doctor.cpp
 #include "report/table.h"
 
 namespace assay {

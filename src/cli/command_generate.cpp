@@ -10,12 +10,7 @@
 
 #include "assay/error.h"
 #include "assay/extract.h"
-<<<<<<< HEAD:src/cli/command_generate.cpp
-#include "assay/tokenizer.h"
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
->>>>>>> api:src/cli/verb_generate.cpp
 #include "model/checkpoint.h"
 #include "model/generate.h"
 #include "report/progress.h"

@@ -12,12 +12,8 @@
 #include <optional>
 
 #include "assay/error.h"
-<<<<<<< HEAD:src/cli/command_inspect.cpp
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
 #include "formats/array_file.h"
->>>>>>> api:src/cli/verb_inspect.cpp
 #include "reference/statistics.h"
 #include "report/table.h"
 

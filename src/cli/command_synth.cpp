@@ -8,13 +8,9 @@
 
 #include "assay/error.h"
 #include "base/text.h"
-<<<<<<< HEAD:src/cli/command_synth.cpp
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
 #include "formats/safetensors.h"
 #include "model/synth.h"
->>>>>>> api:src/cli/verb_synth.cpp
 #include "report/progress.h"
 #include "report/table.h"
 

@@ -9,12 +9,7 @@
 
 #include "assay/chat.h"
 #include "assay/error.h"
-<<<<<<< HEAD:src/cli/command_tokenize.cpp
-#include "assay/tokenizer.h"
 #include "cli/commands.h"
-=======
-#include "cli/verbs.h"
->>>>>>> api:src/cli/verb_tokenize.cpp
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
 #include "report/json_text.h"
