@@ -74,6 +74,8 @@ int main(int argc, char** argv) {
   assay::add_tokenize(app, action);
   assay::add_synth(app, action);
   assay::add_bench(app, action);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  for (CLI::App* command : app.get_subcommands(nullptr)) command->group("Commands");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

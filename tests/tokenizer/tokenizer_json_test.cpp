@@ -151,7 +151,8 @@ TEST(TokenizerJson, RefusesPreTokenizersThatAreNotClear) {
   expect_errors({
       {[&](Json& j) { part(j, 1)["extra"] = 1; }, bytes + ".extra", "unknown field"},
       {[&](Json& j) { part(j, 0)["type"] = "Syllables"; }, split + ".type", "Syllables"},
-      {[&](Json& j) { part(j, 0)["type"] = "UnicodeScripts"; }, split + ".pattern", "not know"},
+      {[&](Json& j) { part(j, 0)["type"] = "UnicodeScripts"; }, split + ".pattern",
+       "unknown field"},
       {[&](Json& j) {
          part(j, 0) = {{"type", "Punctuation"}, {"behavior", "Merged"}};
        },
