@@ -51,8 +51,8 @@ class Observer {
   Observer() = default;
   Observer(const Observer&) = default;
   Observer& operator=(const Observer&) = default;
-  Observer(Observer&&) = default;
-  Observer& operator=(Observer&&) = default;
+  Observer(Observer&&) noexcept = default;
+  Observer& operator=(Observer&&) noexcept = default;
 };
 
 }  // namespace assay
