@@ -222,8 +222,9 @@ void set_experts_per_token(Program& program, std::int64_t count) {
       // Ids, weights, and what has a row for each expert.
       for (const ValueId v : step.writes) {
         Value& value = layer.values[v];
-        const bool of_slots = OddTopExperts::of(step.operation) ||
-                              OddExpertWeights::of(step.operation) || value.shape.size() > 1;
+        const bool of_slots =
+            OddTopExperts::of(step.operation) || OddExpertWeights::of(step.operation) ||
+            foreign_as<ShiftedIds>(step.operation) != nullptr || value.shape.size() > 1;
         const bool of_attention = value.tap && *value.tap < Tap::kAttnContext;
         const bool sparse = layer.step_showing(Tap::kExpertIds).has_value();
         if (sparse && of_slots && !of_attention) value.shape[0] = count;

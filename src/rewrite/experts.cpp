@@ -66,7 +66,7 @@ void OddSum::compute(ForeignRun<N>& with) const {
   using Real = typename N::Real;
   const std::size_t k = with.widths[1];
   const std::size_t width = with.widths[0] / k;
-  const std::size_t count = used > 0 ? static_cast<std::size_t>(used) : k;
+  const std::size_t count = used > 0 ? std::min(static_cast<std::size_t>(used), k) : k;
   for (std::size_t t = 0; t < with.tokens; ++t) {
     Real* out = &with.writes[0][t * width];
     std::fill_n(out, width, Real{0});

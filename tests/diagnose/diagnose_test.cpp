@@ -432,6 +432,25 @@ TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
   EXPECT_EQ(error(other), 0) << "equal logits";
 }
 
+// Buffers follow another number of experts, whatever was changed before it.
+TEST(Rewrites, OfExpertsGoTogether) {
+  const Model model = load_model(checkpoint(config_of_type("qwen3_moe")));
+  ThreadPool pool(1);
+  for (const std::int64_t count : {std::int64_t{1}, model.spec.moe.num_experts}) {
+    Hypothesis wrong{model.program};
+    shift_experts(wrong.program, 1);
+    change_layers<OddSum>(wrong.program, [](OddSum& sum) { sum.used = 2; });
+    set_experts_per_token(wrong.program, count);
+    for (const Block& layer : wrong.program.layers) {
+      for (const Step& step : layer.steps) {
+        if (!std::holds_alternative<ExpertLinear>(step.operation)) continue;
+        EXPECT_EQ(layer.values[step.reads[1]].shape, std::vector{count});
+      }
+    }
+    EXPECT_FALSE(run_with(model, wrong, pool).sites.empty());
+  }
+}
+
 // Norms that stand elsewhere are there for no second mistake.
 TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
   const Model model = load_model(checkpoint(config_of_type("olmo2")));
