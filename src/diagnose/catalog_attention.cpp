@@ -272,7 +272,7 @@ std::vector<Entry> attention_entries() {
   all.push_back(
       {.id = "window-wrong",
        .group = "attention",
-       .name = "the sliding window is another",
+       .name = "the sliding window differs",
        .explanation =
            "In this model's sliding layers a position sees sliding_window positions, its own "
            "among them. Prompts that are not longer show nothing.",

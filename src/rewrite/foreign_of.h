@@ -30,7 +30,7 @@ Foreign foreign(Values values) {
   return {std::make_shared<const ForeignOf<Values>>(std::move(values))};
 }
 
-// Null where the operation is another.
+// Null if the operation is of a different kind.
 template <class Values>
 const Values* foreign_as(const Operation& operation) {
   const auto* own = std::get_if<Foreign>(&operation);
