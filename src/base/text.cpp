@@ -108,6 +108,10 @@ bool is_prompt_id(std::string_view id) {
   });
 }
 
+std::string field_text(std::string_view file, std::string_view name) {
+  return fmt::format("{}: field '{}'", file, name);
+}
+
 std::string visible(std::string_view text) {
   return with_hidden_shown(text, [](std::string_view) { return std::size_t{0}; });
 }

@@ -16,6 +16,9 @@ std::string bytes_text(std::uint64_t bytes);
 // "manifest.json".
 bool is_prompt_id(std::string_view id);
 
+// "FILE: field 'NAME'", for messages about a file's field.
+std::string field_text(std::string_view file, std::string_view name);
+
 // Text from outside, made safe for a message, a terminal or XML: one line, valid UTF-8. Control
 // characters (C0, DEL, C1), line separators, marks that change the direction of writing, tags and
 // bytes that are not UTF-8 become escapes such as \n, \x1b and \u202e.

@@ -8,73 +8,10 @@
 
 #include "assay/error.h"
 #include "base/text.h"
+#include "formats/pickle_opcodes.h"
 
 namespace assay {
-
 namespace {
-
-// The opcodes by their names in Python's pickletools.
-enum Opcode : unsigned char {
-  kMark = '(',
-  kStop = '.',
-  kPop = '0',
-  kPopMark = '1',
-  kDup = '2',
-  kFloat = 'F',
-  kBinFloat = 'G',
-  kInt = 'I',
-  kBinInt = 'J',
-  kBinInt1 = 'K',
-  kLong = 'L',
-  kBinInt2 = 'M',
-  kNone = 'N',
-  kBinPersId = 'Q',
-  kReduce = 'R',
-  kString = 'S',
-  kBinString = 'T',
-  kShortBinString = 'U',
-  kUnicode = 'V',
-  kBinUnicode = 'X',
-  kAppend = 'a',
-  kBuild = 'b',
-  kGlobal = 'c',
-  kDict = 'd',
-  kEmptyDict = '}',
-  kAppends = 'e',
-  kGet = 'g',
-  kBinGet = 'h',
-  kLongBinGet = 'j',
-  kList = 'l',
-  kEmptyList = ']',
-  kPut = 'p',
-  kBinPut = 'q',
-  kLongBinPut = 'r',
-  kSetItem = 's',
-  kTuple = 't',
-  kEmptyTuple = ')',
-  kSetItems = 'u',
-  kBinBytes = 'B',
-  kShortBinBytes = 'C',
-  kProto = 0x80,
-  kNewObj = 0x81,
-  kTuple1 = 0x85,
-  kTuple2 = 0x86,
-  kTuple3 = 0x87,
-  kNewTrue = 0x88,
-  kNewFalse = 0x89,
-  kLong1 = 0x8A,
-  kLong4 = 0x8B,
-  kShortBinUnicode = 0x8C,
-  kBinUnicode8 = 0x8D,
-  kBinBytes8 = 0x8E,
-  kEmptySet = 0x8F,
-  kAddItems = 0x90,
-  kFrozenSet = 0x91,
-  kStackGlobal = 0x93,
-  kMemoize = 0x94,
-  kFrame = 0x95,
-  kByteArray8 = 0x96,
-};
 
 constexpr int kHighestProtocol = 5;
 
@@ -277,8 +214,9 @@ class Unpickler {
 
   // False after the last one.
   bool step() {
+    using enum PickleOpcode;
     opcode_at_ = at_;
-    const auto opcode = static_cast<unsigned char>(take(1)[0]);
+    const auto opcode = static_cast<PickleOpcode>(take(1)[0]);
     switch (opcode) {
       case kProto:
         if (const int version = number<std::uint8_t>(); version > kHighestProtocol) {
@@ -375,7 +313,8 @@ class Unpickler {
     return true;
   }
 
-  bool step_containers(unsigned char opcode) {
+  bool step_containers(PickleOpcode opcode) {
+    using enum PickleOpcode;
     switch (opcode) {
       case kEmptyTuple:
         push(Kind::kTuple);
@@ -383,7 +322,7 @@ class Unpickler {
       case kTuple1:
       case kTuple2:
       case kTuple3:
-        push_tuple(static_cast<std::size_t>(opcode) - kTuple1 + 1);
+        push_tuple(static_cast<std::size_t>(opcode) - static_cast<std::size_t>(kTuple1) + 1);
         break;
       case kTuple:
         push_items(Kind::kTuple, pop_to_mark());
@@ -468,7 +407,7 @@ class Unpickler {
         break;
       }
       default:
-        fail(fmt::format("opcode 0x{:02x}", opcode),
+        fail(fmt::format("opcode 0x{:02x}", static_cast<unsigned char>(opcode)),
              "one that tensors in dicts, lists and tuples need (is this what torch.save wrote?)");
     }
     return true;
