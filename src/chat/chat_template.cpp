@@ -74,7 +74,7 @@ void ChatTemplate::add_json(const fs::path& file) {
   const OrderedJson config = load_object(file);
   const auto field = config.find("chat_template");
   if (field == config.end() || field->is_null()) return;
-  const std::string where = file.string() + ": field 'chat_template'";
+  const std::string where = field_text(file.string(), "chat_template");
   const auto add = [&](const std::string& name, const OrderedJson& text) {
     if (!text.is_string()) {
       throw input_error(where, fmt::format("a JSON {}", text.type_name()),

@@ -3,6 +3,7 @@
 #include "assay/chat.h"
 #include "assay/error.h"
 #include "base/mapped_file.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "formats/json_file.h"
 
@@ -21,7 +22,7 @@ void check_messages(const OrderedJson& messages, const std::string& where) {
     if (!messages[i].is_object()) throw input_error(here, type_of(messages[i]), "a JSON object");
     const auto role = messages[i].find("role");
     if (role == messages[i].end()) throw input_error(here, "no 'role'", "user, system, ...");
-    if (!role->is_string()) throw input_error(here + ": field 'role'", type_of(*role), "a string");
+    if (!role->is_string()) throw input_error(field_text(here, "role"), type_of(*role), "a string");
   }
 }
 
@@ -48,15 +49,15 @@ Conversation parse_conversation(std::string_view json, std::string_view where) {
   if (messages == value.end()) {
     throw input_error(where, "no 'messages'", "a list of messages, or an object that has it");
   }
-  check_messages(*messages, conversation.where + ": field 'messages'");
+  check_messages(*messages, field_text(conversation.where, "messages"));
   conversation.messages = messages->dump();
   if (const auto tools = value.find("tools"); tools != value.end() && !tools->is_null()) {
     if (!tools->is_array()) {
-      throw input_error(conversation.where + ": field 'tools'", type_of(*tools), "a list");
+      throw input_error(field_text(conversation.where, "tools"), type_of(*tools), "a list");
     }
     for (const OrderedJson& tool : *tools) {
       if (!tool.is_object()) {
-        throw input_error(conversation.where + ": field 'tools'", type_of(tool), "JSON objects");
+        throw input_error(field_text(conversation.where, "tools"), type_of(tool), "JSON objects");
       }
     }
     conversation.tools = tools->dump();

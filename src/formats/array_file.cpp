@@ -243,13 +243,16 @@ constexpr std::array<std::pair<std::string_view, DType>, 39> kDTypeNames = {
 class RawSource : public ArrayFile::Source {
  public:
   explicit RawSource(const fs::path& path) : path_(path) {
-    const OrderedJson json = load_json(path);
+    OrderedJson json = load_json(path);
     const auto arrays = json.is_object() ? json.find("arrays") : json.end();
     if (!json.is_object() || arrays == json.end() || !arrays->is_array()) {
       throw input_error(path.string(), "no list 'arrays'",
                         R"({"arrays": [{"name", "dtype", "shape", "file"}, ...]})");
     }
-    for (std::size_t i = 0; i < arrays->size(); ++i) add((*arrays)[i], i);
+    for (std::size_t i = 0; i < arrays->size(); ++i) {
+      const std::string place = fmt::format("arrays[{}]", i);
+      add(JsonObject(path.string(), place, std::move((*arrays)[i])));
+    }
     std::uint64_t there = 0;
     for (const auto& [file, mapping] : files_) there += mapping.bytes().size();
     if (named_ / kMostTimes > there) {
@@ -271,63 +274,33 @@ class RawSource : public ArrayFile::Source {
   }
 
  private:
-  void add(const OrderedJson& entry, std::size_t index) {
-    const auto where = [&](std::string_view field) {
-      return fmt::format("{}: field 'arrays[{}].{}'", path_.string(), index, field);
-    };
-    const auto get = [&](std::string_view field) -> const OrderedJson* {
-      if (!entry.is_object()) throw input_error(where(""), "not an object", "a JSON object");
-      const auto found = entry.find(field);
-      return found == entry.end() || found->is_null() ? nullptr : &*found;
-    };
-    const auto string = [&](std::string_view field) -> std::string {
-      const OrderedJson* value = get(field);
-      if (value == nullptr || !value->is_string()) {
-        throw input_error(where(field), value == nullptr ? "missing" : shown(value->dump()),
-                          "a string");
-      }
-      return *value;
-    };
+  void add(const JsonObject& entry) {
     NpyData data;
-    data.view.name = string("name");
-    const std::string dtype = string("dtype");
+    data.view.name = entry.string("name");
+    const std::string dtype = entry.string("dtype");
     const auto* known =
         std::ranges::find(kDTypeNames, dtype, &std::pair<std::string_view, DType>::first);
     if (known == kDTypeNames.end()) {
       throw input_error(
-          where("dtype"), "'" + shown(dtype) + "'",
+          entry.where("dtype"), "'" + shown(dtype) + "'",
           "F64, F32, BF16, F16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8 or "
           "BOOL");
     }
     data.view.dtype = known->second;
-    const OrderedJson* shape = get("shape");
-    if (shape == nullptr || !shape->is_array() ||
-        !std::ranges::all_of(*shape, [](const auto& a) { return a.is_number_unsigned(); })) {
-      throw input_error(where("shape"), shape == nullptr ? "missing" : shown(shape->dump()),
-                        "a list of sizes");
+    data.view.shape = entry.sizes("shape");
+    const std::string order = entry.string("order", "C");
+    if (order != "C" && order != "F") {
+      throw input_error(entry.where("order"), "'" + shown(order) + "'", "C or F");
     }
-    data.view.shape = shape->get<Shape>();
-    if (get("order") != nullptr) {
-      const std::string order = string("order");
-      if (order != "C" && order != "F") {
-        throw input_error(where("order"), "'" + shown(order) + "'", "C or F");
-      }
-      data.fortran_order = order == "F";
-    }
-    std::uint64_t offset = 0;
-    if (const OrderedJson* value = get("offset")) {
-      if (!value->is_number_unsigned()) {
-        throw input_error(where("offset"), shown(value->dump()), "a number of bytes");
-      }
-      offset = *value;
-    }
-    const std::string file = string("file");
+    data.fortran_order = order == "F";
+    const std::uint64_t offset = entry.unsigned_integer("offset", 0);
+    const std::string file = entry.string("file");
     if (!is_path_below(file)) {
-      throw input_error(where("file"), "'" + shown(file) + "'",
+      throw input_error(entry.where("file"), "'" + shown(file) + "'",
                         "a path below the sidecar's directory");
     }
     const std::span<const std::byte> bytes = mapped(path_.parent_path() / file);
-    const std::string array = where("shape");
+    const std::string array = entry.where("shape");
     const auto count = static_cast<std::uint64_t>(element_count(data.view.shape, array));
     const std::size_t item = dtype_size(data.view.dtype);
     if (!lies_within(offset, count, item, bytes.size())) {
@@ -340,7 +313,8 @@ class RawSource : public ArrayFile::Source {
     named_ = sum_of(named_, count * item).value_or(std::numeric_limits<std::uint64_t>::max());
     const std::string name = data.view.name;
     if (!arrays_.emplace(name, std::move(data)).second) {
-      throw input_error(where("name"), "duplicate name '" + shown(name) + "'", "each name once");
+      throw input_error(entry.where("name"), "duplicate name '" + shown(name) + "'",
+                        "each name once");
     }
   }
 

@@ -156,14 +156,18 @@ JsonObject::JsonObject(const std::filesystem::path& path)
     : JsonObject(path.string(), load_json(path)) {}
 
 JsonObject::JsonObject(std::string file, OrderedJson json)
-    : JsonObject(std::move(file), "", std::move(json)) {
+    : file_(std::move(file)), json_(std::move(json)) {
   if (!json_.is_object()) {
     throw input_error(file_, fmt::format("a JSON {}", json_.type_name()), "a JSON object");
   }
 }
 
-JsonObject::JsonObject(std::string file, std::string prefix, OrderedJson json)
-    : file_(std::move(file)), prefix_(std::move(prefix)), json_(std::move(json)) {}
+JsonObject::JsonObject(std::string file, std::string_view path, OrderedJson json)
+    : file_(std::move(file)), prefix_(fmt::format("{}.", path)), json_(std::move(json)) {
+  if (!json_.is_object()) {
+    throw input_error(field_text(file_, path), shortened(json_), "a JSON object");
+  }
+}
 
 bool JsonObject::has(std::string_view field) const {
   const auto found = json_.find(std::string(field));
@@ -252,6 +256,25 @@ std::vector<std::string> JsonObject::strings(std::string_view field) const {
   return result;
 }
 
+std::vector<std::int64_t> JsonObject::sizes(std::string_view field) const {
+  constexpr const char* kExpected = "a list of sizes";
+  const OrderedJson& value = get(field, kExpected);
+  const auto is_size = [](const OrderedJson& item) { return item.is_number_unsigned(); };
+  if (!value.is_array() || !std::ranges::all_of(value, is_size)) {
+    throw input_error(where(field), shortened(value), kExpected);
+  }
+  return value;
+}
+
+std::uint64_t JsonObject::unsigned_integer(std::string_view field, std::uint64_t fallback) const {
+  if (!has(field)) return fallback;
+  const OrderedJson& value = get(field, "a non-negative integer");
+  if (!value.is_number_unsigned()) {
+    throw input_error(where(field), shortened(value), "a non-negative integer");
+  }
+  return value;
+}
+
 std::vector<std::int64_t> JsonObject::integers(std::string_view field) const {
   constexpr const char* kExpected = "a non-negative integer or a list of them";
   const OrderedJson& value = get(field, kExpected);
@@ -272,9 +295,7 @@ std::vector<std::int64_t> JsonObject::integers(std::string_view field) const {
 }
 
 JsonObject JsonObject::object(std::string_view field) const {
-  const OrderedJson& value = get(field, "a JSON object");
-  if (!value.is_object()) throw input_error(where(field), shortened(value), "a JSON object");
-  return {file_, prefix_ + std::string(field) + ".", value};
+  return {file_, prefix_ + std::string(field), get(field, "a JSON object")};
 }
 
 JsonObject JsonObject::updated(const JsonObject& with) const {
@@ -284,7 +305,7 @@ JsonObject JsonObject::updated(const JsonObject& with) const {
 }
 
 std::string JsonObject::where(std::string_view field) const {
-  return fmt::format("{}: field '{}{}'", file_, prefix_, field);
+  return field_text(file_, prefix_ + std::string(field));
 }
 
 std::string JsonObject::text(std::string_view field) const {

@@ -29,6 +29,8 @@ class JsonObject {
   explicit JsonObject(const std::filesystem::path& path);
   // An object that was not read from a file itself; `file` names it in errors.
   JsonObject(std::string file, OrderedJson json);
+  // An object inside a file. path: its own, such as "arrays[0]".
+  JsonObject(std::string file, std::string_view path, OrderedJson json);
 
   bool has(std::string_view field) const;
   bool is_null(std::string_view field) const;
@@ -44,6 +46,10 @@ class JsonObject {
   // A list of finite numbers above 0, and a list of strings.
   std::vector<double> positive_numbers(std::string_view field) const;
   std::vector<std::string> strings(std::string_view field) const;
+  // A list of the sizes of axes.
+  std::vector<std::int64_t> sizes(std::string_view field) const;
+  // A number below 2^63.
+  std::uint64_t unsigned_integer(std::string_view field, std::uint64_t fallback) const;
   // One non-negative integer or a list of them.
   std::vector<std::int64_t> integers(std::string_view field) const;
   JsonObject object(std::string_view field) const;
@@ -56,11 +62,10 @@ class JsonObject {
   std::string text(std::string_view field) const;
 
  private:
-  JsonObject(std::string file, std::string prefix, OrderedJson json);
   const OrderedJson& get(std::string_view field, std::string_view expected) const;
 
   std::string file_;
-  std::string prefix_;
+  std::string prefix_;  // of the fields' names in messages: "" or "arrays[0]."
   OrderedJson json_;
 };
 

@@ -48,8 +48,7 @@ Pattern read_pattern(const JsonFields& component) {
     throw pattern.error("Regex", "beside a String", "one of the two");
   }
   const char* kind = pattern.find("String") ? "String" : "Regex";
-  return {pattern.string(kind), *kind == 'R',
-          fmt::format("{}: field '{}'", pattern.file(), pattern.path(kind))};
+  return {pattern.string(kind), *kind == 'R', pattern.where(kind)};
 }
 
 NormalizerStep read_replace(const JsonFields& step) {
@@ -69,7 +68,7 @@ NormalizerStep read_precompiled(const JsonFields& step) {
   const std::string_view text = step.string(kField);
   const std::optional<std::string> bytes = from_base64(text);
   if (!bytes) throw step.error(kField, fmt::format("'{}'", shown(text)), "base64");
-  return Charsmap(*bytes, fmt::format("{}: field '{}'", step.file(), step.path(kField)));
+  return Charsmap(*bytes, step.where(kField));
 }
 
 NormalizerStep read_step(const JsonFields& step) {

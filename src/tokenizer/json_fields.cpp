@@ -26,8 +26,8 @@ JsonFields::JsonFields(std::string file, std::string path, const dom::element& v
     : file_(std::move(file)), path_(std::move(path)) {
   dom::object object;
   if (value.get(object) != simdjson::SUCCESS) {
-    throw input_error(path_.empty() ? file_ : fmt::format("{}: field '{}'", file_, path_),
-                      json_text(value), "a JSON object");
+    throw input_error(path_.empty() ? file_ : field_text(file_, path_), json_text(value),
+                      "a JSON object");
   }
   for (const dom::key_value_pair pair : object) {
     for (const auto& [name, unused] : fields_) {
@@ -132,9 +132,13 @@ std::string JsonFields::path(std::string_view field) const {
   return path_.empty() ? std::string(field) : fmt::format("{}.{}", path_, field);
 }
 
+std::string JsonFields::where(std::string_view field) const {
+  return field_text(file_, path(field));
+}
+
 Error JsonFields::error(std::string_view field, std::string_view found,
                         std::string_view expected) const {
-  return input_error(fmt::format("{}: field '{}'", file_, path(field)), found, expected);
+  return input_error(where(field), found, expected);
 }
 
 }  // namespace assay

@@ -50,8 +50,9 @@ class JsonFields {
   void expect_boolean(std::string_view field, bool value) const;
   void expect_absent(std::string_view field) const;
 
-  // A field's path, such as "model.vocab", and an input error about that field.
+  // A field's path, such as "model.vocab", "FILE: field 'PATH'", and an input error about it.
   std::string path(std::string_view field) const;
+  std::string where(std::string_view field) const;
   Error error(std::string_view field, std::string_view found, std::string_view expected) const;
   const std::string& file() const { return file_; }
 
