@@ -9,7 +9,6 @@
 
 #include "assay/compare.h"
 #include "assay/error.h"
-#include "candidate/name_map.h"
 #include "cli/commands.h"
 #include "report/compare_report.h"
 #include "report/map_draft_report.h"
@@ -93,14 +92,7 @@ void add_compare(CLI::App& app, Action& action) {
                    ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
                    "files, or a directory with one of these per prompt")
       ->required();
-  command->add_option("--prompt", args->options.prompt,
-                      "The prompt's id, if the dump does not tell it");
-  command
-      ->add_option("--map", args->options.map,
-                   fmt::format("How the dump's names map to taps: a .json file of rules, or an "
-                               "engine ({}; default: all); may be repeated",
-                               fmt::join(NameMap::known(), ", ")))
-      ->join(',');
+  add_dump_names(*command, args->options.prompt, args->options.map);
   command->add_option("--suggest-map", args->suggest_map,
                       "Instead of comparing, draft rules for the unknown names from the arrays' "
                       "values, and write them to this new file");
@@ -118,11 +110,7 @@ void add_compare(CLI::App& app, Action& action) {
       "--model", args->model,
       "Checkpoint: judges each step of the candidate's generated_ids, and shows tokens "
       "as text in the HTML report");
-  command
-      ->add_option("--as", args->options.as,
-                   "The precision to expect of the candidate: f32, f16, bf16 or q8 (8-bit "
-                   "activations); default: what its values show. f16 and q8 need --model")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
+  add_expected_type(*command, args->options.as, ". f16 and q8 need --model");
   command->add_flag(
       "--strict", args->strict,
       "Exit with 1 if an array is coarse: within BF16's noise, but less accurate than "

@@ -8,7 +8,6 @@
 #include "assay/compare.h"
 #include "assay/diagnose.h"
 #include "assay/error.h"
-#include "candidate/name_map.h"
 #include "cli/commands.h"
 #include "report/compare_report.h"
 #include "report/diagnose_report.h"
@@ -122,19 +121,8 @@ void add_diagnose(CLI::App& app, Action& action) {
   command->add_option(
       "--reference", args->reference,
       "A reference_data directory, or a single file of arrays: tells each prompt's tokens");
-  command->add_option("--prompt", args->options.prompt,
-                      "The prompt's id, if the dump does not tell it");
-  command
-      ->add_option("--map", args->options.map,
-                   fmt::format("How the dump's names map to taps: a .json file of rules, or an "
-                               "engine ({}; default: all); may be repeated",
-                               fmt::join(NameMap::known(), ", ")))
-      ->join(',');
-  command
-      ->add_option("--as", args->options.as,
-                   "The precision to expect of the candidate: f32, f16, bf16 or q8 (8-bit "
-                   "activations); default: what its values show")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8"}));
+  add_dump_names(*command, args->options.prompt, args->options.map);
+  add_expected_type(*command, args->options.as);
   command->add_option("--threads", args->options.threads, "Threads (default: all cores)")
       ->check(CLI::NonNegativeNumber);
   command->add_option(

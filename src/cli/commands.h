@@ -40,6 +40,11 @@ std::filesystem::path model_directory(const std::string& given);
 // Adds --rehash, which hashes the checkpoint's files again instead of using remembered hashes.
 void add_rehash(CLI::App& command);
 
+// Adds --prompt and --map: which prompt a dump is of, and how its names map to taps.
+void add_dump_names(CLI::App& command, std::string& prompt, std::string& map);
+// Adds --as, the precision to expect of a dump. note: the end of its help.
+void add_expected_type(CLI::App& command, std::string& as, std::string_view note = "");
+
 // The options of a command that takes chats.
 struct ChatArguments {
   bool apply = false;
