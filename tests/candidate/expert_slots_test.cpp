@@ -2,15 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "candidate/expert_ids.h"
+
 namespace assay {
 namespace {
-
-Array ids_of(std::vector<std::int64_t> ids) {
-  Array array{"layer_00_expert_ids", DType::kI64, {1, std::ssize(ids) / 3, 3}, {}};
-  array.bytes.resize(ids.size() * 8);
-  std::ranges::copy(ids, array.as<std::int64_t>().begin());
-  return array;
-}
 
 Array floats(std::vector<float> values, Shape shape) {
   Array array{"x", DType::kF32, std::move(shape), {}};

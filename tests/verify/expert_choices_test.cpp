@@ -6,16 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "candidate/expert_ids.h"
+
 namespace assay {
 namespace {
-
-// Three experts a token, of eight.
-Array ids_of(std::vector<std::int64_t> ids) {
-  Array array{"layer_00_expert_ids", DType::kI64, {1, std::ssize(ids) / 3, 3}, {}};
-  array.bytes.resize(ids.size() * 8);
-  std::ranges::copy(ids, array.as<std::int64_t>().begin());
-  return array;
-}
 
 Array logits_of(const std::vector<std::vector<float>>& tokens) {
   Array array{"layer_00_router_logits", DType::kF32, {1, std::ssize(tokens), 8}, {}};
