@@ -11,6 +11,8 @@ target_compile_definitions(assay_shared PRIVATE ASSAY_VERSION="${PROJECT_VERSION
 target_include_directories(assay_shared INTERFACE
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+assay_includes(assay_shared PRIVATE capi)
+target_include_directories(assay_shared PRIVATE include)
 target_link_libraries(assay_shared PRIVATE assay_verify assay_report)
 # Nothing but the C functions is seen from outside, and no library is needed that nothing uses.
 target_link_options(assay_shared PRIVATE -Wl,--version-script=${capi_symbols}

@@ -102,7 +102,6 @@ FUZZ_TARGET(compare_arrays) {
                                         {.reference = reference_view,
                                          .oracle = has_oracle ? &oracle_view : nullptr,
                                          .position_axis = axis,
-                                         .numerics = "bf16",
                                          .hints = hints,
                                          .same_until = same_until},
                                         candidate.view(), profile, nullptr);

@@ -1,7 +1,7 @@
 // Any bytes as a file of prompts; the first says which of the two kinds.
 #include <set>
 
-#include "assay/extract.h"
+#include "assay/prompt.h"
 #include "target.h"
 
 namespace assay {

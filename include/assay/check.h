@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
 
 namespace assay {
 

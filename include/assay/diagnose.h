@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/extract.h"
+#include "assay/prompt.h"
 
 namespace assay {
 

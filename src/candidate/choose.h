@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/metrics.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
 #include "models/spec.h"

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "assay/compare.h"
+#include "assay/map_draft.h"
 #include "candidate/name_map.h"
 #include "formats/array_file.h"
 #include "models/spec.h"

@@ -84,7 +84,7 @@ std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& f
   }
   try {
     return read_spec_config(
-        JsonObject(file.string() + ": field 'model.config'", (*model)["config"]));
+        JsonObject(field_text(file.string(), "model.config"), (*model)["config"]));
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -113,8 +113,7 @@ Pairing read_manifest(const fs::path& directory) {
   }
   const OrderedJson manifest = load_json(file);
   const auto bad = [&](std::string_view field, std::string_view expected) {
-    return input_error(fmt::format("{}: field '{}'", file.string(), field), "missing or wrong",
-                       expected);
+    return input_error(field_text(file.string(), field), "missing or wrong", expected);
   };
   if (!manifest.is_object() || manifest.value("schema", OrderedJson()) != OrderedJson(kSchema)) {
     throw bad("schema", fmt::format("\"{}\"", kSchema));
@@ -123,12 +122,12 @@ Pairing read_manifest(const fs::path& directory) {
   const auto numerics = manifest.find("numerics");
   // As texts: JSON's own comparison makes a value of the other side and ends the program where
   // there is no memory for it.
-  constexpr std::array<std::string_view, 3> kNumerics = {"bf16", "f32", "f64"};
-  if (numerics == manifest.end() || !numerics->is_string() ||
-      std::ranges::find(kNumerics, numerics->get_ref<const std::string&>()) == kNumerics.end()) {
-    throw bad("numerics", "bf16, f32 or f64");
-  }
-  pairing.numerics = *numerics;
+  const std::optional<Numerics> known =
+      numerics == manifest.end() || !numerics->is_string()
+          ? std::nullopt
+          : find_numerics(numerics->get_ref<const std::string&>());
+  if (!known) throw bad("numerics", "bf16, f32 or f64");
+  pairing.numerics = *known;
   pairing.model = model_of(manifest, file);
   if (const auto spots = manifest.find("blind_spots"); spots != manifest.end()) {
     if (!spots->is_array()) throw bad("blind_spots", "a list");

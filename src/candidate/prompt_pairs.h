@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "assay/numerics.h"
 #include "candidate/name_map.h"
 #include "model/array_noise.h"
 #include "models/spec.h"
@@ -26,7 +27,7 @@ struct PromptPair {
 };
 
 struct Pairing {
-  std::string numerics = "bf16";  // of the reference; a lone .npz does not say
+  Numerics numerics = Numerics::kBf16;  // of the reference; a lone .npz does not say
   std::vector<PromptPair> prompts;
   std::optional<ModelSpec> model;  // of the manifest's config, where it has one that is known
   // Common mistakes that the reference's prompts do not show, in words; as the manifest says.

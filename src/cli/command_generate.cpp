@@ -9,10 +9,12 @@
 #include <optional>
 
 #include "assay/error.h"
-#include "assay/extract.h"
+#include "assay/numerics.h"
+#include "assay/prompt.h"
 #include "cli/commands.h"
 #include "model/checkpoint.h"
 #include "model/generate.h"
+#include "numerics/numerics.h"
 #include "report/progress.h"
 #include "tokenizer/tokenizer.h"
 
@@ -110,15 +112,8 @@ int run(const GenerateArguments& args) {
   const Tokenizer tokenizer = load_tokenizer(directory);
   if (prompt.input_ids.empty()) prompt.input_ids = tokenizer.encode(*prompt.text, "prompt", true);
   check_token_ids(prompt.input_ids, model.spec, "prompt");
-  switch (parse_numerics(args.numerics)) {
-    case Numerics::kF32:
-      return run_as<F32>(args, model, tokenizer, prompt);
-    case Numerics::kF64:
-      return run_as<F64>(args, model, tokenizer, prompt);
-    case Numerics::kBf16:
-      break;
-  }
-  return run_as<Bf16>(args, model, tokenizer, prompt);
+  return with_numerics(parse_numerics(args.numerics),
+                       [&]<class N>(N) { return run_as<N>(args, model, tokenizer, prompt); });
 }
 
 }  // namespace

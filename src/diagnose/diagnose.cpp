@@ -188,8 +188,8 @@ std::vector<Mistake> known_mistakes() {
 Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_progress) {
   const DefaultFloatMode mode;
   const std::optional<ExpectedType> as = parse_expected(options.as);
-  const std::string numerics =
-      options.reference.empty() ? "bf16" : read_reference(options.reference).numerics;
+  const Numerics numerics =
+      options.reference.empty() ? Numerics::kBf16 : read_reference(options.reference).numerics;
   Model model = load_model(options.model);
   if (!options.reference.empty()) expect_checkpoint_of(options.reference, options.model);
   require_finite(model.files);  // of what NaN does, no mistake could be told

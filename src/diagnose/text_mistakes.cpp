@@ -74,7 +74,7 @@ class TextSteps {
  public:
   TextSteps(const Model& model, Ids text, ThreadPool& pool)
       : vocab_(static_cast<std::size_t>(model.spec.vocab_size)),
-        logits_(logits_over("bf16", model, text, pool)) {}
+        logits_(logits_over(Numerics::kBf16, model, text, pool)) {}
 
   // What decides about the token at `i`.
   std::span<const float> before(std::size_t i) const {

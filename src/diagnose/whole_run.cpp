@@ -31,8 +31,8 @@ ArrayView view_of(const Site& site, const ModelSpec& spec, std::size_t tokens) {
 }  // namespace
 
 std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& evidence,
-                                            std::string_view numerics,
-                                            std::optional<ExpectedType> as, ThreadPool& pool) {
+                                            Numerics numerics, std::optional<ExpectedType> as,
+                                            ThreadPool& pool) {
   const Profile profile("noise", true);
   std::vector<TensorResult> results;
   TapSet taps(model.spec);
@@ -51,7 +51,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
   }
   std::map<std::string, Array> oracle;
   run_prompt(
-      model, F64::kName, evidence.ids, taps,
+      model, Numerics::kF64, evidence.ids, taps,
       [&](Array array) { oracle.emplace(array.name, std::move(array)); }, pool);
   ExpertChoices choices;
   Array router_logits;  // of the layer that runs
@@ -100,7 +100,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
   };
   if (as == ExpectedType::kQ8) {
     precision.q8 = noise_of(ExpectedType::kQ8);
-  } else if (is_wanted(Grid::kF32) && numerics != F32::kName) {
+  } else if (is_wanted(Grid::kF32) && numerics != Numerics::kF32) {
     precision.f32 = noise_of(ExpectedType::kF32);
   }
   if (is_wanted(Grid::kF16)) precision.f16 = noise_of(ExpectedType::kF16);

@@ -5,8 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "assay/diagnose.h"
+#include "assay/numerics.h"
 #include "base/thread_pool.h"
 #include "diagnose/evidence.h"
 #include "model/model.h"
@@ -18,8 +19,8 @@ namespace assay {
 // are what extract writes. Each site of the evidence is measured and judged as compare does, by the
 // profile "noise". numerics: the reference's.
 std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& evidence,
-                                            std::string_view numerics,
-                                            std::optional<ExpectedType> as, ThreadPool& pool);
+                                            Numerics numerics, std::optional<ExpectedType> as,
+                                            ThreadPool& pool);
 
 // Where compare fails a candidate, or calls it coarse, of which every operation looks right by
 // itself, the diagnosis says so too; and of what is wrong, whether it stays within BF16's noise.

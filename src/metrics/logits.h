@@ -2,7 +2,7 @@
 #pragma once
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/metrics.h"
 #include "metrics/metrics.h"
 
 namespace assay {

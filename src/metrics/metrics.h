@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/metrics.h"
 #include "base/thread_pool.h"
 #include "metrics/rows.h"
 

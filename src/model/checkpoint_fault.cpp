@@ -95,9 +95,7 @@ Fault quantisation(const fs::path& directory) {
   const fs::path file = directory / "config.json";
   const auto config = object_in(file);
   if (!config) return std::nullopt;
-  const auto where = [&](const char* field) {
-    return fmt::format("{}: field '{}'", file.string(), field);
-  };
+  const auto where = [&](const char* field) { return field_text(file.string(), field); };
   const auto given = config->find("quantization_config");
   if (given != config->end() && given->is_object() && given->contains("quant_method")) {
     const std::string method = text_field(*given, "quant_method");

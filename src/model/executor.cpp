@@ -162,27 +162,24 @@ void Executor<N>::show(const Run& run, ValueId v) {
 template <class N>
 const typename Executor<N>::Rotation& Executor<N>::rotation_of(const Rotate& rotate) {
   auto found = std::ranges::find(rotations_, rotate, &Rotation::of);
-  if (found == rotations_.end()) found = rotations_.insert(found, {rotate, {}, false, {}, {}});
+  if (found == rotations_.end()) {
+    const RopeRows<Real> rows(program_.ropes[rotate.table], static_cast<std::size_t>(rotate.dims));
+    found = rotations_.insert(found, {rotate, rows, false, {}, {}});
+  }
   if (!found->current) compute(*found);
   return *found;
 }
 
 template <class N>
 void Executor<N>::compute(Rotation& rotation) {
-  const RopeParameters& parameters = program_.ropes[rotation.of.table];
-  const auto dims = static_cast<std::size_t>(rotation.of.dims);
-  const std::size_t half = dims / 2;
+  const auto half = static_cast<std::size_t>(rotation.of.dims) / 2;
   rotation.cos.resize(ids_.size() * half);
   rotation.sin.resize(ids_.size() * half);
   std::size_t t = 0;
   for (const Stretch<N>& stretch : stretches_) {
-    const std::size_t end = stretch.position + stretch.count;
-    if (parameters.depend_on_length() || rotation.frequencies.inv_freq.empty()) {
-      rotation.frequencies = rope_frequencies<Real>(parameters, dims, end);
-    }
-    for (std::size_t p = stretch.position; p < end; ++p, ++t) {
-      rope_row(rotation.frequencies, p, &rotation.cos[t * half], &rotation.sin[t * half]);
-    }
+    rotation.rows.compute(stretch.position, stretch.position + stretch.count,
+                          &rotation.cos[t * half], &rotation.sin[t * half]);
+    t += stretch.count;
   }
   rotation.current = true;
   if (rotation.of.rounded_once) return;

@@ -73,7 +73,7 @@ class Executor {
   // cos and sin of the tokens at hand, [tokens, dims / 2], rounded as the numerics rounds.
   struct Rotation {
     Rotate of;
-    RopeFrequencies<Real> frequencies;
+    RopeRows<Real> rows;
     bool current = false;
     std::vector<Real> cos, sin;
   };

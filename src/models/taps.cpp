@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <optional>
 #include <stdexcept>
 
@@ -28,6 +29,35 @@ std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec) {
   if (!is_layer_tap(tap)) return std::string(name);
   const int digits = spec.num_hidden_layers > 100 ? 3 : 2;
   return fmt::format("layer_{:0{}}_{}", layer, digits, name);
+}
+
+std::int64_t TapPlace::order() const {
+  constexpr std::int64_t kLast = std::int64_t{1} << 40;
+  if (layer >= 0) return (layer + 1) * kTapCount + static_cast<int>(tap);
+  return (tap == Tap::kEmbeddingOutput ? 0 : kLast) + static_cast<int>(tap);
+}
+
+std::optional<TapPlace> parse_tap_name(std::string_view name) {
+  constexpr std::string_view kPrefix = "layer_";
+  std::int64_t layer = -1;
+  if (name.starts_with(kPrefix)) {
+    name.remove_prefix(kPrefix.size());
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+    const auto digits = static_cast<std::size_t>(end - name.data());
+    const bool is_layer = error == std::errc() && layer >= 0 && layer < kMostLayers;
+    if (!is_layer || digits >= name.size() || name[digits] != '_') return std::nullopt;
+    name.remove_prefix(digits + 1);
+  }
+  for (int t = 0; t < kTapCount; ++t) {
+    const Tap tap = static_cast<Tap>(t);
+    if (is_layer_tap(tap) == (layer >= 0) && tap_base_name(tap) == name)
+      return TapPlace{tap, layer};
+  }
+  return std::nullopt;
+}
+
+std::size_t position_axis(Tap tap) {
+  return tap == Tap::kAttnScores || tap == Tap::kAttnProbs ? 2 : 1;
 }
 
 namespace {

@@ -1,8 +1,10 @@
 // Where one looks: the names of all intermediates, and which of them a run records.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,6 +63,23 @@ std::string tap_name(Tap tap, std::int64_t layer, const ModelSpec& spec);
 
 // The name without the layer: "q_proj", "logits"; "output" of a layer's last one.
 std::string_view tap_base_name(Tap tap);
+
+struct TapPlace {
+  Tap tap = Tap::kEmbeddingOutput;
+  std::int64_t layer = -1;  // -1 outside the layers
+
+  // Data-flow order.
+  friend auto operator<=>(const TapPlace& a, const TapPlace& b) { return a.order() <=> b.order(); }
+  friend bool operator==(const TapPlace& a, const TapPlace& b) { return a.order() == b.order(); }
+  std::int64_t order() const;
+};
+
+// "layer_03_q_proj", with any number of digits; none for what is no tap (input_ids, rope_cos).
+// A layer's number must be below kMostLayers: memory is taken for each layer up to it.
+std::optional<TapPlace> parse_tap_name(std::string_view name);
+
+// The axis that counts positions in an array of that tap: 1, or 2 for scores and probabilities.
+std::size_t position_axis(Tap tap);
 
 // Whether the model has the tap in that layer.
 bool has_tap(Tap tap, std::int64_t layer, const ModelSpec& spec);

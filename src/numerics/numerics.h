@@ -8,7 +8,9 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
-#include <string_view>
+#include <utility>
+
+#include "assay/numerics.h"
 
 namespace assay {
 
@@ -32,7 +34,7 @@ ASSAY_INLINE float round_to_bf16(float x) {
 // The rounding points of transformers' eager BF16 run.
 struct Bf16 {
   using Real = float;
-  static constexpr std::string_view kName = "bf16";
+  static constexpr Numerics kNumerics = Numerics::kBf16;
   static constexpr bool kRoundsWeights = true;  // an F32 or F16 checkpoint is cast at load
   static constexpr bool kFlushes = true;        // in dots, see kernels.h
   static constexpr Real kMasked = -3.38953138925153547590470800371487866880e38F;  // BF16's lowest
@@ -50,7 +52,7 @@ struct Bf16 {
 // Every intermediate in FP32.
 struct F32 {
   using Real = float;
-  static constexpr std::string_view kName = "f32";
+  static constexpr Numerics kNumerics = Numerics::kF32;
   static constexpr bool kRoundsWeights = false;
   static constexpr bool kFlushes = false;
   static constexpr Real kMasked = std::numeric_limits<float>::lowest();
@@ -63,7 +65,7 @@ struct F32 {
 // The oracle: every intermediate in double.
 struct F64 {
   using Real = double;
-  static constexpr std::string_view kName = "f64";
+  static constexpr Numerics kNumerics = Numerics::kF64;
   static constexpr bool kRoundsWeights = false;
   static constexpr bool kFlushes = false;
   static constexpr Real kMasked = std::numeric_limits<double>::lowest();
@@ -72,5 +74,19 @@ struct F64 {
   ASSAY_INLINE static Cached cached(Real x) { return x; }
   ASSAY_INLINE static Real uncached(Cached x) { return x; }
 };
+
+// From the name to the code: calls use(Bf16()), use(F32()) or use(F64()).
+template <class Use>
+decltype(auto) with_numerics(Numerics numerics, Use&& use) {
+  switch (numerics) {
+    case Numerics::kF32:
+      return std::forward<Use>(use)(F32());
+    case Numerics::kF64:
+      return std::forward<Use>(use)(F64());
+    case Numerics::kBf16:
+      break;
+  }
+  return std::forward<Use>(use)(Bf16());
+}
 
 }  // namespace assay

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "numerics/rope.h"
@@ -31,5 +32,28 @@ double longrope_attention_factor(double factor, double original_length);
 // rounded to BF16.
 template <class Real>
 void rope_row(const RopeFrequencies<Real>& frequencies, std::size_t position, Real* cos, Real* sin);
+
+// The rows of positions that a run computes together, chunk by chunk. Frequencies that depend on
+// the sequence's length are those of the sequence up to the chunk's end.
+template <class Real>
+class RopeRows {
+ public:
+  RopeRows(RopeParameters rope, std::size_t dims) : rope_(std::move(rope)), dims_(dims) {}
+
+  // cos and sin, [end - begin, dims / 2], of positions [begin, end).
+  void compute(std::size_t begin, std::size_t end, Real* cos, Real* sin) {
+    if (rope_.depend_on_length() || frequencies_.inv_freq.empty()) {
+      frequencies_ = rope_frequencies<Real>(rope_, dims_, end);
+    }
+    for (std::size_t p = begin; p < end; ++p, cos += dims_ / 2, sin += dims_ / 2) {
+      rope_row(frequencies_, p, cos, sin);
+    }
+  }
+
+ private:
+  RopeParameters rope_;
+  std::size_t dims_;
+  RopeFrequencies<Real> frequencies_ = {};
+};
 
 }  // namespace assay

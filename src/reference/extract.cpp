@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <tuple>
 
 #include "assay/error.h"
 #include "base/background.h"
@@ -21,9 +22,9 @@
 #include "model/generate.h"
 #include "model/recorder.h"
 #include "model/watched_files.h"
-#include "numerics/rope_table.h"
 #include "reference/manifest.h"
 #include "reference/prompt_file.h"
+#include "reference/rope_arrays.h"
 #include "tokenizer/tokenizer.h"
 
 namespace assay {
@@ -48,27 +49,6 @@ Array int64_array(std::string name, std::span<const std::int64_t> values) {
   Array array{std::move(name), DType::kI64, {1, static_cast<std::int64_t>(values.size())}, {}};
   array.bytes.resize(values.size_bytes());
   std::ranges::copy(values, array.as<std::int64_t>().begin());
-  return array;
-}
-
-// [1, P, R], never rounded to BF16.
-template <class Real>
-Array rope_array(std::string name, const std::vector<Real>& table, std::size_t head_dim,
-                 DType store) {
-  Array array{
-      std::move(name),
-      store,
-      {1, static_cast<std::int64_t>(table.size() / head_dim), static_cast<std::int64_t>(head_dim)},
-      {}};
-  array.bytes.resize(table.size() * dtype_size(store));
-  const auto cast = [&]<class T>(std::span<T> to) {
-    std::ranges::transform(table, to.begin(), [](Real x) { return static_cast<T>(x); });
-  };
-  if (store == DType::kF64) {
-    cast(array.as<double>());
-  } else {
-    cast(array.as<float>());
-  }
   return array;
 }
 
@@ -186,8 +166,8 @@ class Extraction {
       if (bad == prompt.arrays.end() || !not_finite_.empty()) continue;
       warn(
           fmt::format("{}: {} of the elements of {} are NaN: everything computed from them is "
-                      "meaningless (assay "
-                      "doctor tells whether a weight is the cause; otherwise check config.json)",
+                      "meaningless (assay doctor tells whether a weight is the cause; otherwise "
+                      "check config.json)",
                       prompt.extracted.prompt.id, bad->stats->nan, bad->name));
     }
   }
@@ -276,26 +256,14 @@ class Extraction {
     for (const Numerics numerics : options_.numerics) {
       // An oracle is compared with the values in the reference's file.
       const bool oracle = !runs_.empty() && numerics == Numerics::kF64;
-      if (oracle) {
-        background_.finish();
-      }
+      if (oracle) background_.finish();
       std::vector<Run>& of_prompts = runs_.emplace_back();
       for (const Prompt& prompt : group) {
         of_prompts.push_back(open(prompt, runs_.size() == 1 ? "reference"
                                           : oracle          ? "oracle"
                                                             : numerics_name(numerics)));
       }
-      switch (numerics) {
-        case Numerics::kBf16:
-          run_group(bf16_, group, kernels<Bf16>(chosen_simd()), numerics, of_prompts);
-          break;
-        case Numerics::kF32:
-          run_group(f32_, group, kernels<F32>(chosen_simd()), numerics, of_prompts);
-          break;
-        case Numerics::kF64:
-          run_group(f64_, group, kernels<F64>(chosen_simd()), numerics, of_prompts);
-          break;
-      }
+      with_numerics(numerics, [&]<class N>(N) { run_group<N>(group, of_prompts); });
     }
     background_.finish();
     if (has_f32_noise()) measure_f32_noise(group);
@@ -325,8 +293,7 @@ class Extraction {
       const auto measure = [this, &noise, oracle](Array array) {
         if (array.dtype == DType::kI64) return;
         ArrayNoise& own = noise[array.name];
-        const std::size_t axis =
-            array.name.ends_with("_attn_scores") || array.name.ends_with("_attn_probs") ? 2 : 1;
+        const std::size_t axis = position_axis(parse_tap_name(array.name)->tap);
         const std::size_t bytes = array.bytes.size();
         auto owner = std::make_shared<const Array>(std::move(array));
         background_.add(2 * bytes, [&own, oracle, owner, axis] {
@@ -337,9 +304,9 @@ class Extraction {
                              measure);
       requests.push_back({group[p].input_ids, &recorders.back()});
     }
-    executor_of(f32_, kernels<F32>(chosen_simd()), "f32 run for its noise");
+    Executor<F32>& executor = executor_of<F32>("f32 run for its noise");
     const double before = done_steps_;
-    generate_greedy<F32>(*f32_, model_, requests, 0, {});
+    generate_greedy<F32>(executor, model_, requests, 0, {});
     done_steps_ = before + prefill_steps(group);
     background_.finish();
   }
@@ -368,19 +335,19 @@ class Extraction {
   }
 
   template <class N>
-  void executor_of(std::optional<Executor<N>>& executor, const Kernels<N>& kernels,
-                   std::string what) {
-    if (!executor) executor.emplace(model_, pool_, kernels);
+  Executor<N>& executor_of(std::string what) {
+    auto& executor = std::get<std::optional<Executor<N>>>(executors_);
+    if (!executor) executor.emplace(model_, pool_, kernels<N>(chosen_simd()));
     executor->on_layer([this, what = std::move(what)] {
       done_steps_ += 1;
       progress(what);
     });
+    return *executor;
   }
 
   template <class N>
-  void run_group(std::optional<Executor<N>>& executor, std::span<const Prompt> group,
-                 const Kernels<N>& kernels, Numerics numerics, std::vector<Run>& runs) {
-    executor_of(executor, kernels, fmt::format("{} run", numerics_name(numerics)));
+  void run_group(std::span<const Prompt> group, std::vector<Run>& runs) {
+    Executor<N>& executor = executor_of<N>(fmt::format("{} run", numerics_name(N::kNumerics)));
     std::vector<Recorder<typename N::Real>> recorders;
     std::vector<GenerateRequest<N>> requests;
     recorders.reserve(group.size());
@@ -393,49 +360,21 @@ class Extraction {
     }
     const double before = done_steps_;
     std::vector<Generated> generated = generate_greedy<N>(
-        *executor, model_, requests, options_.max_new_tokens, model_.eos_token_ids);
+        executor, model_, requests, options_.max_new_tokens, model_.eos_token_ids);
     done_steps_ = before + steps_of_group(group);  // it may have stopped at an EOS id
 
     for (std::size_t p = 0; p < group.size(); ++p) {
       runs[p].generated = std::move(generated[p]);
       runs[p].file->add(int64_array("generated_ids", runs[p].generated.ids));
-      add_rope_tables<typename N::Real>(group[p], runs[p]);
+      // For every position that was fed to the model: the last generated token was not.
+      const std::size_t prompt = group[p].input_ids.size();
+      const std::size_t positions = std::max(prompt, runs[p].generated.ids.size() - 1);
+      for (Array& table :
+           rope_arrays<typename N::Real>(model_.spec, prompt, positions, options_.store)) {
+        runs[p].file->add(std::move(table));
+      }
       runs[p].file->close();
     }
-  }
-
-  // For every position that was fed to the model: the last generated token was not.
-  template <class Real>
-  void add_rope_tables(const Prompt& prompt, Run& run) {
-    const std::size_t positions = std::max(prompt.input_ids.size(), run.generated.ids.size() - 1);
-    add_rope_table<Real>("rope", model_.spec.rope_parameters, prompt.input_ids.size(), positions,
-                         run);
-    if (!model_.spec.local_rope_parameters) return;
-    add_rope_table<Real>("rope_local", *model_.spec.local_rope_parameters, prompt.input_ids.size(),
-                         positions, run);
-  }
-
-  // Each row as in the run: if frequencies depend on the sequence's length, that is the prompt's
-  // length for the prompt's positions, and the length so far for each later position.
-  template <class Real>
-  void add_rope_table(const std::string& name, const RopeParameters& rope, std::size_t prompt,
-                      std::size_t positions, Run& run) {
-    const auto dims = static_cast<std::size_t>(model_.spec.rotary_dims());
-    std::vector<Real> cos(positions * dims);
-    std::vector<Real> sin(positions * dims);
-    RopeFrequencies<Real> frequencies = rope_frequencies<Real>(rope, dims, prompt);
-    for (std::size_t p = 0; p < positions; ++p) {
-      if (p >= prompt && rope.depend_on_length()) {
-        frequencies = rope_frequencies<Real>(rope, dims, p + 1);
-      }
-      rope_row(frequencies, p, &cos[p * dims], &sin[p * dims]);
-      // Each value occurs twice in a row, as in transformers.
-      for (std::vector<Real>* table : {&cos, &sin}) {
-        std::copy_n(&(*table)[p * dims], dims / 2, &(*table)[p * dims + dims / 2]);
-      }
-    }
-    run.file->add(rope_array(name + "_cos", cos, dims, options_.store));
-    run.file->add(rope_array(name + "_sin", sin, dims, options_.store));
   }
 
   void record_prompt(const Prompt& prompt, std::size_t p) {
@@ -484,9 +423,9 @@ class Extraction {
   TapSet taps_;
   ThreadPool pool_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<Executor<Bf16>> bf16_;
-  std::optional<Executor<F32>> f32_;
-  std::optional<Executor<F64>> f64_;
+  std::tuple<std::optional<Executor<Bf16>>, std::optional<Executor<F32>>,
+             std::optional<Executor<F64>>>
+      executors_;  // those in use
   std::optional<OutputSet> out_;
   bool is_chat_ = false;
   Manifest manifest_;
@@ -500,25 +439,6 @@ class Extraction {
 };
 
 }  // namespace
-
-std::string_view numerics_name(Numerics numerics) {
-  switch (numerics) {
-    case Numerics::kBf16:
-      return Bf16::kName;
-    case Numerics::kF32:
-      return F32::kName;
-    case Numerics::kF64:
-      return F64::kName;
-  }
-  return "?";
-}
-
-Numerics parse_numerics(std::string_view name) {
-  for (const Numerics numerics : {Numerics::kBf16, Numerics::kF32, Numerics::kF64}) {
-    if (numerics_name(numerics) == name) return numerics;
-  }
-  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32 or f64");
-}
 
 std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,
                                      const OnProgress& on_progress) {

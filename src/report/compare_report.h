@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 
 namespace assay {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "assay/compare.h"
+#include "assay/map_draft.h"
 
 namespace assay {
 

@@ -13,6 +13,7 @@
 #include "metrics/metrics.h"
 #include "verify/compare_arrays.h"
 #include "verify/divergence.h"
+#include "verify/rope_rows.h"
 #include "verify/tokens.h"
 
 namespace assay {

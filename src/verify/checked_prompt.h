@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
+#include "assay/numerics.h"
 #include "candidate/expert_slots.h"
 #include "candidate/positions.h"
 #include "candidate/prompt_pairs.h"
@@ -125,7 +126,7 @@ class CheckedPrompt {
   const Profile& profile_;
   std::int64_t layers_;
   ModelSpec model_;  // as the reference's config has it, or what its names tell of it
-  std::string numerics_;
+  Numerics numerics_;
   DumpQuestions questions_;
   DumpProposals proposals_;
   Precision precision_;

@@ -86,6 +86,14 @@ CompareReport compare(const CompareOptions& options,
   report.unused_files = pairing.unused_files;
   report.passed = true;
   bool any = false;
+  const ComparisonSetup setup{.pairing = pairing,
+                              .map = map,
+                              .profile = profile,
+                              .pool = pool,
+                              .as = as,
+                              .model_directory = options.model,
+                              .model = model ? &*model : nullptr,
+                              .details = options.details};
   std::vector<MeasuredPrompt> measured;
   for (std::size_t p = 0; p < pairing.prompts.size(); ++p) {
     const PromptPair& pair = pairing.prompts[p];
@@ -98,8 +106,7 @@ CompareReport compare(const CompareOptions& options,
       on_progress("comparing " + pair.id, (static_cast<double>(p) + fraction) /
                                               static_cast<double>(pairing.prompts.size()));
     };
-    measured.push_back(measure_prompt(options, pair, pairing, map, profile,
-                                      model ? &*model : nullptr, pool, progress));
+    measured.push_back(measure_prompt(pair, setup, progress));
   }
   // One engine lays its arrays out in one way.
   const bool paired = std::ranges::any_of(measured, shows_pairs);

@@ -15,9 +15,9 @@ namespace assay {
 namespace {
 
 // What one rounding alone makes: no tap's noise is taken for less.
-double rounding_floor(std::string_view numerics) {
-  if (numerics == "f32") return one_rounding(Grid::kF32);
-  return numerics == "f64" ? one_rounding(Grid::kF32) * 0x1p-29 : one_rounding(Grid::kBf16);
+double rounding_floor(Numerics numerics) {
+  if (numerics == Numerics::kBf16) return one_rounding(Grid::kBf16);
+  return numerics == Numerics::kF64 ? one_rounding(Grid::kF32) * 0x1p-29 : one_rounding(Grid::kF32);
 }
 
 // Sets the metrics under the reading that it returns: the likeliest one, unless its content is far
@@ -121,25 +121,6 @@ std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
     judge_before(tensor, truth, candidate, *reading, profile, pool);
   }
   return reading;
-}
-
-bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape) {
-  return name.starts_with("rope_") && shape.size() == 3 && shape[0] == 1 && shape[1] > 0;
-}
-
-std::int64_t common_rope_rows(std::span<const std::int64_t> table,
-                              std::span<const std::int64_t> candidate, std::int64_t prompt,
-                              std::int64_t padding) {
-  const std::int64_t width = candidate.empty() ? 0 : candidate.back();
-  if (width < 1 || (width != table[2] && 2 * width != table[2])) return table[1];
-  const std::int64_t rows = element_count(candidate, "a rotary table") / width - padding;
-  return prompt > 0 && rows >= prompt ? std::min(rows, table[1]) : table[1];
-}
-
-void cut_rows(ArrayView& table, std::int64_t rows) {
-  const std::size_t row = table.bytes.size() / static_cast<std::size_t>(table.shape[1]);
-  table.bytes = table.bytes.first(row * static_cast<std::size_t>(rows));
-  table.shape[1] = rows;
 }
 
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,

@@ -8,7 +8,8 @@
 #include <string_view>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
+#include "assay/numerics.h"
 #include "base/thread_pool.h"
 #include "candidate/reading.h"
 #include "candidate/reference_files.h"
@@ -20,9 +21,9 @@ namespace assay {
 // What a tensor is held against.
 struct Truth {
   const ArrayView& reference;
-  const ArrayView* oracle = nullptr;  // of the reference's shape; null: none
-  std::size_t position_axis = 1;      // of the reference
-  std::string_view numerics;          // of the reference: how large one rounding is
+  const ArrayView* oracle = nullptr;    // of the reference's shape; null: none
+  std::size_t position_axis = 1;        // of the reference
+  Numerics numerics = Numerics::kBf16;  // of the reference: how large one rounding is
   // The noise is not taken for less. That of a single position is a matter of luck: few positions
   // are held against the noisiest of all.
   double least_noise = 0;
@@ -40,17 +41,6 @@ struct Truth {
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
                                       const ArrayView& candidate, const Profile& profile,
                                       ThreadPool* pool);
-
-// Whether it is one of the reference's rotary tables, [1, P, R].
-bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape);
-// How many rows of such a table are held against a candidate's: all P, or those that it has where
-// it has the prompt's at least. Decoded positions are in the reference alone then. padding:
-// positions before the prompt, of which the candidate's may have rows too.
-std::int64_t common_rope_rows(std::span<const std::int64_t> table,
-                              std::span<const std::int64_t> candidate, std::int64_t prompt,
-                              std::int64_t padding);
-// Leaves the first rows of a table.
-void cut_rows(ArrayView& table, std::int64_t rows);
 
 // Token ids: equal, or the verdict is kFail and says from where on they differ.
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,

@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "candidate/reading.h"
 
 namespace assay {

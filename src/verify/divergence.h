@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "candidate/data_flow.h"
 #include "formats/array_file.h"
 

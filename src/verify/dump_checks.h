@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "formats/array_file.h"
 
 namespace assay {

@@ -190,8 +190,8 @@ void find_unused(const Flow& flow, const ModelSpec& spec) {
 
 }  // namespace
 
-DumpQuestions::DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec,
-                             std::string_view numerics, const Profile& profile)
+DumpQuestions::DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec, Numerics numerics,
+                             const Profile& profile)
     : files_(files), spec_(spec), numerics_(numerics), profile_(profile) {}
 
 std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,

@@ -5,7 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
+#include "assay/numerics.h"
 #include "candidate/dump_forms.h"
 #include "candidate/reading.h"
 #include "candidate/reference_files.h"
@@ -27,7 +28,7 @@ class DumpQuestions {
  public:
   // spec: the model's own where the reference tells its config, else what its names tell (then
   // scales and caps are not known). All must outlive it.
-  DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec, std::string_view numerics,
+  DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec, Numerics numerics,
                 const Profile& profile);
 
   // The first form in which the tensor, which failed or is coarse, would pass; none where there is
@@ -44,7 +45,7 @@ class DumpQuestions {
 
   const ReferenceFiles& files_;
   const ModelSpec& spec_;
-  std::string numerics_;
+  Numerics numerics_;
   const Profile& profile_;
 };
 

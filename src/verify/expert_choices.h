@@ -8,7 +8,7 @@
 #include <map>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "candidate/data_flow.h"
 
 namespace assay {

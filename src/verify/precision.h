@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "assay/array.h"
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "model/array_noise.h"
 #include "numerics/noise.h"
 #include "verify/profile.h"

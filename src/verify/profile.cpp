@@ -79,7 +79,7 @@ void Profile::read(const std::string& file) {
   }
   for (std::size_t i = 0; i < rules->size(); ++i) {
     const OrderedJson& entry = (*rules)[i];
-    const std::string where = fmt::format("{}: field 'rules[{}]'", file, i);
+    const std::string where = field_text(file, fmt::format("rules[{}]", i));
     if (!entry.is_object() || !entry.contains("taps") || !entry["taps"].is_string()) {
       throw input_error(where, "no string 'taps'", "a glob over tap names");
     }

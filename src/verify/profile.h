@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 
 namespace assay {
 

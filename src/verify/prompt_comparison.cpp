@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "assay/numerics.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
 #include "candidate/expert_slots.h"
@@ -27,6 +28,7 @@
 #include "verify/dump_questions.h"
 #include "verify/expert_choices.h"
 #include "verify/precision.h"
+#include "verify/rope_rows.h"
 #include "verify/run_noise.h"
 #include "verify/tokens.h"
 
@@ -38,23 +40,22 @@ constexpr std::size_t kLarge = std::size_t{64} << 20;
 
 class PromptComparison {
  public:
-  PromptComparison(const CompareOptions& options, const PromptPair& pair, const Pairing& pairing,
-                   const NameMap& map, const Profile& profile, const Model* model, ThreadPool& pool,
+  PromptComparison(const PromptPair& pair, const ComparisonSetup& setup,
                    std::function<void(double)> on_progress)
-      : options_(options),
+      : setup_(setup),
         pair_(pair),
-        numerics_(pairing.numerics),
-        profile_(profile),
-        model_for_noise_(model),
-        pool_(pool),
+        numerics_(setup.pairing.numerics),
+        profile_(setup.profile),
+        pool_(setup.pool),
         on_progress_(std::move(on_progress)),
         files_(pair),
         reference_(files_.arrays()),
         candidate_(*pair.candidate),
         layers_(count_layers(reference_.names())),
-        model_(pairing.model ? *pairing.model : model_of_names(reference_.names())),
-        own_map_(map),
-        questions_(files_, model_, numerics_, profile) {
+        model_(setup.pairing.model ? *setup.pairing.model : model_of_names(reference_.names())),
+        own_map_(setup.map),
+        rope_rows_(candidate_, own_map_, layers_, known_),
+        questions_(files_, model_, numerics_, profile_) {
     result_.id = pair.id;
     own_map_.suit(model_);
     own_map_.suit(candidate_.names());
@@ -110,55 +111,14 @@ class PromptComparison {
     known_.shape = [this](const std::string& tap, std::int64_t) -> std::optional<Shape> {
       if (!reference_.contains(tap)) return std::nullopt;
       Shape shape = reference_.form_of(tap).shape;
-      if (is_rope_table(tap, shape)) shape[1] = rope_rows(tap, shape);
+      if (is_rope_table(tap, shape)) shape[1] = rope_rows_.count(tap, shape);
       return shape;
     };
     known_.values = [this](const std::string& tap, std::span<const std::int64_t>) {
       LoadedArray values = reference_.load(tap);
-      cut_rope_table(tap, values);
+      rope_rows_.cut(tap, values.view);
       return values;
     };
-  }
-
-  void cut_rope_table(const std::string& tap, LoadedArray& table) const {
-    if (is_rope_table(tap, table.view.shape)) {
-      cut_rows(table.view, rope_rows(tap, table.view.shape));
-    }
-  }
-
-  // Rows of the reference's rotary table that the candidate has too.
-  std::int64_t rope_rows(const std::string& tap, const Shape& table) const {
-    const std::lock_guard lock(rope_mutex_);
-    const auto known = rope_rows_.find(tap);
-    if (known != rope_rows_.end()) return known->second;
-    return rope_rows_.emplace(tap, find_rope_rows(tap, table)).first->second;
-  }
-
-  std::int64_t find_rope_rows(const std::string& tap, const Shape& table) const {
-    for (const std::string& name : candidate_.names()) {
-      const std::vector<NameClaim> claims = own_map_.meaning(name, layers_).singles();
-      if (std::ranges::none_of(claims, [&](const NameClaim& c) { return c.taps.front() == tap; })) {
-        continue;
-      }
-      const std::optional<Shape> shape = shape_if_readable(candidate_, name);
-      if (!shape) continue;
-      return common_rope_rows(table, *shape, std::ssize(known_.ids), padding_before_prompt());
-    }
-    return table[1];
-  }
-
-  // As far as the candidate's tokens alone say it: asked for while the candidate is read.
-  std::int64_t padding_before_prompt() const {
-    for (const std::string& name : candidate_.names()) {
-      if (own_map_.tap_of(name, layers_) != "input_ids") continue;
-      try {
-        const auto found = find_prompt(known_.ids, read_ids(candidate_, name), known_.text);
-        if (found) return found->front;
-      } catch (const Error&) {
-        // Said where the tokens are compared.
-      }
-    }
-    return 0;
   }
 
   bool is_large(const TensorResult& tensor) const {
@@ -167,22 +127,22 @@ class PromptComparison {
 
   // What the manifest does not say is measured where there is a model.
   Precision measured_precision() const {
-    Precision precision{parse_expected(options_.as)};
+    Precision precision{setup_.as};
     if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
-    if (model_for_noise_ == nullptr || files_.oracle() == nullptr || known_.ids.empty()) {
+    if (setup_.model == nullptr || files_.oracle() == nullptr || known_.ids.empty()) {
       return precision;
     }
     const std::vector<std::optional<Grid>> types = types_of(result_.tensors, precision.as);
     const auto is_wanted = [&](Grid type) {
       return std::ranges::find(types, std::optional(type)) != types.end();
     };
-    TapSet taps(model_for_noise_->spec);
+    TapSet taps(setup_.model->spec);
     for (const TensorResult& tensor : result_.tensors) {
       if (tensor.oracle_error) taps.add(tensor.name);
     }
     const auto measured = [&](ExpectedType type) {
       return std::make_shared<TypeNoise>(run_noise(
-          *model_for_noise_, type, known_.ids, taps,
+          *setup_.model, type, known_.ids, taps,
           [&](const std::string& name) { return files_.exact(name); }, pool_));
     };
     if (precision.as == ExpectedType::kQ8) {
@@ -261,7 +221,7 @@ class PromptComparison {
       } else {
         for (std::size_t which = 0; which < 3; ++which) load(which);
       }
-      cut_rope_table(tensor.name, reference);
+      rope_rows_.cut(tensor.name, reference.view);
       const bool has_oracle = !oracle.view.shape.empty();
       const bool reordered = put_experts_in_order(tensor, place, reference.view, candidate);
       if (has_oracle) put_oracle_in_order(place, oracle);
@@ -283,7 +243,7 @@ class PromptComparison {
         tensor.verdict = routed->second.verdict;
         tensor.reason = routed->second.reason;
       }
-      if (reading && options_.details) {
+      if (reading && setup_.details) {
         tensor.detail = measure_details(reference.view, axis, candidate.view, *reading);
       }
     } catch (const WrongReference&) {
@@ -372,10 +332,10 @@ class PromptComparison {
     if (!dump_->generated() || !reference_.contains("generated_ids") || known_.ids.empty()) return;
     const std::vector<std::int64_t>& own = known_.text;
     const std::vector<std::int64_t>& other = *dump_->generated();
-    if (!options_.model.empty()) {
+    if (!setup_.model_directory.empty()) {
       if (const auto whole = whole_text(known_.ids, other, own)) {
         result_.tokens =
-            replay_tokens(options_.model, numerics_, own, *whole, known_.ids.size(), pool_);
+            replay_tokens(setup_.model_directory, numerics_, own, *whole, known_.ids.size(), pool_);
         return;
       }
     }
@@ -401,11 +361,10 @@ class PromptComparison {
     return logits;
   }
 
-  const CompareOptions& options_;
+  const ComparisonSetup& setup_;
   const PromptPair& pair_;
-  const std::string& numerics_;
+  Numerics numerics_;
   const Profile& profile_;
-  const Model* model_for_noise_;  // null: none is given
   ThreadPool& pool_;
   std::function<void(double)> on_progress_;
   ReferenceFiles files_;
@@ -414,13 +373,12 @@ class PromptComparison {
   std::int64_t layers_;
   ModelSpec model_;  // as the reference's config has it, or what its names tell of it
   NameMap own_map_;
-  DumpQuestions questions_;
   KnownPrompt known_;
+  RopeRowsInCommon rope_rows_;
+  DumpQuestions questions_;
   std::optional<Candidate> dump_;
   ExpertChoices experts_;
   std::map<std::string, TensorResult> routed_;  // expert_ids, judged
-  mutable std::mutex rope_mutex_;
-  mutable std::map<std::string, std::int64_t> rope_rows_;  // by table: asked for once for each name
   std::mutex progress_mutex_;
   std::uint64_t done_ = 0;  // bytes of the reference
   std::uint64_t total_ = 0;
@@ -429,12 +387,9 @@ class PromptComparison {
 
 }  // namespace
 
-MeasuredPrompt measure_prompt(const CompareOptions& options, const PromptPair& pair,
-                              const Pairing& pairing, const NameMap& map, const Profile& profile,
-                              const Model* model, ThreadPool& pool,
+MeasuredPrompt measure_prompt(const PromptPair& pair, const ComparisonSetup& setup,
                               std::function<void(double)> on_progress) {
-  return PromptComparison(options, pair, pairing, map, profile, model, pool, std::move(on_progress))
-      .run();
+  return PromptComparison(pair, setup, std::move(on_progress)).run();
 }
 
 bool shows_pairs(const MeasuredPrompt& prompt) {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <optional>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
 #include "base/thread_pool.h"
 #include "candidate/name_map.h"
 #include "candidate/prompt_pairs.h"
@@ -25,12 +27,21 @@ struct MeasuredPrompt {
   std::int64_t layers = 0;
 };
 
-// pair: one of the pairing's, with a candidate. model: to measure noise that the manifest does not
-// say; null: none is given. on_progress: the share of the reference's bytes that is compared; null:
-// nobody asks. Throws input errors.
-MeasuredPrompt measure_prompt(const CompareOptions& options, const PromptPair& pair,
-                              const Pairing& pairing, const NameMap& map, const Profile& profile,
-                              const Model* model, ThreadPool& pool,
+// What holds for all prompts of a comparison.
+struct ComparisonSetup {
+  const Pairing& pairing;
+  const NameMap& map;
+  const Profile& profile;
+  ThreadPool& pool;
+  std::optional<ExpectedType> as;         // the type to expect; none: what the values show
+  std::filesystem::path model_directory;  // to replay the candidate's text; empty: none is given
+  const Model* model = nullptr;  // to measure noise that the manifest does not say; null: none
+  bool details = false;          // TensorDetail for every tensor
+};
+
+// pair: one of the pairing's, with a candidate. on_progress: gets the share of the reference's
+// bytes that is compared; may be null. Throws input errors.
+MeasuredPrompt measure_prompt(const PromptPair& pair, const ComparisonSetup& setup,
                               std::function<void(double)> on_progress);
 
 // Whether the prompt by itself shows that q and k are in pairs (paired_channels).

@@ -3,6 +3,7 @@
 #include "candidate/data_flow.h"
 #include "model/executor.h"
 #include "model/recorder.h"
+#include "numerics/numerics.h"
 #include "rewrite/edit.h"
 #include "rewrite/ggml_operands.h"
 #include "rewrite/held_values.h"
@@ -45,15 +46,9 @@ NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std:
   return noise;
 }
 
-void run_prompt(const Model& model, std::string_view numerics, std::span<const std::int64_t> ids,
+void run_prompt(const Model& model, Numerics numerics, std::span<const std::int64_t> ids,
                 const TapSet& taps, const std::function<void(Array)>& take, ThreadPool& pool) {
-  if (numerics == F64::kName) {
-    run<F64>({model, pool}, model, ids, taps, take);
-  } else if (numerics == F32::kName) {
-    run<F32>({model, pool}, model, ids, taps, take);
-  } else {
-    run<Bf16>({model, pool}, model, ids, taps, take);
-  }
+  with_numerics(numerics, [&]<class N>(N) { run<N>({model, pool}, model, ids, taps, take); });
 }
 
 }  // namespace assay

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "assay/numerics.h"
 #include "base/thread_pool.h"
 #include "formats/array_file.h"
 #include "model/model.h"
@@ -22,9 +23,8 @@ using Truth64 = std::function<LoadedArray(const std::string&)>;
 NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std::int64_t> ids,
                      const TapSet& taps, const Truth64& truth, ThreadPool& pool);
 
-// One prefill, whose taps go to `take` as they are complete. numerics: "bf16", "f32" or
-// "f64".
-void run_prompt(const Model& model, std::string_view numerics, std::span<const std::int64_t> ids,
+// One prefill, whose taps go to `take` as they are complete.
+void run_prompt(const Model& model, Numerics numerics, std::span<const std::int64_t> ids,
                 const TapSet& taps, const std::function<void(Array)>& take, ThreadPool& pool);
 
 }  // namespace assay

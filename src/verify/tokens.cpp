@@ -13,6 +13,7 @@
 #include "model/generate.h"
 #include "model/recorder.h"
 #include "models/taps.h"
+#include "numerics/numerics.h"
 
 namespace assay {
 namespace {
@@ -51,11 +52,9 @@ void conclude(TokenResult& tokens) {
 
 }  // namespace
 
-Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
+Array logits_over(Numerics numerics, const Model& model, std::span<const std::int64_t> ids,
                   ThreadPool& pool) {
-  if (numerics == F32::kName) return logits_over<F32>(model, ids, pool);
-  if (numerics == F64::kName) return logits_over<F64>(model, ids, pool);
-  return logits_over<Bf16>(model, ids, pool);
+  return with_numerics(numerics, [&]<class N>(N) { return logits_over<N>(model, ids, pool); });
 }
 
 TokenResult compare_tokens(std::span<const std::int64_t> reference,
@@ -126,7 +125,7 @@ TokenResult judge_text(std::span<const std::int64_t> prompt,
   return result;
 }
 
-TokenResult replay_tokens(const std::filesystem::path& model_directory, std::string_view numerics,
+TokenResult replay_tokens(const std::filesystem::path& model_directory, Numerics numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
                           ThreadPool& pool) {

@@ -7,15 +7,16 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/compare.h"
+#include "assay/comparison.h"
+#include "assay/numerics.h"
 #include "base/thread_pool.h"
 #include "formats/array_file.h"
 #include "model/model.h"
 
 namespace assay {
 
-// [1, S, vocab], FP32: logits of every position, in that numerics ("bf16", ...).
-Array logits_over(std::string_view numerics, const Model& model, std::span<const std::int64_t> ids,
+// [1, S, vocab], FP32: logits of every position, in that numerics.
+Array logits_over(Numerics numerics, const Model& model, std::span<const std::int64_t> ids,
                   ThreadPool& pool);
 
 // Where the two texts first differ, as far as both go; steps up to there are matches, behind there
@@ -41,7 +42,7 @@ TokenResult judge_text(std::span<const std::int64_t> prompt,
 // or not (kDiverged). Each step is judged after the candidate's own text, so that a tie early on
 // does not condemn what follows. A number that is no token of the model ends it there (kDiverged),
 // as does the longest sequence that the model allows. numerics: the reference's.
-TokenResult replay_tokens(const std::filesystem::path& model, std::string_view numerics,
+TokenResult replay_tokens(const std::filesystem::path& model, Numerics numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
                           ThreadPool& pool);

@@ -347,5 +347,15 @@ TEST(Extract, RefusesWhatItCannotDo) {
   EXPECT_FALSE(fs::exists(options.out));
 }
 
+TEST(Extract, WantsConversationsRenderedBeforehand) {
+  const TemporaryDirectory directory;
+  const ExtractOptions options = options_for(directory / "out");
+  Prompt prompt;
+  prompt.id = "chat";
+  prompt.conversation = user_message("Hello", "p.jsonl:1");
+  expect_error(ErrorKind::kInput, {"p.jsonl:1", "a conversation", "--chat"},
+               [&] { extract(options, {prompt}); });
+}
+
 }  // namespace
 }  // namespace assay

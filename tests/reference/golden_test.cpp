@@ -214,7 +214,8 @@ void expect_digests_in_pieces(const Prompt& prompt, std::size_t piece, const Jso
   EXPECT_EQ(arrays.size() + 4, expected.size());  // ids and rotary tables
   for (const Array& array : arrays) {
     EXPECT_EQ(sha256_hex(array.bytes), expected[array.name])
-        << N::kName << ", " << prompt.id << " in pieces of " << piece << ": " << array.name;
+        << numerics_name(N::kNumerics) << ", " << prompt.id << " in pieces of " << piece << ": "
+        << array.name;
   }
 }
 

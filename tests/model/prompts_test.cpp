@@ -1,7 +1,7 @@
 // What a prompt file may hold; what it may not is tested through the program, in tests/cli.
 #include <gtest/gtest.h>
 
-#include "assay/extract.h"
+#include "assay/prompt.h"
 #include "base/expect_error.h"
 #include "base/temporary_directory.h"
 
@@ -69,13 +69,7 @@ TEST(Prompts, MayBeConversations) {
   ASSERT_EQ(prompts.size(), 3u);
   ASSERT_TRUE(prompts[0].conversation.has_value());
   EXPECT_FALSE(prompts[0].text.has_value());
-  ExtractOptions options;
-  options.model = ASSAY_ROOT "/models/tiny-qwen3";
-  options.out = directory / "out";
-  expect_error(ErrorKind::kInput, {"p.jsonl:1", "a conversation", "--chat"},
-               [&] { extract(options, prompts); });
-
-  render_chats(prompts, options.model);
+  render_chats(prompts, ASSAY_ROOT "/models/tiny-qwen3");
   EXPECT_FALSE(prompts[0].conversation.has_value());
   EXPECT_EQ(prompts[0].text, prompts[1].text);
   EXPECT_EQ(prompts[0].text,

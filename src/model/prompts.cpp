@@ -9,7 +9,7 @@
 
 #include "assay/chat.h"
 #include "assay/error.h"
-#include "assay/extract.h"
+#include "assay/prompt.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "formats/json_file.h"
@@ -32,7 +32,7 @@ Prompt parse_line(std::string_view line, const std::string& where, const std::st
   prompt.id = default_id;
   if (const auto id = object.find("id"); id != object.end()) {
     if (!id->is_string() || !is_prompt_id(id->get_ref<const std::string&>())) {
-      throw input_error(where + ": field 'id'", value_text(*id),
+      throw input_error(field_text(where, "id"), value_text(*id),
                         "a directory's name: letters, digits, '-', '_', '.', at most 100");
     }
     prompt.id = *id;
@@ -53,23 +53,23 @@ Prompt parse_line(std::string_view line, const std::string& where, const std::st
   }
   if (text != object.end()) {
     if (!text->is_string()) {
-      throw input_error(where + ": field 'text'", value_text(*text), "a string");
+      throw input_error(field_text(where, "text"), value_text(*text), "a string");
     }
     prompt.text = *text;
     return prompt;
   }
   if (!ids->is_array()) {
-    throw input_error(where + ": field 'input_ids'", value_text(*ids), "a list of token ids");
+    throw input_error(field_text(where, "input_ids"), value_text(*ids), "a list of token ids");
   }
   for (const OrderedJson& id : *ids) {
     constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
     if (!id.is_number_integer() || (id.is_number_unsigned() && id.get<std::uint64_t>() > kMost)) {
-      throw input_error(where + ": field 'input_ids'", value_text(id), "integers");
+      throw input_error(field_text(where, "input_ids"), value_text(id), "integers");
     }
     prompt.input_ids.push_back(id);
   }
   if (prompt.input_ids.empty()) {
-    throw input_error(where + ": field 'input_ids'", "empty list", "at least one token id");
+    throw input_error(field_text(where, "input_ids"), "empty list", "at least one token id");
   }
   return prompt;
 }

@@ -1,0 +1,214 @@
+#include "reference/step_words.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <variant>
+
+#include "base/half.h"
+#include "numerics/numerics.h"
+
+namespace assay {
+namespace {
+
+constexpr const char* kCapRounding = "the quotient by the cap, its tanh, and the cap times that";
+
+// A step with the names of what it reads and writes.
+class Speaker {
+ public:
+  Speaker(const ModelSpec& spec, const Block& block, const Step& step,
+          std::vector<std::string> reads, std::vector<std::string> writes)
+      : spec_(spec),
+        block_(block),
+        step_(step),
+        reads_(std::move(reads)),
+        writes_(std::move(writes)) {}
+
+  StepWords words() const {
+    return std::visit([this](const auto& operation) { return of(operation); }, step_.operation);
+  }
+
+ private:
+  // "q_proj.weight", without what all tensors of the block begin with.
+  static std::string short_name(const TensorUse& tensor) {
+    const std::size_t end = tensor.name.rfind('.');
+    const std::size_t begin = tensor.name.rfind('.', end - 1);
+    std::string name = tensor.name.substr(begin == tensor.name.npos ? 0 : begin + 1);
+    if (tensor.stored > tensor.rows) {
+      name += fmt::format("[{}:{}]", tensor.first, tensor.first + tensor.rows);
+    }
+    return name;
+  }
+
+  StepWords of(const Lookup& lookup) const {
+    const std::string row = fmt::format("{} = {}[id]", writes_[0], short_name(step_.tensors[0]));
+    if (lookup.scale == 1) return {row, "none", ""};
+    const bool root = lookup.scale == std::sqrt(static_cast<double>(spec_.hidden_size));
+    const float factor = bf16_to_f32(f32_to_bf16(static_cast<float>(lookup.scale)));
+    return {row + fmt::format(" * {}{}", lookup.scale, root ? " (sqrt(hidden_size))" : ""),
+            fmt::format("the factor is rounded first, to {}; then the product", factor), ""};
+  }
+
+  // No model that is read from a checkpoint has one.
+  StepWords of(const Foreign&) const { return {"an operation that brings its own code", "", ""}; }
+
+  StepWords of(const RmsNorm& norm) const {
+    const std::string weight = short_name(step_.tensors[0]);
+    const std::vector<std::int64_t>& shape = block_.values[step_.writes[0]].shape;
+    const std::string over =
+        shape.size() == 1 ? fmt::format("the {} elements of a token", norm.width)
+        : norm.width == spec_.head_dim
+            ? fmt::format("the {} elements of each head", norm.width)
+            : fmt::format("all {} elements of a token's heads together", norm.width);
+    return {
+        fmt::format("{0} = {1} / sqrt(mean({1}^2) + {2}) * {3}, the mean over {4}", writes_[0],
+                    reads_[0], norm.eps, norm.one_plus ? "(1 + " + weight + ")" : weight, over),
+        norm.rounded_once
+            ? "once, after the weight; everything before it is in FP32"
+            : "twice: the normalised value (computed in FP32), then its product with the weight",
+        ""};
+  }
+
+  StepWords of(const Linear&) const {
+    std::vector<std::string> all;
+    std::size_t output = 0;
+    bool biased = false;
+    for (std::size_t i = 0; i < step_.tensors.size(); ++output) {
+      std::string formula =
+          fmt::format("{} = {} @ {}^T", writes_[output], reads_[0], short_name(step_.tensors[i++]));
+      if (i < step_.tensors.size() && step_.tensors[i].rows == 0) {
+        formula += " + " + short_name(step_.tensors[i++]);
+        biased = true;
+      }
+      all.push_back(std::move(formula));
+    }
+    return {fmt::format("{}", fmt::join(all, "; ")),
+            biased ? "once, after the bias; products and sums in FP32"
+                   : "once; products and sums in FP32",
+            ""};
+  }
+
+  StepWords of(const Rotate& rotate) const {
+    const std::int64_t half = rotate.dims / 2;
+    std::string formula = fmt::format(
+        "for 0 <= d < {0}, of every head: {1}[p][d] = {2}[p][d] * cos[p][d] - {2}[p][d + {0}] * "
+        "sin[p][d]; {1}[p][d + {0}] = {2}[p][d + {0}] * cos[p][d] + {2}[p][d] * sin[p][d]",
+        half, writes_[0], reads_[0]);
+    if (rotate.dims < spec_.head_dim) {
+      formula += fmt::format("; elements from {} on stay as they are", rotate.dims);
+    }
+    return {formula,
+            rotate.rounded_once ? "once: cos, sin and the products stay in FP32"
+                                : "cos and sin are rounded, then each product, then the result",
+            fmt::format("p is the token's position, from 0; cos and sin are rotary table {}",
+                        rotate.table)};
+  }
+
+  StepWords of(const Scores& scores) const {
+    const std::int64_t group = spec_.num_attention_heads / spec_.num_key_value_heads;
+    StepWords words;
+    const std::string dot =
+        fmt::format("({}[i][h] . {}[j][h // {}]) * {}", reads_[0], reads_[1], group, scores.scale);
+    if (scores.cap > 0) {
+      words.formula =
+          fmt::format("s = {0}; {1}[h][i][j] = {2} * tanh(s / {2})", dot, writes_[0], scores.cap);
+      words.rounding = std::string("the dot product, s, ") + kCapRounding;
+    } else {
+      words.formula = fmt::format("{}[h][i][j] = {}", writes_[0], dot);
+      words.rounding = "the dot product, then its product with the scale";
+    }
+    if (scores.scale != 1 / std::sqrt(static_cast<double>(spec_.head_dim))) {
+      words.formula += "; the scale is not 1 / sqrt(head_dim)";
+    }
+    const std::string seen =
+        scores.window > 0 ? fmt::format("i - {} < j <= i", scores.window) : std::string("j <= i");
+    words.position = fmt::format(
+        "the query at position i sees the keys at {}; where it does not see one, {}[h][i][j] is "
+        "set to the lowest finite value ({} in BF16, {} in FP32)",
+        seen, writes_[0], Bf16::kMasked, F32::kMasked);
+    return words;
+  }
+
+  StepWords of(const Softmax&) const {
+    return {fmt::format("{0}[h][i][j] = exp({1}[h][i][j] - m) / sum over k of exp({1}[h][i][k] - "
+                        "m), with m the greatest {1}[h][i][k]",
+                        writes_[0], reads_[0]),
+            "once, at the end; exponentials, sum and division in FP32",
+            "j and k are the keys that the query sees; all other probabilities are 0"};
+  }
+
+  StepWords of(const Context&) const {
+    const std::int64_t group = spec_.num_attention_heads / spec_.num_key_value_heads;
+    return {fmt::format("{0}[i][h * {1} .. (h + 1) * {1}] = sum over j of {2}[h][i][j] * "
+                        "{3}[j][h // {4}]",
+                        writes_[0], spec_.head_dim, reads_[0], reads_[1], group),
+            "once; products and sums in FP32", ""};
+  }
+
+  StepWords of(const Add&) const {
+    return {fmt::format("{} = {} + {}", writes_[0], reads_[1], reads_[0]),
+            "once, when it is written", ""};
+  }
+
+  StepWords of(const Gate& gate) const {
+    const bool silu = gate.activation == Activation::kSilu;
+    const std::string formula =
+        silu ? fmt::format("a = {0} / (1 + exp(-{0}))", reads_[0])
+             : fmt::format("a = 0.5 * {0} * (1 + tanh(sqrt(2 / pi) * ({0} + 0.044715 * {0}^3)))",
+                           reads_[0]);
+    return {formula + fmt::format("; {} = a * {}", writes_[0], reads_[1]),
+            "a, which is computed in FP32, then the product", ""};
+  }
+
+  StepWords of(const TopExperts& top) const {
+    return {fmt::format("{} = ids of the {} greatest of softmax({}) over {} experts, greatest "
+                        "first (for ties see docs/models.md)",
+                        writes_[0], top.per_token, reads_[0], top.experts),
+            "none: softmax in FP32", ""};
+  }
+
+  StepWords of(const ExpertWeights& weights) const {
+    std::string formula = fmt::format("{} = softmax({}) at {}", writes_[0], reads_[0], reads_[1]);
+    if (weights.sum_to_one) formula += ", divided by the sum of a token's own";
+    return {formula, "once, at the end; softmax and division in FP32", ""};
+  }
+
+  StepWords of(const ExpertLinear& experts) const {
+    std::vector<std::string> all;
+    const std::size_t outputs = writes_.size();
+    for (std::size_t i = 0; i < outputs; ++i) {
+      all.push_back(fmt::format("{}[k] = {}{} @ experts[{}[k]].{}^T", writes_[i], reads_[0],
+                                outputs == 1 ? "[k]" : "", reads_[1],
+                                short_name(step_.tensors[i])));
+    }
+    return {fmt::format("for each of a token's {} experts k: {}", experts.per_token,
+                        fmt::join(all, "; ")),
+            "once; products and sums in FP32", ""};
+  }
+
+  StepWords of(const SumExperts&) const {
+    return {fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
+            "each product, then their FP32 sum, in the order of expert_ids, greatest first", ""};
+  }
+
+  StepWords of(const Softcap& softcap) const {
+    return {fmt::format("{0} = {1} * tanh({2} / {1})", writes_[0], softcap.cap, reads_[0]),
+            kCapRounding, ""};
+  }
+
+  const ModelSpec& spec_;
+  const Block& block_;
+  const Step& step_;
+  std::vector<std::string> reads_, writes_;
+};
+
+}  // namespace
+
+StepWords words_of(const ModelSpec& spec, const Block& block, const Step& step,
+                   std::vector<std::string> reads, std::vector<std::string> writes) {
+  return Speaker(spec, block, step, std::move(reads), std::move(writes)).words();
+}
+
+}  // namespace assay
