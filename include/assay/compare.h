@@ -17,29 +17,31 @@ struct CompareOptions {
   // The engine's dump: .npz, .npy, .safetensors, .pt, .gguf, the .json sidecar of raw files, a
   // directory of .npy or .pt files, or a directory with one of these for each prompt.
   std::filesystem::path candidate;
-  std::string prompt;  // id; empty: the candidate's ids or layout say which
-  // From the candidate's names to taps: engines ("llama.cpp") and .json files of rules, separated
-  // by commas (docs/names.md); empty: all engines that are known.
+  std::string prompt;  // id; empty: found by the candidate's ids or layout
+  // How the candidate's names map to taps: engines ("llama.cpp") and .json files of rules,
+  // separated by commas (docs/names.md); empty: all known engines.
   std::string map;
   std::string profile = "noise";    // "noise", "table", or a .json file
   std::optional<double> tolerance;  // relative L2 for every tap, instead of a profile
-  // To replay the candidate's text, and to measure what its type allows where the reference does
-  // not say; none when empty.
+  // Checkpoint, to replay the candidate's text and to measure the noise of its type where the
+  // reference does not have it; empty: none.
   std::filesystem::path model;
   int threads = 0;       // 0: all cores; the result does not depend on it
-  bool details = false;  // TensorDetail for every tensor: about as long again
-  std::string as;        // the type to expect: f32, f16, bf16, q8; empty: what the values show.
-                         // f16 and q8 need `model`
+  bool details = false;  // TensorDetail for every tensor; takes about twice as long
+  // The precision to expect: f32, f16, bf16, q8; empty: what the values show. f16 and q8 need
+  // `model`.
+  std::string as;
 };
 
-// Of the options reference, candidate, prompt and map are looked at: names that the map knows get
-// no rule. Throws as compare, and a usage error where it is open which prompt the dump is of.
+// Drafts rules for the names of a dump by comparing its arrays' values with the reference's. Uses
+// the options reference, candidate, prompt and map; names that the map knows get no rule. Throws
+// what compare throws, and a usage error if it is not clear which prompt the dump is of.
 MapDraft draft_map(const CompareOptions& options);
 
-// Compares what both have, prompt by prompt; CompareReport::passed is the verdict. on_progress
-// hears what is being done and how much of it is done (0 to 1), from one thread. Throws an input
-// error for files that cannot be read, when the prompt cannot be told, and when nothing at all
-// could be compared, and a usage error for options that name nothing (a map, a profile, a type).
+// Compares the arrays that both have, prompt by prompt; CompareReport::passed is the verdict.
+// on_progress is called from one thread with what is being done and the fraction done (0 to 1).
+// Throws an input error for files that cannot be read, if the prompt cannot be determined, and if
+// nothing could be compared; a usage error for an unknown map, profile or type.
 CompareReport compare(
     const CompareOptions& options,
     const std::function<void(std::string_view what, double fraction)>& on_progress = {});

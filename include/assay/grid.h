@@ -6,7 +6,7 @@
 
 namespace assay {
 
-// Told by the grid on which the values lie; from the coarsest to the finest.
+// The types from the coarsest to the finest. Values show theirs: they lie on its grid.
 enum class Grid : std::uint8_t { kBf16, kF16, kF32 };
 
 // "BF16", "F16", "FP32"

@@ -7,17 +7,17 @@
 
 namespace assay {
 
-// Rules for a dump's names, as its values show them: a draft, to be read before it is used.
+// Rules that were drafted from the values of a dump's arrays. Read them before use.
 struct MapDraft {
   struct Rule {
     std::string from;         // as in a file of rules: "blk.{layer}.q"
     std::string to;           // "layer_{layer}_q_proj"
-    std::int64_t arrays = 0;  // that it names
-    double error = 0;         // relative L2 from the tap, of the layer that fits best
+    std::int64_t arrays = 0;  // how many it renames
+    double error = 0;         // relative L2 from the tap, in the layer that fits best
   };
   std::vector<Rule> rules;        // in data-flow order
-  std::vector<std::string> open;  // arrays that no tap's values are found in
-  std::string prompt;             // by which it was told
+  std::vector<std::string> open;  // arrays that match no tap's values
+  std::string prompt;             // whose arrays were compared
 };
 
 }  // namespace assay

@@ -92,7 +92,7 @@ void Checker::Impl::choose_prompt(const std::vector<std::int64_t>& ids) {
     const ArrayFile arrays(pair.reference);
     if (arrays.contains("input_ids") && read_ids(arrays, "input_ids") == ids) return open(pair);
   }
-  // Of prompts that stand in it the longest.
+  // The longest of the prompts that it contains.
   const PromptPair* inside = nullptr;
   std::int64_t longest = 0;
   for (const PromptPair& pair : pairing_.prompts) {
@@ -134,7 +134,7 @@ void Checker::Impl::set_positions(Positions positions) {
 TensorResult Checker::Impl::check(const ArrayView& tensor) {
   const std::lock_guard lock(mutex_);
   if (!options_.record.empty()) {
-    // Tokens are a pass's own, or the whole run's.
+    // The tokens may be those of one pass or of the whole run.
     const bool is_ids = tensor.name == "input_ids" || tensor.name == "generated_ids";
     const bool of_pass = positions_ && !tensor.shape.empty() &&
                          element_count(tensor.shape, tensor.name) == positions_->count;
@@ -216,7 +216,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
     if (prompt.compare_tokens_of_pass(*result, ids, *positions_)) return *result;
   }
   if (result->verdict != Verdict::kNotCompared) {
-    // Two names may stand for one tap: the better one counts.
+    // Two names may map to the same tap: the array that fits better counts.
     if (result->candidate_name != tensor.name && place) {
       if (std::optional<TensorResult> own = prompt.compare_rival(*result, tensor)) return *own;
     }
@@ -233,7 +233,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
   return prompt.for_now(*result);
 }
 
-// Of an array of several taps the verdict is the worst of its parts'.
+// The verdict for an array of several taps is the worst of its parts' verdicts.
 TensorResult Checker::Impl::compare_parts(const ArrayView& tensor,
                                           const std::vector<Array>& parts) {
   const auto badness = [](Verdict verdict) {
@@ -259,7 +259,7 @@ TensorResult Checker::Impl::compare_parts(const ArrayView& tensor,
   return *worst;
 }
 
-// The tap that the name means; of several the one whose content the tensor has.
+// The tap that the name maps to. If there are several, the tensor's content decides.
 std::optional<std::string> Checker::Impl::tap_by_content(const ArrayView& tensor) const {
   const NameMeaning meaning = map_.meaning(tensor.name, prompt_->layers());
   const std::vector<NameClaim> singles = meaning.singles();

@@ -24,7 +24,7 @@
 namespace assay {
 namespace {
 
-// Of all tokens that the report speaks of.
+// The texts of all tokens in the report.
 std::map<std::int64_t, std::string> texts_of(const std::vector<PromptResult>& prompts,
                                              const Tokenizer& tokenizer) {
   std::set<std::int64_t> ids;
@@ -108,7 +108,7 @@ CompareReport compare(const CompareOptions& options,
     };
     measured.push_back(measure_prompt(pair, setup, progress));
   }
-  // One engine lays its arrays out in one way.
+  // An engine lays out its arrays in the same way for every prompt.
   const bool paired = std::ranges::any_of(measured, shows_pairs);
   for (MeasuredPrompt& prompt : measured) {
     PromptResult& result =

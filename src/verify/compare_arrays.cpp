@@ -14,14 +14,14 @@
 namespace assay {
 namespace {
 
-// What one rounding alone makes: no tap's noise is taken for less.
+// The error of a single rounding: a tap's noise is never taken to be less.
 double rounding_floor(Numerics numerics) {
   if (numerics == Numerics::kBf16) return one_rounding(Grid::kBf16);
   return numerics == Numerics::kF64 ? one_rounding(Grid::kF32) * 0x1p-29 : one_rounding(Grid::kF32);
 }
 
-// Sets the metrics under the reading that it returns: the likeliest one, unless its content is far
-// off and another's is not.
+// Returns the likeliest reading, or one whose content fits if that one's is far off. The metrics
+// are those under the returned reading.
 std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
                                        const ArrayView& candidate, ThreadPool* pool) {
   const Shape& shape = truth.reference.shape;
@@ -43,7 +43,7 @@ std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
   return reading;
 }
 
-// The candidate's error from the oracle over the reference's own.
+// The ratio of the candidate's error to the reference's, both from the oracle.
 void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
                    const Reading& reading, ThreadPool* pool) {
   const TensorMetrics own = measure(*truth.oracle, truth.position_axis, truth.reference,
@@ -72,8 +72,7 @@ void measure_and_judge(TensorResult& tensor, const Truth& truth, const ArrayView
   judge(tensor, profile);
 }
 
-// A failed tensor whose positions from `same_until` on need not be the reference's: judged by those
-// before them.
+// Judges a failed tensor by the positions before `same_until`, because later ones may differ.
 void judge_before(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
                   const Reading& reading, const Profile& profile, ThreadPool* pool) {
   constexpr std::string_view kWhy = "a token went to other experts, of nearly equal router logits";

@@ -1,4 +1,4 @@
-// One tensor: its layout read, its metrics measured, its verdict given.
+// Compares one tensor: finds its layout, measures its metrics, and judges it.
 #pragma once
 
 #include <cstddef>
@@ -18,31 +18,31 @@
 
 namespace assay {
 
-// What a tensor is held against.
+// What a tensor is compared with.
 struct Truth {
   const ArrayView& reference;
-  const ArrayView* oracle = nullptr;    // of the reference's shape; null: none
+  const ArrayView* oracle = nullptr;    // has the reference's shape; null: none
   std::size_t position_axis = 1;        // of the reference
   Numerics numerics = Numerics::kBf16;  // of the reference: how large one rounding is
-  // The noise is not taken for less. That of a single position is a matter of luck: few positions
-  // are held against the noisiest of all.
+  // A lower bound of the noise. That of a single position varies by chance, so a few positions are
+  // compared with the noisiest of all.
   double least_noise = 0;
   ReadingHints hints = {};  // of the dump
-  // What is compared of the candidate's positions: those before this one (see ExpertChoices).
+  // Only positions before this one are compared (see ExpertChoices).
   std::int64_t same_until = ExpertChoices::kAll;
-  // Where the oracle is from, to say that it is none of the reference's; null: it is believed.
+  // Checks that the oracle belongs to the reference; null: not checked.
   const ReferenceFiles* files = nullptr;
-  bool is_whole = false;  // the reference here is the array of the file, no part of it
+  bool is_whole = false;  // `reference` is the file's whole array, not a part of it
 };
 
-// Sets all of `tensor` but its names and layer. The result is the reading by which the candidate
-// was compared; none when its shape fits none (then the verdict is kError). pool: null to stay in
-// this thread.
+// Fills in `tensor` except its names and layer. Returns the reading under which the candidate was
+// compared, or none if no reading fits its shape (the verdict is then kError). pool: null to stay
+// in this thread.
 std::optional<Reading> compare_arrays(TensorResult& tensor, const Truth& truth,
                                       const ArrayView& candidate, const Profile& profile,
                                       ThreadPool* pool);
 
-// Token ids: equal, or the verdict is kFail and says from where on they differ.
+// Compares token ids: if they differ, the verdict is kFail and the reason has the first position.
 void compare_input_ids(TensorResult& tensor, std::span<const std::int64_t> reference,
                        std::span<const std::int64_t> candidate);
 

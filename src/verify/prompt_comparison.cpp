@@ -35,7 +35,7 @@
 namespace assay {
 namespace {
 
-// Larger arrays are shared out over the threads; of smaller ones each thread takes another.
+// Larger arrays are split over all threads; smaller ones are compared by one thread each.
 constexpr std::size_t kLarge = std::size_t{64} << 20;
 
 class PromptComparison {
@@ -125,7 +125,7 @@ class PromptComparison {
     return reference_.size_of(tensor.name) >= kLarge;
   }
 
-  // What the manifest does not say is measured where there is a model.
+  // Noise that the manifest does not have is measured if there is a model.
   Precision measured_precision() const {
     Precision precision{setup_.as};
     if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
@@ -154,7 +154,7 @@ class PromptComparison {
     return precision;
   }
 
-  // Other tokens make every other difference meaningless.
+  // If the tokens differ, all other differences are meaningless.
   void compare_ids() {
     if (result_.tensors.empty() || result_.tensors[0].name != "input_ids") return;
     result_.input_ids = read_ids(reference_, "input_ids");
@@ -169,7 +169,7 @@ class PromptComparison {
     compare_input_ids(tensor, known_.ids, dump_->sequence() ? known_.ids : *dump_->ids());
   }
 
-  // Layer by layer, before all that is computed from them.
+  // Judged layer by layer, before everything that is computed from them.
   void judge_experts() {
     for (std::int64_t layer = 0; layer < layers_; ++layer) {
       const std::string name = tap_name(Tap::kExpertIds, layer, model_);
@@ -191,7 +191,7 @@ class PromptComparison {
                         .router_logits = recorded.view.shape.empty() ? nullptr : &recorded.view,
                         .candidate = ids_view});
       } catch (const Error&) {
-        // Said where the array itself is compared.
+        // Reported where the array itself is compared.
       }
     }
   }
@@ -254,8 +254,8 @@ class PromptComparison {
     }
   }
 
-  // What the failed arrays hold, if it is not their taps. Of a run that goes wrong and stays wrong
-  // only the first ones: what follows them is wrong for that reason.
+  // What the failed arrays hold instead of their taps. If the run stays wrong to its end, only the
+  // first failures are examined, because the others follow from them.
   DumpProposals ask_dump(const Precision& precision) const {
     constexpr std::size_t kMostOfWrongRun = 48;
     std::vector<std::size_t> failed;
@@ -283,8 +283,8 @@ class PromptComparison {
     return proposals;
   }
 
-  // A token's experts in the order in which the reference has them, where both runs say which they
-  // are. True where anything was moved.
+  // Puts each token's experts in the reference's order if both runs recorded their ids. Returns
+  // whether anything moved.
   bool put_experts_in_order(const TensorResult& tensor, const std::optional<TapPlace>& place,
                             const ArrayView& reference, LoadedArray& array) const {
     const std::optional<std::string> ids = slots_of(place);
@@ -307,7 +307,7 @@ class PromptComparison {
     if (moved) own(array, std::move(*moved));
   }
 
-  // The name of the layer's expert_ids where the tap has a place for each expert.
+  // The name of the layer's expert_ids if the tap has an entry per expert.
   std::optional<std::string> slots_of(const std::optional<TapPlace>& place) const {
     if (!place || place->layer < 0) return std::nullopt;
     std::string ids = tap_name(Tap::kExpertIds, place->layer, model_);
@@ -348,8 +348,8 @@ class PromptComparison {
         fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
   }
 
-  // The candidate's, laid out as the reference's; with the positions after the prompt's, which are
-  // what is asked for.
+  // The candidate's logits if their layout is the reference's. They include the positions after the
+  // prompt, which are the ones of interest.
   std::optional<LoadedArray> logits_as_computed() const {
     const auto own = std::ranges::find(result_.tensors, "logits", &TensorResult::name);
     const CandidateArray* array = dump_->find("logits");
@@ -371,7 +371,7 @@ class PromptComparison {
   const ArrayFile& reference_;
   ArrayFile candidate_;
   std::int64_t layers_;
-  ModelSpec model_;  // as the reference's config has it, or what its names tell of it
+  ModelSpec model_;  // from the reference's config, or deduced from its names
   NameMap own_map_;
   KnownPrompt known_;
   RopeRowsInCommon rope_rows_;

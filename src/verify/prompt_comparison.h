@@ -1,4 +1,4 @@
-// One prompt of a comparison: its arrays, its experts, its dump and its text.
+// Compares one prompt: its arrays, experts, dump and text.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,12 @@
 
 namespace assay {
 
-// A prompt of which all is measured and judged but what other prompts may say of the dump.
+// A measured and judged prompt. Only what other prompts may reveal about the dump is open.
 struct MeasuredPrompt {
   PromptResult result;
   DumpProposals proposals;
   Precision precision;
-  ModelSpec model;  // as the reference's config has it, or what its names tell of it
+  ModelSpec model;  // from the reference's config, or deduced from its names
   std::int64_t layers = 0;
 };
 
@@ -35,7 +35,7 @@ struct ComparisonSetup {
   ThreadPool& pool;
   std::optional<ExpectedType> as;         // the type to expect; none: what the values show
   std::filesystem::path model_directory;  // to replay the candidate's text; empty: none is given
-  const Model* model = nullptr;  // to measure noise that the manifest does not say; null: none
+  const Model* model = nullptr;  // to measure noise that the manifest does not have; null: none
   bool details = false;          // TensorDetail for every tensor
 };
 
@@ -44,10 +44,10 @@ struct ComparisonSetup {
 MeasuredPrompt measure_prompt(const PromptPair& pair, const ComparisonSetup& setup,
                               std::function<void(double)> on_progress);
 
-// Whether the prompt by itself shows that q and k are in pairs (paired_channels).
+// Whether this prompt alone shows that q and k are interleaved in pairs (paired_channels).
 bool shows_pairs(const MeasuredPrompt& prompt);
 
-// The whole result, but the tokens' texts. paired: some prompt of the dump shows it.
+// The result, except the tokens' texts. paired: whether any prompt of the dump shows pairs.
 PromptResult conclude(MeasuredPrompt prompt, bool paired, const Profile& profile);
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// Rows of the rotary tables: a reference may have tables of other lengths than the candidate.
+// Rows of the rotary tables: the reference's and the candidate's may differ in number.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +17,16 @@ namespace assay {
 
 // Whether it is one of the reference's rotary tables, [1, P, R].
 bool is_rope_table(std::string_view name, std::span<const std::int64_t> shape);
-// How many rows of such a table are held against a candidate's: all P, or those that it has where
-// it has the prompt's at least. Decoded positions are in the reference alone then. padding:
-// positions before the prompt, of which the candidate's may have rows too.
+// How many rows of such a table are compared: all P, or the candidate's rows if they cover at least
+// the prompt. In that case only the reference has decoded positions. padding: positions before the
+// prompt, which may have rows in the candidate's table.
 std::int64_t common_rope_rows(std::span<const std::int64_t> table,
                               std::span<const std::int64_t> candidate, std::int64_t prompt,
                               std::int64_t padding);
-// Leaves the first rows of a table.
+// Cuts a table to its first rows.
 void cut_rows(ArrayView& table, std::int64_t rows);
 
-// How many rows of the reference's tables the candidate has too. Threads may share it.
+// How many rows of the reference's tables the candidate also has. Threads may share it.
 class RopeRowsInCommon {
  public:
   // candidate, map and prompt must outlive this object.
@@ -36,7 +36,7 @@ class RopeRowsInCommon {
 
   // tap: of a rotary table of the shape `table` in the reference.
   std::int64_t count(const std::string& tap, const Shape& table) const;
-  // Leaves these rows of the reference's array. One that is no rotary table stays as it is.
+  // Cuts the reference's array to these rows. Other arrays stay as they are.
   void cut(const std::string& tap, ArrayView& array) const;
 
  private:
