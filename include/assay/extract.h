@@ -19,7 +19,7 @@ namespace assay {
 enum class Numerics { kBf16, kF32, kF64 };
 // "bf16", "f32", "f64"
 std::string_view numerics_name(Numerics numerics);
-// The one of that name; throws a usage error for any other.
+// The inverse; throws a usage error for any other name.
 Numerics parse_numerics(std::string_view name);
 
 // What the model is run on: a text, ids, or a conversation.
@@ -27,7 +27,7 @@ struct Prompt {
   std::string id;                       // names the prompt's directory
   std::optional<std::string> text;      // UTF-8; none when given as ids
   std::vector<std::int64_t> input_ids;  // filled from `text` by the tokenizer where empty
-  // A chat that is no text yet: see render_chats.
+  // A chat that is not rendered yet: see render_chats.
   std::optional<Conversation> conversation = {};
 };
 
@@ -39,21 +39,20 @@ std::vector<Prompt> prompts_from_texts(const std::vector<std::string>& texts, in
 
 // Reads a file of prompts. A name that ends in .jsonl: one JSON object per line with "text" or
 // "input_ids", and optionally "id" (letters, digits, '-', '_', '.'; unique). Any other: one prompt
-// per line. Empty lines are skipped. A line with "messages" (and maybe "tools") instead of "text"
-// is a conversation. Throws an input error with file and line.
+// per line. Empty lines are skipped. A line with "messages" (and optionally "tools") instead of
+// "text" is a conversation. Throws an input error with file and line.
 std::vector<Prompt> read_prompts(const std::filesystem::path& file, int first_number = 1);
 
-// Makes chats of the prompts: a prompt's conversation, or its text as the one message of a user,
-// goes through the checkpoint's chat template. `text` becomes what the template makes of it,
-// `input_ids` that text's tokens, nothing added around them. A prompt that is given as ids stays as
-// it is. Throws what ChatTemplate throws.
+// Renders prompts as chats: the chat template gets a prompt's conversation, or its text as a single
+// user message. `text` becomes the rendered text, `input_ids` its tokens with nothing added.
+// Prompts given as ids stay unchanged. Throws what ChatTemplate throws.
 void render_chats(std::vector<Prompt>& prompts, const std::filesystem::path& model,
                   std::optional<bool> thinking = {});
 
-// Part of the work that is done, for a progress bar: called from one thread, often.
+// The part of the work that is done, for a progress bar. Called often, from one thread.
 using OnProgress = std::function<void(std::string_view what, double fraction)>;
 
-// A mistake that no prompt of a set shows: a green check says nothing about it.
+// A mistake that no prompt of a set shows: passing the check does not exclude it.
 struct UnseenMistake {
   std::string id;    // of assay diagnose's catalog
   std::string name;  // in a few words
@@ -62,23 +61,23 @@ struct UnseenMistake {
 
 struct ExtractOptions {
   std::filesystem::path model;  // checkpoint directory, or GGUF file
-  std::filesystem::path out;    // created where missing
+  std::filesystem::path out;    // created if missing
   // The first is written as reference.npz. A later f64 is written as oracle.npz, and each array's
   // distance from it goes into the manifest as noise; any other later one as <name>.npz.
   std::vector<Numerics> numerics = {Numerics::kBf16};
-  std::vector<std::string> taps;  // globs; what they match is recorded beside the classic set
+  std::vector<std::string> taps;  // globs; recorded in addition to the classic set
   std::int64_t max_new_tokens = 20;
   DType store = DType::kF32;  // kF64 stores the activations of a run as float64
   Compression compression = Compression::kFast;
   int threads = 0;  // 0: all cores; the result does not depend on it
-  // Hold no more than a layer of the weights in memory, and leave none in the page cache. A
-  // checkpoint larger than half of the memory that this process may use is streamed anyway. The
-  // result does not depend on it.
+  // Keep at most one layer's weights in memory, and none in the page cache. A checkpoint larger
+  // than half of the memory that this process may use is streamed anyway. The result does not
+  // depend on it.
   bool stream = false;
-  // Called from one thread with what is wrong without being in the way: weights that are no
-  // numbers, a tokenizer that cannot be read where no prompt needs it. The manifest has it too.
+  // Called from one thread with problems that do not stop the run: weights that are NaN, a
+  // tokenizer that cannot be read but is not needed. They are also in the manifest.
   std::function<void(const std::string& warning)> on_warning = {};
-  // Goes into the manifest as it is; see find_blind_spots in assay/diagnose.h.
+  // Copied into the manifest; see find_blind_spots in assay/diagnose.h.
   std::optional<std::vector<UnseenMistake>> blind_spots = {};
 };
 
