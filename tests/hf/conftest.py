@@ -111,7 +111,7 @@ def scratch() -> Iterator[Path]:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not Path(assay_program()).is_file():
-        pytest.exit(f"{assay_program()} is not there: run `make build` first", returncode=2)
+        pytest.exit(f"{assay_program()} does not exist: run `make build` first", returncode=2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

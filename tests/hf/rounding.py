@@ -68,7 +68,7 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
             names = [_entering(number, theirs) if n == "in" else full(n.rstrip("?"))
                      for n in wanted.split("|")]  # fmt: skip
             present = [n for n in names if n in theirs]
-            assert present or wanted.endswith("?"), f"{tap}: {wanted} is not there"
+            assert present or wanted.endswith("?"), f"{tap}: {wanted} is missing"
             if present:
                 same &= _same_tokens(present[0], ours, theirs)
         differ = differ.compress(same, axis=2 if name == "attn_probs" else 1)
