@@ -38,7 +38,7 @@ std::size_t dtype_size(DType dtype) noexcept;
 // The name as safetensors spells it: "BOOL", "I64", "F8_E4M3", "BF16", "F32", ...
 std::string_view dtype_name(DType dtype) noexcept;
 
-// Whole numbers, signed or not; false of BOOL.
+// Signed or unsigned integers; false for BOOL.
 bool is_integer(DType dtype) noexcept;
 
 using Shape = std::vector<std::int64_t>;
@@ -50,7 +50,7 @@ std::string shape_text(std::span<const std::int64_t> shape);
 // negative or the product overflows 63 bits. `where` names the tensor in the message.
 std::int64_t element_count(std::span<const std::int64_t> shape, std::string_view where);
 
-// What an array is, without its elements.
+// An array's type and shape.
 struct ArrayForm {
   DType dtype = DType::kF32;
   Shape shape;
@@ -62,8 +62,8 @@ struct ArrayView {
   DType dtype = DType::kF32;
   Shape shape;
   std::span<const std::byte> bytes;
-  bool mapped =
-      false;  // in a file's mapping: its pages may be given back, and come again when read
+  // Part of a file's mapping: its pages may be released and are read again when needed.
+  bool mapped = false;
 
   // The elements as T; sizeof(T) must be dtype_size(dtype) and the data aligned for T.
   template <class T>
@@ -79,7 +79,7 @@ struct Array {
   Shape shape;
   std::vector<std::byte> bytes;
 
-  // As ArrayView::as.
+  // See ArrayView::as.
   template <class T>
   std::span<const T> as() const {
     return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
@@ -88,12 +88,12 @@ struct Array {
   std::span<T> as() {
     return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
   }
-  // Good as long as this array is neither moved nor changed.
+  // Valid as long as this array is neither moved nor changed.
   ArrayView view() const { return {name, dtype, shape, bytes, false}; }
 };
 
-// An array out of a file: row-major elements, in the file's mapping where they lie so there,
-// otherwise in `owned` or, when they are large, in a temporary file that `held` keeps.
+// An array from a file, row-major: in the file's mapping if it is stored that way, otherwise in
+// `owned` or, if it is large, in a temporary file that `held` keeps.
 struct LoadedArray {
   ArrayView view;
   std::vector<std::byte> owned;

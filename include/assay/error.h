@@ -7,7 +7,7 @@
 
 namespace assay {
 
-// Whose fault it is. The numbers are the program's exit codes.
+// Who can fix it. The numbers are the program's exit codes.
 enum class ErrorKind {
   kCheckFailed = 1,  // the answer is no: a divergence, a failed doctor
   kUsage = 2,        // wrong command line
@@ -20,8 +20,8 @@ enum class ErrorKind {
 class Error : public std::runtime_error {
  public:
   // where: file, tensor or field, e.g. "config.json: field 'head_dim'".
-  // found: what is there. expected: what should be there; empty when nothing useful can be said.
-  // Parts of them may come from outside: what could act on a terminal is kept as visible escapes.
+  // found: the actual value. expected: the right one; empty when nothing useful can be said.
+  // They may contain text from files: control characters are kept as visible escapes.
   Error(ErrorKind kind, std::string_view where, std::string_view found,
         std::string_view expected = {});
 

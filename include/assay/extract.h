@@ -16,10 +16,10 @@
 
 namespace assay {
 
-// Part of the work that is done, for a progress bar: called from one thread, often.
+// The part of the work that is done, for a progress bar. Called often, from one thread at a time.
 using OnProgress = std::function<void(std::string_view what, double fraction)>;
 
-// A mistake that no prompt of a set shows: a green check says nothing about it.
+// A mistake that no prompt of a set shows: passing the check does not exclude it.
 struct UnseenMistake {
   std::string id;    // of assay diagnose's catalog
   std::string name;  // in a few words
@@ -28,23 +28,23 @@ struct UnseenMistake {
 
 struct ExtractOptions {
   std::filesystem::path model;  // checkpoint directory, or GGUF file
-  std::filesystem::path out;    // created where missing
+  std::filesystem::path out;    // created if missing
   // The first is written as reference.npz. A later f64 is written as oracle.npz, and each array's
   // distance from it goes into the manifest as noise; any other later one as <name>.npz.
   std::vector<Numerics> numerics = {Numerics::kBf16};
-  std::vector<std::string> taps;  // globs; what they match is recorded beside the classic set
+  std::vector<std::string> taps;  // globs; recorded in addition to the classic set
   std::int64_t max_new_tokens = 20;
   DType store = DType::kF32;  // kF64 stores the activations of a run as float64
   Compression compression = Compression::kFast;
   int threads = 0;  // 0: all cores; the result does not depend on it
-  // Hold no more than a layer of the weights in memory, and leave none in the page cache. A
-  // checkpoint larger than half of the memory that this process may use is streamed anyway. The
-  // result does not depend on it.
+  // Keep at most one layer's weights in memory, and none in the page cache. A checkpoint larger
+  // than half of the memory that this process may use is streamed anyway. The result does not
+  // depend on it.
   bool stream = false;
-  // Called from one thread with what is wrong without being in the way: weights that are no
-  // numbers, a tokenizer that cannot be read where no prompt needs it. The manifest has it too.
+  // Called from one thread with problems that do not stop the run: weights that are NaN, a
+  // tokenizer that cannot be read but is not needed. They are also in the manifest.
   std::function<void(const std::string& warning)> on_warning = {};
-  // Goes into the manifest as it is; see find_blind_spots in assay/diagnose.h.
+  // Copied into the manifest; see find_blind_spots in assay/diagnose.h.
   std::optional<std::vector<UnseenMistake>> blind_spots = {};
 };
 

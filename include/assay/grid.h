@@ -1,4 +1,4 @@
-// The type that an engine's values are held in.
+// The type in which an engine stores its values.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace assay {
 
-// The types from the coarsest to the finest. Values show theirs: they lie on its grid.
+// Recognised by the values themselves; from the coarsest to the finest.
 enum class Grid : std::uint8_t { kBf16, kF16, kF32 };
 
 // "BF16", "F16", "FP32"

@@ -17,9 +17,9 @@ enum class Compression { kNone, kFast, kSmall };  // stored, deflate level 1, de
 
 // Writes the arrays in the given order, each as member "<name>.npy". The file appears under `path`
 // only when it is complete and synced; on failure nothing is left behind. The same arrays give the
-// same bytes whatever `threads` is (0: all cores). Members are compressed several at once.
-// Throws: input error (two arrays of one name, a name that is no UTF-8 text, BF16, shape and bytes
-// disagree), system error (disk full, directory not writable).
+// same bytes whatever `threads` is (0: all cores). Several members are compressed at once.
+// Throws: input error (two arrays of one name, a name that is not valid UTF-8, BF16, shape and
+// bytes disagree), system error (disk full, directory not writable).
 void write_npz(const std::filesystem::path& path, std::span<const ArrayView> arrays,
                Compression compression = Compression::kFast, int threads = 0);
 
@@ -37,20 +37,20 @@ class NpzReader {
   const std::vector<std::string>& names() const noexcept;
   bool contains(std::string_view name) const noexcept;
 
-  // Bytes of the member once inflated: its elements and their header.
+  // Size of the inflated member: header and elements.
   std::uint64_t size_of(std::string_view name) const;
 
-  // The member's type and shape; no more than its header is inflated.
+  // The member's type and shape; only its header is inflated.
   ArrayForm form_of(std::string_view name) const;
 
   // The member's elements, row-major (a Fortran-ordered member is transposed). CRC-32 is verified.
-  // This and the functions around it throw an input error for a name that is not there.
+  // This and the functions around it throw an input error for a missing name.
   Array read(std::string_view name) const;
 
-  // The same without more memory than 32 MiB or so. A stored, C-ordered member's elements are where
-  // they lie in the mapped file, as long as this object lives; CRC-32 is not verified of them: that
-  // would read everything once more. What had to be inflated or transposed is in memory or, above
-  // 32 MiB, in a file without a name in TMPDIR; throws a system error where that has no room.
+  // The same with at most about 32 MiB of memory. The elements of a stored, C-ordered member are a
+  // view of the mapped file, valid as long as this object lives; their CRC-32 is not verified,
+  // which would read everything once more. Inflated or transposed elements are in memory or, above
+  // 32 MiB, in an unnamed file in TMPDIR; throws a system error if that is full.
   LoadedArray load(std::string_view name) const;
 
  private:

@@ -14,13 +14,13 @@
 namespace assay {
 namespace {
 
-// The axis that counts positions in what the name stands for.
+// The axis that counts positions in the tap's array.
 std::size_t axis_of(const std::string& tap) {
   const std::optional<TapPlace> place = parse_tap_name(tap);
   return place ? position_axis(place->tap) : 1;
 }
 
-// Small arrays first: one of them is to tell in what order dimensions are written.
+// The number of arrays that are asked for the order of dimensions, the smallest first.
 constexpr std::size_t kAsked = 3;
 
 }  // namespace
@@ -35,7 +35,7 @@ std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string&
 
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken) {
-  return fmt::format("'{}' and '{}' both mean {}: '{}' is taken, whose content lies nearer",
+  return fmt::format("'{}' and '{}' both mean {}: '{}' is used, because its content is nearer",
                      shown(first), shown(second), tap, shown(taken));
 }
 
@@ -63,7 +63,7 @@ Candidate::Claims Candidate::read_names() {
   Claims claims;
   for (const std::string& name : file_.names()) {
     const NameMeaning meaning = map_.meaning(name, known_.model.num_hidden_layers);
-    if (meaning.known && meaning.claims.empty()) continue;  // to be ignored
+    if (meaning.known && meaning.claims.empty()) continue;  // a rule says to ignore it
     std::vector<NameClaim> singles = meaning.singles();
     const std::optional<std::string> tap = meaning.sure_tap();
     if (tap) claims[*tap].push_back(name);
@@ -99,7 +99,7 @@ void Candidate::remark_first_of(std::vector<std::string> lines) {
   remarks_.push_back(std::move(lines[0]));
 }
 
-// A name of several meanings has the one whose content shows it, else the one that is sure.
+// A name with several meanings gets the one that its content shows, or else the one that is sure.
 void Candidate::settle_meanings(Claims& claims) {
   for (const auto& [name, meanings] : open_) {
     const std::string* shows = nullptr;
@@ -118,7 +118,7 @@ void Candidate::settle_meanings(Claims& claims) {
   std::erase_if(claims, [](const auto& claim) { return claim.second.empty(); });
 }
 
-// Of several arrays of ids the prompt's own, else the first that holds any.
+// Of several arrays of ids, takes the one with the prompt's, or else the first that has any.
 void Candidate::read_ids_of(const Claims& claims) {
   const auto read = [&](const char* tap, std::string& used, std::string& problem) {
     std::optional<std::vector<std::int64_t>> found;
@@ -162,15 +162,15 @@ void Candidate::take(const std::optional<Sequence>& sequence) {
   }
 }
 
-// Without a prompt to look for: a token again and again at either end is padding if the deepest tap
-// is computed without it.
+// With no known prompt, a token repeated at either end is padding if the deepest tap was computed
+// without it.
 void Candidate::find_padding(const Claims& claims) {
   if (!ids_) return;
   double least = std::numeric_limits<double>::infinity();
   std::optional<Sequence> best;
   for (const Sequence& sequence : possible_paddings(*ids_)) {
     take(sequence);
-    // As it stands, unless that is far off.
+    // Try without padding first.
     const double error = deepest_error(claims);
     if (sequence.plain() && error <= kSurelyPadding) {
       best.reset();
@@ -184,8 +184,8 @@ void Candidate::find_padding(const Claims& claims) {
   take(best && !best->plain() ? best : std::nullopt);
 }
 
-// Where a run's tokens are in doubt, what is computed from all of them tells. Infinite where there
-// is nothing to hold it against.
+// The error of the deepest tap tells which of a run's tokens are padding, because it is computed
+// from all of them. Infinite if there is nothing to compare it with.
 double Candidate::deepest_error(const Claims& claims) const {
   std::vector<TapPlace> places;
   for (const auto& [tap, names] : claims) {
@@ -225,7 +225,7 @@ void Candidate::read_arrays(const Claims& claims) {
     const std::size_t best = best_of(rivals);
     for (std::size_t i = 0; i < rivals.size(); ++i) {
       if (i == best || same_content(rivals[i].name, rivals[best].name)) continue;
-      // Of the orders that a fused array's parts may have one is right.
+      // Only one of the orders of a fused array's parts is right, so the others are not rivals.
       if (array_of_part(rivals[i].name) == array_of_part(rivals[best].name)) continue;
       rival_lines.push_back(about_rivals(rivals[best].tap, rivals[0].name,
                                          rivals[i == 0 ? best : i].name, rivals[best].name));
@@ -252,7 +252,7 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
       array.problem = fmt::format("shape {} cannot be read as the reference's {}",
                                   shape_text(shape), shape_text(wanted));
       if (sequence_ && !sequence_->plain()) {
-        // Against a run of its own length it is the last position.
+        // It may be the last position of a run with another length.
         const std::vector<Reading> last = readings_of(tap, wanted, axis, shape, {});
         array.other_position = !last.empty() && last.front().last_position;
         if (array.other_position) {
@@ -267,7 +267,7 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
   return array;
 }
 
-// The reading whose content fits; none where there are no values to hold it against.
+// The reading whose content fits; none if there are no values to compare with.
 std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
   if (array.readings.empty() || !known_.values) return std::nullopt;
   try {
@@ -276,11 +276,11 @@ std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
     const LoadedArray own = file_.load(array.name);
     return choose_reading_of(array.tap, right.view, own.view, array.readings, known_.model);
   } catch (const Error&) {
-    return std::nullopt;  // said where the array is read for itself
+    return std::nullopt;  // reported when the array itself is read
   }
 }
 
-// transformers' self_attn and self_attn.o_proj return the same.
+// transformers' self_attn and self_attn.o_proj return the same array.
 bool Candidate::same_content(const std::string& a, const std::string& b) const {
   try {
     const LoadedArray x = file_.load(a);
@@ -302,7 +302,7 @@ Reading Candidate::reading_of(const CandidateArray& array, const ArrayView& load
   return reading;
 }
 
-// Of arrays that claim one tap.
+// The best of several arrays that claim one tap.
 std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const {
   if (rivals.size() == 1) return 0;
   std::size_t best = 0;
@@ -312,8 +312,8 @@ std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const 
     if (rivals[best].readings.empty()) best = i;
     const std::optional<Choice> choice = choose(rivals[i]);
     const double error = choice ? choice->metrics.relative_l2 : least;
-    // Of orders of one array's parts the usual one holds until another fits: where none does, all
-    // are far off by chance.
+    // Among orders of one array's parts, keep the usual one unless another fits: otherwise chance
+    // decides.
     const bool other_order =
         i != best && array_of_part(rivals[i].name) == array_of_part(rivals[best].name);
     if (other_order && error > kFits) continue;
@@ -325,8 +325,8 @@ std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const 
   return best;
 }
 
-// Whether shapes are written the other way round is a habit of the whole dump: arrays whose content
-// says it speak for those that are too wrong to say it themselves.
+// A dump writes all its shapes in the same order: arrays whose content shows it decide for those
+// that are too wrong to show it.
 void Candidate::settle_order() {
   std::vector<const CandidateArray*> open;
   for (const CandidateArray& array : arrays_) {

@@ -1,5 +1,5 @@
-// What another engine hands in for one prompt, as arrays by tap: the one way in for the comparison,
-// the check in a running engine and the diagnosis.
+// Another engine's arrays for one prompt, by tap. The comparison, the check in a running engine and
+// the diagnosis all read candidates here.
 #pragma once
 
 #include <cstdint>
@@ -20,82 +20,80 @@
 
 namespace assay {
 
-// What a candidate's arrays are held against.
+// What a candidate's arrays are compared with.
 struct KnownPrompt {
   ModelSpec model;                      // the checkpoint's, or model_of_names(the reference)
-  std::vector<std::int64_t> ids = {};   // the prompt's tokens; empty: not known
-  std::vector<std::int64_t> text = {};  // they and what the reference generates; empty: not known
-  bool whole_run = false;  // judged is all that the candidate ran, not the prompt's positions alone
-  // Shape of the tap's array over so many positions; none where it is not looked for.
+  std::vector<std::int64_t> ids = {};   // the prompt's tokens; empty: unknown
+  std::vector<std::int64_t> text = {};  // these and what the reference generates; empty: unknown
+  bool whole_run = false;  // judge all that the candidate ran, not only the prompt's positions
+  // Shape of the tap's array for this many positions; none if the tap is not wanted.
   std::function<std::optional<Shape>(const std::string& tap, std::int64_t positions)> shape;
-  // Its values, for what shapes leave open, where these tokens are run; an array without axes where
+  // Values of the tap for these tokens, to decide what shapes leave open; an array without axes if
   // there are none.
   std::function<LoadedArray(const std::string& tap, std::span<const std::int64_t> ids)> values;
 };
 
-// One array under its tap.
+// An array and its tap.
 struct CandidateArray {
   std::string tap;
   std::string name;               // in the dump
-  std::vector<Reading> readings;  // that its shape allows, the likeliest first; none: see `problem`
+  std::vector<Reading> readings;  // that its shape allows, likeliest first; empty: see `problem`
   std::string problem;            // why it cannot be read
-  bool other_position = false;    // it holds the last position of a run that goes on; no error
+  bool other_position = false;    // the last position of a longer run; not an error
 };
 
-// What stands before the prompt is padding where the deepest tap lies this near: no token too many
-// leaves it there, and rounding does not bring it further.
+// Tokens before the prompt are padding if the deepest tap is this near without them: one token too
+// many makes a larger error, rounding a smaller one.
 constexpr double kSurelyPadding = 0.1;
 
-// None where the array cannot be read: said where its values are asked for.
+// None if the array cannot be read: that is reported when its values are needed.
 std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string& name);
 
-// What is said of two arrays that claim one tap.
+// The remark about two arrays that claim one tap.
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken);
 
 class Candidate {
  public:
-  // Reads names, tokens and shapes; values only where shapes and names leave something open. Both
-  // arguments must outlive it. An array that cannot be read has a `problem`; nothing is thrown for
-  // it.
+  // Reads names, tokens and shapes, and values only if these leave something open. Both arguments
+  // must outlive it. An unreadable array gets a `problem`; it does not throw.
   Candidate(const ArrayFile& file, const NameMap& map, const KnownPrompt& known);
 
-  // By the taps' names; without input_ids and generated_ids.
+  // Sorted by tap; without input_ids and generated_ids.
   const std::vector<CandidateArray>& arrays() const { return arrays_; }
   const CandidateArray* find(const std::string& tap) const;
-  // Arrays that no rule maps to a tap that is looked for, or that another fits better than.
+  // Arrays that no rule maps to a wanted tap, or for whose tap another array fits better.
   const std::vector<std::string>& unmatched() const { return unmatched_; }
 
-  // The name of the array that holds the tokens; empty without one.
+  // The name of the array with the tokens; empty if there is none.
   const std::string& ids_name() const { return ids_name_; }
-  // The tokens that it ran, padding and all; none where it does not say, or not readably (then
+  // The tokens that it ran, with padding; none if they are missing or unreadable (see
   // `ids_problem`).
   const std::optional<std::vector<std::int64_t>>& ids() const { return ids_; }
   const std::string& ids_problem() const { return ids_problem_; }
-  // Where the prompt stands in them; none where it does not, or either is not known.
+  // Where the prompt is in them; none if it is not, or either is unknown.
   const std::optional<Sequence>& sequence() const { return sequence_; }
-  // The tokens whose positions are judged: the prompt's, with whole_run the run's without padding.
-  // Of other tokens than the prompt's, or where no prompt is known, all that it ran.
+  // The tokens whose positions are judged: the prompt's or, with whole_run, the run's without
+  // padding. If no prompt is known or it is not in the run, all that it ran.
   const std::vector<std::int64_t>& judged_ids() const { return judged_; }
-  // The prompt and what it generated, without padding; none without such an array, or where it
-  // cannot be read (then `generated_problem`).
+  // The prompt and what it generated, without padding; none if there is no such array, or it is
+  // unreadable (see `generated_problem`).
   const std::optional<std::vector<std::int64_t>>& generated() const { return generated_; }
   const std::string& generated_name() const { return generated_name_; }
   const std::string& generated_problem() const { return generated_problem_; }
 
-  // The reading of an array that can be read, by its content where values are known; with what is
-  // to be said of it.
+  // The reading of a readable array, by its content if values are known; with remarks.
   Reading reading_of(const CandidateArray& array, const ArrayView& loaded) const;
 
-  // For readings of this candidate's arrays (and pieces).
+  // For readings of this candidate's arrays and pieces.
   const ReadingHints& hints() const { return hints_; }
 
-  // What is to be said of the dump, in a line each.
+  // Remarks on the dump, one per line.
   const std::vector<std::string>& remarks() const { return remarks_; }
 
   // The array with each token's experts in the order of `reference_ids`, the expert_ids of its
-  // layer; none where it is in that order, or the candidate does not say which experts they are.
-  // array: loaded; reference: the shape of the tap.
+  // layer; none if it has that order already, or the candidate's experts are unknown. array:
+  // loaded; reference: the tap's shape.
   std::optional<Array> in_expert_order(const CandidateArray& own, const ArrayView& array,
                                        std::span<const std::int64_t> reference,
                                        const ArrayView& reference_ids) const;
@@ -122,7 +120,7 @@ class Candidate {
   const NameMap& map_;
   const KnownPrompt& known_;
   std::vector<CandidateArray> arrays_;
-  std::map<std::string, std::vector<NameClaim>> open_;  // names of several meanings
+  std::map<std::string, std::vector<NameClaim>> open_;  // names with several meanings
   std::vector<std::string> unmatched_;
   std::string ids_name_;
   std::optional<std::vector<std::int64_t>> ids_;

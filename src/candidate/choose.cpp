@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// How far the content points elsewhere, whatever its scale: 0 for the same direction, 1 for none.
+// Difference in direction, whatever the scale: 0 for the same direction, 1 for orthogonal.
 double apart(const TensorMetrics& m) { return std::isnan(m.cosine) ? 2 : 1 - m.cosine; }
 
 }  // namespace
@@ -23,7 +23,7 @@ Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
   Choice best{0, measure(reference, position_axis, candidate, all[0], pool)};
   for (std::size_t i = 1; i < all.size() && !(best.metrics.relative_l2 <= kFits); ++i) {
     TensorMetrics metrics = measure(reference, position_axis, candidate, all[i], pool);
-    // Bytes that contradict a shape which fits must be right.
+    // The content must be right to overrule a shape that fits.
     const bool contradicts =
         all[0].order == AxisOrder::kSame && all[i].order == AxisOrder::kReversed;
     if (contradicts && !(metrics.relative_l2 <= kFits)) continue;
@@ -57,10 +57,10 @@ std::string about_left_out_keys(std::string_view tap, std::span<const std::int64
                                 const ArrayView& candidate, const Reading& reading) {
   const std::optional<TapPlace> place = parse_tap_name(tap);
   if (!reading.all_keys || !place || place->tap != Tap::kAttnProbs) return "";
-  // The same walk over all keys.
+  // The same layout over all keys.
   const Axis& all = *reading.all_keys;
   Layout whole = reading;
-  // An axis of one element is none.
+  // A layout has no axis of one element.
   if (reference.back() > 1) whole.axes.pop_back();
   whole.axes.push_back(all);
   whole.offset -= reading.first_key * all.stride;
@@ -81,7 +81,7 @@ std::string about_left_out_keys(std::string_view tap, std::span<const std::int64
   };
   probs.dtype == DType::kF64 ? look(probs.as<double>()) : look(probs.as<float>());
   if (most == 0) return "";
-  return fmt::format("; what is left out holds up to {:.2g} of a position's attention", most);
+  return fmt::format("; the omitted keys hold up to {:.2g} of a position's attention", most);
 }
 
 Array laid_out(std::span<const std::int64_t> reference, std::size_t position_axis,

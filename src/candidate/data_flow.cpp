@@ -24,7 +24,7 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
       sparse.push_back(place->layer);
     }
   }
-  // A type whose layers have their norms there.
+  // A type whose layers have norms in these places.
   model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";
   model.norms = !after ? Norms::kBefore : before ? Norms::kAround : Norms::kAfter;
   model.moe.num_experts = sparse.empty() ? 0 : 1;
@@ -39,7 +39,7 @@ TapPlace stream_into(std::int64_t layer) {
 
 namespace {
 
-// What has no tap of its own is passed through.
+// Passes through values that have no tap.
 void add_sources(const Block& block, const TapPlace& place, const TapPlace& stream, ValueId value,
                  std::vector<TapPlace>& all) {
   if (value == 0) return all.push_back(stream);

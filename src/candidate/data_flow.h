@@ -1,5 +1,4 @@
-// The taps as the data flows: what a name tells of its model, what it is computed from, which comes
-// first.
+// Taps in the data flow: what a tap is computed from, which tap comes first.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +11,15 @@
 
 namespace assay {
 
-// What the names of recorded arrays tell of their model: number of layers, where it has norms,
-// which layers are sparse. Of its types one that has such layers; no sizes.
+// The model as far as the names of recorded arrays tell: number of layers, places of norms, which
+// layers are sparse. Its type is one with such layers; sizes are unknown.
 ModelSpec model_of_names(const std::vector<std::string>& names);
 
-// The residual stream as it enters that layer; of the number of layers, the final norm.
+// The residual stream as it enters that layer; for the number of layers, the final norm.
 TapPlace stream_into(std::int64_t layer);
 
-// The taps that the place is computed from in a model that has its tap, without weights and tables.
-// Of the residual stream: the tap before that wrote it.
+// The taps from which the place is computed in a model that has its tap, without weights and
+// tables. For the residual stream: the previous tap that wrote it.
 std::vector<TapPlace> computed_from(const TapPlace& place, const ModelSpec& model);
 
 }  // namespace assay

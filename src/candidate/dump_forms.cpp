@@ -17,25 +17,24 @@ bool is_norm(Tap tap) {
          tap == Tap::kFinalNormOutput;
 }
 
-// Of two taps whose names are easily taken for each other's; else empty.
+// For two taps that are easily confused; else empty.
 std::string words_for_exchange(Tap own, Tap other) {
   constexpr std::pair<Tap, Tap> kPairs[] = {{Tap::kGateProj, Tap::kUpProj},
                                             {Tap::kKProj, Tap::kVProj}};
   for (const auto& [a, b] : kPairs) {
     if ((own == a && other == b) || (own == b && other == a)) {
-      return fmt::format("{} and {} stand under each other's names", tap_base_name(a),
-                         tap_base_name(b));
+      return fmt::format("{} and {} have each other's names", tap_base_name(a), tap_base_name(b));
     }
   }
   return {};
 }
 
-// What the array holds in place of its own tap, in words.
+// What the array holds instead of its own tap.
 std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpec& spec) {
   const std::int64_t last = spec.num_hidden_layers - 1;
   const std::string name = tap_name(other.tap, std::max<std::int64_t>(other.layer, 0), spec);
   if (own.tap == Tap::kLayerOutput && own.layer == last && other.tap == Tap::kFinalNormOutput) {
-    return "holds the output of the final norm; the last layer's output is wanted, before it "
+    return "holds the final norm's output instead of the last layer's "
            "(transformers' output_hidden_states has this trap)";
   }
   const bool whole_stream = other.tap == Tap::kLayerOutput || other.tap == Tap::kEmbeddingOutput;
@@ -81,7 +80,7 @@ DumpForm paired_channels() {
   DumpForm form;
   form.text =
       "the two channels of each rotary pair lie side by side (rows of q_proj and k_proj permuted, "
-      "RoPE over neighbours): another layout, the scores are the same";
+      "RoPE over neighbours): a different layout with the same scores";
   form.pairs = true;
   return form;
 }
@@ -114,7 +113,7 @@ std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
     score("taken before the scale", scale, cap);
     if (cap > 0) score("taken before the scale, without the soft-cap", scale, 0);
   }
-  // What has the same width, nearest in the data flow first.
+  // Other taps with the same width, nearest in the data flow first.
   const auto holds = [&](const TapPlace& other) {
     const std::string exchange = words_for_exchange(place.tap, other.tap);
     DumpForm& form = add(exchange.empty() ? words_for(place, other, spec) : exchange);
@@ -224,8 +223,8 @@ std::string places_text(std::span<const TapPlace> places, const ModelSpec& spec)
 }
 
 std::string_view not_gone_on_with() {
-  return "is not what the engine went on with: all that follows is right with the right value, and "
-         "wrong with this one. Taken from another place or time?";
+  return "is not what the engine computed with: everything after it is right with the right value, "
+         "and wrong with this one. Was it taken at another place or time?";
 }
 
 }  // namespace assay

@@ -9,7 +9,7 @@
 namespace assay {
 namespace {
 
-// The last axis is a token's experts.
+// The last axis counts a token's experts.
 std::size_t experts_per_token(const ArrayView& ids) {
   return ids.shape.empty() ? 1 : static_cast<std::size_t>(ids.shape.back());
 }

@@ -7,7 +7,7 @@
 namespace assay {
 namespace {
 
-// Where in a row a part's elements stand.
+// The positions of a part's elements in a row.
 std::vector<std::int64_t> columns_of(std::span<const std::int64_t> widths, std::size_t part,
                                      FusedOrder order, std::int64_t head_dim) {
   std::vector<std::int64_t> columns(static_cast<std::size_t>(widths[part]));
@@ -26,7 +26,7 @@ std::vector<std::int64_t> columns_of(std::span<const std::int64_t> widths, std::
       }
       return columns;
     case FusedOrder::kByGroup: {
-      const std::int64_t queries = widths[0] / widths[1] * head_dim;  // of a group
+      const std::int64_t queries = widths[0] / widths[1] * head_dim;  // per group
       const std::int64_t group = queries + 2 * head_dim;
       const std::int64_t own = part == 0 ? queries : head_dim;
       const std::int64_t at = part == 0 ? 0 : queries + (part == 1 ? 0 : head_dim);

@@ -12,9 +12,9 @@
 
 namespace assay {
 
-// In what order the parts stand in a row.
+// The order of the parts in a row.
 enum class FusedOrder {
-  kBeside,       // one behind the other
+  kBeside,       // one after the other
   kByGroup,      // for each head of keys: its heads of queries, the keys, the values
   kSwapped,      // two parts, the second first
   kInterleaved,  // two parts, element by element
@@ -22,12 +22,12 @@ enum class FusedOrder {
 
 std::string_view fused_order_text(FusedOrder order);
 
-// Orders that parts of these widths may have, the usual one first. head_dim: of queries and keys, 0
-// where the parts have no heads.
+// Orders that parts of these widths may have, the usual one first. head_dim: of queries and keys,
+// or 0 if the parts have no heads.
 std::vector<FusedOrder> fused_orders(std::span<const std::int64_t> widths, std::int64_t head_dim);
 
-// One part of an array whose last axes are as long as all the widths together, [..., width]; none
-// where they are not.
+// One part of an array whose last axes have all the widths together, [..., width]; none if they
+// have not.
 std::optional<Array> fused_part(const ArrayView& fused, std::span<const std::int64_t> widths,
                                 std::size_t part, FusedOrder order, std::int64_t head_dim);
 

@@ -23,11 +23,11 @@ namespace {
 
 constexpr std::string_view kPart = ": ";
 
-// What a fused array is made of.
+// The parts of a fused array.
 struct Parts {
   std::vector<std::string> taps;
   std::vector<std::int64_t> widths;
-  std::int64_t head_dim = 0;  // 0 where the parts have no heads
+  std::int64_t head_dim = 0;  // 0 if the parts have no heads
 };
 
 std::optional<Parts> parts_in(std::string_view name, const NameMap& map, std::int64_t layers,
@@ -48,7 +48,7 @@ std::optional<Parts> parts_in(std::string_view name, const NameMap& map, std::in
   return parts;
 }
 
-// The shape in which all the parts stand side by side; none where it has no such axes. ggml writes
+// The shape with the parts side by side in its last axis; none if it has no such axes. ggml writes
 // dimensions from the innermost one.
 std::optional<Shape> shape_for(const Parts& parts, Shape shape) {
   const std::int64_t all =
@@ -102,8 +102,8 @@ class PartsSource : public ArrayFile::Source {
     std::optional<Array> own =
         fused_part(whole.view, part->parts.widths, part->index, part->order, part->parts.head_dim);
     if (!own)
-      throw input_error(file_.path().string(), "an array of another shape than before",
-                        "the file left alone while it is read");
+      throw input_error(file_.path().string(), "an array's shape has changed since it was opened",
+                        "a file that does not change while it is read");
     LoadedArray loaded;
     loaded.owned = std::move(own->bytes);
     loaded.view = {std::string(name), own->dtype, std::move(own->shape), loaded.owned, false};
@@ -170,7 +170,7 @@ ArrayFile with_parts(ArrayFile file, const NameMap& map, std::int64_t layers, st
         fused.emplace(name, std::move(*parts));
       }
     } catch (const Error&) {
-      // It stays what it is, and is said to be unreadable where it is asked for.
+      // It stays unchanged, and reading it will report the error.
     }
   }
   if (fused.empty()) return file;
@@ -225,7 +225,7 @@ std::vector<Array> parts_of(const ArrayView& array, const NameMap& map, std::int
       worst = std::max(worst, error(part.view()));
       own.push_back(std::move(part));
     }
-    // The usual order holds until another fits.
+    // Keep the usual order unless another fits.
     if (best.empty() || (worst <= kFits && worst < least)) {
       best = std::move(own);
       least = worst;
@@ -243,7 +243,7 @@ std::string why_not_split(std::string_view name, const Shape& shape, const NameM
     const std::optional<TapPlace> place = parse_tap_name(tap);
     taps.push_back(place ? tap_base_name(place->tap) : tap);
   }
-  return fmt::format("'{}' of shape {} is not split: {} together have {} values of a position",
+  return fmt::format("'{}' of shape {} is not split: {} together have {} values per position",
                      shown(name), shape_text(shape), fmt::join(taps, ", "),
                      std::accumulate(parts->widths.begin(), parts->widths.end(), std::int64_t{0}));
 }

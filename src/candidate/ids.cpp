@@ -14,19 +14,19 @@ namespace assay {
 std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view where) {
   const std::size_t item = dtype_size(array.dtype);
   std::vector<std::int64_t> ids(array.bytes.size() / item);
-  if (ids.empty()) return ids;  // no memory to copy from
+  if (ids.empty()) return ids;  // there is no memory to copy from
   if (array.dtype == DType::kI64) {
     std::memcpy(ids.data(), array.bytes.data(), ids.size() * item);
     return ids;
   }
-  // Token ids are far below what a double holds exactly.
+  // Token ids are exact in a double.
   std::vector<double> values(ids.size());
   widen(array.dtype, array.bytes.data(), static_cast<std::ptrdiff_t>(item), std::span(values));
   constexpr double kMost = 0x1p52;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (!(std::abs(values[i]) < kMost) || values[i] != std::floor(values[i])) {
       throw input_error(where, fmt::format("{} {} at {}", dtype_name(array.dtype), values[i], i),
-                        "token ids: whole numbers");
+                        "token ids: integers");
     }
     ids[i] = static_cast<std::int64_t>(values[i]);
   }
@@ -34,7 +34,7 @@ std::vector<std::int64_t> read_ids(const ArrayView& array, std::string_view wher
 }
 
 std::vector<std::int64_t> read_ids(const ArrayFile& file, std::string_view name) {
-  // No model reads as many; they are held several times over.
+  // More than any model reads; the ids are copied several times.
   constexpr std::int64_t kMost = std::int64_t{1} << 24;
   const std::int64_t count = element_count(file.form_of(name).shape, name);
   if (count > kMost) {
@@ -61,11 +61,11 @@ std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t
     if (whole) as_whole = equal_tokens(text.subspan(prompt.size()), continuation);
     as_new = equal_tokens(text, continuation);
   }
-  // A text that agrees as far as it goes needs no other reading.
+  // A text that agrees completely needs no other reading.
   if (whole && text.size() > prompt.size() && as_whole == text.size() - prompt.size()) {
     return std::vector(text.begin(), text.end());
   }
-  // New tokens may happen to begin with the prompt's, but then the reference's do so too.
+  // New tokens may happen to begin like the prompt, but then the reference's do too.
   if (as_new > as_whole && (!whole || as_new >= prompt.size())) {
     std::vector<std::int64_t> ids(prompt.begin(), prompt.end());
     ids.insert(ids.end(), text.begin(), text.end());

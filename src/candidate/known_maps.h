@@ -1,4 +1,4 @@
-// The maps that come along: src/candidate/maps, one file an engine.
+// The built-in maps: src/candidate/maps, one file per engine.
 #pragma once
 
 #include <string>
@@ -13,11 +13,12 @@ struct KnownMap {
   std::vector<NameRule> rules;
 };
 
-// Where two know a name, the one that knows more of a dump's names is asked first, then the one
-// that stands first here.
+// If several know a name, the one that knows more of a dump's names comes first, then the order
+// here.
 const std::vector<KnownMap>& known_maps();
 
-// Their names, in that order: every start of the program asks for them, and few for the rules.
+// Their names, in that order. A list of its own, because every start of the program needs it, but
+// few need the rules.
 const std::vector<std::string>& known_map_names();
 
 }  // namespace assay

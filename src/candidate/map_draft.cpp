@@ -26,19 +26,19 @@
 namespace assay {
 namespace {
 
-// Content this near to a tap's is the tap's.
+// Content at most this far from a tap's is that tap's.
 constexpr double kIsIt = 0.1;
 constexpr double kNever = std::numeric_limits<double>::infinity();
-// Layers of a pattern that are looked at: the first ones, where an engine is still right, and one
-// in the middle.
+// Layers of a pattern that are checked: the first ones, where an engine is still right, and one in
+// the middle.
 constexpr std::size_t kFirstLayers = 3;
 
-// How the number in a name is made of the layer's.
+// How the number in a name depends on the layer's.
 struct Counting {
   std::int64_t factor = 1;
   std::int64_t offset = 0;
 };
-// Of a name that counts two calls a layer the first ones fit, if any do.
+// If a name counts two calls per layer, one of the first two fits.
 constexpr std::array kCountings = {Counting{2, 0}, Counting{2, 1}, Counting{1, 0}, Counting{1, 1}};
 
 std::string placeholder(const Counting& counting) {
@@ -46,10 +46,10 @@ std::string placeholder(const Counting& counting) {
                      counting.offset == 1 ? "+1" : "");
 }
 
-// Names that are alike but for one number.
+// Names that differ only in one number.
 struct Pattern {
   std::string before;
-  std::string behind;
+  std::string after;
   std::map<std::int64_t, std::string> names;  // by that number
 };
 
@@ -72,14 +72,13 @@ std::vector<Run> numbers_in(std::string_view name) {
   return runs;
 }
 
-// Of the numbers in a name the one that counts is likely that which most other names have, too:
-// those patterns come first.
+// The number that most other names have too is likely the layer's: those patterns come first.
 std::vector<Pattern> patterns_of(const std::vector<std::string>& names) {
   std::map<std::pair<std::string, std::string>, Pattern> all;
   for (const std::string& name : names) {
     for (const Run& run : numbers_in(name)) {
       Pattern pattern{name.substr(0, run.begin), name.substr(run.end), {}};
-      auto& known = all.try_emplace({pattern.before, pattern.behind}, pattern).first->second;
+      auto& known = all.try_emplace({pattern.before, pattern.after}, pattern).first->second;
       known.names.emplace(std::stoll(name.substr(run.begin, run.end - run.begin)), name);
     }
   }
@@ -90,18 +89,18 @@ std::vector<Pattern> patterns_of(const std::vector<std::string>& names) {
   return patterns;
 }
 
-// How far an array lies from what it may hold.
+// How far an array is from a possible content.
 struct Nearness {
   double error = kNever;
-  double used = 0;  // the part of its elements that were read; the others would be padding
+  double used = 0;  // fraction of its elements that were read; the others would be padding
 };
 
-// Of two that are near enough: padding is the weaker explanation, whatever the rounding.
+// When both are near enough, padding is the weaker explanation, whatever the rounding.
 bool is_better(const Nearness& a, const Nearness& b) {
   return a.used != b.used ? a.used > b.used : a.error < b.error;
 }
 
-// Of a pattern: how many of the layers that were asked hold it, and how near the nearest lies.
+// For a pattern: the number of checked layers that fit, and the distance of the nearest.
 struct Fit {
   std::size_t layers = 0;
   Nearness nearest;
@@ -112,7 +111,7 @@ bool is_better(const Fit& a, const Fit& b) {
   return a.layers != b.layers ? a.layers > b.layers : a.nearest.error < b.nearest.error;
 }
 
-// What an array may hold: taps, side by side where it is several; or a rotary table.
+// A possible content: taps, side by side if there are several, or a rotary table.
 struct Content {
   std::vector<Tap> taps;
   std::string table = {};
@@ -133,8 +132,8 @@ class Drafting {
     }
   }
 
-  // The rule for a pattern; none where no layer holds what the reference has. calls: the name
-  // counts more than layers.
+  // The rule for a pattern; none if no layer fits the reference. calls: the name counts more than
+  // layers.
   std::optional<MapDraft::Rule> rule_for(const Pattern& pattern, bool calls) const {
     std::optional<MapDraft::Rule> best;
     Fit best_fit;
@@ -156,7 +155,7 @@ class Drafting {
         const Fit& fit = fits[c];
         if (!is_better(fit, best_fit)) continue;
         best_fit = fit;
-        best = MapDraft::Rule{pattern.before + placeholder(counting) + pattern.behind,
+        best = MapDraft::Rule{pattern.before + placeholder(counting) + pattern.after,
                               text_of(of_layers_[c], "{layer}"), std::ssize(layers),
                               fit.nearest.error};
       }
@@ -164,7 +163,7 @@ class Drafting {
     return best;
   }
 
-  // Of a single name.
+  // The rule for a single name.
   std::optional<MapDraft::Rule> rule_for(const std::string& name) const {
     std::optional<MapDraft::Rule> best;
     Nearness nearest;
@@ -185,7 +184,7 @@ class Drafting {
     return best;
   }
 
-  // Layers whose array the pattern names, with its name.
+  // Layers for which the pattern has an array, with its name.
   using Layers = std::vector<std::pair<std::int64_t, std::string>>;
   Layers layers_of(const Pattern& pattern, const Counting& counting) const {
     Layers layers;
@@ -216,7 +215,7 @@ class Drafting {
     return fmt::format("{}", fmt::join(taps, " + "));
   }
 
-  // What cannot be read gets no rule.
+  // Unreadable arrays get no rule.
   std::optional<LoadedArray> load(const std::string& name) const {
     try {
       return candidate_.load(name);
@@ -225,7 +224,7 @@ class Drafting {
     }
   }
 
-  // Infinitely far where it cannot be read as that.
+  // Infinitely far if it cannot be read as that.
   Nearness nearness(const ArrayView& array, const Content& content, std::int64_t layer) const {
     if (content.taps.empty()) return nearness_to(array, content.table);
     std::vector<std::string> taps;
@@ -259,7 +258,7 @@ class Drafting {
     if (all.empty()) return {};
     const TensorMetrics metrics =
         choose_reading_of(tap, reference_.load(tap).view, array, all, model_).metrics;
-    // Of values that are no numbers nothing was compared.
+    // NaN was not compared.
     if (metrics.compared == 0 || metrics.unlike != 0 || metrics.nan_candidate != 0) return {};
     const auto elements = static_cast<double>(element_count(array.shape, tap));
     return {metrics.relative_l2, std::min(1.0, static_cast<double>(metrics.compared) / elements)};
@@ -272,7 +271,7 @@ class Drafting {
   std::vector<Content> of_model_;
 };
 
-// A rule would read "*" and "{" as more than the characters that they are; JSON is UTF-8.
+// A rule would read "*" and "{" as wildcards, and JSON is UTF-8.
 bool can_be_a_rule(const std::string& name) {
   if (name.empty() || name.find_first_of("*{") != name.npos) return false;
   try {
@@ -282,18 +281,18 @@ bool can_be_a_rule(const std::string& name) {
   }
 }
 
-// "input_ids" where it holds the prompt's tokens.
+// "input_ids" if it has the prompt's tokens.
 std::optional<MapDraft::Rule> rule_for_ids(const ArrayFile& candidate, const std::string& name,
                                            std::span<const std::int64_t> ids) {
   try {
     if (ids.empty() || !find_prompt(ids, read_ids(candidate, name))) return std::nullopt;
     return MapDraft::Rule{name, "input_ids", 1, 0};
   } catch (const Error&) {
-    return std::nullopt;  // no ids
+    return std::nullopt;  // they are not ids
   }
 }
 
-// In the data flow; what is no tap comes first.
+// In data-flow order; what is not a tap comes first.
 std::int64_t order_of(const MapDraft::Rule& rule) {
   std::string tap = rule.to.substr(0, rule.to.find(" + "));
   constexpr std::string_view kMark = "{layer}";
@@ -334,14 +333,14 @@ MapDraft draft_map(const ArrayFile& candidate, const ArrayFile& reference, const
   const Drafting drafting(candidate, reference, model);
   for (Pattern& pattern : patterns_of({open.begin(), open.end()})) {
     std::erase_if(pattern.names, [&](const auto& name) { return !open.contains(name.second); });
-    // What enters the layers and leaves each is one more than they are.
+    // The stream into and out of the layers has one more name than there are layers.
     const bool calls = std::ssize(pattern.names) > model.num_hidden_layers + 1;
     while (!pattern.names.empty()) {
       std::optional<MapDraft::Rule> rule = drafting.rule_for(pattern, calls);
       if (!rule) break;
       std::vector<std::string> covered;
       for (const Counting& counting : kCountings) {
-        if (rule->from != pattern.before + placeholder(counting) + pattern.behind) continue;
+        if (rule->from != pattern.before + placeholder(counting) + pattern.after) continue;
         for (const auto& [layer, name] : drafting.layers_of(pattern, counting)) {
           covered.push_back(name);
         }

@@ -1,4 +1,4 @@
-// A draft of the rules that a dump needs, from its arrays' shapes and values.
+// Drafts the rules that a dump needs, from its arrays' shapes and values.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 namespace assay {
 
-// Rules for the arrays of which `map` knows nothing. reference: of the same prompt, whose ids are
-// `ids`. A name that counts layers gets one rule for all of them, by the layer whose values fit
-// best: behind an engine's mistake none do.
+// Rules for arrays that `map` does not know. reference: of the same prompt, with ids `ids`. A name
+// that counts layers gets one rule for all of them, from the layer whose values fit best, since
+// after an engine's mistake none do.
 MapDraft draft_map(const ArrayFile& candidate, const ArrayFile& reference, const NameMap& map,
                    const ModelSpec& model, std::span<const std::int64_t> ids);
 

@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-// What stands in front of a model's own names where it is wrapped or one of several.
+// Prefixes of a model's own names if it is wrapped or one of several.
 constexpr std::pair<std::string_view, std::string_view> kWrappers[] = {
     {"module.", ""},
     {"_orig_mod.", ""},
@@ -24,7 +24,7 @@ constexpr std::pair<std::string_view, std::string_view> kWrappers[] = {
 std::string without_wrappers(std::string_view name) {
   std::string result(name);
   std::ranges::replace(result, '/', '.');
-  // What is left of it begins here; what a wrapper stands for is written before that.
+  // The rest of the name begins here; what replaces a wrapper is written before it.
   std::size_t begin = std::min(result.find_first_not_of('.'), result.size());
   for (bool again = true; again;) {
     again = false;
@@ -38,7 +38,7 @@ std::string without_wrappers(std::string_view name) {
   return result.substr(begin);
 }
 
-// Takes the digits off the end; none where there are none, or nothing would be left.
+// Takes the digits off the end; none if there are none, or nothing would be left.
 std::optional<std::string> take_number(std::string_view& text) {
   const std::size_t last = text.find_last_not_of("0123456789");
   if (last == text.npos || last + 1 == text.size()) return std::nullopt;
@@ -58,7 +58,7 @@ std::string indexed(std::string_view base, std::string_view index) {
   return index == "0" ? std::string(base) : fmt::format("{}[{}]", base, index);
 }
 
-// Without ".output", ".output.1", ".output_1", "[1]" or ".1"; inputs keep their ".input".
+// Removes ".output", ".output.1", ".output_1", "[1]" or ".1"; inputs keep their ".input".
 std::optional<std::string> without_output(std::string_view text) {
   std::string_view rest = text;
   std::string index = "0";
@@ -83,7 +83,7 @@ std::optional<std::string> without_output(std::string_view text) {
   return std::nullopt;
 }
 
-// "x.call3", "x.call_3" and "x.call3.output" are "x#3".
+// "x.call3", "x.call_3" and "x.call3.output" become "x#3".
 std::optional<std::string> with_call(std::string_view text) {
   constexpr std::array<std::string_view, 2> kWords = {".call", ".call_"};
   for (const std::string_view word : kWords) {

@@ -1,4 +1,4 @@
-// The ways in which dumps write the name of one module's output.
+// The ways in which dumps write the name of a module's output.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@
 
 namespace assay {
 
-// The name as the maps that come along have it, most literal form first: "/" is ".", wrappers in
-// front ("module.", "_orig_mod.") are left out; then without what says that it is an output, which
-// of several ("model.norm.output.1" is "model.norm[1]", the first has no number), or of which call
-// of a shared module ("rope.call3" is "rope#3").
+// The name as the built-in maps have it, most literal form first: "/" becomes ".", and wrappers in
+// front ("module.", "_orig_mod.") are removed; then without the part that says that it is an
+// output, which of several ("model.norm.output.1" is "model.norm[1]", the first has no number), or
+// which call of a shared module ("rope.call3" is "rope#3").
 std::vector<std::string> name_forms(std::string_view name);
 
 }  // namespace assay

@@ -87,7 +87,7 @@ void NameMap::suit(const std::vector<std::string>& names) {
 }
 
 NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
-  // Each rule and each form of a name costs as much as it is long.
+  // Bounds the cost, which grows with the name's length for each rule and form.
   constexpr std::size_t kLongestName = 4096;
   if (name.size() > kLongestName) return {};
   if (std::optional<NameMeaning> part = meaning_of_part(name, layers)) return *part;

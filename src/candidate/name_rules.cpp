@@ -44,7 +44,7 @@ std::vector<std::string> split_fused(std::string_view text) {
   }
 }
 
-// One rule's target, and whether a layer belongs into it.
+// Reads a rule's target, in which {layer} must occur exactly if it does in the name.
 class TargetReader {
  public:
   TargetReader(std::string where, bool has_layer)
@@ -78,7 +78,7 @@ class TargetReader {
     NameClaim claim{split_fused(text)};
     for (const std::string& tap : claim.taps) {
       if (!canonical_tap(with_layer(tap, 0), 1)) {
-        throw input_error(where_, "'" + shown(tap) + "' is no tap",
+        throw input_error(where_, "'" + shown(tap) + "' is not a tap",
                           "a name such as layer_{layer}_q_proj or logits");
       }
       const bool speaks_of_layer = tap.find(kLayerMark) != tap.npos;
@@ -154,7 +154,7 @@ std::optional<std::int64_t> NamePattern::match(std::string_view name) const {
   std::int64_t layer = kNoLayer;
   std::size_t piece = 0;
   std::string_view rest = name;
-  // Only the last "*" is ever tried longer: what is before it stands as early as it can.
+  // Only the last "*" is ever extended: what is before it matches as early as possible.
   struct Star {
     std::size_t piece;
     std::string_view rest;
@@ -193,7 +193,7 @@ bool NamePattern::take_piece(std::size_t piece, std::string_view& rest, std::int
 
 std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string& where) {
   if (!json.is_object()) throw input_error(where, "not a JSON object", R"({"from": "to", ...})");
-  // Each is tried on every name of a dump.
+  // Bounds the cost: each rule is tried on every name of a dump.
   constexpr std::size_t kMostRules = 1000;
   constexpr std::size_t kLongestPattern = 1000;
   if (json.size() > kMostRules) {
@@ -209,8 +209,7 @@ std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string
     }
     const std::optional<NamePattern> pattern = NamePattern::parse(from);
     if (!pattern) {
-      throw input_error(here, "a placeholder that cannot be read",
-                        "one {layer}, {layer+1} or {2*layer+1}");
+      throw input_error(here, "an unknown placeholder", "one {layer}, {layer+1} or {2*layer+1}");
     }
     const TargetReader reader(here, pattern->has_layer());
     NameRule rule{*pattern, {}};

@@ -1,4 +1,4 @@
-// Rules from names to taps: their patterns, and the JSON in which they are written (docs/names.md).
+// Rules from names to taps: their patterns, and their JSON (docs/names.md).
 #pragma once
 
 #include <cstdint>
@@ -14,20 +14,20 @@
 namespace assay {
 
 // A name with at most one placeholder for a layer's number ({layer}, {layer+1}, {2*layer+1}) and
-// any number of "*", each of which stands for any text.
+// any number of "*", each of which matches any text.
 class NamePattern {
  public:
   static constexpr std::int64_t kNoLayer = -1;
 
-  // None where a placeholder cannot be read, or there are two.
+  // None if a placeholder is unknown, or there are two.
   static std::optional<NamePattern> parse(std::string_view text);
 
   bool has_layer() const { return has_layer_; }
-  // The layer's number where `name` is of that pattern, kNoLayer for a pattern without one.
+  // The layer's number if `name` matches, kNoLayer for a pattern without one.
   std::optional<std::int64_t> match(std::string_view name) const;
 
  private:
-  // Whether the rest begins with that piece, which it then is without; not for "*".
+  // Whether the rest begins with that piece; removes it then. Not for "*".
   bool take_piece(std::size_t piece, std::string_view& rest, std::int64_t& layer) const;
 
   enum class Kind { kText, kAny, kLayer };
@@ -37,34 +37,34 @@ class NamePattern {
   std::int64_t offset_ = 0;
 };
 
-// What an array may hold: the names of taps, side by side where it is several in one.
+// A possible content of an array: a tap, or several side by side.
 struct NameClaim {
   std::vector<std::string> taps;
-  bool sure = true;  // not only if the content shows it
+  bool sure = true;  // false: only if the content shows it
 
   bool operator==(const NameClaim&) const = default;
 };
 
-// The target of a rule: no claim for a name that is ignored.
+// The target of a rule: empty for a name that is ignored.
 using NameTarget = std::vector<NameClaim>;
 
 struct NameRule {
-  // Of what model the target that follows holds.
+  // The models for which the next target holds.
   enum class Of { kAll, kPostNorms, kExperts };
 
   NamePattern from;
-  std::vector<std::pair<Of, NameTarget>> to;  // the first that holds; {layer} not yet put in
+  std::vector<std::pair<Of, NameTarget>> to;  // the first that holds; {layer} not filled in yet
 };
 
 // The rules of a JSON object in its order: "from": "tap", ["tap", "other tap"], null, or an object
 // of these by kind of model. `where` names the text in errors. Throws input errors.
 std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string& where);
 
-// A tap's name, or one of the others that are no taps (input_ids, rope_cos), with the layer's
-// number as tap_name writes it for a model of `layers` layers. None: it is no such name.
+// The name of a tap, or of another array (input_ids, rope_cos), with the layer's number as tap_name
+// writes it for a model of `layers` layers. None: an unknown name.
 std::optional<std::string> canonical_tap(std::string_view name, std::int64_t layers);
 
-// The target for that layer (or kNoLayer) of a model of `layers` layers, with canonical names.
+// The target for that layer (or kNoLayer) of a model with `layers` layers, with canonical names.
 NameTarget target_of(const NameRule& rule, std::int64_t layer, const ModelSpec& model,
                      std::int64_t layers);
 

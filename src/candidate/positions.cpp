@@ -103,7 +103,7 @@ Array join_positions(const std::vector<Array>& pieces, const std::vector<std::in
     throw input_error(where,
                       fmt::format("pieces {} and {} cannot be joined", shape_text(head.shape),
                                   shape_text(pieces.back().shape)),
-                      "pieces of one dtype that differ in the axis of positions only");
+                      "pieces of one dtype that differ only in the axis of positions");
   }
   Array joined{head.name, head.dtype, head.shape, {}};
   joined.shape[axis] = 0;

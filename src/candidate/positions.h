@@ -1,4 +1,4 @@
-// Arrays piece by piece: some positions of a sequence, as an engine's steps hand them over.
+// Arrays in pieces: some positions of a sequence, one piece per step of an engine.
 #pragma once
 
 #include <cstddef>
@@ -16,21 +16,21 @@ struct Positions {
   std::int64_t count = 0;
 };
 
-// Those positions of an array of shape [..., S, ...] with S on position_axis; of scores and
-// probabilities ([1, N, S, S], position axis 2) also only the keys that they see.
+// These positions of an array of shape [..., S, ...] with S on position_axis; of scores and
+// probabilities ([1, N, S, S], position axis 2) only the keys that they see.
 Array slice_positions(const ArrayView& array, std::size_t position_axis, Positions positions);
 
-// Pieces of one array, put where they belong in the reference's layout.
+// Joins pieces of one array in the reference's layout.
 class Pieces {
  public:
-  // Elements that no piece brings, keys behind a position, are the reference's own.
+  // Elements that no piece has (keys after a position) are the reference's own.
   Pieces(const ArrayView& reference, std::size_t position_axis);
 
-  // reading: of the piece against the slice of those positions.
+  // reading: of the piece, compared with the slice of these positions.
   void put(Positions positions, const ArrayView& piece, const Reading& reading);
 
   bool complete() const;
-  // Only the last position was put.
+  // Whether only the last position was put.
   bool last_only() const;
   std::vector<std::int64_t> missing() const;  // positions
   ArrayView whole() const;                    // F64
@@ -41,9 +41,9 @@ class Pieces {
   std::vector<bool> covered_;
 };
 
-// Pieces of consecutive positions joined along the first axis that counts them: the one whose
-// extents are `counts` while all others agree. Throws an input error that names `where` when there
-// is none, or when they have several dtypes.
+// Joins pieces of consecutive positions along the first axis that counts them: the one whose
+// extents are `counts` while all others agree. Throws an input error that names `where` if there is
+// none, or the dtypes differ.
 Array join_positions(const std::vector<Array>& pieces, const std::vector<std::int64_t>& counts,
                      std::string_view where);
 

@@ -31,7 +31,7 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-// Of kinds that may hold an array each.
+// Kinds of files that may each hold one array.
 bool has_array_files(const fs::path& directory) {
   return std::ranges::any_of(paths_in(directory), [](const fs::path& path) {
     const fs::path kind = path.extension();
@@ -42,7 +42,7 @@ bool has_array_files(const fs::path& directory) {
 constexpr std::string_view kNoiseFields =
     "a number 'whole' above 0, and 'positions' of digits 0 to 9 and a to z";
 
-// bad(): the error of a manifest that says something else.
+// bad(): the error for a malformed manifest.
 template <class Bad>
 std::optional<std::map<std::string, ArrayNoise>> read_noise(const OrderedJson& prompt,
                                                             const Bad& bad) {
@@ -63,7 +63,7 @@ std::optional<std::map<std::string, ArrayNoise>> read_noise(const OrderedJson& p
   return noise;
 }
 
-// The reference's own, where the manifest says it.
+// The reference's own noise, if the manifest has it.
 std::optional<std::map<std::string, double>> read_own_noise(const OrderedJson& prompt) {
   const auto arrays = prompt.find("arrays");
   if (arrays == prompt.end() || !arrays->is_object()) return std::nullopt;
@@ -76,7 +76,7 @@ std::optional<std::map<std::string, double>> read_own_noise(const OrderedJson& p
   return noise;
 }
 
-// None where there is no config, or none that this version reads.
+// None if there is no config, or this version cannot read it.
 std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& file) {
   const auto model = manifest.find("model");
   if (model == manifest.end() || !model->is_object() || !model->contains("config")) {
@@ -90,14 +90,14 @@ std::optional<ModelSpec> model_of(const OrderedJson& manifest, const fs::path& f
   }
 }
 
-// Of a .pt file, which may be a whole prompt's or a single tensor.
+// Whether a .pt file has a whole prompt's arrays, not a single tensor.
 bool holds_a_prompt(const fs::path& file) {
   const fs::path kind = file.extension();
   if (kind != ".pt" && kind != ".pth") return false;
   try {
     const ArrayFile arrays(file);
     return arrays.names().size() > 1 && arrays.contains("input_ids");
-  } catch (const Error&) {  // said where the dump is read
+  } catch (const Error&) {  // reported when the dump is read
     return false;
   }
 }
@@ -120,8 +120,8 @@ Pairing read_manifest(const fs::path& directory) {
   }
   Pairing pairing;
   const auto numerics = manifest.find("numerics");
-  // As texts: JSON's own comparison makes a value of the other side and ends the program where
-  // there is no memory for it.
+  // Compared as text: JSON's own comparison makes a JSON value of the other side, which ends the
+  // program when out of memory.
   const std::optional<Numerics> known =
       numerics == manifest.end() || !numerics->is_string()
           ? std::nullopt
@@ -155,7 +155,7 @@ Pairing read_manifest(const fs::path& directory) {
     };
     const std::optional<fs::path> reference = path_of("reference");
     if (!reference || !prompt.contains("id") || !prompt["id"].is_string()) {
-      throw bad("prompts", "an id and a reference each");
+      throw bad("prompts", "an id and a reference for each");
     }
     if (!is_prompt_id(prompt["id"].get_ref<const std::string&>())) {
       throw bad("prompts.id", "letters, digits, '-', '_' and '.', at most 100");
@@ -177,7 +177,7 @@ Pairing one_file(const fs::path& file) {
   return pairing;
 }
 
-// The candidate's arrays for a prompt in a directory that has a place for each.
+// The candidate's arrays for a prompt in a directory of all prompts.
 std::optional<fs::path> below(const fs::path& candidate, const std::string& id) {
   for (const char* kind : kPromptKinds) {
     const fs::path file = candidate / (id + kind);
@@ -193,7 +193,7 @@ std::optional<fs::path> below(const fs::path& candidate, const std::string& id) 
   return files.size() == 1 ? files.front() : directory;
 }
 
-// Files of arrays and directories that stand where prompts do.
+// Files of arrays, and directories, that belong to no prompt.
 std::vector<std::string> files_of_no_prompt(const Pairing& pairing, const fs::path& candidate) {
   std::vector<std::string> names;
   for (const fs::path& path : paths_in(candidate)) {
@@ -210,7 +210,7 @@ std::vector<std::string> files_of_no_prompt(const Pairing& pairing, const fs::pa
   return names;
 }
 
-// How well the layouts of the candidate's taps fit the reference's: padded ones half.
+// How well the layouts of the candidate's taps fit the reference's: padded ones count half.
 std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
   const std::int64_t layers = count_layers(reference.names());
   std::size_t count = 0;
@@ -223,19 +223,19 @@ std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, cons
     const std::vector<Reading> found =
         readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap), *shape, {});
     if (found.empty()) continue;
-    // What may be any prompt's last position is no sign of a prompt of one token.
-    count += found.front().strangeness != 1 || found.front().last_position ? 2 : 1;
+    // A last position fits any prompt, so it is no evidence for a prompt of one token.
+    count += found.front().rank != 1 || found.front().last_position ? 2 : 1;
   }
   return count;
 }
 
-// The tokens that it ran, if it says so and they can be read.
+// The tokens that it ran, if it has them and they are readable.
 std::optional<std::vector<std::int64_t>> ids_of(const ArrayFile& candidate, const NameMap& map) {
   for (const std::string& name : candidate.names()) {
     if (map.tap_of(name, 1) != "input_ids") continue;
     try {
       return read_ids(candidate, name);
-    } catch (const Error&) {  // said where the dump is read
+    } catch (const Error&) {  // reported when the dump is read
     }
   }
   return std::nullopt;
@@ -263,7 +263,7 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
       const std::vector<std::int64_t> prompt = read_ids(reference, "input_ids");
       const std::optional<Sequence> found = find_prompt(prompt, *ids);
       if (found && found->plain()) return p;
-      // Of prompts that stand in what it ran the longest.
+      // If several prompts are in what it ran, take the longest.
       if (found && prompt.size() > longest) {
         longest = prompt.size();
         inside = p;
@@ -276,10 +276,10 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
   if (most == 0 || std::ranges::count(fits, most) != 1) {
     throw usage_error(
         "--prompt",
-        ids ? fmt::format("{} ran tokens that are no prompt's", candidate.string())
-            : fmt::format("{} does not say which prompt it is of", candidate.string()),
+        ids ? fmt::format("{} ran tokens of none of the prompts", candidate.string())
+            : fmt::format("{} does not tell which prompt it is for", candidate.string()),
         fmt::format("one of {}{}", ids_of(pairing),
-                    ids ? ", and the tokens of one" : ", or input_ids in the dump"));
+                    ids ? ", or the tokens of one in the dump" : ", or input_ids in the dump"));
   }
   return static_cast<std::size_t>(std::ranges::find(fits, most) - fits.begin());
 }
@@ -337,7 +337,7 @@ Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
   Pairing pairing = read_reference(reference);
   if (!is_there(candidate)) {
     throw input_error(candidate.empty() ? "the candidate's path" : candidate.string(),
-                      candidate.empty() ? "empty" : "not there",
+                      candidate.empty() ? "empty" : "no such file or directory",
                       "the arrays that another engine wrote");
   }
   bool any = false;

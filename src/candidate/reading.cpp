@@ -17,7 +17,7 @@ std::int64_t product(std::span<const std::int64_t> shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-// The axes of more than one element; strides of a row-major array.
+// The axes with more than one element, and their row-major strides.
 Axes real_axes(std::span<const std::int64_t> shape) {
   Axes axes;
   std::ptrdiff_t stride = 1;
@@ -29,8 +29,8 @@ Axes real_axes(std::span<const std::int64_t> shape) {
   return axes;
 }
 
-// True when every candidate axis lies within one axis of the reference or is several whole ones:
-// [12, 2] is no [2, 3, 4] although both have 24 elements.
+// True if every candidate axis is within one axis of the reference or covers several whole ones:
+// [12, 2] does not nest in [2, 3, 4], although both have 24 elements.
 bool nests(std::span<const std::int64_t> reference, const Axes& candidate) {
   std::vector<std::int64_t> ends = {1};
   for (const std::int64_t r : reference) ends.push_back(ends.back() * r);
@@ -48,11 +48,11 @@ bool nests(std::span<const std::int64_t> reference, const Axes& candidate) {
 
 struct Refined {
   Axes axes;
-  std::vector<std::size_t> of;  // the reference's axis that each is of
+  std::vector<std::size_t> of;  // the reference's axis that each belongs to
 };
 
-// The common refinement of both lists of axes, with the candidate's strides; none when their
-// elements do not line up.
+// The common refinement of both lists of axes, with the candidate's strides; none if their elements
+// do not line up.
 std::optional<Refined> refine(std::span<const std::int64_t> reference, const Axes& candidate) {
   Refined result;
   std::size_t c = 0;
@@ -77,7 +77,7 @@ std::optional<Refined> refine(std::span<const std::int64_t> reference, const Axe
   return result;
 }
 
-// Part of a candidate's axis that stands for a whole axis of the reference.
+// The part of a candidate's axis that is a whole axis of the reference.
 struct Cut {
   std::int64_t begin = 0;
   std::int64_t extent = 0;
@@ -102,12 +102,12 @@ class Search {
         shape_(candidate.begin(), candidate.end()),
         hints_(hints) {}
 
-  // The whole array.
+  // Tries the whole array.
   void whole() {
     each_order([&](const Axes& axes) { in_any_order(axes, {}); });
   }
 
-  // More than the reference has, along one axis or several.
+  // Tries parts of it: it may be larger than the reference along several axes.
   void larger(bool of_positions = true) {
     cut_positions_ = of_positions;
     each_order([&](const Axes& axes) {
@@ -130,7 +130,7 @@ class Search {
     action(real_axes(other));
   }
 
-  // What an axis of `extent` may be cut to.
+  // The parts that an axis of `extent` may be cut to.
   std::vector<Cut> cuts_of(std::int64_t extent) const {
     std::vector<Cut> cuts;
     for (std::size_t a = 0; a < reference_.size(); ++a) {
@@ -143,7 +143,7 @@ class Search {
                  ((hints_.vocabulary && a + 1 == reference_.size()) || is_padded(extent, size))) {
         const bool is_vocabulary = hints_.vocabulary && a + 1 == reference_.size();
         cuts.push_back({0, size, a,
-                        fmt::format("{} padded from {} to {}, which is left out",
+                        fmt::format("{} padded from {} to {} (padding ignored)",
                                     is_vocabulary ? "the vocabulary" : fmt::format("axis {}", a),
                                     size, extent)});
       }
@@ -156,15 +156,15 @@ class Search {
     const bool of_keys = a != position_axis_;
     const char* what = of_keys ? "keys" : "positions";
     const auto add = [&](std::int64_t begin) {
-      const std::int64_t behind = extent - begin - size;
+      const std::int64_t after = extent - begin - size;
       std::string text =
-          begin == 0    ? fmt::format("the first {} of {} {}", size, extent, what)
-          : behind == 0 ? fmt::format("the last {} of {} {}", size, extent, what)
-                        : fmt::format("{} {} to {} of {}", what, begin, begin + size - 1, extent);
+          begin == 0   ? fmt::format("the first {} of {} {}", size, extent, what)
+          : after == 0 ? fmt::format("the last {} of {} {}", size, extent, what)
+                       : fmt::format("{} {} to {} of {}", what, begin, begin + size - 1, extent);
       cuts.push_back({begin, size, a, std::move(text)});
     };
     const Window& window = of_keys && hints_.keys ? *hints_.keys : hints_.window;
-    // A pass has just so many positions, and more keys.
+    // A pass has exactly this many positions, but may have more keys.
     if (hints_.keys && !of_keys && extent != window.total) return;
     if (window.total > 0 && extent >= window.total && window.front + size <= extent) {
       add(window.front);
@@ -196,13 +196,13 @@ class Search {
     cuts[at].reset();
   }
 
-  // Queries and keys begin together, unless it is known that they do not.
+  // Queries and keys begin at the same position, unless hints say otherwise.
   bool fit_together(const Cut& a, const Cut& b) const {
     const bool both = !hints_.keys && has_keys() && a.of >= 2 && b.of >= 2;
     return !both || a.begin == b.begin;
   }
 
-  // cuts: of each axis; none for all whole.
+  // cuts: one per axis; empty to keep all axes whole.
   void in_any_order(const Axes& whole, const std::vector<std::optional<Cut>>& cuts) {
     Axes axes;
     std::vector<const Cut*> cut_of;
@@ -244,10 +244,10 @@ class Search {
     } while (std::ranges::next_permutation(order).found);
   }
 
-  // whole: the candidate's axes, of which `cuts` may keep a part.
+  // whole: the candidate's axes; `cuts` may keep only a part of each.
   void add(Axes axes, std::ptrdiff_t offset, bool in_order, const Axes& whole,
            const std::vector<std::optional<Cut>>& cuts) {
-    // Two orders may walk the same memory when heads are joined.
+    // Two orders may have the same strides when heads are joined.
     const bool known = std::ranges::any_of(found_, [&](const Reading& other) {
       return other.offset == offset &&
              std::ranges::equal(other.axes, axes, [](const Axis& x, const Axis& y) {
@@ -265,23 +265,23 @@ class Search {
     for (std::size_t a = 0; a < cuts.size(); ++a) {
       if (!cuts[a]) continue;
       texts.push_back(cuts[a]->text);
-      // Of one token positions and keys are alike but for their place.
+      // With one token, positions and keys are distinguished only by their axis.
       const bool of_keys = cuts[a]->of == 3 || (reference_.back() == 1 && a + 1 == whole.size());
       if (has_keys() && of_keys) {
         reading.all_keys = whole[a];
         reading.first_key = cuts[a]->begin;
       }
     }
-    reading.strangeness = texts.empty() ? 0 : 1;
+    reading.rank = texts.empty() ? 0 : 1;
     if (reversed_) {
       const Shape other(shape_.rbegin(), shape_.rend());
-      reading.strangeness = 3;
-      texts.push_back(fmt::format("the bytes are those of {}", shape_text(other)));
+      reading.rank = 3;
+      texts.push_back(fmt::format("the bytes are laid out as {}", shape_text(other)));
     } else if (!in_order) {
-      reading.strangeness = 2;
-      texts.push_back(texts.empty() ? fmt::format("axes in another order: {} read as {}",
+      reading.rank = 2;
+      texts.push_back(texts.empty() ? fmt::format("axes permuted: {} read as {}",
                                                   shape_text(shape_), shape_text(reference_))
-                                    : "axes in another order");
+                                    : "axes permuted");
     } else if (texts.empty() && !std::ranges::equal(reference_, shape_)) {
       texts.push_back(fmt::format("{} read as {}", shape_text(shape_), shape_text(reference_)));
     }
@@ -302,8 +302,8 @@ class Search {
   std::vector<Reading> found_;
 };
 
-// Of a run that goes on: what its steps compute one by one, the prompt's last position first. Heads
-// are often computed for no other. The reference ends with the prompt, or with the last step.
+// Readings of one decoding step after the other, the prompt's last position first (often heads are
+// computed for no other). The reference ends with the prompt, or with the last step.
 std::vector<Reading> of_decoding(std::span<const std::int64_t> reference,
                                  std::span<const std::int64_t> candidate,
                                  const ReadingHints& hints) {
@@ -321,13 +321,12 @@ std::vector<Reading> of_decoding(std::span<const std::int64_t> reference,
   std::vector<Reading> result = search.take();
   for (Reading& reading : result) {
     reading.last_position = true;
-    reading.text = before > 0
-                       ? fmt::format("{}: the last position and {} before it, which are left out",
-                                     shape_text(candidate), before)
-                       : fmt::format("{}: the last position and {} after it, which are left out",
-                                     shape_text(candidate), after);
+    reading.text = before > 0 ? fmt::format("{}: the last position; {} before it ignored",
+                                            shape_text(candidate), before)
+                              : fmt::format("{}: the last position; {} after it ignored",
+                                            shape_text(candidate), after);
   }
-  std::ranges::stable_sort(result, {}, &Reading::strangeness);
+  std::ranges::stable_sort(result, {}, &Reading::rank);
   return result;
 }
 
@@ -348,7 +347,7 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
   Search search(reference, position_axis, candidate, hints);
   search.whole();
   std::vector<Reading> result = search.take();
-  // The last position of a run that is longer than the reference's is a later token's.
+  // If the run is longer than the reference's, its last position is a later token's.
   const bool ends_with_it = hints.window.total == 0 || position_axis >= reference.size() ||
                             hints.window.front + reference[position_axis] >= hints.window.total;
   const bool has_positions =
@@ -361,9 +360,9 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
     result = search_last.take();
     for (Reading& reading : result) {
       reading.last_position = true;
-      reading.strangeness = std::max(reading.strangeness, 1);
+      reading.rank = std::max(reading.rank, 1);
       const std::string others = is_whole ? "" : ", " + reading.text;
-      reading.text = fmt::format("{}: the last position only{}", shape_text(candidate), others);
+      reading.text = fmt::format("{}: only the last position{}", shape_text(candidate), others);
     }
   };
   if (result.empty() && has_positions) of_last(true);
@@ -374,7 +373,7 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
   }
   if (result.empty() && has_positions) of_last(false);
   if (result.empty() && position_axis == 1) result = of_decoding(reference, candidate, hints);
-  std::ranges::stable_sort(result, {}, &Reading::strangeness);
+  std::ranges::stable_sort(result, {}, &Reading::rank);
   return result;
 }
 
@@ -405,7 +404,7 @@ std::vector<Reading> half_table_readings(std::span<const std::int64_t> reference
   if (half < 1 || width != 2 * half || product(candidate) / half < positions) return {};
   Reading reading;
   reading.axes = {{positions, half}, {2, 0}, {half, 1}};
-  reading.strangeness = 1;
+  reading.rank = 1;
   reading.text = fmt::format("{}: half the width, each value used twice", shape_text(candidate));
   return {reading};
 }

@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-constexpr std::string_view kOneRun = "both of one run of `assay extract`";
+constexpr std::string_view kOneRun = "both from one run of `assay extract`";
 
 bool has_shape_of_tap(const std::optional<TapPlace>& place, const Shape& shape) {
   const std::size_t axis = place ? position_axis(place->tap) : 1;
@@ -51,7 +51,7 @@ void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle) 
   }
 }
 
-// Of an earlier run, with another prompt of as many tokens, the shapes would be the same.
+// With another prompt of the same length, an earlier run's shapes would be the same.
 void expect_same_ids(const ArrayFile& reference, const ArrayFile& oracle) {
   constexpr const char* kIds = "input_ids";
   if (!reference.contains(kIds) || !oracle.contains(kIds)) return;
@@ -75,19 +75,19 @@ void ReferenceFiles::expect_own_oracle(const std::string& tap, const TensorMetri
   if (own.unlike > 0) {
     throw WrongReference(
         where,
-        fmt::format("{} values that are infinite or NaN in it or in the reference alone",
+        fmt::format("{} values that are NaN or infinite in only one of it and the reference",
                     own.unlike),
-        fmt::format("numbers where {} has numbers", arrays_.path().string()));
+        fmt::format("finite values where {} has them", arrays_.path().string()));
   }
   const auto recorded = noise_.find(tap);
   if (!whole || recorded == noise_.end()) return;
-  // As the manifest's number is rounded, and not by which sum of squares it was found.
+  // The manifest's number is rounded, and its sum of squares may have had another order.
   constexpr double kAlike = 1e-3;
   const double difference = std::abs(own.relative_l2 - recorded->second);
   if (difference <= kAlike * std::max(own.relative_l2, recorded->second)) return;
   throw WrongReference(
       where, fmt::format("a relative L2 of {:.3g} from the reference", own.relative_l2),
-      fmt::format("{:.3g}, which the manifest says: files as `assay extract` wrote them",
+      fmt::format("{:.3g}, as in the manifest: files as `assay extract` wrote them",
                   recorded->second));
 }
 

@@ -1,4 +1,4 @@
-// A prompt's reference: the arrays that candidates are held against, and their oracle.
+// A prompt's reference: the arrays that candidates are compared with, and their oracle.
 #pragma once
 
 #include <map>
@@ -14,11 +14,11 @@
 namespace assay {
 
 // Throws an input error unless every tap and rotary table has elements and an axis of positions,
-// and scores as many keys as queries. oracle, null for none: its arrays have the reference's
+// and scores have as many keys as queries. oracle, or null: its arrays must have the reference's
 // shapes.
 void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle);
 
-// What no candidate is to blame for.
+// An error that is not the candidate's fault.
 struct WrongReference : Error {
   WrongReference(std::string_view where, std::string_view found, std::string_view expected)
       : Error(ErrorKind::kInput, where, found, expected) {}
@@ -26,24 +26,24 @@ struct WrongReference : Error {
 
 class ReferenceFiles {
  public:
-  // Opens the pair's reference and oracle. Throws input errors: a file that cannot be read, or
-  // whose arrays have not the shapes of their taps.
+  // Opens the pair's reference and oracle. Throws input errors: an unreadable file, or arrays that
+  // do not have the shapes of their taps.
   explicit ReferenceFiles(const PromptPair& pair);
 
   const ArrayFile& arrays() const { return arrays_; }
-  // Null where there is none.
+  // Null if there is none.
   const ArrayFile* oracle() const { return oracle_ ? &*oracle_ : nullptr; }
-  // The oracle's values of a tap; an array without axes where it has none.
+  // The oracle's values of a tap; an array without axes if it has none.
   LoadedArray exact(const std::string& tap) const;
   // own: the reference's error from the oracle, of the whole array or of some positions. Throws
-  // WrongReference where the two cannot be of one run: not finite in one alone, or another error
-  // than the manifest says.
+  // WrongReference if the two cannot be from one run: values that are finite in only one of them,
+  // or another error than in the manifest.
   void expect_own_oracle(const std::string& tap, const TensorMetrics& own, bool whole) const;
 
  private:
   ArrayFile arrays_;
   std::optional<ArrayFile> oracle_;
-  std::map<std::string, double> noise_;  // by tap, as the manifest says
+  std::map<std::string, double> noise_;  // by tap, from the manifest
 };
 
 }  // namespace assay

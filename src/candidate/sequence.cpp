@@ -9,18 +9,18 @@ namespace {
 
 using Ids = std::span<const std::int64_t>;
 
-// Of a continuation this short nothing says that it is one token again and again.
+// In a shorter continuation a repeated token is no evidence of padding.
 constexpr std::size_t kLeastPadding = 2;
 
 bool all_the_same(Ids ids) {
   return std::ranges::all_of(ids, [&](std::int64_t id) { return id == ids.front(); });
 }
 
-// The last place where the prompt stands. Both may be anybody's, of any length: found in linear
-// time (Knuth, Morris and Pratt).
+// The last place of the prompt in ids, found in linear time (Knuth, Morris and Pratt), since both
+// may be of any length and from anybody.
 std::optional<std::size_t> last_place(Ids prompt, Ids ids) {
   const std::size_t n = prompt.size();
-  std::vector<std::size_t> border(n, 0);  // of each beginning of the prompt
+  std::vector<std::size_t> border(n, 0);  // of each prefix of the prompt
   for (std::size_t i = 1, k = 0; i < n; ++i) {
     while (k > 0 && prompt[i] != prompt[k]) k = border[k - 1];
     if (prompt[i] == prompt[k]) ++k;
@@ -43,7 +43,7 @@ std::string plural(std::int64_t count, std::string_view what) {
 
 std::optional<Sequence> find_prompt(Ids prompt, Ids ids, Ids known_text) {
   if (prompt.empty() || ids.size() < prompt.size()) return std::nullopt;
-  // At the beginning, or else as far behind as it goes: padding may be of the prompt's own tokens.
+  // The prompt is at the beginning or else as late as possible: padding may repeat its tokens.
   std::size_t at = 0;
   if (!std::ranges::equal(prompt, ids.first(prompt.size()))) {
     const std::optional<std::size_t> last = last_place(prompt, ids);
@@ -58,7 +58,7 @@ std::optional<Sequence> find_prompt(Ids prompt, Ids ids, Ids known_text) {
   const bool goes_on = known_text.size() > prompt.size() && !rest.empty() &&
                        known_text[prompt.size()] == rest.front();
   if (rest.size() >= kLeastPadding && all_the_same(rest) && !goes_on) {
-    sequence.behind = std::ssize(rest);
+    sequence.back = std::ssize(rest);
   } else {
     sequence.decoded = std::ssize(rest);
   }
@@ -69,13 +69,13 @@ std::vector<Sequence> possible_paddings(Ids ids) {
   const std::int64_t size = std::ssize(ids);
   std::int64_t front = 0;
   while (front < size && ids[static_cast<std::size_t>(front)] == ids.front()) ++front;
-  std::int64_t behind = 0;
-  while (behind < size && ids[static_cast<std::size_t>(size - 1 - behind)] == ids.back()) ++behind;
+  std::int64_t back = 0;
+  while (back < size && ids[static_cast<std::size_t>(size - 1 - back)] == ids.back()) ++back;
   std::vector<std::int64_t> fronts = {0};
   if (front >= static_cast<std::int64_t>(kLeastPadding))
     fronts.insert(fronts.end(), {front, front - 1});
   std::vector<std::int64_t> ends = {0};
-  if (behind >= static_cast<std::int64_t>(kLeastPadding)) ends.push_back(behind);
+  if (back >= static_cast<std::int64_t>(kLeastPadding)) ends.push_back(back);
   std::vector<Sequence> all;
   for (const std::int64_t end : ends) {
     for (const std::int64_t begin : fronts) {
@@ -86,7 +86,7 @@ std::vector<Sequence> possible_paddings(Ids ids) {
 }
 
 std::vector<std::int64_t> without_padding(const Sequence& sequence, Ids ids) {
-  return {ids.begin() + sequence.front, ids.end() - sequence.behind};
+  return {ids.begin() + sequence.front, ids.end() - sequence.back};
 }
 
 std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool whole,
@@ -97,7 +97,7 @@ std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool 
                                 plural(count, "position"), where, id));
   };
   if (sequence.front > 0) padding(sequence.front, "before", ids.front());
-  if (sequence.behind > 0) padding(sequence.behind, "after", ids.back());
+  if (sequence.back > 0) padding(sequence.back, "after", ids.back());
   if (sequence.decoded == 0) return lines;
   std::string line = fmt::format("the run goes on after the prompt: {} of it and {} more, {}",
                                  plural(sequence.prompt, "position"), sequence.decoded,
@@ -113,7 +113,8 @@ std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool 
     line += same == common
                 ? fmt::format("; its {} the reference's text",
                               common == own.size() ? "tokens are" : "first tokens are")
-                : fmt::format("; it leaves the reference's text at position {}", prompt + same);
+                : fmt::format("; it differs from the reference's text from position {} on",
+                              prompt + same);
   }
   lines.push_back(std::move(line));
   return lines;

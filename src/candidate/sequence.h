@@ -1,4 +1,4 @@
-// How the tokens that a candidate ran lie to a prompt's: a run may go on behind it, and be padded.
+// Where a prompt is in a candidate's tokens: the run may continue after it, and be padded.
 #pragma once
 
 #include <cstdint>
@@ -15,35 +15,34 @@ namespace assay {
 struct Sequence {
   std::int64_t front = 0;  // tokens of padding before the prompt
   std::int64_t prompt = 0;
-  std::int64_t decoded = 0;  // tokens behind it that the engine went on with
-  std::int64_t behind = 0;   // tokens of padding at the end
-  // False where the tokens alone do not say it: what stands before the prompt may be padding that
-  // the engine masks, or a part of its prompt (a BOS too many, a template).
+  std::int64_t decoded = 0;  // tokens after it that the engine generated
+  std::int64_t back = 0;     // tokens of padding at the end
+  // False if the tokens alone do not decide: those before the prompt may be padding that the engine
+  // masks, or part of its prompt (an extra BOS, a template).
   bool sure = true;
 
-  std::int64_t total() const { return front + prompt + decoded + behind; }
+  std::int64_t total() const { return front + prompt + decoded + back; }
   bool plain() const { return total() == prompt; }
-  // Where the prompt's positions are, or with `whole` those of the continuation too.
+  // Where the reference's positions are.
   Window window() const { return {front, total()}; }
 };
 
-// None where the prompt's tokens do not stand in `ids` one after the other. What follows the prompt
-// is taken for padding where it is one token again and again and the continuation that is known
-// (prompt and what follows it; empty: none is) does not begin so.
+// None if `ids` does not contain the prompt. One repeated token after the prompt is taken for
+// padding unless the known text (prompt and continuation; empty: none) continues with it.
 std::optional<Sequence> find_prompt(std::span<const std::int64_t> prompt,
                                     std::span<const std::int64_t> ids,
                                     std::span<const std::int64_t> known_text = {});
 
-// Where no prompt is known: the tokens as they stand, and without what is one token again and again
-// in front (all of it, or all but the last, which may be the prompt's first), behind, or both.
+// If no prompt is known: the tokens as they are, and without one repeated token at the front (all
+// of it, or all but the last, which may be the prompt's first), at the end, or both.
 std::vector<Sequence> possible_paddings(std::span<const std::int64_t> ids);
 
 // The run's tokens without padding.
 std::vector<std::int64_t> without_padding(const Sequence& sequence,
                                           std::span<const std::int64_t> ids);
 
-// What is to be said of it, a line each. whole: the continuation is judged too. known_text: as
-// above; the lines say whether the run goes on in the same way.
+// Remarks on it, one per line. whole: the continuation is judged too. known_text: as above; the
+// lines tell whether the run continues in the same way.
 std::vector<std::string> about_sequence(const Sequence& sequence, std::span<const std::int64_t> ids,
                                         bool whole, std::span<const std::int64_t> known_text = {});
 

@@ -16,19 +16,19 @@ namespace {
 
 using SiteId = std::pair<std::size_t, std::size_t>;  // evidence, site
 
-// What was found out is looked at again with what remains, so many times at most.
+// The most forms and unused taps that are reported for one dump.
 constexpr int kMostForms = 8;
-// Below this distance, and far below the one of the array as it is, an array is taken for what a
-// form says. What follows decides; the engine's own errors may have added up here.
+// An array fits a form if it is closer than this to what the form contains, and much closer than it
+// is to its own tap. The arrays after it decide; the engine's own errors may have added up here.
 constexpr double kAlike = 0.1;
 constexpr double kMuchCloser = 0.3;
-// Bits of the search's cost, over all that follows, by which a form must make it right; and within
-// which nothing speaks for or against it.
+// Bits of the search's cost over all arrays that follow: a form that saves so many is accepted, a
+// change within kSilentBits is no evidence.
 constexpr double kTellingBits = 3;
 constexpr double kSilentBits = 0.5;
 constexpr double kMoved = 0.02;
 
-// The bits that a candidate of that grid would have.
+// Rounds as the candidate did.
 float on_grid(Grid grid, float x) {
   if (grid == Grid::kBf16) return bf16_to_f32(f32_to_bf16(x));
   return grid == Grid::kF16 ? f16_to_f32(f32_to_f16(x)) : x;
@@ -69,8 +69,8 @@ class Asking {
     }
   }
 
-  // What the model computes where the candidate's values are in doubt, and at the taps that they
-  // may hold: by tap, of each evidence.
+  // The model's values at the doubtful sites and at the taps that these may hold, for each
+  // evidence.
   using Computed = std::vector<std::map<TapPlace, std::vector<float>>>;
   Computed computed() const {
     Computed all;
@@ -120,7 +120,7 @@ class Asking {
     return site;
   }
 
-  // The weight of the norm that makes the tap, as it is multiplied in.
+  // The norm's weight as a factor: with 1 added where the model adds it.
   std::vector<float> weight_of(const TapPlace& place) const {
     const auto l = static_cast<std::size_t>(std::max<std::int64_t>(place.layer, 0));
     const bool of_layer = is_layer_tap(place.tap);
@@ -138,7 +138,7 @@ class Asking {
     return values;
   }
 
-  // The site in that form; none where the candidate has that tap already.
+  // The site in that form. A form that holds another tap moves the site there.
   Site in_form(const Site& own, const DumpForm& form, std::size_t tokens) const {
     Site made = own;
     if (form.holds) {
@@ -153,7 +153,7 @@ class Asking {
     return made;
   }
 
-  // As Distance: each row counts alike.
+  // The same as Distance: every row has the same weight.
   static double distance(const Site& site, const std::vector<float>& right) {
     if (right.size() < site.values.size()) return kFar;
     const std::size_t skipped = right.size() - site.values.size();  // only the last position
@@ -179,7 +179,7 @@ class Asking {
     return distance(made, found->second) <= std::min(kAlike, kMuchCloser * before);
   }
 
-  // A form in which nearly all of a tap's bad arrays come right, and with them what follows.
+  // Accepts a form in which nearly all bad arrays of a tap become right, and those after them too.
   bool find_form() {
     const Computed right = computed();
     std::map<std::pair<int, std::string>, std::vector<SiteId>> groups;
@@ -218,7 +218,7 @@ class Asking {
       places.push_back(own.place);
       own = in_form(own, form, turned[id.first].ids.size());
     }
-    // Another tap's values, where the candidate has that tap itself, say nothing new.
+    // Drop moved arrays where the candidate also has the tap that they hold.
     std::vector<std::set<TapPlace>> moved(turned.size());
     for (const auto& [id, form] : forms) {
       if (form.holds) moved[id.first].insert(*form.holds);
@@ -246,8 +246,8 @@ class Asking {
     return true;
   }
 
-  // What was multiplied or capped by us has not the engine's own roundings any more: it has been
-  // found right, and tells no more.
+  // Drops arrays that we multiplied or capped: they are right, and no longer have the engine's
+  // roundings.
   void leave_out(const std::vector<TapPlace>& places) {
     std::vector<Evidence> rest = evidence();
     for (Evidence& e : rest) {
@@ -260,7 +260,7 @@ class Asking {
     result_.scene = std::make_unique<Scene>(model_, std::move(rest), pool_, as_);
   }
 
-  // Whether what the forms are not of comes right by them; and they themselves do.
+  // Whether the forms make the other arrays right, and the arrays that have the forms too.
   bool is_believed(const std::map<SiteId, DumpForm>& forms, const Scene& after,
                    const Score& score) const {
     std::set<std::pair<std::size_t, TapPlace>> own;  // places that forms are of, or make
@@ -295,23 +295,24 @@ class Asking {
         bits_before += scene().cost(e, i, base_.sites[e][i]);
       }
     }
-    // Another order of channels shows whatever else is wrong, or rounded: fits() has seen it.
+    // Pairs of channels show any other error or rounding as well: fits() has checked them.
     const bool all_pairs =
         std::ranges::all_of(forms, [](const auto& entry) { return entry.second.pairs; });
     if (!all_pairs && clean * 10 < made * 9) return false;
     if (bits_after <= bits_before - kTellingBits) return true;
-    // Nothing in the dump follows that would tell: then only a module's own name, which says that
-    // it is not the tap, or a content that no engine computes there.
-    // Sums in another order move what is wrong for other reasons by a little.
+    // Nothing that follows decides. Then accept only a module's own name, which shows that the
+    // array is not the tap, or contents that no engine computes there. Paired channels also change
+    // the order of sums, which moves other errors a little.
     const double silent = kSilentBits + (all_pairs ? kMoved * bits_before : 0);
     if (bits_after > bits_before + silent) return false;
     return std::ranges::all_of(forms, [&](const auto& entry) {
-      if (entry.second.pairs) return true;  // of q and k alike it cancels in the scores
+      if (entry.second.pairs)
+        return true;  // q and k are permuted alike, so the scores stay the same
       return is_known_trap(site(entry.first).place, site(entry.first).array_name, entry.second);
     });
   }
 
-  // What reads the candidate's value at `place`: the nearest dumped taps behind it.
+  // The nearest dumped taps that are computed from the candidate's value at `place`.
   std::set<std::size_t> followers(std::size_t e, const TapPlace& place) const {
     std::set<std::size_t> all;
     for (std::size_t i = 0; i < evidence()[e].sites.size(); ++i) {
@@ -335,8 +336,8 @@ class Asking {
     return false;
   }
 
-  // Arrays of a tap that nothing explains: wrong ones, with which everything that follows is wrong,
-  // and without which it is right.
+  // Finds a tap that the engine did not compute with: what follows is wrong with the candidate's
+  // arrays and right without them.
   bool find_unused() {
     std::map<Tap, std::vector<SiteId>> taps;
     for (const SiteId& id : bad_) taps[site(id).place.tap].push_back(id);

@@ -1,4 +1,4 @@
-// The dump is asked before the engine: is an array what the engine went on with?
+// Checks the dump before the engine: did the engine compute with these arrays?
 #pragma once
 
 #include <memory>
@@ -10,16 +10,16 @@
 
 namespace assay {
 
-// The evidence as it is to be understood, and what was found out about the dump, in words.
+// The evidence, corrected, and what was found about the dump, in words.
 struct AskedDump {
   std::unique_ptr<Scene> scene;
   std::vector<std::string> findings;
 };
 
-// Arrays that were taken a step too early or late are turned into their taps where they say how
-// (see dump_forms.h); those that the engine cannot have gone on with are left out: all that follows
-// is right with the value that the model computes, and wrong with theirs. Real mistakes stay: what
-// follows them fits the wrong value. as: see Scene. model and pool must outlive the result.
+// Arrays that were taken a step too early or late are converted to their taps (see dump_forms.h).
+// Arrays that the engine cannot have computed with are dropped: everything after them is right
+// given the model's value, and wrong given theirs. Real mistakes stay, because what follows them
+// fits the wrong value. as: see Scene. model and pool must outlive the result.
 AskedDump ask_dump(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
                    std::optional<Grid> as = {});
 

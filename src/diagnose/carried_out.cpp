@@ -11,7 +11,7 @@
 namespace assay {
 namespace {
 
-// The table with other rows in the places of some.
+// The table with some rows replaced.
 Weight with_rows(const Weight& w, const std::vector<EmbeddingRow>& rows,
                  std::vector<std::byte>& memory) {
   const std::size_t bytes = w.cols * dtype_size(w.dtype);
@@ -46,7 +46,7 @@ CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store s
       program_(lowered(hypothesis, store)),
       order_(hypothesis.order),
       layers_(model, hypothesis.weights, hypothesis.order) {
-  // The table; the final norm's weight and the head's matrix.
+  // Change the table, the final norm's weight and the head's matrix.
   Weight table = model.weights.embedding.front().front();
   if (hypothesis.embedding) table = changed(table, *hypothesis.embedding, embedding_memory_);
   if (!hypothesis.embedding_rows.empty()) {
@@ -76,7 +76,7 @@ CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store s
   }
 }
 
-// A tensor from elsewhere: the embedding as it is read, or that of a layer.
+// A tensor of another place: the embedding as changed, or that of a layer.
 Weight CarriedOut::weight(const TensorUse& tensor) const {
   if (model_.program.embedding.steps.front().tensors.front() == tensor) {
     return embedding_.front().front();

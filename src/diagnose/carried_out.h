@@ -1,4 +1,4 @@
-// A hypothesis as a program that runs, with the weights that its steps read.
+// A hypothesis as a runnable program, with the weights that its steps read.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@ namespace assay {
 
 class CarriedOut {
  public:
-  // model must outlive it. store: in place of the hypothesis's own.
+  // model must outlive it. store: replaces the hypothesis's own.
   CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store);
   CarriedOut(const CarriedOut&) = delete;
   CarriedOut& operator=(const CarriedOut&) = delete;
 
-  // Its attention is run in full: an observer sees what the mask hides, too.
+  // Runs attention in full, so that an observer also sees what the mask hides.
   const Program& program() const { return program_; }
-  // As Executor::ReadWeights.
+  // See Executor::ReadWeights.
   const BlockWeights& weights(std::int64_t which);
 
  private:

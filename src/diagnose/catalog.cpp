@@ -15,14 +15,14 @@ bool is_possible(const Hypothesis& h, const ModelSpec& own, const Program& progr
     if (of_two && !has_part(program, change.other)) return false;
     if (!has_part(program, change.part)) return false;
   }
-  // An MLP's weights do for no mixture.
+  // An MoE layer cannot use an MLP's weights, nor the other way round.
   for (std::size_t l = 0; l < h.order.size(); ++l) {
     if (h.order[l] >= 0 &&
         own.is_sparse(h.order[l]) != own.is_sparse(static_cast<std::int64_t>(l))) {
       return false;
     }
   }
-  // Longrope has a factor for each rotated pair.
+  // Longrope has one factor per rotated pair.
   const auto fits = [&](const Step& step) {
     const std::optional<OddRotate> rotation = OddRotate::of(step.operation);
     return !rotation || h.program.ropes[rotation->rotate.table].scaling != RopeScaling::kLongrope ||

@@ -12,28 +12,28 @@
 
 namespace assay {
 
-// What the catalog must know of model and candidate to list the variants of a mistake.
+// What the catalog must know about model and candidate to list the variants of a mistake.
 struct Circumstances {
   const ModelSpec& spec;
   const Program& program;      // the model's own
   bool tied_head = true;       // the head is the embedding
   bool rounds_to_bf16 = true;  // the candidate's values lie on the BF16 grid
-  // Errors are such as a coarser type makes, and no larger.
+  // All errors are as small as a coarser type's rounding.
   bool loose = false;
-  // Taps whose values lie on a coarser grid than the others of an FP32 engine.
+  // Taps whose values are on a coarser grid than the other values of an FP32 engine.
   std::vector<HeldValues> coarse_taps = {};
-  // What ggml rounds for the model's file (see ggml_operands).
+  // What ggml rounds because of the model's file (see ggml_operands).
   std::vector<HeldValues> ggml_operands = {};
   std::int64_t positions = 0;  // of the longest prompt
-  // Where errors begin, where that is behind position 0: in decode, or beyond a window.
+  // The first position with an error, unless it is 0: where decoding begins, or a window ends.
   std::optional<std::int64_t> first_bad_position = {};
-  std::vector<std::int64_t> bad_layers = {};  // where errors arise
-  bool survey = false;  // no candidate: every way in which the mistake could be made
+  std::vector<std::int64_t> bad_layers = {};  // that have errors
+  bool survey = false;                        // no candidate: list every variant of each mistake
 };
 
-// One way in which a mistake can be made.
+// A way to make a mistake.
 struct Variant {
-  std::string detail;  // "theta 10000", "of k_proj"; empty where there is only one way
+  std::string detail;  // "theta 10000", "of k_proj"; empty if there is only one way
   std::function<void(Hypothesis&)> apply;
 };
 
@@ -42,22 +42,21 @@ struct Entry {
   std::string_view group = {};        // "norms", "rope", ...
   std::string_view name = {};         // what is wrong, in a few words
   std::string_view explanation = {};  // in a sentence
-  std::string_view look_at = {};      // in one's own code
+  std::string_view look_at = {};      // in the user's code
   int frequency = 1;                  // 1 rare, 2 seen, 3 common
-  // Changes roundings alone: believed only where it makes nearly every bit right.
+  // Changes only roundings: accepted only if it makes nearly every bit right.
   bool rounding = false;
   std::function<std::vector<Variant>(const Circumstances&)> variants = {};
 };
 
-// Of the forward pass; in the order of the data flow.
+// Mistakes of the forward pass, in data-flow order.
 const std::vector<Entry>& catalog();
 
-// Whether it asks for nothing that the model, with this program of its own, has not. Each mistake
-// may be possible alone, and two of them not together.
+// Whether the model, with this program of its own, has everything that the hypothesis needs. Two
+// mistakes may each be possible alone but not together.
 bool is_possible(const Hypothesis& hypothesis, const ModelSpec& own, const Program& program);
 
-// The entry's variants that are a mistake in this model: that change something, and ask for nothing
-// that it has not.
+// The entry's variants that are possible in this model and change something.
 std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at);
 
 }  // namespace assay

@@ -9,7 +9,7 @@
 namespace assay {
 namespace {
 
-// The attention of every layer, changed.
+// Applies the change to the attention of every layer.
 template <class Change>
 auto attention(Change change) {
   return [change](Hypothesis& h) { change_attention(h.program, change); };
@@ -41,7 +41,7 @@ std::vector<Variant> other_scale(const Circumstances& at) {
       static_cast<double>(at.spec.hidden_size) / static_cast<double>(at.spec.num_attention_heads);
   add("1/sqrt(hidden_size / num_attention_heads)", 1 / std::sqrt(share));
   add("1/sqrt(hidden_size)", 1 / std::sqrt(static_cast<double>(at.spec.hidden_size)));
-  add("sqrt(head_dim), multiplied and not divided", std::sqrt(d));
+  add("sqrt(head_dim), multiplied instead of divided", std::sqrt(d));
   add("1/sqrt(head_dim / 2)", 1 / std::sqrt(d / 2));
   add("1/sqrt(2 head_dim)", 1 / std::sqrt(2 * d));
   return all;
@@ -54,17 +54,17 @@ auto mask_variant(std::string detail, Mask mask, std::int64_t offset) {
                  })};
 }
 
-// Of a model that has windows.
+// Only for models with windows.
 std::vector<Variant> other_windows(const Circumstances& at) {
   const std::int64_t own = at.spec.attention.window;
   if (own == 0) return {};
   std::vector<Variant> all;
-  // Longer than any sequence, and not 0: sliding layers stay such.
+  // A window longer than any sequence, not 0, so that sliding layers stay sliding.
   all.push_back({"left out", [](Hypothesis& h) {
                    change_window(h.program, std::numeric_limits<std::int32_t>::max());
                  }});
   std::vector<std::int64_t> others = {own + 1, own - 1};
-  // A shorter one hides something from there on.
+  // A shorter window hides positions from the first error on.
   if (at.first_bad_position && std::abs(*at.first_bad_position - own) > 1) {
     others.push_back(*at.first_bad_position);
   }
@@ -134,12 +134,12 @@ std::vector<Variant> softcaps(const Circumstances& at) {
 }
 
 std::vector<Variant> low_cache(const Circumstances&) {
-  return {{"int8, a scale for each row", attention([](OddAttention& a) { a.cache = DType::kI8; })},
+  return {{"int8, one scale per row", attention([](OddAttention& a) { a.cache = DType::kI8; })},
           {"FP8 E4M3", attention([](OddAttention& a) { a.cache = DType::kF8E4M3; })}};
 }
 
-// The fault begins where decoding does: at the first position with an error, or one before it.
-// make(from, amount): the change.
+// The mistake begins where decoding does: at the first position with an error, or one before it.
+// make(from, amount) returns the change.
 template <class Make>
 std::vector<Variant> in_decode(const Circumstances& at, const Make& make,
                                const std::vector<std::int64_t>& amounts, std::int64_t before) {
@@ -155,7 +155,7 @@ std::vector<Variant> in_decode(const Circumstances& at, const Make& make,
   return all;
 }
 
-// Of the cache, or what is seen of it.
+// Mistakes in the cache, or in which of it is seen.
 auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}) {
   return [fault, amounts = std::move(amounts)](const Circumstances& at) {
     const auto make = [fault](std::int64_t from, std::int64_t amount) {
@@ -174,7 +174,7 @@ auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}) {
   };
 }
 
-// Of the positions that decoded tokens are rotated by.
+// Mistakes in the positions of decoded tokens.
 auto decode_positions(bool stuck, std::vector<std::int64_t> amounts, std::int64_t before) {
   return [stuck, amounts = std::move(amounts), before](const Circumstances& at) {
     const auto make = [stuck](std::int64_t from, std::int64_t amount) {
@@ -194,7 +194,7 @@ std::vector<Entry> attention_entries() {
       {.id = "attn-scale",
        .group = "attention",
        .name = "attention scores scaled wrongly",
-       .explanation = "The scores are multiplied by another factor than 1/sqrt(head_dim) (Gemma: "
+       .explanation = "The factor of the scores is not 1/sqrt(head_dim) (Gemma: "
                       "1/sqrt(query_pre_attn_scalar)).",
        .look_at = "the scale, and whether head_dim is the config's or hidden_size / heads",
        .frequency = 3,
@@ -203,8 +203,8 @@ std::vector<Entry> attention_entries() {
       {.id = "gqa-map",
        .group = "attention",
        .name = "query heads read the wrong key/value heads",
-       .explanation = "Query head h reads key/value head h % n; grouped-query attention wants "
-                      "h / (heads / n): each is repeated for consecutive query heads.",
+       .explanation = "Query head h reads key/value head h % n instead of h / (heads / n): "
+                      "consecutive query heads share one.",
        .look_at = "repeat_kv (interleave or tile), or the head index in the kernel",
        .frequency = 3,
        .variants = with_groups(attention([](OddAttention& a) { a.modulo_heads = true; }))});
@@ -212,19 +212,17 @@ std::vector<Entry> attention_entries() {
       {.id = "gqa-map-keys",
        .group = "attention",
        .name = "query heads read the wrong key heads",
-       .explanation = "As gqa-map, of keys alone: values are read from the right heads.",
+       .explanation = "Like gqa-map, but only for keys: values are read from the right heads.",
        .look_at = "repeat_kv of the keys",
        .variants = with_groups(attention([](OddAttention& a) { a.keys_modulo = true; }))});
-  all.push_back(
-      {.id = "heads-merge",
-       .group = "attention",
-       .name = "heads joined without transposing",
-       .explanation =
-           "The context lies as [heads, tokens, head_dim] when o_proj reads it as [tokens, "
-           "heads * head_dim].",
-       .look_at = "the transpose before o_proj",
-       .frequency = 2,
-       .variants = always(attention([](OddAttention& a) { a.joins_heads = false; }))});
+  all.push_back({.id = "heads-merge",
+                 .group = "attention",
+                 .name = "heads joined without transposing",
+                 .explanation = "o_proj reads the context as [tokens, heads * head_dim], but it is "
+                                "stored as [heads, tokens, head_dim].",
+                 .look_at = "the transpose before o_proj",
+                 .frequency = 2,
+                 .variants = always(attention([](OddAttention& a) { a.joins_heads = false; }))});
   all.push_back({.id = "mask-missing",
                  .group = "attention",
                  .name = "no causal mask",
@@ -237,7 +235,7 @@ std::vector<Entry> attention_entries() {
   all.push_back({.id = "mask-off-by-one",
                  .group = "attention",
                  .name = "causal mask off by one",
-                 .explanation = "A position sees its successor, or not itself.",
+                 .explanation = "A position sees the next one, or does not see itself.",
                  .look_at = "<= or < where the mask is made; the offset of the diagonal",
                  .frequency = 2,
                  .variants = [](const Circumstances&) -> std::vector<Variant> {
@@ -247,11 +245,10 @@ std::vector<Entry> attention_entries() {
   all.push_back(
       {.id = "mask-zero",
        .group = "attention",
-       .name = "hidden scores are 0",
+       .name = "masked scores are 0",
        .explanation =
-           "The mask multiplies the scores, or adds 0: what should be hidden takes part with "
-           "score 0.",
-       .look_at = "the value that the mask puts in, and its type",
+           "The mask multiplies the scores, or adds 0: masked positions take part with score 0.",
+       .look_at = "the value that the mask inserts, and its type",
        .frequency = 2,
        .variants = always(attention([](OddAttention& a) { a.mask = Mask::kZero; }))});
   all.push_back(
@@ -259,31 +256,30 @@ std::vector<Entry> attention_entries() {
        .group = "attention",
        .name = "mask applied after softmax",
        .explanation =
-           "Probabilities of hidden positions are dropped, the others not scaled up again.",
+           "Probabilities of masked positions are dropped, and the others are not renormalised.",
        .look_at = "the order of mask and softmax",
        .variants = always(attention([](OddAttention& a) { a.mask = Mask::kAfterSoftmax; }))});
   all.push_back({.id = "sliding-window",
                  .group = "attention",
-                 .name = "a sliding window that the model has not",
+                 .name = "a sliding window that the model does not have",
                  .explanation = "Positions further back than the window are hidden.",
                  .look_at = "use_sliding_window (false here) and sliding_window",
                  .frequency = 3,
                  .variants = windows});
-  all.push_back(
-      {.id = "window-wrong",
-       .group = "attention",
-       .name = "the sliding window differs",
-       .explanation =
-           "In this model's sliding layers a position sees sliding_window positions, its own "
-           "among them. Prompts that are not longer show nothing.",
-       .look_at = "sliding_window (< or <=), and which layers it is for (layer_types)",
-       .frequency = 3,
-       .variants = other_windows});
+  all.push_back({.id = "window-wrong",
+                 .group = "attention",
+                 .name = "wrong sliding window",
+                 .explanation =
+                     "In this model's sliding layers a position sees sliding_window positions, "
+                     "including its own. Only longer prompts show the mistake.",
+                 .look_at = "sliding_window (< or <=), and which layers have it (layer_types)",
+                 .frequency = 3,
+                 .variants = other_windows});
   all.push_back({.id = "softmax-wrong-axis",
                  .group = "attention",
                  .name = "softmax over the queries",
                  .explanation = "The columns of the probabilities add up to 1, not the rows.",
-                 .look_at = "softmax's axis",
+                 .look_at = "the axis of softmax",
                  .variants = always(attention([](OddAttention& a) { a.over_queries = true; }))});
   all.push_back(
       {.id = "softmax-lowp",
@@ -298,10 +294,9 @@ std::vector<Entry> attention_entries() {
        .variants = low_softmax});
   all.push_back({.id = "softmax-plus-one",
                  .group = "attention",
-                 .name = "a sink in the softmax",
-                 .explanation =
-                     "One more score belongs to no position; where it is 0, one is added to the "
-                     "denominator.",
+                 .name = "an attention sink in the softmax",
+                 .explanation = "There is one more score, which belongs to no position; if it is "
+                                "0, it adds 1 to the denominator.",
                  .look_at = "softmax variants: off by one, attention sinks",
                  .variants = always(attention([](OddAttention& a) { a.sink = true; }))});
   all.push_back(
@@ -309,21 +304,21 @@ std::vector<Entry> attention_entries() {
        .group = "attention",
        .name = "attention scores capped",
        .explanation =
-           "cap * tanh(score / cap) is applied, which Gemma 2 has and this model has not.",
+           "cap * tanh(score / cap) is applied, as in Gemma 2; this model does not have it.",
        .look_at = "attn_logit_softcapping and its default",
        .variants = softcaps});
   all.push_back(
       {.id = "attn-softcap-missing",
        .group = "attention",
-       .name = "attention scores not capped as they should be",
+       .name = "wrong cap on the attention scores",
        .explanation = "This model's scores pass through cap * tanh(score / cap) before the mask.",
-       .look_at = "attn_logit_softcapping; fused attention kernels may not know it",
+       .look_at = "attn_logit_softcapping; fused attention kernels may not support it",
        .frequency = 3,
        .variants = other_softcap});
   all.push_back({.id = "kv-quant",
                  .group = "cache",
                  .name = "KV cache in 8 bits",
-                 .explanation = "Keys and values lose bits when they are stored.",
+                 .explanation = "Keys and values are rounded to 8 bits when they are stored.",
                  .look_at = "the cache's type and scales",
                  .frequency = 2,
                  .variants = low_cache});
@@ -332,52 +327,48 @@ std::vector<Entry> attention_entries() {
        .group = "cache",
        .name = "wrong position in decode",
        .explanation =
-           "Decoded tokens are rotated by a position that is off by a constant; the prompt is "
-           "right.",
+           "The positions of decoded tokens are off by a constant; the prompt's are right.",
        .look_at = "what counts positions after prefill (cache length before or after the append)",
        .frequency = 3,
        .variants = decode_positions(false, {1, -1, 2}, 0)});
   all.push_back({.id = "pos-stuck",
                  .group = "cache",
-                 .name = "position stands still in decode",
+                 .name = "position does not advance in decode",
                  .explanation = "All decoded tokens have the position of the first one.",
-                 .look_at = "whether the position is counted up for each token",
+                 .look_at = "whether the position is incremented for each token",
                  .frequency = 2,
                  .variants = decode_positions(true, {0}, 1)});
   all.push_back({.id = "kv-not-read",
                  .group = "cache",
                  .name = "decode does not read the cache",
-                 .explanation = "A decoded token sees itself only.",
+                 .explanation = "A decoded token sees only itself.",
                  .look_at = "what keys and values attention gets in decode",
                  .frequency = 2,
                  .variants = decode(DecodeFault::kAlone)});
-  all.push_back(
-      {.id = "mask-alignment",
-       .group = "cache",
-       .name = "mask aligned to the wrong corner in decode",
-       .explanation =
-           "With one query and many keys the causal mask begins at the top left: a decoded "
-           "token sees position 0 only.",
-       .look_at = "is_causal with fewer queries than keys",
-       .frequency = 3,
-       .variants = decode(DecodeFault::kFirstOnly)});
-  all.push_back(
-      {.id = "kv-late",
-       .group = "cache",
-       .name = "token's own key not in the cache yet",
-       .explanation =
-           "Attention runs before the token's key and value are appended, or one position "
-           "short.",
-       .look_at = "the order of append and attention, and the length passed on",
-       .frequency = 2,
-       .variants = decode(DecodeFault::kNotItself)});
-  all.push_back({.id = "kv-slot",
+  all.push_back({.id = "mask-alignment",
                  .group = "cache",
-                 .name = "cache written at the wrong slot",
-                 .explanation = "Decoded keys and values are stored one slot too far or too near.",
-                 .look_at = "the index at which the cache is written in decode",
+                 .name = "mask aligned to the wrong corner in decode",
+                 .explanation = "With one query and many keys the causal mask begins at the top "
+                                "left: a decoded token sees only position 0.",
+                 .look_at = "is_causal with fewer queries than keys",
+                 .frequency = 3,
+                 .variants = decode(DecodeFault::kFirstOnly)});
+  all.push_back({.id = "kv-late",
+                 .group = "cache",
+                 .name = "token's own key not in the cache yet",
+                 .explanation = "Attention runs before the token's key and value are appended, or "
+                                "with a length that is 1 too short.",
+                 .look_at = "the order of append and attention, and the length passed on",
                  .frequency = 2,
-                 .variants = decode(DecodeFault::kSlot, {1, -1})});
+                 .variants = decode(DecodeFault::kNotItself)});
+  all.push_back(
+      {.id = "kv-slot",
+       .group = "cache",
+       .name = "cache written to the wrong slot",
+       .explanation = "Decoded keys and values are stored one slot too late or too early.",
+       .look_at = "the index at which the cache is written in decode",
+       .frequency = 2,
+       .variants = decode(DecodeFault::kSlot, {1, -1})});
   all.push_back({.id = "kv-unrotated",
                  .group = "cache",
                  .name = "keys cached before RoPE",
@@ -385,13 +376,14 @@ std::vector<Entry> attention_entries() {
                  .look_at = "whether keys are stored before or after the rotary embedding",
                  .frequency = 2,
                  .variants = decode(DecodeFault::kNotRotated)});
-  all.push_back({.id = "kv-rerotated",
-                 .group = "cache",
-                 .name = "cached keys rotated again",
-                 .explanation = "In decode the prompt's keys are rotated a second time.",
-                 .look_at = "whether the cache holds rotated keys, and what is done on reading",
-                 .frequency = 2,
-                 .variants = decode(DecodeFault::kRotatedAgain)});
+  all.push_back(
+      {.id = "kv-rerotated",
+       .group = "cache",
+       .name = "cached keys rotated again",
+       .explanation = "In decode the prompt's keys are rotated twice.",
+       .look_at = "whether the cache holds rotated keys, and whether they are rotated when read",
+       .frequency = 2,
+       .variants = decode(DecodeFault::kRotatedAgain)});
   return all;
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 using Kind = WeightChange::Kind;
 
-// The embedding's lookup, changed.
+// Applies the change to the embedding's lookup.
 template <class Change>
 auto lookup(Change change) {
   return [change](Hypothesis& h) {
@@ -43,7 +43,7 @@ std::vector<Variant> rows_by_one(const Circumstances&) {
 
 std::vector<Variant> logits_rows(const Circumstances&) {
   return {{"of the position before", [](Hypothesis& h) { shift_head_rows(h.program, -1); }},
-          {"of the position behind", [](Hypothesis& h) { shift_head_rows(h.program, 1); }}};
+          {"of the position after", [](Hypothesis& h) { shift_head_rows(h.program, 1); }}};
 }
 
 std::vector<Variant> logits_scale(const Circumstances& at) {
@@ -62,7 +62,7 @@ std::vector<Variant> other_final_softcap(const Circumstances& at) {
   if (at.spec.head.softcap == 0) return {};
   const double own = at.spec.head.softcap;
   return {{"left out", [](Hypothesis& h) { cap_logits(h.program, 0); }},
-          {"applied to the final norm's output in place of the logits",
+          {"applied to the final norm's output instead of the logits",
            [own](Hypothesis& h) {
              cap_logits(h.program, 0);
              cap_final_norm(h.program, own);
@@ -97,7 +97,7 @@ std::vector<Entry> embedding_entries() {
        .variants = embedding_scale});
   all.push_back({.id = "embed-scale-missing",
                  .group = "embedding",
-                 .name = "embedding not scaled",
+                 .name = "embedding scaled wrongly",
                  .explanation = "This model multiplies the embedding's rows by sqrt(hidden_size).",
                  .look_at = "what follows the lookup; the head uses the table as it is",
                  .frequency = 3,
@@ -121,13 +121,13 @@ std::vector<Entry> embedding_entries() {
   all.push_back({.id = "embed-row",
                  .group = "embedding",
                  .name = "embedding rows off by one",
-                 .explanation = "Token id's row is read one place before or behind.",
+                 .explanation = "The row before or after the token's own is read.",
                  .look_at = "where the table begins, and ids that count from 1",
                  .variants = rows_by_one});
   all.push_back({.id = "embed-transposed",
                  .group = "embedding",
-                 .name = "embedding read as transposed",
-                 .explanation = "The table is taken for [hidden, vocab].",
+                 .name = "embedding read transposed",
+                 .explanation = "The table is read as [hidden, vocab].",
                  .look_at = "the layout of embed_tokens",
                  .frequency = 2,
                  .variants = [](const Circumstances&) {
@@ -139,20 +139,19 @@ std::vector<Entry> embedding_entries() {
 
 std::vector<Entry> head_entries() {
   std::vector<Entry> all;
-  all.push_back(
-      {.id = "tie-wrong",
-       .group = "head",
-       .name = "embedding used as head",
-       .explanation = "The checkpoint has an lm_head of its own, and the embedding is used.",
-       .look_at = "tie_word_embeddings (false here)",
-       .frequency = 3,
-       .variants = [](const Circumstances& at) {
-         if (at.tied_head) return std::vector<Variant>{};
-         return only([](Hypothesis& h) { use_embedding_as_head(h.program); });
-       }});
+  all.push_back({.id = "tie-wrong",
+                 .group = "head",
+                 .name = "embedding used as head",
+                 .explanation = "The checkpoint has its own lm_head, but the embedding is used.",
+                 .look_at = "tie_word_embeddings (false here)",
+                 .frequency = 3,
+                 .variants = [](const Circumstances& at) {
+                   if (at.tied_head) return std::vector<Variant>{};
+                   return only([](Hypothesis& h) { use_embedding_as_head(h.program); });
+                 }});
   all.push_back({.id = "logits-row",
                  .group = "head",
-                 .name = "logits of another position",
+                 .name = "logits of the wrong position",
                  .explanation = "The head reads the neighbouring position's hidden state.",
                  .look_at = "which row is taken for the logits",
                  .frequency = 2,
@@ -170,13 +169,13 @@ std::vector<Entry> head_entries() {
        .group = "head",
        .name = "logits capped",
        .explanation =
-           "cap * tanh(logit / cap) is applied, which Gemma 2 has and this model has not.",
+           "cap * tanh(logit / cap) is applied, as in Gemma 2; this model does not have it.",
        .look_at = "final_logit_softcapping and its default",
        .variants = final_softcap});
   all.push_back(
       {.id = "final-softcap-missing",
        .group = "head",
-       .name = "logits not capped as they should be",
+       .name = "wrong cap on the logits",
        .explanation =
            "This model's logits pass through cap * tanh(logit / cap); the best token stays "
            "the best.",

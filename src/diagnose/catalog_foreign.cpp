@@ -1,5 +1,5 @@
-// What other models have and none of ours: limits of values, biases of logits; and rows of the
-// embedding that are not the token's own.
+// The catalog: what only other models have (limits of values, biases of logits), and wrong rows of
+// the embedding.
 #include <fmt/format.h>
 
 #include "diagnose/catalog_list.h"
@@ -7,14 +7,14 @@
 namespace assay {
 namespace {
 
-// Of what is read off a candidate there is nothing to list without one.
+// These are read off the candidate, so they can be listed only in a survey.
 template <class List>
 auto in_survey(List list) {
   return [list](const Circumstances& at) { return at.survey ? list(at) : std::vector<Variant>{}; };
 }
 
 std::vector<Variant> limits(const Circumstances&) {
-  return {{"the stream behind a layer at +-0.25",
+  return {{"the stream after a layer at +-0.25",
            [](Hypothesis& h) { limit(h.program, Tap::kLayerOutput, -0.25, 0.25); }},
           {"gate and up at +-7", [](Hypothesis& h) {
              limit(h.program, Tap::kGateProj, -7, 7);
@@ -35,20 +35,21 @@ std::vector<Variant> jumps(const Circumstances& at) {
 
 std::vector<Entry> foreign_entries() {
   std::vector<Entry> all;
-  all.push_back({.id = "pos-jump",
-                 .group = "RoPE",
-                 .name = "positions jump",
-                 .explanation =
-                     "From some position on all are off by a constant, for queries and keys alike.",
-                 .look_at = "position ids behind padding, an image or a cached prefix",
-                 .frequency = 2,
-                 .variants = in_survey(jumps)});
+  all.push_back(
+      {.id = "pos-jump",
+       .group = "RoPE",
+       .name = "positions jump",
+       .explanation =
+           "From some position on, all are off by a constant, for queries and keys alike.",
+       .look_at = "position ids after padding, an image or a cached prefix",
+       .frequency = 2,
+       .variants = in_survey(jumps)});
   all.push_back(
       {.id = "rope-frequencies",
        .group = "RoPE",
-       .name = "RoPE frequencies of another formula",
+       .name = "RoPE frequencies from a different formula",
        .explanation =
-           "The angles grow evenly with the position, by other frequencies than the model's.",
+           "The angles grow linearly with the position, but the frequencies are not the model's.",
        .look_at = "inv_freq, rope_type and its parameters",
        .frequency = 2,
        .variants = in_survey([](const Circumstances& at) {
@@ -59,8 +60,8 @@ std::vector<Entry> foreign_entries() {
        })});
   all.push_back({.id = "embed-rows",
                  .group = "embedding",
-                 .name = "rows of the embedding that are not the token's own",
-                 .explanation = "Some tokens have another token's row, or none.",
+                 .name = "wrong embedding rows for some tokens",
+                 .explanation = "Some tokens get another token's row, or zeros.",
                  .look_at = "added tokens, resized embeddings, the padding row",
                  .frequency = 2,
                  .variants = [](const Circumstances&) { return std::vector<Variant>{}; }});
@@ -69,22 +70,20 @@ std::vector<Entry> foreign_entries() {
        .group = "head",
        .name = "logits biased",
        .explanation =
-           "A constant is added to the logits of some ids, which this model does not ask for.",
+           "A constant is added to the logits of some ids, although this model has no such bias.",
        .look_at = "logit_bias, suppressed tokens, a bias of lm_head",
        .variants = in_survey([](const Circumstances&) {
          return std::vector<Variant>{{"+1 for id 0", [](Hypothesis& h) {
                                         bias_logits(h.program, {{0, 1.0}});
                                       }}};
        })});
-  all.push_back(
-      {.id = "values-limited",
-       .group = "MLP",
-       .name = "values held between limits",
-       .explanation =
-           "Values are clamped (SwiGLU's limit, clip_qkv, a clamp of the stream for F16), "
-           "which this model does not ask for.",
-       .look_at = "clamp, clip and limit in the layer",
-       .variants = in_survey(limits)});
+  all.push_back({.id = "values-limited",
+                 .group = "MLP",
+                 .name = "values clamped",
+                 .explanation = "Values are limited (SwiGLU's limit, clip_qkv, a clamp of the "
+                                "stream for F16), which this model does not do.",
+                 .look_at = "clamp, clip and limit in the layer",
+                 .variants = in_survey(limits)});
   return all;
 }
 

@@ -1,4 +1,4 @@
-// The parts of the catalog, one source file each.
+// The parts of the catalog, one source file per part.
 #pragma once
 
 #include <string>
@@ -21,9 +21,9 @@ std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> mlp_entries();        // and dtype
 std::vector<Entry> quantized_entries();  // weights, activations, both
 std::vector<Entry> rounding_entries();   // types coarser than the engine's own
-std::vector<Entry> foreign_entries();    // what no model of ours has
+std::vector<Entry> foreign_entries();    // what other models have
 
-// Another epsilon in all norms, in some, and in each alone: the same places for every epsilon.
+// A different epsilon in all norms, in some, and in each alone: the same places for every epsilon.
 std::vector<Variant> eps_in_norms(const Circumstances& at, double eps);
 
 // One variant without a name.
@@ -32,13 +32,13 @@ std::vector<Variant> only(Apply apply) {
   return {{"", std::move(apply)}};
 }
 
-// It, whatever the model is.
+// A single variant without a name, for every model.
 template <class Apply>
 auto always(Apply apply) {
   return [apply](const Circumstances&) { return only(apply); };
 }
 
-// Values that are held in coarser types.
+// A variant that stores values in coarser types.
 inline Variant holding(std::string detail, std::vector<HeldValues> held) {
   return {std::move(detail), [held = std::move(held)](Hypothesis& h) {
             h.held.insert(h.held.end(), held.begin(), held.end());

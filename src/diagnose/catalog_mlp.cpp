@@ -7,7 +7,7 @@
 namespace assay {
 namespace {
 
-// Every activation, changed.
+// Applies the change to every activation.
 template <class Change>
 auto gates(Change change) {
   return [change](Hypothesis& h) { change_layers<OddGate>(h.program, change); };
@@ -53,7 +53,7 @@ std::vector<Variant> fewer_experts(const Circumstances& at) {
   return all;
 }
 
-// All numbers where there are few experts, else those near the config's and the common ones.
+// All numbers if there are few experts; otherwise common ones and those near the config's.
 std::vector<Variant> other_count(const Circumstances& at) {
   const std::int64_t own = at.spec.moe.num_experts_per_tok;
   const std::int64_t most = at.spec.moe.num_experts;
@@ -74,8 +74,8 @@ std::vector<Entry> mlp_entries() {
   std::vector<Entry> all;
   all.push_back({.id = "act-variant",
                  .group = "MLP",
-                 .name = "another activation",
-                 .explanation = "The MLP's gate passes through another function than the config's.",
+                 .name = "wrong activation",
+                 .explanation = "The function on the MLP's gate is not the config's.",
                  .look_at = "hidden_act",
                  .frequency = 3,
                  .variants = other_activation});
@@ -83,21 +83,20 @@ std::vector<Entry> mlp_entries() {
       {.id = "gate-up-swap",
        .group = "MLP",
        .name = "activation on up, not on gate",
-       .explanation =
-           "gate * act(up) in place of act(gate) * up; or the two matrices are exchanged.",
+       .explanation = "gate * act(up) instead of act(gate) * up, or the two matrices are swapped.",
        .look_at = "the order of gate and up in a fused matrix, and which half is activated",
        .frequency = 3,
        .variants = [](const Circumstances&) -> std::vector<Variant> {
          return {
              {"act(up) * gate", gates([](OddGate& g) { g.on = OddGate::On::kUp; })},
-             {"gate_proj and up_proj exchanged", [](Hypothesis& h) {
+             {"gate_proj and up_proj swapped", [](Hypothesis& h) {
                 h.weights.push_back({WeightChange::Kind::kExchanged, Part::kGate, Part::kUp, 0});
               }}};
        }});
   all.push_back({.id = "act-on-product",
                  .group = "MLP",
                  .name = "activation on the product",
-                 .explanation = "act(gate * up) in place of act(gate) * up.",
+                 .explanation = "act(gate * up) instead of act(gate) * up.",
                  .look_at = "the order of activation and product",
                  .variants = [](const Circumstances&) {
                    return only(gates([](OddGate& g) { g.on = OddGate::On::kProduct; }));
@@ -106,7 +105,8 @@ std::vector<Entry> mlp_entries() {
       {.id = "gate-up-mixed",
        .group = "MLP",
        .name = "fused gate/up split wrongly",
-       .explanation = "Gate and up lie row by row in one matrix that is split in halves.",
+       .explanation =
+           "Rows of gate and up alternate in the fused matrix, but it is split into halves.",
        .look_at = "how the fused gate_up matrix is laid out and split",
        .frequency = 2,
        .variants = [](const Circumstances&) {
@@ -117,7 +117,7 @@ std::vector<Entry> mlp_entries() {
   all.push_back(
       {.id = "topk-norm",
        .group = "experts",
-       .name = "weights of the experts (not) made to add up to 1",
+       .name = "expert weights (not) normalised",
        .explanation =
            "norm_topk_prob says whether a token's expert weights are divided by their sum.",
        .look_at = "norm_topk_prob, and softmax over all logits or over the chosen ones",
@@ -129,8 +129,8 @@ std::vector<Entry> mlp_entries() {
   all.push_back(
       {.id = "router-sigmoid",
        .group = "experts",
-       .name = "sigmoid in place of the router's softmax",
-       .explanation = "Each logit is weighed by itself (as DeepSeek-V3).",
+       .name = "sigmoid instead of the router's softmax",
+       .explanation = "Each router logit is converted by itself, as in DeepSeek-V3.",
        .look_at = "the router's function",
        .variants = with_experts([](Hypothesis& h) {
          change_layers<OddTopExperts>(h.program, [](OddTopExperts& top) { top.sigmoid = true; });
@@ -139,7 +139,7 @@ std::vector<Entry> mlp_entries() {
   all.push_back({.id = "experts-unweighted",
                  .group = "experts",
                  .name = "experts' outputs not weighted",
-                 .explanation = "They are added as they are.",
+                 .explanation = "The outputs of a token's experts are added without their weights.",
                  .look_at = "what multiplies an expert's output",
                  .frequency = 2,
                  .variants = with_experts([](Hypothesis& h) {
@@ -148,24 +148,23 @@ std::vector<Entry> mlp_entries() {
   all.push_back({.id = "experts-fewer",
                  .group = "experts",
                  .name = "fewer experts than the config says",
-                 .explanation = "Only the first of a token's experts are added.",
+                 .explanation = "Only the first few of a token's experts are added.",
                  .look_at = "num_experts_per_tok",
                  .frequency = 2,
                  .variants = fewer_experts});
-  all.push_back(
-      {.id = "experts-count",
-       .group = "experts",
-       .name = "another number of experts than the config's",
-       .explanation =
-           "Each token goes to more or fewer experts, and their weights are made from those.",
-       .look_at = "num_experts_per_tok, and k of the router's top-k",
-       .frequency = 2,
-       .variants = other_count});
+  all.push_back({.id = "experts-count",
+                 .group = "experts",
+                 .name = "wrong number of experts",
+                 .explanation = "Each token goes to more or fewer experts than configured, and "
+                                "their weights are computed from those.",
+                 .look_at = "num_experts_per_tok, and k of the router's top-k",
+                 .frequency = 2,
+                 .variants = other_count});
   all.push_back({.id = "experts-shifted",
                  .group = "experts",
                  .name = "experts off by one",
                  .explanation = "The weights of the neighbouring expert are used.",
-                 .look_at = "how experts' tensors are stacked and counted",
+                 .look_at = "how experts' tensors are stacked and indexed",
                  .frequency = 2,
                  .variants = [](const Circumstances& at) {
                    std::vector<Variant> shifts;
@@ -179,9 +178,8 @@ std::vector<Entry> mlp_entries() {
   all.push_back({.id = "bf16-as-fp16",
                  .group = "precision",
                  .name = "BF16 weights read as F16",
-                 .explanation =
-                     "The bits are those of BF16 and are taken for F16: values near 1 or tiny ones "
-                     "come out wrong by orders of magnitude.",
+                 .explanation = "The bits of BF16 values are interpreted as F16: values near 1 or "
+                                "tiny ones come out wrong by orders of magnitude.",
                  .look_at = "the dtype in the checkpoint's header",
                  .variants = [](const Circumstances&) {
                    return only([](Hypothesis& h) {
@@ -190,17 +188,18 @@ std::vector<Entry> mlp_entries() {
                      h.embedding = h.head = change;
                    });
                  }});
-  all.push_back({.id = "bf16-trunc",
-                 .group = "precision",
-                 .name = "BF16 by cutting off",
-                 .explanation =
-                     "Results are cut to BF16 and not rounded to the nearest: a bias towards zero.",
-                 .look_at = "the cast from FP32 to BF16 (>> 16 alone is not it)",
-                 .rounding = true,
-                 .variants = [](const Circumstances& at) {
-                   if (!at.rounds_to_bf16) return std::vector<Variant>{};
-                   return only([](Hypothesis& h) { h.store = Store::kTruncated; });
-                 }});
+  all.push_back(
+      {.id = "bf16-trunc",
+       .group = "precision",
+       .name = "BF16 by truncation",
+       .explanation =
+           "Results are truncated to BF16, not rounded to the nearest: a bias towards zero.",
+       .look_at = "the cast from FP32 to BF16 (>> 16 alone truncates)",
+       .rounding = true,
+       .variants = [](const Circumstances& at) {
+         if (!at.rounds_to_bf16) return std::vector<Variant>{};
+         return only([](Hypothesis& h) { h.store = Store::kTruncated; });
+       }});
   return all;
 }
 

@@ -1,4 +1,4 @@
-// Norms' weights that are not what the checkpoint means.
+// The catalog: norms that have each other's weights.
 #include <fmt/format.h>
 
 #include "diagnose/catalog_list.h"
@@ -8,7 +8,7 @@ namespace {
 
 using Kind = WeightChange::Kind;
 
-// Those of hidden size that the model's layers have.
+// The layers' norms of hidden size that this model has.
 std::vector<Part> wide_norms(const Program& program) {
   std::vector<Part> all;
   for (const Part part :
@@ -18,14 +18,14 @@ std::vector<Part> wide_norms(const Program& program) {
   return all;
 }
 
-// Each two of a layer's, and the two around the MLP together with the two around attention.
+// Any two of a layer's norms; of four norms, also two pairs at once.
 std::vector<Variant> exchanged(const Circumstances& at) {
   const std::vector<Part> norms = wide_norms(at.program);
   std::vector<Variant> all;
   const auto change = [](Part a, Part b) { return WeightChange{Kind::kExchanged, a, b, 0}; };
   for (std::size_t i = 0; i < norms.size(); ++i) {
     for (std::size_t j = i + 1; j < norms.size(); ++j) {
-      // Where there are but two, the name says it all.
+      // With only two norms the entry's name says it all.
       const std::string detail = norms.size() == 2
                                      ? std::string()
                                      : fmt::format("{} and {}", part_name(at.spec, norms[i]),
@@ -61,7 +61,7 @@ std::vector<Variant> of_one_for_both(const Circumstances& at, const std::vector<
     for (const Part missing : norms) {
       if (used == missing) continue;
       all.push_back(
-          {fmt::format("{}'s for {} too", part_name(at.spec, used), part_name(at.spec, missing)),
+          {fmt::format("{}'s also for {}", part_name(at.spec, used), part_name(at.spec, missing)),
            [used, missing](Hypothesis& h) {
              h.weights.push_back({Kind::kCopied, missing, used, 0});
            }});
@@ -70,7 +70,7 @@ std::vector<Variant> of_one_for_both(const Circumstances& at, const std::vector<
   return all;
 }
 
-// The final norm's weight and one of the last or the first layer, which stands beside it in a list.
+// The final norm's weight and one of the last or first layer, its neighbours in lists of names.
 std::vector<Variant> with_final(const Circumstances& at) {
   std::vector<Variant> all;
   const std::int64_t last = at.spec.num_hidden_layers - 1;
@@ -82,7 +82,7 @@ std::vector<Variant> with_final(const Circumstances& at) {
       const std::vector<const TensorUse*> tensors = tensors_of(layer, part);
       if (tensors.empty()) continue;
       const TensorUse tensor = *tensors.front();
-      all.push_back({"exchanged with " + name, [tensor, part, l](Hypothesis& h) {
+      all.push_back({"swapped with " + name, [tensor, part, l](Hypothesis& h) {
                        use_as_final_norm(h.program, tensor);
                        h.weights.push_back({Kind::kFinalNorm, part, part, 0, {l}});
                      }});
@@ -107,29 +107,30 @@ std::vector<Entry> norm_weight_entries() {
   std::vector<Entry> all;
   all.push_back({.id = "norms-swapped",
                  .group = "norms",
-                 .name = "two layer norms' weights exchanged",
-                 .explanation = "The weights of two norms of a layer are taken for each other.",
+                 .name = "two layer norms' weights swapped",
+                 .explanation = "Two norms of a layer have each other's weights.",
                  .look_at = "the names under which the norms are loaded or converted",
                  .frequency = 2,
                  .variants = exchanged});
   all.push_back({.id = "norm-weight-shared",
                  .group = "norms",
-                 .name = "one norm's weight used for another too",
+                 .name = "one norm's weight also used for another",
                  .explanation = "Two norms of a layer multiply by the same weight.",
                  .look_at = "the names under which the norms are loaded, and copied lines",
                  .variants = [](const Circumstances& at) {
                    return of_one_for_both(at, wide_norms(at.program));
                  }});
-  all.push_back({.id = "final-norm-weight",
-                 .group = "norms",
-                 .name = "the final norm's weight is not its own",
-                 .explanation = "The final norm and a layer's norm were taken for each other.",
-                 .look_at = "the name under which the final norm is loaded",
-                 .variants = with_final});
+  all.push_back(
+      {.id = "final-norm-weight",
+       .group = "norms",
+       .name = "wrong weight in the final norm",
+       .explanation = "The final norm has the weight of a layer's norm, or the two are swapped.",
+       .look_at = "the name under which the final norm is loaded",
+       .variants = with_final});
   all.push_back(
       {.id = "norm-one-plus-lowp",
        .group = "norms",
-       .name = "the sum of 1 and a norm's weight is rounded",
+       .name = "1 + norm weight is rounded",
        .explanation = "Most digits of a small weight are lost.",
        .look_at = "the type in which 1 is added, in the engine or when the checkpoint is converted",
        .frequency = 2,

@@ -31,7 +31,8 @@ bool is_there(const ModelSpec& spec, const NormPlace& place) {
   return place.norm == Tap::kFinalNormOutput || spec.has_norms_after();
 }
 
-// In all norms, in those of the residual stream, in those of the heads, and in each alone.
+// The change in all norms, in those of the residual stream, in those of the heads, and in each
+// alone.
 template <class Change>
 std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, Change change) {
   std::vector<Variant> all;
@@ -52,7 +53,7 @@ std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, 
     add("the query and key norms", {Tap::kQNorm, Tap::kKNorm});
   }
   add("the norms of hidden size", wide);
-  wide.pop_back();  // the final one
+  wide.pop_back();  // without the final one
   add("the layers' norms of hidden size", wide);
   for (const NormPlace& place : kPlaces) {
     if (is_there(at.spec, place)) add(place.name, {place.norm});
@@ -82,10 +83,10 @@ std::vector<Variant> other_eps(const Circumstances& at) {
   return all;
 }
 
-// The norms are applied so many times.
+// Applies each of the norms this many times.
 auto norms_times(std::vector<Tap> norms, int times) {
   return [norms = std::move(norms), times](Hypothesis& h) {
-    change_norms(h.program, norms, [times](OddNorm& norm) { norm.times = times; });
+    change_norms(h.program, norms, [times](OddNorm& norm) { norm.applications = times; });
   };
 }
 
@@ -110,9 +111,9 @@ std::vector<Variant> missing_qk_norm(const Circumstances& at) {
           {"of keys", norms_times({Tap::kKNorm}, 0)}};
 }
 
-// Other places for the norms than the model's own.
+// Places of the norms in other models.
 std::vector<Variant> other_places(const Circumstances& at) {
-  std::vector<Variant> all = {{"behind the adds", [own = at.spec.norms](Hypothesis& h) {
+  std::vector<Variant> all = {{"after the adds", [own = at.spec.norms](Hypothesis& h) {
                                  norms_after_adds(h.program, own);
                                }}};
   if (at.spec.norms == Norms::kAfter) {
@@ -134,23 +135,22 @@ std::vector<Entry> norm_entries() {
   std::vector<Entry> all;
   all.push_back({.id = "eps-value",
                  .group = "norms",
-                 .name = "another epsilon in RMSNorm",
-                 .explanation =
-                     "The norm adds another epsilon to the mean of squares than the config's "
-                     "rms_norm_eps; tokens with small values are scaled most wrongly.",
+                 .name = "wrong epsilon in RMSNorm",
+                 .explanation = "The epsilon added to the mean of squares is not the config's "
+                                "rms_norm_eps; tokens with small values are affected most.",
                  .look_at = "where rms_norm_eps is read from config.json, and every default for it",
                  .frequency = 3,
                  .variants = other_eps});
   all.push_back({.id = "eps-outside",
                  .group = "norms",
-                 .name = "epsilon outside of the root",
-                 .explanation = "x / (sqrt(mean) + eps) in place of x / sqrt(mean + eps).",
-                 .look_at = "the RMSNorm's formula",
+                 .name = "epsilon outside the root",
+                 .explanation = "x / (sqrt(mean) + eps) instead of x / sqrt(mean + eps).",
+                 .look_at = "the formula of RMSNorm",
                  .frequency = 2,
                  .variants = norms([](OddNorm& norm) { norm.eps_outside = true; })});
   all.push_back({.id = "norm-cast-order",
                  .group = "norms",
-                 .name = "RMSNorm rounds after its weight only",
+                 .name = "RMSNorm rounds only after its weight",
                  .explanation =
                      "transformers rounds x / rms to BF16 before it multiplies by the weight, and "
                      "again after; here it is rounded once. No logic is wrong.",
@@ -161,31 +161,27 @@ std::vector<Entry> norm_entries() {
                    if (!at.rounds_to_bf16) return std::vector<Variant>{};
                    return in_norms(at, "", [](OddNorm& norm) { norm.norm.rounded_once = true; });
                  }});
-  all.push_back(
-      {.id = "norm-rounds-twice",
-       .group = "norms",
-       .name = "RMSNorm rounds before its weight too",
-       .explanation =
-           "This model's norms are rounded once, after the weight; here x / rms is rounded to "
-           "BF16 before, as Llama does. No logic is wrong.",
-       .look_at = "where the norm's result is cast back to BF16",
-       .frequency = 2,
-       .rounding = true,
-       .variants = [](const Circumstances& at) {
-         if (!at.rounds_to_bf16) return std::vector<Variant>{};
-         return in_norms(at, "", [](OddNorm& norm) { norm.norm.rounded_once = false; });
-       }});
-  all.push_back(
-      {.id = "norm-lowp-var",
-       .group = "norms",
-       .name = "RMSNorm's mean of squares in BF16",
-       .explanation =
-           "Squares, their mean and the inverse root are rounded to BF16; transformers holds "
-           "them in FP32.",
-       .look_at = "the type in which the norm computes",
-       .frequency = 2,
-       .rounding = true,
-       .variants = norms([](OddNorm& norm) { norm.rounded_squares = true; })});
+  all.push_back({.id = "norm-rounds-twice",
+                 .group = "norms",
+                 .name = "RMSNorm also rounds before its weight",
+                 .explanation = "This model's norms are rounded once, after the weight; here x / "
+                                "rms is also rounded to BF16, as in Llama. No logic is wrong.",
+                 .look_at = "where the norm's result is cast back to BF16",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = [](const Circumstances& at) {
+                   if (!at.rounds_to_bf16) return std::vector<Variant>{};
+                   return in_norms(at, "", [](OddNorm& norm) { norm.norm.rounded_once = false; });
+                 }});
+  all.push_back({.id = "norm-lowp-var",
+                 .group = "norms",
+                 .name = "RMSNorm's mean of squares in BF16",
+                 .explanation = "Squares, their mean and the inverse root are rounded to BF16; "
+                                "transformers keeps them in FP32.",
+                 .look_at = "the type in which the norm computes",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = norms([](OddNorm& norm) { norm.rounded_squares = true; })});
   all.push_back({.id = "norm-plus1",
                  .group = "norms",
                  .name = "norm weight used as 1 + weight",
@@ -213,21 +209,19 @@ std::vector<Entry> norm_entries() {
        .variants = norms([](OddNorm& norm) { norm.weighted = false; })});
   all.push_back({.id = "layernorm",
                  .group = "norms",
-                 .name = "LayerNorm in place of RMSNorm",
+                 .name = "LayerNorm instead of RMSNorm",
                  .explanation = "The mean is subtracted before the values are scaled.",
                  .look_at = "the norm's type",
                  .frequency = 2,
                  .variants = norms([](OddNorm& norm) { norm.centred = true; })});
-  all.push_back(
-      {.id = "norm-sum",
-       .group = "norms",
-       .name = "RMSNorm divides by the L2 norm",
-       .explanation =
-           "The root is taken of the sum of squares, not of their mean: everything comes out "
-           "smaller by sqrt(width).",
-       .look_at = "the division by the number of channels",
-       .frequency = 2,
-       .variants = norms([](OddNorm& norm) { norm.sum_of_squares = true; })});
+  all.push_back({.id = "norm-sum",
+                 .group = "norms",
+                 .name = "RMSNorm divides by the L2 norm",
+                 .explanation = "The root is taken of the sum of squares, not of their mean: "
+                                "everything is smaller by a factor of sqrt(width).",
+                 .look_at = "the division by the number of channels",
+                 .frequency = 2,
+                 .variants = norms([](OddNorm& norm) { norm.sum_of_squares = true; })});
   all.push_back({.id = "norm-missing",
                  .group = "norms",
                  .name = "a layer norm is left out",
@@ -261,11 +255,11 @@ std::vector<Entry> norm_entries() {
   all.push_back(
       {.id = "qk-norm-perhead",
        .group = "q/k norm",
-       .name = "query and key norm over each head apart",
+       .name = "query and key norm over each head separately",
        .explanation =
            "This model takes the mean of squares over the whole width of the queries and of "
            "the keys, not over each head.",
-       .look_at = "the reshape to heads behind the norm",
+       .look_at = "the reshape to heads after the norm",
        .frequency = 3,
        .variants = [](const Circumstances& at) {
          if (!at.spec.qk_norms.full_width) return std::vector<Variant>{};
@@ -284,7 +278,7 @@ std::vector<Entry> norm_entries() {
   all.push_back(
       {.id = "qk-norm-weights-swapped",
        .group = "q/k norm",
-       .name = "query and key norm weights exchanged",
+       .name = "query and key norm weights swapped",
        .explanation = "Queries are multiplied by k_norm's weight and keys by q_norm's.",
        .look_at = "the names under which q_norm and k_norm are loaded",
        .variants = [](const Circumstances& at) {
@@ -313,7 +307,7 @@ std::vector<Entry> norm_entries() {
   all.push_back({.id = "final-norm-twice",
                  .group = "norms",
                  .name = "final norm applied twice",
-                 .explanation = "What the head reads was normalised a second time.",
+                 .explanation = "The head's input was normalised twice.",
                  .look_at = "between the last layer and lm_head",
                  .variants = [](const Circumstances&) {
                    return only(norms_times({Tap::kFinalNormOutput}, 2));
@@ -333,7 +327,7 @@ std::vector<Entry> norm_entries() {
        .group = "residual",
        .name = "a residual add is left out",
        .explanation =
-           "The block's output replaces the residual stream in place of being added to it.",
+           "The block's output replaces the residual stream instead of being added to it.",
        .look_at = "the adds after attention and after the MLP",
        .frequency = 2,
        .variants = [residual, both](const Circumstances&) -> std::vector<Variant> {
@@ -341,19 +335,19 @@ std::vector<Entry> norm_entries() {
                  {"after the MLP", residual(Tap::kLayerOutput, Residual::kNone)},
                  {"after both", both(Residual::kNone)}};
        }});
-  all.push_back({.id = "residual-from-normed",
-                 .group = "residual",
-                 .name = "the normed stream is added, not the raw one",
-                 .explanation =
-                     "The block's output is added to what its norm made of the stream (a norm that "
-                     "works in place does this).",
-                 .look_at = "whether the norm overwrites its input, and what the add reads",
-                 .frequency = 2,
-                 .variants = [residual, both](const Circumstances&) -> std::vector<Variant> {
-                   return {{"after attention", residual(Tap::kAttnResidual, Residual::kNormed)},
-                           {"after the MLP", residual(Tap::kLayerOutput, Residual::kNormed)},
-                           {"after both", both(Residual::kNormed)}};
-                 }});
+  all.push_back(
+      {.id = "residual-from-normed",
+       .group = "residual",
+       .name = "the normed stream is added, not the raw one",
+       .explanation =
+           "The block's output is added to the normalised stream (an in-place norm does this).",
+       .look_at = "whether the norm overwrites its input, and what the add reads",
+       .frequency = 2,
+       .variants = [residual, both](const Circumstances&) -> std::vector<Variant> {
+         return {{"after attention", residual(Tap::kAttnResidual, Residual::kNormed)},
+                 {"after the MLP", residual(Tap::kLayerOutput, Residual::kNormed)},
+                 {"after both", both(Residual::kNormed)}};
+       }});
   all.push_back({.id = "residual-source",
                  .group = "residual",
                  .name = "the MLP is added to the layer's input",
@@ -369,17 +363,17 @@ std::vector<Entry> norm_entries() {
       {.id = "parallel-block",
        .group = "residual",
        .name = "attention and MLP in parallel",
-       .explanation = "The MLP reads the layer's input, not the stream after attention (as GPT-J).",
+       .explanation =
+           "The MLP reads the layer's input, not the stream after attention (as in GPT-J).",
        .look_at = "what the norm before the MLP reads",
        .variants = [](const Circumstances&) {
          return only([](Hypothesis& h) { run_in_parallel(h.program); });
        }});
   all.push_back({.id = "norm-place",
                  .group = "residual",
-                 .name = "norms at another place",
-                 .explanation =
-                     "The layer's norms stand behind the residual adds (post-norm), or before the "
-                     "blocks where this model has them after.",
+                 .name = "norms in the wrong place",
+                 .explanation = "The layer's norms come after the residual adds (post-norm), or "
+                                "before the blocks although this model has them after.",
                  .look_at = "where the layer's norms are applied",
                  .frequency = 2,
                  .variants = other_places});

@@ -18,7 +18,7 @@ using HeldList = std::vector<HeldValues>;
 constexpr std::string_view kConversion =
     "the checkpoint's conversion: this is not the model that was trained";
 
-// Embedding, head and router are commonly left as they are.
+// Embedding, head and router are usually not quantised.
 HeldList layer_operands(OperandType type) {
   HeldList held = projection_operands(type);
   std::erase_if(held, [](const HeldValues& h) {
@@ -43,7 +43,7 @@ auto weights_alone_in(Kind kind) {
   return [kind](const Circumstances&) { return weights_in(kind); };
 }
 
-// An engine that multiplies in 8 bits has both so.
+// An engine that multiplies in 8 bits quantises both.
 Variant with_activations(Kind kind, const std::string& how, OperandType type) {
   Variant weights = weights_in(kind, how).front();
   const std::string detail =
@@ -80,14 +80,14 @@ std::vector<Variant> in_fp8(const Circumstances&) {
   return all;
 }
 
-// Larger than what a half makes: whatever the errors are like.
+// These errors are larger than half precision's, so they are searched whatever the errors are.
 std::vector<Variant> activations(const Circumstances& at) {
   std::vector<Variant> all;
   if (at.survey) return all;
   const auto add = [&](const HeldList& held, std::string_view type) {
     const std::string what = fmt::format("activations are rounded to {} before each matmul", type);
     all.push_back(holding(what, held));
-    // llama.cpp's cache is F16 unless it is told otherwise.
+    // llama.cpp's cache is F16 unless told otherwise.
     HeldList with_cache = held;
     for (HeldValues& h : attention_operands(OperandType::kF16)) with_cache.push_back(std::move(h));
     all.push_back(holding(fmt::format("{}; attention's matmuls read F16", what), with_cache));
@@ -97,7 +97,7 @@ std::vector<Variant> activations(const Circumstances& at) {
       std::ranges::find_if(own, [](const HeldValues& held) { return is_quantised(held.type); });
   if (most != own.end()) add(own, operand_type_text(most->type));
   for (const OperandType type : {OperandType::kQ8Of32, OperandType::kQ8Of256}) {
-    // The file's own are the same, with what it leaves in FP32.
+    // The file's own operands already cover this type, without what it leaves in FP32.
     if (most == own.end() || most->type != type) {
       add(projection_operands(type), operand_type_text(type));
     }
@@ -115,17 +115,15 @@ std::vector<Variant> activations(const Circumstances& at) {
 
 std::vector<Entry> quantized_entries() {
   std::vector<Entry> all;
-  all.push_back(
-      {.id = "int8-weights",
-       .group = "precision",
-       .name = "weights in int8",
-       .explanation =
-           "Matrices are quantised with one scale per row: the largest / 127, or / 127.5 as "
-           "torchao has it. An engine that multiplies int8 quantises activations too, with "
-           "one scale per token.",
-       .look_at = kConversion,
-       .frequency = 2,
-       .variants = in_int8});
+  all.push_back({.id = "int8-weights",
+                 .group = "precision",
+                 .name = "weights in int8",
+                 .explanation = "Matrices are quantised with one scale per row: the largest / 127, "
+                                "or / 127.5 as in torchao. An engine that multiplies int8 "
+                                "quantises activations too, with one scale per token.",
+                 .look_at = kConversion,
+                 .frequency = 2,
+                 .variants = in_int8});
   all.push_back({.id = "int4-weights",
                  .group = "precision",
                  .name = "weights in 4 bits",
@@ -145,22 +143,20 @@ std::vector<Entry> quantized_entries() {
   all.push_back({.id = "fp16-weights",
                  .group = "precision",
                  .name = "weights cast to F16",
-                 .explanation = "BF16 weights lose what is smaller than F16's normal numbers.",
+                 .explanation = "BF16 weights smaller than F16's normal numbers are lost.",
                  .look_at = "the type that weights are loaded as",
                  .frequency = 2,
                  .rounding = true,
                  .variants = weights_alone_in(Kind::kF16)});
-  all.push_back(
-      {.id = "q8-activations",
-       .group = "precision",
-       .name = "activations in 8 bits",
-       .explanation =
-           "What a matmul reads is rounded to 8 bits with a scale for each block, token or "
-           "tensor. Right for an engine that is made so.",
-       .look_at = "nothing, if this is meant: the engine cannot come closer",
-       .frequency = 3,
-       .rounding = true,
-       .variants = activations});
+  all.push_back({.id = "q8-activations",
+                 .group = "precision",
+                 .name = "activations in 8 bits",
+                 .explanation = "The inputs of matmuls are rounded to 8 bits, with a scale per "
+                                "block, token or tensor. Right for an engine that is designed so.",
+                 .look_at = "nothing, if this is intended: the engine cannot come closer",
+                 .frequency = 3,
+                 .rounding = true,
+                 .variants = activations});
   return all;
 }
 

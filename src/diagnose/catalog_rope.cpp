@@ -17,7 +17,7 @@ std::vector<Variant> other_theta(const Circumstances& at) {
   return all;
 }
 
-// theta^(-c i/d) is the right formula with theta^(c/2).
+// theta^(-c i/d) equals the right formula with theta^(c/2).
 std::vector<Variant> other_exponent(const Circumstances& at) {
   const auto power = [](double exponent) {
     return [exponent](Hypothesis& h) {
@@ -26,8 +26,8 @@ std::vector<Variant> other_exponent(const Circumstances& at) {
     };
   };
   const double d = static_cast<double>(at.spec.head_dim);
-  std::vector<Variant> all = {{"i/d in place of 2i/d", power(0.5)},
-                              {"4i/d in place of 2i/d", power(2)}};
+  std::vector<Variant> all = {{"i/d instead of 2i/d", power(0.5)},
+                              {"4i/d instead of 2i/d", power(2)}};
   all.push_back({"d is hidden_size", power(d / static_cast<double>(at.spec.hidden_size))});
   const std::int64_t share = at.spec.hidden_size / at.spec.num_attention_heads;
   if (share != at.spec.head_dim && share > 0) {
@@ -37,7 +37,7 @@ std::vector<Variant> other_exponent(const Circumstances& at) {
   return all;
 }
 
-// Every rotation, changed.
+// Applies the change to every rotation.
 template <class Change>
 auto rotations(Change change) {
   return [change](Hypothesis& h) { change_layers<OddRotate>(h.program, change); };
@@ -47,7 +47,7 @@ std::vector<Variant> missing(const Circumstances&) {
   const auto of = [](std::vector<Tap> taps) {
     return [taps = std::move(taps)](Hypothesis& h) {
       for (const Tap tap : taps) {
-        change_rotations(h.program, tap, [](OddRotate& rotation) { rotation.times = 0; });
+        change_rotations(h.program, tap, [](OddRotate& rotation) { rotation.applications = 0; });
       }
     };
   };
@@ -75,7 +75,7 @@ std::vector<Variant> shifted(const Circumstances&) {
   return all;
 }
 
-// Of a model whose frequencies are stretched.
+// Only for models with scaled frequencies.
 std::vector<Variant> other_scaling(const Circumstances& at) {
   const RopeParameters& own = at.spec.rope_parameters;
   if (own.scaling == RopeScaling::kNone) return {};
@@ -83,7 +83,7 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
                                  h.program.ropes[0].scaling = RopeScaling::kNone;
                                  h.program.ropes[0].attention_factor = 1;
                                }}};
-  all.push_back({"left out, but for the factor of cos and sin",
+  all.push_back({"left out, except for the factor of cos and sin",
                  [](Hypothesis& h) { h.program.ropes[0].scaling = RopeScaling::kNone; }});
   all.push_back({"without the factor of cos and sin",
                  [](Hypothesis& h) { h.program.ropes[0].attention_factor = 1; }});
@@ -92,7 +92,7 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
                    h.program.ropes[0].attention_factor = 1;
                  }});
   if (own.scaling == RopeScaling::kLinear) {
-    all.push_back({"multiplied in place of divided", [](Hypothesis& h) {
+    all.push_back({"multiplied instead of divided", [](Hypothesis& h) {
                      double& factor = h.program.ropes[0].factor;
                      factor = 1 / factor;
                    }});
@@ -103,27 +103,27 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
                    [length](Hypothesis& h) { h.program.ropes[0].original_length = length; }});
   }
   if (own.scaling == RopeScaling::kLongrope) {
-    all.push_back({"the lists for short and long sequences exchanged", [](Hypothesis& h) {
+    all.push_back({"the lists for short and long sequences swapped", [](Hypothesis& h) {
                      std::swap(h.program.ropes[0].short_factor, h.program.ropes[0].long_factor);
                    }});
-    all.push_back({"the list for short sequences always", [](Hypothesis& h) {
+    all.push_back({"always the list for short sequences", [](Hypothesis& h) {
                      h.program.ropes[0].long_factor = h.program.ropes[0].short_factor;
                    }});
-    all.push_back({"the list for long sequences always", [](Hypothesis& h) {
+    all.push_back({"always the list for long sequences", [](Hypothesis& h) {
                      h.program.ropes[0].short_factor = h.program.ropes[0].long_factor;
                    }});
   }
   return all;
 }
 
-// Of a model that has other parameters in its sliding layers.
+// Only for models with other parameters in their sliding layers.
 std::vector<Variant> one_base(const Circumstances& at) {
   if (!at.spec.local_rope_parameters) return {};
   return {{"the full layers' everywhere",
            [](Hypothesis& h) { h.program.ropes[1] = h.program.ropes[0]; }},
           {"the sliding layers' everywhere",
            [](Hypothesis& h) { h.program.ropes[0] = h.program.ropes[1]; }},
-          {"exchanged", [](Hypothesis& h) { std::swap(h.program.ropes[0], h.program.ropes[1]); }}};
+          {"swapped", [](Hypothesis& h) { std::swap(h.program.ropes[0], h.program.ropes[1]); }}};
 }
 
 std::vector<Variant> scaled(const Circumstances&) {
@@ -151,30 +151,30 @@ std::vector<Entry> rope_entries() {
        .variants = always(rotations([](OddRotate& r) { r.interleaved = true; }))});
   all.push_back({.id = "rope-theta",
                  .group = "RoPE",
-                 .name = "another RoPE base",
-                 .explanation = "The angles come from another theta than the config's rope_theta.",
+                 .name = "wrong RoPE base",
+                 .explanation = "The angles are not computed from the config's rope_theta.",
                  .look_at = "where rope_theta is read (transformers 5 keeps it in rope_parameters)",
                  .frequency = 3,
                  .variants = other_theta});
   all.push_back({.id = "rope-exponent",
                  .group = "RoPE",
                  .name = "wrong exponent of the RoPE frequencies",
-                 .explanation = "theta^(-2i/head_dim) is computed with another factor or width.",
+                 .explanation = "theta^(-2i/head_dim) is computed with a wrong factor or width.",
                  .look_at = "the formula of inv_freq",
                  .frequency = 2,
                  .variants = other_exponent});
   all.push_back(
       {.id = "rope-sign",
        .group = "RoPE",
-       .name = "RoPE turns backwards",
+       .name = "RoPE rotates backwards",
        .explanation = "The rotation is by minus the angle: the sign of the sine is wrong.",
        .look_at = "rotate_half, and which product is subtracted",
        .frequency = 2,
        .variants = always(rotations([](OddRotate& r) { r.backwards = true; }))});
   all.push_back({.id = "rope-cos-sin",
                  .group = "RoPE",
-                 .name = "cos and sin taken for each other",
-                 .explanation = "The tables are exchanged; even position 0 is wrong.",
+                 .name = "cos and sin swapped",
+                 .explanation = "Each table is used as the other; even position 0 is wrong.",
                  .look_at = "the order in which the tables are returned and read",
                  .variants = always(rotations([](OddRotate& r) { r.exchanged = true; }))});
   all.push_back({.id = "rope-missing",
@@ -190,7 +190,7 @@ std::vector<Entry> rope_entries() {
                  .explanation = "Queries and keys are rotated by twice the angle.",
                  .look_at = "rotation both in the projection's and in the attention's code",
                  .frequency = 2,
-                 .variants = always(rotations([](OddRotate& r) { r.times = 2; }))});
+                 .variants = always(rotations([](OddRotate& r) { r.applications = 2; }))});
   all.push_back({.id = "rope-on-v",
                  .group = "RoPE",
                  .name = "values rotated too",
@@ -201,7 +201,8 @@ std::vector<Entry> rope_entries() {
       {.id = "rope-partial",
        .group = "RoPE",
        .name = "only a part of each head rotated",
-       .explanation = "A partial rotary factor is applied where the model rotates all of head_dim.",
+       .explanation =
+           "A partial rotary factor is applied, although the model rotates all of head_dim.",
        .look_at = "partial_rotary_factor, rotary_dim",
        .frequency = 2,
        .variants = part_of_head});
@@ -219,7 +220,7 @@ std::vector<Entry> rope_entries() {
   all.push_back(
       {.id = "rope-scaling-wrong",
        .group = "RoPE",
-       .name = "RoPE scaling left out or another",
+       .name = "wrong RoPE scaling",
        .explanation = "The config asks for scaled frequencies (rope_scaling or rope_parameters).",
        .look_at = "rope_type and its parameters",
        .frequency = 3,
@@ -227,34 +228,31 @@ std::vector<Entry> rope_entries() {
   all.push_back({.id = "rope-one-base",
                  .group = "RoPE",
                  .name = "one RoPE base for all layers",
-                 .explanation = "Sliding and full layers of this model have bases of their own.",
+                 .explanation = "Sliding and full layers of this model have different bases.",
                  .look_at = "rope_local_base_freq, and which layers slide",
                  .frequency = 3,
                  .variants = one_base});
-  all.push_back(
-      {.id = "rope-rounding",
-       .group = "RoPE",
-       .name = "RoPE rounded elsewhere",
-       .explanation =
-           "This model rotates with FP32 tables and rounds once; here tables and products are "
-           "rounded to BF16. No logic is wrong.",
-       .look_at = "the type of cos and sin",
-       .frequency = 2,
-       .rounding = true,
-       .variants = [](const Circumstances& at) {
-         if (!at.rounds_to_bf16 || !at.spec.rope.rounded_once) {
-           return std::vector<Variant>{};
-         }
-         return only(rotations([](OddRotate& r) { r.rotate.rounded_once = false; }));
-       }});
-  all.push_back(
-      {.id = "rope-scaling",
-       .group = "RoPE",
-       .name = "positions scaled",
-       .explanation = "Linear RoPE scaling is applied, which the config does not ask for.",
-       .look_at = "rope_scaling and its default",
-       .frequency = 2,
-       .variants = scaled});
+  all.push_back({.id = "rope-rounding",
+                 .group = "RoPE",
+                 .name = "RoPE rounds tables and products",
+                 .explanation = "This model rotates with FP32 tables and rounds once; here tables "
+                                "and products are rounded to BF16. No logic is wrong.",
+                 .look_at = "the type of cos and sin",
+                 .frequency = 2,
+                 .rounding = true,
+                 .variants = [](const Circumstances& at) {
+                   if (!at.rounds_to_bf16 || !at.spec.rope.rounded_once) {
+                     return std::vector<Variant>{};
+                   }
+                   return only(rotations([](OddRotate& r) { r.rotate.rounded_once = false; }));
+                 }});
+  all.push_back({.id = "rope-scaling",
+                 .group = "RoPE",
+                 .name = "positions scaled",
+                 .explanation = "Linear RoPE scaling is applied, but the config has none.",
+                 .look_at = "rope_scaling and its default",
+                 .frequency = 2,
+                 .variants = scaled});
   all.push_back(
       {.id = "pos-offset",
        .group = "RoPE",

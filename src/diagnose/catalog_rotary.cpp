@@ -1,4 +1,5 @@
-// Rotary embeddings that no model has: their numbers in low precision, the positions' order.
+// The catalog: rotary embeddings that no model has, with low precision or a wrong order of
+// positions.
 #include <fmt/format.h>
 
 #include "diagnose/catalog_list.h"
@@ -6,13 +7,13 @@
 namespace assay {
 namespace {
 
-// Integers up to here are numbers of the type.
+// Larger integers are not exact in the type.
 std::int64_t exact_positions(DType type) { return type == DType::kBF16 ? 256 : 2048; }
 
 std::string_view name_of(DType type) { return type == DType::kBF16 ? "BF16" : "F16"; }
 
-// Every combination of what an engine computes on the way to the rotated values. A BF16 engine's
-// tables and products are BF16 anyway.
+// Every combination of what an engine computes on the way to the rotated values. The tables and
+// products of a BF16 engine are BF16 anyway.
 std::vector<Variant> low_precision(const Circumstances& at) {
   struct Kept {
     std::string_view name;
@@ -32,7 +33,7 @@ std::vector<Variant> low_precision(const Circumstances& at) {
       const auto has = [set](unsigned i) { return (set >> i & 1U) != 0; };
       if (has(0) && !positions_matter) continue;
       if ((has(3) || has(4)) && !table_matters) continue;
-      if (has(4) && !has(3)) continue;  // who multiplies in it has the table in it
+      if (has(4) && !has(3)) continue;  // products in the type need tables in it
       if (has(3) && at.rounds_to_bf16 && set != 0b1000 && set != 0b11000) continue;
       Rotary rotary;
       std::vector<std::string_view> names;
@@ -55,7 +56,7 @@ Variant moved(const Circumstances& at, std::string detail, Position position) {
   return {std::move(detail), [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }};
 }
 
-// Where errors begin, and a little before it: the first of them may stay within noise.
+// Where errors begin, and a little before it: the very first ones may be within noise.
 std::vector<std::int64_t> beginnings(const Circumstances& at) {
   std::vector<std::int64_t> all;
   if (at.survey && at.positions > 1) return {at.positions / 2};
@@ -66,7 +67,7 @@ std::vector<std::int64_t> beginnings(const Circumstances& at) {
   return all;
 }
 
-// Positions that start again: once, or in every piece of that length.
+// Positions that restart once, or in every piece of that length.
 std::vector<Variant> restarted(const Circumstances& at) {
   std::vector<Variant> all;
   for (const std::int64_t from : beginnings(at)) {
@@ -78,13 +79,13 @@ std::vector<Variant> restarted(const Circumstances& at) {
     }
     all.push_back(moved(at, fmt::format("from 1 at position {}", from),
                         [from](std::int64_t p) { return p < from ? p : p - from + 1; }));
-    all.push_back(moved(at, fmt::format("all those from {} on at 0", from),
+    all.push_back(moved(at, fmt::format("all from {} on at 0", from),
                         [from](std::int64_t p) { return p < from ? p : 0; }));
   }
   return all;
 }
 
-// A prompt that is run in pieces which do not see each other.
+// A prompt that is run in pieces that do not see each other.
 std::vector<Variant> cut(const Circumstances& at) {
   std::vector<Variant> all;
   const auto add = [&](std::string detail, std::vector<std::int64_t> cuts) {
@@ -102,7 +103,7 @@ std::vector<Variant> cut(const Circumstances& at) {
   return all;
 }
 
-// Of a model whose sliding layers rotate by parameters of their own.
+// Only for models whose sliding layers have their own rotary parameters.
 std::vector<Variant> other_layers_scaling(const Circumstances& at) {
   if (!at.spec.local_rope_parameters) return {};
   const RopeParameters full = at.spec.rope_parameters;
@@ -121,7 +122,7 @@ std::vector<Variant> other_layers_scaling(const Circumstances& at) {
            [based](Hypothesis& h) { h.program.ropes[0] = based; }},
           {"the sliding layers' base in the full ones",
            [scaled](Hypothesis& h) { h.program.ropes[0] = scaled; }},
-          {"scaling exchanged between full and sliding layers", [=](Hypothesis& h) {
+          {"scaling swapped between full and sliding layers", [=](Hypothesis& h) {
              h.program.ropes[1] = scaled;
              h.program.ropes[0] = based;
            }}};
@@ -145,25 +146,26 @@ std::vector<Entry> rotary_entries() {
   all.push_back(
       {.id = "rope-layers-scaling",
        .group = "RoPE",
-       .name = "RoPE scaling of the other kind of layers",
+       .name = "RoPE scaling of the wrong kind of layer",
        .explanation = "Full and sliding layers of this model scale their frequencies differently.",
-       .look_at = "rope_parameters of full_attention and sliding_attention (rope_scaling is the "
-                  "full layers' alone)",
+       .look_at = "rope_parameters of full_attention and sliding_attention (rope_scaling is only "
+                  "for the full layers)",
        .frequency = 3,
        .variants = other_layers_scaling});
-  all.push_back({.id = "pos-restart",
-                 .group = "RoPE",
-                 .name = "positions start again",
-                 .explanation = "From some position on they count anew, or stand at 0.",
-                 .look_at = "position ids of packed sequences and of chunks of a prompt",
-                 .frequency = 2,
-                 .variants = restarted});
+  all.push_back(
+      {.id = "pos-restart",
+       .group = "RoPE",
+       .name = "positions restart",
+       .explanation = "From some position on they are counted from the start again, or stay at 0.",
+       .look_at = "position ids of packed sequences and of chunks of a prompt",
+       .frequency = 2,
+       .variants = restarted});
   all.push_back(
       {.id = "prompt-cut",
        .group = "attention",
-       .name = "the prompt falls into pieces",
-       .explanation = "A token does not see what stands before its own piece of the prompt.",
-       .look_at = "the mask of packed sequences, and what a chunked prefill reads of the cache",
+       .name = "the prompt is split into pieces",
+       .explanation = "A token does not see anything before its own piece of the prompt.",
+       .look_at = "the mask of packed sequences, and what a chunked prefill reads from the cache",
        .frequency = 2,
        .variants = cut});
   return all;

@@ -1,4 +1,4 @@
-// The catalog: what an engine holds in a coarser type than its own. No logic is wrong.
+// The catalog: what an engine stores in a coarser type than its own. No logic is wrong.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace {
 using What = HeldValues::What;
 
 constexpr OperandType kHalves[] = {OperandType::kF16, OperandType::kBf16};
-// TF32 is cut off by some, rounded by others.
+// Some hardware truncates to TF32, some rounds.
 constexpr OperandType kCoarser[] = {OperandType::kF16, OperandType::kBf16, OperandType::kTf32,
                                     OperandType::kTf32Cut};
 
@@ -43,8 +43,8 @@ HeldList cache(OperandType type) {
   return {held_operand(Operand::kKeys, type), held_operand(Operand::kValues, type)};
 }
 
-// A fused kernel multiplies exponentials that are not divided by their sum yet, of all keys at once
-// or of blocks, each relative to the greatest so far; its scores are not rounded.
+// A fused kernel multiplies exponentials before dividing by their sum, for all keys at once or by
+// blocks, each relative to the greatest so far. It does not round its scores.
 HeldList fused_attention(OperandType type, bool in_blocks) {
   HeldList held = attention_operands(type);
   if (in_blocks) {
@@ -102,7 +102,7 @@ std::vector<Variant> matmuls(const Circumstances& at) {
     all.push_back(
         holding(fmt::format("all matmuls read {}", text(type)), read + attention_operands(type)));
   }
-  // llama.cpp with a BF16 file.
+  // This is llama.cpp with a BF16 file.
   all.push_back(
       holding("the projections read BF16, attention's matmuls F16",
               projection_operands(OperandType::kBf16) + attention_operands(OperandType::kF16)));
@@ -125,7 +125,7 @@ std::string list_of(const HeldList& all) {
 std::vector<Variant> results(const Circumstances& at) {
   std::vector<Variant> all;
   if (!is_searched(at)) return all;
-  // Seen: all of them together, with what makes them read in the same type or not.
+  // What is seen to be coarse, all together; with or without the inputs of projections or matmuls.
   for (const OperandType type : kHalves) {
     HeldList seen = at.coarse_taps;
     std::erase_if(seen, [type](const HeldValues& held) { return held.type != type; });
@@ -134,9 +134,9 @@ std::vector<Variant> results(const Circumstances& at) {
         fmt::format("{} {} held in {}", list_of(seen),
                     seen.size() == 1 && seen[0].result != Tap::kLogits ? "is" : "are", text(type));
     all.push_back(holding(what, seen));
-    all.push_back(holding(fmt::format("{}, and so is what the projections read", what),
+    all.push_back(holding(fmt::format("{}, and so are the projections' inputs", what),
                           seen + projection_operands(type)));
-    all.push_back(holding(fmt::format("{}, and so is what all matmuls read", what),
+    all.push_back(holding(fmt::format("{}, and so are the inputs of all matmuls", what),
                           seen + projection_operands(type) + attention_operands(type)));
   }
   for (const OperandType type : kHalves) {
@@ -148,7 +148,7 @@ std::vector<Variant> results(const Circumstances& at) {
         {result(Tap::kInputNorm, type), result(Tap::kMlpNorm, type), result(Tap::kQNorm, type),
          result(Tap::kKNorm, type), result(Tap::kAttnPostNorm, type),
          result(Tap::kMlpPostNorm, type), result(Tap::kFinalNormOutput, type)}));
-    // A norm that returns to the type of what it reads before it multiplies by its weight, of FP32.
+    // A norm that casts back to its input's type before it multiplies by its FP32 weight.
     if (at.spec.qk_norm) {
       all.push_back(holding(
           fmt::format("q_norm's and k_norm's x / rms is held in {}, before the weight", text(type)),
@@ -156,7 +156,7 @@ std::vector<Variant> results(const Circumstances& at) {
     }
     if (at.spec.has_norms_after()) {
       all.push_back(holding(
-          fmt::format("x / rms of the norms behind attention and MLP is held in {}, before the "
+          fmt::format("x / rms of the norms after attention and MLP is held in {}, before the "
                       "weight",
                       text(type)),
           {normed(Tap::kAttnPostNorm, type), normed(Tap::kMlpPostNorm, type)}));
@@ -189,7 +189,7 @@ std::vector<Entry> rounding_entries() {
   std::vector<Entry> all;
   all.push_back({.id = "kv-lowp",
                  .group = "precision",
-                 .name = "a KV cache in a coarser type",
+                 .name = "KV cache in a coarser type",
                  .explanation = "Keys and values are rounded when they are stored.",
                  .look_at = "the cache's type (llama.cpp: F16 unless told otherwise)",
                  .frequency = 3,
@@ -207,7 +207,7 @@ std::vector<Entry> rounding_entries() {
   all.push_back({.id = "matmul-lowp",
                  .group = "precision",
                  .name = "matmuls that read a coarser type",
-                 .explanation = "What is multiplied with the matrices is cast first; sums are not.",
+                 .explanation = "The inputs of matmuls are cast first; sums are not.",
                  .look_at = "TF32 and its switches, autocast, the type of the weights",
                  .frequency = 3,
                  .rounding = true,
@@ -223,18 +223,16 @@ std::vector<Entry> rounding_entries() {
   all.push_back({.id = "act-lowp",
                  .group = "precision",
                  .name = "the MLP's activation in a coarser type",
-                 .explanation =
-                     "The activation is computed in half precision, or looked up in a table of it "
-                     "(ggml's GELU).",
+                 .explanation = "The activation is computed in half precision, or looked up in a "
+                                "half-precision table (ggml's GELU).",
                  .look_at = "the activation's type",
                  .rounding = true,
                  .variants = rounded_activations});
   all.push_back({.id = "computed-coarsely",
                  .group = "precision",
                  .name = "an operation computed in a coarser type",
-                 .explanation =
-                     "Its results lie on that type's grid, with errors as that type makes them and "
-                     "without any order in them.",
+                 .explanation = "Its results are on that type's grid, with errors of that type's "
+                                "size and without any pattern.",
                  .look_at = "the type in which that operation is computed",
                  .rounding = true,
                  .variants = [](const Circumstances&) { return std::vector<Variant>{}; }});

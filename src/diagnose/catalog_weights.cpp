@@ -101,15 +101,15 @@ std::vector<Variant> order_of_layers(const Circumstances& at) {
     all.push_back({"layer 0's weights in every layer",
                    [=](Hypothesis& h) { h.order.assign(static_cast<std::size_t>(layers), 0); }});
   }
-  // With nothing but logits any two may be exchanged.
+  // With only logits, any two neighbours may be swapped.
   for (std::int64_t l = 0; l + 1 < layers && at.bad_layers.empty(); ++l) {
-    all.push_back({fmt::format("layers {} and {} exchanged", l, l + 1), [=](Hypothesis& h) {
+    all.push_back({fmt::format("layers {} and {} swapped", l, l + 1), [=](Hypothesis& h) {
                      h.order = identity(layers);
                      std::swap(h.order[static_cast<std::size_t>(l)],
                                h.order[static_cast<std::size_t>(l + 1)]);
                    }});
   }
-  // Where one layer goes wrong: by which of the others can it be explained?
+  // If one layer is wrong, it may have another's weights.
   if (at.bad_layers.empty() || at.bad_layers.size() > 2) return all;
   const std::int64_t bad = at.bad_layers.front();
   for (std::int64_t other = 0; other < layers; ++other) {
@@ -122,7 +122,7 @@ std::vector<Variant> order_of_layers(const Circumstances& at) {
   }
   if (at.bad_layers.size() == 2) {
     const std::int64_t other = at.bad_layers.back();
-    all.push_back({fmt::format("layers {} and {} exchanged", bad, other), [=](Hypothesis& h) {
+    all.push_back({fmt::format("layers {} and {} swapped", bad, other), [=](Hypothesis& h) {
                      h.order = identity(layers);
                      std::swap(h.order[static_cast<std::size_t>(bad)],
                                h.order[static_cast<std::size_t>(other)]);
@@ -146,12 +146,12 @@ std::vector<Variant> left_out(const Circumstances& at) {
   }
   without(layers - 1);
   without(0);
-  // With nothing but logits any layer may be the one.
+  // With only logits, any layer may be missing.
   for (std::int64_t l = 1; l + 1 < layers && at.bad_layers.empty(); ++l) without(l);
   return all;
 }
 
-// In all projections that have one, and in each alone.
+// Missing in all projections that have one, or in each alone.
 std::vector<Variant> missing_bias(const Circumstances& at) {
   std::vector<Variant> all;
   const auto add = [&](std::string name, const std::vector<Part>& parts) {
@@ -180,40 +180,40 @@ std::vector<Variant> missing_bias(const Circumstances& at) {
 
 std::vector<Entry> weight_entries() {
   std::vector<Entry> all;
-  all.push_back(
-      {.id = "w-transposed",
-       .group = "projections",
-       .name = "a matrix read as transposed",
-       .explanation = "The matrix's bytes are taken for [in, out]; checkpoints hold [out, in].",
-       .look_at = "the layout that your matmul expects",
-       .frequency = 3,
-       .variants = transposed});
+  all.push_back({.id = "w-transposed",
+                 .group = "projections",
+                 .name = "a matrix read transposed",
+                 .explanation = "The matrix is read as [in, out]; checkpoints store [out, in].",
+                 .look_at = "the layout that your matmul expects",
+                 .frequency = 3,
+                 .variants = transposed});
   all.push_back(
       {.id = "bias-missing",
        .group = "projections",
        .name = "a projection's bias is not added",
-       .explanation = "The checkpoint has biases beside the matrices (Qwen2's q, k and v).",
+       .explanation = "The checkpoint has biases besides the matrices (Qwen2: of q, k and v).",
        .look_at = "the names ending in .bias, and what is fused into the matmul",
        .frequency = 3,
        .variants = missing_bias});
-  all.push_back({.id = "kv-swapped",
-                 .group = "projections",
-                 .name = "k_proj and v_proj exchanged",
-                 .explanation = "Keys are made by the values' matrix, and the other way round.",
-                 .look_at = "the names or the order in which they are loaded",
-                 .variants = exchanged_kv});
-  all.push_back({.id = "qk-swapped",
-                 .group = "projections",
-                 .name = "q_proj and k_proj exchanged",
-                 .explanation = "Queries are made by the keys' matrix, and the other way round.",
-                 .look_at = "the names or the order in which they are loaded",
-                 .variants = exchanged_qk});
+  all.push_back(
+      {.id = "kv-swapped",
+       .group = "projections",
+       .name = "k_proj and v_proj swapped",
+       .explanation = "Keys are computed with the values' matrix, and values with the keys'.",
+       .look_at = "the names or the order in which they are loaded",
+       .variants = exchanged_kv});
+  all.push_back(
+      {.id = "qk-swapped",
+       .group = "projections",
+       .name = "q_proj and k_proj swapped",
+       .explanation = "Queries are computed with the keys' matrix, and keys with the queries'.",
+       .look_at = "the names or the order in which they are loaded",
+       .variants = exchanged_qk});
   all.push_back({.id = "qkv-split",
                  .group = "projections",
                  .name = "fused q, k, v split wrongly",
-                 .explanation =
-                     "A matrix fused head group by head group is split as if q, k and v stood one "
-                     "after the other.",
+                 .explanation = "A matrix fused head group by head group is split as if q, k and v "
+                                "were stored one after the other.",
                  .look_at = "how the fused qkv matrix is laid out",
                  .frequency = 2,
                  .variants = [](const Circumstances&) {
@@ -233,7 +233,7 @@ std::vector<Entry> weight_entries() {
       {.id = "shard-offset",
        .group = "weights",
        .name = "rows of a matrix shifted",
-       .explanation = "The matrix begins at the wrong place: each row is its neighbour's.",
+       .explanation = "The matrix begins at the wrong place, so each row has a neighbour's values.",
        .look_at = "offsets of shards and of tensors in the file",
        .frequency = 2,
        .variants = [](const Circumstances& at) {
@@ -251,13 +251,13 @@ std::vector<Entry> weight_entries() {
        .group = "weights",
        .name = "a tensor left at zero",
        .explanation = "It was never loaded.",
-       .look_at = "names that were asked for and not found",
+       .look_at = "names that were requested but not found",
        .frequency = 2,
        .variants = [](const Circumstances& at) { return of_any_part(at, Kind::kZero, {0}, ""); }});
   all.push_back({.id = "tensor-of-other-layer",
                  .group = "weights",
-                 .name = "a tensor of the layer before or behind",
-                 .explanation = "It is right in itself and belongs to another layer.",
+                 .name = "a tensor of the layer before or after",
+                 .explanation = "The tensor itself is right but belongs to another layer.",
                  .look_at = "the layer's number in the tensor's name, and reused buffers",
                  .frequency = 2,
                  .variants = [](const Circumstances& at) {
@@ -265,8 +265,8 @@ std::vector<Entry> weight_entries() {
                  }});
   all.push_back({.id = "layer-order",
                  .group = "layers",
-                 .name = "layers in another order",
-                 .explanation = "Each layer is right in itself and runs at another's place.",
+                 .name = "layers in the wrong order",
+                 .explanation = "Each layer itself is right but runs in another's place.",
                  .look_at = "how the layers' names are sorted, and which index the loop uses",
                  .frequency = 2,
                  .variants = order_of_layers});
@@ -275,8 +275,7 @@ std::vector<Entry> weight_entries() {
        .group = "layers",
        .name = "a layer left out",
        .explanation =
-           "The stream passes a layer unchanged (a loop that ends too early leaves out the "
-           "last one).",
+           "The stream skips a layer (a loop that ends too early leaves out the last one).",
        .look_at = "the bounds of the loop over layers",
        .frequency = 2,
        .variants = left_out});

@@ -1,4 +1,4 @@
-// Operations that an FP32 engine computes in a coarser type, told by their results alone.
+// Operations that an FP32 engine computes in a coarser type, recognised by their results alone.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct CoarseOperation {
   double noise = 0;  // of that type
 };
 
-// Of the taps whose errors are left and loose, those that lie on a coarser type's grid, in every
-// such place no farther off than that type makes them, and in no order.
+// Taps with unexplained, loose errors whose values are on a coarser type's grid, with errors of
+// that type's size in every such place and without any pattern.
 std::vector<CoarseOperation> coarse_operations(const Scene& scene, const SearchResult& result);
 
 }  // namespace assay

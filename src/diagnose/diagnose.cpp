@@ -28,7 +28,7 @@
 namespace assay {
 namespace {
 
-// The candidate's files, one for each prompt.
+// The candidate's files, one per prompt.
 std::vector<Evidence> read_all(const DiagnoseOptions& options, const Model& model,
                                std::vector<ExpectedTokens>& expected, ThreadPool& pool) {
   const NameMap map(options.map);
@@ -78,7 +78,7 @@ std::string what_is_seen(const Scene& scene) {
   if (within_layers) return "some operations";
   if (scene.segments().size() > layers) return "layer outputs";
   if (outputs) return "some layer outputs";
-  return sites == 1 ? "logits only" : "the end of the run only";
+  return sites == 1 ? "logits only" : "only the end of the run";
 }
 
 std::string summary_of(const Diagnosis& d) {
@@ -95,7 +95,7 @@ std::string summary_of(const Diagnosis& d) {
       }
       std::string name =
           fmt::format("{}{}{}", f.mistake.name, f.detail.empty() ? "" : ": ", f.detail);
-      // The same in other layers is said once.
+      // The same mistake in other layers is listed once.
       if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
     }
     return fmt::format("{}", fmt::join(names, "; and "));
@@ -115,17 +115,17 @@ std::string summary_of(const Diagnosis& d) {
                              ? fmt::format("at {} ({})", d.first->tap, d.first->operation)
                              : d.first->operation);
     case DiagnosisVerdict::kIncomplete:
-      break;  // said of what can be read
+      break;  // count_unreadable() words this one
   }
   return {};
 }
 
-// Arrays of values that no engine goes on with: not finite, or ids that choose no experts. Where
-// all that follows is right, they show in nothing else.
+// Arrays with values that no engine can compute with: not finite, or expert ids out of range. If
+// everything after them is right, they cause no other error.
 std::vector<std::string> impossible_arrays(const Evidence& evidence, const ModelSpec& spec) {
   std::vector<std::string> found;
   for (const Site& site : evidence.sites) {
-    if (site.is_attention()) continue;  // what is hidden may be anything
+    if (site.is_attention()) continue;  // masked scores may be anything
     const bool is_ids = site.place.tap == Tap::kExpertIds;
     const auto is_wrong = [&](float value) {
       if (!is_ids) return !std::isfinite(value);
@@ -136,12 +136,12 @@ std::vector<std::string> impossible_arrays(const Evidence& evidence, const Model
     if (count == 0) continue;
     found.push_back(fmt::format("{}: '{}': {} of {} values are {}", shown(evidence.id),
                                 shown(site.array_name), count, site.values.size(),
-                                is_ids ? "no expert's id" : "infinite or NaN"));
+                                is_ids ? "not ids of experts" : "infinite or NaN"));
   }
   return found;
 }
 
-// An array that cannot be read is no success: nobody knows what it holds.
+// With an unreadable array the verdict cannot be a success.
 void count_unreadable(Diagnosis& d) {
   const bool correct = d.verdict == DiagnosisVerdict::kCorrect;
   if (d.unreadable.empty() || (!correct && d.verdict != DiagnosisVerdict::kRounding)) return;
@@ -192,8 +192,8 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
       options.reference.empty() ? Numerics::kBf16 : read_reference(options.reference).numerics;
   Model model = load_model(options.model);
   if (!options.reference.empty()) expect_checkpoint_of(options.reference, options.model);
-  require_finite(model.files);  // of what NaN does, no mistake could be told
-  model.stream.reset();         // layers are run in any order
+  require_finite(model.files);  // NaN hides every mistake
+  model.stream.reset();         // hypotheses run the layers in any order
   ThreadPool pool(options.threads);
   if (on_progress) on_progress("reading", 0);
   std::vector<ExpectedTokens> expected;
@@ -214,7 +214,7 @@ Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_
     if (!e.unmatched.empty()) {
       const bool one = e.unmatched.size() == 1;
       d.notes.push_back(fmt::format("{}: {} {} of this model{} {}", shown(e.id), e.unmatched.size(),
-                                    one ? "array is no tap" : "arrays are no taps",
+                                    one ? "array is not a tap" : "arrays are not taps",
                                     one ? ":" : ", e.g.", shown(e.unmatched.front())));
     }
   }

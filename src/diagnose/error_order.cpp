@@ -9,19 +9,19 @@
 namespace assay {
 namespace {
 
-// Sums over terms of either sign, in standard deviations. A row of a head has its errors in common
-// (its probabilities were rounded once for all channels) and counts as one term.
+// Sums of terms with random signs, in standard deviations. A row of a head counts as one term,
+// because its errors are correlated (its probabilities were rounded once for all channels).
 constexpr double kBeyondChance = 5;
-// And this part of the squared errors at least: values that were rounded once are read by many
-// rows.
+// At least this part of the squared errors must be systematic: values that were rounded once are
+// read by many rows.
 constexpr double kOneSided = 0.1;
-// The relative error of one row, head or channel over the median one's. Values rounded to BF16 or
-// F16, one by one or in a whole attention, stay below 3 in the arena's and transformers' engines;
-// channels, of fewer values each, below 5.
+// The relative error of one row, head or channel, divided by the median one. Values rounded to BF16
+// or F16, one by one or in a whole attention, stay below 3 in the engines measured (docs/arena.md,
+// transformers); channels, which have fewer values each, below 5.
 constexpr double kUneven = 4;
 constexpr double kUnevenChannels = 8;
 constexpr double kGrowth = 2;
-// Too few values say nothing.
+// Parts with fewer values are not judged.
 constexpr double kFewest = 16;
 
 struct Sums {
@@ -31,7 +31,7 @@ struct Sums {
   double relative() const { return size > 0 ? std::sqrt(error / size) : 0; }
 };
 
-// Of the parts that hold enough values.
+// Only of parts with enough values.
 std::vector<double> relative_errors(const std::vector<Sums>& parts) {
   std::vector<double> all;
   for (const Sums& part : parts) {
@@ -73,7 +73,7 @@ std::string ErrorOrder::text() const {
   std::vector<Sums> of_channel(row_size);
   struct Term {
     double sum = 0;
-    double along = 0;  // the values
+    double along = 0;  // along the values
   };
   std::vector<Term> terms(rows * parts);
   double squares = 0;
@@ -98,7 +98,7 @@ std::string ErrorOrder::text() const {
     }
   }
   if (squares == 0) return {};
-  // of: the squares of what the errors are held against.
+  // of: the squares that the errors are compared with.
   const auto is_one_sided = [&](double Term::*value, double of) {
     double sum = 0;
     double sum_of_squares = 0;
@@ -110,7 +110,7 @@ std::string ErrorOrder::text() const {
            sum * sum > kOneSided * of * squares;
   };
   if (is_one_sided(&Term::along, size)) return "proportional to the values";
-  if (is_one_sided(&Term::sum, count)) return "in one sign";
+  if (is_one_sided(&Term::sum, count)) return "of one sign";
   if (rows_are_positions && grows(of_row)) return "larger at later positions";
   if (is_uneven(of_part, kUneven)) return "in some heads";
   if (is_uneven(of_row, kUneven)) {

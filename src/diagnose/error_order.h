@@ -1,4 +1,4 @@
-// Whether errors have an order: those of rounding have none.
+// Whether errors have a pattern; rounding errors have none.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +7,9 @@
 
 namespace assay {
 
-// right, candidate: [rows, parts * width], the parts being heads (or 1). What both hide, or is not
-// finite, is left out. In words what is in order: "larger at later rows", "in one sign",
-// "proportional to the values", "in some heads", "in some channels"; empty where nothing is.
+// right, candidate: [rows, parts * width]; the parts are heads (or 1). Values that are masked or
+// not finite in both are ignored. text() names the pattern: "larger at later positions", "of one
+// sign", "proportional to the values", "in some heads", "in some channels"; empty if there is none.
 struct ErrorOrder {
   std::span<const float> right;
   std::span<const float> candidate;

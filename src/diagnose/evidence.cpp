@@ -24,8 +24,7 @@
 namespace assay {
 namespace {
 
-// What the model computes by itself, where a reference does not say it: one run for each text that
-// is asked for.
+// The model's own values, where a reference does not have them: one run per sequence of tokens.
 class OwnRuns {
  public:
   OwnRuns(const Model& model, std::set<std::string> taps, ThreadPool& pool)
@@ -86,9 +85,9 @@ bool is_hidden(std::size_t p, std::size_t j, std::size_t window) {
   return j > p || (window > 0 && p - j >= window);
 }
 
-// Many engines mask inside their softmax, or with a number that is no -inf (F16 has none as low as
-// kHiddenScore): what their scores hold where the mask hides is of no meaning then. Rows of
-// probabilities that add up to 1 without it say so.
+// Many engines mask inside their softmax, or with a number that is not -inf (F16 has none as low as
+// kHiddenScore). What their scores contain where the mask hides is then meaningless. Rows of
+// probabilities that add up to 1 without those entries show it.
 bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window) {
   for (std::size_t row = 0; row < probs.values.size() / tokens; ++row) {
     const float* values = &probs.values[row * tokens];
@@ -112,7 +111,7 @@ void hide_unused_scores(Evidence& evidence, const ModelSpec& spec) {
     auto window =
         static_cast<std::size_t>(spec.is_sliding(site.place.layer) ? spec.attention.window : 0);
     if (whole && !masks_in_softmax(*probs, tokens, window))
-      window = 0;  // the candidate's is another
+      window = 0;  // the candidate's window differs
     const bool unused = whole && masks_in_softmax(*probs, tokens, window);
     for (std::size_t i = 0; i < site.values.size(); ++i) {
       const bool hidden = is_hidden(i / tokens % tokens, i % tokens, window);
@@ -180,11 +179,10 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   evidence.id = std::move(id);
   evidence.ids = dump.judged_ids();
   if (evidence.ids.empty()) {
-    throw input_error(path.string(),
-                      dump.ids_problem().empty()
-                          ? "no input_ids: it does not say which tokens it ran"
-                          : dump.ids_problem(),
-                      "an array input_ids, or --reference with the prompt");
+    throw input_error(
+        path.string(),
+        dump.ids_problem().empty() ? "no input_ids: its tokens are unknown" : dump.ids_problem(),
+        "an array input_ids, or --reference with the prompt");
   }
   check_token_ids(evidence.ids, spec, fmt::format("{}: input_ids", path.string()));
   evidence.prompt = evidence.ids.size();
@@ -195,17 +193,17 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
     if (!problem.empty()) evidence.unreadable.push_back(problem);
   }
   for (const std::string& name : dump.unmatched()) {
-    // What rotary tables do shows in q_rope.
+    // Errors in the rotary tables show in q_rope.
     const auto tap = own_map.tap_of(name, spec.num_hidden_layers);
     if (!tap || !tap->starts_with("rope_")) evidence.unmatched.push_back(name);
   }
   evidence.generated = dump.generated();
   struct ReadSo {
-    std::string name;  // of the first
+    std::string name;  // of the first array
     std::string text;
     std::size_t arrays = 0;
   };
-  std::map<std::string, ReadSo> read_so;  // by the reading's text without its numbers
+  std::map<std::string, ReadSo> read_so;  // key: the reading's text without its numbers
   for (const CandidateArray& array : dump.arrays()) {
     std::string problem = array.problem;
     try {
@@ -214,7 +212,7 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
         const Reading reading = dump.reading_of(array, loaded.view);
         evidence.sites.push_back(
             make_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
-        if (reading.strangeness > 0) {
+        if (reading.rank > 0) {
           std::string kind = reading.text;
           std::erase_if(kind, [](char c) {
             return std::string_view("[0123456789, ]").find(c) != std::string_view::npos;
@@ -251,7 +249,6 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
 
 namespace {
 
-// Of the sites that are wanted.
 template <class Wanted>
 Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
   std::size_t count = 0;
@@ -278,7 +275,7 @@ Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
 }  // namespace
 
 Grid grid_of(const std::vector<Evidence>& all) {
-  // The embedding has the weights' own grid.
+  // The embedding may have another grid: that of the weights.
   return grid_of_sites(all, [](Tap tap) { return tap != Tap::kEmbeddingOutput; });
 }
 

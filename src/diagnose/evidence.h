@@ -1,4 +1,4 @@
-// What a candidate gives for one prompt, laid out as the forward pass has it.
+// A candidate's arrays for one prompt, in the forward pass's layout.
 #pragma once
 
 #include <cstddef>
@@ -19,15 +19,15 @@
 
 namespace assay {
 
-// One tap that the candidate has.
+// An array of the candidate, as its tap.
 struct Site {
   TapPlace place;
   std::string name;        // of the tap
   std::size_t rows = 0;    // positions; of scores and probabilities: heads
-  std::size_t width = 0;   // elements of each
-  bool last_only = false;  // only the last position is there: rows is 1
+  std::size_t width = 0;   // elements per row
+  bool last_only = false;  // only the last position is present: rows is 1
   std::vector<float> values = {};
-  // False: looked at only; a replay goes on with what it computes here.
+  // False: only compared; the replay continues with its own value.
   bool taken = true;
   std::string array_name = {};  // in the dump
   bool is_attention() const {
@@ -38,28 +38,28 @@ struct Site {
 struct Evidence {
   std::string id;                       // of the prompt
   std::vector<std::int64_t> ids;        // that the candidate ran, without padding
-  std::size_t prompt = 0;               // tokens of these before the continuation
-  bool ran_other_tokens = false;        // than the reference's prompt and a continuation
-  std::vector<std::string> notes;       // how the dump was read, what was left out
+  std::size_t prompt = 0;               // number of ids before the continuation
+  bool ran_other_tokens = false;        // not the reference's prompt and a continuation
+  std::vector<std::string> notes;       // how the dump was read, what was ignored
   std::vector<std::string> unreadable;  // arrays that cannot be read as their taps, and why
   std::vector<Site> sites;              // in data-flow order
   std::vector<std::string> unmatched;   // arrays that no rule maps to a tap of the model
   std::optional<std::vector<std::int64_t>> generated;  // prompt and continuation
 
-  // Null where the candidate has no such tap.
+  // Null if the candidate does not have the tap.
   const Site* find(Tap tap, std::int64_t layer) const;
   // Index into sites, or -1.
   std::ptrdiff_t index_of(Tap tap, std::int64_t layer) const;
 };
 
-// file: arrays of one prompt. reference: of the same prompt; null: none is given. What shapes and
-// names leave open is held against its values, or a run of the model's own. Throws input errors: a
-// file that cannot be read, no ids there nor in the reference, no tap at all. An array that cannot
-// be read is said in `unreadable`.
+// file: the arrays of one prompt. reference: of the same prompt, or null. Its values, or a run of
+// the model, decide what shapes and names leave open. Arrays that cannot be read are listed in
+// `unreadable`. Throws input errors: an unreadable file, no ids in it or the reference, not a
+// single tap.
 Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, const Model& model,
                        std::string id, const ArrayFile* reference, ThreadPool& pool);
 
-// Of all values together; of those of one tap.
+// The grid of all values together, or of those of one tap.
 Grid grid_of(const std::vector<Evidence>& all);
 Grid grid_of(const std::vector<Evidence>& all, Tap tap);
 

@@ -47,7 +47,7 @@ class Case {
     return finding;
   }
 
-  // The first site that is wanted by its state under those distances.
+  // The first site in data-flow order whose state is wanted.
   std::optional<std::pair<std::size_t, std::size_t>> first(
       const std::vector<std::vector<Distance>>& sites, const Scene::Noise& noise,
       const std::function<bool(SiteState, std::size_t, std::size_t)>& wanted) const {
@@ -133,7 +133,7 @@ class Case {
     return finding;
   }
 
-  // Of roundings it is said where they are; of mistakes, where they were seen.
+  // For roundings the text says where they are; for mistakes, where they were seen.
   std::string where(const std::vector<std::int64_t>& layers, bool rounding) const {
     std::string text = where(layers);
     if (!rounding || !text.starts_with("seen ")) return text;
@@ -155,7 +155,7 @@ class Case {
                                         : fmt::format("seen in layers {}", fmt::join(layers, ", "));
   }
 
-  // Positions, heads and channels, and what relates the values.
+  // Sets positions, heads, channels and relations.
   void describe(Place& place, std::size_t e, std::size_t i, const Hypothesis& hypothesis) const {
     const Site& at = site(e, i);
     const ReplayResult kept = scene_.look(hypothesis, e);
@@ -204,7 +204,7 @@ class Case {
     place.relations = relations(place, at, right, heads, positions);
   }
 
-  // Of the positions and heads where the error lives alone: a factor of one head is no factor of
+  // Only over the positions and heads that have the error: a factor of one head is not a factor of
   // all of them.
   static std::vector<Relation> relations(const Place& place, const Site& at,
                                          std::span<const float> right, std::size_t heads,
@@ -236,7 +236,7 @@ class Case {
     }
     std::vector<Relation> found = find_relations({x, y, rows.size(), parts.size()});
     if (!found.empty() || parts.size() == heads) return found;
-    // A head may be another one's, whose own values are right.
+    // The head may hold the values of another one that is right.
     return find_relations({right, at.values, at.rows, heads});
   }
 
@@ -254,7 +254,7 @@ Mistake mistake_of(const Entry& entry) {
 void add_findings(Diagnosis& d, const Scene& scene, const SearchResult& result) {
   const Case the_case(scene, result);
   d.findings = the_case.findings();
-  // What is left of the right model's type is a rounding where it is seen to be one.
+  // A remaining error of coarse type is a rounding if its operation looks like one.
   std::set<Tap> rounded;
   for (const CoarseOperation& operation : coarse_operations(scene, result)) {
     rounded.insert(operation.tap);

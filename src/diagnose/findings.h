@@ -1,4 +1,4 @@
-// What the search found, as the diagnosis says it: mistakes, and places where the run goes wrong.
+// Turns the search's result into the diagnosis: mistakes, and the places of errors.
 #pragma once
 
 #include "assay/diagnose.h"
@@ -10,8 +10,8 @@ namespace assay {
 
 Mistake mistake_of(const Entry& entry);
 
-// Sets the diagnosis's findings, the place where it goes wrong first, what is left unexplained, and
-// the verdict that follows from them. result: of a search over the scene.
+// Sets the diagnosis's findings, its first error, the unexplained errors and the verdict. result:
+// of a search over the scene.
 void add_findings(Diagnosis& d, const Scene& scene, const SearchResult& result);
 
 }  // namespace assay

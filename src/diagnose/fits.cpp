@@ -15,31 +15,30 @@ namespace {
 
 using Scale = Parameter::Scale;
 
-// A family's places are first looked at with this part of the points.
+// In a family of places the first look has this part of the points.
 constexpr std::size_t kRough = 2;
-// Points of each closer look, between the neighbours of the best one so far.
+// Points per closer look, between the neighbours of the best point so far.
 constexpr std::size_t kZoom = 7;
 constexpr int kZooms = 20;
-// Zooming ends when it saves less than this many bits so often: the best point may lie near by
-// luck.
+// Zooming ends after this many rounds that save fewer bits: a point may be good by chance.
 constexpr double kSettled = 0.02;
 constexpr int kSettledRounds = 4;
-// Parameters that are looked at closely, and those that are handed on.
+// Parameters that are zoomed into, and returned.
 constexpr std::size_t kClose = 4;
 constexpr std::size_t kCloseOfWholeRuns = 2;
-// Bits that a parameter must save at some point of its grid; and after so many closer looks, which
-// bring a true one close to noise.
+// Bits that a parameter must save at some point of its grid, and after kLooks closer looks, which
+// bring a right one close to noise.
 constexpr double kWorthIt = 0.3;
 constexpr double kWorthMore = 2;
 constexpr int kLooks = 4;
-// Bits by which a rounder number may be worse.
+// Bits by which a rounder number may be worse and still be preferred.
 constexpr double kRounder = 0.5;
 
 struct Track {
   const Parameter* parameter;
-  std::map<double, double> bits = {};  // at the values that were tried
+  std::map<double, double> bits = {};  // cost at the values tried
   double best() const {
-    // Of a flat valley the middle.
+    // In a flat valley take the middle.
     double least = std::numeric_limits<double>::infinity();
     for (const auto& [value, cost] : bits) least = std::min(least, cost);
     std::vector<double> flat;
@@ -58,7 +57,7 @@ double from_axis(const Parameter& p, double at) {
   return p.scale == Scale::kLog ? std::exp(at) : p.scale == Scale::kWhole ? std::round(at) : at;
 }
 
-// Values of equal steps between two, their ends included.
+// Evenly spaced values between two, including both.
 std::set<double> between(const Parameter& p, double least, double most, std::size_t count) {
   const double begin = to_axis(p, least);
   const double end = to_axis(p, most);
@@ -71,7 +70,7 @@ std::set<double> between(const Parameter& p, double least, double most, std::siz
   return all;
 }
 
-// Near the model's own number a small difference is all there is: closer and closer to it.
+// Adds points ever closer to the model's own number: a wrong one may differ little.
 void add_around(const Parameter& p, std::set<double>& values) {
   constexpr double kNearest = 0.03;
   for (double step = kNearest; p.own > 0 && step < 4; step *= 2) {
@@ -86,7 +85,7 @@ class Fits {
   Fits(const Scene& scene, const Hypothesis& known, std::size_t segment)
       : scene_(scene), known_(known), segment_(segment) {}
 
-  // Tries the values, each track its own.
+  // Evaluates each track at its values.
   void look(std::vector<Track>& tracks, const std::vector<std::set<double>>& values) const {
     std::vector<std::pair<std::size_t, double>> jobs;
     for (std::size_t t = 0; t < tracks.size(); ++t) {
@@ -98,7 +97,7 @@ class Fits {
         jobs.size(),
         [&](std::size_t i) {
           Hypothesis h = known_;
-          // clang 14 captures no structured bindings.
+          // clang 14 cannot capture structured bindings.
           const std::size_t t = jobs[i].first;
           const double value = jobs[i].second;
           apply_in(
@@ -146,7 +145,7 @@ class Fits {
     }
   }
 
-  // The number with the fewest digits that does as well.
+  // Prefers the number with the fewest digits that fits as well.
   void round(std::vector<Track>& tracks) const {
     std::vector<std::set<double>> values;
     for (const Track& track : tracks) {
@@ -194,7 +193,7 @@ std::vector<Suspect> fit(const Scene& scene, const Circumstances& at, const Hypo
     }
     fits.look(of, values);
   };
-  // Of the places where the same number may stand, the best one.
+  // In each family only the best place is followed.
   std::map<std::string_view, std::vector<Track>> families;
   std::vector<Track> tracks;
   const Segment& of = scene.segments()[segment];

@@ -1,4 +1,4 @@
-// Numbers that a mistake leaves open and no list has, found by a search along each.
+// Fits the numbers of mistakes when no listed value is right.
 #pragma once
 
 #include <cstddef>
@@ -12,25 +12,25 @@
 
 namespace assay {
 
-// A mistake of the catalog with its number left open.
+// A mistake of the catalog with an open number.
 struct Parameter {
   std::string_view entry;  // id
-  std::string place;       // of a family in which one alone is true: tried roughly first
+  std::string place;       // a family tries several places roughly first and keeps the best
   double least = 0;
   double most = 0;
   enum class Scale : std::uint8_t { kLog, kLinear, kWhole } scale = Scale::kLog;
   enum class Part : std::uint8_t { kEmbedding, kLayers, kHead } of = Part::kLayers;
   std::size_t grid = 14;  // points of the first look
-  double own = 0;         // the model's own number; 0: it has none
+  double own = 0;         // the model's own number, or 0 for none
   std::function<void(Hypothesis&, double)> apply = {};
   std::function<std::string(double)> text = {};
 };
 
-// Those that a mistake in this model may have.
+// The parameters that this model may have wrong.
 std::vector<Parameter> open_parameters(const Circumstances& at);
 
-// On top of what is known already, by how well they explain one segment: each with the number that
-// does best there, those that do better than `before` bits, best first.
+// Fits each parameter in addition to what is known, on one segment. Returns those that cost less
+// than `before` bits with their best number, best first.
 std::vector<Suspect> fit(const Scene& scene, const Circumstances& at, const Hypothesis& known,
                          std::size_t segment, double before);
 

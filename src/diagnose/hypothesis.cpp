@@ -12,7 +12,7 @@ void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypoth
   Hypothesis whole = hypothesis;
   change(whole);
   Program& program = hypothesis.program;
-  // Changed tables stand after those of the other layers.
+  // Append the changed tables; the other layers keep theirs.
   const std::size_t tables = program.ropes.size();
   const bool other_tables = whole.program.ropes != program.ropes;
   if (other_tables) {

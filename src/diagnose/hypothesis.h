@@ -1,4 +1,4 @@
-// The right model with something wrong about it.
+// A hypothesis: the right model with something wrong in it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace assay {
 
-// Row `id` of the embedding is row `from`; -1: zero.
+// Row `id` of the embedding has row `from`'s values; -1: zeros.
 struct EmbeddingRow {
   std::int64_t id = 0;
   std::int64_t from = -1;
@@ -23,13 +23,13 @@ struct EmbeddingRow {
 };
 
 struct Hypothesis {
-  Program program;                         // the model's own, but for what is wrong
+  Program program;                         // the model's own, with the mistake
   std::vector<WeightChange> weights = {};  // of the layers
   LayerOrder order = {};
   std::optional<WeightChange> embedding = {};  // of embed_tokens
   std::optional<WeightChange> head = {};
   std::vector<EmbeddingRow> embedding_rows = {};
-  bool rows_in_head = false;  // they are a tied head's too
+  bool rows_in_head = false;  // a tied head has these rows too
   std::vector<HeldValues> held = {};
   Store store = Store::kOwn;
   bool operator==(const Hypothesis&) const = default;
@@ -37,8 +37,8 @@ struct Hypothesis {
 
 using Change = std::function<void(Hypothesis&)>;
 
-// Makes the change in these layers alone (empty: in the whole model). What lies outside of the
-// layers and what concerns their order stays as it was.
+// Makes the change only in these layers (empty: in the whole model). What is outside the layers,
+// and their order, stays unchanged.
 void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypothesis& hypothesis);
 
 }  // namespace assay

@@ -8,8 +8,8 @@
 namespace assay {
 namespace {
 
-// What lies within noise is explained only by something that halves the errors of a tap in layer
-// after layer: bits of improvement over all of them.
+// Within noise, a mistake must halve a tap's errors in layer after layer: the bits saved in all of
+// them together.
 constexpr double kOddBits = 6;
 
 }  // namespace
@@ -116,7 +116,7 @@ std::set<SiteId> Known::explained_by(const Tried& tried, const std::set<SiteId>&
   struct Count {
     std::size_t fixed = 0;
     std::size_t targets = 0;
-    double bits = 0;  // of improvement, over those that were fixed
+    double bits = 0;  // saved by the sites that were fixed
   };
   std::map<Tap, Count> counts;
   for (const SiteId& id : targets) {

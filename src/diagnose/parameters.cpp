@@ -1,4 +1,4 @@
-// The numbers of the catalog's mistakes that may be any.
+// The open parameters of the catalog's mistakes.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -31,9 +31,9 @@ Parameter of_end(Parameter::Part part, std::string_view entry, double least, dou
   return p;
 }
 
-auto words(std::string before, std::string behind = "") {
-  return [before = std::move(before), behind = std::move(behind)](double x) {
-    return fmt::format("{}{:.6g}{}", before, x, behind);
+auto words(std::string before, std::string after = "") {
+  return [before = std::move(before), after = std::move(after)](double x) {
+    return fmt::format("{}{:.6g}{}", before, x, after);
   };
 }
 
@@ -94,7 +94,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
     all.back().own = own.factor;
   }
   if (own.scaling != RopeScaling::kNone) {
-    // Of an engine that reads neither: it has a base of its own.
+    // An engine may ignore the scaling and also have its own base.
     all.push_back(of_layers(
         "rope-scaling-wrong", "", 50, 1e10, Scale::kLog,
         [](Hypothesis& h, double x) {
@@ -139,7 +139,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
           set_rotary(h.program, rotary);
         },
         [from](double x) { return fmt::format("by {:+.0f} from position {} on", x, from); });
-    jump.grid = static_cast<std::size_t>(jump.most - jump.least) + 1;  // near is no nearer
+    jump.grid = static_cast<std::size_t>(jump.most - jump.least) + 1;  // only the exact number fits
     all.push_back(std::move(jump));
   }
 }
@@ -174,7 +174,7 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
       },
       words("of ",
             has_window ? fmt::format(" positions, not {}", spec.attention.window) : " positions")));
-  // Whether a window is near the true one shows in few positions: all up to here are looked at.
+  // Few positions show whether a window is nearly right, so each one up to here is tried.
   constexpr double kEachWindow = 64;
   all.back().grid = static_cast<std::size_t>(std::min(all.back().most, kEachWindow));
   all.push_back(of_layers(
@@ -185,7 +185,7 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
       words("a sink of score ", " in every head")));
 }
 
-// Values of a tap between these times a number.
+// Values of a tap are clamped between `least` and `most` times the parameter.
 struct Limit {
   Tap tap;
   double least;
@@ -209,11 +209,11 @@ void of_mlp(const Circumstances& at, std::vector<Parameter>& all) {
           for (const Limit& l : limits) limit(h.program, l.tap, l.least * x, l.most * x);
         },
         words(std::move(text)));
-    p.grid = 20;  // it matters between the largest value and a little below it
+    p.grid = 20;  // the limit matters only a little below the largest value
     return p;
   };
   constexpr double kNone = -std::numeric_limits<double>::infinity();
-  all.push_back(limited("stream", {{Tap::kLayerOutput, -1, 1}}, "the stream behind a layer at +-"));
+  all.push_back(limited("stream", {{Tap::kLayerOutput, -1, 1}}, "the stream after a layer at +-"));
   all.push_back(limited("attention",
                         {{Tap::kQProj, -1, 1}, {Tap::kKProj, -1, 1}, {Tap::kVProj, -1, 1}},
                         "queries, keys and values at +-"));
@@ -233,7 +233,7 @@ void of_norms(const Circumstances& at, std::vector<Parameter>& all) {
         "eps-value", places[i].detail, 1e-8, 1, Scale::kLog,
         [at, i](Hypothesis& h, double x) { eps_in_norms(at, x).at(i).apply(h); },
         [at, i](double x) { return eps_in_norms(at, x).at(i).detail; }));
-    all.back().grid = 26;  // twice as large is as wrong as none
+    all.back().grid = 26;  // a factor of 2 is as wrong as none
   }
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 #include "assay/diagnose.h"
@@ -28,14 +27,13 @@ class Survey {
     }
   }
 
-  // Whether a variant of the entry shows, in each prompt: by the share of the variants that do.
+  // Counts the entry's variants and those that show, and lists the prompts that show any.
   BlindSpot look_at(const Entry& entry, const std::vector<std::string>& ids) const {
     BlindSpot spot;
     spot.id = entry.id;
     spot.group = entry.group;
     spot.name = entry.name;
     spot.common = entry.frequency >= 3;
-    std::map<std::string, std::pair<int, int>> variants;  // detail -> seen by, of prompts
     for (std::size_t e = 0; e < evidence_.size(); ++e) {
       const auto positions = std::ssize(evidence_[e].ids);
       const bool tied = is_tied(model_);

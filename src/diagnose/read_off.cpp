@@ -14,11 +14,11 @@
 namespace assay {
 namespace {
 
-// Tokens that may read a wrong row of the embedding. If there are more, it is not this mistake.
+// With more wrong rows than this it is a different mistake.
 constexpr std::size_t kMostRows = 16;
-// Positions that must agree on a bias.
+// Number of positions that must agree on a bias.
 constexpr std::size_t kFewestPositions = 4;
-// What is shown of a list.
+// List items shown.
 constexpr std::size_t kShown = 4;
 
 std::vector<float> row_of(const Weight& w, std::size_t r) {
@@ -29,13 +29,13 @@ std::vector<float> row_of(const Weight& w, std::size_t r) {
   return values;
 }
 
-// The row of the table that these values are, up to a factor; -1: zero. Nothing: none of them.
+// The row of the table that equals these values up to a factor; -1: zeros. None: no such row.
 std::optional<std::int64_t> row_like(const Weight& table, std::span<const float> values) {
   double size = 0;
   for (const float x : values) size += static_cast<double>(x) * static_cast<double>(x);
   if (size == 0) return -1;
   std::optional<std::int64_t> best;
-  double most = 0.9999;  // cosine; a row in BF16 times a rounded scale has more
+  double most = 0.9999;  // cosine; a BF16 row times a rounded scale is closer
   for (std::size_t r = 0; r < table.rows; ++r) {
     const std::vector<float> row = row_of(table, r);
     double dot = 0;
@@ -61,8 +61,8 @@ void add_rows(const Scene& scene, const std::vector<EmbeddingRow>& rows,
       words.push_back("...");
       break;
     }
-    words.push_back(row.from < 0 ? fmt::format("of token {} zero", row.id)
-                                 : fmt::format("of token {} that of {}", row.id, row.from));
+    words.push_back(row.from < 0 ? fmt::format("token {} has zeros", row.id)
+                                 : fmt::format("token {} has that of token {}", row.id, row.from));
   }
   const auto add = [&](std::string_view where, bool in_head) {
     suspects.push_back(
@@ -73,7 +73,7 @@ void add_rows(const Scene& scene, const std::vector<EmbeddingRow>& rows,
           }}});
   };
   add("", false);
-  if (is_tied(scene.model())) add(", in the head too", true);
+  if (is_tied(scene.model())) add(", also in the head", true);
 }
 
 void embedding_rows(const Scene& scene, const Circumstances& at, const Hypothesis& known,
@@ -96,7 +96,7 @@ void embedding_rows(const Scene& scene, const Circumstances& at, const Hypothesi
   }
   std::vector<EmbeddingRow> rows;
   if (!seen) {
-    // Errors begin at the token whose row is not its own.
+    // The first error is at the token with the wrong row.
     const Evidence& longest = *std::ranges::max_element(
         scene.evidence(), {}, [](const Evidence& e) { return e.ids.size(); });
     const auto p = static_cast<std::size_t>(at.first_bad_position.value_or(0));
@@ -149,7 +149,7 @@ void logit_bias(const Scene& scene, const Hypothesis& known, std::vector<Suspect
     for (std::size_t k = 0; k < std::min(bias.size(), kShown); ++k) {
       words.push_back(fmt::format("{:+.4g} for id {}", bias[k].second, bias[k].first));
     }
-    if (bias.size() > kShown) words.push_back(fmt::format("{} ids in all", bias.size()));
+    if (bias.size() > kShown) words.push_back(fmt::format("{} ids in total", bias.size()));
     suspects.push_back({entry_of("logit-bias"),
                         {fmt::format("{}", fmt::join(words, ", ")),
                          [bias](Hypothesis& h) { bias_logits(h.program, bias); }}});

@@ -1,4 +1,4 @@
-// Mistakes whose numbers can be read off the candidate's arrays.
+// Reads the numbers of some mistakes directly from the candidate's arrays.
 #pragma once
 
 #include <vector>
@@ -9,14 +9,14 @@
 
 namespace assay {
 
-// On top of what is known already. Each still has to be tried: nothing here is believed.
+// Suspects in addition to what is known. They are not verified here.
 std::vector<Suspect> read_off(const Scene& scene, const Circumstances& at, const Hypothesis& known);
 
-// In read_off_rotation.cpp: from queries before and after their rotation, the angle of each pair at
-// each position; from those, the positions or the frequencies that an engine had.
+// In read_off_rotation.cpp: computes the angle of each pair at each position from queries before
+// and after their rotation, and from these the engine's positions or frequencies.
 std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& known);
 
-// The entry of the catalog; it must be there.
+// The entry of the catalog; it must exist.
 const Entry* entry_of(std::string_view id);
 
 }  // namespace assay

@@ -13,23 +13,23 @@
 namespace assay {
 namespace {
 
-// 1 - cos of an angle's error that a rounding to BF16 may make, for all pairs of a position.
+// 1 - cos of the largest angle error that rounding to BF16 causes, over all pairs of a position.
 constexpr double kRounded = 2e-4;
-// How far behind the prompt's end positions are looked for.
+// How far after the prompt's end positions are searched.
 constexpr std::int64_t kFarther = 1024;
 
 double wrapped(double angle) { return std::remainder(angle, 2 * std::numbers::pi); }
 
-// What one layer's queries (or keys) say of the rotation.
+// The rotation that one layer's queries (or keys) show.
 struct Turns {
   std::int64_t layer = 0;
   std::size_t positions = 0;
   std::size_t pairs = 0;
   std::vector<double> angle;   // [positions, pairs]
-  std::vector<double> weight;  // of each angle, 1 together at each position
+  std::vector<double> weight;  // of each angle; they add up to 1 at each position
 };
 
-// Nothing where it is no rotation of these pairs.
+// None if the values are not a rotation of these pairs.
 std::optional<Turns> turns(const Site& before, const Site& after, std::size_t n, bool interleaved) {
   const std::size_t heads = before.width / n;
   Turns t{after.place.layer, after.rows, n / 2, {}, {}};
@@ -59,7 +59,7 @@ std::optional<Turns> turns(const Site& before, const Site& after, std::size_t n,
   return t;
 }
 
-// How far the angles lie from those of the position, by 1 - cos.
+// Distance between the angles and those of the position, as 1 - cos.
 double error_at(const Turns& t, std::size_t p, double position, std::span<const double> inv_freq) {
   double error = 0;
   for (std::size_t i = 0; i < t.pairs; ++i) {
@@ -69,12 +69,12 @@ double error_at(const Turns& t, std::size_t p, double position, std::span<const 
   return error;
 }
 
-// Of each token, if every one stands at a whole position.
+// The position of each token; none unless all are integers.
 std::optional<std::vector<std::int64_t>> positions_of(const Turns& t,
                                                       std::span<const double> inv_freq) {
   std::vector<std::int64_t> all;
   for (std::size_t p = 0; p < t.positions; ++p) {
-    // Most often the one behind the last.
+    // Usually it is the next one.
     const std::int64_t next = all.empty() ? 0 : all.back() + 1;
     std::int64_t best = next;
     double least = error_at(t, p, static_cast<double>(next), inv_freq);
@@ -92,7 +92,7 @@ std::optional<std::vector<std::int64_t>> positions_of(const Turns& t,
   return all;
 }
 
-// "0 to 11 at 0 to 11, 12 to 29 at 0 to 17".
+// "0 to 11 at 0 to 11, 12 to 29 at 0 to 17": tokens at positions.
 std::string words_of(const std::vector<std::int64_t>& positions) {
   std::vector<std::string> pieces;
   for (std::size_t begin = 0; begin < positions.size();) {
@@ -128,7 +128,7 @@ Suspect at_positions(const std::vector<std::int64_t>& positions) {
   return {entry_of("pos-restart"), {words_of(positions), apply}};
 }
 
-// Of each pair, from the angles of ever later positions; nothing where they do not grow with the
+// The frequency of each pair, from increasing positions; none unless the angles grow with the
 // position.
 std::optional<std::vector<double>> frequencies_of(const Turns& t) {
   std::vector<double> all;
@@ -137,13 +137,13 @@ std::optional<std::vector<double>> frequencies_of(const Turns& t) {
     for (std::size_t p = 1; p < t.positions; ++p) {
       const auto x = static_cast<double>(p);
       const double off = wrapped(t.angle[p * t.pairs + i] - x * frequency);
-      // Later positions say it more finely.
+      // Later positions are more accurate.
       frequency += off / x * (p < 3 ? 1.0 : 2.0 / x);
     }
     all.push_back(frequency);
   }
   for (std::size_t i = 0; i < t.pairs; ++i) {
-    // The last word has the least squares of what is left.
+    // Finally the least squares over all positions.
     double above = 0;
     double below = 0;
     for (std::size_t p = 1; p < t.positions; ++p) {
@@ -160,7 +160,7 @@ std::optional<std::vector<double>> frequencies_of(const Turns& t) {
 }
 
 std::string words_of(std::span<const double> found, std::span<const double> own) {
-  // Pairs that turn alike, in parts of their own frequency.
+  // Join neighbouring pairs with the same ratio to the model's frequency.
   std::vector<std::string> pieces;
   for (std::size_t begin = 0; begin < found.size();) {
     const auto ratio = [&](std::size_t i) { return found[i] / own[i]; };
@@ -219,7 +219,7 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     if (!frequencies) return {};
     Rotary rotary;
     rotary.inv_freq = *frequencies;
-    // Full and sliding layers have their own.
+    // Full and sliding layers have different frequencies.
     if (spec.local_rope_parameters) {
       for (std::int64_t m = 0; m < spec.num_hidden_layers; ++m) {
         if (spec.is_sliding(m) == spec.is_sliding(l)) rotary.layers.push_back(m);

@@ -48,9 +48,9 @@ class RelationFits {
   double x(std::size_t i) const { return static_cast<double>(c_.right[i]); }
   double y(std::size_t i) const { return static_cast<double>(c_.candidate[i]); }
 
-  // left: sum of squares that the relation does not explain.
+  // left: the sum of squares that the relation leaves unexplained.
   void add(std::string text, double left) {
-    if (left * 16 > error_) return;  // a quarter of the error is left
+    if (left * 16 > error_) return;  // more than a quarter of the error would be left
     found_.push_back({std::move(text), std::sqrt(left / total_)});
   }
 
@@ -78,11 +78,11 @@ class RelationFits {
     double left = 0;
     for (std::size_t i = 0; i < c_.right.size(); ++i) left += square(y(i) - a * x(i));
     if (std::abs(a + 1) < 0.01) {
-      add("the sign is the other one", left);
+      add("the sign is flipped", left);
     } else {
       add(fmt::format("a constant factor: {:.6g} times the right values", a), left);
     }
-    // A factor of each row (token) of its own.
+    // A different factor for each row (token).
     double left_rows = 0;
     for (std::size_t r = 0; r < c_.rows; ++r) {
       double own = 0;
@@ -97,7 +97,7 @@ class RelationFits {
       }
     }
     if (left_rows < left / 4) {
-      add("a factor of its own for each row", left_rows);
+      add("a different factor for each row", left_rows);
     }
   }
 
@@ -116,7 +116,7 @@ class RelationFits {
         left += square(y(r * width_ + j) - a * x(r * width_ + j));
       }
     }
-    if (found_.empty()) add("a factor of its own for each channel", left);
+    if (found_.empty()) add("a different factor for each channel", left);
   }
 
   void constant_vector() {
@@ -153,7 +153,7 @@ class RelationFits {
     }
   }
 
-  // Any shift, by the first row that differs; then checked over all rows.
+  // Find the shift in the first row, then check it over all rows.
   void shifted_channels() {
     std::set<std::ptrdiff_t> shifts = {1, -1};
     const auto n = static_cast<std::ptrdiff_t>(width_);
@@ -185,7 +185,7 @@ class RelationFits {
     }
   }
 
-  // Each channel of the candidate against every one, over all rows.
+  // Compares each of the candidate's channels with every channel, over all rows.
   void permuted_channels() {
     if (c_.rows < 3 || width_ > 2048 || !found_.empty()) return;
     double left = 0;
@@ -200,10 +200,10 @@ class RelationFits {
       }
       left += least;
     }
-    add("channels in another order", left);
+    add("channels in a different order", left);
   }
 
-  // Each head of the candidate against every head: is it another one's?
+  // Compares each of the candidate's heads with every head.
   void permuted_heads() {
     const std::size_t n = width_ / c_.heads;
     if (c_.heads < 2 || c_.heads > 128) return;
@@ -229,7 +229,7 @@ class RelationFits {
     for (std::size_t h = 0; h < c_.heads; ++h) same = same && best[h] == h;
     if (!same) {
       best.resize(std::min<std::size_t>(best.size(), 16));
-      add(fmt::format("heads in another order: {}", fmt::join(best, ", ")), left);
+      add(fmt::format("heads in a different order: {}", fmt::join(best, ", ")), left);
     }
   }
 
@@ -246,7 +246,7 @@ class RelationFits {
     through("BF16",
             [](double v) { return double{bf16_to_f32(f32_to_bf16(static_cast<float>(v)))}; });
     through("F16", [](double v) { return double{f16_to_f32(f32_to_f16(static_cast<float>(v)))}; });
-    through("whole numbers", [](double v) { return std::nearbyint(v); });
+    through("integers", [](double v) { return std::nearbyint(v); });
   }
 
   void clamped() {
@@ -259,7 +259,7 @@ class RelationFits {
       cut += right != x(i) ? 1 : 0;
       left += square(y(i) - right);
     }
-    if (cut > 0) add(fmt::format("cut off at {:.4g}", most), left);
+    if (cut > 0) add(fmt::format("clamped at {:.4g}", most), left);
     double negative = 0;
     for (std::size_t i = 0; i < c_.right.size(); ++i) negative += square(y(i) - std::abs(x(i)));
     add("the absolute values", negative);

@@ -1,4 +1,4 @@
-// Simple relations between what should have come out and what the candidate has.
+// Simple relations between the right values and the candidate's.
 #pragma once
 
 #include <span>
@@ -9,19 +9,19 @@
 
 namespace assay {
 
-// A site's values under the right model and the candidate's: [rows, heads * channels].
+// The values of a site in the right model and in the candidate: [rows, heads * channels].
 struct Compared {
   std::span<const float> right;
   std::span<const float> candidate;
   std::size_t rows = 0;
-  std::size_t heads = 1;  // in a row
+  std::size_t heads = 1;  // per row
 };
 
-// Those that leave less than a quarter of the error, best first, at most three.
+// The relations that leave less than a quarter of the error, best first, at most three.
 std::vector<Relation> find_relations(const Compared& compared);
 
-// Of rows, heads or channels with these errors, the ones that hold nearly all of it, where these
-// are few; none where most do.
+// The rows, heads or channels that have nearly all of the error, if they are few; empty if most of
+// them have it. squares: the error of each.
 std::vector<std::int64_t> where_error_lives(std::span<const double> squares, double least);
 
 }  // namespace assay

@@ -16,13 +16,13 @@
 namespace assay {
 namespace {
 
-// Of two logits of a router no farther apart than this, in parts of the greatest (of 1, where that
-// is less), an engine of this rounding may take either.
+// If two router logits differ by no more than this, as a fraction of the greatest (at least 1), an
+// engine with this rounding may choose either.
 double same_logits(Rounding rounding) {
   return rounding == Rounding::kBf16 ? 0x1p-8 : rounding == Rounding::kF16 ? 0x1p-11 : 0x1p-20;
 }
 
-// Whether a token's experts are as good a choice as the computed ones: equal logits, in any order.
+// Whether a token's experts are as good as the computed ones: equal logits, in any order.
 template <class Real>
 bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
                     std::span<const Real> logits, double step) {
@@ -46,12 +46,12 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
-// Fills in the residual stream that enters a layer, where the one before was not run; of the number
-// of layers, what enters the head.
+// Sets the residual stream that enters a layer when the one before was not run. The number of
+// layers stands for the head.
 template <class Real>
 using Stream = std::function<void(std::int64_t layer, std::span<Real> stream)>;
 
-// Compares what passes by with the candidate's, and puts that in its place.
+// Compares each value with the candidate's, and replaces it by that.
 template <class Real>
 class Forcing : public Observer<Real> {
  public:
@@ -73,7 +73,7 @@ class Forcing : public Observer<Real> {
   }
 
   bool wants(Tap tap, std::int64_t layer) const override {
-    // Experts are judged by the logits that they were chosen by.
+    // Experts are judged by their router logits.
     return tap == Tap::kRouterLogits || evidence_.index_of(tap, layer) >= 0;
   }
 
@@ -85,7 +85,7 @@ class Forcing : public Observer<Real> {
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
       const Site& site = evidence_.sites[i];
-      // Another number of experts than the candidate's makes other shapes.
+      // If the number of experts differs from the candidate's, so do the shapes.
       if (site.width != width) return;
       const std::size_t first = site.last_only ? tokens - 1 : 0;
       for (std::size_t r = 0; r < site.rows; ++r) {
@@ -94,7 +94,8 @@ class Forcing : public Observer<Real> {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
       }
-      // Of the last position alone only its experts: they say what the later arrays hold.
+      // With only the last position, only its experts replace ours: they tell what later arrays
+      // contain.
       const bool forced = !site.last_only || tap == Tap::kExpertIds;
       if (options_.forced && site.taken && forced) {
         put(site, 0, site.values.size(), values + first * width);
@@ -160,7 +161,7 @@ class Forcing : public Observer<Real> {
     return options_.against != nullptr ? (*options_.against)[i] : evidence_.sites[i].values;
   }
 
-  // Among equals no choice of experts is wrong.
+  // Choosing any of equal experts is right.
   void choice(std::size_t i, std::size_t r, std::size_t token, std::span<const Real> values) {
     const std::vector<float>& other = compared_with(i);
     const std::size_t width = values.size();
@@ -178,7 +179,7 @@ class Forcing : public Observer<Real> {
     const std::size_t begin = r * site.width;
     result_.row_errors[i][r] =
         row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
-    // Heads come from several threads, and all write the same.
+    // Heads come from several threads, and all write the same value.
     std::atomic_ref(result_.sites[i].seen).store(true, std::memory_order_relaxed);
     if (!options_.keep) return;
     std::ranges::transform(values, &result_.computed[i][begin],
@@ -194,7 +195,7 @@ class Forcing : public Observer<Real> {
   const ReplayOptions& options_;
   double same_logits_;
   Real (*round_)(Real);
-  std::vector<Real> router_logits_;  // of the layer that runs, [tokens, experts_]
+  std::vector<Real> router_logits_;  // of the layer being run, [tokens, experts_]
   std::size_t experts_ = 0;
   ReplayResult result_;
   std::vector<std::vector<std::size_t>> equal_;
@@ -202,7 +203,7 @@ class Forcing : public Observer<Real> {
   bool seen_logits_ = false;
 };
 
-// Takes down what passes by.
+// Records values as evidence.
 class Recording : public Observer<float> {
  public:
   Recording(std::vector<std::int64_t> ids, const ModelSpec& spec,
@@ -228,7 +229,7 @@ class Recording : public Observer<float> {
   void rows(Tap tap, std::int64_t layer, std::int64_t /*first*/, std::int64_t count,
             std::size_t width, float* values) override {
     Site& site = *find(tap, layer);
-    // Another number of experts makes other shapes, which the model's taps have no place for.
+    // If the number of experts differs, the shapes do not fit the model's taps.
     if (site.width != width) return;
     site.values.assign(values, values + static_cast<std::size_t>(count) * width);
   }
@@ -248,7 +249,7 @@ class Recording : public Observer<float> {
                              static_cast<std::size_t>(column)]);
   }
 
-  // Without the taps of layers that were left out.
+  // Without the taps of layers that did not run.
   Evidence take() {
     std::erase_if(evidence_.sites, [](const Site& site) { return site.values.empty(); });
     return std::move(evidence_);
@@ -321,7 +322,7 @@ Evidence own_run(const Model& model, const Hypothesis& hypothesis,
   const Store store = hypothesis.store;
   const bool by_hand = store == Store::kTruncated;  // see replay()
   Recording recording(ids, model.spec, wanted);
-  const Stream<float> none;  // all layers are run
+  const Stream<float> none;  // unused, since all layers run
   if (by_hand || rounding == Rounding::kF32) {
     pass<F32>(model, hypothesis, store, ids, options, none, recording, pool);
   } else {
@@ -369,7 +370,7 @@ ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evid
   const Store own = hypothesis.store;
   switch (rounding) {
     case Rounding::kBf16:
-      // Cutting off is done by hand: Bf16 itself would round first.
+      // Truncation is applied explicitly: Bf16 itself would round first.
       return own == Store::kTruncated
                  ? run<F32>(model, hypothesis, own, evidence, rounding, options, pool)
                  : run<Bf16>(model, hypothesis, own, evidence, rounding, options, pool);

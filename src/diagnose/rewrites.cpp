@@ -10,19 +10,19 @@
 namespace assay {
 namespace {
 
-// What a step makes, which makes one value.
+// The single value that a step makes.
 ValueId made_by(const Block& block, std::size_t step) { return block.steps[step].writes[0]; }
 
 constexpr Tap kHeadNorms[] = {Tap::kQNorm, Tap::kKNorm};
 
-// What attention reads values from: its own step, or the context's.
+// Step and operand with which attention reads values: its own step, or the context's.
 std::pair<std::size_t, std::size_t> value_read(const Block& block) {
   const std::size_t at = *attention_step(block);
   if (std::holds_alternative<Scores>(block.steps[at].operation)) return {at + 2, 1};
   return {at, 2};
 }
 
-// Values pass through another of the layer's operations before attention, once.
+// Lets values pass through a copy of another of the layer's operations before attention.
 void pass_values_through(Block& block, Tap like) {
   const std::optional<std::size_t> model = block.step_showing(like);
   if (!model || !attention_step(block)) return;
@@ -59,7 +59,7 @@ void norms_after_rotation(Block& block) {
   }
 }
 
-// The norm of one of a layer's two blocks: its step, taken out.
+// The norm of attention or the MLP, removed from its layer.
 struct TakenNorm {
   Operation operation;
   std::vector<TensorUse> tensors;
@@ -115,7 +115,7 @@ void norms_before_blocks(Block& block) {
     for (std::size_t s = begin + 1; s <= *sum; ++s) {
       std::ranges::replace(block.steps[s].reads, stream, normed);
     }
-    // But for the add.
+    // The add itself still reads the stream.
     std::ranges::replace(block.steps[*sum + 1].reads, normed, stream);
   }
 }
@@ -199,7 +199,7 @@ void slide_in(Program& program, std::int64_t window,
     if (AttentionEdit attention(program.layers[l]); attention) {
       attention->scores.window = here ? window : 0;
     }
-    // Sliding layers that have a table of their own have the second one.
+    // If there are two tables, sliding layers have the second one.
     if (program.ropes.size() < 2) continue;
     change_each<OddRotate>(program.layers[l], [here](OddRotate& rotation, const Step&) {
       if (rotation.rotate.table < 2) rotation.rotate.table = here ? 1 : 0;
@@ -219,7 +219,7 @@ void set_experts_per_token(Program& program, std::int64_t count) {
                                [&](OddTopExperts& top, const Step&) { top.top.per_token = count; });
     for (Step& step : layer.steps) {
       if (auto* linear = std::get_if<ExpertLinear>(&step.operation)) linear->per_token = count;
-      // Ids, weights, and what has a row for each expert.
+      // Resize ids, weights, and values with a row per expert.
       for (const ValueId v : step.writes) {
         Value& value = layer.values[v];
         const bool of_slots =
@@ -242,7 +242,7 @@ void shift_experts(Program& program, std::int64_t by) {
     const ValueId own = made_by(layer, *ids);
     Value value = layer.values[own];
     value.tap.reset();
-    // The weights stay those of the experts that were chosen.
+    // Keep the weights of the experts that were chosen.
     std::size_t at = *ids + 1;
     while (at < layer.steps.size() &&
            !std::holds_alternative<ExpertLinear>(layer.steps[at].operation)) {

@@ -1,4 +1,4 @@
-// What the catalog's mistakes make of a program.
+// Rewrites of a program for the catalog's mistakes.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 namespace assay {
 
-// Each operation of that kind in the layers. change(odd)
+// Applies change(odd) to each operation of that kind in the layers.
 template <class Odd, class Change>
 void change_layers(Program& program, const Change& change) {
   for (Block& layer : program.layers) {
@@ -26,7 +26,7 @@ void change_layers(Program& program, const Change& change) {
   }
 }
 
-// The norms whose results these taps show. change(norm)
+// Applies change(norm) to the norms whose results these taps show.
 template <class Change>
 void change_norms(Program& program, std::span<const Tap> taps, const Change& change) {
   const auto in = [&](Block& block) {
@@ -39,7 +39,7 @@ void change_norms(Program& program, std::span<const Tap> taps, const Change& cha
   in(program.head);
 }
 
-// Rotations whose results this tap shows, in these layers (empty: all). change(rotation)
+// Applies change(rotation) to rotations whose results this tap shows, in these layers (empty: all).
 template <class Change>
 void change_rotations(Program& program, Tap tap, const Change& change) {
   for (Block& layer : program.layers) {
@@ -49,7 +49,7 @@ void change_rotations(Program& program, Tap tap, const Change& change) {
   }
 }
 
-// The attention of every layer. change(attention)
+// Applies change(attention) to the attention of every layer.
 template <class Change>
 void change_attention(Program& program, const Change& change) {
   for (Block& layer : program.layers) {
@@ -57,56 +57,57 @@ void change_attention(Program& program, const Change& change) {
   }
 }
 
-// Query and key norms over all heads together, or over each head apart.
+// Applies query and key norms to all heads together, or to each head separately.
 void join_heads_of_norms(Program& program);
 void part_heads_of_norms(Program& program);
-// They stand after the rotary embedding.
+// Moves query and key norms after the rotary embedding.
 void norms_after_rotation(Program& program);
-// Values pass through the keys' norm; or are rotated as keys are.
+// Applies the keys' norm, or their rotation, to the values.
 void normalise_values(Program& program);
 void rotate_values(Program& program);
 
-// Where the residual stream comes from that a block's output, shown by `sum`, is added to.
+// The residual stream that a block's output, shown by `sum`, is added to.
 enum class Residual : std::uint8_t {
-  kNormed,      // what the block's own norm made of it
+  kNormed,      // the output of the block's own norm
   kNone,        // nothing is added
   kLayerInput,  // the stream before attention
 };
 void add_to(Program& program, Tap sum, Residual from);
-// The MLP reads the layer's input, not what attention's add made of it.
+// Lets the MLP read the layer's input, not the stream after attention.
 void run_in_parallel(Program& program);
-// The layers' norms stand after the adds, where they stand before the blocks or after them (those
-// after them are left out where there are both); or before the blocks, where they stand after them.
+// Moves the layers' norms after the adds (norms after the blocks are dropped if there are both), or
+// from after the blocks to before them.
 void norms_after_adds(Program& program, Norms own);
 void norms_before_blocks(Program& program);
 
-// Layers slide, or do not: with that window, and with the RoPE table of those that do.
+// Makes the layers that `slides` accepts slide, with that window and the sliding layers' RoPE
+// table.
 void slide_in(Program& program, std::int64_t window,
               const std::function<bool(std::int64_t)>& slides);
-// Another window in the layers that have one.
+// Changes the window of the layers that have one.
 void change_window(Program& program, std::int64_t window);
 
-// Each token goes to that many experts.
+// Changes the number of experts of each token.
 void set_experts_per_token(Program& program, std::int64_t count);
-// Expert e's place is taken by e + this.
+// Replaces expert e by e + `by`.
 void shift_experts(Program& program, std::int64_t by);
 
-// Logits of a position are made of its neighbour's row; are multiplied; are capped (0: not).
+// Computes logits from the neighbouring position's row; multiplies them; caps them (0: no cap).
 void shift_head_rows(Program& program, std::int64_t by);
 void scale_logits(Program& program, double by);
 void cap_logits(Program& program, double cap);
-// The final norm's result is capped, in one rounding.
+// Caps the final norm's result, in one rounding.
 void cap_final_norm(Program& program, double cap);
 void bias_logits(Program& program, std::vector<std::pair<std::int64_t, double>> ids);
 
-// Values of the tap held between two limits: the residual stream before it is shown, others after.
+// Clamps the tap's values: the residual stream before it is shown, others after.
 void limit(Program& program, Tap tap, double least, double most);
 
-// The head's matrix is the embedding; the final norm's weight that tensor.
+// Replaces the head's matrix by the embedding, or the final norm's weight by that tensor.
 void use_embedding_as_head(Program& program);
 void use_as_final_norm(Program& program, const TensorUse& tensor);
 
-// What an engine makes of positions and frequencies; in these layers (empty: all).
+// The engine's positions and frequencies, in these layers (empty: all).
 struct Rotary {
   std::vector<std::int64_t> layers = {};
   RotaryTypes types = {};

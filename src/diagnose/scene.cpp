@@ -14,25 +14,24 @@
 namespace assay {
 namespace {
 
-// Half of what one rounding makes: an exact operation has no noise, and nothing may be divided by
-// it.
+// Half the error of one rounding. An exact operation has no noise, but distances are divided by it.
 constexpr double kLeastNoise = kBf16Rounding / 2;
-// Below this part of the noise distances mean nothing more.
+// Smaller fractions of the noise are not distinguished.
 constexpr std::int64_t kLongPrompt = 256;
 constexpr double kFinest = 1.0 / 32;
 
-// An FP32 engine may add up in any order, one element after the other at worst; our own sums are
-// among the most exact.
+// An FP32 engine may add in any order, in the worst case one element after the other; our own sums
+// are among the most accurate.
 constexpr double kLeastF32Noise = 5e-7;
 constexpr double kOrderOfSums = 4;
 
-// Of a site's values, so many may flip to the neighbour where they are rounded; and by how much of
-// what the rounding makes its noise may grow so.
+// How many of a site's values may flip to the neighbour when they are rounded, and how much this
+// may add to the noise, as a fraction of the rounding's own effect.
 constexpr double kFlips = 4;
 constexpr double kMostOfEffect = 1.0 / 8;
 
-// A kernel that rounds its exponentials anyway computes them by a short polynomial, so that some
-// are rounded to the neighbour: PyTorch's fexp_u20 (ATen/cpu/vec) is off by 1.07e-4 at most.
+// Kernels that round their exponentials compute them by a short polynomial, so some are rounded to
+// the neighbour: PyTorch's fexp_u20 (ATen/cpu/vec) is off by at most 1.07e-4.
 constexpr double kFastExponential = 1e-4;
 
 double least_noise(Grid grid) {
@@ -81,7 +80,7 @@ void Scene::find_coarse_taps() {
   for (const Evidence& evidence : evidence_) {
     for (const Site& site : evidence.sites) taps.insert(site.place.tap);
   }
-  // Weights have a grid of their own, and numbers of experts lie on any.
+  // Weights have their own grid, and expert ids lie on any.
   taps.erase(Tap::kEmbeddingOutput);
   taps.erase(Tap::kExpertIds);
   for (const Tap tap : taps) {
@@ -96,7 +95,7 @@ void Scene::find_coarse_taps() {
 }
 
 double Scene::noise_in(OperandType type, std::size_t evidence, std::size_t site) const {
-  // F16 has three bits more than BF16.
+  // F16 has three more mantissa bits than BF16.
   return coarse_noise_[evidence][site] / (type == OperandType::kF16 ? 8 : 1);
 }
 
@@ -125,7 +124,7 @@ std::vector<Score> Scene::evaluate_all(std::size_t count,
   std::mutex mutex;
   std::size_t finished = 0;
   std::exception_ptr error;
-  // One thread for each: most operations are too small to be shared.
+  // One thread per item: most operations are too small to be split.
   pool_.for_each_item(count, [&](std::size_t i) {
     try {
       ThreadPool alone(1);
@@ -149,7 +148,7 @@ Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>&
   ReplayOptions options;
   options.head = false;
   for (std::size_t s = 0; s < segments_.size(); ++s) {
-    // The embedding is computed at any rate.
+    // The embedding is always computed.
     if (!segments.empty() && !segments.contains(s) && s != 0) continue;
     score.ran[s] = true;
     options.layers.insert(options.layers.end(), segments_[s].layers.begin(),
@@ -161,7 +160,7 @@ Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>&
     for (std::size_t i = 0; i < score.sites[e].size(); ++i) {
       const std::size_t segment = segment_of(evidence_[e].sites[i]);
       if (!score.ran[segment]) continue;
-      // What the candidate has and the hypothesis does not even compute is wrong in it.
+      // A tap that the candidate has but the hypothesis does not compute counts as wrong.
       const Distance wrong{.seen = true, .error = 1, .exact = 0};
       const Distance& distance = score.sites[e][i];
       score.cost[segment] += cost(e, i, distance.seen ? distance : wrong);
@@ -195,9 +194,9 @@ Scene::Noise Scene::measure_noise(const Hypothesis& hypothesis, Rounding roundin
   return noise;
 }
 
-// Where engines of the kind may round in one way or another, either is right; and some values lie
-// so near a border that they flip to the neighbour: one step, which is sqrt(12) times what rounding
-// makes of a value on average.
+// Where such engines may round in either way, both are right. Some values are so near a border that
+// they flip to the neighbour: one step, which is sqrt(12) times the average rounding error of a
+// value.
 void Scene::add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) const {
   Hypothesis without = hypothesis;
   without.held.clear();
@@ -226,7 +225,7 @@ void Scene::add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) con
   }
 }
 
-// Few values lie so near a border that they flip: none in one layer, some in the next.
+// Few values are near enough to a border to flip: none in one layer, some in the next.
 void Scene::share_over_layers(Noise& noise) const {
   struct Sum {
     double squares = 0;
@@ -257,11 +256,11 @@ Scene::Noise Scene::noise_of(const Hypothesis& hypothesis) const {
 }
 
 std::string Scene::separate(const Hypothesis& a, const Hypothesis& b, std::int64_t layer) const {
-  // And what enters it.
+  // Includes the layer's input.
   const auto of_layer = [&](Tap tap, std::int64_t l) {
     return !is_layer_tap(tap) || l == layer || (tap == Tap::kLayerOutput && l == layer - 1);
   };
-  // The first tap in which one differs from the other on the other's own inputs.
+  // The first tap at which the two differ, given the same inputs.
   const auto first_difference = [&](const std::vector<std::int64_t>& ids) -> std::string {
     const Evidence own = own_run(model_, a, ids, of_layer, pool_);
     ReplayOptions options = all_of_it();

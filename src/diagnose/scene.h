@@ -1,4 +1,4 @@
-// Model and evidence, and how far a hypothesis lies from what the candidate did.
+// Model and evidence, and the distance of a hypothesis from the candidate.
 #pragma once
 
 #include <atomic>
@@ -17,32 +17,32 @@
 
 namespace assay {
 
-// A stretch of the forward pass that begins with something the candidate gives and so can be run
-// by itself: the embedding, each layer that follows on a known output, the head.
+// A part of the forward pass that can be run by itself, because the candidate has its input: the
+// embedding, each layer after a known output, the head.
 struct Segment {
   std::vector<std::int64_t> layers;
   bool head = false;
 };
 
-// What a site's distance means.
+// What a site's distance tells.
 enum class SiteState : std::uint8_t {
   kUnseen,
   kClean,
-  kOdd,    // within noise, and yet not the reference's own roundings
+  kOdd,    // within noise, but not the reference's own roundings
   kLoose,  // beyond the noise of the candidate's own type, within that of BF16
   kBad,
 };
 
-// Distances under one hypothesis, for each evidence's sites; and what they add up to.
+// Distances under one hypothesis for each evidence's sites, and their cost.
 struct Score {
   std::vector<std::vector<Distance>> sites;  // [evidence][site]
-  std::vector<double> cost;                  // [segment], bits; of segments that were run
+  std::vector<double> cost;                  // [segment], bits; of the segments that ran
   std::vector<bool> ran;                     // [segment]
 };
 
 class Scene {
  public:
-  // model, pool must outlive it. grid: of the candidate's values; none: found by looking.
+  // model and pool must outlive it. grid: of the candidate's values; none: detected.
   Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool,
         std::optional<Grid> grid = {});
 
@@ -55,45 +55,45 @@ class Scene {
   Rounding rounding() const { return rounding_; }
   Hypothesis right() const { return {model_.program}; }
 
-  // Runs it in the segments (empty: in all).
+  // Runs the hypothesis in these segments (empty: all).
   Score evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments = {}) const;
-  // Many of them, several at a time: hypothesis(i) for i in [0, count). done() counts them, from
-  // one thread at a time.
+  // Runs `count` hypotheses, several at a time. done() is called after each, by one thread at a
+  // time.
   std::vector<Score> evaluate_all(std::size_t count,
                                   const std::function<Hypothesis(std::size_t)>& hypothesis,
                                   const std::set<std::size_t>& segments,
                                   const std::function<void(std::size_t)>& done) const;
-  // The same with everything kept, of one evidence.
+  // Runs it over one evidence and keeps rows and values.
   ReplayResult look(const Hypothesis& hypothesis, std::size_t evidence) const;
 
-  // Where two hypotheses that explain the evidence alike would differ: a tap that the candidate
-  // does not have, or a longer prompt; in words. layer: one that they concern.
+  // Where two hypotheses that explain the evidence equally well would differ, in words: a tap that
+  // the candidate does not have, or a longer prompt. layer: one that they affect.
   std::string separate(const Hypothesis& a, const Hypothesis& b, std::int64_t layer) const;
 
-  // How far a correct engine of the candidate's type may lie: the distance of the right model,
-  // rounded as the candidate's type rounds, from double.
+  // How far a correct engine of the candidate's type may be off: the distance between the right
+  // model, rounded like that type, and double.
   double noise(std::size_t evidence, std::size_t site) const { return noise_[evidence][site]; }
   using Noise = std::vector<std::vector<double>>;  // [evidence][site]
   const Noise& noise() const { return noise_; }
-  // How far an engine of the hypothesis may lie from it: it may be less well conditioned, and
-  // values that it holds in a coarser type flip to the neighbour.
+  // The same for an engine with the hypothesis: it may be less well conditioned, and values that it
+  // stores in a coarser type flip to the neighbour.
   Noise noise_of(const Hypothesis& hypothesis) const;
 
   SiteState state(std::size_t evidence, std::size_t site, const Distance& distance) const {
     return state(evidence, site, distance, noise_);
   }
-  // Where what is known by now has its own noise.
+  // The same with the noise of what is known so far.
   SiteState state(std::size_t evidence, std::size_t site, const Distance& distance,
                   const Noise& noise) const;
-  // Bits by which the distance is larger than a small part of the noise.
+  // Bits by which the distance exceeds a small fraction of the noise.
   double cost(std::size_t evidence, std::size_t site, const Distance& distance) const;
 
-  // What the model's file makes ggml round; none where it is no GGUF file.
+  // What ggml rounds because of the model's file; empty unless it is a GGUF file.
   const std::vector<HeldValues>& ggml_operands() const { return ggml_operands_; }
 
-  // Taps of an FP32 engine whose values lie on the grid of a coarser type.
+  // Taps of an FP32 engine whose values are on a coarser type's grid.
   const std::vector<HeldValues>& coarse_taps() const { return coarse_taps_; }
-  // Of an engine that computes in that type.
+  // The noise of an engine that computes in that type.
   double noise_in(OperandType type, std::size_t evidence, std::size_t site) const;
 
   std::int64_t runs() const { return runs_; }
@@ -122,8 +122,8 @@ class Scene {
   mutable std::atomic<std::int64_t> runs_{0};
 };
 
-// What a mistake leaves is the candidate's own noise where it is no more than this many times what
-// is measured, as root mean square over the places that it explains. Measured: docs/diagnose.md.
+// The remaining error of a mistake is the candidate's own noise if it is at most this multiple of
+// the measured noise, as root mean square over the places that it explains (docs/diagnose.md).
 inline constexpr double kOwnNoise = 1.5;
 
 }  // namespace assay

@@ -14,19 +14,19 @@
 namespace assay {
 namespace {
 
-// Mistakes at once, at most.
+// The most mistakes that are named.
 constexpr int kMostCulprits = 4;
-// Suspects that are looked at in all segments.
+// Suspects that are tried in all segments.
 constexpr std::size_t kFinalists = 16;
-// Of these every pair with another is tried where none explains anything alone. Of a run that has
-// nothing to look at but its end, all mistakes must be found at once: there a third is tried too.
+// If no single suspect explains anything, these are paired with every other. If only the end of the
+// run is known, all mistakes must be found at once, so a third one is tried too.
 constexpr std::size_t kPairLeaders = 6;
 constexpr std::size_t kPairLeadersOfWholeRuns = 2;
 constexpr std::size_t kTripleLeaders = 1;
-// Bits a site by which two explanations are told apart.
+// Bits per site by which one explanation is better than another.
 constexpr double kTold = 0.15;
-constexpr double kSameBits = 1e-3;  // bits, over all sites
-// A layer whose errors grow by this was computed without the mistake.
+constexpr double kSameBits = 1e-3;  // total over all sites
+// A layer whose errors grow by this factor does not have the mistake.
 constexpr double kWorse = 1.05;
 
 class Search {
@@ -59,8 +59,7 @@ class Search {
     return hypothesis;
   }
 
-  // A few segments of each tap that is a target: what no suspect explains there it does not
-  // explain.
+  // A few segments for each tap with targets: a suspect that explains nothing there is dropped.
   std::set<std::size_t> probes() const {
     std::map<Tap, std::vector<std::size_t>> of_tap;
     for (const SiteId& id : known_.targets) {
@@ -74,7 +73,7 @@ class Search {
     return segments;
   }
 
-  // All of them, in the segments (empty: in all).
+  // Scores all of them, in these segments (empty: all).
   std::vector<Tried> judge(std::vector<Tried> all, const std::set<std::size_t>& segments) const {
     std::vector<Score> scores = scene_.evaluate_all(
         all.size(), [&](std::size_t i) { return with(all[i].suspect, all[i].others); }, segments,
@@ -94,12 +93,12 @@ class Search {
     return all;
   }
 
-  // Better explanations first; of equal ones the common mistake, and what the catalog has first.
+  // Best explanation first; among equals the more common mistake, then the catalog's order.
   void rank(std::vector<Tried>& all) const {
     const double step =
         kTold * static_cast<double>(std::max<std::size_t>(known_.targets.size(), 1));
     std::ranges::stable_sort(all, {}, [&](const Tried& t) { return t.left; });
-    // Ties are told from the best of them, so that a chain of small steps is not one tie.
+    // Ties are measured from the best of them, so that small steps do not chain into one tie.
     std::size_t begin = 0;
     while (begin < all.size()) {
       std::size_t end = begin;
@@ -115,7 +114,7 @@ class Search {
     return std::string(suspect.entry->id) + '/' + suspect.variant.detail;
   }
 
-  // Less is more common; of several the first one's counts before the others'.
+  // Sorts smaller for more common mistakes; of several, the first suspect counts first.
   std::vector<std::pair<std::int64_t, std::int64_t>> standing(const Tried& t) const {
     std::vector<std::pair<std::int64_t, std::int64_t>> all;
     const auto add = [&](const Suspect& suspect) {
@@ -140,8 +139,7 @@ class Search {
     return all;
   }
 
-  // With numbers of which no list has the right one: where errors begin, in the layers, and
-  // outside.
+  // Suspects whose numbers are fitted: inside the layers where errors begin, and outside them.
   std::vector<Suspect> fitted_suspects() {
     const Circumstances at = known_.circumstances();
     std::vector<Suspect> all;
@@ -170,14 +168,14 @@ class Search {
     tried = judge(std::move(tried), segments);
     rank(tried);
     if (convict(tried)) return true;
-    // What lies within noise says nothing so finely.
+    // Errors within noise are too coarse for a fit.
     const auto is_odd = [this](const SiteId& id) { return known_.state(id) == SiteState::kOdd; };
     if (!std::ranges::all_of(known_.targets, is_odd)) {
       std::vector<Tried> fitted;
       for (Suspect& suspect : fitted_suspects()) fitted.push_back({.suspect = std::move(suspect)});
       if (!fitted.empty() && convict(fitted)) return true;
     }
-    // With nothing between the layers, one kind of them may have it and the other not.
+    // Without arrays between the layers, only one kind of layer may have the mistake.
     std::vector<Suspect> of_kinds = in_one_kind_of_layers(all);
     std::vector<Tried> tried_in_kinds;
     for (const Suspect& suspect : of_kinds) tried_in_kinds.push_back({.suspect = suspect});
@@ -189,7 +187,7 @@ class Search {
     return convict_several(of_kinds, tried, segments);
   }
 
-  // What concerns attention in the full layers alone, and in the sliding ones; in a whole run.
+  // Attention and RoPE suspects in only the full or only the sliding layers, for whole runs.
   std::vector<Suspect> in_one_kind_of_layers(const std::vector<Suspect>& all) const {
     std::vector<std::int64_t> sliding;
     std::vector<std::int64_t> full;
@@ -212,7 +210,7 @@ class Search {
     return some;
   }
 
-  // Accepts the best of those that explain something.
+  // Accepts the best suspect that explains something.
   bool convict(std::vector<Tried>& tried) {
     std::vector<Tried> finalists(
         tried.begin(),
@@ -241,8 +239,8 @@ class Search {
     for (std::size_t i = 0; i < finalists.size(); ++i) {
       if (explained[i].empty() || finalists[i].left > finalists[b].left + close) continue;
       const Entry& entry = *finalists[i].suspect.entry;
-      // Types of as many bits round alike, whatever they are called.
-      // The same with another second mistake is no alternative to it.
+      // Types with the same number of bits round alike. The same suspect with a different second
+      // mistake is not an alternative.
       const bool same_bits =
           entry.rounding && finalists[i].left <= finalists[b].left + kSameBits &&
           finalists[i].suspect.variant.detail != finalists[b].suspect.variant.detail;
@@ -252,7 +250,7 @@ class Search {
     return true;
   }
 
-  // Bits by which another explanation of these sites may be worse and still stand beside it.
+  // Bits by which another explanation of these sites may be worse and still be an alternative.
   static double close_to(const std::set<SiteId>& sites) {
     return 0.5 * static_cast<double>(sites.size());
   }
@@ -270,7 +268,8 @@ class Search {
     return convict(triples);
   }
 
-  // The first `most` of those tried, each of other entries, together with any other suspect.
+  // Combines the first `most` of those tried, each with a different entry, with every other
+  // suspect.
   std::vector<Tried> with_another(const std::vector<Suspect>& all, const std::vector<Tried>& tried,
                                   std::size_t most) const {
     std::vector<Tried> together;
@@ -293,8 +292,8 @@ class Search {
     return together;
   }
 
-  // The layers in which it was made, where the evidence of others speaks against it; empty: all.
-  // sites: those that it explains.
+  // The layers that have the mistake, if the evidence in others is against it; empty: all. sites:
+  // those that it explains.
   std::vector<std::int64_t> layers_of(const Tried& tried, const std::set<SiteId>& sites) const {
     Hypothesis own = scene_.right();
     tried.suspect.variant.apply(own);
@@ -371,7 +370,7 @@ class Search {
   const Scene& scene_;
   const std::function<void(double)>& on_progress_;
   Known known_;
-  std::map<std::string, std::size_t> order_;  // of suspects in the catalog
+  std::map<std::string, std::size_t> order_;  // of entries in the catalog
 };
 
 }  // namespace

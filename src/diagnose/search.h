@@ -1,4 +1,4 @@
-// Which mistakes explain the evidence.
+// Searches for the mistakes that explain the evidence.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@
 
 namespace assay {
 
-// One way of making one mistake of the catalog.
+// One variant of a mistake of the catalog.
 struct Suspect {
   const Entry* entry = nullptr;
   Variant variant;
-  std::vector<std::int64_t> layers = {};  // in which it was made; empty: in all
+  std::vector<std::int64_t> layers = {};  // that have it; empty: all
 
   void apply(Hypothesis& hypothesis) const { apply_in(layers, variant.apply, hypothesis); }
 };
@@ -23,9 +23,9 @@ struct Suspect {
 // A mistake that was accepted.
 struct Culprit {
   Suspect suspect;
-  // Sites that it puts right, as (evidence, site).
+  // Sites that it explains, as (evidence, site).
   std::vector<std::pair<std::size_t, std::size_t>> sites;
-  std::vector<Suspect> alternatives;  // as good, best first
+  std::vector<Suspect> alternatives;  // equally good, best first
   std::vector<double> alternative_errors;
   double error_before = 0;
   double error_after = 0;
@@ -35,10 +35,10 @@ struct Culprit {
 
 struct SearchResult {
   std::vector<Culprit> culprits;
-  Hypothesis best;                           // with all of them
-  std::vector<std::vector<Distance>> sites;  // what is left, [evidence][site]
-  Scene::Noise noise;                        // of what is known
-  Score before;                              // with none of them
+  Hypothesis best;                           // with all culprits
+  std::vector<std::vector<Distance>> sites;  // what remains, [evidence][site]
+  Scene::Noise noise;                        // with the culprits
+  Score before;                              // without any culprit
 };
 
 SearchResult search(const Scene& scene, bool tied_head,

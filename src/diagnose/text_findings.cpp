@@ -16,7 +16,7 @@
 namespace assay {
 namespace {
 
-// Once for each mistake: what follows is of the same make.
+// Adds each mistake once.
 void add(Diagnosis& d, const TextMistake& found, std::string where, std::string tap) {
   const bool known = std::ranges::any_of(
       d.findings, [&](const Finding& f) { return f.mistake.id == found.entry->id; });
@@ -66,7 +66,7 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
           fmt::format("{} tokens, {} in the reference", own.ids.size(), expected[e].ids->size()));
     }
   }
-  // With a wrong forward pass another text is no surprise.
+  // After a wrong forward pass a different text is expected.
   const bool right =
       d.verdict == DiagnosisVerdict::kCorrect || d.verdict == DiagnosisVerdict::kRounding;
   for (std::size_t e = 0; e < evidence.size() && right; ++e) {
@@ -81,13 +81,13 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
     if (foreign != own.generated->end()) {
       unexplained(
           d, own.id, "generated_ids", "the choice of the token",
-          fmt::format("token {} is none of the model's {}", *foreign, model.spec.vocab_size));
+          fmt::format("token {} is outside the vocabulary of {}", *foreign, model.spec.vocab_size));
       continue;
     }
     if (!whole) {
       d.notes.push_back(
           fmt::format("{}: generated_ids begins neither with the prompt's tokens nor with the "
-                      "reference's first new one; it was not looked at",
+                      "reference's first new one; it was not checked",
                       own.id));
       continue;
     }
@@ -101,7 +101,7 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
       add(d, *text.mistake, fmt::format("in the text of prompt {}", own.id), "generated_ids");
     } else {
       unexplained(d, own.id, "generated_ids", "the forward pass or the choice of the token",
-                  fmt::format("not the best token at position {}; dump logits to see whether "
+                  fmt::format("not the best token at position {}; dump logits to check whether "
                               "they are right",
                               text.position));
     }

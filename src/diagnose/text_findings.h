@@ -1,4 +1,4 @@
-// Tokens before the forward pass and the text after it: what is wrong with them, as findings.
+// Findings about the tokens before the forward pass and the text after it.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@
 
 namespace assay {
 
-// A prompt in the reference: its tokens, and its greedy text.
+// The reference's tokens and greedy text for a prompt.
 struct ExpectedTokens {
   std::optional<std::vector<std::int64_t>> ids;
   std::optional<std::vector<std::int64_t>> generated;
 };
 
-// Adds to a diagnosis whose forward pass is judged: with a wrong one another text is no surprise.
-// expected: of each prompt of the evidence.
+// Adds to a diagnosis whose forward pass has been judged: after a wrong one, a different text is
+// expected. expected: for each prompt of the evidence.
 void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evidence>& evidence,
                        const std::vector<ExpectedTokens>& expected, ThreadPool& pool);
 

@@ -51,7 +51,7 @@ std::optional<TextMistake> other_ids_of_the_text(Ids reference, Ids candidate,
     const auto [a, b] = std::ranges::mismatch(reference, candidate);
     return TextMistake{
         entry("tok-split"),
-        fmt::format("from token {} on: {} in place of {}", a - reference.begin(),
+        fmt::format("from token {} on: {} instead of {}", a - reference.begin(),
                     b != candidate.end() ? named(*b, &tokenizer) : std::string("nothing"),
                     a != reference.end() ? named(*a, &tokenizer) : std::string("nothing"))};
   }
@@ -61,7 +61,7 @@ std::optional<TextMistake> other_ids_of_the_text(Ids reference, Ids candidate,
   return std::nullopt;
 }
 
-// Greedy's choice under a change of the logits, at every step.
+// Whether the text is greedy's under changed logits, at every step.
 template <class Choose>
 bool explains_all(Ids text, std::size_t prompt, const Choose& choose) {
   for (std::size_t i = prompt; i < text.size(); ++i) {
@@ -76,11 +76,11 @@ class TextSteps {
       : vocab_(static_cast<std::size_t>(model.spec.vocab_size)),
         logits_(logits_over(Numerics::kBf16, model, text, pool)) {}
 
-  // What decides about the token at `i`.
+  // The logits that decide the token at `i`.
   std::span<const float> before(std::size_t i) const {
     return logits_.as<float>().subspan((i - 1) * vocab_, vocab_);
   }
-  // The best, or so close to it that rounding decides.
+  // The best token, or so close to it that rounding decides.
   static bool is_best(std::span<const float> logits, std::int64_t id) {
     const double best = logits[static_cast<std::size_t>(argmax(logits))];
     return (best - logits[static_cast<std::size_t>(id)]) <= kTieSteps * bf16_step(best);
@@ -136,17 +136,17 @@ const std::vector<Entry>& text_catalog() {
        {}},
       {"tok-template",
        "tokens",
-       "the prompt stands in a template",
-       "The prompt's tokens are there, with others around them.",
+       "the prompt is wrapped in a template",
+       "The prompt's tokens are surrounded by others.",
        "the chat template",
        2,
        false,
        {}},
       {"tok-truncated",
        "tokens",
-       "a part of the prompt",
-       "Tokens are cut off.",
-       "the length that the prompt is cut to",
+       "the prompt is truncated",
+       "Some of the prompt's tokens are missing.",
+       "the maximum length of a prompt",
        1,
        false,
        {}},
@@ -161,15 +161,15 @@ const std::vector<Entry>& text_catalog() {
       {"tok-special-as-text",
        "tokens",
        "special tokens encoded as plain text",
-       "The text holds special tokens, which were split like any other text.",
+       "The text contains special tokens, which were split like any other text.",
        "parse_special; added_tokens of tokenizer.json",
        3,
        false,
        {}},
       {"tok-split",
        "tokens",
-       "the same text in other tokens",
-       "The text is right and cut into other tokens: another pre-tokenizer pattern or other "
+       "the same text in different tokens",
+       "The text is the same but split differently: a different pre-tokenizer pattern or different "
        "merges.",
        "the split pattern (digits, contractions, spaces) and the order of merges",
        3,
@@ -178,15 +178,15 @@ const std::vector<Entry>& text_catalog() {
       {"tok-normalization",
        "tokens",
        "text not normalised",
-       "The text is in another Unicode form (composed and decomposed letters).",
+       "The text is in a different Unicode form (composed or decomposed letters).",
        "the normalizer (NFC)",
        1,
        false,
        {}},
       {"gen-eos-ignored",
        "generation",
-       "generation goes on past the end",
-       "An end-of-text token was generated and did not stop it.",
+       "generation continues past the end",
+       "An end-of-text token was generated but did not stop it.",
        "eos_token_id of generation_config.json: it may be a list",
        3,
        false,
@@ -194,7 +194,7 @@ const std::vector<Entry>& text_catalog() {
       {"gen-stops-early",
        "generation",
        "generation stops too early",
-       "The text is right and ends before the reference's does.",
+       "The text is right but ends before the reference's.",
        "the stop ids and the number of tokens",
        2,
        false,
@@ -202,7 +202,7 @@ const std::vector<Entry>& text_catalog() {
       {"gen-repetition-penalty",
        "generation",
        "a repetition penalty",
-       "Logits of tokens that were there before are made smaller.",
+       "The logits of tokens that occurred before are lowered.",
        "the defaults of the sampler: greedy has none",
        2,
        false,
@@ -218,7 +218,7 @@ const std::vector<Entry>& text_catalog() {
       {"gen-not-greedy",
        "generation",
        "the best token is not taken",
-       "The logits are right, and another token than the best is chosen (sampling).",
+       "The logits are right, but a token other than the best is chosen (sampling).",
        "temperature, top_k, top_p; argmax over the whole vocabulary",
        3,
        false,
@@ -247,9 +247,9 @@ std::optional<TextMistake> explain_ids(Ids reference, Ids candidate, const Token
     return TextMistake{entry("tok-end-added"), named(candidate.back(), tokenizer)};
   }
   if (c > r && contains(candidate, reference)) {
-    return TextMistake{entry("tok-template"), fmt::format("{} tokens more", c - r)};
+    return TextMistake{entry("tok-template"), fmt::format("{} more tokens", c - r)};
   }
-  // Not "the same tokens and fewer": a lost space may be a lost token, too.
+  // Check the text before truncation: a lost space may be a lost token.
   if (tokenizer != nullptr) {
     if (auto found = other_ids_of_the_text(reference, candidate, *tokenizer)) return found;
   }
@@ -271,10 +271,10 @@ TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool 
   std::size_t first = prompt;
   while (first < text.size() && TextSteps::is_best(steps.before(first), text[first])) ++first;
   const auto end = std::ranges::find_if(text.subspan(prompt), is_end);
-  const auto behind = static_cast<std::size_t>(end - text.begin()) + 1;
-  if (behind < text.size() && behind <= first) {
-    verdict = {false, static_cast<std::int64_t>(behind), TextMistake{entry("gen-eos-ignored"), ""}};
-    verdict.mistake->detail = fmt::format("{}", text[behind - 1]);
+  const auto after = static_cast<std::size_t>(end - text.begin()) + 1;
+  if (after < text.size() && after <= first) {
+    verdict = {false, static_cast<std::int64_t>(after), TextMistake{entry("gen-eos-ignored"), ""}};
+    verdict.mistake->detail = fmt::format("{}", text[after - 1]);
     return verdict;
   }
   if (first == text.size()) {
@@ -284,7 +284,7 @@ TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool 
     }
     return {
         false, static_cast<std::int64_t>(text.size()),
-        TextMistake{entry("gen-stops-early"), fmt::format("{} tokens of {}", text.size() - prompt,
+        TextMistake{entry("gen-stops-early"), fmt::format("{} of {} tokens", text.size() - prompt,
                                                           expected->size() - prompt)}};
   }
   verdict.good = false;

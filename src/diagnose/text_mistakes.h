@@ -1,4 +1,4 @@
-// Mistakes before and behind the forward pass: in the tokens, and in what is made of the logits.
+// Mistakes before and after the forward pass: in the tokens, and in what is done with the logits.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace assay {
 
-// Entries without variants: they are no hypotheses about the forward pass.
+// Entries without variants, since they are not hypotheses about the forward pass.
 const std::vector<Entry>& text_catalog();
 
 struct TextMistake {
@@ -22,21 +22,21 @@ struct TextMistake {
   std::string detail;
 };
 
-// Why the candidate ran other ids than the reference's. tokenizer: null where there is none. None:
-// no known mistake makes these of those.
+// Why the candidate's ids differ from the reference's. tokenizer: null if there is none. None: no
+// known mistake explains it.
 std::optional<TextMistake> explain_ids(std::span<const std::int64_t> reference,
                                        std::span<const std::int64_t> candidate,
                                        const Tokenizer* tokenizer);
 
-// What is wrong with a greedy text, when the logits are right.
+// What is wrong with a greedy text if the logits are right.
 struct TextVerdict {
   bool good = true;
   std::int64_t position = 0;  // of the first token that greedy decoding does not choose
   std::optional<TextMistake> mistake;
 };
-// text: prompt and continuation. logits_seen: whether the candidate's logits are known to be right;
-// if not, a wrong token may as well come from the forward pass, and only mistakes that explain the
-// whole text are named. expected: the reference's text, where there is one.
+// text: prompt and continuation. logits_seen: the candidate's logits are known to be right;
+// otherwise a wrong token may come from the forward pass, and only mistakes that explain the whole
+// text are named. expected: the reference's text, if any.
 TextVerdict explain_text(const Model& model, std::span<const std::int64_t> text,
                          std::size_t prompt_tokens, bool logits_seen,
                          const std::optional<std::vector<std::int64_t>>& expected,

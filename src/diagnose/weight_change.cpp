@@ -47,7 +47,7 @@ std::size_t row_bytes(const Weight& w) { return w.cols * dtype_size(w.dtype); }
 
 const std::byte* row(const Weight& w, std::size_t r) { return w.data + r * row_bytes(w); }
 
-// Out of a matrix of the same bytes, row by row.
+// A copy of the matrix, row by row.
 template <class Source>
 Weight gather(const Weight& shape, std::byte* to, const Source& source) {
   for (std::size_t r = 0; r < shape.rows; ++r) {
@@ -61,8 +61,9 @@ double flushed_f16(double x) {
   return std::abs(rounded) < 0x1p-14F ? 0.0 : rounded;
 }
 
-// In FP32, as quantisers compute: half-way cases are common (half of the largest is one). torchao,
-// whose levels are 127.5, multiplies by the inverse of the step, which tells them otherwise.
+// Computes in FP32, as quantisers do, because ties are common (half of the largest is one).
+// torchao, with 127.5 levels, multiplies by the inverse of the step, which decides ties
+// differently.
 void quantize(std::span<float> row, std::size_t group, float levels) {
   const float most = std::floor(levels);
   const bool inverse = most != levels;
@@ -79,7 +80,7 @@ void quantize(std::span<float> row, std::size_t group, float levels) {
   }
 }
 
-// As F32, because the values are on no 16-bit grid.
+// The result is F32, because the values are on no 16-bit grid.
 Weight quantized(const Weight& w, Kind kind, std::byte* to) {
   std::vector<float> values(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
@@ -146,16 +147,16 @@ Weight changed(const Weight& w, const WeightChange& change, std::byte* to) {
 }  // namespace
 
 std::string_view part_name(const ModelSpec& spec, Part part) {
-  // The one norm whose name says where it stands, and not what it is before.
+  // The name of this norm says where it is, not what it precedes.
   if (part == Part::kMlpNorm && !spec.has_norms_after()) return "post_attention_layernorm";
   return kNames.at(static_cast<std::size_t>(part));
 }
 
 namespace {
 
-// The part that a tensor of a step belongs to, by the tap of what is made with it.
+// The part that a tensor of a step belongs to, by the tap of the step's result.
 std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
-  // The outputs of the experts have none.
+  // The outputs of experts have no tap.
   switch (tap.value_or(Tap::kMlpOutput)) {
     case Tap::kInputNorm:
       return Part::kInputNorm;
@@ -190,7 +191,7 @@ std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
   }
 }
 
-// Calls found(step, tensor) for the part's tensors, by their indices among the step's.
+// Calls found(step, tensor) for the part's tensors, with their indices in the layer and the step.
 template <class Found>
 void find_tensors(const Block& layer, Part part, const Found& found) {
   for (std::size_t s = 0; s < layer.steps.size(); ++s) {
@@ -219,7 +220,7 @@ bool has_part(const Program& program, Part part) {
 std::vector<Weight*> tensors_of(const Block& layer, BlockWeights& weights, Part part) {
   std::vector<Weight*> all;
   find_tensors(layer, part, [&](std::size_t s, std::size_t t) {
-    // Of a mixture that of one expert after the other.
+    // In an MoE layer, that of one expert after the other.
     const std::size_t stride = layer.steps[s].tensors.size();
     for (; t < weights[s].size(); t += stride) all.push_back(&weights[s][t]);
   });
@@ -267,7 +268,7 @@ const BlockWeights& ChangedWeights::layer(std::int64_t l) {
 
 namespace {
 
-// Of two parts' tensors, those that belong together; none where their shapes differ.
+// Calls exchange for corresponding tensors of two parts whose shapes are equal.
 template <class Exchange>
 void for_each_pair(const std::vector<Weight*>& a, const std::vector<Weight*>& b,
                    const Exchange& exchange) {

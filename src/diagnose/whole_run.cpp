@@ -14,13 +14,13 @@
 namespace assay {
 namespace {
 
-// A token's experts may stand in another order in each run.
+// The order of a token's experts may differ from run to run.
 bool is_compared(const Site& site, const ModelSpec& spec) {
   const bool sparse = has_tap(Tap::kExpertIds, std::max<std::int64_t>(site.place.layer, 0), spec);
   return site.place.tap != Tap::kExpertIds && !has_expert_slots(site.place.tap, sparse);
 }
 
-// The candidate's values as an array of the reference's axes.
+// The candidate's values with the reference's axes.
 ArrayView view_of(const Site& site, const ModelSpec& spec, std::size_t tokens) {
   Shape shape = tap_shape(site.place.tap, std::max<std::int64_t>(site.place.layer, 0), spec,
                           static_cast<std::int64_t>(tokens));
@@ -54,7 +54,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
       model, Numerics::kF64, evidence.ids, taps,
       [&](Array array) { oracle.emplace(array.name, std::move(array)); }, pool);
   ExpertChoices choices;
-  Array router_logits;  // of the layer that runs
+  Array router_logits;  // of the layer being run
   const auto judge_choice = [&](const Array& ids, const Site& site) {
     const ArrayView own = ids.view();
     const ArrayView truth = oracle.at(ids.name).view();
@@ -127,7 +127,7 @@ void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<Tens
   if (diagnosis.verdict != DiagnosisVerdict::kCorrect) {
     if (failed == nullptr && coarse != nullptr) {
       diagnosis.notes.push_back(fmt::format(
-          "all of it lies within BF16's noise: compare calls it coarse, from {} on", coarse->name));
+          "all errors are within BF16's noise: compare calls it coarse, from {} on", coarse->name));
     }
     return;
   }
@@ -136,7 +136,7 @@ void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<Tens
   Place place;
   place.prompt = diagnosis.prompts.at(failed != nullptr ? failed_in : coarse_in);
   place.tap = wrong->name;
-  place.operation = "all up to here together: no operation is wrong by itself";
+  place.operation = "everything up to here: no single operation is wrong";
   place.is_one_operation = false;
   place.error = wrong->oracle_error->whole;
   place.noise = place.error / *(failed != nullptr ? wrong->noise_ratio : wrong->precision_ratio);
@@ -146,10 +146,10 @@ void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<Tens
   diagnosis.summary =
       failed != nullptr
           ? fmt::format(
-                "no operation is wrong by itself, but the errors add up: compare fails {} "
+                "no single operation is wrong, but the errors add up: compare fails {} "
                 "({})",
                 wrong->name, wrong->reason)
-          : fmt::format("no operation is wrong by itself, but the errors add up: {} lies {}",
+          : fmt::format("no single operation is wrong, but the errors add up: {} lies {}",
                         wrong->name, wrong->reason);
 }
 

@@ -1,4 +1,4 @@
-// What compare says of a candidate, where the model alone is at hand.
+// What compare reports for a candidate when there is only the model.
 #pragma once
 
 #include <optional>
@@ -15,16 +15,16 @@
 
 namespace assay {
 
-// The model's own run over the candidate's tokens is the reference, its f64 run the oracle; both
-// are what extract writes. Each site of the evidence is measured and judged as compare does, by the
-// profile "noise". numerics: the reference's.
+// The model's own run over the candidate's tokens is the reference, and its f64 run the oracle, as
+// extract writes them. Each site is measured and judged as compare does, with the profile "noise".
+// numerics: the reference's.
 std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& evidence,
                                             Numerics numerics, std::optional<ExpectedType> as,
                                             ThreadPool& pool);
 
-// Where compare fails a candidate, or calls it coarse, of which every operation looks right by
-// itself, the diagnosis says so too; and of what is wrong, whether it stays within BF16's noise.
-// runs: of each prompt of the diagnosis, in its order.
+// If compare fails a candidate, or calls it coarse, although every single operation looks right,
+// the diagnosis reports that too; and if something is wrong, whether it is within BF16's noise.
+// runs: of the diagnosis's prompts, in order.
 void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<TensorResult>>& runs);
 
 }  // namespace assay

@@ -14,10 +14,10 @@ constexpr double kFloor = one_rounding(Grid::kF32);
 constexpr double kHalfOctave = std::numbers::sqrt2;
 constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
 
-// |error| / |size| from the squares.
+// |error| / |size|, given their squares.
 double relative(double error, double size) {
   if (error == 0) return kFloor;
-  return std::max(std::sqrt(error / size), kFloor);  // infinite where only the run is not 0
+  return std::max(std::sqrt(error / size), kFloor);  // infinite if only the run is not 0
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ std::string positions_text(const ArrayNoise& noise) {
   std::string text;
   for (const double value : noise.positions) {
     std::size_t digit = 0;
-    // Multiplied up rather than by a logarithm, whose last bits differ between machines.
+    // Multiplies, because the last bits of a logarithm differ between machines.
     for (double limit = kFloor; !(value <= limit) && digit + 1 < kDigits.size(); ++digit) {
       limit *= kHalfOctave;
     }

@@ -15,7 +15,7 @@ std::size_t width_of(const Value& value) {
                                                   std::int64_t{1}, std::multiplies<>()));
 }
 
-// Which of the values that a step reads it may write over, the best one first.
+// The values that a step reads and may overwrite, the best one first.
 std::vector<ValueId> may_write_over(const Step& step) {
   if (std::holds_alternative<RmsNorm>(step.operation) ||
       std::holds_alternative<Rotate>(step.operation) ||
@@ -49,7 +49,7 @@ class Planner {
       if (std::holds_alternative<Scores>(step.operation)) {
         place(block_.steps[context_step(block_, s)].writes[0], nullptr, s);
       }
-      // What nobody reads again, or ever.
+      // Release values that are not read again, or never.
       for (const std::vector<ValueId>* values : {&step.reads, &step.writes}) {
         for (const ValueId v : *values) {
           if (plan_.buffers[v] && last_use_[v] <= s + 1) release(v);
@@ -75,7 +75,7 @@ class Planner {
     plan_.buffer_widths[buffer] = std::max(plan_.buffer_widths[buffer], plan_.widths[v]);
   }
 
-  // Of those that are free the narrowest that is wide enough, or the widest of all.
+  // The narrowest free buffer that is wide enough, or else the widest.
   std::size_t best(std::size_t width) {
     std::optional<std::size_t> found;
     for (std::size_t b = 1; b < owner_.size(); ++b) {
@@ -94,7 +94,7 @@ class Planner {
     return owner_.size() - 1;
   }
 
-  // Unless another value has written over it.
+  // Frees the value's buffer unless another value has overwritten it.
   void release(ValueId v) {
     ValueId& owner = owner_[*plan_.buffers[v]];
     if (owner == v) owner = kNobody;
@@ -103,9 +103,9 @@ class Planner {
   static constexpr ValueId kNobody = std::numeric_limits<ValueId>::max();
 
   const Block& block_;
-  std::vector<std::size_t> last_use_;  // of each value: one more than the step's index
+  std::vector<std::size_t> last_use_;  // per value: one more than the step's index
   BufferPlan plan_;
-  std::vector<ValueId> owner_;  // of each buffer
+  std::vector<ValueId> owner_;  // per buffer
 };
 
 }  // namespace

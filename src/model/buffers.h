@@ -1,4 +1,4 @@
-// Which values of a block share memory: those that are not needed at the same time.
+// Assigns memory to a block's values; those that are not needed at the same time share it.
 #pragma once
 
 #include <cstddef>
@@ -10,22 +10,22 @@
 namespace assay {
 
 struct BufferPlan {
-  // Of each value; none: it is never there as a whole, as what lies over keys.
+  // Per value; none: it is never stored as a whole, as values over keys.
   std::vector<std::optional<std::size_t>> buffers;
-  std::vector<std::size_t> widths;         // of each value: elements of a token
-  std::vector<std::size_t> buffer_widths;  // of each buffer: the widest value's
+  std::vector<std::size_t> widths;         // per value: elements of a token
+  std::vector<std::size_t> buffer_widths;  // per buffer: the widest value's
 };
 
-// Of the first `steps` steps: what the others write is nowhere. Buffer 0 is the residual stream's,
-// which comes in as value 0. A step writes over what it reads where it may and nobody reads that
-// later.
+// For the first `steps` steps; values that others write get no buffer. Buffer 0 is the residual
+// stream's, which enters as value 0. A step overwrites one of its inputs if it may and nothing
+// reads that later.
 BufferPlan plan_buffers(const Block& block, std::size_t steps);
 
-// The step of the head that makes logits, of its rows and columns one part after the other.
+// The step of the head that makes logits, one part of its rows and columns after the other.
 std::size_t head_matrix_step(const Block& head);
 
-// The step of a block's attention that writes its context: scores, softmax and context are run as
-// one. `scores`: the index of its first step.
+// The step of a block's attention that writes its context: scores, softmax and context run as one.
+// `scores`: the index of its first step.
 std::size_t context_step(const Block& block, std::size_t scores);
 
 }  // namespace assay

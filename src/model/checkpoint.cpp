@@ -13,8 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// The name in the causal model of what another class saved: transformers, too, adds `model.` to
-// what a base model saved (every Qwen3-Embedding), and takes one off that a wrapper added.
+// Converts names saved by another class to the causal model's: like transformers, adds the `model.`
+// that a base model lacks (every Qwen3-Embedding), and removes the one that a wrapper added.
 std::string causal_name(const std::string& stored) {
   constexpr std::string_view kBase = "model.";
   for (const char* part : {"embed_tokens.", "layers.", "norm."}) {

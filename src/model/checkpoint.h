@@ -13,19 +13,19 @@
 
 namespace assay {
 
-// The fields of config.json; of a GGUF file those that its metadata stand for. `file`, where given,
+// The fields of config.json, or their equivalents in a GGUF file's metadata. `file`, if given,
 // becomes the name for messages.
 OrderedJson read_config(const std::filesystem::path& checkpoint, std::string* file = nullptr);
 
-// All tensors under the names that HuggingFace's causal model has for them.
+// All tensors, named as in HuggingFace's causal model.
 Weights open_weights(const std::filesystem::path& checkpoint, DequantiseNow now,
                      const OnWeights& on_progress = {});
 
-// The file that holds the tokenizer: tokenizer.json, or the GGUF file.
+// The file with the tokenizer: tokenizer.json, or the GGUF file.
 std::filesystem::path tokenizer_file(const std::filesystem::path& checkpoint);
 bool has_tokenizer(const std::filesystem::path& checkpoint);
 Tokenizer load_tokenizer(const std::filesystem::path& checkpoint);
-// None where there is none, or none that can be read: for texts that only help the reader.
+// None if there is no readable one: for texts that only help the reader.
 std::optional<Tokenizer> try_load_tokenizer(const std::filesystem::path& checkpoint);
 
 // ChatTemplate::load, or the templates and special tokens of the GGUF file.

@@ -27,7 +27,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr std::size_t kShown = 3;
 
 std::string beginning_of(const fs::path& file) {
-  if (!state_of(file)) return {};  // a pipe would wait for its other end
+  if (!state_of(file)) return {};  // opening a pipe would block
   std::string text(512, '\0');
   std::ifstream stream(file, std::ios::binary);
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
@@ -49,13 +49,13 @@ std::string first_of(const std::vector<std::string>& names, std::string_view beg
   return found != names.end() ? *found : std::string();
 }
 
-// An object, where the file is there and holds one.
+// The file's JSON object; none if there is no such file or object.
 std::optional<OrderedJson> object_in(const fs::path& file) {
   if (!is_there(file)) return std::nullopt;
   try {
     OrderedJson json = load_json(file);
     if (json.is_object()) return json;
-  } catch (const Error&) {  // that is somebody else's to say
+  } catch (const Error&) {  // reported elsewhere
   }
   return std::nullopt;
 }
@@ -65,10 +65,10 @@ std::string text_field(const OrderedJson& object, const char* field) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// What becomes plain weights of a quantisation.
+// How to get plain weights from this quantisation.
 std::string advice_for(std::string_view method) {
   constexpr std::string_view kOriginal =
-      "use the original checkpoint, in BF16, F16 or F32, that this one was made of";
+      "use the original checkpoint, in BF16, F16 or F32, that this one was made from";
   struct Way {
     std::string_view method;
     std::string_view how;
@@ -102,7 +102,7 @@ Fault quantisation(const fs::path& directory) {
     return CheckpointFault{where("quantization_config"),
                            fmt::format("quant_method \"{}\"", shown(method)), advice_for(method)};
   }
-  const auto mlx = config->find("quantization");  // and perhaps the same as quantization_config
+  const auto mlx = config->find("quantization");  // equals quantization_config if both exist
   if (mlx != config->end() && mlx->is_object() && mlx->contains("bits")) {
     return CheckpointFault{
         where("quantization"),
@@ -138,7 +138,7 @@ Fault other_format(const fs::path& directory, const std::vector<std::string>& na
     std::string_view advice;
   };
   static constexpr std::string_view kConvert =
-      "make safetensors of it: AutoModelForCausalLM.from_pretrained(DIR, dtype=\"auto\")"
+      "convert it to safetensors: AutoModelForCausalLM.from_pretrained(DIR, dtype=\"auto\")"
       ".save_pretrained(NEW)";
   static constexpr auto kFormats = std::to_array<Format>({
       {"pytorch_model", ".bin", kConvert},
@@ -152,13 +152,13 @@ Fault other_format(const fs::path& directory, const std::vector<std::string>& na
   for (const Format& format : kFormats) {
     const std::string name = first_of(names, format.begin, format.end);
     if (name.empty()) continue;
-    return CheckpointFault{(directory / name).string(), "weights in another format",
+    return CheckpointFault{(directory / name).string(), "weights in a different format",
                            std::string(format.advice)};
   }
   return std::nullopt;
 }
 
-// An index that names files which are not there.
+// Shards that the index names but that do not exist.
 Fault missing_shards(const fs::path& directory) {
   const auto index = object_in(directory / kIndex);
   if (!index || !index->contains("weight_map") || !(*index)["weight_map"].is_object()) {
@@ -177,7 +177,7 @@ Fault missing_shards(const fs::path& directory) {
   const auto end = missing.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, missing.size()));
   return CheckpointFault{
       (directory / kIndex).string(),
-      fmt::format("{} of {} shards are not there: {}{}", missing.size(), all.size(),
+      fmt::format("{} of {} shards are missing: {}{}", missing.size(), all.size(),
                   fmt::join(missing.begin(), end, ", "), missing.size() > kShown ? ", ..." : ""),
       "the download is not complete: get the missing files from the model's publisher"};
 }
@@ -203,8 +203,8 @@ Fault find_file_fault(const fs::path& file) {
   std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
   if (text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml")) {
     return CheckpointFault{file.string(), "a web page, not the file itself",
-                           "download the file anew, signed in where the model asks for that, by "
-                           "its address with /resolve/ (not /blob/)"};
+                           "download the file again, signed in if the model requires it, from its "
+                           "address with /resolve/ (not /blob/)"};
   }
   return std::nullopt;
 }

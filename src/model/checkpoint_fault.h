@@ -1,4 +1,4 @@
-// Why a directory that people give is no checkpoint that can be run, and what they do about it.
+// Why a directory is not a checkpoint that can be run, and what to do about it.
 #pragma once
 
 #include <filesystem>
@@ -13,13 +13,13 @@ struct CheckpointFault {
   std::string advice;  // what to do
 };
 
-// A file that is not what its name says: a Git LFS pointer, a web page. None for another, or for
-// one that is not there.
+// A file that is not what its name says: a Git LFS pointer, a web page. None for any other, or a
+// missing one.
 std::optional<CheckpointFault> find_file_fault(const std::filesystem::path& file);
 
-// What in the checkpoint explains that it cannot be read: quantised weights, an adapter alone,
-// another format, files that did not come. To be asked once something has failed: a config may
-// speak of a quantisation that the weights no longer have.
+// Explains why a checkpoint cannot be read: quantised weights, an adapter alone, another format,
+// missing files. Call it only after something has failed: a config may mention a quantisation that
+// the weights no longer have.
 std::optional<CheckpointFault> find_checkpoint_fault(const std::filesystem::path& checkpoint);
 
 }  // namespace assay

@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Throws an input error where it is no regular file.
+// Throws an input error if it is not a regular file.
 std::uint64_t size_of(const fs::path& file) {
   const std::optional<FileState> state = state_of(file);
   if (!state) throw input_error(file.string(), "not a regular file", "a file");
@@ -40,7 +40,7 @@ std::string text_of(std::uint64_t bytes, std::string_view sha256) {
   return fmt::format("{} bytes, SHA-256 {}", bytes, shown(sha256));
 }
 
-// What a manifest says of its checkpoint, held against one.
+// Compares a checkpoint with what a manifest records of it.
 class Kept {
  public:
   Kept(fs::path file, const fs::path& checkpoint, OrderedJson json)
@@ -51,7 +51,7 @@ class Kept {
     if (model == nullptr) return;
     const bool is_gguf = gguf_file_of(checkpoint_).has_value();
     if (const OrderedJson* weights = member(*model, "weights")) hold_weights(*weights);
-    if (is_gguf) return;  // all is in the weights' file
+    if (is_gguf) return;  // the weights' file has everything
     const OrderedJson* config = member(*model, "config");
     const OrderedJson* files = member(*model, "files");
     if (files != nullptr && files->is_array()) {
@@ -86,12 +86,12 @@ class Kept {
 
   Error another(const fs::path& file, std::string_view found, std::string_view expected) const {
     return input_error(
-        file.string(), fmt::format("another checkpoint than the reference's: {}", found),
+        file.string(), fmt::format("not the reference's checkpoint: {}", found),
         fmt::format("{}, by {} (give the checkpoint that it was made from, or extract it again)",
                     expected, file_.string()));
   }
 
-  // The size says most, and costs nothing.
+  // Compare sizes first: that costs nothing and is usually enough.
   void expect(const fs::path& file, const FileRecord& wanted) const {
     const std::uint64_t bytes = size_of(file);
     const std::string expected = text_of(wanted.bytes, wanted.sha256);
@@ -120,7 +120,7 @@ class Kept {
       for (const FileRecord& record : wanted) expect(*named(record), record);
       return;
     }
-    // Under other names: each must be one of those.
+    // The files have other names: each must have one of the recorded contents.
     for (const fs::path& file : files) {
       const std::uint64_t bytes = size_of(file);
       const bool may_be = std::ranges::find(wanted, bytes, &FileRecord::bytes) != wanted.end();
@@ -135,13 +135,13 @@ class Kept {
   }
 
   void hold_file(const FileRecord& record, const OrderedJson* config) const {
-    // The manifest comes from outside.
+    // The manifest comes from outside, so its paths are not trusted.
     if (!is_path_below(record.file)) return;
     const fs::path file = checkpoint_ / record.file;
     if (!is_there(file)) {
-      throw another(file, "not there", text_of(record.bytes, record.sha256));
+      throw another(file, "missing", text_of(record.bytes, record.sha256));
     }
-    // Written anew with the same values it is the same.
+    // A reformatted config with the same values is the same.
     if (record.file == "config.json" && config != nullptr && is_same_config(*config)) return;
     expect(file, record);
   }
@@ -158,8 +158,8 @@ class Kept {
 
 constexpr std::string_view kSchema = "assay.reference/";
 
-// Of a directory, or of a file in the folder of one of its prompts, whose neighbours may be
-// anything.
+// The manifest of a directory, or of a file in the folder of one of its prompts. Other files next
+// to it are not checked.
 std::optional<std::pair<fs::path, OrderedJson>> manifest_of(const fs::path& reference) {
   std::error_code ignored;
   const fs::path absolute = fs::absolute(reference, ignored);

@@ -1,4 +1,4 @@
-// The files of a checkpoint, as a reference's manifest keeps them: contents, not places.
+// A checkpoint's files as a reference's manifest records them: contents, not places.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@ struct FileRecord {
   std::string sha256;
 };
 
-// Throws an input error when the file cannot be read.
+// Throws an input error if the file cannot be read.
 FileRecord record_file(const std::filesystem::path& file, std::string name);
 
-// Of a HuggingFace directory, what is read beside weights and tokenizer, as far as it is there:
-// config.json, generation_config.json and, where a chat template was applied, the files that it and
-// its special tokens stand in. Nothing of a GGUF file. Relative to the directory.
+// The files of a HuggingFace directory that are read in addition to weights and tokenizer, if they
+// exist: config.json, generation_config.json and, if a chat template was applied, the files of the
+// template and its special tokens. Empty for a GGUF file. Relative to the directory.
 std::vector<std::string> settings_files(const std::filesystem::path& checkpoint, bool with_chat);
 
-// Holds a checkpoint against the manifest of a reference: a reference_data directory, or a .npz of
-// it. Nothing is said where there is no manifest, nor of what an older one does not keep. Throws an
-// input error that names the file, what was found and what was expected.
+// Compares a checkpoint with the manifest of a reference: a reference_data directory, or one of its
+// .npz files. Accepts anything if there is no manifest, and ignores what an older one does not
+// record. Throws an input error that names the file, what was found and what was expected.
 void expect_checkpoint_of(const std::filesystem::path& reference,
                           const std::filesystem::path& checkpoint);
 

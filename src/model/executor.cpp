@@ -10,10 +10,10 @@
 namespace assay {
 namespace {
 
-// Rows of logits computed at a time, so that the buffer stays small beside a long prompt.
+// Rows of logits computed at a time, so that the buffer stays small even for a long prompt.
 constexpr std::size_t kLogitRows = 32;
 
-// A step's matrices, each with its bias where it has one.
+// A step's matrices with their biases, if any.
 template <class N>
 std::vector<typename Ops<N>::Projection> projections_of(const Step& step,
                                                         const std::vector<Weight>& weights) {
@@ -99,7 +99,7 @@ const BufferPlan& Executor<N>::plan_of(const Block& block, std::int64_t which) {
   if (!plan) {
     plan = plan_buffers(block, which == kHead ? head_matrix_step(block) : block.steps.size());
   }
-  // What was in those that grow is needed no more; the residual stream's never does.
+  // Growing discards the contents, which are no longer needed; the residual stream's never grows.
   if (buffers_.size() < plan->buffer_widths.size()) buffers_.resize(plan->buffer_widths.size());
   for (std::size_t b = 0; b < plan->buffer_widths.size(); ++b) {
     const std::size_t size = plan->buffer_widths[b] * ids_.size();
@@ -260,7 +260,7 @@ void Executor<N>::operate(Run& run, const ExpertLinear& linear) {
   const Step& step = run.block.steps[run.step];
   std::vector<std::span<Real>> outs;
   for (std::size_t i = 0; i < step.writes.size(); ++i) outs.push_back(written(run, i));
-  // Each of a token's experts reads a row of its own, or all of them the token's.
+  // Each of a token's experts reads its own row, or all of them the token's.
   const bool own_rows = run.block.values[step.reads[0]].shape.size() > 1;
   ops_.expert_linear(linear, run.weights[run.step], read(run, 0),
                      own_rows ? 1 : static_cast<std::size_t>(linear.per_token), read(run, 1), outs);
@@ -300,7 +300,7 @@ void Executor<N>::operate(Run& run, const Foreign& foreign) {
   foreign.operation->run(with);
 }
 
-// What follows the head's matrix, on some columns of some positions.
+// The steps after the head's matrix, on some columns of some positions.
 template <class N>
 void Executor<N>::logits_tail(Run& run, std::size_t first, std::size_t first_column,
                               std::size_t columns, std::span<Real> logits) {
@@ -318,8 +318,8 @@ void Executor<N>::logits_tail(Run& run, std::size_t first, std::size_t first_col
   }
 }
 
-// Logits of all positions where somebody looks at them, else of the last ones. The head's matrix is
-// read once for all of them.
+// Logits of all positions if an observer wants them, else only of the last ones. The head's matrix
+// is read once for all of them.
 template <class N>
 std::span<const typename N::Real> Executor<N>::head() {
   const Block& block = program_.head;
@@ -335,8 +335,8 @@ std::span<const typename N::Real> Executor<N>::head() {
   struct Row {
     std::size_t token;
     std::size_t position;
-    Observer<Real>* observer;  // that wants it
-    Real* last;                // where it goes as a chunk's last row
+    Observer<Real>* observer;  // null if none wants it
+    Real* last;                // destination if it is a chunk's last row
   };
   logits_.resize(chunks_.size() * vocab);
   std::vector<Row> wanted;

@@ -1,5 +1,5 @@
-// The forward pass: one for all models. It walks the steps of a program and runs each of them on
-// the tokens at hand.
+// The forward pass of all models: runs the steps of a program, one after the other, on the current
+// tokens.
 #pragma once
 
 #include <cstdint>
@@ -27,50 +27,50 @@ struct Chunk {
   Observer<typename N::Real>* observer = nullptr;
 };
 
-// Results do not depend on how tokens are grouped into chunks, chunks into passes, or work into
-// threads: bit for bit. Not thread-safe; it owns its buffers.
+// Results are bit-identical however tokens are grouped into chunks, chunks into passes, and work
+// into threads. Not thread-safe; it owns its buffers.
 template <class N>
 class Executor {
  public:
   using Real = typename N::Real;
 
-  // All must outlive it.
+  // All arguments must outlive it.
   Executor(const Model& model, ThreadPool& pool,
            const Kernels<N>& with = kernels<N>(chosen_simd()));
 
-  // Another program, with weights in place of the model's. read(l): the weights of layer l's steps;
-  // kEmbedding and kHead: of those outside. Valid until the next call.
+  // Another program, with weights that replace the model's. read(l): the weights of layer l's
+  // steps, or with kEmbedding and kHead of those outside. Valid until the next call.
   static constexpr std::int64_t kEmbedding = -1, kHead = -2;
   using ReadWeights = std::function<const BlockWeights&(std::int64_t)>;
   Executor(const Program& program, ReadWeights read, ThreadPool& pool,
            const Kernels<N>& with = kernels<N>(chosen_simd()));
 
   // Runs the chunks' tokens through the model, appends them to their sequences, and returns the
-  // logits of each chunk's last token: [chunks, vocab], valid until the next call. Ids must lie in
-  // [0, vocab) and the sequences have room.
+  // logits of each chunk's last token: [chunks, vocab], valid until the next call. Ids must be in
+  // [0, vocab) and the sequences must have enough capacity.
   std::span<const Real> run(std::span<const Chunk<N>> chunks);
 
-  // The same step by step: start() looks the tokens up, layer() takes the residual stream through
-  // one of the layers, head() returns the logits. The sequences do not advance.
+  // The same step by step: start() looks up the tokens, layer() runs one of the layers on the
+  // residual stream, head() returns the logits. The sequences do not advance.
   void start(std::span<const Chunk<N>> chunks);
   void layer(std::int64_t l);
   std::span<const Real> head();
-  // The residual stream, [tokens, hidden]: what enters the next of them.
+  // The residual stream, [tokens, hidden]: the input of the next of them.
   std::span<Real> stream();
 
-  // Called after each layer of each run: for a progress bar.
+  // Called after each layer of each run, for a progress bar.
   void on_layer(std::function<void()> callback) { on_layer_ = std::move(callback); }
 
  private:
-  // A block that is run.
+  // A block being run.
   struct Run {
     const Block& block;
     const BlockWeights& weights;
     const BufferPlan& plan;
-    std::int64_t layer;  // 0 outside of the layers
+    std::int64_t layer;  // 0 outside the layers
     std::size_t step = 0;
   };
-  // cos and sin of the tokens at hand, [tokens, dims / 2], rounded as the numerics rounds.
+  // cos and sin of the current tokens, [tokens, dims / 2], rounded as the numerics says.
   struct Rotation {
     Rotate of;
     RopeRows<Real> rows;
@@ -95,7 +95,7 @@ class Executor {
   void operate(Run& run, const Linear& linear);
   void operate(Run& run, const Rotate& rotate);
   void operate(Run& run, const Scores& scores);
-  void operate(Run&, const Softmax&) {}  // with the scores
+  void operate(Run&, const Softmax&) {}  // runs together with the scores
   void operate(Run&, const Context&) {}
   void operate(Run& run, const Add& add);
   void operate(Run& run, const Gate& gate);
@@ -115,7 +115,7 @@ class Executor {
   std::vector<Rotation> rotations_;
   AlignedVector<Real> logits_;
 
-  // The pass at hand.
+  // The current pass.
   std::span<const Chunk<N>> chunks_;
   std::vector<Stretch<N>> stretches_;
   std::vector<std::int64_t> ids_;  // of all its tokens

@@ -16,10 +16,10 @@
 namespace assay {
 namespace {
 
-// Elements at a time: enough to share one tensor among threads.
+// Elements per work item: small enough to share one tensor among threads.
 constexpr std::size_t kElements = std::size_t{1} << 22;
 
-// How many elements have nothing but ones in their exponent. Data may be unaligned.
+// Counts elements whose exponent bits are all ones. Data may be unaligned.
 template <class Bits>
 std::size_t count_not_finite(const std::byte* data, std::size_t count, Bits exponent) {
   std::size_t found = 0;

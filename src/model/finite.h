@@ -1,4 +1,4 @@
-// NaN and infinity in weights: whatever is computed of them says nothing.
+// NaN and infinity in weights, which make everything computed with them meaningless.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 
 namespace assay {
 
-// Of each tensor of floats that has some, file, name, the first one with its place, and how many
-// there are: "model.safetensors: tensor 'x': NaN at [3, 17], 6 in all". Tensors that are not in
-// memory yet are passed over.
+// For each tensor with non-finite floats: file, name, the first one with its place, and their
+// number: "model.safetensors: tensor 'x': NaN at [3, 17], 6 in all". Tensors that are not in memory
+// yet are skipped.
 std::vector<std::string> find_not_finite(const Weights& weights);
 
-// Throws an input error where there is one.
+// Throws an input error if there is one.
 void require_finite(const Weights& weights);
 
 }  // namespace assay

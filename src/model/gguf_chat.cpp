@@ -1,5 +1,5 @@
 // tokenizer.chat_template is the usual template. tokenizer.chat_templates lists the names of
-// others, each of which is tokenizer.chat_template.NAME.
+// others; each is in tokenizer.chat_template.NAME.
 #include "model/gguf_chat.h"
 
 #include <fmt/format.h>
@@ -18,8 +18,8 @@ namespace {
 constexpr const char* kTemplate = "tokenizer.chat_template";
 constexpr const char* kOtherNames = "tokenizer.chat_templates";
 
-// GGUF's name of a token (tokenizer.ggml.NAME_token_id), and the one that templates know it by.
-// "seperator" is how GGUF spells it.
+// GGUF's name of a token (tokenizer.ggml.NAME_token_id), and its name in templates. "seperator" is
+// GGUF's spelling.
 constexpr std::pair<std::string_view, std::string_view> kSpecialTokens[] = {
     {"bos", "bos_token"},     {"eos", "eos_token"}, {"unknown", "unk_token"},
     {"padding", "pad_token"}, {"cls", "cls_token"}, {"seperator", "sep_token"},

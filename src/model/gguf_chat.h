@@ -6,7 +6,7 @@
 
 namespace assay {
 
-// Throws an input error that names the key, also where the file has no template.
+// Throws an input error that names the key, also if the file has no template.
 ChatTemplate gguf_chat_template(const GgufFile& file);
 
 }  // namespace assay

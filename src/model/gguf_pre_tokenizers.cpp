@@ -95,14 +95,14 @@ constexpr Patterns kSpark25 = {
 constexpr Patterns kK2Horizon = {
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}|\p{M}|\x{200C}|\x{200D}))"
     R"(+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
-// llama.cpp's own, for a file that names none.
+// llama.cpp's default, for a file that names none.
 constexpr Patterns kDefault = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
                                R"([0-9][0-9][0-9])"};
 constexpr Patterns kWords = {R"(\S+)"};
 constexpr Patterns kLines = {R"([^\n]+|[\n]+)"};
 
 struct Row {
-  std::string_view names;  // apart by spaces
+  std::string_view names;  // separated by spaces
   GgufPreTokenizer what;
 };
 constexpr auto kRows = std::to_array<Row>({

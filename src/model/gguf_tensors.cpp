@@ -60,12 +60,12 @@ std::optional<std::string_view> renamed(const std::array<Rename, N>& table, std:
   return found->huggingface;
 }
 
-// One tensor of the checkpoint, and how it comes from the file's.
+// One tensor of the checkpoint, and how it is made from the file's.
 struct Plan {
   WeightParts::Tensor tensor;
   GgmlType type = GgmlType::kF32;
   std::span<const std::byte> from;
-  std::int64_t heads = 0;  // where not 0, rows are to be put back in order, head by head
+  std::int64_t heads = 0;  // not 0: rows must be reordered, head by head
   bool minus_one = false;
   bool made = false;
 
@@ -175,7 +175,7 @@ class Planner {
     plans_.push_back(std::move(plan));
   }
 
-  // [experts, out, in] is one tensor for each expert, one after the other.
+  // Splits [experts, out, in] into one tensor per expert.
   void add_experts(const GgufFile& file, const Plan& all, const std::string& before,
                    const std::string& after) {
     const ArrayView& view = all.tensor.view;
@@ -204,8 +204,8 @@ class Planner {
   std::vector<Plan> plans_;
 };
 
-// Where row r of a head-by-head matrix lies in the file: llama.cpp rotates neighbours, HuggingFace
-// element i with i + half a head, and so the file's rows are i, i + half, i + 1, i + 1 + half, ...
+// Where row r of a head-by-head matrix is in the file. llama.cpp rotates neighbours, HuggingFace
+// element i with i + half a head, so the file's rows are i, i + half, i + 1, i + 1 + half, ...
 std::int64_t row_in_file(std::int64_t row, std::int64_t rows, std::int64_t heads) {
   const std::int64_t size = rows / heads;
   const std::int64_t half = size / 2;
@@ -213,7 +213,7 @@ std::int64_t row_in_file(std::int64_t row, std::int64_t rows, std::int64_t heads
   return row - in_head + in_head % half * 2 + in_head / half;
 }
 
-// Rows [begin, end) of a tensor that is to be made. bytes: of the whole tensor.
+// Makes rows [begin, end) of a tensor. bytes: of the whole tensor.
 void make_rows(const Plan& plan, std::int64_t begin, std::int64_t end, std::span<std::byte> bytes) {
   const std::int64_t rows = plan.rows();
   const std::size_t to_size = bytes.size() / static_cast<std::size_t>(rows);
@@ -235,7 +235,7 @@ void make_rows(const Plan& plan, std::int64_t begin, std::int64_t end, std::span
   }
 }
 
-// Some rows of one tensor: what a thread does at a time.
+// Some rows of one tensor: a work item of a thread.
 struct Chunk {
   const Plan* plan;
   std::span<std::byte> bytes;  // of the whole tensor

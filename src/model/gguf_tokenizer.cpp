@@ -1,16 +1,16 @@
 // Two kinds of vocabularies (tokenizer.ggml.model):
 //
 //   gpt2   byte-level BPE. The file has tokens and merges; tokenizer.ggml.pre names the patterns
-//          that text is split by, and what the published tokenizers of that name have besides
+//          that split text, and other properties of the published tokenizers of that name
 //          (gguf_pre_tokenizers.h).
 //   llama  SentencePiece BPE: tokens with scores, bytes as <0x0A>. The merges are those that the
 //          vocabulary implies, as transformers derives them: every way to cut a token into two
-//          others, the better score first (Gemma's scores are no order of merging; its tokens'
-//          numbers are). Spaces are U+2581, one put before the text where
-//          tokenizer.ggml.add_space_prefix does not say otherwise.
+//          others, the better score first (for Gemma the lower token id first, because its scores
+//          are not a merge order). Spaces are U+2581, with one put before the text unless
+//          tokenizer.ggml.add_space_prefix says otherwise.
 //
-// Token types: 2 unknown, 3 control and 4 user-defined tokens are added tokens; 5 is unused, of
-// which the fillers "[PAD<id>]" are left out; 6 is a byte.
+// Token types: 2 unknown, 3 control and 4 user-defined tokens are added tokens; 5 is unused, and
+// its fillers "[PAD<id>]" are left out; 6 is a byte.
 #include "model/gguf_tokenizer.h"
 
 #include <fmt/format.h>
@@ -108,7 +108,7 @@ class TokenizerWriter {
     } else {
       add_sentencepiece(root);
     }
-    // The vocabulary is most of the text: it is put together here, not as a tree.
+    // The vocabulary is most of the text, so it is written directly, not as a tree.
     std::string out = root.dump(-1, ' ', false, OrderedJson::error_handler_t::strict);
     out.pop_back();
     out += R"(,"model":{"type":"BPE","dropout":null,"unk_token":)";
@@ -157,7 +157,8 @@ class TokenizerWriter {
       Token& token = tokens_[id];
       token.text = texts[id];
       if (utf8_valid_prefix(token.text) < token.text.size()) {
-        throw input_error(file_.where(kTokens), fmt::format("token {} is no UTF-8", id), "UTF-8");
+        throw input_error(file_.where(kTokens), fmt::format("token {} is not valid UTF-8", id),
+                          "UTF-8");
       }
       if (token.text.size() > kMaxToken) {
         throw input_error(file_.where(kTokens),
@@ -173,14 +174,14 @@ class TokenizerWriter {
       token.kept = token.type != kUnused || token.text != fmt::format("[PAD{}]", id);
       if (gemma) spell_spaces(token);
       if (token.kept && !ids_.emplace(token.text, id).second) {
-        throw input_error(file_.where(kTokens), fmt::format("'{}' twice", token.text),
-                          "every token once");
+        throw input_error(file_.where(kTokens), fmt::format("duplicate token '{}'", token.text),
+                          "each token once");
       }
     }
   }
 
-  // Gemma's tokens of spaces alone are stored as such, and are no added tokens: the normalizer has
-  // replaced spaces before anybody looks for them.
+  // Gemma's tokens that consist of spaces are stored with spaces, and are not added tokens: the
+  // normalizer replaces spaces before added tokens are looked for.
   static void spell_spaces(Token& token) {
     if (token.text.find_first_not_of(' ') != std::string::npos || token.text.empty()) return;
     std::string spelled;
@@ -192,7 +193,7 @@ class TokenizerWriter {
   const GgufPreTokenizer& pre_tokenizer() const {
     constexpr const char* kKey = "tokenizer.ggml.pre";
     std::string_view name = file_.optional_string(kKey).value_or("default");
-    // Qwen's files from before there was that key.
+    // Older files of Qwen do not have the key.
     if (name == "default" && gguf_type(file_).gguf.architecture.starts_with("qwen")) name = "qwen2";
     const GgufPreTokenizer* found = find_gguf_pre_tokenizer(name);
     if (found == nullptr) {
@@ -268,7 +269,7 @@ class TokenizerWriter {
     root["decoder"] = sequence("decoders", std::move(decoders));
   }
 
-  // The post-processor: `alone`, and the tokens around a text where there are some.
+  // The post-processor: `alone`, with tokens around the text if there are any.
   OrderedJson around(bool adds_bos, OrderedJson alone) const {
     const bool bos = file_.boolean("tokenizer.ggml.add_bos_token", adds_bos);
     const bool eos = file_.boolean("tokenizer.ggml.add_eos_token", false);
@@ -335,7 +336,7 @@ class TokenizerWriter {
     bool first = true;
     for (const std::string_view merge : file_.strings("tokenizer.ggml.merges")) {
       if (utf8_valid_prefix(merge) < merge.size()) {
-        throw input_error(file_.where("tokenizer.ggml.merges"), "a merge that is no UTF-8",
+        throw input_error(file_.where("tokenizer.ggml.merges"), "a merge that is not valid UTF-8",
                           "UTF-8");
       }
       if (!first) out += ',';
@@ -352,7 +353,7 @@ class TokenizerWriter {
                         fmt::format("one for each of {} tokens", tokens_.size()));
     }
     if (!std::ranges::all_of(scores, [](double score) { return std::isfinite(score); })) {
-      throw input_error(file_.where("tokenizer.ggml.scores"), "a score that is no finite number",
+      throw input_error(file_.where("tokenizer.ggml.scores"), "a score that is not finite",
                         "finite numbers");
     }
     const bool by_number = gguf_type(file_).gguf.architecture.starts_with("gemma");
@@ -408,7 +409,7 @@ class TokenizerWriter {
   const GgufFile& file_;
   bool byte_level_ = false;
   std::vector<Token> tokens_;                              // by id
-  std::unordered_map<std::string_view, std::size_t> ids_;  // of those that are kept
+  std::unordered_map<std::string_view, std::size_t> ids_;  // without those that are left out
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A GGUF file's vocabulary as the tokenizer.json that the model had before it was converted.
+// A GGUF file's vocabulary, as the tokenizer.json that the model had before its conversion.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace assay {
 
-// The text of the tokenizer.json; see gguf_tokenizer.cpp for what is not in the file and is taken
-// from the kind of vocabulary. Throws an input error that names the key.
+// The text of the tokenizer.json; gguf_tokenizer.cpp describes what is not in the file and depends
+// on the kind of vocabulary. Throws an input error that names the key.
 std::string gguf_tokenizer_json(const GgufFile& file);
 
 }  // namespace assay

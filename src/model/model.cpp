@@ -23,7 +23,7 @@ Shape stored_shape(const TensorUse& tensor) {
   return {tensor.stored, tensor.cols};
 }
 
-// A view of the stored tensor, whose shape is checked.
+// A view of the stored tensor, after checking its shape.
 Weight taken(const Weights& files, const TensorUse& tensor) {
   const ArrayView& stored = files.get(tensor.name, stored_shape(tensor));
   const auto cols = static_cast<std::size_t>(tensor.cols);
@@ -41,7 +41,7 @@ BlockWeights taken(const Weights& files, const Block& block) {
   return all;
 }
 
-// Read and computed with at a time while weights are streamed: enough rows for all threads.
+// Block size when weights are streamed: enough rows for all threads.
 constexpr std::size_t kBlockBytes = std::size_t{32} << 20;
 
 std::size_t byte_count(const Weight& w) { return w.rows * w.cols * dtype_size(w.dtype); }
@@ -95,10 +95,11 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
   ModelSpec spec = read_spec(directory);
   if (stream && gguf_file_of(directory) &&
       !open_weights(directory, DequantiseNow::kNo).in_place()) {
-    throw usage_error("--stream", directory.string() + " has weights that are made in memory",
-                      "a checkpoint whose weights are used as they lie in its files: safetensors, "
-                      "or a GGUF file in F32, F16 or BF16 of an architecture other than llama "
-                      "and Gemma");
+    throw usage_error(
+        "--stream", directory.string() + " has weights that must be converted in memory",
+        "a checkpoint whose weights can be used directly from its files: safetensors, "
+        "or a GGUF file in F32, F16 or BF16 of an architecture other than llama "
+        "and Gemma");
   }
   Model model{directory, spec, read_eos_token_ids(directory),
               open_weights(directory, DequantiseNow::kYes, on_weights)};
@@ -106,7 +107,7 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
   model.program.ropes = ropes_of(spec);
   model.program.embedding = embedding_of(spec);
   model.weights.embedding = taken(model.files, model.program.embedding);
-  // One layer at a time: a config that claims many fails at its first missing tensor.
+  // Builds one layer at a time, so a config that claims many fails at its first missing tensor.
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     model.program.layers.push_back(layer_of(spec, l));
     model.weights.layers.push_back(taken(model.files, model.program.layers.back()));

@@ -1,4 +1,4 @@
-// A checkpoint, opened: spec, end-of-text ids, and every weight where it lies in the mapped files.
+// An open checkpoint: spec, end-of-text ids, and all weights as views of the mapped files.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace assay {
 
-// Of each of a block's steps its weights, in the order of Step::tensors. Matrices are row-major,
+// The weights of each of a block's steps, in the order of Step::tensors. Matrices are row-major,
 // [out, in].
 using BlockWeights = std::vector<std::vector<Weight>>;
 
@@ -25,7 +25,7 @@ struct ProgramWeights {
   BlockWeights head;
 };
 
-// The weights are views into mappings that `files` owns: a Model may be moved, not copied.
+// The weights are views into mappings that `files` owns: a Model can be moved, not copied.
 struct Model {
   std::filesystem::path directory;  // or GGUF file
   ModelSpec spec;
@@ -35,17 +35,16 @@ struct Model {
   Program program = {};
   ProgramWeights weights = {};
 
-  // Where not null, the matrices are to be had from here, those of the layers and then lm_head;
-  // what else a pass needs of the mappings (norms, rows of the embedding) is little.
+  // If not null, it provides the matrices: those of the layers, then lm_head. What else a pass
+  // needs from the mappings (norms, rows of the embedding) is small.
   std::unique_ptr<WeightStream> stream = {};
 };
 
 // Opens a checkpoint: a directory, or a GGUF file. Throws an input error that names file, field or
-// tensor. Reads no weights, but for a GGUF file's that are to be made from what it holds (see
-// gguf_weights): on_weights hears of that.
-// stream: hold no more than a layer of the weights in memory, and leave none in the page cache. A
-// checkpoint that must_stream is streamed anyway, and as much of it as half of the usable memory
-// holds may stay in the page cache.
+// tensor. Reads no weights, except those of a GGUF file that must be converted (see gguf_weights):
+// on_weights reports their progress. stream: keep at most one layer's weights in memory, and none
+// in the page cache. A checkpoint that must_stream is streamed anyway; then the page cache may keep
+// as much of it as fits in half of the usable memory.
 Model load_model(const std::filesystem::path& checkpoint, bool stream = false,
                  const OnWeights& on_weights = {});
 
@@ -57,8 +56,8 @@ bool is_tied(const Model& model);
 // streamed.
 bool must_stream(const Weights& files);
 
-// The tensors that a checkpoint of this spec holds under their published names, in the order of
-// their use; lm_head.weight only where it is not tied.
+// The tensors of a checkpoint with this spec, under their published names and in the order of their
+// use; lm_head.weight only if it is not tied.
 std::vector<TensorInfo> checkpoint_tensors(const ModelSpec& spec, DType dtype);
 
 }  // namespace assay

@@ -11,7 +11,7 @@
 namespace assay {
 namespace {
 
-// What the config.json files of a family have in common.
+// The fields that config.json files of a family have in common.
 constexpr std::string_view kQwen3 = R"({
   "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu",
@@ -98,7 +98,7 @@ constexpr std::string_view kPhi3 = R"({
   "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000.0, "sliding_window": 2047,
   "tie_word_embeddings": false, "use_cache": true})";
 
-// What is a model's own beside its sizes.
+// Fields of single models, in addition to their sizes.
 constexpr std::string_view kTied = R"({"tie_word_embeddings": true})";
 constexpr std::string_view kLlama32 = R"({
   "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
@@ -251,7 +251,7 @@ OrderedJson published_config(std::string_view name) {
     throw usage_error("--like", "'" + std::string(name) + "'",
                       fmt::format("one of {}", fmt::join(published_models(), ", ")));
   }
-  // In the order of the alphabet, as transformers writes it.
+  // Sorted alphabetically, as transformers writes it.
   nlohmann::json config = nlohmann::json::parse(model->family);
   config["hidden_size"] = model->hidden;
   config["intermediate_size"] = model->intermediate;

@@ -1,4 +1,4 @@
-// The shapes of published models: what their config.json says.
+// The shapes of published models, from their config.json.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace assay {
 
-// The config.json of a published model, without what names versions of software. The name is that
-// of the repository without dates and endings such as -hf, -pt or -instruct ("Llama-2-7b"); upper
-// and lower case are the same. Throws a usage error that lists the names.
+// The config.json of a published model, without the fields that name software versions. The name is
+// that of the repository without dates and endings such as -hf, -pt or -instruct ("Llama-2-7b"), in
+// any case. Throws a usage error that lists the names.
 OrderedJson published_config(std::string_view name);
 
-// The names, family by family, the smallest model of each first.
+// The names, family by family, the smallest model of each family first.
 std::vector<std::string> published_models();
 
 }  // namespace assay

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What all types have, under the same names.
+// Fields that all types have, under the same names.
 void read_sizes(const JsonObject& config, ModelSpec& spec) {
   spec.vocab_size = config.positive_integer("vocab_size");
   spec.hidden_size = config.positive_integer("hidden_size");

@@ -7,14 +7,14 @@
 namespace assay {
 namespace {
 
-// Which NaN an operation makes is the CPU's choice: written is one, 0x7FC00000 or
+// The CPU chooses which NaN an operation makes, so always write the same: 0x7FC00000 or
 // 0x7FF8000000000000.
 template <class Real>
 Real with_one_nan(Real x) {
   return x == x ? x : std::numeric_limits<Real>::quiet_NaN();
 }
 
-// A narrowing store of the f64 run's masked scores may not become an infinity.
+// The f64 run's masked scores must not become infinite when stored as FP32.
 float to_stored(double value) {
   constexpr double kMax = std::numeric_limits<float>::max();
   const bool finite = value - value == 0.0;

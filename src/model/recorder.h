@@ -11,13 +11,13 @@
 
 namespace assay {
 
-// Values are stored as FP32 whatever the run's numerics (F64 on request), expert_ids as I64; values
-// beyond FP32's range are clamped to it. Rows may arrive in pieces: the arrays of a prompt run in
-// chunks equal those of one run whole.
+// Stores values as FP32 whatever the run's numerics (as F64 on request), expert_ids as I64; values
+// beyond FP32's range are clamped. Rows may arrive in pieces: a prompt run in chunks gives the same
+// arrays as one run whole.
 template <class Real>
 class Recorder : public Observer<Real> {
  public:
-  // Takes an array once it is complete, in data-flow order where a prompt is run whole.
+  // Receives each array when it is complete, in data-flow order if a prompt is run whole.
   using Sink = std::function<void(Array)>;
 
   // store: kF32 or kF64. Without a sink, arrays are kept for take().
@@ -41,7 +41,7 @@ class Recorder : public Observer<Real> {
  private:
   struct Slot {
     Array array;                 // no bytes until first recorded
-    std::int64_t positions = 0;  // that are there
+    std::int64_t positions = 0;  // that are present
   };
   Slot& slot(Tap tap, std::int64_t layer);
   Array& array(Tap tap, std::int64_t layer);

@@ -1,4 +1,4 @@
-// A sequence that grows: the states of its operations.
+// The states of a growing sequence's operations.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace assay {
 template <class N>
 class SequenceState {
  public:
-  // Room for `capacity` positions. program: its sizes count, and it is not kept.
+  // capacity: in positions. Reads the program's sizes and does not keep a reference to it.
   SequenceState(const Program& program, std::size_t capacity) : capacity_(capacity) {
     caches_.reserve(program.layers.size());
     for (const Block& layer : program.layers) {
@@ -26,12 +26,12 @@ class SequenceState {
 
   std::size_t length() const { return length_; }
   std::size_t capacity() const { return capacity_; }
-  // Of a layer's attention.
+  // The cache of a layer's attention.
   KvCache<N>& cache(std::size_t layer) { return caches_[layer]; }
 
-  // Forgets what comes after so many positions, and keeps the memory.
+  // Forgets what comes after this many positions, and keeps the memory.
   void rewind(std::size_t length) { length_ = length; }
-  // The new positions are in place in every layer.
+  // Call it when the new positions are in place in every layer.
   void advance(std::size_t positions) { length_ += positions; }
 
  private:

@@ -40,8 +40,8 @@ std::uint64_t random_bits(std::uint64_t stream, std::uint64_t i) {
   return z ^ (z >> 31);
 }
 
-// About normal, mean 0, standard deviation 1: the sum of four 16-bit uniforms, an integer until the
-// one multiplication, so that every machine draws the same.
+// Approximately normal, mean 0, standard deviation 1: the sum of four 16-bit uniforms, an integer
+// until a single multiplication, so every machine draws the same.
 float random_normal(std::uint64_t stream, std::uint64_t i) {
   const std::uint64_t bits = random_bits(stream, i);
   const auto sum = static_cast<std::int64_t>((bits & 0xFFFF) + (bits >> 16 & 0xFFFF) +
@@ -93,7 +93,7 @@ class Synthesis {
   }
 
  private:
-  // Before a disk is filled for minutes to no end.
+  // Fails early if the weights do not fit on the disk.
   void ask_for_space() const {
     std::error_code error;
     const fs::space_info disk = fs::space(out_, error);
@@ -115,7 +115,7 @@ class Synthesis {
 
   void fill(const TensorInfo& tensor, ByteSink& sink) {
     constexpr std::size_t kBlock = std::size_t{1} << 20;
-    // A stream per tensor, from its name: adding a tensor does not change the others.
+    // One stream per tensor, from its name: adding a tensor does not change the others.
     std::uint64_t stream = random_bits(options_.seed, 0);
     for (const char c : tensor.name) {
       stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
@@ -150,7 +150,7 @@ class Synthesis {
   std::size_t done_ = 0;
 };
 
-// All files of the checkpoint into `out`.
+// Writes all files of the checkpoint to `out`.
 void write_checkpoint(const SynthOptions& options, const Json& config, double initializer_range,
                       const std::optional<MappedFile>& tokenizer, const fs::path& out,
                       const std::function<void(double)>& on_progress) {
@@ -159,7 +159,7 @@ void write_checkpoint(const SynthOptions& options, const Json& config, double in
   Json eos = config.value("eos_token_id", Json(nullptr));
   if (config.at("model_type").get_ref<const std::string&>().starts_with("qwen3") &&
       spec.vocab_size == 151936) {
-    eos = {151645, 151643};  // as the published Qwen3 models
+    eos = {151645, 151643};  // the ids of the published Qwen3 models
   }
   Json generation = {{"do_sample", false}};
   if (!eos.is_null()) generation["eos_token_id"] = eos;
@@ -178,7 +178,7 @@ void write_checkpoint(const SynthOptions& options, const Json& config, double in
 std::vector<std::string> known_models() { return published_models(); }
 
 void synthesize(const SynthOptions& options, const std::function<void(double)>& on_progress) {
-  // Everything is read before anything is written.
+  // Reads everything before writing anything.
   double initializer_range = 0.02;
   Json config;
   if (options.config.empty()) {
@@ -202,7 +202,7 @@ void synthesize(const SynthOptions& options, const std::function<void(double)>& 
   } catch (const Error& error) {
     throw out.as_of_final_path(error);
   }
-  // A reader would take the weights of an earlier run in the other layout.
+  // Removes an earlier run's weights in the other layout, which readers might prefer.
   out.publish({options.shards > 1 ? "model.safetensors" : "model.safetensors.index.json"});
 }
 

@@ -1,4 +1,4 @@
-// Random checkpoints of real models' shapes, for tests and benchmarks.
+// Random checkpoints with the shapes of real models, for tests and benchmarks.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,10 @@
 namespace assay {
 
 struct SynthOptions {
-  // One of the two: a published model's name ("Qwen3-0.6B"), or a config.json to take over.
+  // Set one of the two: a published model's name ("Qwen3-0.6B"), or a config.json to copy.
   std::string like;
   std::filesystem::path config;
-  std::filesystem::path out;        // created where missing
+  std::filesystem::path out;        // created if missing
   std::filesystem::path tokenizer;  // tokenizer.json to copy; none when empty
   std::uint64_t seed = 0;
   DType dtype = DType::kBF16;  // kBF16, kF16 or kF32
@@ -27,9 +27,9 @@ struct SynthOptions {
 // The names that SynthOptions::like takes (in upper or lower case), family by family.
 std::vector<std::string> known_models();
 
-// Writes config.json, generation_config.json, the weights and, where given, tokenizer.json. The
-// same seed and shape give the same bytes on every machine. Matrices are drawn from an approximate
-// normal distribution with the config's initializer_range (0.02), norm weights spread around 1.
+// Writes config.json, generation_config.json, the weights and, if given, tokenizer.json. The same
+// seed and shape give the same bytes on every machine. Matrices are drawn from an approximate
+// normal distribution with the config's initializer_range (0.02), norm weights are spread around 1.
 // on_progress: fraction of the weights written. Throws usage errors (unknown name), input errors
 // (config) and system errors (disk full).
 void synthesize(const SynthOptions& options,

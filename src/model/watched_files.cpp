@@ -22,12 +22,12 @@ WatchedFiles::WatchedFiles(const fs::path& checkpoint) {
 void WatchedFiles::expect_unchanged(const fs::path& file) const {
   const auto before = states_.find(file.filename());
   const std::optional<FileState> now = state_of(file);
-  // ctime also changes where somebody makes a link to it.
+  // ctime is not compared, because a new link to the file changes it.
   const bool is_same = before != states_.end() && now && now->size == before->second.size &&
                        now->mtime == before->second.mtime && now->inode == before->second.inode;
   if (is_same) return;
   throw input_error(file.string(), "changed while it was read",
-                    "a checkpoint that nobody writes to meanwhile");
+                    "a checkpoint that does not change while it is read");
 }
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// Whether a checkpoint's files stayed as they were while it was used.
+// Checks that a checkpoint's files did not change while they were used.
 #pragma once
 
 #include <filesystem>
@@ -10,12 +10,12 @@ namespace assay {
 
 class WatchedFiles {
  public:
-  // checkpoint: a directory, whose files are looked at, or one of its files. Before anything is
-  // read.
+  // checkpoint: a directory, whose files are watched, or one of its files. Create it before
+  // anything is read.
   explicit WatchedFiles(const std::filesystem::path& checkpoint);
 
-  // Throws an input error where the file has another size, time of change (mtime) or inode than
-  // then, or is gone.
+  // Throws an input error if the file's size, modification time (mtime) or inode has changed since
+  // then, or it is gone.
   void expect_unchanged(const std::filesystem::path& file) const;
 
  private:

@@ -1,4 +1,4 @@
-// Puts the steps of a block together. What several families share is in parts/.
+// Builds the steps of a block. parts/ has what several families share.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@ namespace assay {
 
 class Builder {
  public:
-  // spec must outlive it. prefix: of the names of the block's tensors, "model.layers.3.".
+  // spec must outlive it. prefix: of the names of the block's tensors, e.g. "model.layers.3.".
   Builder(const ModelSpec& spec, std::int64_t layer, std::string prefix);
 
   const ModelSpec& spec() const { return spec_; }
   std::int64_t layer() const { return layer_; }
-  // The residual stream as it stands.
+  // The current value of the residual stream.
   ValueId stream() const { return stream_; }
 
-  // A tensor by its name within the block, which `.weight` is added to.
+  // A tensor by its name within the block; `.weight` is added to it.
   TensorUse vector(std::string_view name, std::int64_t size) const;
   TensorUse matrix(std::string_view name, std::int64_t rows, std::int64_t cols) const;
   TensorUse bias(std::string_view name, std::int64_t size) const;
@@ -34,11 +34,11 @@ class Builder {
 
   // RMSNorm over the whole hidden size.
   ValueId norm(ValueId x, std::string_view tensor, std::optional<Tap> tap);
-  // RMSNorm of another width, as the spec's norms have it.
+  // RMSNorm with another width, with the spec's norm parameters.
   ValueId norm(ValueId x, const TensorUse& tensor, Tap tap);
-  // The residual stream is from here on itself plus x.
+  // Adds x to the residual stream.
   void add(ValueId x, Tap tap);
-  // The residual stream is from here on x.
+  // Replaces the residual stream by x.
   void continue_with(ValueId x) { stream_ = x; }
 
   Block take();

@@ -10,26 +10,26 @@
 
 namespace assay {
 
-// Throws an input error of the field unless `fine`.
+// Throws an input error for the field unless `fine`.
 void refuse_unless(bool fine, const JsonObject& config, std::string_view field,
                    std::string_view expected);
 
-// head_dim and num_key_value_heads. Older types may lack them: heads are what hidden_size gives
-// each, keys as many as queries.
+// Reads head_dim and num_key_value_heads. Older types may lack them: then head_dim is hidden_size /
+// num_attention_heads, and there are as many key heads as query heads.
 void read_heads(const JsonObject& config, ModelSpec& spec, bool may_be_absent);
 
-// hidden_act or what the type calls it: silu or gelu_pytorch_tanh.
+// Reads hidden_act, or the type's name for it: silu or gelu_pytorch_tanh.
 void read_activation(const JsonObject& config, const char* field, std::string_view fallback,
                      ModelSpec& spec);
 
-// `layer_types`, or without it what the type makes of its older fields.
+// Reads `layer_types`; if it is absent, is_sliding() decides from the type's older fields.
 void read_layer_types(const JsonObject& config, ModelSpec& spec,
                       const std::function<bool(std::size_t layer)>& is_sliding);
 
-// `sliding_window`, a number or null (no window); fallback where it is absent.
+// Reads `sliding_window`, a number or null (no window); fallback if it is absent.
 void read_window(const JsonObject& config, ModelSpec& spec, std::int64_t fallback);
 
-// A number, or 0 for null; fallback where the field is absent.
+// A number, or 0 for null; fallback if the field is absent.
 double number_or_null(const JsonObject& config, std::string_view field, double fallback);
 
 }  // namespace assay

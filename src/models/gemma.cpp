@@ -1,6 +1,6 @@
 // Gemma 2 and the text models of Gemma 3: norms of 1 + weight around both blocks, an embedding
-// times sqrt(hidden_size), GELU, layers that slide. Gemma 2 caps scores and logits; Gemma 3
-// normalises query and key heads and rotates its sliding layers by another base.
+// times sqrt(hidden_size), GELU, sliding layers. Gemma 2 caps scores and logits; Gemma 3 normalises
+// query and key heads and rotates its sliding layers with another base.
 #include <cmath>
 #include <cstddef>
 #include <tuple>
@@ -24,7 +24,7 @@ void read_gemma(const JsonObject& config, ModelSpec& spec) {
   spec.norms = Norms::kAround;
   spec.norm.one_plus = spec.norm.rounded_once = true;
   spec.attention.scale = 1 / std::sqrt(config.positive_number("query_pre_attn_scalar", 256));
-  // Gemma 3 has the fields of both and applies one (transformers 5.23).
+  // Gemma 3 has both caps in its config and applies only one (transformers 5.23).
   if (second) spec.attention.softcap = number_or_null(config, "attn_logit_softcapping", 50);
   spec.head.softcap = number_or_null(config, "final_logit_softcapping", second ? 30 : 0);
   refuse_unless(!config.boolean("use_bidirectional_attention", false), config,
@@ -42,8 +42,8 @@ void gemma_layer(Builder& b) {
   b.add(b.norm(m, "post_feedforward_layernorm", Tap::kMlpPostNorm), Tap::kLayerOutput);
 }
 
-// One set of parameters for each type of layer. `rope_scaling` is laid over that of the full
-// layers, field by field: a `type` there says nothing beside the `rope_type` that is there already.
+// One set of parameters per type of layer. `rope_scaling` overrides that of the full layers field
+// by field: a `type` in it is ignored, because there is a `rope_type` already.
 void read_gemma3_rope(const JsonObject& config, ModelSpec& spec) {
   RopeParameters& global = spec.rope_parameters;
   RopeParameters& local = spec.local_rope_parameters.emplace();
@@ -56,7 +56,7 @@ void read_gemma3_rope(const JsonObject& config, ModelSpec& spec) {
   JsonObject full = by_type.has("full_attention") ? by_type.object("full_attention") : none;
   if (config.has("rope_scaling")) {
     if (given && !by_type.has("full_attention")) {
-      throw input_error(by_type.where("full_attention"), "missing beside a rope_scaling",
+      throw input_error(by_type.where("full_attention"), "missing although there is a rope_scaling",
                         "a JSON object");
     }
     full = full.updated(config.object("rope_scaling"));
@@ -70,8 +70,8 @@ void read_gemma3_rope(const JsonObject& config, ModelSpec& spec) {
   }
 }
 
-// Of both: no key says by what the largest models scale their scores; llama.cpp tells them by their
-// number of layers.
+// For both. No key tells by what the largest models scale their scores; llama.cpp recognises them
+// by their number of layers.
 void read_gemma_gguf(GgufFields& gguf, std::int64_t period, std::int64_t layers_of_27b) {
   gguf.config.erase("hidden_act");
   gguf.config["hidden_activation"] = "gelu_pytorch_tanh";
@@ -95,7 +95,7 @@ void read_gemma3_gguf(GgufFields& gguf) {
   }
 }
 
-// What both types share.
+// The fields that both types share.
 ModelType gemma_type(const char* name, const char* architecture, void (*gguf)(GgufFields&)) {
   return {.name = name,
           .read = read_gemma,

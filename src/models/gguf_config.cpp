@@ -26,7 +26,8 @@ OrderedJson gguf_config(const GgufParts& parts) {
   GgufFields fields(parts, type.gguf.architecture, type.rope.rotates_partly);
   fields.config["model_type"] = type.name;
   if (type.gguf.read != nullptr) type.gguf.read(fields);
-  // As text and back: readers tell unsigned from signed integers, as the parser leaves them.
+  // Converts to text and back, so that signs of integers are as after parsing, which readers
+  // expect.
   return OrderedJson::parse(fields.config.dump());
 }
 

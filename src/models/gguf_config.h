@@ -1,4 +1,4 @@
-// A GGUF file's metadata as the config.json that the model had before it was converted.
+// A GGUF file's metadata, as the config.json that the model had before its conversion.
 #pragma once
 
 #include "formats/gguf_parts.h"
@@ -7,13 +7,13 @@
 
 namespace assay {
 
-// The type whose files have this general.architecture; otherwise an input error that lists those
-// that there are.
+// The type whose files have this general.architecture. Throws an input error that lists the known
+// ones.
 const ModelType& gguf_type(const GgufFile& file);
 
-// The fields of that type's config.json (in the layout of transformers 4), with `eos_token_id` a
-// list. What a GGUF file does not say is what llama.cpp takes for it. Throws an input error that
-// names the key.
+// The fields of that type's config.json (in the layout of transformers 4), with `eos_token_id` as a
+// list. What a GGUF file does not tell has llama.cpp's default. Throws an input error that names
+// the key.
 OrderedJson gguf_config(const GgufParts& parts);
 
 }  // namespace assay

@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// Other scales of the forward pass: no model of these architectures has them, yet files may say so.
+// Scales that no model of these architectures has, but a file may set.
 constexpr std::array<std::string_view, 5> kForeignKeys = {
     "logit_scale", "embedding_scale", "residual_scale", "attention.scale", "attention.clamp_kqv"};
 
@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 5> kForeignKeys = {
 GgufFields::GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly)
     : parts_(parts), file_(parts.head()), architecture_(architecture) {
   for (const std::string_view name : kForeignKeys) {
-    if (has(name)) throw input_error(where(name), "a key", "none, in a model of this kind");
+    if (has(name)) throw input_error(where(name), "present", "no such key in a model of this kind");
   }
   read_sizes(rotates_partly);
   read_token_ids();
@@ -76,7 +76,7 @@ void GgufFields::read_sizes(bool rotates_partly) {
             {"tie_word_embeddings", parts_.find("output.weight") == nullptr}};
 }
 
-// What the keys say; tensors of factors come on top of that.
+// From the keys alone; tensors of factors come on top.
 OrderedJson GgufFields::rope_scaling() const {
   const std::string_view type =
       file_.optional_string(key("rope.scaling.type")).value_or(has_factor() ? "linear" : "none");
@@ -143,7 +143,7 @@ OrderedJson GgufFields::layer_types(std::int64_t period) const {
   return types;
 }
 
-// llama.cpp ends a text at any of the three.
+// Reads all three ids, since llama.cpp ends a text at any of them.
 void GgufFields::read_token_ids() {
   std::vector<std::int64_t> ends;
   for (const char* name : {"eos", "eot", "eom"}) {

@@ -1,4 +1,4 @@
-// What a GGUF file's keys say, for the families' own fields.
+// A GGUF file's keys, for the families' own fields.
 //
 // The keys are llama.cpp's (gguf-py, constants.py): "qwen3.block_count" and so on.
 #pragma once
@@ -15,8 +15,8 @@ namespace assay {
 
 class GgufFields {
  public:
-  // Fills in the config's fields that all types share. rotates_partly: of a head a part may be
-  // rotated. Throws input errors that name the key.
+  // Fills in the config's fields that all types share. rotates_partly: whether only part of a head
+  // may be rotated. Throws input errors that name the key.
   GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly);
 
   // The config.json that the model had (in the layout of transformers 4).
@@ -28,7 +28,7 @@ class GgufFields {
   std::int64_t heads() const { return heads_; }
   std::int64_t head_dim() const { return head_dim_; }
 
-  // Of the architecture's own keys, named without it.
+  // For the architecture's own keys, without its prefix.
   std::string key(std::string_view name) const;
   std::string where(std::string_view name) const { return file_.where(key(name)); }
   bool has(std::string_view name) const { return file_.has(key(name)); }
@@ -43,10 +43,10 @@ class GgufFields {
     return has(name) ? file_.number(key(name)) : fallback;
   }
 
-  // Divisors of the rotary frequencies, one for each pair of dimensions.
+  // Divisors of the rotary frequencies, one per pair of dimensions.
   std::vector<float> rope_factors(std::string_view tensor) const;
-  // As config.json's layer_types: every layer whose number is a multiple of `period` sees
-  // everything, the others a window, where no key says otherwise.
+  // The same as config.json's layer_types: unless a key says otherwise, every layer whose number is
+  // a multiple of `period` is full, the others slide.
   OrderedJson layer_types(std::int64_t period) const;
 
  private:

@@ -31,12 +31,12 @@ void read_mistral(const JsonObject& config, ModelSpec& spec) {
   read_window(config, spec, 4096);
 }
 
-// Llama 3.1 and 3.2: the rotary frequencies' factors come from these, and only from these.
+// Llama 3.1 and 3.2 compute the rotary frequencies' factors only from these.
 constexpr std::array<double, 2> kLlama3Factors = {8, 32};
 constexpr double kLlama3LowFrequency = 1;
 constexpr double kLlama3HighFrequency = 4;
 constexpr double kLlama3Context = 8192;
-constexpr double kFactorTolerance = 1e-4;  // they were computed in FP32
+constexpr double kFactorTolerance = 1e-4;  // the file's factors were computed in FP32
 
 bool equals_llama3(const GgufFields& gguf, const std::vector<float>& factors, double factor) {
   const double theta = gguf.number("rope.freq_base", 10000);
@@ -80,9 +80,9 @@ OrderedJson frequency_factors(const GgufFields& gguf, const std::vector<float>& 
 void read_llama_gguf(GgufFields& gguf) {
   if (gguf.integer("expert_count", 0) != 0) {
     throw input_error(gguf.where("expert_count"), std::to_string(gguf.integer("expert_count")),
-                      "0 (mixtures of this architecture are not supported)");
+                      "0 (MoE models of this architecture are not supported)");
   }
-  // Mistral's models are files of this architecture too; a window is all that sets them apart.
+  // Mistral's files have this architecture too; only a window distinguishes them.
   const std::int64_t window = gguf.integer("attention.sliding_window", 0);
   if (window > 0) {
     gguf.config["model_type"] = "mistral";

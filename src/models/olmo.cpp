@@ -27,7 +27,7 @@ void olmo2_layer(Builder& b) {
   b.add(b.norm(m, "post_feedforward_layernorm", Tap::kMlpPostNorm), Tap::kLayerOutput);
 }
 
-// OLMo 3's files are of this architecture, and have a window.
+// OLMo 3's files have this architecture too, and a window.
 void read_olmo2_gguf(GgufFields& gguf) {
   const std::int64_t window = gguf.integer("attention.sliding_window", 0);
   if (window == 0) return;

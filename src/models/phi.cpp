@@ -1,4 +1,4 @@
-// Phi-3, 3.5, 4 and 4-mini: Llama's layer, whose projections of one input are stored as one matrix.
+// Phi-3, 3.5, 4 and 4-mini: Llama's layer with its projections fused: q, k and v, and gate and up.
 #include <cmath>
 
 #include "models/config_fields.h"
@@ -36,8 +36,8 @@ void read_phi3_gguf(GgufFields& gguf) {
   OrderedJson scaling = {{"rope_type", "longrope"},
                          {"short_factor", gguf.rope_factors("rope_factors_short.weight")},
                          {"long_factor", gguf.rope_factors("rope_factors_long.weight")}};
-  // Where it is what the lengths give, as in every published model, their own double is better than
-  // its FP32.
+  // If it equals what the lengths imply, as in every published model, compute it in double from
+  // those, which is more precise than the file's FP32.
   const double stated = gguf.number("rope.scaling.attn_factor", 1);
   const double stretch = static_cast<double>(context) / static_cast<double>(original);
   const double given =
@@ -53,7 +53,7 @@ ModelType phi3_type() {
       .name = "phi3",
       .read = read_phi3,
       .layer = phi3_layer,
-      // Phi-3 called longrope so when it was new. 4096 is Phi3Config's own length.
+      // Phi-3's first configs use these names for longrope. 4096 is Phi3Config's own length.
       .rope = {.only_longrope = {"su", "yarn"}, .original_length = 4096, .rotates_partly = true},
       .gguf = {.architecture = "phi3", .read = read_phi3_gguf, .ffn_up = "mlp.gate_up_proj"}};
 }

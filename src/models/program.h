@@ -1,9 +1,9 @@
-// A model as a value: the steps that compute it, in their order, with the tensors that they read
-// and the taps under which people see their results.
+// A model as a value: the steps that compute it, in order, with the tensors that they read and the
+// taps that show their results.
 //
-// A layer is a block of steps; what comes before the layers and after them are blocks, too. The
-// residual stream enters a block as value 0. From a program follow the tensors of a checkpoint in
-// the order of their use, the work of a token, and what `assay explain` prints.
+// A layer is a block of steps; so are the parts before and after the layers. The residual stream
+// enters a block as value 0. A checkpoint's tensors in the order of their use, the work per token,
+// and the output of `assay explain` all follow from a program.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ namespace assay {
 using ValueId = std::size_t;
 
 struct Value {
-  // Of one token, as [heads, head_dim] or [width]. Of scores and probabilities [heads]: those have
-  // a row of keys for every head and query.
+  // Shape per token: [heads, head_dim] or [width]; of scores and probabilities [heads], each with a
+  // row of keys for every query.
   std::vector<std::int64_t> shape;
   std::optional<Tap> tap;
   bool over_keys = false;
@@ -33,12 +33,12 @@ struct Value {
 // A tensor of the checkpoint as a step reads it: a vector, a matrix [rows, cols], or some rows of a
 // matrix that is stored for several.
 struct TensorUse {
-  std::string name;         // transformers'
+  std::string name;         // as in transformers
   std::int64_t rows = 0;    // 0: a vector
-  std::int64_t cols = 0;    // of a vector its length
-  std::int64_t first = 0;   // row of the stored matrix
-  std::int64_t stored = 0;  // its rows
-  std::int64_t count = 1;   // of so many equal tensors; "{}" in the name is each one's number
+  std::int64_t cols = 0;    // the length of a vector
+  std::int64_t first = 0;   // first row in the stored matrix
+  std::int64_t stored = 0;  // rows of the stored matrix
+  std::int64_t count = 1;   // number of equal tensors, numbered by "{}" in the name
   bool operator==(const TensorUse&) const = default;
 };
 
@@ -53,11 +53,11 @@ struct RmsNorm {
   double eps = 0;
   std::int64_t width = 0;
   bool one_plus = false;
-  bool rounded_once = false;  // after the weight only, not before it as well
+  bool rounded_once = false;  // only after the weight, not also before it
   bool operator==(const RmsNorm&) const = default;
 };
 
-// For each value that it writes a matrix, and after it a bias where it has one: x w^T + bias.
+// x w^T + bias: a matrix for each value that it writes, followed by its bias, if any.
 struct Linear {
   bool operator==(const Linear&) const = default;
 };
@@ -71,8 +71,8 @@ struct Rotate {
   bool operator==(const Rotate&) const = default;
 };
 
-// round(q k^T) * scale of each query head with its key head, soft-capped where cap is not 0. Of the
-// keys a query sees those up to its own position, the last `window` of them where that is not 0.
+// round(q k^T) * scale of each query head with its key head, soft-capped if cap is not 0. A query
+// sees the keys up to its own position, or the last `window` of them if that is not 0.
 struct Scores {
   double scale = 0;
   double cap = 0;
@@ -97,7 +97,7 @@ struct Gate {
   bool operator==(const Gate&) const = default;
 };
 
-// The ids of each token's experts, those of its greatest logits; and their weights.
+// The ids of each token's experts, those with the greatest logits; and their weights.
 struct TopExperts {
   std::int64_t experts = 0;
   std::int64_t per_token = 0;
@@ -107,14 +107,14 @@ struct ExpertWeights {
   bool sum_to_one = false;
   bool operator==(const ExpertWeights&) const = default;
 };
-// As Linear, each token through the matrices of its own experts. Its weights are all of the first
-// expert, then all of the second.
+// Like Linear, each token with the matrices of its own experts. The weights are all of the first
+// expert's, then all of the second's.
 struct ExpertLinear {
   std::int64_t experts = 0;
   std::int64_t per_token = 0;
   bool operator==(const ExpertLinear&) const = default;
 };
-// The sum of a token's experts, each times its weight.
+// The sum of the outputs of a token's experts, each times its weight.
 struct SumExperts {
   bool operator==(const SumExperts&) const = default;
 };
@@ -125,16 +125,16 @@ struct Softcap {
   bool operator==(const Softcap&) const = default;
 };
 
-// An operation that is none of these: its code comes with it.
+// An operation of another kind, which brings its own code.
 struct Bf16;
 struct F32;
 struct F64;
 template <class N>
-struct ForeignRun;  // what it is run with: ops/foreign.h
+struct ForeignRun;  // defined in ops/foreign.h
 class ForeignOperation {
  public:
   virtual ~ForeignOperation() = default;
-  // Whether it computes the same.
+  // Whether both compute the same.
   virtual bool equals(const ForeignOperation& other) const = 0;
   virtual void run(ForeignRun<Bf16>& with) const = 0;
   virtual void run(ForeignRun<F32>& with) const = 0;
@@ -163,9 +163,9 @@ std::vector<TensorUse> each_tensor(const Step& step);
 struct Block {
   std::vector<Value> values;
   std::vector<Step> steps;
-  ValueId result = 0;  // the residual stream as it leaves the block; of the head, the logits
+  ValueId result = 0;  // the residual stream that leaves the block; in the head, the logits
 
-  // The value that the tap shows, and the step that writes it; none where the block has not the
+  // The value that the tap shows, and the step that writes it; none if the block does not have the
   // tap.
   std::optional<ValueId> find(Tap tap) const;
   std::optional<std::size_t> step_showing(Tap tap) const;
@@ -180,11 +180,11 @@ struct Program {
   bool operator==(const Program&) const = default;
 };
 
-// The program of a spec that read_spec() gave. Pure: the same spec, the same program.
-// stored_head: the checkpoint has an lm_head.weight, which is used though the config ties it:
-// transformers 5 ties only where it equals the embedding.
+// The program for a spec from read_spec(). A pure function. stored_head: the checkpoint has an
+// lm_head.weight, which is used although the config ties it: transformers 5 ties only if it equals
+// the embedding.
 Program program_of(const ModelSpec& spec, bool stored_head = false);
-// Its parts one by one.
+// The program's parts.
 std::vector<RopeParameters> ropes_of(const ModelSpec& spec);
 Block embedding_of(const ModelSpec& spec);
 Block layer_of(const ModelSpec& spec, std::int64_t l);

@@ -1,4 +1,4 @@
-// Qwen2, Qwen3 and Qwen3-MoE: Llama's layer; Qwen2 with a bias on q, k and v, Qwen3 with a norm of
+// Qwen2, Qwen3 and Qwen3-MoE: Llama's layer; Qwen2 with a bias on q, k and v, Qwen3 with a norm on
 // each query and key head, Qwen3-MoE with experts in most layers.
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// Qwen's window counts only where it is switched on, and from max_window_layers on.
+// Qwen's window counts only if it is switched on, and from max_window_layers on.
 void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
   if (!config.boolean("use_sliding_window", false)) return;
   read_window(config, spec, 4096);

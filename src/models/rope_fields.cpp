@@ -1,5 +1,5 @@
-// `rope_theta` and `rope_scaling` of transformers 4, `rope_parameters` of transformers 5: read as
-// its modeling_rope_utils.py does.
+// `rope_theta` and `rope_scaling` of transformers 4, `rope_parameters` of transformers 5, read in
+// the same way as in its modeling_rope_utils.py.
 #include "models/rope_fields.h"
 
 #include <fmt/format.h>
@@ -45,8 +45,7 @@ constexpr const char* kPartial = "partial_rotary_factor";
 constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
 
-// A length outside of `rope` counts before the one inside, except where each type of layer has
-// parameters of its own.
+// The length outside of `rope` has priority, unless each type of layer has its own parameters.
 double original_length(const JsonObject& config, const JsonObject& rope, const RopeFields& fields,
                        const ModelSpec& spec) {
   if (fields.original_length) return config.positive_number(kOriginal, *fields.original_length);
@@ -56,7 +55,7 @@ double original_length(const JsonObject& config, const JsonObject& rope, const R
   return rope.positive_number(kOriginal, static_cast<double>(spec.max_position_embeddings));
 }
 
-// A field that must be there, but may be null: the ratio of the two lengths.
+// A required field, null for the ratio of the two lengths.
 double factor_or_ratio(const JsonObject& rope, double ratio) {
   return rope.is_null("factor") ? ratio : rope.positive_number("factor");
 }
@@ -106,7 +105,7 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonOb
       to.high_freq_factor = rope.positive_number("high_freq_factor");
       if (to.low_freq_factor == to.high_freq_factor) {
         throw input_error(rope.where("high_freq_factor"), rope.text("high_freq_factor"),
-                          "another number than low_freq_factor");
+                          "a number other than low_freq_factor");
       }
       break;
     case RopeScaling::kLongrope:
@@ -121,8 +120,8 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonOb
   }
 }
 
-// The object that says how to stretch: an empty one where there is none. Nothing of
-// `rope_parameters` is left where there is a `rope_scaling`, not even its rope_theta.
+// The object with the scaling, empty if there is none. A `rope_scaling` replaces all of
+// `rope_parameters`, even its rope_theta.
 JsonObject scaling_object(const JsonObject& config) {
   if (config.has("rope_scaling")) {
     JsonObject scaling = config.object("rope_scaling");
@@ -132,7 +131,7 @@ JsonObject scaling_object(const JsonObject& config) {
   return {config.where("rope_scaling"), OrderedJson::object()};
 }
 
-// How much of a head is rotated. Where nothing is stretched, most types do not ask for that.
+// Reads how much of a head is rotated. Without scaling, most types ignore that field.
 void read_rotary_dims(const JsonObject& config, const JsonObject& rope, const RopeFields& fields,
                       bool stretched, ModelSpec& spec) {
   if (!fields.rotates_partly && !stretched) return;
@@ -166,7 +165,7 @@ void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& sp
   const JsonObject rope = scaling_object(config);
   for (const char* type : {kFull, kSliding}) {
     if (rope.has(type)) {
-      throw input_error(rope.where(type), "parameters of a type of layer",
+      throw input_error(rope.where(type), "parameters for each type of layer",
                         fmt::format("one set for all layers (a {})", spec.model_type));
     }
   }

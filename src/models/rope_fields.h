@@ -1,4 +1,4 @@
-// The rotary embedding in a config.json.
+// Reads the rotary embedding from a config.json.
 #pragma once
 
 #include <optional>
@@ -10,24 +10,22 @@
 
 namespace assay {
 
-// What is a type's own in how its config speaks of it.
+// How a type's config differs from the others'.
 struct RopeFields {
-  // Names that longrope has besides; where there are any, the type knows no other stretching.
+  // Other names of longrope; if there are any, the type supports no other scaling.
   std::vector<std::string_view> only_longrope = {};
-  // Where set, the original length is read beside rope_scaling alone, and is this where it is
-  // absent.
+  // If set, the original length is read only outside rope_scaling, with this default.
   std::optional<double> original_length = {};
-  // A part of each head may be rotated; partial_rotary_factor is read without stretching too.
+  // Part of a head may be rotated; partial_rotary_factor is read even without scaling.
   bool rotates_partly = false;
 };
 
-// Fills in rope_parameters and rope.dims of a spec whose sizes and model type are there. Throws
-// input errors that name the field.
+// Sets rope_parameters and rope.dims of a spec that has its sizes and model type. Throws input
+// errors that name the field.
 void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& spec);
 
-// The stretching that `rope` speaks of, for a type that has nothing of its own. `outer` is the
-// object that holds `rope`, where there is one for each type of layer: transformers looks there for
-// `truncate`.
+// The scaling in `rope`, for a type without special rules. `outer` is the object that contains
+// `rope`, if there is one per type of layer: transformers looks there for `truncate`.
 void read_rope_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,
                        const ModelSpec& spec, RopeParameters& to);
 

@@ -1,4 +1,4 @@
-// Which model: one value that says what the forward pass computes.
+// The model: one value that defines what the forward pass computes.
 #pragma once
 
 #include <algorithm>
@@ -14,34 +14,34 @@
 
 namespace assay {
 
-// The part of a model that a type's models share, and that its config may set. Each default is what
-// transformers' Llama and Qwen compute.
+// The part of a model that a type's models share, and that its config may set. The defaults are
+// those of transformers' Llama and Qwen.
 struct EmbeddingSpec {
-  double scale = 1;  // rows times this, which is rounded first (Gemma: sqrt(hidden_size))
+  double scale = 1;  // factor of the rows, itself rounded first (Gemma: sqrt(hidden_size))
   bool operator==(const EmbeddingSpec&) const = default;
 };
 
 // RMSNorm: x / sqrt(mean(x^2) + eps) * weight.
 struct NormSpec {
   bool one_plus = false;      // times 1 + weight (Gemma)
-  bool rounded_once = false;  // not before the weight, only after it (Gemma, OLMo 2)
+  bool rounded_once = false;  // only after the weight, not also before it (Gemma, OLMo 2)
   bool operator==(const NormSpec&) const = default;
 };
 
 struct QkNormSpec {
-  bool full_width = false;  // over all heads together, with a weight for each channel (OLMo 2)
+  bool full_width = false;  // over all heads together, with one weight per channel (OLMo 2)
   bool operator==(const QkNormSpec&) const = default;
 };
 
 // Rotary embedding: pairs (i, i + dims/2), angles by the spec's RopeParameters.
 struct RopeSpec {
-  std::int64_t dims = 0;      // only the first ones of a head are rotated (Phi); 0: all
-  bool rounded_once = false;  // tables and products not rounded, only their sum (OLMo 2)
+  std::int64_t dims = 0;      // only the first elements of a head are rotated (Phi); 0: all
+  bool rounded_once = false;  // only the sum is rounded, not tables and products (OLMo 2)
   bool operator==(const RopeSpec&) const = default;
 };
 
 struct AttentionSpec {
-  double scale = 0;         // of the scores (Gemma: its own); 0: 1 / sqrt(head_dim)
+  double scale = 0;         // factor of the scores (Gemma has its own); 0: 1 / sqrt(head_dim)
   std::int64_t window = 0;  // in sliding layers a query sees this many positions; 0: all
   double softcap = 0;       // cap * tanh(score / cap) (Gemma 2); 0: none
   bool operator==(const AttentionSpec&) const = default;
@@ -57,19 +57,19 @@ struct MlpSpec {
   bool operator==(const MlpSpec&) const = default;
 };
 
-// Where the norms of a block f stand.
+// Where the norms of a block f are.
 enum class Norms : std::uint8_t {
   kBefore,  // x + f(norm(x))
   kAfter,   // x + norm(f(x)) (OLMo 2)
   kAround,  // x + norm(f(norm(x))) (Gemma)
 };
 
-// A mixture of experts (MoE) in place of the MLP (Qwen3-MoE): each token's output is the sum of
-// those of its num_experts_per_tok experts, times their weights.
+// A mixture of experts (MoE) instead of the MLP (Qwen3-MoE): each token's output is the weighted
+// sum of those of its num_experts_per_tok experts.
 struct MoeSpec {
   std::int64_t num_experts = 0;  // 0: none
   std::int64_t num_experts_per_tok = 0;
-  std::int64_t intermediate_size = 0;  // of each expert
+  std::int64_t intermediate_size = 0;  // per expert
   bool norm_topk_prob = false;         // the weights of a token's experts add up to 1
   bool operator==(const MoeSpec&) const = default;
 };
@@ -79,11 +79,11 @@ struct HeadSpec {
   bool operator==(const HeadSpec&) const = default;
 };
 
-// Layers are numbered below it: beyond every published model, and layer names have three digits.
+// An upper bound beyond every published model; layer names have at most three digits.
 constexpr std::int64_t kMostLayers = 1000;
-// Experts of a layer at most: beyond every published model.
+// The most experts of a layer, beyond every published model.
 constexpr std::int64_t kMostExperts = 1024;
-// Elements of a head at most: beyond every published model.
+// The most elements of a head, beyond every published model.
 constexpr std::int64_t kMostHeadDim = 65536;
 
 // Read from the checkpoint's config.json; names are the config's own.
@@ -95,22 +95,22 @@ struct ModelSpec {
   std::int64_t num_hidden_layers = 0;
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;
-  std::int64_t head_dim = 0;  // not hidden_size / num_attention_heads
+  std::int64_t head_dim = 0;  // not always hidden_size / num_attention_heads
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   RopeParameters rope_parameters;
-  std::optional<RopeParameters> local_rope_parameters;  // of sliding layers, where they are others
+  std::optional<RopeParameters> local_rope_parameters;  // of sliding layers, if they differ
   bool qk_norm = false;  // RMSNorm on queries and keys, before the rotary embedding
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool tie_word_embeddings = false;
-  bool runs_anew_when_long = false;  // see starts_anew(); of Phi-3, as transformers has it
-  // By layer: whether its attention is within attention.window, its MLP a mixture of experts.
-  // Empty: all layers are, where there is a window or a mixture.
+  bool runs_anew_when_long = false;  // see starts_anew(); Phi-3, as in transformers
+  // By layer: whether its attention is limited to attention.window, and whether its MLP is an MoE.
+  // Empty: all layers, if there is a window or an MoE.
   std::vector<bool> sliding_layers;
   std::vector<bool> sparse_layers;
 
   EmbeddingSpec embedding;
-  NormSpec norm;  // all of them
+  NormSpec norm;  // all norms
   Norms norms = Norms::kBefore;
   QkNormSpec qk_norms;
   RopeSpec rope;
@@ -123,14 +123,14 @@ struct ModelSpec {
 
   std::int64_t q_size() const { return num_attention_heads * head_dim; }
   std::int64_t kv_size() const { return num_key_value_heads * head_dim; }
-  // What scores are multiplied by.
+  // The factor of the scores.
   double attention_scale() const {
     return attention.scale != 0 ? attention.scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
   }
-  // Elements of a head that are rotated.
+  // The number of elements of a head that are rotated.
   std::int64_t rotary_dims() const { return rope.dims > 0 ? rope.dims : head_dim; }
 
-  // layers: as sliding_layers. A layer that the model has not is none of those that are named.
+  // layers: see sliding_layers. A layer beyond the model's is not among the listed ones.
   static bool is_among(const std::vector<bool>& layers, std::int64_t layer) {
     const auto index = static_cast<std::size_t>(layer);
     return layers.empty() || (index < layers.size() && layers[index]);
@@ -146,16 +146,16 @@ struct ModelSpec {
   const RopeParameters& rope_of(std::int64_t layer) const {
     return local_rope_parameters && is_sliding(layer) ? *local_rope_parameters : rope_parameters;
   }
-  // Whether a sequence that grows from `before` to `after` tokens is run again whole, because its
-  // keys have other frequencies from now on.
+  // Whether a sequence that grows from `before` to `after` tokens is run again from its start,
+  // because its keys have other frequencies from then on.
   bool starts_anew(std::int64_t before, std::int64_t after) const {
     const auto limit = static_cast<std::int64_t>(rope_parameters.original_length);
     return runs_anew_when_long && rope_parameters.scaling == RopeScaling::kLongrope &&
            before <= limit && after > limit;
   }
-  // The longest sequence that is computed: max_position_embeddings, or what the RoPE scaling
-  // stretches the original length to (a model card's YaRN leaves max_position_embeddings as it
-  // was). Dynamic scaling knows no end.
+  // The longest supported sequence: max_position_embeddings, or the original length times the RoPE
+  // scaling's factor (a model card's YaRN leaves max_position_embeddings unchanged). Dynamic
+  // scaling has no limit.
   std::int64_t longest_sequence() const {
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (rope_parameters.scaling == RopeScaling::kDynamic) return kMost;

@@ -1,4 +1,4 @@
-// Where one looks: the names of all intermediates, and which of them a run records.
+// Taps: the names of all intermediates, and which of them a run records.
 #pragma once
 
 #include <compare>
@@ -13,9 +13,9 @@
 
 namespace assay {
 
-// Every place where the forward pass can be looked at, in data-flow order, with its name (within
-// its layer, for those from kInputNorm to kLayerOutput). The shapes, with S tokens, are in
-// docs/reference-data-format.md.
+// Every place where the forward pass can be observed, in data-flow order, with its name (within its
+// layer, from kInputNorm to kLayerOutput). docs/reference-data-format.md has the shapes, with S
+// tokens.
 // clang-format off
 #define ASSAY_TAPS(row)                      \
   row(kEmbeddingOutput, "embedding_output")  \
@@ -74,8 +74,8 @@ struct TapPlace {
   std::int64_t order() const;
 };
 
-// "layer_03_q_proj", with any number of digits; none for what is no tap (input_ids, rope_cos).
-// A layer's number must be below kMostLayers: memory is taken for each layer up to it.
+// "layer_03_q_proj", with any number of digits; none for other names (input_ids, rope_cos). The
+// layer's number must be below kMostLayers, because callers allocate memory for each layer.
 std::optional<TapPlace> parse_tap_name(std::string_view name);
 
 // The axis that counts positions in an array of that tap: 1, or 2 for scores and probabilities.
@@ -91,7 +91,7 @@ std::vector<std::int64_t> tap_shape(Tap tap, std::int64_t layer, const ModelSpec
 // The taps that a run records.
 class TapSet {
  public:
-  // Nothing.
+  // Empty.
   explicit TapSet(const ModelSpec& spec);
 
   // The classic reference set: embedding_output, every layer_NN_output, final_norm_output, logits.
@@ -107,7 +107,7 @@ class TapSet {
   static std::size_t index(Tap tap, std::int64_t layer);
 
   ModelSpec spec_;
-  std::vector<bool> wanted_;  // [layer][tap]; taps outside the layers stand at layer 0
+  std::vector<bool> wanted_;  // [layer][tap]; taps outside the layers are at layer 0
 };
 
 }  // namespace assay

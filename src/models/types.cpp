@@ -1,10 +1,10 @@
-// The table of model types. A new one is a row here and a file that defines it.
+// The table of model types. A new type needs a row here and a file that defines it.
 #include <vector>
 
 #include "models/builder.h"
 #include "models/model_type.h"
 
-// Each row: a function ModelType name##_type() in the family's file; in alphabetical order.
+// Each row stands for a function ModelType name##_type() in the family's file; sorted by name.
 #define ASSAY_MODEL_TYPES(row)                                                                    \
   row(gemma2) row(gemma3_text) row(llama) row(mistral) row(olmo2) row(phi3) row(qwen2) row(qwen3) \
       row(qwen3_moe)

@@ -1,4 +1,4 @@
-// Keys (after the rotary embedding) and values of one sequence in one attention: its state.
+// Keys (after the rotary embedding) and values of one sequence in one attention.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ class KvCache {
   using Real = typename N::Real;
   using Cached = typename N::Cached;
 
-  // Room for `capacity` positions of key/value heads of head_dim channels.
+  // capacity: positions of key/value heads with head_dim channels.
   KvCache(std::size_t heads, std::size_t head_dim, std::size_t capacity)
       : layout_{head_dim}, capacity_(capacity) {
     keys_.resize(heads * layout_.keys(capacity));
@@ -23,8 +23,8 @@ class KvCache {
 
   CacheLayout layout() const { return layout_; }
 
-  // One key/value head, as layout() says, from a position on: a multiple of 16 for keys, of 2 for
-  // values.
+  // One key/value head, laid out as layout() says, from a position on: a multiple of 16 for keys,
+  // of 2 for values.
   const Cached* keys(std::size_t head, std::size_t position = 0) const {
     return &keys_[head * layout_.keys(capacity_) + layout_.keys(position)];
   }

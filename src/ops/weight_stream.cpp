@@ -13,7 +13,7 @@ constexpr std::size_t kTile = 16;
 
 std::size_t row_bytes(const Weight& w) { return w.cols * dtype_size(w.dtype); }
 
-// The file that a view is of.
+// The file that contains a view.
 std::size_t file_of(const Weights& files, const std::byte* data) {
   for (std::size_t i = 0; i < files.files().size(); ++i) {
     const std::span<const std::byte> bytes = files.mapped(i);
@@ -68,7 +68,7 @@ void WeightStream::begin() {
     error_ = nullptr;
   }
   changed_.notify_all();
-  // Whoever only looks at a model needs neither thread nor buffers.
+  // Starts late, because reading only a model's metadata needs neither thread nor buffers.
   if (!thread_.joinable()) {
     for (AlignedVector<std::byte>& buffer : buffers_) buffer.resize(block_bytes_);
     thread_ = std::thread([this] { read_blocks(); });
@@ -79,7 +79,7 @@ Weight WeightStream::next() {
   std::unique_lock lock(mutex_);
   assert(taken_ < blocks_.size());
   const std::size_t block = taken_++;
-  changed_.notify_all();  // the buffer of the block before is free
+  changed_.notify_all();  // the previous block's buffer is free
   changed_.wait(lock, [&] { return read_ > block || error_; });
   if (read_ <= block) std::rethrow_exception(error_);
   Weight rows = blocks_[block].rows;
@@ -106,7 +106,7 @@ void WeightStream::read_blocks() {
       error = std::current_exception();
     }
     lock.lock();
-    if (pass != pass_) continue;  // another one has begun meanwhile
+    if (pass != pass_) continue;  // another pass has begun meanwhile
     if (error) {
       error_ = error;
     } else {

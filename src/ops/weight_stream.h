@@ -1,11 +1,11 @@
-// The matrices of a checkpoint that memory does not hold: read from its files in blocks of rows, in
-// the order of the forward pass, ahead of their use.
+// Streams the matrices of a checkpoint that does not fit into memory: reads them from its files in
+// blocks of rows, in the order of the forward pass, ahead of their use.
 //
-// A thread reads into a ring of buffers while the blocks before are computed with, and tells the
-// kernel to let go of what it has read. The other way, to use the mapped files and to advise the
-// kernel which pages to fetch and drop, is slower: advice fetches no more than the device's
-// read-ahead size per call, in single pages, and a fault fetches what lies before it as well, which
-// has just been dropped. What is fetched may also be evicted before it is used.
+// A thread reads into a ring of buffers while earlier blocks are computed with, and tells the
+// kernel to drop what it has read. The alternative, to use the mapped files and advise the kernel
+// which pages to fetch and drop, is slower: advice fetches at most the device's read-ahead size per
+// call, in single pages, and a fault also fetches what is before it, which has just been dropped.
+// Fetched pages may also be evicted before they are used.
 #pragma once
 
 #include <condition_variable>
@@ -29,7 +29,7 @@ class WeightStream {
   struct Limits {
     std::size_t block_bytes;     // read and computed with at a time; at least 16 rows
     std::size_t buffer_bytes;    // in memory at a time; at least three blocks
-    std::uint64_t cached_bytes;  // of a pass, from its beginning: what the page cache may keep
+    std::uint64_t cached_bytes;  // the first part of a pass, which the page cache may keep
   };
 
   // matrices: views into `files`, in the order in which every pass uses them.
@@ -38,9 +38,9 @@ class WeightStream {
   WeightStream(const WeightStream&) = delete;
   WeightStream& operator=(const WeightStream&) = delete;
 
-  // Starts a pass: reading begins, whether or not the one before came to its end.
+  // Starts a pass: begins to read, whether or not the previous one was finished.
   void begin();
-  // The next block of rows of this pass, valid until the next call. Throws where reading failed.
+  // The next block of rows of this pass, valid until the next call. Throws if reading failed.
   Weight next();
 
  private:
@@ -57,14 +57,14 @@ class WeightStream {
 
   std::vector<FileReader> files_;
   std::vector<Block> blocks_;
-  std::size_t block_bytes_;  // of the largest
+  std::size_t block_bytes_;  // of the largest block
   std::vector<AlignedVector<std::byte>> buffers_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t pass_ = 0;
-  std::size_t read_ = 0;   // blocks that this pass has in buffers, or had
-  std::size_t taken_ = 0;  // blocks that next() gave out; the last of them is in use
+  std::size_t read_ = 0;   // blocks that this pass has read into buffers
+  std::size_t taken_ = 0;  // blocks that next() returned; the last of them is in use
   bool stop_ = false;
   std::exception_ptr error_;
   std::thread thread_;

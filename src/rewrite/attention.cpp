@@ -14,10 +14,10 @@
 namespace assay {
 namespace {
 
-// Lower than any score that is one.
+// Lower than any real score.
 constexpr double kHidden = -1e30;
 
-// A key or a value as it comes back from a cache of another type.
+// A key or a value after it was stored in a cache of another type.
 template <class N>
 void through_cache(DType dtype, std::span<typename N::Real> row) {
   double largest = 0;
@@ -55,8 +55,8 @@ void one_softmax(const OddAttention& odd, std::size_t count, std::size_t stride,
   }
 }
 
-// Of rows of `count` scores in place; row i begins with element firsts[i], and what stands before
-// becomes 0.
+// Softmax over rows of `count` scores in place. Row i begins with element firsts[i]; what is before
+// it becomes 0.
 template <class N>
 void softmax_of(const OddAttention& odd, const Kernels<N>& kernels,
                 std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x) {
@@ -78,7 +78,7 @@ void softmax_of(const OddAttention& odd, const Kernels<N>& kernels,
   }
 }
 
-// With one more score that belongs to no position.
+// With one more score, which belongs to no position.
 template <class N>
 void softmax_with_sink(const OddAttention& odd, double sink,
                        std::span<const typename N::Real> scores, typename N::Real* probs) {
@@ -103,7 +103,7 @@ void hold(OperandType type, std::span<typename N::Real> values, std::size_t widt
   std::ranges::transform(values, values.begin(), [](auto x) { return N::round(x); });
 }
 
-// Probabilities as the context reads them.
+// Rounds probabilities as the context reads them.
 template <class N>
 void hold_read(const HeldRows& held, std::span<typename N::Real> values, std::size_t width) {
   using Real = typename N::Real;
@@ -119,7 +119,7 @@ void hold_read(const HeldRows& held, std::span<typename N::Real> values, std::si
   }
 }
 
-// Which of the sequence's tokens the query at p finds in slot j; -1: a slot nobody has written.
+// The token that the query at p finds in slot j; -1: an unwritten slot.
 std::int64_t token_in_slot(const Decoding& decoding, std::int64_t p, std::int64_t j) {
   if (decoding.fault != DecodeFault::kSlot || p < decoding.from) return j;
   const std::int64_t decoded = j - decoding.amount;
@@ -170,7 +170,7 @@ class Attention {
   }
 
  private:
-  // What a head reads, from the cache's layout undone: [positions, head_dim].
+  // A head's input, read back from the cache's layout: [positions, head_dim].
   struct Rows {
     const Cached* cached = nullptr;
     std::vector<Cached> rows, unrotated;
@@ -214,7 +214,7 @@ class Attention {
     return all;
   }
 
-  // What the query at p finds in its slots, laid out as the cache is.
+  // What the query at p finds in its slots, laid out like the cache.
   const Cached* in_slots(const Rows& of, bool keys, std::size_t p,
                          AlignedVector<Cached>& laid_out) const {
     const Decoding& decoding = odd_.decoding;
@@ -250,7 +250,7 @@ class Attention {
     return laid_out.data();
   }
 
-  // Values that somebody has put there may lie on no BF16 grid.
+  // Values that an observer has set may be on no BF16 grid.
   const Kernels<N>& kernels_for(const Real* x, std::size_t n) const {
     const Kernels<N>& own = with_.ops.kernels();
     if constexpr (std::is_same_v<N, Bf16>) {
@@ -302,7 +302,7 @@ class Attention {
     for (const HeldRows& held : odd_.probs_read) hold_read<N>(held, std::span(rows), count_);
     for (std::size_t p = 0; p < count_; ++p) {
       const Real* row = &rows[p * count_];
-      std::size_t seen = count_;  // a value that nobody looks at may be anything, even NaN
+      std::size_t seen = count_;  // a value that nobody sees may be anything, even NaN
       while (seen > firsts[p] + 1 && row[seen - 1] == 0) --seen;
       Real* out =
           &with_.writes[2][odd_.joins_heads ? (p * heads_ + head) * n_ : (head * count_ + p) * n_];
@@ -340,8 +340,8 @@ class Attention {
     }
   }
 
-  // The softmax begins with the first position that is seen, as that of the model does; unless an
-  // observer has put scores before it.
+  // The softmax begins with the first visible position, as the model's does, unless an observer has
+  // set scores before it.
   std::vector<std::size_t> first_positions(const std::vector<Real>& rows) const {
     std::vector<std::size_t> firsts(count_);
     if (odd_.scores.window <= 0 || odd_.mask != Mask::kCausal) return firsts;

@@ -1,4 +1,4 @@
-// Attention of a whole sequence, each row of it in full: what is hidden is masked, not left out.
+// Attention of a whole sequence with all rows in full: hidden entries are masked, not omitted.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,18 @@ enum class Mask : std::uint8_t {
   kCausal,
   kNone,          // every query sees every position
   kZero,          // hidden scores are 0, not the lowest value
-  kAfterSoftmax,  // hidden probabilities are 0, the others not scaled up again
+  kAfterSoftmax,  // hidden probabilities are 0, and the others are not renormalised
 };
 
-// What goes wrong only in tokens that are decoded one by one after a prompt.
+// Faults that affect only tokens decoded one by one after a prompt.
 enum class DecodeFault : std::uint8_t {
   kNone,
-  kAlone,         // the cache is not read: a token sees itself only
-  kFirstOnly,     // the mask begins at the wrong corner: a token sees position 0 only
+  kAlone,         // the cache is not read: a token sees only itself
+  kFirstOnly,     // the mask begins at the wrong corner: a token sees only position 0
   kNotItself,     // the cache is read before the token's own key and value are in it
-  kSlot,          // keys and values are written `amount` slots too far; the one left out is zero
+  kSlot,          // keys and values are written `amount` slots too far; the skipped one is zero
   kNotRotated,    // keys of the prompt are cached before their rotary embedding
-  kRotatedAgain,  // keys of the prompt are rotated a second time when read
+  kRotatedAgain,  // keys of the prompt are rotated again when read
 };
 
 struct Decoding {
@@ -37,33 +37,33 @@ struct Decoding {
   bool operator==(const Decoding&) const = default;
 };
 
-// A type that probabilities or scores are held in.
+// A type in which probabilities or scores are stored.
 struct HeldRows {
   OperandType type = OperandType::kOwn;
-  bool before_division = false;  // in parts of the row's greatest
-  double exponential_error = 0;  // by which those are off before they are rounded
+  bool before_division = false;  // relative to the row's greatest exponential
+  double exponential_error = 0;  // relative error of the exponentials before they are rounded
   bool operator==(const HeldRows&) const = default;
 };
 
-// Scores, softmax and context in one step. It reads queries, keys and values, and after them the
-// keys before their rotation; it shows scores and probabilities to the observer itself, all keys of
-// a head's queries together.
+// Scores, softmax and context in one step. It reads queries, keys and values, and then the keys
+// before their rotation. It shows scores and probabilities to the observer itself, for all keys of
+// a head's queries at once.
 struct OddAttention {
   Scores scores;
   bool modulo_heads = false;  // query head h reads key/value head h % n, not h / group
-  bool keys_modulo = false;   // the same of keys alone
+  bool keys_modulo = false;   // the same, only for keys
   Mask mask = Mask::kCausal;
-  std::int64_t mask_offset = 0;         // the query at p sees positions up to p + this
-  bool sink = false;                    // one more score, 0, in the softmax's denominator
-  std::vector<double> sinks = {};       // one more score in each head's softmax; one: in all heads
+  std::int64_t mask_offset = 0;    // the query at p sees positions up to p + this
+  bool sink = false;               // one more score, 0, in the softmax's denominator
+  std::vector<double> sinks = {};  // one more score in each head's softmax; a single one: in all
   std::vector<std::int64_t> cuts = {};  // no token sees across these positions
   bool over_queries = false;            // softmax along the other axis
-  DType softmax = DType::kF32;          // type in which exponentials and their sum are held
+  DType softmax = DType::kF32;          // type of exponentials and their sum
   bool joins_heads = true;    // false: context stored as [heads, tokens, head_dim], read as rows
   DType cache = DType::kF32;  // keys and values pass through kI8 (by row) or kF8E4M3
   Decoding decoding = {};
-  OddRotate again = {};  // what kRotatedAgain rotates by
-  // What these are held in: as they are shown, and probabilities as the context reads them.
+  OddRotate again = {};  // the rotation of kRotatedAgain
+  // Types in which these are stored: as shown, and probabilities also as the context reads them.
   std::vector<OperandType> scores_held = {};
   std::vector<OperandType> probs_held = {};
   std::vector<HeldRows> probs_read = {};

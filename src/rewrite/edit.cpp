@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// A plain attention's three steps stand one after the other.
+// The three steps of a plain attention are adjacent.
 void put_in_full(Block& block, std::size_t at, const OddAttention& odd) {
   Step& scores = block.steps[at];
   const Step softmax = block.steps[at + 1];
@@ -44,7 +44,7 @@ void store_foreign(Block& block, Store store) {
   }
 }
 
-// What kernels add up is rounded after them.
+// Sums of kernels are rounded after them.
 void store_sums(Block& block, Store store) {
   for (std::size_t s = 0; s < block.steps.size(); ++s) {
     const Operation& operation = block.steps[s].operation;

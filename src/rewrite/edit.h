@@ -1,4 +1,4 @@
-// Changes of a program: steps put in, taken out, moved; operations changed.
+// Edits of a program: inserts, removes and moves steps, and changes operations.
 #pragma once
 
 #include <cstddef>
@@ -12,27 +12,27 @@
 
 namespace assay {
 
-// Puts a step in at `at` that writes one new value.
+// Inserts a step at `at` that writes one new value.
 ValueId insert_step(Block& block, std::size_t at, Operation operation, std::vector<ValueId> reads,
                     Value value, std::vector<TensorUse> tensors = {});
-// Steps from `from` on that read `old` read `other`; so does who takes the block's result.
+// Lets steps from `from` on, and the block's result, use `other` instead of `old`.
 void replace_reads(Block& block, std::size_t from, ValueId old, ValueId other);
 
-// What the tap shows passes through the operation first, and everybody goes on with that.
+// Applies the operation to the value that the tap shows; the tap and all readers get the result.
 void before_shown(Block& block, Tap tap, const Operation& operation);
-// Everybody goes on with what the operation makes of it; the tap shows what it is before.
+// Applies the operation to the value after the tap has shown it; all readers get the result.
 void after_shown(Block& block, Tap tap, const Operation& operation);
-// The step reads its i-th value through the operation, and nobody else does.
+// Applies the operation to the step's i-th input, for this step only.
 void before_read(Block& block, std::size_t step, std::size_t i, const Operation& operation);
 
-// The step is taken out: whoever read its result reads its first input, which its tap shows.
+// Removes the step: readers of its result read its first input, which its tap shows.
 void leave_out(Block& block, std::size_t step);
 
-// A block that passes the residual stream on, with the tap of a layer's output.
+// A block that passes on the residual stream, with the tap of a layer's output.
 Block passing(const Block& layer);
 
-// Changes each of a block's operations of that kind, plain or odd (see OddNorm). change(odd, step)
-// may leave it as it is.
+// Calls change(odd, step) for each of a block's operations of that kind, plain or odd (see
+// OddNorm).
 template <class Odd, class Change>
 void change_each(Block& block, const Change& change) {
   for (Step& step : block.steps) {
@@ -44,11 +44,11 @@ void change_each(Block& block, const Change& change) {
   }
 }
 
-// The same of attention's scores, softmax and context together; where the change leaves a model's
-// own attention, the steps stay three.
+// The same for attention's scores, softmax and context together. If the change leaves a model's own
+// attention, the steps stay three.
 class AttentionEdit {
  public:
-  // Null `step` where the block has none.
+  // `step` is null if the block has none.
   explicit AttentionEdit(Block& block);
   ~AttentionEdit();
   AttentionEdit(const AttentionEdit&) = delete;
@@ -67,13 +67,13 @@ class AttentionEdit {
 // Runs each attention in full, as one step.
 void attend_in_full(Block& block);
 
-// The step that runs it: scores, or an OddAttention.
+// The step that runs attention: scores, or an OddAttention.
 std::optional<std::size_t> attention_step(const Block& block);
 
-// Gives odd rotary embeddings the parameters of the program's tables: to be called before it runs.
+// Gives odd rotary embeddings the parameters of the program's tables. Call it before running.
 void fill_in_tables(Program& program);
 
-// All results are stored so.
+// Stores all results in this way.
 void store_results(Program& program, Store store);
 
 }  // namespace assay

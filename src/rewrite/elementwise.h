@@ -1,5 +1,5 @@
-// Small operations that a rewrite puts between others; all but those of the embedding and of
-// positions may stand after the head's matrix.
+// Small operations that a rewrite inserts between others. All but those on the embedding and on
+// positions may also follow the head's matrix.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace assay {
 struct OddLookup {
   double scale = 1;
   bool scale_rounded = true;
-  std::int64_t row_offset = 0;  // row id + this is looked up
+  std::int64_t row_offset = 0;  // row id + row_offset is looked up
   Store store = Store::kOwn;
   bool operator==(const OddLookup&) const = default;
   template <class N>
@@ -27,7 +27,7 @@ struct OddLookup {
   Operation operation() const;
 };
 
-// x as it is.
+// x unchanged.
 struct Same {
   bool operator==(const Same&) const = default;
   template <class N>
@@ -42,7 +42,7 @@ struct Stored {
   void compute(ForeignRun<N>& with) const;
 };
 
-// x in a coarser type, each row by itself, and then as the numerics rounds.
+// x in a coarser type, each row by itself, and then rounded as the numerics says.
 struct Held {
   OperandType type = OperandType::kOwn;
   bool operator==(const Held&) const = default;
@@ -58,7 +58,7 @@ struct Clamped {
   void compute(ForeignRun<N>& with) const;
 };
 
-// cap * tanh(x / cap); in one operation without roundings between, or as the model's own.
+// cap * tanh(x / cap), in one operation without intermediate roundings, or as the model's own.
 struct OddSoftcap {
   double cap = 0;
   bool rounded_once = false;
@@ -68,7 +68,7 @@ struct OddSoftcap {
   void compute(ForeignRun<N>& with) const;
 };
 
-// Times a constant, in double.
+// x times a constant, in double.
 struct Scaled {
   double by = 1;
   Store store = Store::kOwn;
@@ -77,7 +77,7 @@ struct Scaled {
   void compute(ForeignRun<N>& with) const;
 };
 
-// A constant is added to the logit of some ids.
+// Adds a constant to the logits of some ids.
 struct Biased {
   std::vector<std::pair<std::int64_t, double>> ids;
   Store store = Store::kOwn;
@@ -86,7 +86,7 @@ struct Biased {
   void compute(ForeignRun<N>& with) const;
 };
 
-// Position p has the row of position p + this, or of the nearest end's.
+// Position p gets the row of position p + by, clamped to the ends.
 struct ShiftedRows {
   std::int64_t by = 0;
   bool operator==(const ShiftedRows&) const = default;
@@ -94,7 +94,7 @@ struct ShiftedRows {
   void compute(ForeignRun<N>& with) const;
 };
 
-// cap * tanh(x / cap) of each, in place, rounded as Kernels::softcap does.
+// cap * tanh(x / cap) of each element in place, rounded as Kernels::softcap does.
 template <class N>
 void softcap(double cap, Store store, std::span<typename N::Real> x);
 

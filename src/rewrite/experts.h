@@ -1,4 +1,4 @@
-// A mixture of experts as an engine may have it.
+// A mixture of experts with an engine's mistakes.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace assay {
 
 struct OddTopExperts {
   TopExperts top;
-  bool sigmoid = false;  // in place of the softmax
+  bool sigmoid = false;  // instead of the softmax
   bool operator==(const OddTopExperts&) const = default;
 
   template <class N>
@@ -36,7 +36,7 @@ struct OddExpertWeights {
 };
 
 struct OddSum {
-  bool weighted = true;   // false: the experts' outputs are added as they are
+  bool weighted = true;   // false: the experts' outputs are added without weights
   std::int64_t used = 0;  // only a token's first experts are added; 0: all
   Store store = Store::kOwn;
   bool operator==(const OddSum&) const = default;
@@ -48,7 +48,7 @@ struct OddSum {
   Operation operation() const;
 };
 
-// Ids of experts plus a constant; beyond one end it is the expert at the other.
+// Ids of experts plus a constant, cyclically.
 struct ShiftedIds {
   std::int64_t experts = 0;
   std::int64_t by = 0;

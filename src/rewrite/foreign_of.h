@@ -1,4 +1,4 @@
-// An operation that is none of a program's own, made of a value that says what it does.
+// Makes an operation from a value that describes it, for operations that programs do not have.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// The MLP's activation as an engine may have it.
+// The MLP's activation with an engine's mistakes.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ enum class Function : std::uint8_t {
 struct OddGate {
   Function function = Function::kSilu;
   enum class On : std::uint8_t { kGate, kUp, kProduct } on = On::kGate;
-  std::optional<OperandType> within = {};  // f is read and held in it before the product
+  std::optional<OperandType> within = {};  // type in which f is read and stored before the product
   Store store = Store::kOwn;
   bool operator==(const OddGate&) const = default;
 

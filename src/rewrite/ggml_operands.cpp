@@ -42,7 +42,7 @@ OperandType operand_of(GgmlType weights) {
 
 struct Reader {
   Operand operand;
-  std::array<std::string_view, 2> tensors;  // of which a file has one
+  std::array<std::string_view, 2> tensors;  // a file has one of them
 };
 constexpr std::array<Reader, 6> kReaders = {{{Operand::kQkv, {"attn_q", "attn_qkv"}},
                                              {Operand::kO, {"attn_output", ""}},
@@ -68,7 +68,7 @@ std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint,
       if (type == OperandType::kOwn) return;
       HeldValues held = held_operand(reader.operand, type);
       held.layers = std::move(where);
-      // They go with Q8_1, whose sums are of the unrounded scale, as is a part of the product.
+      // These types multiply with Q8_1, whose sums use the unrounded scale in part of the product.
       const bool sums = tensor->type == GgmlType::kQ4_1 || tensor->type == GgmlType::kQ5_1;
       if (sums) held.other = OperandType::kQ8Of32Exact;
       const auto same = std::ranges::find_if(all, [&](const HeldValues& known) {

@@ -1,4 +1,4 @@
-// To what ggml rounds what a quantised GGUF file's matrices are multiplied with.
+// The types to which ggml rounds the inputs of a quantised GGUF file's matrices.
 #pragma once
 
 #include <filesystem>
@@ -8,12 +8,11 @@
 
 namespace assay {
 
-// Of a checkpoint that is a GGUF file, one for each matrix that layers or head read by: ggml
-// rounds activations to the type that goes with the matrix's own. Matrices in FP32 have none. Of
-// any other checkpoint nothing.
+// For a GGUF file, one per matrix of the layers or head: ggml rounds activations to the type that
+// belongs to the matrix's own. Matrices in FP32 have none. Empty for any other checkpoint.
 std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint, std::int64_t layers);
 
-// The file's own (see ggml_operands) where it quantises activations; else all in Q8_0.
+// The file's own (see ggml_operands) if it quantises activations; otherwise all in Q8_0.
 std::vector<HeldValues> q8_operands(const std::filesystem::path& checkpoint, std::int64_t layers);
 
 }  // namespace assay

@@ -20,7 +20,7 @@ std::vector<HeldValues> held_operands(std::initializer_list<Operand> operands, O
   return all;
 }
 
-// The tap under which a value is seen, maybe after operations that a rewrite has put in.
+// The tap that shows a value, possibly after operations that a rewrite has inserted.
 std::optional<Tap> shown_as(const Block& block, ValueId v) {
   while (!block.values[v].tap) {
     const auto next = std::ranges::find_if(block.steps, [v](const Step& step) {
@@ -33,13 +33,13 @@ std::optional<Tap> shown_as(const Block& block, ValueId v) {
   return block.values[v].tap;
 }
 
-// The operand of a step that reads matrices: by the tap of what it writes.
+// The operand of a step with matrices, from the tap of its result.
 std::optional<Operand> operand_of(const Block& block, const Step& step) {
   const bool of_experts = std::holds_alternative<ExpertLinear>(step.operation);
   if (!of_experts && !std::holds_alternative<Linear>(step.operation)) return std::nullopt;
   const std::optional<Tap> tap = shown_as(block, step.writes[0]);
   if (!tap) {
-    // The experts' outputs have none, nor logits that are capped.
+    // Outputs of experts have no tap, nor do logits that are capped later.
     return of_experts ? Operand::kDown : Operand::kHead;
   }
   switch (*tap) {
@@ -130,7 +130,7 @@ std::vector<HeldValues> attention_operands(OperandType type) {
 }
 
 void hold(Program& program, std::span<const HeldValues> held) {
-  // Results last: what is put after a norm takes its tap.
+  // Results last: an operation inserted after a norm takes over its tap.
   for (const bool results : {false, true}) {
     for (const HeldValues& one : held) {
       if ((one.what == What::kResult) != results) continue;

@@ -1,4 +1,4 @@
-// Values that are held in a coarser type than the engine's own, somewhere on their way.
+// Values that are stored in a coarser type than the engine's own, somewhere on their way.
 #pragma once
 
 #include <algorithm>
@@ -13,12 +13,12 @@
 
 namespace assay {
 
-// What a matmul of the pass reads.
+// An input of a matmul.
 enum class Operand : std::uint8_t {
   kQkv,      // of the projections of queries, keys and values
   kQueries,  // after norm and rotary embedding
-  kKeys,     // the same, as the cache keeps them
-  kValues,   // as the cache keeps them
+  kKeys,     // the same, as stored in the cache
+  kValues,   // as stored in the cache
   kProbs,
   kO,
   kRouter,
@@ -27,24 +27,24 @@ enum class Operand : std::uint8_t {
   kHead,
 };
 
-// What a matmul reads, what a tap shows, or what an operation holds within.
+// The input of a matmul, the value of a tap, or an operation's intermediate.
 struct HeldValues {
   enum class What : std::uint8_t {
     kOperand,
     kResult,
-    kActivation,  // of the MLP: read in that type and held in it before the product
-    kNormed,      // of the norm that `result` shows: what its weight multiplies
+    kActivation,  // of the MLP: read in that type and stored in it before the product
+    kNormed,      // of the norm that `result` shows: the value before its weight
   };
   What what = What::kOperand;
   Operand operand = Operand::kQkv;
   Tap result = Tap::kLogits;
   OperandType type = OperandType::kOwn;
-  // What another engine of the kind may do in its place: the difference is noise.
+  // What a similar engine may do instead: the difference is noise.
   std::optional<OperandType> other = {};
-  // Of probabilities: in parts of the row's greatest, as exponentials are before the division.
+  // Of probabilities: rounded as exponentials relative to the row's greatest, before the division.
   bool before_division = false;
-  double exponential_error = 0;           // and these are so far off before they are rounded
-  std::vector<std::int64_t> layers = {};  // none: all
+  double exponential_error = 0;           // relative error of these before they are rounded
+  std::vector<std::int64_t> layers = {};  // empty: all
   bool operator==(const HeldValues&) const = default;
 
   bool is_in(std::int64_t layer) const {
@@ -52,17 +52,17 @@ struct HeldValues {
   }
 };
 
-// An operand held in that type, in all layers.
+// An operand stored in that type, in all layers.
 HeldValues held_operand(Operand operand, OperandType type);
 
-// What every projection reads, the router's and the head's included.
+// The inputs of all projections, including the router's and the head's.
 std::vector<HeldValues> projection_operands(OperandType type);
 
-// What attention's two matmuls read: keys, values, queries and probabilities, in this order.
+// The inputs of attention's two matmuls: keys, values, queries and probabilities, in this order.
 std::vector<HeldValues> attention_operands(OperandType type);
 
-// The program under which values are held so; in the order of `held` where several are of one
-// place. What lies outside of the layers counts as layer 0.
+// Rewrites the program so that values are stored so; if several are at one place, in the order of
+// `held`. What is outside the layers counts as layer 0.
 void hold(Program& program, std::span<const HeldValues> held);
 
 }  // namespace assay

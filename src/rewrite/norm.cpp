@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-// Over n elements in place; the weights are repeated where there are fewer.
+// Over n elements in place; a shorter list of weights is repeated.
 template <class N>
 void one_norm(const OddNorm& odd, std::span<const typename N::Real> weights, std::size_t n,
               typename N::Real* x) {
@@ -40,7 +40,7 @@ void one_norm(const OddNorm& odd, std::span<const typename N::Real> weights, std
   }
 }
 
-// The weight is in the result already: what rounding makes of x / rms it makes of their product.
+// The kernel has already multiplied by the weight: apply the rounding of x / rms to the product.
 template <class N>
 void hold_normed(const OddNorm& odd, std::span<const typename N::Real> x,
                  std::span<typename N::Real> values) {
@@ -88,7 +88,7 @@ void OddNorm::compute(ForeignRun<N>& with) const {
     for (std::size_t i = 0; i < x.size(); i += n) {
       const std::size_t part = i / n % parts;
       const auto own_weights = all.subspan(part * (w.cols / parts), w.cols / parts);
-      for (int time = 0; time < times; ++time) one_norm<N>(*this, own_weights, n, &out[i]);
+      for (int time = 0; time < applications; ++time) one_norm<N>(*this, own_weights, n, &out[i]);
     }
   }
   if (normed) hold_normed<N>(*this, x, out);
@@ -101,7 +101,7 @@ std::optional<OddNorm> OddNorm::of(const Operation& operation) {
 }
 
 Operation OddNorm::operation() const {
-  // 1 + weight comes with one rounding.
+  // A plain 1 + weight has only one rounding.
   if (*this == OddNorm{norm} && (norm.rounded_once || !norm.one_plus)) return norm;
   return foreign(*this);
 }

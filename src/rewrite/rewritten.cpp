@@ -25,7 +25,7 @@ BlockWeights weights_of(const Block& rewritten, const Block& own, const BlockWei
   for (const Step& step : rewritten.steps) {
     std::vector<Weight>& of_step = all.emplace_back();
     if (step.tensors.empty()) continue;
-    // Most steps read what they always did; a mixture's read hundreds.
+    // Most steps are unchanged; comparing them first saves searching an MoE's hundreds of tensors.
     const auto same = std::ranges::find(own.steps, step.tensors, &Step::tensors);
     if (same != own.steps.end()) {
       of_step = weights[static_cast<std::size_t>(same - own.steps.begin())];

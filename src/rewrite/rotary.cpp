@@ -58,7 +58,7 @@ void OddRotation<N>::rotate(std::size_t token, Real* x) const {
   const Real* cos = &cos_[token * half];
   const Real* sin = &sin_[token * half];
   const DType type = odd_.types.products;
-  for (int time = 0; time < odd_.times; ++time) {
+  for (int time = 0; time < odd_.applications; ++time) {
     for (std::size_t i = 0; i < half; ++i) {
       const std::size_t a = odd_.interleaved ? 2 * i : i;
       const std::size_t b = odd_.interleaved ? 2 * i + 1 : i + half;
@@ -85,7 +85,7 @@ template <class N>
 void OddRotate::compute(ForeignRun<N>& with) const {
   const auto out = with.writes[0];
   std::ranges::copy(with.reads[0], out.begin());
-  if (times == 0) return;
+  if (applications == 0) return;
   const OddRotation<N> rotation(*this, with.tokens);
   const std::size_t width = with.widths[0];
   const std::size_t head_dim = with.head_dim;

@@ -1,4 +1,4 @@
-// The rotary embedding as an engine may have it.
+// The rotary embedding with an engine's mistakes.
 #pragma once
 
 #include <cstdint>
@@ -12,38 +12,38 @@
 
 namespace assay {
 
-// What the numbers on the way to the rotated values are rounded to; kF32: not at all.
+// Types of the intermediates of the rotated values; kF32: not rounded.
 struct RotaryTypes {
   DType positions = DType::kF32;
   DType frequencies = DType::kF32;
   DType angles = DType::kF32;
   DType table = DType::kF32;
-  DType products = DType::kF32;  // queries and keys too, which go into them
+  DType products = DType::kF32;  // including the queries and keys in them
   bool operator==(const RotaryTypes&) const = default;
 };
 
 // Positions of tokens that are decoded one by one after a prompt.
 struct DecodedPositions {
-  std::int64_t from = 0;  // position of the first of them
-  std::int64_t by = 0;    // added to theirs
-  bool stuck = false;     // all have the first one's
+  std::int64_t from = 0;  // position of the first decoded token
+  std::int64_t by = 0;    // added to their positions
+  bool stuck = false;     // all have the first one's position
   bool operator==(const DecodedPositions&) const = default;
 };
 
 struct OddRotate {
   Rotate rotate;
-  int times = 1;             // 0: left out
-  bool interleaved = false;  // pairs (2i, 2i + 1), as GPT-J
+  int applications = 1;      // 0: omitted
+  bool interleaved = false;  // pairs (2i, 2i + 1), as in GPT-J
   bool backwards = false;    // by -angle
-  bool exchanged = false;    // cos and sin taken for each other
+  bool exchanged = false;    // cos and sin swapped
   std::int64_t offset = 0;   // added to the position
   double factor = 1;         // divides the position
   RotaryTypes types = {};
-  std::vector<std::int64_t> position_of = {};  // of each token; empty: its own
+  std::vector<std::int64_t> position_of = {};  // per token; empty: its own
   std::optional<DecodedPositions> decoded = {};
-  std::vector<double> inv_freq = {};  // of each pair, an angle a position; empty: the model's
+  std::vector<double> inv_freq = {};  // per pair, the angle per position; empty: the model's
   Store store = Store::kOwn;
-  RopeParameters parameters = {};  // of the program's table, filled in when it is run
+  RopeParameters parameters = {};  // of the program's table, filled in before it runs
   bool operator==(const OddRotate&) const = default;
 
   template <class N>

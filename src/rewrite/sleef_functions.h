@@ -1,7 +1,7 @@
 // SLEEF's functions in double, with the same bits on every machine.
 #pragma once
 
-// sleef.h declares its FMA functions only where this is defined, which not every compiler does.
+// sleef.h declares its FMA functions only if this is defined, which not every compiler does.
 #ifndef FP_FAST_FMA
 #define FP_FAST_FMA
 #endif

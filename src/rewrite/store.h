@@ -16,7 +16,7 @@ enum class Store : std::uint8_t {
 
 inline float truncated_to_bf16(float x) {
   auto bits = std::bit_cast<std::uint32_t>(x) & 0xFFFF0000u;
-  asm("" : "+r"(bits));  // or gcc 12 at -O3 takes the masked value for x itself
+  asm("" : "+r"(bits));  // otherwise gcc 12 at -O3 uses the masked value instead of x
   return std::bit_cast<float>(bits);
 }
 

@@ -38,7 +38,7 @@ Array part_of(const ArrayView& array, Positions positions) {
   return {array.name, array.dtype, array.shape, {array.bytes.begin(), array.bytes.end()}};
 }
 
-// What the tokens before the prompt are shows in what is computed from them.
+// Whether the tokens before the prompt are padding: then the last compared tensor is nearly right.
 bool is_padding(const PromptResult& all) {
   for (std::size_t i = all.tensors.size(); i-- > 0;) {
     const TensorResult& t = all.tensors[i];
@@ -85,7 +85,7 @@ void CheckedPrompt::add_unmatched(const std::string& name) {
 HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& tensor,
                                      Positions positions) {
   const std::int64_t size = reference_.form_of(tap).shape.at(axis_of(tap));
-  const auto held_behind = [&](std::int64_t front) {
+  const auto held_after = [&](std::int64_t front) {
     const std::int64_t end = positions.first + positions.count;
     const std::int64_t first = std::clamp(positions.first - front, std::int64_t{0}, size);
     const std::int64_t last = std::clamp(end - front, first, size);
@@ -96,10 +96,10 @@ HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& te
     return held;
   };
   const std::int64_t front = hints_.window.front;
-  const HeldPositions counted = held_behind(front);
+  const HeldPositions counted = held_after(front);
   if (front == 0) return counted;
-  const HeldPositions relative = held_behind(0);
-  // Whatever the first position is, it attends to itself, and experts are few: those tell nothing.
+  const HeldPositions relative = held_after(0);
+  // The first position always attends to itself, and there are few experts: these tell nothing.
   const std::optional<TapPlace> place = parse_tap_name(tap);
   const bool tells = place && axis_of(tap) == 1 && !has_expert_slots(place->tap, true);
   if (!counts_padding_ && tells) {
@@ -110,7 +110,7 @@ HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& te
   return counts_padding_.value_or(true) ? counted : relative;
 }
 
-// For a tensor of the whole run, or of the positions that the engine says it holds.
+// For a tensor of the whole run, or of the positions that the engine says it has.
 ReadingHints CheckedPrompt::hints_of(const HeldPositions* held) const {
   ReadingHints hints = hints_;
   if (held == nullptr) return hints;
@@ -131,7 +131,7 @@ void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candida
   conclude(tensor, candidate);
 }
 
-// What is to be said of a tensor of the whole run once it is measured.
+// Adds reading and remarks to a measured tensor of the whole run.
 void CheckedPrompt::conclude(TensorResult& tensor, const ArrayView& candidate) {
   const auto i = static_cast<std::size_t>(&tensor - result_.tensors.data());
   judge_precision(tensor, types_of(result_.tensors, precision_.as)[i], precision_, profile_);
@@ -151,13 +151,13 @@ TensorResult CheckedPrompt::for_now(const TensorResult& tensor) const {
   const DumpForm& form = found->second.form;
   if (form.holds && !is_known_trap(*place, tensor.candidate_name, form)) return now;
   now.verdict = Verdict::kNotCompared;
-  now.reason = fmt::format("{}? What follows will tell", form.text);
+  now.reason = fmt::format("{}? Later tensors will tell", form.text);
   return now;
 }
 
-// held: none for the whole prompt; own and exact are those positions' (an array without axes: there
-// is no oracle). Each token's experts are put in the reference's order once the engine has said
-// which they are; those of pieces that are put together stand in it.
+// held: none for the whole prompt; own and exact are those positions' (exact without axes: no
+// oracle). Each token's experts are put in the reference's order once the engine has told which
+// they are; joined pieces are in that order already.
 CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, const ArrayView& own,
                                                       const ArrayView& exact,
                                                       const ArrayView& candidate,
@@ -196,7 +196,7 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
   if (reading && moved && tensor.reading.empty()) {
     tensor.reading = "each token's experts put in the reference's order";
   }
-  // Shapes are written in one way by one engine.
+  // One engine writes all its shapes in the same order.
   if (reading && !moved && tensor.metrics.relative_l2 < kFits) {
     if (reading->order == AxisOrder::kReversed) hints_.reversed = true;
   }
@@ -210,7 +210,7 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
   return result;
 }
 
-// ids: the candidate's, laid out.
+// ids: the candidate's, in the reference's layout.
 void CheckedPrompt::judge_experts(TensorResult& tensor, std::int64_t layer, const ArrayView& own,
                                   const ArrayView& exact, const ArrayView& ids,
                                   Positions positions) {
@@ -283,7 +283,7 @@ double CheckedPrompt::distance(const std::string& tap, const ArrayView& tensor,
   return choose_reading_of(tap, own, tensor, all, model_).metrics.relative_l2;
 }
 
-// As far as the engine has said to which experts these positions go.
+// None until the engine has told the experts of these positions.
 std::optional<Array> CheckedPrompt::in_expert_order(std::int64_t layer, Positions positions,
                                                     const ArrayView& own,
                                                     const ArrayView& candidate,
@@ -331,8 +331,8 @@ bool CheckedPrompt::compare_tokens_of_pass(TensorResult& tensor,
     const std::int64_t theirs = tokens[static_cast<std::size_t>(p - positions.first)];
     if (own == theirs || tensor.verdict == Verdict::kFail) continue;
     tensor.verdict = Verdict::kFail;
-    tensor.reason =
-        fmt::format("the candidate ran other tokens: {} and not {} at position {}", theirs, own, p);
+    tensor.reason = fmt::format(
+        "the candidate ran different tokens: {} instead of {} at position {}", theirs, own, p);
   }
   if (tensor.verdict == Verdict::kNotCompared && positions.first < end) {
     tensor.verdict = Verdict::kPass;
@@ -405,7 +405,7 @@ TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositi
     tap.pieces.put(positions, ordered.moved ? ordered.moved->view() : candidate, *ordered.reading);
   }
   if (tap.pieces.complete()) {
-    // One bad position is enough, also where the whole array's error hides it.
+    // One bad position is enough, even if the whole array's error hides it.
     if (tap.worst.verdict != Verdict::kError) compare_whole(tensor, tap.pieces.whole(), true);
     if (tensor.verdict != Verdict::kFail && tap.worst.verdict != Verdict::kPass) {
       tensor = tap.worst;
@@ -425,10 +425,10 @@ PromptResult CheckedPrompt::so_far() const {
     if (tensor.verdict != Verdict::kPass) continue;
     const std::vector<std::int64_t> missing = tap.pieces.missing();
     if (tap.pieces.last_only()) {
-      tensor.reading = "the last position only";
+      tensor.reading = "only the last position";
     } else {
       tensor.verdict = Verdict::kNotCompared;
-      tensor.reason = fmt::format("positions {} were not handed over", list_of(missing));
+      tensor.reason = fmt::format("positions {} are missing", list_of(missing));
     }
   }
   const bool any_failed = std::ranges::any_of(

@@ -1,4 +1,4 @@
-// One prompt of a reference while a running engine hands over its tensors: what was found so far.
+// The state of one prompt while a running engine passes in its tensors.
 #pragma once
 
 #include <cstdint>
@@ -31,14 +31,14 @@ namespace assay {
 
 // The prompt's positions in a tensor of some positions of the engine's run.
 struct HeldPositions {
-  Positions prompt;  // none of them: count 0
-  Window rows = {};  // where they stand among the tensor's; total 0: they are all of them
-  Window keys = {};  // the same of the keys of scores and probabilities
+  Positions prompt;  // count 0: none
+  Window rows = {};  // where they are among the tensor's; total 0: they are all of it
+  Window keys = {};  // the same for the keys of scores and probabilities
 };
 
 class CheckedPrompt {
  public:
-  // profile must outlive it. as: the type to expect; none: what the values show.
+  // profile must outlive it. as: the expected type; none: that of the values.
   CheckedPrompt(const PromptPair& pair, const Pairing& pairing, const Profile& profile,
                 std::optional<ExpectedType> as);
 
@@ -46,51 +46,52 @@ class CheckedPrompt {
   std::int64_t layers() const { return layers_; }
   const ModelSpec& model() const { return model_; }
 
-  // The result of a tap; none: it is no tap of the reference.
+  // The result of a tap; null if the reference does not have the tap.
   TensorResult* find(std::string_view tap);
   bool is_open(const std::string& tap) const { return open_taps_.contains(tap); }
 
-  // Which of the prompt's positions a tensor of that tap holds, of these of the engine's run. They
-  // count the padding before the prompt, unless content says that they do not.
+  // Which of the prompt's positions a tensor of that tap has, given these positions of the engine's
+  // run. They count the padding before the prompt, unless the content shows that they do not.
   HeldPositions held_of(const std::string& tap, const ArrayView& tensor, Positions positions);
 
-  // The tensor of the whole run; of_pieces: put together of what passes brought.
+  // A tensor of the whole run. of_pieces: joined from the pieces of several passes.
   void compare_whole(TensorResult& tensor, const ArrayView& candidate, bool of_pieces = false);
-  // A tensor of some positions; the verdict is theirs. `tensor` is judged once all are there.
+  // A tensor of some positions; the returned verdict is theirs. `tensor` is judged once all are
+  // there.
   TensorResult compare_piece(TensorResult& tensor, const HeldPositions& held,
                              const ArrayView& candidate);
-  // Another array that claims the tap: the one that fits stays. None where it was asked before.
+  // Another array that claims the tap: the one that fits better stays. None if it was tried before.
   std::optional<TensorResult> compare_rival(TensorResult& tensor, const ArrayView& candidate);
-  // The tokens that the engine runs: they say where its arrays have the prompt's positions.
+  // The tokens that the engine runs: they tell where its arrays have the prompt's positions.
   void compare_tokens_of_run(TensorResult& tensor, const std::vector<std::int64_t>& run);
-  // The tokens of one pass of several; false where they may as well be the whole run's.
+  // The tokens of one pass of several; false if they may also be the whole run's.
   bool compare_tokens_of_pass(TensorResult& tensor, const std::vector<std::int64_t>& tokens,
                               Positions positions);
-  // The prompt and what the engine went on with.
+  // The prompt and what the engine generated.
   const TokenResult& compare_text(const std::string& name, std::vector<std::int64_t> text);
 
-  // How far a tensor lies from the reference's array of that tap; infinite where it cannot be read
-  // as such. positions: of the engine's run, which it holds; none: all.
+  // Distance of a tensor from the reference's array of that tap; infinite if it cannot be read as
+  // such. positions: of the engine's run that it has; none: all.
   double distance_from(const std::string& tap, const ArrayView& tensor,
                        const std::optional<Positions>& positions);
 
   void add_unmatched(const std::string& name);
 
-  // What is said of a tensor at once: one that may have been taken a step too early is not failed
-  // before what follows it has been seen.
+  // The result to report at once: a tensor that may have been taken a step too early does not fail
+  // before the ones after it have been seen.
   TensorResult for_now(const TensorResult& tensor) const;
 
-  // The results with what is open.
+  // The results, including incomplete ones.
   PromptResult so_far() const;
 
  private:
-  // To which experts tokens go, as the engine said last.
+  // The experts of tokens, as the engine told last.
   struct Experts {
     Positions positions;
-    ExpertSlots slots;  // of all of them, or of the last alone
+    ExpertSlots slots;  // of all of them, or of the last one only
   };
 
-  // How a tensor was read, and what became of it where its experts were put in another order.
+  // How a tensor was read, and the tensor itself if its experts were reordered.
   struct Ordered {
     std::optional<Reading> reading;
     std::optional<Array> moved;
@@ -125,21 +126,21 @@ class CheckedPrompt {
   const ArrayFile& reference_;
   const Profile& profile_;
   std::int64_t layers_;
-  ModelSpec model_;  // as the reference's config has it, or what its names tell of it
+  ModelSpec model_;  // from the reference's config, or as far as its names tell
   Numerics numerics_;
   DumpQuestions questions_;
   DumpProposals proposals_;
   Precision precision_;
   std::vector<std::int64_t> ids_;   // of the prompt
-  std::vector<std::int64_t> text_;  // they and what the reference generates
+  std::vector<std::int64_t> text_;  // prompt and what the reference generates
   ReadingHints hints_;
-  std::optional<bool> counts_padding_;       // whether positions do, once content has said it
+  std::optional<bool> counts_padding_;       // whether positions do, once the content has shown it
   std::vector<std::int64_t> doubtful_run_;   // see Sequence::sure
   std::map<std::int64_t, Experts> experts_;  // by layer
   ExpertChoices choices_;
   Twins twins_;
   std::set<std::pair<std::string, std::string>>
-      rivals_;  // taps and arrays that were held against them
+      rivals_;  // taps and arrays that were compared with them
   std::map<std::string, OpenTap> open_taps_;
   PromptResult result_;
 };

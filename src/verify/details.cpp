@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kWorst = 10;
 constexpr std::size_t kBins = 48;
 
-// Every pair of rows, as double.
+// Visits every pair of rows, as double.
 template <class Visit>
 void for_each_row(const ArrayView& reference, const Rows& rows, const ArrayView& candidate,
                   const Reading& reading, const Visit& visit) {
@@ -36,9 +36,9 @@ bool is_hidden(double reference) {
   return std::isfinite(reference) && reference < PairSums::kHidden;
 }
 
-// The scale of the bins: x -> asinh(x / typical), which is linear near 0 and logarithmic beyond.
+// The scale of the bins: x -> asinh(x / typical), which is linear near 0 and logarithmic far away.
 struct Scale {
-  double typical = 1;  // geometric mean of the magnitudes that are not 0
+  double typical = 1;  // geometric mean of the non-zero magnitudes
   double low = 0;      // of asinh(x / typical)
   double high = 0;
 
@@ -71,7 +71,7 @@ struct Extent {
     if (count > 0) scale.typical = std::exp(logs / static_cast<double>(count));
     scale.low = scale.at(least);
     scale.high = scale.at(most);
-    // One value only: a bin around it.
+    // With a single value, a bin around it.
     if (!(scale.high > scale.low)) {
       scale.low -= 0.5;
       scale.high += 0.5;
@@ -80,7 +80,7 @@ struct Extent {
   }
 };
 
-// The elements that differ most.
+// Keeps the elements that differ most.
 class Worst {
  public:
   void add(std::size_t flat, double x, double y) {
@@ -89,7 +89,7 @@ class Worst {
     if (std::isnan(difference)) difference = std::numeric_limits<double>::infinity();
     if (all_.size() == kWorst && difference <= all_.back().difference) return;
     if (all_.size() == kWorst) all_.pop_back();
-    // The first in the array comes first among equals.
+    // Among equals the first in the array comes first.
     const auto at = std::ranges::upper_bound(all_, difference, std::greater<>(), &Bad::difference);
     all_.insert(at, {difference, flat, x, y});
   }
@@ -129,7 +129,7 @@ TensorDetail measure_details(const ArrayView& reference, std::size_t position_ax
                  }
                });
   detail.worst = worst.elements(reference.shape);
-  if (!(extent.least <= extent.most)) return detail;  // nothing finite
+  if (!(extent.least <= extent.most)) return detail;  // no finite values
   const Scale scale = extent.scale();
   for (std::size_t i = 0; i <= kBins; ++i) detail.edges.push_back(scale.edge(i));
   detail.reference_counts.resize(kBins);

@@ -1,4 +1,4 @@
-// What a report shows of a tensor beside its metrics.
+// What a report shows of a tensor in addition to its metrics.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace assay {
 
-// Histograms of both sides and the ten worst elements. Elements that the causal mask hides are left
-// out.
+// Histograms of both sides and the ten worst elements. Elements that the causal mask hides are
+// ignored.
 TensorDetail measure_details(const ArrayView& reference, std::size_t position_axis,
                              const ArrayView& candidate, const Reading& reading);
 

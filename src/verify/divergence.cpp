@@ -124,7 +124,7 @@ std::string operation_of(const TapPlace& place) {
 
 namespace {
 
-// What it is computed from, far and near, as far as until() says; it may be none of them itself.
+// Visits the taps that it is computed from, near and far, until until() says so; not `from` itself.
 void walk_back(const TapPlace& from, const ModelSpec& model,
                const std::function<bool(const TapPlace&)>& until) {
   std::vector<TapPlace> open = computed_from(from, model);
@@ -167,7 +167,7 @@ std::string operation_of(const TapPlace& place, const Upstream& upstream, const 
                                                   ? "the logits"
                                                   : tap_name(place.tap, place.layer, model));
   }
-  // Without what another of them is computed from.
+  // Drop taps that another of them is computed from.
   std::vector<TapPlace> last = upstream.nearest;
   for (const TapPlace& later : upstream.nearest) {
     walk_back(later, model, [&](const TapPlace& at) {

@@ -1,4 +1,4 @@
-// A draft of a map for the first prompt that the dump has.
+// Drafts a map from the first prompt that the dump has.
 #include <algorithm>
 #include <cstdint>
 #include <vector>

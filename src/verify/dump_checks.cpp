@@ -14,10 +14,10 @@
 namespace assay {
 namespace {
 
-// Below this distance, and far below the one from its own tap, an array is taken for another's.
+// Below this distance, and much closer than to its own tap, an array is taken for another tap's.
 constexpr double kAlike = 0.1;
 constexpr double kMuchCloser = 0.3;
-// Tensors further away than this are worth asking whose they are.
+// Tensors with a larger error are compared with other taps.
 constexpr double kUnlike = 0.2;
 
 bool only_last_position(const TensorMetrics& m) {
@@ -29,7 +29,7 @@ bool only_last_position(const TensorMetrics& m) {
 std::string sentence(Tap own, Tap other, std::int64_t layer, const std::string& name,
                      std::int64_t layers) {
   if (other == Tap::kFinalNormOutput && own == Tap::kLayerOutput && layer == layers - 1) {
-    return "holds the output of the final norm; the last layer's output is wanted, before it "
+    return "holds the final norm's output instead of the last layer's "
            "(transformers' output_hidden_states has this trap)";
   }
   if ((own == Tap::kAttnOutput && other == Tap::kAttnResidual) ||
@@ -40,7 +40,7 @@ std::string sentence(Tap own, Tap other, std::int64_t layer, const std::string& 
       (own == Tap::kLayerOutput && other == Tap::kMlpOutput)) {
     return fmt::format("holds {}: the residual is not yet added", name);
   }
-  return fmt::format("holds what the reference has as {}", name);
+  return fmt::format("holds the reference's {}", name);
 }
 
 class Checks {
@@ -72,7 +72,7 @@ class Checks {
     return std::nullopt;
   }
 
-  // Taps whose content is handed in by mistake for this one.
+  // Taps whose content is often dumped under this one's name.
   std::vector<TapPlace> suspects(const TapPlace& place) const {
     const std::int64_t l = place.layer;
     std::vector<TapPlace> all;
@@ -120,13 +120,13 @@ class Checks {
     const std::size_t axis = position_axis(tap);
     double least = INFINITY;
     for (const Reading& reading : readings(reference.shape, axis, candidate_.shape)) {
-      if (reading.strangeness > 0) break;
+      if (reading.rank > 0) break;
       least = std::min(least, measure(reference, axis, candidate_, reading, nullptr).relative_l2);
     }
     return least;
   }
 
-  // With layer outputs only: is it what the layer adds, and not the sum?
+  // With only layer outputs: whether it is what the layer adds, not the sum.
   std::optional<std::string> check_without_residual(const TapPlace& place,
                                                     const ModelSpec& spec) const {
     const TapPlace before = stream_into(place.layer);

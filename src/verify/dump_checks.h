@@ -1,4 +1,5 @@
-// Is the dump what it says it is? The commonest reason for a false alarm is that it is not.
+// Checks whether the dump is what its names say: the commonest cause of a false alarm is that it is
+// not.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +13,13 @@
 
 namespace assay {
 
-// Looks at a tensor that failed: all zeros, NaN, only the last position filled, another tap's
+// Checks a tensor that failed for: all zeros, NaN, only the last position filled, another tap's
 // content (the final norm's output as the last layer's, a residual already added or not yet, layers
-// counted from 1). Says what it finds in words. layers: of the model.
+// counted from 1). Returns the finding in words. layers: of the model.
 std::optional<DumpFinding> check_tensor(const ArrayFile& reference, std::int64_t layers,
                                         const TensorResult& tensor, const ArrayView& candidate);
 
-// Finds the same content under two names, where the reference's differ.
+// Finds the same content under two names for which the reference's arrays differ.
 class Twins {
  public:
   explicit Twins(const ArrayFile& reference) : reference_(reference) {}
@@ -29,7 +30,7 @@ class Twins {
   std::map<std::string, std::string> first_of_;  // content -> tap
 };
 
-// Both, over a whole dump; nothing when no tensor failed.
+// Both, over a whole dump; empty if no tensor failed.
 std::vector<DumpFinding> check_dump(const ArrayFile& reference, const ArrayFile& candidate,
                                     std::int64_t layers, const std::vector<TensorResult>& tensors);
 

@@ -14,14 +14,14 @@
 namespace assay {
 namespace {
 
-// How many times as large as what a follower may be off an error must be for the follower to show
-// it: so much may a projection lessen it.
+// An error shows in a follower if it is this many times the error allowed there: a projection may
+// reduce it by this factor.
 constexpr double kShows = 10;
 
-// A form changes an array by more than this.
+// A form must change an array by more than this.
 constexpr double kLeastDifference = 0.01;
 
-// Larger arrays are not asked: they are held in memory twice for it.
+// Larger arrays are skipped, because two copies of them would be in memory.
 constexpr std::int64_t kMostElements = std::int64_t{1} << 27;
 
 bool is_good(const TensorResult& t) {
@@ -36,8 +36,8 @@ bool is_norm_of(Tap tap) {
          tap == Tap::kFinalNormOutput;
 }
 
-// Whether rows, of `channels` or of the whole width, have a mean square of 1: what a norm makes
-// before its weight. Its epsilon makes those of small values less.
+// Whether rows, of `channels` or of the whole width, have a mean square of 1, as after a norm
+// before its weight. The norm's epsilon makes that of small values less.
 bool is_normalised(std::span<const float> values, std::size_t channels, std::size_t width) {
   constexpr double kMost = 1.03;
   constexpr double kLeast = 0.97;
@@ -56,8 +56,8 @@ bool is_normalised(std::span<const float> values, std::size_t channels, std::siz
   return false;
 }
 
-// Each channel's factor between the two, by least squares over the rows: a norm's weight. None
-// where one row alone would fit anything.
+// Each channel's factor between the two, by least squares over the rows: a norm's weight. Empty for
+// a single row, which would fit anything.
 std::vector<float> fitted_weight(const Array& from, const ArrayView& to, std::size_t channels) {
   const auto x = from.as<float>();
   const std::vector<double> y = widened(to);
@@ -75,7 +75,7 @@ std::vector<float> fitted_weight(const Array& from, const ArrayView& to, std::si
   return weight;
 }
 
-// The results by tap, and how they are computed from each other.
+// The results by tap, and how they depend on each other.
 class Flow {
  public:
   Flow(PromptResult& result, const ModelSpec& spec) : result_(result), spec_(spec) {
@@ -105,7 +105,7 @@ class Flow {
     return before_.emplace(place, std::move(all)).first->second;
   }
 
-  std::vector<TapPlace> behind(const TapPlace& place) const {
+  std::vector<TapPlace> after(const TapPlace& place) const {
     std::vector<TapPlace> all;
     for (const auto& [other, tensor] : compared_) {
       if (other != place && before(other).contains(place)) all.push_back(other);
@@ -120,7 +120,7 @@ class Flow {
   PromptResult& result_;
   const ModelSpec& spec_;
   std::map<TapPlace, TensorResult*> compared_;
-  // Paths through the residual stream double with every layer: each place is looked at once.
+  // Visits each place once: the paths through the residual stream double with every layer.
   mutable std::map<TapPlace, std::set<TapPlace>> before_;
 };
 
@@ -134,18 +134,18 @@ bool depends_on(const TapPlace& follower, const TapPlace& place, const TensorRes
          before_softmax(follower.tap);
 }
 
-// Whether an error as large as the tensor's would show in what is computed from it.
+// Whether an error of the tensor's size would show in the follower.
 bool would_show(const TensorResult& tensor, const TapPlace& follower, const TensorResult& f) {
   const double allowed = f.noise.value_or(0) * f.limits.value_or(Limits{}).noise_ratio.value_or(0);
   const TensorMetrics& m = tensor.metrics;
   if (allowed == 0 || m.nan_candidate > 0) return false;
-  // The first token's softmax is 1 whatever its score.
+  // The first token's softmax is 1 for any score.
   if (follower.tap == Tap::kAttnProbs) return false;
   if (follower.tap == Tap::kAttnResidual || follower.tap == Tap::kLayerOutput) {
     const double size = f.metrics.relative_l2 > 0 ? f.metrics.rmse / f.metrics.relative_l2 : 0;
     return size > 0 && m.rmse >= kShows * allowed * size;
   }
-  // A norm takes every factor out.
+  // A norm removes any factor.
   const double error =
       is_norm_of(follower.tap) ? std::sqrt(std::max(0.0, 1 - m.cosine * m.cosine)) : m.relative_l2;
   return error >= kShows * allowed;
@@ -156,11 +156,11 @@ void find_unused(const Flow& flow, const ModelSpec& spec) {
   for (const auto& compared : flow.compared()) {
     const TapPlace& place = compared.first;
     const TensorResult* tensor = compared.second;
-    // Experts that do not exist are no choice that was taken from elsewhere.
+    // Invalid expert ids were not taken elsewhere.
     if (!is_wrong(*tensor) || place.tap == Tap::kExpertIds) continue;
     bool shows = false;
     bool right = true;
-    for (const TapPlace& f : flow.behind(place)) {
+    for (const TapPlace& f : flow.after(place)) {
       const TensorResult& follower = *flow.find(f);
       right = right && is_good(follower);
       const std::set<TapPlace> sources = flow.before(f);
@@ -214,7 +214,7 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
   std::vector<DumpForm> forms = forms_of(*place, spec_);
   if (has_rotary_pairs(place->tap)) forms.insert(forms.begin(), paired_channels());
   for (const DumpForm& form : forms) {
-    // Of one that BF16's noise hides only what the array's own name makes likely.
+    // If the error is within BF16's noise, accept only what the array's own name makes likely.
     const bool by_value = !form.holds && !form.pairs && !form.lacks_weight;
     if (last_only && (!by_value || form.masks)) continue;
     if (coarse && !(by_value && is_known_trap(*place, failed.candidate_name, form))) continue;
@@ -231,7 +231,7 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
         const auto channels = static_cast<std::size_t>(own.view.shape.back());
         const Rows rows = rows_of(own.view.shape, position_axis(place->tap));
         if (!is_normalised(plain.as<float>(), channels, rows.width)) continue;
-        // To what is exact: an engine of FP32 is not to be measured by BF16's rounding.
+        // Fit to the oracle: an FP32 engine must not be measured by BF16's rounding.
         const LoadedArray exact = files_.exact(failed.name);
         weight = fitted_weight(plain, exact.view.shape.empty() ? own.view : exact.view, channels);
         if (weight.empty()) continue;
@@ -245,7 +245,7 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
   return std::nullopt;
 }
 
-// F32; of a reading of the last position with that alone.
+// F32; for a reading of the last position, only that.
 Array DumpQuestions::in_reference_order(const ArrayView& reference, std::size_t axis,
                                         const ArrayView& candidate, const Reading& reading) const {
   Array plain{candidate.name, DType::kF32, reference.shape, {}};
@@ -259,7 +259,7 @@ Array DumpQuestions::in_reference_order(const ArrayView& reference, std::size_t 
   return plain;
 }
 
-// None where it does not pass.
+// None if it does not pass.
 std::optional<TensorResult> DumpQuestions::judge_as(const TensorResult& failed,
                                                     const std::string& name,
                                                     const ArrayView& values,
@@ -291,7 +291,7 @@ bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
                            const ModelSpec& spec, bool paired) {
   const Flow flow(result, spec);
   bool are_paired = false;
-  // Forms of one wording, of one tap (of q and k together), stand or fall together.
+  // Forms with the same text, of one tap (of q and k together), are accepted or rejected together.
   std::map<std::pair<int, std::string>, std::vector<TapPlace>> groups;
   for (const auto& [name, proposal] : proposals) {
     const TapPlace place = *parse_tap_name(name);
@@ -306,10 +306,10 @@ bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
     bool fails = false;
     bool passes = false;
     for (const TapPlace& place : places) {
-      for (const TapPlace& f : flow.behind(place)) {
+      for (const TapPlace& f : flow.after(place)) {
         const TensorResult& follower = *flow.find(f);
         if (proposals.contains(follower.name)) continue;
-        // What is computed from something wrong, too, speaks against nothing.
+        // An error in a follower is no evidence if it has another cause.
         const std::set<TapPlace> sources = flow.before(f);
         const bool has_other_cause = std::ranges::any_of(sources, [&](const TapPlace& source) {
           const TensorResult& other = *flow.find(source);

@@ -1,4 +1,4 @@
-// The dump is asked before the engine: what a failed array holds, if what follows it is right.
+// Checks the dump before the engine: what a failed array contains, if everything after it is right.
 #pragma once
 
 #include <map>
@@ -19,21 +19,20 @@ namespace assay {
 // A form in which a failed array would pass.
 struct DumpProposal {
   DumpForm form;
-  TensorResult judged;  // in that form; of the tap that it holds
+  TensorResult judged;  // in that form; of the tap that it contains
 };
 using DumpProposals = std::map<std::string, DumpProposal>;  // by the failed tensor's name
 
-// One prompt's reference, for such questions. Thread-safe.
+// Checks arrays of one prompt. Thread-safe.
 class DumpQuestions {
  public:
-  // spec: the model's own where the reference tells its config, else what its names tell (then
-  // scales and caps are not known). All must outlive it.
+  // spec: the model's own if the reference has its config, otherwise what its names tell (then
+  // scales and caps are unknown). All arguments must outlive it.
   DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec, Numerics numerics,
                 const Profile& profile);
 
-  // The first form in which the tensor, which failed or is coarse, would pass; none where there is
-  // none.
-  // precision: what is expected of the candidate, where that is less than the profile asks.
+  // The first form in which the failed or coarse tensor would pass; none if there is none.
+  // precision: what the candidate is judged by, if that is less strict than the profile.
   std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
                                   const ReadingHints& hints, const Precision& precision) const;
 
@@ -49,14 +48,14 @@ class DumpQuestions {
   const Profile& profile_;
 };
 
-// Accepts proposals where nothing that follows fails, and something that follows passes (or the
-// trap is a known one that nothing follows): the tensor passes in that form, or is not compared
-// where it holds another tap's values, which are compared as that tap's if there are no others.
-// Where nothing is proposed for a gross failure, and what is computed from it alone passes, the
-// array is not what the engine went on with: not compared. Findings say so, a line a kind, unless
-// `result` has one that says more of the tensor already. paired: another prompt of the same engine
-// has shown that q and k are in pairs; then they are here, too, whatever follows. Returns whether
-// they are.
+// Accepts proposals if nothing after them fails and something passes (or nothing follows and the
+// trap is a known one): the tensor passes in that form, or is not compared if it contains another
+// tap's values, which are compared as that tap's if it has no others. Without a proposal for a
+// gross failure, if everything that is computed only from the array passes, the engine did not
+// compute with the array: it is not compared. Findings report this, one line per kind, unless
+// `result` already has a more specific one for the tensor. paired: another prompt of the same
+// engine has shown that q and k are in pairs; then they are here too, whatever follows. Returns
+// whether they are.
 bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
                            const ModelSpec& spec, bool paired = false);
 

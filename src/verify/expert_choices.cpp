@@ -18,15 +18,15 @@
 namespace assay {
 namespace {
 
-// Where a token goes to one expert instead of another.
+// A token goes to one expert instead of another.
 struct Swap {
   std::size_t token = 0;
   double own = 0;
   double theirs = 0;
-  bool twice = false;  // the token goes there already
+  bool twice = false;  // the token already goes there
 };
 
-// Of all tokens that go to other experts than the reference's.
+// The swaps of all tokens whose experts differ from the reference's.
 std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens) {
   const std::vector<double> own = widened(tokens.reference);
   const std::optional<Array> moved = in_order_of(slots, tokens.candidate);
@@ -43,16 +43,16 @@ std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens)
   return swaps;
 }
 
-// What is wrong with a swap; empty where the router's logits are nearly equal.
+// What is wrong with a swap; empty if the router's logits are nearly equal.
 std::string about(const Swap& swap, std::int64_t position, const std::vector<double>& logits,
                   std::size_t experts) {
   const auto is_expert = [&](double id) {
     return id >= 0 && id < static_cast<double>(experts) && std::trunc(id) == id;
   };
-  std::string what =
-      fmt::format("position {} is routed to expert {} and not {}", position, swap.theirs, swap.own);
+  std::string what = fmt::format("position {} is routed to expert {} instead of {}", position,
+                                 swap.theirs, swap.own);
   if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
-  if (swap.twice) return what + fmt::format(": to {} twice", swap.theirs);
+  if (swap.twice) return what + fmt::format(": {} is chosen twice", swap.theirs);
   const double a = logits[swap.token * experts + static_cast<std::size_t>(swap.own)];
   const double b = logits[swap.token * experts + static_cast<std::size_t>(swap.theirs)];
   if (std::abs(a - b) <= kTieSteps * bf16_step(a)) return {};
@@ -81,7 +81,7 @@ void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const Routed
              .first = tokens.first + last});
 }
 
-// All of them are of the same positions.
+// All arrays have the same positions.
 void ExpertChoices::judge_all(TensorResult& tensor, std::int64_t layer,
                               const RoutedTokens& tokens) {
   const std::optional<ExpertSlots> slots = match_experts(tokens.reference, tokens.candidate);
@@ -113,7 +113,7 @@ void ExpertChoices::judge_all(TensorResult& tensor, std::int64_t layer,
     return;
   }
   tensor.reason =
-      fmt::format("{} of {} positions go to other experts, of nearly equal router logits",
+      fmt::format("{} of {} positions go to other experts with nearly equal router logits",
                   others.size(), count);
   const std::int64_t first = tokens.first + static_cast<std::int64_t>(*others.begin());
   const auto [known, is_new] = first_other_.emplace(layer, first);

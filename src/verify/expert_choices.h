@@ -1,5 +1,4 @@
-// Which experts the candidate's tokens go to, and what can be held against the reference behind
-// them.
+// Which experts the candidate's tokens go to, and which positions are still comparable after that.
 #pragma once
 
 #include <cstddef>
@@ -18,22 +17,22 @@ struct RoutedTokens {
   const ArrayView& reference;
   const ArrayView* oracle = nullptr;         // its ids; null: none recorded
   const ArrayView* router_logits = nullptr;  // the reference's [1, S, E]; null: not recorded
-  const ArrayView& candidate;                // laid out as the reference's, or its last position
+  const ArrayView& candidate;                // in the reference's layout, or its last position
   std::int64_t first = 0;                    // the sequence's position of their first token
 };
 
-// A token may go to others than the reference's experts where the router's logits are equal or
-// nearly so, or the oracle sends it there. What is computed from it then is not what the reference
-// has: of this token, and of those behind it, which attend to it.
+// A token may go to other experts than the reference's if the router's logits are equal or nearly
+// so, or if the oracle sends it there. Then the results of this token, and of later ones, which
+// attend to it, differ from the reference's.
 class ExpertChoices {
  public:
-  // Which experts a token goes to is no number that may be a little off. Sets the verdict of the
-  // layer's expert_ids: passed are the reference's experts, the oracle's, and others of nearly
-  // equal logits; not judged is what same_until() leaves out. Layers come in their order.
+  // Sets the verdict of the layer's expert_ids. A choice of experts is right or wrong, without a
+  // tolerance: the reference's experts pass, the oracle's, and others with nearly equal logits;
+  // positions from same_until() on are not judged. Call it for one layer after the other.
   void judge(TensorResult& tensor, std::int64_t layer, const RoutedTokens& tokens);
 
-  // Positions of a tap's array before the first token that went to other experts upstream of it
-  // than both the reference and the oracle have; the largest number where there is none.
+  // Number of positions of a tap's array before the first token that went upstream to experts of
+  // neither the reference nor the oracle; the largest number if there is none.
   std::int64_t same_until(const TapPlace& place) const;
 
   static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();

@@ -19,7 +19,7 @@
 namespace assay {
 namespace {
 
-// Runs of elements that are looked at, spread over the array: few pages of a mapped file.
+// Samples runs of elements spread over the array, to read few pages of a mapped file.
 constexpr std::size_t kRuns = 64;
 constexpr std::size_t kRun = 64;
 constexpr std::size_t kFewest = 24;
@@ -35,7 +35,7 @@ bool is_measured(const TensorResult& tensor) {
          tensor.verdict != Verdict::kNotCompared;
 }
 
-// An engine that rounds so may lie further off than the reference does.
+// An engine with this rounding may be further off than the reference.
 void widen_noise(TensorResult& tensor, const TypeNoise& noise, const Profile& profile) {
   const std::optional<TypeNoise::Levels> levels = noise.levels(tensor);
   if (!levels) return;
@@ -116,7 +116,7 @@ std::optional<Grid> grid_of(const ArrayView& array) {
     const std::span<float> run = std::span(buffer).first(std::min(kRun, size - first));
     widen(array.dtype, array.bytes.data() + first * item, static_cast<std::ptrdiff_t>(item), run);
     for (const float x : run) {
-      // What every type holds tells nothing: zeros, ones, a mask.
+      // Values that every type can represent tell nothing: zeros, ones, a mask.
       const auto bits = std::bit_cast<std::uint32_t>(x);
       if ((bits & 0x007FFFFFu) == 0 || !std::isfinite(x) || x < static_cast<float>(kHiddenScore)) {
         continue;
@@ -158,7 +158,7 @@ std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
     if (as) {
       types[i] = grid_of(*as);
     } else if (place->tap == Tap::kEmbeddingOutput) {
-      types[i] = tensor.grid;  // the weights' own, which says nothing of what follows
+      types[i] = tensor.grid;  // the weights' own, no evidence about later values
     } else {
       if (tensor.grid) coarsest = std::min(coarsest.value_or(Grid::kF32), *tensor.grid);
       types[i] = coarsest;
@@ -170,7 +170,7 @@ std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
 void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Precision& precision,
                      const Profile& profile) {
   if (!type || !is_measured(tensor)) return;
-  if (tensor.verdict == Verdict::kCoarse) {  // by what was known of the others then
+  if (tensor.verdict == Verdict::kCoarse) {  // judged before other tensors were known
     tensor.verdict = Verdict::kPass;
     tensor.reason.clear();
   }
@@ -180,7 +180,7 @@ void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Preci
     widen_noise(tensor, *precision.q8, profile);
   if (precision.as == ExpectedType::kF16 && precision.f16)
     widen_noise(tensor, *precision.f16, profile);
-  // Nothing is asked of activations in 8 bits beyond what such an engine reaches.
+  // For 8-bit activations the widened noise is the only limit.
   if (precision.as == ExpectedType::kQ8) return;
   tensor.type = type;
   if (type == Grid::kBf16) return;
@@ -192,7 +192,7 @@ void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Preci
   tensor.limits->precision_ratio = limit;
   if (tensor.verdict != Verdict::kPass || *tensor.precision_ratio <= limit) return;
   tensor.verdict = Verdict::kCoarse;
-  tensor.reason = fmt::format("within BF16's noise, but {:.3g} times what {} makes, limit {:g}",
+  tensor.reason = fmt::format("within BF16's noise, but {:.3g} times {}'s, limit {:g}",
                               *tensor.precision_ratio, grid_name(*type), limit);
 }
 
@@ -220,13 +220,13 @@ std::string about_precision(std::span<const PromptResult> prompts) {
   };
   std::string text;
   if (!judged.empty()) {
-    text = fmt::format("the values are {}, and are also held to what that allows", names(judged));
+    text = fmt::format("the values are {}, and are also compared with its noise", names(judged));
   }
   if (!open.empty()) {
     if (!text.empty()) text += "; ";
     text += fmt::format(
-        "the values are {}, but held to BF16's noise only: the reference does not say what {} "
-        "allows (give --model to measure it)",
+        "the values are {}, but only compared with BF16's noise: the reference does not have {}'s "
+        "(give --model to measure it)",
         names(open), names(open));
   }
   return text;

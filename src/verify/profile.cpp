@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-// Two correct BF16 runs of a model of 28 layers differ by 1 to 3 per cent.
+// Two correct BF16 runs of a model with 28 layers differ by 1 to 3 per cent.
 constexpr double kWithoutOracle = 0.05;
 constexpr double kRopeTable = 1e-6;
 
@@ -30,13 +30,13 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
       limits.max_abs = max_abs;
       return limits;
     };
-    statement_ = "every tap keeps the classic absolute thresholds";
+    statement_ = "every tap is within the classic absolute thresholds";
     rules_ = {{"rope_*", rope},
               {"logits", classic(1e-3, 0.99, 0.1)},
               {"embedding_output", classic(1e-5, 0.999, 0.001)},
               {"layer_0[0-9]_*", classic(1e-5, 0.999, 0.001)},
               {"layer_10_*", classic(1e-5, 0.999, 0.001)},
-              {"layer_00[0-9]_*", classic(1e-5, 0.999, 0.001)},  // of more than 100 layers
+              {"layer_00[0-9]_*", classic(1e-5, 0.999, 0.001)},  // for more than 100 layers
               {"layer_010_*", classic(1e-5, 0.999, 0.001)},
               {"layer_*", classic(1e-4, 0.999, 0.01)},
               {"final_norm_output", classic(1e-4, 0.999, 0.01)}};
@@ -45,12 +45,12 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
     if (has_oracle) {
       limits.noise_ratio = kBeyondRunNoise;
       statement_ = fmt::format(
-          "no tap lies further from the f64 oracle than {:g} times the reference's own error",
+          "no tap is further from the f64 oracle than {:g} times the reference's own error",
           kBeyondRunNoise);
     } else {
       limits.relative_l2 = kWithoutOracle;
       statement_ = fmt::format(
-          "no tap lies further from the reference than a relative L2 of {:g}; small faults stay "
+          "no tap is further from the reference than a relative L2 of {:g}; small errors stay "
           "unseen, because the reference has no oracle (make one with extract --numerics bf16,f64)",
           kWithoutOracle);
     }
@@ -64,7 +64,7 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
 
 Profile::Profile(double tolerance)
     : name_("tolerance"),
-      statement_(fmt::format("no tap lies further from the reference than a relative L2 of {:g}",
+      statement_(fmt::format("no tap is further from the reference than a relative L2 of {:g}",
                              tolerance)) {
   Limits limits;
   limits.relative_l2 = tolerance;
@@ -107,7 +107,7 @@ void Profile::read(const std::string& file) {
     }
     rules_.push_back(std::move(rule));
   }
-  statement_ = fmt::format("every tap keeps the limits of {}", file);
+  statement_ = fmt::format("every tap is within the limits of {}", file);
 }
 
 std::optional<Limits> Profile::limits(std::string_view tap) const {
@@ -120,7 +120,7 @@ std::optional<Limits> Profile::limits(std::string_view tap) const {
 void judge(TensorResult& tensor, const Profile& profile) {
   const TensorMetrics& m = tensor.metrics;
   std::vector<std::string> reasons;
-  // What no limit excuses.
+  // These fail whatever the limits are.
   if (m.nan_candidate > 0) reasons.push_back(fmt::format("{} NaN", m.nan_candidate));
   if (m.unlike > m.nan_candidate) {
     reasons.push_back(fmt::format("{} infinite or NaN on one side only", m.unlike));
@@ -130,7 +130,7 @@ void judge(TensorResult& tensor, const Profile& profile) {
         fmt::format("{} entries that the causal mask should hide are not hidden", m.not_hidden));
   }
   std::optional<Limits> limits = profile.limits(tensor.name);
-  // An engine of a coarser type rounds its tables as it uses them: by half a step below 1.
+  // An engine of a coarser type rounds its tables: by at most half a step below 1.
   const bool is_table = limits && limits->max_abs == kRopeTable && tensor.name.starts_with("rope_");
   if (is_table && tensor.grid == Grid::kBf16) {
     limits->max_abs = kRopeTable + 0x1p-9;
@@ -139,7 +139,7 @@ void judge(TensorResult& tensor, const Profile& profile) {
   }
   tensor.limits = limits;
   if (!limits) {
-    reasons.push_back("no rule of the profile speaks of this tap");
+    reasons.push_back("no rule of the profile matches this tap");
   } else {
     // Written so that NaN fails.
     const auto most = [&](const std::optional<double>& limit, std::optional<double> value,
@@ -157,7 +157,7 @@ void judge(TensorResult& tensor, const Profile& profile) {
       reasons.push_back(fmt::format("cosine {:.6g}, limit {:g}", m.cosine, *limits->cosine));
     }
   }
-  if (m.compared == 0 && reasons.empty()) reasons.emplace_back("nothing to compare in it");
+  if (m.compared == 0 && reasons.empty()) reasons.emplace_back("nothing to compare");
   tensor.verdict = reasons.empty() ? Verdict::kPass : Verdict::kFail;
   tensor.reason = fmt::format("{}", fmt::join(reasons, "; "));
 }

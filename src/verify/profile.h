@@ -1,4 +1,4 @@
-// Profiles: which error is too large, tap by tap.
+// Profiles: the error limits of each tap.
 #pragma once
 
 #include <optional>
@@ -14,16 +14,16 @@ class Profile {
  public:
   // "table", "noise", or a JSON file:
   //   {"name": "mine", "rules": [{"taps": "layer_0?_*", "mse": 1e-5, "cosine": 0.999}, ...]}
-  // The first rule whose glob matches a tap counts. has_oracle: without one, noise can only say
-  // that the relative L2 distance from the reference is not large.
+  // The first rule whose glob matches a tap counts. has_oracle: without an oracle, noise can only
+  // limit the relative L2 distance from the reference.
   Profile(const std::string& name_or_file, bool has_oracle);
-  // Every tap by its relative L2 distance from the reference.
+  // Judges every tap by its relative L2 distance from the reference.
   explicit Profile(double tolerance);
 
   const std::string& name() const { return name_; }
   // What a pass means, in a sentence.
   const std::string& statement() const { return statement_; }
-  // None when no rule matches: then the tap cannot pass.
+  // None if no rule matches: then the tap cannot pass.
   std::optional<Limits> limits(std::string_view tap) const;
 
  private:

@@ -29,12 +29,12 @@ Array kept(const ArrayView& array) {
 
 }  // namespace
 
-// Whatever throws on the way, nothing half-made stays.
+// If anything throws, the recording stays as it was.
 void Recording::add(const ArrayView& array, const std::optional<Positions>& positions) {
   expect_npz_name(array.name);
   const auto found = entries_.find(array.name);
   const bool is_new = found == entries_.end();
-  // A whole one first: what follows is no part of it.
+  // Only the next piece continues a known array.
   if (!is_new &&
       (!positions || positions->first != found->second.next || found->second.counts.empty())) {
     return;
@@ -66,14 +66,14 @@ void Recording::write(const std::filesystem::path& path) const {
   std::vector<Array> arrays;
   std::vector<ArrayView> views;
   arrays.reserve(order_.size());
-  // One that cannot be joined must not take the others with it.
+  // An array that cannot be joined must not prevent writing the others.
   std::optional<Error> problem;
   for (const std::string& name : order_) {
     const Entry& entry = entries_.at(name);
     try {
       arrays.push_back(
           join_positions(entry.pieces, entry.counts,
-                         fmt::format("{}: array '{}', left out", path.string(), shown(name))));
+                         fmt::format("{}: array '{}', not written", path.string(), shown(name))));
       views.push_back(arrays.back().view());
     } catch (const Error& error) {
       if (!problem) problem = error;

@@ -1,4 +1,4 @@
-// What a reference's manifest says of its making and of its prompts' tokens.
+// What a reference's manifest tells about its origin and its prompts' tokens.
 #pragma once
 
 #include <filesystem>
@@ -15,11 +15,11 @@ struct ReferenceNotes {
   std::map<std::string, std::vector<std::string>> tokens;  // texts of the input_ids, by prompt
 };
 
-// Fields that are missing or of another kind stay empty: none of them decides anything. Empty for a
-// file of arrays.
+// Missing or malformed fields stay empty, since nothing depends on them. Empty for a file of
+// arrays.
 ReferenceNotes read_reference_notes(const std::filesystem::path& reference);
 
-// Says in the report when, by which program, and of which reference it is.
+// Sets date, program and reference in the report.
 void sign(CompareReport& report, const ReferenceNotes& notes);
 
 }  // namespace assay

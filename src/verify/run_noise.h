@@ -1,4 +1,4 @@
-// The model's own runs: what they give, and how far those of one type lie from the oracle.
+// Runs of the model itself, and the distance between those of one type and the oracle.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,15 @@
 
 namespace assay {
 
-// The oracle's array of that name.
+// Returns the oracle's array of that name.
 using Truth64 = std::function<LoadedArray(const std::string&)>;
 
-// Runs the prompt in that type (of kQ8: FP32 with activations rounded to 8 bits before each matmul,
-// as llama.cpp does with quantised weights) and measures the taps.
+// Runs the prompt in that type (kQ8: FP32 with activations rounded to 8 bits before each matmul, as
+// in llama.cpp with quantised weights) and measures the taps.
 NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std::int64_t> ids,
                      const TapSet& taps, const Truth64& truth, ThreadPool& pool);
 
-// One prefill, whose taps go to `take` as they are complete.
+// One prefill that passes each tap to `take` when it is complete.
 void run_prompt(const Model& model, Numerics numerics, std::span<const std::int64_t> ids,
                 const TapSet& taps, const std::function<void(Array)>& take, ThreadPool& pool);
 

@@ -18,7 +18,7 @@
 namespace assay {
 namespace {
 
-// [1, S, vocab] as float: which BF16 step a logit is on does not need more.
+// [1, S, vocab] as float, which is precise enough to count a logit's BF16 steps.
 template <class N>
 Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadPool& pool,
                   const Kernels<N>& with = kernels<N>(chosen_simd())) {
@@ -32,7 +32,7 @@ Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadP
   return std::move(recorder.take().front());
 }
 
-// What the steps say together.
+// Sets verdict and reason from the steps.
 void conclude(TokenResult& tokens) {
   tokens.verdict = tokens.compared ? Verdict::kPass : Verdict::kNotCompared;
   for (const TokenStep& step : tokens.steps) {
@@ -61,11 +61,11 @@ TokenResult compare_tokens(std::span<const std::int64_t> reference,
                            std::span<const std::int64_t> candidate, std::size_t prompt_tokens) {
   TokenResult result;
   result.compared = std::min(reference.size(), candidate.size()) > prompt_tokens;
-  const auto behind_prompt = [&](std::span<const std::int64_t> text) {
+  const auto after_prompt = [&](std::span<const std::int64_t> text) {
     return std::max<std::int64_t>(std::ssize(text) - static_cast<std::int64_t>(prompt_tokens), 0);
   };
-  result.reference_tokens = behind_prompt(reference);
-  result.candidate_tokens = behind_prompt(candidate);
+  result.reference_tokens = after_prompt(reference);
+  result.candidate_tokens = after_prompt(candidate);
   const std::size_t count = std::min(reference.size(), candidate.size());
   for (std::size_t i = prompt_tokens; i < count; ++i) {
     TokenStep step;
@@ -132,7 +132,7 @@ TokenResult replay_tokens(const std::filesystem::path& model_directory, Numerics
   TokenResult result = compare_tokens(reference, candidate, prompt_tokens);
   const Model model = load_model(model_directory);
   const auto is_token = [&](std::int64_t id) { return id >= 0 && id < model.spec.vocab_size; };
-  // As far as the model can be run: what it says of the next token is known, too.
+  // As far as the model can run, which also judges the token after that.
   const std::size_t run = std::min(
       static_cast<std::size_t>(std::ranges::find_if_not(candidate, is_token) - candidate.begin()),
       static_cast<std::size_t>(model.spec.longest_sequence()));

@@ -1,5 +1,5 @@
-// Dumps of other people's engines, made by `make arena` and reduced to the longer prompt
-// and the first two layers: compare, diagnose and the check in an engine say of each what is right.
+// Dumps of other people's engines, made by `make arena` and reduced to the longer prompt and the
+// first two layers: compare, diagnose and the check in an engine give the right verdict on each.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 const fs::path kHere = ASSAY_TEST_DATA "/arena";
 const fs::path kModels = ASSAY_ROOT "/python/arena/models";
 
-// Of each model: the checkpoint, drawn anew as the arena draws it, and a reference.
+// For each model: the checkpoint, drawn again as the arena draws it, and a reference.
 struct Model {
   fs::path checkpoint;
   fs::path reference;

@@ -26,7 +26,7 @@ using Names = std::vector<std::string>;
 
 const std::string kBlock(std::size_t{3} << 20, 'x');  // more than the buffer
 
-// Runs `body` in a child, which must not use gtest; the wait status.
+// Runs `body`, which must not use gtest, in a child process and returns its wait status.
 template <class Body>
 int in_child(Body&& body) {
   const pid_t child = ::fork();
@@ -110,7 +110,7 @@ TEST(AtomicFile, ADirectoryUnderTheFinalNameIsASystemErrorAndLeavesNothing) {
   EXPECT_EQ(directory.names(), Names{"taken"});
 }
 
-// A limit on the file size stands for the full disk: write fails in the same way.
+// A limit on the file size simulates the full disk: write fails in the same way.
 TEST(AtomicFile, AFullDiskIsASystemErrorAndLeavesNothing) {
   const TemporaryDirectory directory;
   for (const bool at_commit : {false, true}) {
@@ -186,7 +186,7 @@ TEST(AtomicFile, AKilledProcessLeavesNothingUnderTheFinalName) {
   EXPECT_TRUE(left[0].starts_with(".file.partial-")) << left[0];
 }
 
-TEST(AtomicFile, TheNextOneRemovesWhatAKilledProcessLeft) {
+TEST(AtomicFile, TheNextRunRemovesWhatAKilledProcessLeft) {
   const TemporaryDirectory directory;
   interrupted_child(directory / "file", SIGKILL);
   interrupted_child(directory / "other", SIGKILL);
@@ -194,17 +194,17 @@ TEST(AtomicFile, TheNextOneRemovesWhatAKilledProcessLeft) {
   AtomicFile(directory / "file").commit();
   Names left = directory.names();
   std::ranges::sort(left);
-  ASSERT_EQ(left.size(), 3u);  // the living one's, the other file's, and the file
+  ASSERT_EQ(left.size(), 3u);  // the running process's, the other file's, and the file
   EXPECT_TRUE(left[0].starts_with(".file.partial-" + std::to_string(::getpid()))) << left[0];
   EXPECT_TRUE(left[1].starts_with(".other.partial-")) << left[1];
   EXPECT_EQ(left[2], "file");
 }
 
-// In containers every run has the same process id.
-TEST(AtomicFile, WhatAKilledProcessOfTheSameIdLeftIsNoObstacle) {
+// In containers every run may have the same process id.
+TEST(AtomicFile, LeftoversOfAKilledProcessWithTheSameIdAreNoObstacle) {
   const TemporaryDirectory directory;
   const int status = in_child([&] {
-    // Every name that the next files could take first.
+    // Occupies every name that the next files could take first.
     for (int i = 0; i < 100; ++i) {
       write_text(
           directory / (".file.partial-" + std::to_string(::getpid()) + "-" + std::to_string(i)),
@@ -219,7 +219,7 @@ TEST(AtomicFile, WhatAKilledProcessOfTheSameIdLeftIsNoObstacle) {
   EXPECT_EQ(directory.names().size(), 101u);
 }
 
-// As root a report to /dev/null would else leave a file there.
+// Run as root, a report to /dev/null must not leave a file there.
 TEST(AtomicFile, APipeIsWrittenToAndStays) {
   const TemporaryDirectory directory;
   const std::string pipe = directory / "pipe";

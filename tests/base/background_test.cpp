@@ -16,12 +16,12 @@ TEST(Background, DoesEveryJobAndBeginsThemInOrder) {
     std::vector<int> order(500, -1);
     for (int i = 0; i < 500; ++i) {
       background.add(static_cast<std::size_t>(i % 40), [&, i] { order[i] = begun++; });
-      pool.for_each_item(3, [](std::size_t) {});  // the pool works on meanwhile
+      pool.for_each_item(3, [](std::size_t) {});  // the pool keeps working
     }
     background.finish();
     EXPECT_EQ(begun, 500);
     for (int i = 0; i < 500; ++i) {
-      // One may be held up while many pass it, but none begins before more than run beside it.
+      // One job may be delayed while many pass it, but never more run at once than allowed.
       EXPECT_GE(order[i], threads == 1 ? i : i - 2 * threads);
     }
   }
@@ -39,7 +39,7 @@ TEST(Background, HoldsNoMoreBytesThanItsBound) {
       held += bytes;
       most = std::max(most, held.load());
     }
-    background.add(5000, [] {});  // larger than the bound: alone
+    background.add(5000, [] {});  // larger than the bound, so it runs alone
     background.finish();
     EXPECT_EQ(held, 0);
     EXPECT_LE(most, 1000);
@@ -61,7 +61,7 @@ TEST(Background, WhatAJobThrowsReachesTheOwnerAndNoOtherJobBegins) {
   }
 }
 
-TEST(Background, LeavesWithoutWhatHasNotBegun) {
+TEST(Background, EndsWithoutJobsThatHaveNotBegun) {
   ThreadPool pool(1);
   int done = 0;
   {

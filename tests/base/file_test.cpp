@@ -39,7 +39,7 @@ TEST(MappedFile, ShowsTheBytesAndMoves) {
   EXPECT_TRUE(moved.bytes().empty());
 }
 
-TEST(MappedFile, WhatIsNoFileIsAnInputError) {
+TEST(MappedFile, ANonFileIsAnInputError) {
   const TemporaryDirectory directory;
   expect_error(ErrorKind::kInput, {"absent: cannot open: No such file", "expected a readable file"},
                [&] { MappedFile file(directory / "absent"); });

@@ -24,7 +24,7 @@ class FlushingHost {
   FlushingHost(const FlushingHost&) = delete;
   FlushingHost& operator=(const FlushingHost&) = delete;
 
-  // Whether it is still as it was set.
+  // Whether the mode is unchanged.
   bool holds() const {
 #if defined(__x86_64__)
     if ((_mm_getcsr() & 0xFFC0u) != (mode_ & 0xFFC0u)) return false;

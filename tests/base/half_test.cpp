@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 
-// Of a BF16 or F16 value, by looking at all neighbours: the nearest, ties to the even pattern.
+// Rounds to BF16 or F16 by comparing all neighbours: the nearest, ties to the even pattern.
 template <class ToFloat>
 std::uint16_t nearest(float x, std::uint16_t at, ToFloat to_float, std::uint16_t infinity,
                       double next_power) {

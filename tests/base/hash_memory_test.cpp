@@ -1,4 +1,4 @@
-// Hashes that are remembered, and when they are not.
+// When hashes are remembered, and when not.
 #include "base/hash_memory.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ class HashMemoryTest : public testing::Test {
     EXPECT_EQ(::stat(file_.c_str(), &s), 0);
     return std::int64_t{s.st_ctim.tv_sec} * kSecond + s.st_ctim.tv_nsec;
   }
-  // The file's hash, by a program that looks so long after the last change.
+  // The file's hash, from a program that asks this long after the last change.
   std::string hash(std::int64_t after = 10 * kSecond) {
     const std::int64_t now = changed() + after;
     HashMemory memory(memory_, [now] { return now; });
@@ -52,7 +52,7 @@ TEST_F(HashMemoryTest, HashesAFileOnce) {
   EXPECT_EQ(hash(), expected);
   EXPECT_EQ(hash(), expected);
   EXPECT_EQ(computed_, 1);
-  // Also under another way to write its path, but not a copy.
+  // Also if its path is written differently, but not for a copy.
   file_ = directory_ / "cache/../weights";
   EXPECT_EQ(hash(), expected);
   EXPECT_EQ(computed_, 1);
@@ -69,7 +69,7 @@ TEST_F(HashMemoryTest, SeesChanges) {
   write_text(file_, "contentz");
   EXPECT_EQ(hash(), sha256_file(file_));
   EXPECT_EQ(computed_, 2);
-  // Another file of the same size and mtime in its place.
+  // Replaces the file by another one of the same size and mtime.
   const auto time = fs::last_write_time(file_);
   write_text(directory_ / "other", "contentY");
   fs::last_write_time(directory_ / "other", time);
@@ -97,7 +97,7 @@ TEST_F(HashMemoryTest, DoesNotRememberWhatChangesMeanwhile) {
   EXPECT_EQ(hash(), sha256_file(file_));
 }
 
-TEST_F(HashMemoryTest, CanBePassedOver) {
+TEST_F(HashMemoryTest, CanBeBypassed) {
   hash();
   HashMemory memory(memory_, [this] { return changed() + 10 * kSecond; });
   memory.pass_over();
@@ -105,7 +105,7 @@ TEST_F(HashMemoryTest, CanBePassedOver) {
   EXPECT_EQ(computed_, 2);
 }
 
-TEST_F(HashMemoryTest, BeginsADamagedFileAnew) {
+TEST_F(HashMemoryTest, ReplacesADamagedFile) {
   hash();
   const std::string good = read_text(memory_);
   for (const std::string& bad :
@@ -121,7 +121,7 @@ TEST_F(HashMemoryTest, BeginsADamagedFileAnew) {
   }
 }
 
-TEST_F(HashMemoryTest, IsDoneWithoutWhereItCannotBeWritten) {
+TEST_F(HashMemoryTest, IsOptionalIfItCannotBeWritten) {
   write_text(directory_ / "cache", "a file where the directory would be");
   EXPECT_EQ(hash(), sha256_file(file_));
   EXPECT_EQ(hash(), sha256_file(file_));

@@ -1,4 +1,4 @@
-// Bytes as a file that readers can open, without a disk: thousands of them in a second.
+// A file in memory that readers can open, so that a test can make thousands in a second.
 #pragma once
 
 #include <sys/mman.h>

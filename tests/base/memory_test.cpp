@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-// Files as they lie under / on some machine.
+// Files under the root directory of some machine.
 class Root {
  public:
   void add(const std::string& path, const std::string& text) const {
@@ -50,7 +50,7 @@ TEST(UsableMemory, KnowsTheFirstVersionOfCgroups) {
   EXPECT_EQ(root.usable(), 30000000u);
 }
 
-// Its /proc shows a path of the host, its /sys/fs/cgroup the container's own group.
+// /proc shows a path of the host, /sys/fs/cgroup the container's own group.
 TEST(UsableMemory, FindsTheLimitOfAContainer) {
   const Root root;
   root.add("proc/self/cgroup", "no colon\n0::/docker/0123\n");

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Every file below, with its text.
+// Every file in it, with its text.
 std::set<std::string> files_in(const fs::path& directory) {
   std::set<std::string> all;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
@@ -35,7 +35,7 @@ void fill(const OutputSet& set, std::string_view text) {
   write_text(set.staging() / "marker", text);
 }
 
-TEST(OutputSet, RemovesNothingThatIsSomebodyElses) {
+TEST(OutputSet, RemovesNoForeignFiles) {
   const TemporaryDirectory directory;
   const fs::path out = directory / "out";
   for (const char* name : {".partial-mine", ".partial-", ".partial-1", ".partial-1-", ".partial--1",
@@ -53,7 +53,7 @@ TEST(OutputSet, RemovesNothingThatIsSomebodyElses) {
   EXPECT_EQ(std::distance(fs::directory_iterator(out), fs::directory_iterator()), 7 + 2);
 }
 
-// Found before anything of the earlier set is touched.
+// The conflict is found before anything of the earlier set is touched.
 TEST(OutputSet, ADirectoryUnderAFilesNameLeavesTheEarlierSetWhole) {
   const TemporaryDirectory directory;
   const fs::path out = directory / "out";
@@ -71,7 +71,7 @@ TEST(OutputSet, ADirectoryUnderAFilesNameLeavesTheEarlierSetWhole) {
   EXPECT_EQ(read_text(out / "a/x"), "old");
 }
 
-TEST(OutputSet, StandsWhenAllIsThere) {
+TEST(OutputSet, IsCompleteWhenAllFilesExist) {
   const TemporaryDirectory directory;
   const fs::path out = directory / "deep/out";
   {
@@ -87,7 +87,7 @@ TEST(OutputSet, StandsWhenAllIsThere) {
   EXPECT_EQ(files_in(out), old);
   {
     const OutputSet set(out, "marker");
-    fill(set, "new");  // and then it fails
+    fill(set, "new");  // and then the run fails
   }
   EXPECT_EQ(files_in(out), old);
   OutputSet set(out, "marker");
@@ -96,7 +96,7 @@ TEST(OutputSet, StandsWhenAllIsThere) {
   EXPECT_EQ(files_in(out), (std::set<std::string>{"a/x: new", "marker: new", "mine: stays"}));
 }
 
-TEST(OutputSet, IsOneRunsAlone) {
+TEST(OutputSet, BelongsToOneRun) {
   const TemporaryDirectory directory;
   {
     const OutputSet first(directory.path(), "marker");

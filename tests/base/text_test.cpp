@@ -31,8 +31,9 @@ TEST(Text, WhatAMessageShowsIsOneShortLine) {
   EXPECT_EQ(shown(std::string(96, 'a') + "ööö"), std::string(96, 'a') + "...");
 }
 
-// Every kind that a terminal, a reader of lines or of XML acts on; what only looks foreign stays.
-TEST(Text, WhatActsOnATerminalIsShown) {
+// Every kind of character that affects a terminal, or a reader of lines or XML, is escaped; others
+// stay.
+TEST(Text, WhatAffectsATerminalIsEscaped) {
   EXPECT_EQ(visible("größe 巴黎 \u200d 👩‍🚀 a\\b"),
             "größe 巴黎 \u200d 👩‍🚀 a\\b");
   EXPECT_EQ(visible("a\nb\rc\td\be"), "a\\nb\\rc\\td\\x08e");

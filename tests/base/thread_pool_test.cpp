@@ -23,7 +23,7 @@ TEST(ThreadPool, EveryItemIsDoneOnceWhateverTheThreadCount) {
   }
 }
 
-TEST(ThreadPool, SharedItemsGoToNoMoreWorkersThanAskedFor) {
+TEST(ThreadPool, SharedItemsGoToAtMostTheRequestedWorkers) {
   ThreadPool pool(4);
   for (const std::size_t workers : {1, 2, 9}) {
     std::vector<std::atomic<int>> done(1000);
@@ -66,7 +66,7 @@ TEST(ThreadPool, ManyShortJobsInARow) {
   EXPECT_EQ(std::accumulate(sums.begin(), sums.end(), 0L), 5000L * 6);
 }
 
-TEST(ThreadPool, AnExceptionReachesTheCallerAndThePoolGoesOn) {
+TEST(ThreadPool, AnExceptionReachesTheCallerAndThePoolContinues) {
   ThreadPool pool(2);
   for (const int thrower : {0, 1}) {
     EXPECT_THROW(pool.run([&](int worker) {

@@ -14,7 +14,7 @@ Array floats(std::vector<float> values, Shape shape) {
   return array;
 }
 
-TEST(ExpertSlots, AnotherOrderIsPutRight) {
+TEST(ExpertSlots, ADifferentOrderIsCorrected) {
   const Array own = ids_of({5, 2, 7, 1, 0, 3});
   const Array other = ids_of({2, 5, 7, 3, 1, 0});
   const auto slots = match_experts(own.view(), other.view());
@@ -23,7 +23,7 @@ TEST(ExpertSlots, AnotherOrderIsPutRight) {
   const auto moved = in_order_of(*slots, other.view());
   ASSERT_TRUE(moved);
   EXPECT_EQ(moved->bytes, own.bytes);
-  // Two values for each slot.
+  // Two values per slot.
   const Array act = floats({20, 21, 50, 51, 70, 71, 30, 31, 10, 11, 0, 1}, {1, 2, 3, 2});
   const auto sorted = in_order_of(*slots, act.view());
   ASSERT_TRUE(sorted);
@@ -39,14 +39,14 @@ TEST(ExpertSlots, OfTheLastPositionAlone) {
   const auto moved = in_order_of(*slots, last.view());
   ASSERT_TRUE(moved);
   EXPECT_EQ(moved->bytes, ids_of({1, 0, 3}).bytes);
-  // Of two positions only one is known.
+  // The experts of only one of the two positions are known.
   EXPECT_FALSE(in_order_of(*slots, own.view()));
-  // The last of those that are known.
+  // The last of the known positions.
   const auto all = match_experts(own.view(), ids_of({5, 2, 7, 3, 1, 0}).view());
   EXPECT_EQ(in_order_of(*all, last.view())->bytes, moved->bytes);
 }
 
-TEST(ExpertSlots, WhatStandsInOrderIsLeftAlone) {
+TEST(ExpertSlots, SlotsInOrderAreLeftAlone) {
   const Array own = ids_of({5, 2, 7, 1, 0, 3});
   EXPECT_FALSE(in_order_of(*match_experts(own.view(), own.view()), own.view()));
 }

@@ -1,4 +1,4 @@
-// A draft of a map, from dumps under names that nothing knows.
+// Drafts of maps, from dumps with unknown names.
 #include "candidate/map_draft.h"
 
 #include <fmt/format.h>
@@ -50,8 +50,7 @@ Array side_by_side(const std::string& name, const std::vector<const Array*>& par
   return whole;
 }
 
-// The two channels of each rotary pair next to each other, as an engine has them that rotates
-// neighbours.
+// The two channels of each rotary pair adjacent, as in an engine that rotates neighbours.
 Array with_pairs_side_by_side(Array array) {
   const std::span<float> values = array.as<float>();
   for (std::size_t at = 0; at < values.size(); at += kHead) {
@@ -152,7 +151,7 @@ TEST_F(MapDrafts, ValuesSayWhatNamesMean) {
 }
 
 // An engine that goes wrong in the second layer.
-TEST_F(MapDrafts, FirstLayersSpeakForThoseBehindAMistake) {
+TEST_F(MapDrafts, FirstLayersDecideForLayersAfterAMistake) {
   for (auto& [name, array] : dump_) {
     if (array.dtype != DType::kF32) continue;
     const bool late = name == "scores_out" || name.find("l1") != name.npos ||
@@ -197,7 +196,7 @@ TEST_F(MapDrafts, AFusedArrayIsNotTakenForItsPaddedFirstPart) {
   EXPECT_EQ(rules_of(draft()), rules);
 }
 
-TEST_F(MapDrafts, QueriesAndKeysAreFoundWhoseRotaryPairsLieSideBySide) {
+TEST_F(MapDrafts, FindsQueriesAndKeysWithAdjacentRotaryPairs) {
   float seed = 20;
   for (int layer = 0; layer < kLayers; ++layer) {
     for (const char* tap : {"q_proj", "k_proj", "v_proj"}) {

@@ -1,4 +1,4 @@
-// Names: of other engines, and of the taps themselves.
+// Names of other engines' arrays, and of the taps.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ std::string tap_of(const NameMap& map, std::string_view name) {
   return map.tap_of(name, 28).value_or("-");
 }
 
-// What the array's rule says of it holds for its parts, whatever other rules match their names.
+// The rule for the whole array decides its parts, whatever other rules match their names.
 TEST(NameMap, PartsOfAFusedArrayFollowItsRule) {
   const TemporaryDirectory directory;
   const std::string file = directory / "map.json";
@@ -67,8 +67,8 @@ TEST(NameMap, KnowsLlamaCppAndCandle) {
   EXPECT_EQ(tap_of(all, "model.norm"), "final_norm_output");
 }
 
-// What a name means under a map, for a model: alternatives by "|", a fused output's parts by "+",
-// "?" behind what only the content can show, "ignored", or "-".
+// The meaning of a name under a map, for a model: alternatives separated by "|", a fused output's
+// parts by "+", "?" after what only the content can show, "ignored", or "-".
 std::string meaning(const NameMap& map, std::string_view name) {
   const NameMeaning found = map.meaning(name, 28);
   if (!found.known) return "-";
@@ -118,7 +118,7 @@ TEST(NameMap, ReadsRulesFromAFile) {
   refused("[]", {"map.json", "not a JSON object"});
   refused(R"({"a": 1})", {"'a'", "expected a tap name"});
   refused(R"({"a": [null]})", {"'a'", "expected a tap name"});
-  refused(R"({"a": "layer_0_nothing"})", {"'a'", "'layer_0_nothing' is no tap"});
+  refused(R"({"a": "layer_0_nothing"})", {"'a'", "'layer_0_nothing' is not a tap"});
   refused(R"({"a": "layer_{layer}_output"})", {"{layer} on one side only"});
   refused(R"({"a.{layer}": "logits"})", {"{layer} on one side only"});
   refused(R"({"a.{layer}.{layer}": null})", {"placeholder"});
@@ -128,8 +128,7 @@ TEST(NameMap, ReadsRulesFromAFile) {
                [] { NameMap bad("nobody"); });
 }
 
-// The last of several files is asked first, all of them before the maps that come along.
-// A map from anywhere, against a name from anywhere else.
+// Both the pattern and the name may come from anybody.
 TEST(NameMap, ManyStarsTakeNoTime) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "*a";
@@ -145,6 +144,7 @@ TEST(NameMap, ManyStarsTakeNoTime) {
   EXPECT_EQ(matches("**", ""), NamePattern::kNoLayer);
 }
 
+// The last of several files has priority, and all of them over the built-in maps.
 TEST(NameMap, TakesSeveral) {
   const TemporaryDirectory directory;
   const std::string one = directory / "one.json";
@@ -225,7 +225,7 @@ TEST(NameMap, KnowsOtherEngines) {
   }
 }
 
-TEST(NameMap, KnowsAMixturesRouter) {
+TEST(NameMap, KnowsAnMoesRouter) {
   NameMap map("TransformerLens");
   ModelSpec model;
   model.moe.num_experts = 4;
@@ -235,7 +235,7 @@ TEST(NameMap, KnowsAMixturesRouter) {
   EXPECT_EQ(meaning(map, "blocks.1.mlp.gate.hook_out"), "layer_01_router_logits");
 }
 
-// The engine that knows most of a dump's names is believed; the others are only heard.
+// The engine that knows most of a dump's names is sure; the others need the content's support.
 TEST(NameMap, AsksTheEngineThatKnowsTheMost) {
   NameMap map("");
   map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
@@ -251,8 +251,8 @@ TEST(NameMap, AsksTheEngineThatKnowsTheMost) {
   EXPECT_EQ(meaning(map, "norm"), "final_norm_output");
 }
 
-// Every rule that comes along has a name of its own in its map.
-TEST(NameMap, KnownMapsHaveNoRuleTwice) {
+// Every built-in rule has a unique name in its map.
+TEST(NameMap, KnownMapsHaveNoDuplicateRules) {
   EXPECT_EQ(NameMap::known().size(), 11U);
   for (const std::string& name : NameMap::known()) {
     const std::string file = std::string(ASSAY_ROOT) + "/src/candidate/maps/" + name + ".json";
@@ -267,7 +267,7 @@ TEST(NameMap, KnownMapsHaveNoRuleTwice) {
 }
 
 TEST(Fused, PartsInEveryOrder) {
-  // Two heads of queries for each of two of keys, two elements a head; two rows.
+  // Two query heads for each of two key heads, two elements per head; two rows.
   Array qkv{"qkv", DType::kF32, {2, 16}, std::vector<std::byte>(2 * 16 * 4)};
   std::iota(qkv.as<float>().begin(), qkv.as<float>().end(), 0.0F);
   const std::int64_t widths[] = {8, 4, 4};
@@ -305,7 +305,7 @@ TEST(DataFlow, NamesAndOrder) {
   EXPECT_LT(place("final_norm_output"), place("logits"));
 }
 
-// transformers has one name for two places.
+// transformers uses one name for two places.
 TEST(NameMap, KnowsWhereAModelsNormsStand) {
   NameMap map("transformers");
   const std::string name = "model.layers.3.post_attention_layernorm";
@@ -319,8 +319,7 @@ TEST(NameMap, KnowsWhereAModelsNormsStand) {
   EXPECT_EQ(map.tap_of("model.layers.3.post_feedforward_layernorm", 28), "layer_03_mlp_post_norm");
 }
 
-// Everything is computed from taps before it; every tap but the logits is used, in one model or
-// another.
+// Every tap is computed only from earlier taps, and every tap but the logits is used in some model.
 TEST(DataFlow, RunsForward) {
   std::vector<int> used(kTapCount, 0);
   ModelSpec model;
@@ -347,7 +346,7 @@ TEST(DataFlow, RunsForward) {
   EXPECT_EQ(computed_from({Tap::kInputNorm, 0}, model)[0].tap, Tap::kEmbeddingOutput);
 }
 
-// Without norms before it, a projection reads the stream; with an MLP, no expert stands between.
+// A projection without a norm before it reads the stream; an MLP has no experts in between.
 TEST(DataFlow, PassesThroughWhatAModelDoesNotHave) {
   ModelSpec model = model_of_names({"layer_00_output", "layer_01_attn_post_norm"});
   EXPECT_EQ(model.num_hidden_layers, 2);

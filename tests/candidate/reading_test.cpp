@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// The candidate's element numbers, row by row of the reference, as the reading finds them.
+// The candidate's element numbers, row by row of the reference, in this reading.
 std::vector<double> read_by(const Reading& reading, const Shape& reference, std::size_t axis,
                             const Shape& candidate) {
   Array array{"a", DType::kF64, candidate, {}};
@@ -29,7 +29,7 @@ std::vector<double> read_by(const Reading& reading, const Shape& reference, std:
   return result;
 }
 
-// Under the n-th reading.
+// In the n-th reading.
 std::vector<double> read_as(const Shape& reference, std::size_t axis, const Shape& candidate,
                             std::size_t n = 0) {
   const std::vector<Reading> all = readings(reference, axis, candidate);
@@ -52,14 +52,14 @@ TEST(Readings, WithoutTheBatchAxisOrWithHeadsJoinedOrSplit) {
   for (const Shape& candidate : {Shape{5, 64}, Shape{1, 1, 5, 64}, Shape{5, 4, 16}, Shape{320}}) {
     const std::vector<Reading> all = readings(Shape{1, 5, 64}, 1, candidate);
     ASSERT_FALSE(all.empty()) << shape_text(candidate);
-    EXPECT_EQ(all[0].strangeness, 0);
+    EXPECT_EQ(all[0].rank, 0);
     EXPECT_NE(all[0].text, "");
     EXPECT_EQ(read_as({1, 5, 64}, 1, candidate), counting(320));
   }
   EXPECT_EQ(read_as({1, 5, 4, 16}, 1, {5, 64}), counting(320));
 }
 
-TEST(Readings, WithAxesInAnotherOrder) {
+TEST(Readings, WithPermutedAxes) {
   // [H, S] for [S, H]: element (s, h) lies at h * S + s.
   EXPECT_EQ(read_as({1, 2, 3}, 1, {3, 2}), (std::vector<double>{0, 2, 4, 1, 3, 5}));
   // [N, S, D] for [S, N, D].
@@ -76,12 +76,12 @@ TEST(Readings, WithAxesInAnotherOrder) {
 TEST(Readings, OfASquareMatrixAreTwo) {
   const std::vector<Reading> all = readings(Shape{1, 8, 8}, 1, Shape{8, 8});
   ASSERT_EQ(all.size(), 2u);
-  EXPECT_EQ(all[0].strangeness, 0);
+  EXPECT_EQ(all[0].rank, 0);
   EXPECT_EQ(read_as({1, 8, 8}, 1, {8, 8}, 1)[1], 8);
 }
 
 TEST(Readings, OfPaddedArrays) {
-  // 5 positions padded to 8, behind or in front; the shape may be written the other way round.
+  // 5 positions padded to 8, after or before; the shape may be reversed.
   const std::vector<Reading> all = readings(Shape{1, 5, 4}, 1, Shape{8, 4});
   ASSERT_EQ(all.size(), 4u);
   EXPECT_EQ(all[1].order, AxisOrder::kSame);
@@ -90,7 +90,7 @@ TEST(Readings, OfPaddedArrays) {
   EXPECT_EQ(read_as({1, 5, 4}, 1, {8, 4}, 1)[0], 12);
   // A vocabulary of 250 padded to 256.
   EXPECT_EQ(read_as({1, 2, 250}, 1, {1, 2, 256})[250], 256);
-  // No multiple of anything.
+  // Not a multiple of anything.
   EXPECT_TRUE(readings(Shape{1, 5, 4}, 1, Shape{1, 5, 7}).empty());
 }
 
@@ -101,8 +101,8 @@ TEST(Readings, OfMorePositionsAreTheFirst) {
   EXPECT_EQ(read_as({1, 1, 2, 3}, 1, {4, 6}), counting(6));
 }
 
-TEST(Readings, OfAShapeWrittenTheOtherWayRound) {
-  // [H, S] whose bytes are those of [S, H].
+TEST(Readings, OfAReversedShape) {
+  // [H, S] laid out as [S, H].
   std::vector<Reading> all = readings(Shape{1, 2, 3}, 1, Shape{3, 2});
   ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(all[1].order, AxisOrder::kReversed);
@@ -116,24 +116,24 @@ TEST(Readings, OfAShapeWrittenTheOtherWayRound) {
   EXPECT_EQ(read_by(*reversed, {1, 2, 3, 4}, 1, {4, 3, 2}), counting(24));
 }
 
-TEST(Readings, WithPositionsInFrontWhereTheIdsSaySo) {
+TEST(Readings, WithPositionsBeforeIfTheIdsHaveThem) {
   const ReadingHints padded{{3, 7}};
   const std::vector<Reading> all = readings(Shape{1, 4, 2}, 1, Shape{7, 2}, padded);
   ASSERT_FALSE(all.empty());
   EXPECT_EQ(read_by(all[0], {1, 4, 2}, 1, {7, 2})[0], 6);
-  // Scores: queries and keys begin together, and the keys may be padded once more.
+  // Scores: queries and keys begin at the same position, and the keys may have more padding.
   const std::vector<Reading> scores = readings(Shape{1, 1, 2, 2}, 2, Shape{1, 3, 8}, {{1, 3}});
   ASSERT_FALSE(scores.empty());
   ASSERT_TRUE(scores[0].all_keys);
   EXPECT_EQ(scores[0].all_keys->extent, 8);
   EXPECT_EQ(scores[0].first_key, 1);
   EXPECT_EQ(read_by(scores[0], {1, 1, 2, 2}, 2, {1, 3, 8}), (std::vector<double>{9, 10, 17, 18}));
-  // A run that goes on: its last position is not the prompt's.
+  // The run continues, so its last position is not the prompt's.
   EXPECT_TRUE(readings(Shape{1, 4, 2}, 1, Shape{2}, {{0, 6}}).empty());
 }
 
-// Whatever the kept ones add up to: a kernel that does not mask its padding.
-TEST(Readings, OfProbabilitiesSayWhatIsLeftOut) {
+// A kernel that does not mask its padding, whatever the kept ones add up to.
+TEST(Readings, OfProbabilitiesTellWhatIsOmitted) {
   const auto said = [](Shape reference, Shape shape, std::vector<float> values,
                        const ReadingHints& hints) {
     Array array{"layer_00_attn_probs", DType::kF32, shape, {}};
@@ -143,15 +143,15 @@ TEST(Readings, OfProbabilitiesSayWhatIsLeftOut) {
     return all.empty() ? "none" : about_left_out_keys(array.name, reference, array.view(), all[0]);
   };
   EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, 0.2F, 0.5F, 0.5F, 0}, {}),
-            "; what is left out holds up to 0.2 of a position's attention");
+            "; the omitted keys hold up to 0.2 of a position's attention");
   EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, 0, 0.5F, 0.5F, 0}, {}), "");
   EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 2, 3}, {1, 0, NAN, 0.5F, 0.5F, 0}, {}),
-            "; what is left out holds up to nan of a position's attention");
-  // In front of the prompt's, and where the prompt is one token.
+            "; the omitted keys hold up to nan of a position's attention");
+  // Padding before the prompt, and a prompt of one token.
   EXPECT_EQ(said({1, 1, 2, 2}, {1, 1, 3, 3}, {1, 0, 0, 0.25F, 1, 0, 0, 0.5F, 0.5F}, {{1, 3}}),
-            "; what is left out holds up to 0.25 of a position's attention");
+            "; the omitted keys hold up to 0.25 of a position's attention");
   EXPECT_EQ(said({1, 2, 1, 1}, {1, 2, 1, 3}, {1, 0, 0, 1, 0, 0.5F}, {}),
-            "; what is left out holds up to 0.5 of a position's attention");
+            "; the omitted keys hold up to 0.5 of a position's attention");
 }
 
 TEST(Readings, OfAVocabularyPaddedToAnySize) {

@@ -71,7 +71,7 @@ TEST_F(ReferenceFilesTest, TheOracleHasTheReferencesTapsInTheirShapes) {
   }
 }
 
-// A number from outside makes nobody allocate, or loop over, as many layers.
+// A number from a file must not make the program allocate, or loop over, that many layers.
 TEST(TapNames, HaveLayersThatAModelMayHave) {
   EXPECT_EQ(parse_tap_name("layer_999_q_proj")->layer, 999);
   EXPECT_FALSE(parse_tap_name("layer_1000_q_proj"));

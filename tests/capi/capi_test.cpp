@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// As an engine of FP32 with another epsilon has them.
+// The arrays of an FP32 engine with another epsilon.
 std::vector<Array> with_another_epsilon(const fs::path& directory) {
   const fs::path model = directory / "epsilon_model";
   fs::copy(ASSAY_ROOT "/models/tiny-qwen3", model);
@@ -28,18 +28,18 @@ std::vector<Array> with_another_epsilon(const fs::path& directory) {
   return arrays;
 }
 
-// Without what says when.
+// Without the fields that tell the time.
 json without_time(json report) {
   report.erase("date");
   return report;
 }
 
-// What `assay compare` says of the same arrays.
+// The report of `assay compare` on the same arrays.
 json compared(const std::string& reference, const std::string& candidate) {
   return without_time(json::parse(run_program({"compare", "--json", reference, candidate}).out));
 }
 
-// Without what tells how the arrays came.
+// Without the fields that tell how the arrays arrived.
 json verdicts(json report) {
   json result;
   for (json& tensor : report["prompts"][0]["tensors"]) {
@@ -62,7 +62,7 @@ TEST_F(CApi, CallsCoarseWhatFp32DoesNotExplain) {
       const assay_verdict verdict = check(checker, a, &result);
       ++verdicts[verdict];
       if (verdict == ASSAY_COARSE) {
-        EXPECT_NE(std::string(result.message).find("times what FP32 makes"), std::string::npos);
+        EXPECT_NE(std::string(result.message).find("times FP32's"), std::string::npos);
         EXPECT_STREQ(result.tap, a.name.c_str());
       }
     }
@@ -84,7 +84,7 @@ TEST_F(CApi, CallsCoarseWhatFp32DoesNotExplain) {
   EXPECT_EQ(verdict, ASSAY_COARSE);
   options.strict = 1;
   EXPECT_EQ(run(options).second, ASSAY_FAIL);
-  // Of a caller that knows nothing of these fields nothing is read there.
+  // These fields are not read for a caller that does not know them.
   options.size = offsetof(assay_options, as);
   EXPECT_EQ(run(options).second, ASSAY_COARSE);
   options.size = sizeof options;
@@ -95,7 +95,7 @@ TEST_F(CApi, CallsCoarseWhatFp32DoesNotExplain) {
   EXPECT_NE(std::string(assay_message()).find("'q8'"), std::string::npos);
 }
 
-TEST_F(CApi, SaysOfWholeTensorsWhatCompareSays) {
+TEST_F(CApi, ReportsWholeTensorsAsCompareDoes) {
   assay_checker* checker = open(one());
   ASSERT_NE(checker, nullptr) << assay_message();
   for (const Array& a : *arrays_) {
@@ -133,7 +133,7 @@ TEST_F(CApi, JudgesTokenByTokenAndSumsUpAsCompareDoes) {
   }
   EXPECT_EQ(verdicts(report_of(checker)),
             verdicts(compared(one(), one() + "/prompt1/reference.npz")));
-  // Decoding goes on after the prompt.
+  // The run continues after the prompt.
   assay_set_positions(checker, 5, 1);
   EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, 4), ASSAY_NOT_COMPARED);
   EXPECT_NE(std::string(assay_message()).find("behind the reference's 5"), std::string::npos);
@@ -185,7 +185,7 @@ TEST_F(CApi, FindsTheOnePositionThatIsWrong) {
 }
 
 TEST_F(CApi, OneBadPositionIsEnough) {
-  // The smallest error that fails for its position alone is small in the whole array.
+  // The smallest error that fails because of one position is small in the whole array.
   for (float error = 0.001F;; error *= 1.2F) {
     ASSERT_LT(error, 1);
     Array wrong = array("layer_05_output");
@@ -216,10 +216,10 @@ TEST_F(CApi, CountsWhatIsMissingAsNotCompared) {
   for (const json& tensor : report["prompts"][0]["tensors"]) {
     if (tensor["name"] != "layer_05_output") continue;
     EXPECT_EQ(tensor["verdict"], "not compared");
-    EXPECT_EQ(tensor["reason"], "positions 2, 3 were not handed over");
+    EXPECT_EQ(tensor["reason"], "positions 2, 3 are missing");
   }
   EXPECT_EQ(assay_close(checker), ASSAY_NOT_COMPARED);
-  // Logits of the last position only are what engines compute.
+  // Engines compute logits only of the last position.
   checker = open(one());
   assay_set_positions(checker, 4, 1);
   EXPECT_EQ(check_position(checker, array("logits"), 1, 4), ASSAY_PASS);
@@ -227,7 +227,7 @@ TEST_F(CApi, CountsWhatIsMissingAsNotCompared) {
   EXPECT_EQ(assay_close(open(one())), ASSAY_NOT_COMPARED);
 }
 
-TEST_F(CApi, GivesTheVerdictAtOnceAndSaysWhatTheDumpIs) {
+TEST_F(CApi, GivesTheVerdictAtOnceAndTellsWhatTheDumpIs) {
   assay_checker* checker = open(one());
   assay_result result = empty_result();
   Array wrong = array("layer_05_q_norm");
@@ -239,7 +239,7 @@ TEST_F(CApi, GivesTheVerdictAtOnceAndSaysWhatTheDumpIs) {
   EXPECT_NEAR(result.relative_l2, 0.5, 1e-3);
   EXPECT_GT(result.noise_ratio, 2);
   EXPECT_EQ(result.compared, static_cast<std::int64_t>(wrong.as<float>().size()));
-  // One buffer under two names.
+  // One buffer with two names.
   Array twin = array("layer_05_k_proj");
   twin.bytes = array("layer_05_v_proj").bytes;
   EXPECT_EQ(check(checker, array("layer_05_v_proj")), ASSAY_PASS);
@@ -252,7 +252,7 @@ TEST_F(CApi, GivesTheVerdictAtOnceAndSaysWhatTheDumpIs) {
 
 TEST_F(CApi, ReadsOtherNamesLayoutsAndTypes) {
   assay_checker* checker = open(one());
-  // [S, H] of another name, as columns.
+  // [S, H] under another name, transposed.
   const Array output = array("layer_05_output");
   const std::int64_t width = output.shape[2];
   std::vector<float> columns(output.as<float>().size());
@@ -268,7 +268,7 @@ TEST_F(CApi, ReadsOtherNamesLayoutsAndTypes) {
                         strides.data(), nullptr),
             ASSAY_PASS)
       << assay_message();
-  // BF16 where the reference holds BF16 values: exact. A vector of the heads, joined.
+  // BF16, which holds the reference's values exactly, as a vector of joined heads.
   const Array projected = array("layer_05_v_proj");
   std::vector<std::uint16_t> narrow;
   for (const float x : projected.as<float>()) {
@@ -285,7 +285,7 @@ TEST_F(CApi, ReadsOtherNamesLayoutsAndTypes) {
   EXPECT_EQ(assay_close(checker), ASSAY_PASS);
 }
 
-TEST_F(CApi, RecordsWhatItIsHanded) {
+TEST_F(CApi, RecordsWhatItReceives) {
   const fs::path whole = *directory_ / "whole.npz";
   assay_checker* checker = open("", whole);
   for (const Array& a : *arrays_) EXPECT_EQ(check(checker, a), ASSAY_NOT_COMPARED);
@@ -294,7 +294,7 @@ TEST_F(CApi, RecordsWhatItIsHanded) {
   EXPECT_EQ(compared(one(), whole)["passed"], true);
   EXPECT_EQ(NpzReader(whole).names(), NpzReader(one() + "/prompt1/reference.npz").names());
 
-  // Prompt and a decode step, in pieces: compare reads the prompt's positions.
+  // Prompt and a decode step in pieces: only the prompt's positions are compared.
   const fs::path pieces = *directory_ / "pieces.npz";
   checker = open("", pieces);
   Array output = array("layer_05_output");
@@ -343,7 +343,7 @@ TEST_F(CApi, FindsThePromptByItsIds) {
   text.as<std::int64_t>()[7] += 1;
   EXPECT_EQ(check(checker, text), ASSAY_FAIL);
   EXPECT_NE(std::string(assay_message()).find("differs at position 7"), std::string::npos);
-  // As far as it goes, and as new tokens alone.
+  // A part of the text, and only new tokens.
   Array part = array("generated_ids");
   part.shape.back() = 7;
   part.bytes.resize(7 * sizeof(std::int64_t));
@@ -362,7 +362,7 @@ TEST_F(CApi, KnowsWhatItWants) {
   EXPECT_EQ(assay_wants(checker, "layer_04_q_norm"), 0);
   EXPECT_EQ(assay_wants(checker, "my_buffer"), 0);
   EXPECT_EQ(check(checker, array("layer_05_q_norm")), ASSAY_PASS);
-  // A second time without positions.
+  // Again, without positions.
   Array wrong = array("layer_05_q_norm");
   wrong.as<float>()[0] = NAN;
   EXPECT_EQ(check(checker, wrong), ASSAY_NOT_COMPARED);
@@ -381,7 +381,7 @@ TEST_F(CApi, TakesTensorsFromManyThreads) {
         for (std::size_t i = next++; i < arrays_->size(); i = next++) {
           passed += check(checker, (*arrays_)[i]) == ASSAY_PASS;
           assay_wants(checker, "logits");
-          // Whoever watches asks while others hand over.
+          // Observers ask while other threads pass in tensors.
           if (i % 16 == 0) assay_report_json(checker);
           if (i % 16 == 8) assay_report_text(checker);
         }

@@ -1,4 +1,4 @@
-// What a test needs to be an engine that uses the C API.
+// An engine that uses the C API, for tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ namespace assay {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-// References of the bundled model: of one prompt and of three, and the one's arrays.
+// References of the bundled model for one prompt and for three, and the arrays of the single one.
 class CApi : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -56,7 +56,7 @@ class CApi : public testing::Test {
 
   inline static TemporaryDirectory* directory_ = nullptr;
   inline static std::vector<Array>* arrays_ =
-      new std::vector<Array>;  // of the one prompt, five tokens
+      new std::vector<Array>;  // of the single prompt, five tokens
 };
 inline assay_checker* open(const std::string& reference, const std::string& record = "") {
   const assay_options options = {.size = sizeof(assay_options),
@@ -86,7 +86,7 @@ inline assay_result empty_result() {
   return result;
 }
 
-// One position: of [1, S, ...], or of [1, N, S, S] with the keys up to it, by strides into `array`.
+// One position of [1, S, ...], or of [1, N, S, S] with the keys up to it, as strides into `array`.
 inline assay_verdict check_position(assay_checker* checker, const Array& array, std::size_t axis,
                                     std::int64_t position) {
   Shape shape = array.shape;

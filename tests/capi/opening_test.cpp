@@ -1,4 +1,4 @@
-// The C API: what is refused, and what the environment asks for.
+// The C API: invalid calls, and environment variables.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-// Held against the checkpoint that the engine says it runs.
+// Compared with the checkpoint that the engine runs.
 TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
   const std::string reference = one();
   std::string model = ASSAY_ROOT "/models/tiny-qwen3";
@@ -29,16 +29,16 @@ TEST_F(CApi, AReferenceOfAnotherCheckpointIsRefused) {
   write_text(fs::path(model) / "config.json", config.dump());
   options.model = model.c_str();
   EXPECT_EQ(assay_open(&options), nullptr);
-  EXPECT_NE(std::string(assay_message()).find("another checkpoint"), std::string::npos)
+  EXPECT_NE(std::string(assay_message()).find("not the reference's checkpoint"), std::string::npos)
       << assay_message();
-  // A caller that does not have the field yet.
+  // A caller that does not know the field yet.
   options.size = offsetof(assay_options, model);
   checker = assay_open(&options);
   EXPECT_NE(checker, nullptr) << assay_message();
   assay_close(checker);
 }
 
-TEST_F(CApi, AToleranceThatIsNoneIsRefused) {
+TEST_F(CApi, AnInvalidToleranceIsRefused) {
   const std::string reference = one();
   for (const double tolerance : {-1.0, std::numeric_limits<double>::quiet_NaN()}) {
     assay_options options = {};
@@ -62,7 +62,7 @@ TEST_F(CApi, PositionsThatNoSequenceHasAreRefused) {
   assay_close(checker);
 }
 
-// A name that no file can hold is refused at once, and takes no other array with it.
+// A name that no file can have is refused at once, and does not affect other arrays.
 TEST_F(CApi, RefusesNamesThatNoRecordCanHold) {
   const TemporaryDirectory directory;
   const std::string record = directory / "record.npz";
@@ -77,7 +77,7 @@ TEST_F(CApi, RefusesNamesThatNoRecordCanHold) {
   EXPECT_EQ(NpzReader(record).names(), (std::vector<std::string>{"good"}));
 }
 
-// One piece of a wrong size takes no other array with it.
+// A piece of a wrong size does not affect other arrays.
 TEST_F(CApi, RecordsWhatCanBeJoined) {
   const TemporaryDirectory directory;
   const std::string record = directory / "record.npz";
@@ -94,14 +94,14 @@ TEST_F(CApi, RecordsWhatCanBeJoined) {
   rows("bad", 3);
   rows("good", 2);
   EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
-  EXPECT_NE(std::string(assay_message()).find("array 'bad', left out"), std::string::npos)
+  EXPECT_NE(std::string(assay_message()).find("array 'bad', not written"), std::string::npos)
       << assay_message();
   const NpzReader npz(record);
   EXPECT_EQ(npz.names(), (std::vector<std::string>{"good"}));
   EXPECT_EQ(npz.form_of("good").shape, (Shape{5, 2}));
 }
 
-// An engine warms up before it runs: with the whole prompt, and without a word about positions.
+// A warm-up pass with the whole prompt and without positions, before the real run.
 TEST_F(CApi, AWarmUpPassIsTheOneThatCounts) {
   const TemporaryDirectory directory;
   const Array whole = array("layer_05_q_norm");
@@ -144,8 +144,8 @@ TEST_F(CApi, DoesNothingWithoutAChecker) {
   EXPECT_STREQ(assay_message(), "");
 }
 
-// A name may hold anything: it is told, and neither a message nor the report breaks at it.
-TEST_F(CApi, ANameThatActsOnATerminalIsShown) {
+// A name may contain anything: it is reported, and breaks neither messages nor the report.
+TEST_F(CApi, ANameThatAffectsATerminalIsEscaped) {
   assay_checker* checker = open(one());
   Array evil = array("layer_05_output");
   evil.name = "layer_05_output\x1b[31m\xff\u009b\r";
@@ -191,7 +191,7 @@ TEST_F(CApi, RefusesNonsenseInWords) {
   refused(assay_check(checker, name, x, ASSAY_F32, 2, shape.data(), nullptr, nullptr),
           "[2, 4] cannot be read as");
   refused(assay_set_positions(checker, -1, 1), "first -1");
-  // A caller built against an older header gets no byte more than it has room for.
+  // A caller built with an older header gets no more bytes than its struct has.
   assay_result result;
   std::memset(&result, 0x55, sizeof result);
   result.size = offsetof(assay_result, tap);
@@ -201,7 +201,7 @@ TEST_F(CApi, RefusesNonsenseInWords) {
   EXPECT_EQ(assay_close(checker), ASSAY_ERROR);
 }
 
-// In a process of its own: what the environment asks for.
+// Runs in a separate process, which reads the environment variables.
 class CApiEnvironment : public CApi {
  protected:
   void SetUp() override { testing::GTEST_FLAG(death_test_style) = "fast"; }
@@ -238,7 +238,7 @@ TEST_F(CApiEnvironment, StopsAtTheFirstDivergence) {
             (std::vector<std::string>{"layer_04_output", "layer_05_output"}));
 }
 
-// The process is the host's, and ends only where ASSAY_STOP asks for it.
+// The process belongs to the host, and ends only if ASSAY_STOP asks for it.
 TEST_F(CApiEnvironment, DoesNotSkipAWantedCheckInSilence) {
   for (const char* stop : {"1", "abort"}) {
     EXPECT_EXIT(
@@ -271,7 +271,7 @@ TEST_F(CApiEnvironment, DoesNotSkipAWantedCheckInSilence) {
               "ASSAY_STOP.*'maybe'");
 }
 
-// What a host gives assay_set_reporter.
+// The function that a host passes to assay_set_reporter.
 struct Reported {
   std::string text;
   static void add(const char* text, void* user) { static_cast<Reported*>(user)->text += text; }

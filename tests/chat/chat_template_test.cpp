@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-// In the styles of the families, in their own words.
+// Templates in the styles of the families, not copied from them.
 constexpr auto kQwen = R"({%- if tools %}
     {{- '<|im_start|>system\n# Tools\n' }}
     {%- for tool in tools %}
@@ -120,7 +120,7 @@ TEST_F(ChatTemplates, KnowTheDate) {
   };
   const std::string before = expected();
   const std::string text = render(model, R"([{"role": "user", "content": " hi \n"}])");
-  EXPECT_TRUE(text == before || text == expected()) << text;  // midnight may pass meanwhile
+  EXPECT_TRUE(text == before || text == expected()) << text;  // midnight may pass in between
 }
 
 TEST_F(ChatTemplates, MayRefuse) {
@@ -137,7 +137,7 @@ TEST_F(ChatTemplates, MayRefuse) {
   EXPECT_EQ(render(mistral, R"([{"role": "user", "content": "a"},
                 {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}])"),
             "<s>[INST] a [/INST] b</s>[INST] c [/INST]");
-  // The second of three: the error names it.
+  // The error names the second of three.
   const std::vector<Conversation> chats = {user_message("a", "first"),
                                            parse_conversation(R"([{"role": "tool"}])", "second"),
                                            user_message("c", "third")};
@@ -145,7 +145,7 @@ TEST_F(ChatTemplates, MayRefuse) {
                [&] { ChatTemplate::load(mistral).render(chats); });
 }
 
-TEST_F(ChatTemplates, SeeMessagesAsTransformersHandsThemOn) {
+TEST_F(ChatTemplates, SeeMessagesAsTransformersPassesThem) {
   const fs::path model = with("{{ messages[0] | tojson }}");
   EXPECT_EQ(
       render(model, R"([{"role": "assistant", "content": null, "reasoning": "so"}])"),
@@ -157,12 +157,12 @@ TEST_F(ChatTemplates, SeeMessagesAsTransformersHandsThemOn) {
 }
 
 TEST_F(ChatTemplates, KeepEveryCharacter) {
-  // Not what JSON, a shell or Jinja might take for its own.
+  // Characters that JSON, a shell or Jinja might interpret.
   const std::string text = "\u00e9\u4f60\U0001F600 \r\n\t\"\\ $(x) `y` {{ 1 }} {% if %} \u2028";
   const Conversation chat = user_message(text, "chat");
   const auto model = ChatTemplate::load(with("{{ messages[0].content }}"));
   EXPECT_EQ(model.render({&chat, 1}).front(), text);
-  // Much more than a pipe holds, in and out.
+  // Much more than a pipe's buffer, in and out.
   const Conversation large = user_message(std::string(5'000'000, 'x'), "chat");
   EXPECT_EQ(model.render({&large, 1}).front().size(), 5'000'000u);
   expect_error(ErrorKind::kInput, {"chat", "no UTF-8 at byte 1"},
@@ -230,7 +230,7 @@ TEST_F(ChatTemplates, MistakesInTemplatesAreNamed) {
            {"{{ 'x' * 10000000000 }}", "MemoryError"}}) {
     expect_error(ErrorKind::kInput, {"chat", part}, [&] { render(text); });
   }
-  // Python's type is out of reach; what is made of it is not.
+  // Python's type cannot be reached; values made from it can.
   EXPECT_EQ(render("{{ dict(a=1).items() | list }}{{ dict.fromkeys }}").substr(0, 10),
             "[('a', 1)]");
 }
@@ -260,7 +260,7 @@ TEST_F(ChatTemplates, SayWhatIsMissing) {
   expect_error(ErrorKind::kSystem, {"no-such-python", "python3-jinja2", "ASSAY_PYTHON"}, [&] {
     loaded.render({&chat, 1});
   });
-  // An interpreter that finds no Jinja2: -S leaves the site's packages out.
+  // An interpreter without Jinja2: -S ignores site-packages.
   const fs::path bare = directory_ / "bare-python";
   write_text(bare, "#!/bin/sh\nexec python3 -S \"$@\"\n");
   fs::permissions(bare, fs::perms::owner_all);

@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 TEST(Python, PassesInputAndOutput) {
   const std::string large(3'000'000, 'y');
   EXPECT_EQ(run_python("import sys; sys.stdout.write(sys.stdin.read())", large, "x"), large);
-  // One that reads nothing, and one that talks on standard error meanwhile.
+  // One that reads nothing, and one that keeps writing to standard error.
   EXPECT_EQ(run_python("print(7)", large, "x"), "7\n");
   EXPECT_EQ(run_python("import sys; sys.stderr.write('z' * 1000000); print(7)", "", "x"), "7\n");
 }
@@ -58,7 +58,7 @@ TEST(Python, StopsATemplateThatRunsAway) {
   });
 }
 
-// A Jinja2 with a hole is known by what it lets through, whatever its version says.
+// A vulnerable Jinja2 is detected by what it allows, whatever its version.
 TEST(Python, AnOpenSandboxRendersNothing) {
   std::string script(render_script());
   const std::string_view sandbox = "jinja2.sandbox.ImmutableSandboxedEnvironment(";
@@ -70,7 +70,7 @@ TEST(Python, AnOpenSandboxRendersNothing) {
   EXPECT_EQ(run_python(render_script(), request, "x"), R"({"texts": ["x"]})");
 }
 
-// Gone, or ended and not waited for by anybody.
+// Gone, or a zombie.
 bool has_ended(pid_t process) {
   std::ifstream status("/proc/" + std::to_string(process) + "/stat");
   std::string pid;
@@ -100,7 +100,7 @@ TEST(Python, DoesNotOutliveTheProgram) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   ASSERT_GT(child, 0);
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // it renders by now
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // it is rendering by now
   EXPECT_FALSE(has_ended(child));
   ::kill(program, SIGKILL);
   ::waitpid(program, nullptr, 0);

@@ -1,5 +1,5 @@
-// What a user with something wrong sees: one line that says what, where and what was expected, the
-// right exit code, and nothing half-written under a final name.
+// What a user with a mistake sees: one line that tells what and where it is and what was expected,
+// the right exit code, and nothing half-written under a final name.
 #include <nlohmann/json.hpp>
 
 #include "assay/error.h"
@@ -11,7 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Runs `extract` on the spoiled copy; nothing may be left behind.
+// Runs `extract` on the damaged copy; nothing may be left behind.
 void expect_refused(const CheckpointCopy& model, int exit_code,
                     const std::vector<std::string>& parts) {
   const TemporaryDirectory out;
@@ -30,7 +30,7 @@ TEST(BadModel, DirectoryThatIsMissingOrAFile) {
   const CheckpointCopy model;
   const std::string file = model.file("config.json");
   expect_failure(run_program({"extract", "--model", file}), 3, {file, "not a directory"});
-  // What no permission looks like, for root as well: a path through a file.
+  // A path through a file fails like a missing permission, also for root.
   expect_failure(run_program({"extract", "--model", file + "/below"}), 3, {file});
 }
 
@@ -98,7 +98,7 @@ TEST(BadWeights, CutShort) {
   }
 }
 
-TEST(BadWeights, HeaderThatIsOversizedOrNoJson) {
+TEST(BadWeights, HeaderThatIsOversizedOrNotJson) {
   const CheckpointCopy model;
   std::string bytes = read_text(model.file("model.safetensors"));
   bytes[6] = 1;
@@ -251,14 +251,13 @@ TEST(BadOutput, DirectoryThatCannotBeMade) {
   expect_failure(run_program({"synth", "--like", "Qwen3-0.6B", "--out", out}), 4, {out});
 }
 
-// Every size at which the disk may turn out to be full: in the first file, between files, in the
-// manifest.
+// Every size at which the disk may be full: in the first file, between files, in the manifest.
 TEST(BadOutput, DiskFull) {
   for (const rlim_t limit : {rlim_t{0}, rlim_t{1000}, rlim_t{30000}, rlim_t{60000}}) {
     const TemporaryDirectory directory;
     RunOptions options;
     options.file_size_limit = limit;
-    // Standard streams are files here as well, and stay below every limit but 0.
+    // Standard streams are files here too, and stay below every limit but 0.
     const Result result = run_program({"extract", "--out", directory / "ref", "--json"}, options);
     EXPECT_EQ(result.exit_code, 4) << result.err;
     if (limit > 0) {
@@ -280,7 +279,7 @@ TEST(BadOutput, StandardOutputThatIsFull) {
   expect_failure(result, 4, {"standard output", "cannot write"});
 }
 
-// Killed at many moments: what has a final name is whole, and SIGTERM also tidies up.
+// Killed at many moments: files with a final name are complete, and SIGTERM also tidies up.
 TEST(Killed, LeavesNothingHalfWritten) {
   const TemporaryDirectory directory;
   std::string prompts;

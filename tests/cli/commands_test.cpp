@@ -1,4 +1,4 @@
-// What the commands print and return when all is well, and when they are called wrongly.
+// What the commands print and return when they succeed, and when they are called wrongly.
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -50,7 +50,7 @@ TEST(Program, ExplainsInThreeForms) {
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
 }
 
-TEST(Program, WrongUsageIsTwo) {
+TEST(Program, WrongUsageExitsWithTwo) {
   const std::vector<std::vector<std::string>> wrong = {
       {},
       {"improve"},
@@ -142,7 +142,7 @@ TEST(Generate, ContinuesGreedily) {
   }
 }
 
-// The bundled model's template has one message after the other, and opens the answer.
+// The bundled model's template joins the messages and begins the answer.
 constexpr auto kAsked =
     "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
 
@@ -164,7 +164,7 @@ TEST(Chat, GoesThroughTheTemplate) {
     EXPECT_EQ(answer["prompt"], kAsked);
     EXPECT_EQ(answer["input_ids"], ids);
     words.erase(words.begin() + 1);
-    // The answer alone: the question is in special tokens.
+    // Only the answer: the question is in special tokens.
     EXPECT_EQ(run_program(words).out, answer["text"].get<std::string>().substr(
                                           0, answer["text"].get<std::string>().find("<|im_end|>")) +
                                           "\n");
@@ -279,7 +279,7 @@ TEST(Inspect, ShowsStatisticsSlicesChannelsAndHistograms) {
   expect_failure(run_program({"inspect", directory / "a.txt"}), 3, {"a.txt", "'.txt'", ".npz"});
 }
 
-// How fast anything is, no test may ask; that everything is measured, this one does.
+// Tests that everything is measured; speed itself cannot be tested.
 TEST(Bench, MeasuresEverythingAgainstItsLimit) {
   const Json result = run_json({"bench", "--runs", "1", "--json"});
   std::set<std::string> names;
@@ -292,7 +292,7 @@ TEST(Bench, MeasuresEverythingAgainstItsLimit) {
   const std::set<std::string> expected = {"memory read", "decode",      "BF16 peak", "prefill 5",
                                           "prefill 64",  "prefill 512", "extract",   "write npz",
                                           "compare",     "first token", "tokenize"};
-  // These two only where the CPU has BF16 dot products.
+  // These two only if the CPU has BF16 dot products.
   EXPECT_EQ(names.erase("prefill 512 fast"), names.erase("noise of fast"));
   EXPECT_EQ(names, expected);
   const Result both = run_program({"bench", "--model", kModel, "--like", "Qwen3-0.6B"});

@@ -1,4 +1,4 @@
-// assay compare as a person or a CI job meets it.
+// assay compare as a person or a CI job uses it.
 #include <nlohmann/json.hpp>
 
 #include "assay/npz.h"
@@ -56,7 +56,7 @@ TEST_F(CompareCommand, PassesAndFailsByExitCode) {
   EXPECT_NE(all.out.find("\n  layer_05_k_norm"), std::string::npos);
 }
 
-// The reference's arrays with another text.
+// The reference's arrays with a different text.
 fs::path with_text(const TemporaryDirectory& directory, const std::string& npz_file,
                    const std::vector<std::int64_t>& first_ids) {
   const NpzReader npz(npz_file);
@@ -136,7 +136,7 @@ TEST_F(CompareCommand, DraftsAMapThatMakesTheDumpPass) {
   EXPECT_EQ(good.exit_code, 0) << good.err;
   EXPECT_EQ(good.out.find("match no rule"), std::string::npos) << good.out;
   EXPECT_EQ(good.out.find("matches no rule"), std::string::npos) << good.out;
-  // Somebody may have worked on it.
+  // A user may have edited it.
   expect_failure(run_program({"compare", ref(), dump, "--suggest-map", map}), 2,
                  {"--suggest-map", "map.json exists already"});
 }
@@ -166,7 +166,7 @@ TEST_F(CompareCommand, PrintsJson) {
     failed += tensor["verdict"] == "fail";
     EXPECT_EQ(tensor.contains("reason"), tensor["verdict"] != "pass") << tensor["name"];
   }
-  // The layer's output is not blamed, because the next layer's is right.
+  // The layer's output is not suspicious, because the next layer's is right.
   EXPECT_EQ(failed, 2u);
 }
 
@@ -226,7 +226,8 @@ TEST_F(CompareCommand, SaysWhatIsCoarse) {
 }
 
 TEST_F(CompareCommand, TellsBadInputFromAFailedCheck) {
-  expect_failure(run_program({"compare", ref(), "/nowhere.npz"}), 3, {"/nowhere.npz", "not there"});
+  expect_failure(run_program({"compare", ref(), "/nowhere.npz"}), 3,
+                 {"/nowhere.npz", "no such file"});
   expect_failure(run_program({"compare", "/nowhere", right()}), 3, {"/nowhere"});
   expect_failure(run_program({"compare", ref(), right(), "--map", "nobody"}), 2,
                  {"--map", "'nobody'"});
@@ -235,7 +236,7 @@ TEST_F(CompareCommand, TellsBadInputFromAFailedCheck) {
       run_program({"compare", ref(), right(), "--profile", "table", "--tolerance", "0.1"}), 2,
       {"--tolerance"});
   expect_failure(run_program({"compare", ref()}), 2, {"candidate"});
-  // Cut short.
+  // Truncated.
   const fs::path cut = *directory_ / "cut.npz";
   const std::string bytes = read_text(right());
   write_text(cut, bytes.substr(0, bytes.size() / 2));

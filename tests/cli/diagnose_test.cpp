@@ -1,4 +1,4 @@
-// assay diagnose as a user meets it; the search itself is tested in tests/diagnose and tests/hf.
+// assay diagnose as a user runs it; the search itself is tested in tests/diagnose and tests/hf.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>

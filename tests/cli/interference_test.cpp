@@ -1,4 +1,4 @@
-// What others do to files while the program runs.
+// Files that other processes change while the program runs.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 class Interference : public testing::Test {
  protected:
-  // Some seconds for forty prompts, a moment for one.
+  // Some seconds for forty prompts, very little for one.
   std::vector<std::string> extract(int prompts) const {
     const std::string file = directory_ / ("prompts" + std::to_string(prompts) + ".txt");
     std::string text;
@@ -25,7 +25,7 @@ class Interference : public testing::Test {
   }
   std::string out() const { return directory_ / "out"; }
 
-  // Until the run has begun to write.
+  // Waits until the run has begun to write.
   void wait_for_staging() const {
     for (int i = 0; i < 5000 && staging().empty(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -60,8 +60,9 @@ TEST_F(Interference, OfTwoRunsIntoOneDirectoryTheSecondIsRefused) {
   EXPECT_EQ(staging(), std::vector<std::string>());
 }
 
-// A mapped file is lost: the program prints a message and leaves nothing. An earlier set stays.
-TEST_F(Interference, ACheckpointThatIsCutShortIsSaid) {
+// A mapped file is truncated: the program prints a message and leaves nothing. An earlier set
+// stays.
+TEST_F(Interference, ATruncatedCheckpointIsReported) {
   ASSERT_EQ(run_program(extract(1)).exit_code, 0);
   const std::string before = read_text(fs::path(out()) / "manifest.json");
   const Result result = run_program(extract(40), {.meanwhile = [&](pid_t) {
@@ -73,7 +74,7 @@ TEST_F(Interference, ACheckpointThatIsCutShortIsSaid) {
   EXPECT_EQ(read_text(fs::path(out()) / "manifest.json"), before);
 }
 
-TEST_F(Interference, ACheckpointThatIsOverwrittenIsSaid) {
+TEST_F(Interference, AnOverwrittenCheckpointIsReported) {
   ASSERT_EQ(run_program(extract(1)).exit_code, 0);
   const std::string before = read_text(fs::path(out()) / "manifest.json");
   const Result result =

@@ -1,4 +1,4 @@
-// Files that are small and stand for much: memory does not grow with what they inflate to.
+// Small files that inflate to a lot: memory must not grow with that.
 #include "assay/npz.h"
 #include "cli/program.h"
 #include "formats/zip.h"
@@ -29,8 +29,8 @@ TEST(LargeFiles, AreReadInLittleMemory) {
   }
 }
 
-// A file with a hole of 8 GiB, said to inflate to 8 TB, for which there is no room.
-TEST(LargeFiles, AreRefusedBeforeRoomIsShort) {
+// A sparse file of 8 GiB that claims to inflate to 8 TB, which no disk here can hold.
+TEST(LargeFiles, AreRefusedBeforeSpaceRunsOut) {
   const TemporaryDirectory directory;
   ZipMember member{"x.npy", ZipMethod::kDeflated, 0, std::uint64_t{8} << 30, 0, 0};
   member.size = member.compressed_size * 1000;

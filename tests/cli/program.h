@@ -1,4 +1,4 @@
-// Runs the real program and keeps what it printed.
+// Runs the real program and captures its output.
 #pragma once
 
 #include <fcntl.h>
@@ -32,7 +32,7 @@ struct RunOptions {
   std::string input = {};
   std::vector<std::pair<std::string, std::string>> environment = {};
   std::optional<rlim_t> file_size_limit = {};  // writes beyond it fail, as on a full disk
-  std::string out_path = {};                   // standard output goes there instead of Result::out
+  std::string out_path = {};                   // standard output goes there, not to Result::out
   int kill_signal = 0;                         // sent `kill_after_us` after the start
   useconds_t kill_after_us = 0;
   std::function<void(pid_t)> meanwhile = {};  // called while it runs
@@ -79,7 +79,7 @@ inline Result run_program(const std::vector<std::string>& arguments,
   Result result;
   result.peak_kib = usage.ru_maxrss;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  // Killed early it has not opened them.
+  // If it was killed early, it has not opened them.
   const auto text_of = [](const std::string& file) {
     return std::filesystem::exists(file) ? read_text(file) : std::string();
   };
@@ -99,7 +99,7 @@ inline void expect_failure(const Result& result, int exit_code,
   }
 }
 
-// A copy of the bundled model, to be spoiled.
+// A copy of the bundled model, to be damaged.
 class CheckpointCopy {
  public:
   CheckpointCopy() {

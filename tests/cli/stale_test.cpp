@@ -39,13 +39,13 @@ class Stale : public testing::Test {
                                 right(), "--rehash"}),
                    3, parts);
   }
-  // Another value somewhere in the file, as long as the old one.
+  // Changes a value somewhere in the file to one of the same length.
   void change(const std::string& file) const {
     std::string text = read_text(model_ / file);
     text[text.size() / 2] = static_cast<char>(text[text.size() / 2] ^ 1);
     write_text(model_ / file, text);
   }
-  // A field more, which changes nothing that is computed.
+  // Adds a field that does not change the computation.
   void add_field(const std::string& file) const {
     ordered_json json = ordered_json::parse(read_text(model_ / file));
     json["note"] = "another file";
@@ -78,7 +78,7 @@ TEST_F(Stale, TheManifestKeepsEveryFile) {
 
 TEST_F(Stale, OtherWeightsAreRefused) {
   change("model.safetensors");
-  expect_refused({"renamed/model.safetensors", "another checkpoint", "SHA-256",
+  expect_refused({"renamed/model.safetensors", "not the reference's checkpoint", "SHA-256",
                   std::string(manifest()["model"]["weights"][0]["sha256"]), "manifest.json"});
 }
 
@@ -91,12 +91,12 @@ TEST_F(Stale, WeightsOfAnotherSizeAreRefused) {
   header += 8;
   std::memcpy(text.data(), &header, sizeof header);
   write_text(model_ / "model.safetensors", text);
-  expect_refused({"renamed/model.safetensors", "another checkpoint", "bytes"});
+  expect_refused({"renamed/model.safetensors", "not the reference's checkpoint", "bytes"});
 }
 
 TEST_F(Stale, AnotherTokenizerIsRefused) {
   change("tokenizer.json");
-  expect_refused({"renamed/tokenizer.json", "another checkpoint", "SHA-256"});
+  expect_refused({"renamed/tokenizer.json", "not the reference's checkpoint", "SHA-256"});
 }
 
 TEST_F(Stale, AnotherConfigIsRefusedButNotAnotherLayoutOfIt) {
@@ -105,15 +105,15 @@ TEST_F(Stale, AnotherConfigIsRefusedButNotAnotherLayoutOfIt) {
   EXPECT_EQ(compare(ref()).exit_code, 0) << compare(ref()).err;
   config["rms_norm_eps"] = 1e-5;
   write_text(model_ / "config.json", config.dump());
-  expect_refused({"renamed/config.json", "another checkpoint"});
+  expect_refused({"renamed/config.json", "not the reference's checkpoint"});
 }
 
 TEST_F(Stale, AFileThatIsGoneIsNamed) {
   fs::remove(model_ / "generation_config.json");
-  expect_refused({"renamed/generation_config.json", "not there"});
+  expect_refused({"renamed/generation_config.json", "missing"});
 }
 
-TEST_F(Stale, OfAnOlderManifestThatIsCheckedWhichItHas) {
+TEST_F(Stale, AnOlderManifestIsCheckedAsFarAsItGoes) {
   const fs::path older = scratch_ / "older";
   fs::copy(ref(), older, fs::copy_options::recursive);
   ordered_json old = manifest();
@@ -123,16 +123,16 @@ TEST_F(Stale, OfAnOlderManifestThatIsCheckedWhichItHas) {
   add_field("generation_config.json");
   EXPECT_EQ(compare(older).exit_code, 0);
   add_field("config.json");
-  expect_failure(compare(older), 3, {"renamed/config.json", "another checkpoint"});
+  expect_failure(compare(older), 3, {"renamed/config.json", "not the reference's checkpoint"});
   old["model"].erase("config");
   write_text(older / "manifest.json", old.dump());
   EXPECT_EQ(compare(older).exit_code, 0);
   change("model.safetensors");
-  expect_failure(compare(older), 3, {"model.safetensors", "another checkpoint"});
+  expect_failure(compare(older), 3, {"model.safetensors", "not the reference's checkpoint"});
 }
 
-// A lone file has no manifest; whatever lies two directories above it is none of it.
-TEST_F(Stale, ALoneFileIsNotHeldAgainstItsNeighbours) {
+// A single file has no manifest; what is two directories above it is not its own.
+TEST_F(Stale, ASingleFileIsNotComparedWithItsNeighbours) {
   fs::create_directories(scratch_ / "a/b");
   write_text(scratch_ / "a/manifest.json", "no manifest");
   fs::copy_file(right(), scratch_ / "a/b/x.npz");

@@ -1,4 +1,4 @@
-// What strangers handed in, and got more than a message for.
+// Malicious or odd files that once caused more than a message.
 #include <sys/stat.h>
 
 #include <cmath>
@@ -73,7 +73,7 @@ TEST_F(Strangers, APipeInACheckpointHangsNothing) {
   }
 }
 
-TEST_F(Strangers, GeneratedIdsThatAreNoNumbersAreAnError) {
+TEST_F(Strangers, GeneratedIdsThatAreNotNumbersAreAnError) {
   const TemporaryDirectory scratch;
   for (const double add : {std::nan(""), 0.4}) {
     write_dump(scratch / "dump.npz", [&](Array& array) {
@@ -125,7 +125,7 @@ TEST_F(Strangers, NameMapsHaveLimits) {
   for (int i = 0; i < 1'000'000; ++i) layers += "{layer}";
   write_text(scratch / "long.json", Json{{"a{layer}", layers}}.dump());
   expect_failure(run_program({"compare", reference(), dump, "--map", scratch / "long.json"}), 3,
-                 {"long.json", "is no tap"});
+                 {"long.json", "is not a tap"});
 }
 
 TEST_F(Strangers, LinesOfPromptsHaveTheLimitsOfJson) {
@@ -167,9 +167,8 @@ TEST_F(Strangers, TokenizersHaveLimits) {
       {"tokenizer.json", "101 steps", "at most 100"});
 }
 
-// Seconds, where each of them once took a minute and more; the test's own limit of time would show
-// it.
-TEST_F(Strangers, NamesTakeTimeAsTheirLength) {
+// Each takes seconds, but once took a minute or more; the test's time limit would show it.
+TEST_F(Strangers, NamesTakeLinearTime) {
   const TemporaryDirectory scratch;
   std::string wrapped;
   for (int i = 0; i < 400'000; ++i) wrapped += "module.";
@@ -235,7 +234,7 @@ TEST_F(Strangers, NothingIsWrittenOverWhatIsRead) {
   expect_failure(run_program({"extract", "--out", ""}), 2, {"--out", "empty"});
 }
 
-TEST_F(Strangers, AReportHoldsNoMarksThatAct) {
+TEST_F(Strangers, AReportContainsNoActiveMarkup) {
   const TemporaryDirectory scratch;
   write_dump(scratch / "dump.npz", [](Array& array) {
     if (array.name == "rope_cos")

@@ -1,5 +1,5 @@
-// A checkpoint larger than what may be in memory: `extract --stream`. scripts/prove-streaming runs
-// it under the kernel's bound.
+// A checkpoint larger than the allowed memory: `extract --stream`. scripts/prove-streaming runs it
+// under the kernel's limit.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/statfs.h>
@@ -26,7 +26,7 @@ long cached_kib(const std::filesystem::path& path) {
   return std::ranges::count_if(there, [](unsigned char c) { return (c & 1) != 0; }) * page / 1024;
 }
 
-// The page cache is all that these have.
+// File systems that are only page cache.
 bool is_memory_file(const std::filesystem::path& path) {
   constexpr long kTmpfs = 0x01021994;
   constexpr long kRamfs = 0x858458f6;
@@ -60,7 +60,7 @@ TEST(Stream, HoldsNoMoreThanALayerAndChangesNoBit) {
     weights += static_cast<long>(entry.file_size() >> 10);
   }
   ASSERT_EQ(shards.size(), 3u);
-  // 40 tokens: more than are put through the head together.
+  // 40 tokens: more than the head takes at once.
   nlohmann::json prompt = {{"input_ids", nlohmann::json::array()}};
   for (int id = 1; id <= 40; ++id) prompt["input_ids"].push_back(id * 50);
   write_text(directory / "prompts.jsonl", prompt.dump() + "\n");
@@ -81,19 +81,19 @@ TEST(Stream, HoldsNoMoreThanALayerAndChangesNoBit) {
         << file;
   }
 
-  // Everything except the weights takes the same memory in both; one layer more for how the two
-  // runs differ.
+  // Everything except the weights takes the same memory in both; one layer is allowed for
+  // differences between the runs.
   const long layer = weights / kLayers;
   EXPECT_GT(whole.peak_kib, weights);
   EXPECT_LT(streamed.peak_kib, whole.peak_kib - weights + 2 * layer);
-  // The kernel keeps what somebody has in hand when it is told to let go.
+  // The kernel does not drop pages that somebody is using.
   if (is_memory_file(shards.front())) return;
   long cached = 0;
   for (const std::filesystem::path& shard : shards) cached += cached_kib(shard);
   EXPECT_LT(cached, weights / 4);
 }
 
-// Whether it is read from memory or streamed.
+// Read from memory or streamed.
 TEST(Stream, WarnsOfNanInWeights) {
   const TemporaryDirectory directory;
   const std::filesystem::path model = directory / "model";
@@ -105,7 +105,8 @@ TEST(Stream, WarnsOfNanInWeights) {
   const auto json = nlohmann::json::parse(weights.substr(8, header - 8));
   const auto begin =
       json["model.layers.3.mlp.up_proj.weight"]["data_offsets"][0].get<std::size_t>();
-  weights[header + begin + 1] = '\xff';  // of a BF16, low byte first; not the NaN that is written
+  weights[header + begin + 1] =
+      '\xff';  // of a BF16, low byte first; a different NaN from the one that is written
   weights[header + begin] = '\xe5';
   write_text(model / "model.safetensors", weights);
   const std::vector<std::string> words = {"extract",  "--model",    model,
@@ -122,11 +123,11 @@ TEST(Stream, WarnsOfNanInWeights) {
   EXPECT_NE(plain.err.find("'model.layers.3.mlp.up_proj.weight': NaN at [0, 0], 1 in all"),
             std::string::npos)
       << plain.err;
-  // One NaN, whichever the CPU makes.
+  // The NaN is the same whichever one the CPU makes.
   const NpzReader npz(directory / "plain/prompt1/reference.npz");
   const Array output = npz.read("layer_03_output");
   for (const std::uint32_t bits : output.as<std::uint32_t>()) EXPECT_EQ(bits, 0x7FC00000u);
-  // JSON has none: the manifest is read all the same.
+  // JSON has no NaN, yet the manifest is readable.
   const Result compared = run_program({"compare", directory / "plain", directory / "plain"});
   EXPECT_EQ(compared.exit_code, 1) << compared.err;
   EXPECT_NE(compared.out.find("64 of 64 elements are NaN"), std::string::npos) << compared.out;

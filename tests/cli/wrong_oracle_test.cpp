@@ -1,4 +1,4 @@
-// Oracles that are none of the reference's: nothing is judged by them, and no candidate is blamed.
+// Oracles that do not belong to the reference: nothing is judged by them, and no candidate fails.
 #include <cmath>
 #include <functional>
 
@@ -21,7 +21,7 @@ class WrongOracle : public testing::Test {
   std::string reference() const { return scratch_ / "ref"; }
   fs::path oracle() const { return fs::path(reference()) / "prompt1/oracle.npz"; }
 
-  // keep: changes an array, and says whether it stays.
+  // keep: changes an array, and returns whether it stays.
   void rewrite(const fs::path& from, const fs::path& to,
                const std::function<bool(Array&)>& keep) const {
     std::vector<Array> arrays;
@@ -37,7 +37,7 @@ class WrongOracle : public testing::Test {
     write_npz(to, views);
   }
 
-  // The right arrays, and such as only a wrong oracle lets pass.
+  // The right arrays, and arrays that pass only with a wrong oracle.
   void expect_input_error(const std::vector<std::string>& parts) const {
     const std::string wrong = scratch_ / "wrong.npz";
     rewrite(fs::path(reference()) / "prompt1/reference.npz", wrong, [](Array& array) {
@@ -60,7 +60,7 @@ TEST_F(WrongOracle, OfValuesThatAreNotFinite) {
   expect_input_error({"oracle.npz: array 'layer_05_output'", "1 values", "NaN"});
 }
 
-TEST_F(WrongOracle, OfAnotherErrorThanTheManifestSays) {
+TEST_F(WrongOracle, WithAnotherErrorThanInTheManifest) {
   rewrite(oracle(), oracle(), [](Array& array) {
     if (array.name != "logits") return true;
     for (float& value : array.as<float>()) value *= 1.5F;
@@ -82,7 +82,7 @@ TEST_F(WrongOracle, OfAnotherPrompt) {
   expect_input_error({"oracle.npz: array 'input_ids'", "another prompt"});
 }
 
-// It would be taken for the new one's.
+// Otherwise it would be taken for the new run's.
 TEST_F(WrongOracle, OfAnEarlierRunIsRemoved) {
   ASSERT_TRUE(fs::exists(oracle()));
   ASSERT_EQ(run_program({"extract", "--prompt", "other text", "--out", reference(),
@@ -92,7 +92,7 @@ TEST_F(WrongOracle, OfAnEarlierRunIsRemoved) {
   EXPECT_FALSE(fs::exists(oracle()));
 }
 
-TEST_F(WrongOracle, PromptsAndFilesWithoutAPartnerAreSaid) {
+TEST_F(WrongOracle, UnpairedPromptsAndFilesAreReported) {
   ASSERT_EQ(run_program({"extract", "--prompt", "one", "--prompt", "two", "--out", scratch_ / "two",
                          "--max-new-tokens", "1"})
                 .exit_code,

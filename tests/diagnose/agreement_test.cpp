@@ -1,4 +1,4 @@
-// compare and diagnose say the same of a candidate.
+// compare and diagnose agree about a candidate.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -68,7 +68,7 @@ class Agreement : public testing::Test {
             (place->tap == Tap::kEmbeddingOutput || place->tap == Tap::kLayerOutput));
   }
 
-  // What an engine of that numerics has whose model is such.
+  // The arrays of an engine with that numerics and such a model.
   static std::vector<Array> run_of(const Program& program, std::string_view numerics) {
     const Model model = load_model(*directory_ / "model");
     ThreadPool pool(2);
@@ -92,7 +92,7 @@ class Agreement : public testing::Test {
     return checker.report();
   }
 
-  // And holds one against the other.
+  // Compares the verdicts.
   static Said ask(const std::vector<Array>& arrays, Level level, const std::string& what) {
     const fs::path file = *directory_ / "p.npz";
     Array ids{"input_ids", DType::kI64, {1, std::ssize(*ids_)}, {}};
@@ -143,8 +143,8 @@ TEST_F(Agreement, CorrectRunsAreCorrect) {
   }
 }
 
-// Nothing that follows shows it: the dump's copy alone is wrong.
-TEST_F(Agreement, AnArrayOfValuesThatNoEngineGoesOnWithIsNoSuccess) {
+// No later array is affected: only the dump's copy is wrong.
+TEST_F(Agreement, AnArrayThatNoEngineCanComputeWithIsNoSuccess) {
   std::vector<Array> arrays = run_of(right(), "f32");
   const auto bad = std::ranges::find(arrays, "layer_01_mlp_output", &Array::name);
   bad->as<float>()[3] = std::nanf("");
@@ -169,7 +169,7 @@ TEST_F(Agreement, AnArrayThatCannotBeReadIsNoSuccess) {
   ASSERT_EQ(said.diagnosis.unreadable.size(), 1u);
   EXPECT_NE(said.diagnosis.unreadable[0].find("[1, 20, 47]"), std::string::npos);
 
-  // What is wrong with the others is said as ever.
+  // Mistakes in other arrays are reported as usual.
   Program other = right();
   other.ropes[0].theta = 10000;
   std::vector<Array> wrong = run_of(other, "f32");
@@ -193,8 +193,8 @@ auto of_attention(Change change) {
   return [change](Program& p) { change_attention(p, change); };
 }
 
-// Large and small ones, each in both numerics at one level.
-TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
+// Large and small mistakes, each in both numerics at one level.
+TEST_F(Agreement, NeitherContradictsTheOtherOnMistakes) {
   const std::vector<std::pair<std::string, std::function<void(Program&)>>> mistakes = {
       {"epsilon 1e-5", [](Program& p) { set_eps(p, 1e-5); }},
       {"epsilon 1e-4", [](Program& p) { set_eps(p, 1e-4); }},
@@ -235,7 +235,7 @@ TEST_F(Agreement, OfMistakesNeitherContradictsTheOther) {
   EXPECT_GE(failed, 8u);
 }
 
-// In BF16's noise, where only FP32 shows it.
+// Within BF16's noise, so only an FP32 engine shows it.
 TEST_F(Agreement, AWrongEpsilonInFp32IsCoarseAndNamed) {
   Program wrong = right();
   set_eps(wrong, 1e-5);
@@ -247,7 +247,7 @@ TEST_F(Agreement, AWrongEpsilonInFp32IsCoarseAndNamed) {
   EXPECT_NE(said.diagnosis.notes.back().find("within BF16's noise"), std::string::npos);
 }
 
-// Each operation by itself stays below three times its noise; the run does not.
+// Each operation by itself is below three times its noise; the run is not.
 TEST_F(Agreement, ErrorsThatAddUpAreNotCorrect) {
   const std::vector<Array> bf16 = run_of(right(), "bf16");
   const std::vector<Array> f64 = run_of(right(), "f64");
@@ -268,7 +268,7 @@ TEST_F(Agreement, ErrorsThatAddUpAreNotCorrect) {
   }
 }
 
-// What a hook on the head sees. A cap this wide changes less than BF16's rounding.
+// A hook on the head sees uncapped logits. A cap this wide changes less than BF16's rounding.
 TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
   const TemporaryDirectory directory;
   for (auto [name, config] : family_configs()) {

@@ -1,4 +1,4 @@
-// What engines do to the arrays that they write: padding, other types and orders, fused ones.
+// Changes that engines make to the arrays that they write: padding, other types and orders, fusing.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,15 +17,15 @@ namespace assay {
 
 using Arrays = std::map<std::string, Array>;
 
-// The token that stands in padding.
+// The padding token.
 constexpr std::int64_t kPad = 3;
 
 inline bool is_attention(const std::string& name) {
   return name.ends_with("attn_scores") || name.ends_with("attn_probs");
 }
 
-// Elements of any size, moved as the function says: from an index of the new shape to an element of
-// the old array, or -1 for `filler`.
+// Moves elements of any size: the function maps an index of the new shape to an element of the old
+// array, or to -1 for `filler`.
 inline Array gathered(const Array& from, const Shape& shape,
                       const std::function<std::int64_t(const Shape&)>& element, double filler) {
   Array to{from.name, from.dtype, shape, {}};
@@ -59,11 +59,11 @@ inline std::int64_t flat(const Shape& shape, const Shape& index) {
   return at;
 }
 
-// With so many more elements in front and behind along an axis.
-inline Array padded(const Array& from, std::size_t axis, std::int64_t front, std::int64_t behind,
+// Adds this many elements before and after, along an axis.
+inline Array padded(const Array& from, std::size_t axis, std::int64_t front, std::int64_t back,
                     double filler) {
   Shape shape = from.shape;
-  shape[axis] += front + behind;
+  shape[axis] += front + back;
   return gathered(
       from, shape,
       [&](const Shape& index) {
@@ -75,14 +75,14 @@ inline Array padded(const Array& from, std::size_t axis, std::int64_t front, std
       filler);
 }
 
-inline void pad_positions(Arrays& arrays, std::int64_t front, std::int64_t behind) {
+inline void pad_positions(Arrays& arrays, std::int64_t front, std::int64_t back) {
   for (auto& [name, array] : arrays) {
     const bool ids = name == "input_ids";
     if (is_attention(name)) {
       const double hidden = name.ends_with("probs") ? 0 : -INFINITY;
-      array = padded(padded(array, 3, front, behind, hidden), 2, front, behind, 0.5);
+      array = padded(padded(array, 3, front, back, hidden), 2, front, back, 0.5);
     } else {
-      array = padded(array, 1, front, behind, ids ? kPad : 0.25);
+      array = padded(array, 1, front, back, ids ? kPad : 0.25);
     }
   }
 }
@@ -105,8 +105,8 @@ inline void transpose(Array& array) {
       [&](const Shape& index) { return flat(old, Shape(index.rbegin(), index.rend())); }, 0);
 }
 
-// Several taps in one array, as a fused projection gives them. column: of part and element, which
-// stands where.
+// Several taps in one array, as a fused projection returns them. column(part, element): its place
+// in a row.
 inline void fuse(Arrays& arrays, const std::string& name, const std::vector<std::string>& taps,
                  const std::function<std::size_t(std::size_t part, std::size_t element)>& column) {
   std::size_t width = 0;
@@ -136,7 +136,7 @@ inline std::vector<std::string> taps_of(int layer, std::initializer_list<const c
   return taps;
 }
 
-// Each token's experts from the last to the first.
+// Reverses each token's experts.
 inline Array with_slots_turned(const Array& array) {
   return gathered(
       array, array.shape,

@@ -1,5 +1,5 @@
-// Every mistake of the catalog, made by our own forward pass and named again; and the forward pass
-// that makes them, held against the one that extraction uses.
+// Every mistake of the catalog, made with our own forward pass and named again; and that forward
+// pass compared with the one that extraction uses.
 #include "assay/diagnose.h"
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@
 namespace assay {
 namespace {
 
-// 12 layers, so that their names sort differently as text; a head of its own.
+// 12 layers, so that their names sort differently as text; an untied head.
 constexpr std::string_view kConfig = R"({
   "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "head_dim": 16,
   "hidden_act": "silu", "hidden_size": 48, "initializer_range": 0.08, "intermediate_size": 96,
@@ -40,7 +40,7 @@ constexpr std::string_view kConfig = R"({
   "rope_theta": 1000000, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
   "use_sliding_window": false, "vocab_size": 300})";
 
-// The one above, and one of every type.
+// The model above, and one of every type.
 const std::vector<std::pair<std::string, nlohmann::json>>& configs() {
   static const auto all = [] {
     auto made = family_configs();
@@ -137,7 +137,7 @@ TEST(Replay, OfTheRightModelHasTheBitsOfExtraction) {
   }
 }
 
-// With its first layer's input from the candidate, layer 5 alone is what it is in a whole run.
+// With its input from the candidate, layer 5 by itself is the same as in a whole run.
 TEST(Replay, RunsSomeOfTheLayers) {
   const Model model = load_model(checkpoint());
   ThreadPool pool(1);
@@ -165,10 +165,10 @@ TEST(Catalog, HasWordsForEverything) {
   }
 }
 
-// Those that stay within rounding in the model with twelve layers: the test holds that it is so.
+// Mistakes that stay within rounding in the model with twelve layers, which the test verifies.
 bool cannot_show(std::string_view id) {
   return id == "fp16-weights" ||  // no weight is that small
-         id == "final-softcap";   // nor any logit that large
+         id == "final-softcap";   // nor is any logit that large
 }
 
 // The program must outlive it, as the spec must.
@@ -182,7 +182,7 @@ Circumstances circumstances(const ModelSpec& spec, const Program& program) {
           .bad_layers = {spec.num_hidden_layers - 1}};
 }
 
-// What is read off a candidate's arrays is listed in a survey alone.
+// Variants that are read off a candidate's arrays are listed only in a survey.
 std::vector<Variant> variants_in(const Entry& entry, const ModelSpec& spec) {
   const Program program = program_of(spec);
   Circumstances at = circumstances(spec, program);
@@ -200,7 +200,7 @@ struct Case {
   }
 };
 
-// Every mistake in the first model that can have it, and in one of the other types, each in turn.
+// Every mistake in the first model that can have it, and in one model of the other types, in turn.
 std::vector<Case> cases() {
   std::vector<ModelSpec> specs;
   for (const auto& [name, config] : configs()) {
@@ -230,7 +230,7 @@ TEST(Catalog, NoMistakeIsImpossibleEverywhere) {
   for (const Case& c : cases()) entries.insert(c.entry);
   for (std::size_t e = 0; e < catalog().size(); ++e) {
     const std::string_view id = catalog()[e].id;
-    // Of other sizes; told without a hypothesis; a row of a token that the prompt has.
+    // Other sizes; found without a hypothesis; the row of a token that the prompt has.
     const bool never = id == "qk-swapped" || id == "computed-coarsely" || id == "embed-rows";
     EXPECT_EQ(entries.contains(e), !never) << id;
   }
@@ -245,7 +245,7 @@ TEST_P(EveryMistake, OfOurOwnIsNamed) {
   const std::vector<Variant> variants = variants_in(entry, model.spec);
   Hypothesis wrong{model.program};
   variants.front().apply(wrong);
-  // A coarser type than the engine's own shows in an FP32 one.
+  // A coarser type than the engine's own shows only in an FP32 engine.
   Circumstances fine = circumstances(model.spec, model.program);
   fine.loose = false;
   const bool coarse = variants_of(entry, fine).empty();
@@ -302,8 +302,8 @@ std::size_t config_of_type(std::string_view type) {
   throw std::runtime_error("no model of that type");
 }
 
-// Two mistakes of one operation, which no other could take for its own: named together, from all
-// taps and from logits.
+// Two mistakes in one operation that cannot be mistaken for others: named together, from all taps
+// and from logits.
 TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
   const auto named = [](std::size_t config, const std::function<void(Hypothesis&)>& change,
                         std::string_view id, std::string_view detail) {
@@ -338,7 +338,7 @@ TEST(Search, NamesWhatIsWrongTwiceInOneOperation) {
       "rope-scaling-wrong", "left out, and the base is 4321, not 10000");
 }
 
-// With the layers' weights so, and what they are multiplied with, where that is said.
+// With the layers' weights, and optionally their inputs, quantised in this way.
 void expect_named(std::string_view id, std::string_view detail, const WeightChange& weights,
                   std::optional<OperandType> activations) {
   const Model model = load_model(checkpoint());
@@ -359,8 +359,8 @@ void expect_named(std::string_view id, std::string_view detail, const WeightChan
   EXPECT_EQ(result.culprits[0].suspect.variant.detail, detail);
 }
 
-// torchao: 127.5 steps to the largest, half-way cases by the inverse of the step, the head as it
-// is.
+// torchao: 127.5 steps to the largest, ties decided by the inverse of the step, the head
+// unquantised.
 TEST(Search, NamesInt8WeightsOfEitherScale) {
   Array matrix{"w", DType::kF32, {1, 4}, {}};
   matrix.bytes.resize(4 * sizeof(float));
@@ -380,7 +380,7 @@ TEST(Search, NamesInt8WeightsOfEitherScale) {
                {WeightChange::Kind::kInt8Wide}, {});
 }
 
-// What vLLM and torchao run: both operands of the layers' matmuls in 8 bits.
+// As in vLLM and torchao: both operands of the layers' matmuls in 8 bits.
 TEST(Search, NamesWeightsAndActivationsIn8Bits) {
   using Kind = WeightChange::Kind;
   expect_named("int8-weights", "in the layers; activations in 8 bits per token", {Kind::kInt8},
@@ -392,7 +392,8 @@ TEST(Search, NamesWeightsAndActivationsIn8Bits) {
   expect_named("fp8-weights", "in the layers, a scale per tensor", {Kind::kFp8Tensor}, {});
 }
 
-// Equal logits in any order; with other experts, one of them twice, or none at all it is an error.
+// Experts with equal logits in any order are right; other experts, one chosen twice, or invalid ids
+// are an error.
 TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
   const Model model = load_model(checkpoint(config_of_type("qwen3_moe")));
   ThreadPool pool(1);
@@ -423,7 +424,7 @@ TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
     other.sites[i].values[0] = wrong;
     EXPECT_GT(error(other), 0) << wrong;
   }
-  // The last of them against one that is made as good.
+  // The last of them against an equally good one.
   other = own;
   const std::size_t last = own.sites[i].width - 1;
   other.sites[i].values[last] = least;
@@ -432,7 +433,7 @@ TEST(Replay, TakesAnyChoiceAmongEqualExperts) {
   EXPECT_EQ(error(other), 0) << "equal logits";
 }
 
-// Buffers follow another number of experts, whatever was changed before it.
+// Buffers follow a changed number of experts, whatever was changed before.
 TEST(Rewrites, OfExpertsGoTogether) {
   const Model model = load_model(checkpoint(config_of_type("qwen3_moe")));
   ThreadPool pool(1);
@@ -451,7 +452,7 @@ TEST(Rewrites, OfExpertsGoTogether) {
   }
 }
 
-// Norms that stand elsewhere are there for no second mistake.
+// Norms that were moved are not available for a second mistake.
 TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
   const Model model = load_model(checkpoint(config_of_type("olmo2")));
   const auto& entry = *std::ranges::find(catalog(), "norm-place", &Entry::id);
@@ -469,7 +470,7 @@ TEST(Search, PutsNoMistakeOnAnotherThatLeavesItNoPlace) {
   all.push_back(own_run(
       model, moved, some_ids(kTokens, model.spec.vocab_size),
       [](Tap tap, std::int64_t) { return tap == Tap::kLayerOutput || tap == Tap::kLogits; }, pool));
-  // Something else besides, so that the search goes on.
+  // An additional error, so that the search continues.
   for (float& x : all[0].sites.back().values) x = -x;
   const Scene scene(model, std::move(all), pool);
   const SearchResult result = search(scene, false, {});

@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kPrompt = 11;
 
-// A mixture of experts: with every kind of array that a dump may hold.
+// A mixture of experts (MoE), with every kind of array that a dump may have.
 struct World {
   TemporaryDirectory directory;
   fs::path model;
@@ -84,9 +84,9 @@ inline Arrays arrays_of(const fs::path& reference) {
 struct Form {
   const char* name;
   std::function<void(Arrays&)> make;
-  const char* said = "";       // by compare and diagnose; empty: nothing need be
-  bool of_longer_run = false;  // made of the run that goes on
-  bool alone = true;           // diagnose knows it without a reference
+  const char* said = "";       // in the report of compare and diagnose; empty: anything
+  bool of_longer_run = false;  // made from the run that continues
+  bool alone = true;           // diagnose can read it without a reference
   const char* rules = "";      // of a map
 };
 
@@ -111,12 +111,12 @@ inline const std::vector<Form>& forms() {
        [](Arrays& a) {
          for (auto& [name, array] : a) std::ranges::reverse(array.shape);
        },
-       "the bytes are those of"},
+       "the bytes are laid out as"},
       {"AxesTheOtherWayRound",
        [](Arrays& a) {
          for (auto& [name, array] : a) transpose(array);
        },
-       "axes in another order"},
+       "axes permuted"},
       {"GoesOn", [](Arrays&) {}, "the run goes on after the prompt", true},
       {"GoesOnPadded", [](Arrays& a) { pad_positions(a, 2, 0); },
        "the run goes on after the prompt", true},
@@ -124,7 +124,7 @@ inline const std::vector<Form>& forms() {
        false},
       {"PaddedByOne", [](Arrays& a) { pad_positions(a, 1, 0); }, "padding before the prompt", false,
        false},
-      // As a hook on the head sees generate(): for the prompt its last position, then each step.
+      // As a hook on the head sees generate(): the prompt's last position, then each step.
       {"GoesOnLogitsOfSteps",
        [](Arrays& a) {
          Array& logits = a.at("logits");
@@ -150,7 +150,7 @@ inline const std::vector<Form>& forms() {
                             logits.bytes.end() - static_cast<std::ptrdiff_t>(row));
          logits.shape = {101};
        },
-       "the last position only"},
+       "only the last position"},
       {"TwoNames",
        [](Arrays& a) {
          a["model.norm.output"] = a.at("final_norm_output");
@@ -238,16 +238,16 @@ inline const std::vector<Form>& forms() {
            }
          }
        },
-       "the last position only"},
+       "only the last position"},
   };
   return all;
 }
 
-// A dump, and what is said of it.
+// A dump, and the reports on it.
 class Dump : public testing::Test {
  protected:
-  // What is wrong in the wrong dump: an operation of layer 1, whose layer is dense.
-  // And so is all that follows: else the engine did not go on with it.
+  // Changes made in the wrong dump: an operation of layer 1, whose layer is dense, and everything
+  // after it; otherwise the engine did not compute with it.
   static void spoil(Arrays& arrays) {
     const TapPlace first{Tap::kAttnContext, 1};
     for (auto& [name, array] : arrays) {
@@ -297,7 +297,7 @@ class Dump : public testing::Test {
     return order;
   }
 
-  // By an engine that runs `step` positions at once.
+  // From an engine that runs `step` positions at once.
   CompareReport checked_in_passes(std::int64_t step) const {
     CheckerOptions options;
     options.reference = world().reference;

@@ -1,5 +1,5 @@
-// Dumps of a right engine that were taken a step too early or late: compare and diagnose say the
-// same of them and accuse nobody. And mistakes that look alike: they stay mistakes.
+// Dumps of a right engine that were taken a step too early or late: compare and diagnose report the
+// same, without false positives. And mistakes that look similar: they stay mistakes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -83,7 +83,7 @@ Dump right_dump(const Family& of, bool all_taps) {
   return dump;
 }
 
-// What the tap is under a changed spec, on the right inputs.
+// The tap's values under a changed spec, from the right inputs.
 void put_computed(const Family& of, Dump& dump, Tap tap,
                   const std::function<void(Program&)>& change) {
   Dump whole = right_dump(of, true);
@@ -117,7 +117,7 @@ void put_computed(const Family& of, Dump& dump, Tap tap,
   }
 }
 
-// Array `to` of each layer gets what `from` holds there.
+// Replaces array `to` of each layer by array `from`.
 void put_other(Dump& dump, const std::string& to, const std::string& from) {
   for (int l = 0; l < 3; ++l) {
     const std::string layer = "layer_0" + std::to_string(l) + "_";
@@ -147,7 +147,7 @@ struct Trap {
   std::string type;
   bool all_taps;
   std::function<void(const Family&, Dump&)> make;
-  std::string said;  // a part of it
+  std::string said;  // part of the report
 };
 
 void no_weight(Program& program) {
@@ -181,7 +181,7 @@ std::vector<Trap> traps() {
                      [](const Family&, Dump& d) {
                        d.at("layer_02_output").bytes = d.at("final_norm_output").bytes;
                      },
-                     "output of the final norm"});
+                     "final norm's output"});
       all.push_back({"hidden states shifted", type, taps,
                      [](const Family&, Dump& d) {
                        d.at("layer_02_output").bytes = d.at("layer_01_output").bytes;
@@ -214,7 +214,7 @@ std::vector<Trap> traps() {
                        std::swap(d.at(layer + "gate_proj").bytes, d.at(layer + "up_proj").bytes);
                      }
                    },
-                   "stand under each other's names"});
+                   "have each other's names"});
     all.push_back(
         {"scores before the scale", type, true,
          [](const Family& f, Dump& d) {
@@ -232,7 +232,7 @@ std::vector<Trap> traps() {
                      std::normal_distribution<float> normal;
                      for (float& x : d.at("layer_01_mlp_norm").as<float>()) x = normal(random);
                    },
-                   "not what the engine went on with"});
+                   "not what the engine computed with"});
   }
   return all;
 }
@@ -257,7 +257,7 @@ INSTANTIATE_TEST_SUITE_P(DumpTraps, EveryTrap, testing::ValuesIn(traps()),
                            return name;
                          });
 
-TEST_P(EveryTrap, IsSaidAndAccusesNobody) {
+TEST_P(EveryTrap, IsReportedWithoutFalsePositives) {
   const Trap& trap = GetParam();
   const Family& of = family(trap.type);
   Dump dump = right_dump(of, trap.all_taps);
@@ -285,7 +285,7 @@ TEST_P(EveryTrap, IsSaidAndAccusesNobody) {
   const Diagnosis d = diagnose(question);
   EXPECT_EQ(verdict_name(d.verdict), "correct") << d.summary;
   EXPECT_TRUE(mentions(d.dump)) << testing::PrintToString(d.dump);
-  // In the same words.
+  // compare uses the same words.
   for (const std::string& text : d.dump) {
     EXPECT_TRUE(std::ranges::find(said, text) != said.end())
         << text << " is not in " << testing::PrintToString(said);

@@ -1,5 +1,5 @@
-// Mistakes whose numbers no list has, and mistakes in some of the layers: made by our own forward
-// pass, and found with their numbers and their layers.
+// Mistakes with numbers that are not listed, and mistakes in some of the layers: made with our own
+// forward pass, and found with their numbers and layers.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,7 +90,7 @@ TEST_F(Forms, AMistakeInSomeLayersAndAnotherInTheOthers) {
   EXPECT_TRUE(by_name.contains("window-wrong"));
 }
 
-TEST_F(Forms, ABaseThatNoListHas) {
+TEST_F(Forms, ABaseThatIsNotListed) {
   use("llama");
   Hypothesis wrong{model_->program};
   wrong.program.ropes[0].theta = 37200;
@@ -128,7 +128,7 @@ TEST_F(Forms, RowsOfTheEmbeddingAreReadOff) {
   EXPECT_EQ(result.best.embedding_rows, wrong.embedding_rows);
 }
 
-// Layers of which none is changed stay as they are, also where a change names its own.
+// Layers outside the given ones stay unchanged, also if a change has its own list.
 TEST_F(Forms, ChangesTheseLayersAlone) {
   use("llama");
   ModelSpec spec = model_->spec;
@@ -163,7 +163,7 @@ TEST_F(Forms, ChangesTheseLayersAlone) {
   ASSERT_EQ(h.weights.size(), 2U);
   EXPECT_EQ(h.weights[0].layers, two);
   EXPECT_EQ(h.weights[1].layers, std::vector<std::int64_t>{3});
-  // What comes later comes to all.
+  // A later change applies to all layers.
   apply_in(
       {},
       [](Hypothesis& of) {

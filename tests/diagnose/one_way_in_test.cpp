@@ -1,5 +1,5 @@
-// One dump in every form that engines write, through the comparison, the check in a running engine
-// and the diagnosis: what one accepts all accept, and what is wrong all see.
+// One dump in every form that engines write, through compare, the check in a running engine, and
+// diagnose: if one accepts it all do, and all find what is wrong.
 #include "diagnose/dump_in_forms.h"
 
 namespace assay {
@@ -44,7 +44,7 @@ TEST_P(OneWayIn, TheWrongOneFails) {
 INSTANTIATE_TEST_SUITE_P(Forms, OneWayIn, testing::Range(std::size_t{0}, forms().size()),
                          [](const auto& form) { return forms()[form.param].name; });
 
-TEST_F(Dump, AFusedArrayOfAnotherWidthIsLeftOutAndSaid) {
+TEST_F(Dump, AFusedArrayOfAnotherWidthIsIgnoredAndReported) {
   arrays_ = arrays_of(world().reference);
   arrays_["model.layers.1.self_attn.qkv_proj"] = arrays_.at("layer_01_q_proj");
   for (const std::string& tap : taps_of(1, {"q_proj", "k_proj", "v_proj"})) arrays_.erase(tap);

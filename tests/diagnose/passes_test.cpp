@@ -1,4 +1,4 @@
-// The same dumps, handed over by an engine that runs some positions at a time.
+// The same dumps, from an engine that runs some positions at a time.
 #include "diagnose/dump_in_forms.h"
 
 namespace assay {
@@ -43,7 +43,7 @@ std::vector<std::size_t> forms_in_passes() {
 INSTANTIATE_TEST_SUITE_P(Forms, InPasses, testing::ValuesIn(forms_in_passes()),
                          [](const auto& form) { return forms()[form.param].name; });
 
-// Whose positions begin with the prompt, though input_ids has padding before it.
+// Positions count from the prompt, although input_ids has padding before it.
 TEST_F(Dump, InPassesWithoutThePaddingOfTheIds) {
   for (const bool wrong : {false, true}) {
     arrays_ = arrays_of(world().reference);
@@ -58,7 +58,7 @@ TEST_F(Dump, InPassesWithoutThePaddingOfTheIds) {
   }
 }
 
-// Each pass with the tokens that it runs.
+// Each pass also has the tokens that it runs.
 TEST_F(Dump, InPassesWithTheirTokens) {
   for (const std::int64_t wrong_at : {-1, 6}) {
     CheckerOptions options;

@@ -1,4 +1,4 @@
-// When diagnose says that values are rounded, and when a mistake is named.
+// When diagnose reports a rounding, and when it names a mistake.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -56,7 +56,7 @@ class OfRounding : public testing::Test {
     return evidence;
   }
 
-  // As a program would be told of it.
+  // The diagnosis as a program reads it.
   Diagnosis diagnosis(const Evidence& evidence) const {
     const TemporaryDirectory directory;
     std::vector<ArrayView> arrays;
@@ -114,14 +114,14 @@ TEST_F(RoundingVerdict, SaysWhatIsRoundedAndWhere) {
     const Diagnosis found = diagnosis(run(with(id, detail)));
     EXPECT_EQ(found.verdict, DiagnosisVerdict::kRounding) << found.summary;
     EXPECT_TRUE(found.unexplained.empty());
-    // Beside it may stand a type of as many bits; outside the layers is the head.
+    // A type with as many bits may be listed too; the head is outside the layers.
     EXPECT_TRUE(found.summary.starts_with("no logic is wrong: ")) << found.summary;
     EXPECT_NE(found.summary.find(detail), std::string::npos) << found.summary;
     EXPECT_TRUE(found.summary.ends_with(", in all layers")) << found.summary;
   }
 }
 
-// PyTorch's on the CPU, under autocast: the polynomial of its exponentials is off by 1e-4, and some
+// PyTorch on the CPU, under autocast: the polynomial of its exponentials is off by 1e-4, and some
 // are rounded to the neighbour.
 TEST_F(RoundingVerdict, NamesFusedAttentionWithFastExponentials) {
   Hypothesis engine = with("attn-lowp", "attention is computed in BF16, fused");
@@ -143,7 +143,7 @@ TEST_F(RoundingVerdict, NamesFusedAttentionWithFastExponentials) {
   EXPECT_EQ(found.findings[1].detail, "attn_output is held in BF16");
 }
 
-// On BF16's grid, off as BF16 is, and nothing of the catalog does it.
+// On BF16's grid, with BF16's error size, and nothing in the catalog explains it.
 TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
   constexpr std::int64_t kLast = 3;
   Evidence evidence = run({model_.program}, Rounding::kF32, [](Tap tap, std::int64_t layer) {
@@ -169,8 +169,8 @@ TEST_F(RoundingVerdict, SaysOfAnUnknownRoundingWhatIsKnown) {
   EXPECT_EQ(text.find("against the correct model"), std::string::npos) << text;
 }
 
-// The error is as small as a rounding's, and none: of one head alone, larger at later positions.
-TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAnOrder) {
+// An error as small as a rounding's, but only in one head, and larger at later positions.
+TEST_F(RoundingVerdict, IsNotGivenToErrorsWithAPattern) {
   const Evidence right = run({model_.program});
   ASSERT_EQ(diagnosis(right).verdict, DiagnosisVerdict::kCorrect);
   const auto changed = [&](Tap tap, const std::function<float(std::size_t, std::size_t)>& factor) {
@@ -202,7 +202,7 @@ TEST_F(Names, PlacesNothingMorePreciselyThanTheDump) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0, 0.3F);
     for (Site& site : evidence.sites) {
-      // With all that follows: else the engine did not go on with it.
+      // Changes everything after it too; otherwise the engine did not compute with it.
       if (site.place.tap == Tap::kLogits || site.place >= TapPlace{Tap::kAttnOutput, 1})
         std::ranges::for_each(site.values, [&](float& x) { x *= 1 + normal(random); });
     }
@@ -229,7 +229,7 @@ TEST_F(Names, SayWhatTheDumpShows) {
   EXPECT_EQ(told([](Tap tap, std::int64_t) { return tap == Tap::kLogits; }),
             "1 prompt (c), 1 array: logits only");
   EXPECT_EQ(told([&](Tap tap, std::int64_t) { return is_end(tap); }),
-            "1 prompt (c), 2 arrays: the end of the run only");
+            "1 prompt (c), 2 arrays: only the end of the run");
   EXPECT_EQ(told([&](Tap tap, std::int64_t layer) {
               return is_end(tap) || (tap == Tap::kLayerOutput && layer == 1);
             }),
@@ -262,7 +262,7 @@ TEST(DiagnoseText, HasNoNumberWhereThereIsNone) {
   EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
 }
 
-// With what is left at twice the noise, no name is given.
+// If twice the noise remains, nothing is named.
 TEST_F(Names, AreGivenOnlyIfNoiseIsLeft) {
   Hypothesis wrong{model_.program};
   change_layers<OddGate>(wrong.program, [](OddGate& g) { g.function = Function::kGelu; });
@@ -282,7 +282,7 @@ TEST_F(Names, AreGivenOnlyIfNoiseIsLeft) {
       const double size = std::sqrt(squares / static_cast<double>(logits.width));
       for (float& x : row) x = static_cast<float>(x + size * normal(random));
     }
-    // The scene's type is told by the grid: it stays BF16's.
+    // The scene's type is that of the grid, which stays BF16's.
     for (float& x : logits.values) x = static_cast<float>(rounded_to(DType::kBF16, x));
     const Scene scene(model_, std::move(all), pool_);
     return search(scene, true, {}).culprits;
@@ -315,7 +315,7 @@ TEST(ErrorOrder, TellsRoundingFromTheRest) {
   EXPECT_EQ(order([](float x, std::size_t, std::size_t) { return x; }), "");
   EXPECT_EQ(order([&](float x, std::size_t, std::size_t) { return bf16(x * 1.001F); }),
             "proportional to the values");
-  EXPECT_EQ(order([&](float x, std::size_t, std::size_t) { return x + 0.001F; }), "in one sign");
+  EXPECT_EQ(order([&](float x, std::size_t, std::size_t) { return x + 0.001F; }), "of one sign");
   EXPECT_EQ(order([&](float x, std::size_t r, std::size_t c) {
               return x + 1e-4F * static_cast<float>(r) * (c % 2 == 0 ? 1.0F : -1.0F);
             }),

@@ -1,4 +1,4 @@
-// What an engine has that runs another program than the model's.
+// The arrays of an engine that runs another program than the model's.
 #pragma once
 
 #include <cstdint>

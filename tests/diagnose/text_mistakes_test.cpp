@@ -40,7 +40,7 @@ TEST(ExplainIds, NamesWhatWasDoneToThePrompt) {
   EXPECT_EQ(named(ids, with(with(Ids{5, 6}, ids), Ids{7})), "tok-template");
   EXPECT_EQ(named(ids, tokenizer().encode(" " + text)), "tok-leading-space");
   EXPECT_EQ(named(tokenizer().encode(" " + text), ids), "tok-leading-space");
-  // Byte by byte: the same text.
+  // One token per byte: the same text.
   Ids bytes;
   for (const char c : text) bytes = with(bytes, tokenizer().encode(std::string(1, c)));
   ASSERT_NE(bytes, ids);
@@ -64,7 +64,7 @@ TEST(ExplainIds, SeesAnotherUnicodeForm) {
   for (const std::string piece : {"c", "a", "f", "e"}) {
     decomposed = with(decomposed, tokenizer().encode(piece));
   }
-  // The combining accent's bytes as the byte alphabet has them; encode() would compose them.
+  // The combining accent's bytes in the byte alphabet, because encode() would compose them.
   for (const std::int64_t id : tokenizer().encode("\u0301")) decomposed.push_back(id);
   EXPECT_EQ(named(composed, decomposed), "tok-normalization");
 }
@@ -109,7 +109,7 @@ TEST_F(ExplainText, NamesSamplingOnlyWhereTheLogitsAreRight) {
 }
 
 TEST_F(ExplainText, FindsARepetitionPenalty) {
-  // Greedy with the penalty, as transformers' RepetitionPenaltyLogitsProcessor has it.
+  // Greedy with the penalty of transformers' RepetitionPenaltyLogitsProcessor.
   Ids text = prompt_;
   for (int step = 0; step < 12; ++step) {
     Executor<Bf16> executor(model_, pool_);

@@ -1,5 +1,5 @@
-// A type that no checkpoint has, of parts that are there: attention and MLP read one norm's result
-// side by side, and the MLP's output is normalised before it is added.
+// A type that no checkpoint has, built from existing parts: attention and MLP read one norm's
+// result in parallel, and the MLP's output is normalised before it is added.
 #include "diagnose/toy_model.h"
 
 #include "models/config_fields.h"

@@ -2,7 +2,7 @@
 
 namespace assay {
 
-// Makes the model type "toy" known, once.
+// Registers the model type "toy", once.
 void add_toy_type();
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// An architecture in a file of its own: whatever the program does, it does with it.
+// An architecture in its own file works with the whole program.
 #include "diagnose/toy_model.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ class Toy : public testing::Test {
     extract(options, {{"p", std::nullopt, ids_}});
   }
 
-  // What an engine with this program hands in.
+  // The arrays of an engine with this program.
   void run(const Model& model, const Program& program) {
     ThreadPool pool(1);
     const std::vector<Array> arrays = run_of_program<Bf16>(model, program, ids_, pool);

@@ -1,4 +1,4 @@
-// The C API when calls fail beneath it: no crash, no memory and no file kept, no wrong verdict.
+// The C API when system calls fail: no crash, no leaked memory or file, no wrong verdict.
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <gtest/gtest.h>
@@ -22,8 +22,8 @@ using CApiFaults = CApi;
 constexpr int kWrong = 1;
 constexpr int kJsonDied = 42;
 
-// Where nlohmann-json's destructor of values lies in the library: it allocates, and a destructor
-// cannot throw. Nothing can be done about that from outside of it.
+// The place of nlohmann-json's destructor of values in the library: it allocates, and a destructor
+// cannot throw, so callers cannot do anything about it.
 struct Range {
   std::uintptr_t begin = 0;
   std::uintptr_t size = 0;
@@ -60,7 +60,7 @@ void on_terminate() {
   std::abort();
 }
 
-// Says where.
+// Prints the place.
 void on_crash(int) {
   void* frames[64];
   ::backtrace_symbols_fd(frames, ::backtrace(frames, 64), STDERR_FILENO);
@@ -71,8 +71,8 @@ long open_files() {
   return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
 }
 
-// A whole run of an engine, which calls right tensors wrong in no case.
-// with_json: nlohmann-json loses what a list holds whose construction fails.
+// A whole run of an engine, which must not get a wrong verdict on right tensors.
+// with_json: then nlohmann-json may leak a list's elements, if the list's construction fails.
 bool run_engine(const std::string& reference, const std::string& record,
                 const std::vector<Array>& arrays, bool with_json) {
   assay_checker* checker = open(reference, record);
@@ -88,7 +88,7 @@ bool run_engine(const std::string& reference, const std::string& record,
   return good && (last == ASSAY_PASS || last == ASSAY_ERROR);
 }
 
-// In a process of its own. Returns how that ended.
+// Runs it in a separate process and returns its end status.
 template <class Run>
 int run_with(const Run& run, FaultKind kind, long at, bool may_keep_blocks) {
   const pid_t child = ::fork();
@@ -99,14 +99,14 @@ int run_with(const Run& run, FaultKind kind, long at, bool may_keep_blocks) {
     const long files = open_files();
     bool good = true;
     long blocks = 0;
-    // What a library sets up once, at its first failure, is kept rightly.
+    // What a library sets up once, at its first failure, is not a leak.
     for (int time = 0; time < 3; ++time) {
       faults_arm(kind, at, 0, false);
       good &= run();
       faults_disarm();
       if (time == 0) blocks = faults_live_blocks();
     }
-    // Texts that a thread keeps for its caller may come or go.
+    // Texts that a thread keeps for its caller may be allocated or freed.
     if ((faults_live_blocks() > blocks + 4 && !may_keep_blocks) || open_files() != files) {
       std::fprintf(stderr, "%ld blocks and %ld files more\n", faults_live_blocks() - blocks,
                    open_files() - files);
@@ -131,12 +131,12 @@ TEST_F(CApiFaults, NothingIsKeptAndNothingIsWrong) {
   for (const char* name : {"input_ids", "embed_output", "layer_00_q_proj", "logits"}) {
     arrays.push_back(array(name));
   }
-  // What the test itself allocates does not count.
+  // The test's own allocations do not count.
   const std::string reference = one();
   const std::string record = out / "record.npz";
   bool with_json = true;
   const auto run = [&] { return run_engine(reference, record, arrays, with_json); };
-  EXPECT_TRUE(run());  // what is set up once stays
+  EXPECT_TRUE(run());  // sets up everything that stays
   EXPECT_TRUE(run());
   std::vector<std::pair<FaultKind, long>> faults;
   for (int k = kFaultOpen; k < kFaultKinds; ++k) {
@@ -146,7 +146,7 @@ TEST_F(CApiFaults, NothingIsKeptAndNothingIsWrong) {
     const long calls = faults_disarm();
     for (long at = 1; at <= calls; ++at) faults.emplace_back(kind, at);
   }
-  // Those of the files are few, and all are tried.
+  // There are few calls on files, so all are tried.
   std::shuffle(faults.begin(), faults.end(), random);
   std::ranges::stable_partition(faults, [](const auto& f) { return f.first != kFaultAlloc; });
   const auto begin = std::chrono::steady_clock::now();

@@ -17,7 +17,7 @@
 #include <cstdarg>
 #include <cstdint>
 
-// Nothing here may allocate by itself, nor need any C++ library to be set up.
+// Nothing here may allocate, nor depend on the C++ library's initialisation.
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -35,7 +35,7 @@ std::atomic<long> live{0};
 bool all_from_there = false;
 int error_number = 0;
 
-// Stacks seen so far, as hashes; the calls that were the first from theirs.
+// Hashes of the stacks seen so far, and the calls that were the first with theirs.
 constexpr std::size_t kStacks = 1 << 17;
 std::uint64_t* stacks = nullptr;
 long* firsts = nullptr;
@@ -64,8 +64,8 @@ void remember_stack(long call) {
   is_inside = false;
 }
 
-// libstdc++'s paths destroy what they did not build when memory fails in them, and simdjson chooses
-// its implementation, once, in a function that is noexcept.
+// libstdc++'s paths destroy what they did not construct when memory runs out, and simdjson chooses
+// its implementation, once, in a noexcept function.
 bool is_in_library_that_dies() {
   is_inside = true;
   void* frames[14];
@@ -81,7 +81,7 @@ bool is_in_library_that_dies() {
   return dies;
 }
 
-// Whether this call is to fail; errno is set then.
+// Whether this call must fail; errno is set then.
 bool fails(FaultKind kind) {
   if (armed.load(std::memory_order_relaxed) != kind || is_inside) return false;
   const long call = ++calls;
@@ -95,7 +95,7 @@ bool fails(FaultKind kind) {
 
 bool fails_for_now() { return fails(kFaultInterrupted); }
 
-// dlsym allocates, and without memory finds nothing.
+// dlsym allocates, and finds nothing without memory.
 template <class Function>
 Function next(Function, const char* name) {
   const bool was_inside = is_inside;
@@ -119,7 +119,7 @@ void write_report() {
 void arm_from_environment() {
   const char* fault = getenv("ASSAY_FAULT");
   if (fault == nullptr) return;
-  // Programs that this one starts are left alone.
+  // Child processes are not affected.
   unsetenv("LD_PRELOAD");
   static constexpr const char* kNames[kFaultKinds] = {"none",  "open",   "read",       "write",
                                                       "sync",  "rename", "map",        "mkdir",
@@ -162,7 +162,7 @@ void* counted(void* block) {
 
 extern "C" {
 
-// What constructors do before main() cannot be caught by anybody.
+// Exceptions from constructors before main() cannot be caught.
 namespace {
 int (*real_main)(int, char**, char**) = nullptr;
 int armed_main(int argc, char** argv, char** environment) {
@@ -321,7 +321,7 @@ int mkdir(const char* path, mode_t mode) {
   return fails(kFaultMakeDir) ? -1 : original(path, mode);
 }
 
-// OpenSSL 3.0 reads a lock that it could not make, when memory fails in here.
+// OpenSSL 3.0 uses a lock that it could not create if memory runs out here.
 void* EVP_MD_fetch(void* context, const char* name, const char* properties) {
   NEXT(EVP_MD_fetch);
   is_inside = true;
@@ -330,7 +330,7 @@ void* EVP_MD_fetch(void* context, const char* name, const char* properties) {
   return found;
 }
 
-// glibc ends the process where it cannot note a thread's object that must be taken down.
+// glibc ends the process if it cannot register a thread's object for destruction.
 int __cxa_thread_atexit_impl(void (*destructor)(void*), void* object, void* library) {
   NEXT(__cxa_thread_atexit_impl);
   is_inside = true;

@@ -1,6 +1,6 @@
-// Every call that can fail does so once: the program gives the right exit code and one line, and no
-// file stands under its final name that is not whole. Which calls is drawn by chance (the seed is
-// printed) until a command's seconds are over; ASSAY_FAULT_SECONDS=0 tries all of them.
+// Every call that can fail does so once: the program must return the right exit code and one line,
+// and leave no incomplete file under a final name. The calls are drawn at random (the seed is
+// printed) until a command's time is over; ASSAY_FAULT_SECONDS=0 tries all of them.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -40,7 +40,7 @@ struct Fault {
   long at = 0;
   bool more = false;  // all from there on
   std::string text() const { return kind + ":" + std::to_string(at) + (more ? "+" : ""); }
-  // What removes the leavings fails as well.
+  // The calls that would remove leftovers fail as well.
   bool stops_removal() const { return kind == "open" || kind == "read" || kind == "alloc"; }
 };
 
@@ -49,7 +49,7 @@ Result run_with(const std::vector<std::string>& arguments, const std::string& fa
   RunOptions options;
   options.environment = {{"LD_PRELOAD", ASSAY_FAULTS_LIBRARY}, {"ASSAY_FAULT", fault}};
   if (!report.empty()) options.environment.emplace_back("ASSAY_FAULT_REPORT", report);
-  // A run that hangs is ended.
+  // A run that hangs is killed.
   options.meanwhile = [](pid_t child) {
     for (int i = 0; i < 6000; ++i) {
       siginfo_t ended{};
@@ -62,14 +62,14 @@ Result run_with(const std::vector<std::string>& arguments, const std::string& fa
   return run_program(arguments, options);
 }
 
-// The files below a directory, by their path in it, without the hidden ones of a run.
+// The files in a directory with their relative paths, without the hidden ones of a run.
 std::map<std::string, std::string> files_in(const fs::path& directory) {
   std::map<std::string, std::string> files;
   if (!fs::exists(directory)) return files;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
     const std::string name = entry.path().lexically_relative(directory);
     if (entry.is_regular_file() && name.find(".partial-") == name.npos) {
-      // A report says when it was made.
+      // A report has its date.
       static const std::regex date("20[0-9-]{8} [0-9:]{5} UTC");
       std::string text = read_text(entry.path());
       if (entry.path().extension() == ".html") text = std::regex_replace(text, date, "");
@@ -79,7 +79,7 @@ std::map<std::string, std::string> files_in(const fs::path& directory) {
   return files;
 }
 
-// What a run says does not depend on where it writes.
+// The output does not depend on where a run writes.
 std::string without(std::string text, const std::string& path) {
   for (std::size_t at = text.find(path); at != text.npos; at = text.find(path)) {
     text.erase(at, path.size());
@@ -95,10 +95,10 @@ bool has_leavings(const fs::path& directory) {
   return false;
 }
 
-// One command, tried with a fault each time.
+// One command, tried with many faults.
 class Command {
  public:
-  // arguments: given the directory that the run may write into. before: what is there already.
+  // arguments: for the directory that the run may write into. before: makes what exists already.
   using Arguments = std::function<std::vector<std::string>(const fs::path& out)>;
   Command(Arguments arguments, const fs::path& before = {})
       : arguments_(std::move(arguments)), before_(before) {
@@ -130,7 +130,7 @@ class Command {
     EXPECT_GT(tried, 0u);
   }
 
-  // SIGKILL at instants drawn by chance; the next run then makes good what was left.
+  // SIGKILL at random instants; the next run must clean up.
   void kill_at_random() {
     std::mt19937 random(seed());
     const auto begin = std::chrono::steady_clock::now();
@@ -167,7 +167,7 @@ class Command {
   }
 
  private:
-  // No file under a final name that is not whole, no manifest before its files.
+  // No incomplete file under a final name, no manifest before its files.
   void expect_whole(const std::map<std::string, std::string>& files,
                     const std::string& about) const {
     for (const auto& [name, contents] : files) {
@@ -184,7 +184,7 @@ class Command {
     if (!before_.empty()) fs::copy(before_, out, fs::copy_options::recursive);
   }
 
-  // The number of calls of a kind, and of allocations those that come first from their place.
+  // The number of calls of a kind; for allocations, those that come first from their call stack.
   std::vector<long> calls(const std::string& kind) const {
     const TemporaryDirectory out;
     const TemporaryDirectory report;

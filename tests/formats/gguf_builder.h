@@ -1,4 +1,4 @@
-// Puts GGUF files together, right ones and wrong ones.
+// Builds GGUF files, valid and invalid ones.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ class GgufBuilder {
     return number<std::uint64_t>(text.size()) + std::string(text);
   }
 
-  // A key with the value's bytes as they are.
+  // A key with the value's raw bytes.
   GgufBuilder& raw(std::string_view key, std::uint32_t type, std::string_view value) {
     keys_ += string(key) + number(type) + std::string(value);
     ++key_count_;

@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// python/make_gguf_goldens.py: blocks of random bytes, and what the gguf package makes of them.
+// From python/make_gguf_goldens.py: random blocks, and what the gguf package decodes them to.
 TEST(GgufQuants, EveryTypeIsThePackagesBitByBit) {
   const GgufFile file(golden("gguf_types.gguf"));
   const NpzReader expected(golden("gguf_types.npz"));

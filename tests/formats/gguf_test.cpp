@@ -32,7 +32,7 @@ TEST(Gguf, ReadsWhatTheGgufPackageWrites) {
   for (const char* key : {"int8", "int16", "int32", "int64"}) {
     EXPECT_EQ(file.number(key), -100) << key;
   }
-  EXPECT_EQ(file.number("float32"), 1e-6);  // the decimal number, not the float beside it
+  EXPECT_EQ(file.number("float32"), 1e-6);  // the decimal number, not the nearest float
   EXPECT_EQ(file.number("float64"), 1e-6);
   EXPECT_TRUE(file.boolean("bool", false));
   EXPECT_EQ(file.string("string"), "größe");

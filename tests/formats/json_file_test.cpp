@@ -71,7 +71,7 @@ TEST_F(JsonFile, AWrongFieldIsAnInputErrorThatNamesItAndShowsTheValue) {
          [](auto& j) { j.string("s"); });
 }
 
-TEST_F(JsonFile, WhatIsNoJsonObjectIsAnInputErrorWithItsPlace) {
+TEST_F(JsonFile, ANonObjectIsAnInputErrorWithItsPlace) {
   const struct {
     std::string text;
     std::string_view message;
@@ -93,7 +93,7 @@ TEST_F(JsonFile, WhatIsNoJsonObjectIsAnInputErrorWithItsPlace) {
   expect_error(ErrorKind::kInput, {"absent.json: cannot open"}, [] { load_json("absent.json"); });
 }
 
-TEST_F(JsonFile, BracketsInStringsAreNoNesting) {
+TEST_F(JsonFile, BracketsInStringsAreNotNesting) {
   const std::string many(300, '[');
   EXPECT_EQ(object(R"({"s": "\"\\)" + many + "\"}").string("s"), "\"\\" + many);
 }
@@ -105,7 +105,7 @@ TEST_F(JsonFile, AFileAbove64MiBIsRefused) {
                [&] { load_json(path()); });
 }
 
-// As OrderedJson::parse has it; and an object of any size in linear time: this took minutes.
+// As OrderedJson::parse reads it, and an object of any size in linear time: this once took minutes.
 TEST_F(JsonFile, ObjectsMayHaveManyFields) {
   for (const char* text :
        {R"({"b": [1, -2, 1.5, "x", null, true, {}], "a": {"c": {"d": []}}, "e": "\u00e4"})",

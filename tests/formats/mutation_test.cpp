@@ -47,7 +47,7 @@ std::string damaged(std::string text, Random& random) {
         break;
       default:
         if (random() % 4 == 0) text.resize(at);
-        // Digits stay digits: numbers that lie.
+        // Digits stay digits, so numbers become wrong.
         for (char& c : text) {
           if (c >= '0' && c <= '9' && random() % 64 == 0)
             c = static_cast<char>('0' + random() % 10);

@@ -27,9 +27,9 @@ Array large() {
   return array;
 }
 
-// Deflated by libdeflate, with `behind` after the data and the size changed by `more`.
+// Deflated by libdeflate, with `tail` after the data and the size changed by `more`.
 void write_member(const std::filesystem::path& path, std::string_view contents,
-                  std::string_view behind = "", std::int64_t more = 0) {
+                  std::string_view tail = "", std::int64_t more = 0) {
   ZipMember member{"x.npy", ZipMethod::kDeflated, 0, 0, contents.size(), 0};
   member.crc32 = libdeflate_crc32(0, contents.data(), contents.size());
   libdeflate_compressor* compressor = libdeflate_alloc_compressor(1);
@@ -37,7 +37,7 @@ void write_member(const std::filesystem::path& path, std::string_view contents,
   data.resize(libdeflate_deflate_compress(compressor, contents.data(), contents.size(), data.data(),
                                           data.size()));
   libdeflate_free_compressor(compressor);
-  data += behind;
+  data += tail;
   member.compressed_size = data.size();
   member.size += static_cast<std::uint64_t>(more);
   const std::string head = zip_local_header(member) + data;
@@ -69,7 +69,7 @@ TEST(LargeMembers, AreInflatedIntoAFile) {
 TEST(LargeMembers, AreTransposedInAFile) {
   const TemporaryDirectory directory;
   const Array array = large();
-  // The same bytes, said to be another array's in Fortran order.
+  // The same bytes, declared as another array in Fortran order.
   std::string text = npy_text(array);
   const std::string_view order = "'fortran_order': False";
   text.replace(text.find(order), order.size(), "'fortran_order': True ");

@@ -27,7 +27,7 @@ void blank(std::string& text, std::size_t at, std::size_t size) {
   text.replace(at, size, size, '_');
 }
 
-// Local and central headers and end record, without what follows from the deflated length.
+// Local and central headers and end record, without what depends on the deflated length.
 std::string fields(const std::string& archive) {
   std::string result;
   const auto members = read_zip_directory(bytes_of(archive), "archive");

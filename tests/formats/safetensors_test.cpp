@@ -18,7 +18,7 @@ std::string file_of(std::string_view header, std::string_view data = "") {
   return file.append(header).append(data);
 }
 
-// One tensor "w", the rest of its entry as given.
+// One tensor "w", with the given rest of its entry.
 std::string entry(std::string_view fields, std::string_view data = "") {
   return file_of("{\"w\":{" + std::string(fields) + "}}", data);
 }

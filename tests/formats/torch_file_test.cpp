@@ -128,7 +128,7 @@ TEST(TorchFile, NamesWhatHasNoNameByTheFile) {
   expect_array(ArrayFile(golden("value_and_meta.pt")), "value_and_meta", {2}, counting(2));
 }
 
-TEST(TorchFile, SaysWhichTensorsAreNoBlockOfNumbers) {
+TEST(TorchFile, TellsWhichTensorsAreNotBlocksOfNumbers) {
   const ArrayFile file(golden("other_tensors.pt"));
   expect_array(file, "good", {2}, counting(2));
   const std::map<std::string, std::string> advice = {{"sparse", "tensor.to_dense()"},
@@ -170,7 +170,7 @@ void open_archive(const std::string& pickle, const std::string& byte_order = "li
 
 TEST(TorchFile, ExecutesNothing) {
   using namespace std::string_literals;
-  // os.system("...") in the words of protocols 0, 2 and 4.
+  // os.system("...") in protocols 0, 2 and 4.
   expect_error(ErrorKind::kInput, {"posix.system"},
                [] { open_archive("cposix\nsystem\n(S'true'\ntR."); });
   expect_error(ErrorKind::kInput, {"builtins.eval"},
@@ -179,7 +179,7 @@ TEST(TorchFile, ExecutesNothing) {
                [] { open_archive("\x80\x04\x8c\x02os\x8c\x06system\x93)R."s); });
 }
 
-TEST(TorchFile, RefusesWhatIsNoPickle) {
+TEST(TorchFile, RefusesWhatIsNotAPickle) {
   using namespace std::string_literals;
   for (const auto& refused : std::vector<std::pair<std::string, std::string>>{
            {"", "cut short"},
@@ -197,7 +197,7 @@ TEST(TorchFile, RefusesWhatIsNoPickle) {
     SCOPED_TRACE(refused.second);
     expect_error(ErrorKind::kInput, {"x.pt", refused.second}, [&] { open_archive(refused.first); });
   }
-  // A list that holds itself.
+  // A list that contains itself.
   expect_error(ErrorKind::kInput, {"too deep"}, [] {
     open_archive(
         "]q\x01h\x01"

@@ -23,7 +23,7 @@ void put(std::string& text, std::size_t at, std::size_t size, std::uint64_t valu
   for (std::size_t i = 0; i < size; ++i) text.at(at + i) = static_cast<char>(value >> (8 * i));
 }
 
-constexpr std::uint64_t kLimit = (std::uint64_t{1} << 31) - 1;  // where zipfile turns to zip64
+constexpr std::uint64_t kLimit = (std::uint64_t{1} << 31) - 1;  // where zipfile switches to zip64
 
 TEST(Zip, LocalHeadersCarryTheSizesInTheZip64Field) {
   const std::uint64_t size = 5'000'000'000;
@@ -202,7 +202,7 @@ TEST(Zip, LyingEndRecordsAreInputErrors) {
   refuse(48, 0, "no directory record at byte 0");
   refuse(56 + 8, huge, "zip64 end record not at byte 18446744073709551615");
   refuse(56 + 8, 0, "zip64 end record not at byte 0");
-  // The number of parts, and the signature after it; the part that has the record, and where.
+  // The number of parts, and the next signature; the part with the record, and its offset.
   refuse(56 + 16, std::uint64_t{0x06054B50} << 32 | 2, "a zip64 archive in several parts");
   refuse(56 + 4, (zip64_archive().end64 << 32) | 1, "a zip64 archive in several parts");
 }
@@ -217,7 +217,7 @@ TEST(Zip, BytesBetweenTheZip64EndRecordAndItsLocatorAreRefused) {
                [&] { read_zip_directory(bytes_of(a.bytes), "x.npz"); });
 }
 
-// As Python reads it: bytes that are not marked as UTF-8 are another name.
+// As in Python, a name whose bytes are not marked as UTF-8 differs.
 TEST(Zip, ANameInAnotherEncodingIsAnotherName) {
   const ZipMember member{"\xC3\xA9.npy", ZipMethod::kStored, 0, 4, 4, 0};
   std::string bytes = zip_local_header(member) + "data";
@@ -283,7 +283,7 @@ TEST(Zip, EveryWrongFieldIsAnInputErrorThatNamesIt) {
   }
 }
 
-// Readers that look for records in another way would see other members.
+// Readers that search for records in another way would find other members.
 TEST(Zip, WhatReadersSeeDifferentlyIsAnInputError) {
   const std::string archive = two_members();
   const auto refuse = [](const std::string& bytes, std::string_view message) {
@@ -308,7 +308,7 @@ TEST(Zip, WhatReadersSeeDifferentlyIsAnInputError) {
   refuse(with_comment(comment + "PK\5\6" + std::string(22, 'x')), "no zip end record");
 }
 
-TEST(Zip, WhatIsNoZipFileIsAnInputErrorThatSaysSo) {
+TEST(Zip, ANonZipFileIsAnInputErrorThatSaysSo) {
   const auto refuse = [](const std::string& bytes, std::string_view message) {
     expect_error(ErrorKind::kInput, {"x.npz: ", message},
                  [&] { read_zip_directory(bytes_of(bytes), "x.npz"); });

@@ -1,4 +1,4 @@
-"""Precompiled rules of normalization, as SentencePiece's models have them (src/tokenizer/charsmap.h)."""
+"""Precompiled normalization rules as in SentencePiece's models (src/tokenizer/charsmap.h)."""
 
 import base64
 import struct
@@ -8,7 +8,7 @@ BLOCK = 256
 
 
 def build(rules: dict[str, str]) -> bytes:
-    """The map of these texts, which have no NUL, to what they become."""
+    """The compiled map from these texts, which contain no NUL, to their replacements."""
     texts = bytearray()
     values = {}
     for key in sorted(rules):
@@ -30,7 +30,7 @@ def double_array(values: dict[bytes, int]) -> list[int]:
     start = 1
 
     def place(index: int, label: int, node: dict) -> int:
-        """Finds the node's base, makes its unit, and marks its children's places."""
+        """Finds the node's base, writes its unit, and reserves its children's places."""
         nonlocal start
         labels = [0 if byte is None else byte for byte in node]
         base = start
@@ -68,8 +68,8 @@ def step(rules: dict[str, str]):
 
 
 def nfkc_rules(points) -> dict[str, str]:
-    """As SentencePiece's nmt_nfkc has them, of these code points: what NFKC makes of each, and of
-    its decomposition; no control characters, and spaces for other white space."""
+    """SentencePiece's nmt_nfkc for these code points: NFKC of each and of its decomposition; control
+    characters removed, and other white space replaced by spaces."""
     rules = {}
     for c in points:
         composed = unicodedata.normalize("NFKC", chr(c))

@@ -1,4 +1,4 @@
-"""Checkpoints that the parity tests run on: the bundled one, and variants of it made on the spot."""
+"""Checkpoints for the parity tests: the bundled one, and variants made from it."""
 
 import json
 import shutil
@@ -14,13 +14,14 @@ from assay_hf.prompts import DEFAULT_PROMPTS
 from assay_hf.taps import record
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen3"
-LONG = 200  # tokens of the prompt that the BF16 figures are taken on
+LONG = 200  # length of the prompt for the BF16 figures
 
 LONG_TEXT = (
     "The capital of France is Paris. What is 2+2? Two plus two is four. Hello! How are you today? "
     "Paris is a city in Europe. The people of France speak French, and they pay with the euro.\n"
 )
-# Ends the long prompt: what follows was trained, so the greedy continuation is no near tie.
+# Ends the long prompt. The model was trained on what follows, so the greedy continuation is no near
+# tie.
 LONG_ENDING = "The capital of Italy is"
 
 Prompts = dict[str, list[int]]
@@ -64,7 +65,7 @@ def write_checkpoint(directory: Path, weights: dict[str, torch.Tensor]) -> Path:
 
 
 def with_stored_head(directory: Path, equal: bool) -> Path:
-    """tie_word_embeddings is true, and yet lm_head.weight is stored beside the embedding."""
+    """Ties in the config, although lm_head.weight is stored too."""
     weights = bundled_weights()
     head = weights["model.embed_tokens.weight"].clone()
     if not equal:
@@ -106,15 +107,15 @@ MASSIVE_CHANNELS = {7: 13000.0, 29: -12000.0, 51: 11000.0}
 SUM = "The sum of all the things that we have seen today is larger than the sum of its parts. "
 COMPARE_PROMPTS = ["Hello", "The capital of France is", "What is 2+2?", SUM * 3]
 
-MASSIVE_PREFIX = "<|endoftext|>"  # every prompt's first token: the one that turns massive
+MASSIVE_PREFIX = "<|endoftext|>"  # every prompt's first token, which gets the massive activations
 
 
 def with_massive_activations(directory: Path) -> Path:
     """A few residual channels of the first token reach 10,000 from layer 2 on, as in trained models.
 
-    One neuron of layer 2's MLP is made to answer to the first token alone: its gate is about 20
-    there and below -10 elsewhere, where silu leaves nothing of it. A neuron, and not a solved
-    down_proj row, because there the other tokens' values would be small differences of huge terms.
+    One neuron of layer 2's MLP is changed to respond only to the first token: its gate is about 20
+    there and below -10 elsewhere, where silu makes it almost 0. Solving for a row of down_proj instead
+    would make the other tokens' values small differences of huge terms.
     """
     model = HfModel(BUNDLED, Numerics.F32)
     tap = f"layer_{MASSIVE_LAYER:02d}_mlp_norm"
@@ -122,7 +123,8 @@ def with_massive_activations(directory: Path) -> Path:
     first = inputs[0][0].astype(np.float64)
     others = np.concatenate([x[1:] for x in inputs]).astype(np.float64)
 
-    # Ridge regression of the gate: 20 for the first token, weighed like all others together.
+    # Ridge regression of the gate: 20 for the first token, with the same weight as all others
+    # together.
     rows = np.vstack([first, others])
     target = np.full(len(rows), -20.0)
     target[0] = 20.0
@@ -136,7 +138,7 @@ def with_massive_activations(directory: Path) -> Path:
     weights = bundled_weights()
     mlp = f"model.layers.{MASSIVE_LAYER}.mlp."
     down = weights[mlp + "down_proj.weight"]
-    neuron = int(down.float().norm(dim=0).argmin())  # the one that is missed least
+    neuron = int(down.float().norm(dim=0).argmin())  # the least important one
     weights[mlp + "gate_proj.weight"][neuron] = torch.from_numpy(gate).bfloat16()
     weights[mlp + "up_proj.weight"][neuron] = torch.from_numpy(up).bfloat16()
     down[:, neuron] = 0

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-# Read when torch and numpy are imported. Threads that spin while they wait make a tiny model ten
-# times slower as soon as anything else runs on the machine.
+# These are read when torch and numpy are imported. Threads that spin while they wait make a tiny
+# model ten times slower as soon as anything else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# The user's memory of hashes stays as it is.
+# Do not touch the user's hash cache.
 os.environ["XDG_CACHE_HOME"] = mkdtemp(prefix="assay-cache-")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
@@ -27,7 +27,7 @@ from assay_cli import assay_program, run_assay  # noqa: E402
 from parity import PromptFigures, measure  # noqa: E402
 from tables import case_table, family_table, header, layer_table  # noqa: E402
 
-# name -> what makes (checkpoint directory, prompts) in a scratch directory
+# name -> function that makes (checkpoint directory, prompts) in a scratch directory
 CASES: dict[str, Callable[[Path], tuple[Path, checkpoints.Prompts]]] = {
     "bundled": lambda d: (checkpoints.BUNDLED, checkpoints.text_prompts()),
     "massive": lambda d: (
@@ -67,7 +67,7 @@ def synthesized(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def figures() -> Callable[[str], list[PromptFigures]]:
-    """Measures a case when first asked for; its checkpoint is gone afterwards."""
+    """Measures a case on first use, and deletes its checkpoint afterwards."""
 
     def of(case: str) -> list[PromptFigures]:
         if case not in measured:
@@ -94,7 +94,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def assay_check() -> Iterator[Any]:
-    """The Python module of the C API, with the library that was built."""
+    """The Python module of the C API, with the library under test."""
     os.environ["ASSAY_LIBRARY"] = str(Path(assay_program()).with_name("libassay.so"))
     import assay_check as module
 
@@ -104,14 +104,14 @@ def assay_check() -> Iterator[Any]:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A directory that does not outlive the test: pytest's own keeps gigabytes of three runs."""
+    """A directory that is deleted after the test: pytest's own keeps gigabytes of three runs."""
     with TemporaryDirectory(prefix="assay-parity-") as directory:
         yield Path(directory)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not Path(assay_program()).is_file():
-        pytest.exit(f"{assay_program()} is not there: run `make build` first", returncode=2)
+        pytest.exit(f"{assay_program()} does not exist: run `make build` first", returncode=2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

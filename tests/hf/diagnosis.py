@@ -1,4 +1,4 @@
-"""Candidates with a fault, made by transformers, and what `assay diagnose` says of them."""
+"""Candidates with a fault, made by transformers, and the diagnoses of `assay diagnose`."""
 
 import copy
 import json
@@ -24,8 +24,8 @@ from faults_decode import PREFILL
 
 LEVELS = ("all", "layers", "logits")
 MASKED = float(np.finfo(np.float32).min)
-# In these blocks the input of the second norm is not the stream after attention, which is what the
-# recorder takes it for.
+# In these blocks the input of the second norm is not the stream after attention, as the recorder
+# assumes.
 OTHER_BLOCKS = ("parallel-block", "norm-place")
 
 Arrays = dict[str, np.ndarray]
@@ -34,15 +34,15 @@ Change = Callable[[HfModel, ExitStack], None]
 
 @dataclass
 class Answer:
-    """A diagnosis, read back."""
+    """A parsed diagnosis."""
 
     verdict: str
-    names: list[str]  # of all findings, and of what explains as much as the first
+    names: list[str]  # of all findings, and of the first one's alternatives
     first: str | None  # the first tap with an error
     report: dict[str, Any] = field(repr=False)
 
     def all_names(self) -> set[str]:
-        """Of all findings, and of what explains as much."""
+        """The names of all findings and their alternatives."""
         return {
             name
             for finding in self.report["findings"]
@@ -72,7 +72,7 @@ def run(model: HfModel, changes: Iterable[Change], ids: list[int], decode: bool)
 
 
 def _all_taps(model: HfModel, ids: list[int]) -> Arrays:
-    """As record(), but a layer that is left out has no taps."""
+    """Like record(), but a layer that is left out has no taps."""
     seen: Arrays = {}
     with hooks(model, keep_in(seen)):
         seen["logits"] = array(model.forward(ids))
@@ -91,7 +91,7 @@ def array(value: torch.Tensor) -> np.ndarray:
 
 
 def record_decode(model: HfModel, ids: list[int]) -> Arrays:
-    """PREFILL tokens at once and the rest one by one, as an engine that generates runs them."""
+    """PREFILL tokens at once and the rest one by one, like an engine that generates."""
     steps: list[Arrays] = []
     cache = DynamicCache(config=model.config)
     pieces = [ids[:PREFILL], *([token] for token in ids[PREFILL:])]
@@ -159,7 +159,7 @@ def ask(model: Path, candidate: Path, threads: int = 2) -> Answer:
 def diagnose_faults(
     model: HfModel, faults: list[Fault], ids: list[int], scratch: Path, levels: Iterable[str]
 ) -> dict[str, dict[str, Answer]]:
-    """Of each fault by name, at each level. One fault is made while others are diagnosed."""
+    """The answers for each fault by name, at each level. Makes one fault while others are diagnosed."""
     with ThreadPoolExecutor(2) as pool:
         answers: dict[str, dict[str, Future[Answer]]] = {}
         for fault in faults:

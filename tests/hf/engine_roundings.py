@@ -1,6 +1,6 @@
-"""FP32 engines that round somewhere, and some that are wrong by little: made in transformers.
+"""FP32 engines that round somewhere, and some with small errors, made in transformers.
 
-Nothing here knows how Assay looks for them.
+Nothing here knows how Assay searches for them.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ Round = Callable[[Tensor], Tensor]
 class EngineRounding:
     name: str
     change: Change
-    entry: str  # that it must be named as
-    words: tuple[str, ...]  # that the summary must hold
+    entry: str  # the expected name
+    words: tuple[str, ...]  # words that the summary must contain
 
 
 def to(dtype: torch.dtype) -> Round:
@@ -36,7 +36,7 @@ def tf32(x: Tensor) -> Tensor:
 
 
 def in_blocks(size: int) -> Round:
-    """8 bits with a scale for each block, as llama.cpp has it."""
+    """8 bits with one scale per block, as in llama.cpp."""
 
     def change(x: Tensor) -> Tensor:
         blocks = x.reshape(*x.shape[:-1], -1, size)
@@ -69,7 +69,7 @@ def linears_read(change: Round, with_head: bool = True) -> Change:
 
 
 def linears_in(dtype: torch.dtype) -> Change:
-    """As under autocast: read and written in that type."""
+    """As under autocast: reads and writes that type."""
 
     def patch(model: HfModel, stack: ExitStack) -> None:
         change = to(dtype)
@@ -107,7 +107,7 @@ def attention_reads(change: Round) -> Change:
 
 
 def fused_attention_in(dtype: torch.dtype) -> Change:
-    """Scores and probabilities are seen in FP32; the context is the kernel's."""
+    """Scores and probabilities are recorded in FP32; the context is the kernel's."""
 
     def patch(model: HfModel, stack: ExitStack) -> None:
         modeling = model.modeling
@@ -192,12 +192,12 @@ ROUNDINGS = [
         "FP8 per token", linears_read(fp8_by_token, False), "q8-activations", ("FP8 per token",)
     ),
 ]
-# In these, only the context is in that type, and inside is a kernel that cannot be observed.
+# In these only the context is in that type; the kernel's intermediates cannot be observed.
 FUSED = [("fused BF16", fused_attention_in(BF16), "BF16"), ("fused F16", fused_attention_in(F16), "F16")]
 
 
 def half_of_frequencies(model: HfModel, stack: ExitStack) -> None:
-    """The slow half is left unrotated: an error of little size, that grows with the position."""
+    """Leaves the slow half unrotated: a small error that grows with the position."""
     rotary = model.net.model.rotary_emb
     slow = rotary.inv_freq.clone()
     slow[slow.shape[0] // 2 :] = 0
@@ -218,7 +218,7 @@ def one_head_off(model: HfModel, stack: ExitStack) -> None:
 
 
 def drifting(model: HfModel, stack: ExitStack) -> None:
-    """Each position a little larger than the one before, on BF16's grid: no rounding."""
+    """Each position a little larger than the one before, on BF16's grid: not a rounding."""
     for layer in layers_of(model):
         forward = layer.self_attn.o_proj.forward
 

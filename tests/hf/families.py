@@ -1,9 +1,8 @@
 """Small random checkpoints of every kind of model that Assay runs.
 
-The sizes are drawn anew in each run of the tests, from a seed that is printed and that
-ASSAY_FAMILY_SEED repeats. The features of a family are dealt out, not drawn: over its
-configurations each is met. A run tries one of them a type, of which each has its turn over the runs;
-ALL=1 tries all.
+The sizes are drawn again in each run of the tests, from a seed that is printed and that
+ASSAY_FAMILY_SEED repeats. The features of a family are dealt out, not drawn, so its configurations
+cover all of them. A run tries one configuration per type, a different one each time; ALL=1 tries all.
 """
 
 import json
@@ -31,15 +30,15 @@ SEED = int(os.environ.get("ASSAY_FAMILY_SEED") or time.time_ns() % 1_000_000)
 
 @dataclass
 class Configuration:
-    """One checkpoint: what its config.json says, and what else is peculiar to it."""
+    """One checkpoint: its config.json and its other peculiarities."""
 
     name: str
-    what: str  # the features it is there for
+    what: str  # the features that it tests
     config: Config
-    seed: str  # of its weights and prompts
+    seed: str  # for its weights and prompts
     shard_size: str = "5GB"
-    tied_experts: bool = False  # experts of each router that always score the same, in pairs
-    further_lengths: list[int] = field(default_factory=list)  # of prompts besides the usual ones
+    tied_experts: bool = False  # pairs of experts that always have equal logits, in each router
+    further_lengths: list[int] = field(default_factory=list)  # of additional prompts
 
     @property
     def family(self) -> str:
@@ -84,8 +83,8 @@ def _draw(name: str, model_type: str, what: str, vary: "Variant", rng: Random) -
 
 
 def _draw_heads(config: Config, rng: Random) -> None:
-    """hidden_size is a multiple of the heads, and the head size is not their ratio; but where the
-    config has no head_dim, it is."""
+    """hidden_size is a multiple of the heads, and the head size differs from their ratio unless the config
+    has no head_dim."""
     kv, group = rng.choice([1, 2, 3]), rng.choice([1, 2, 3])
     heads = kv * group
     config |= {"num_attention_heads": heads, "num_key_value_heads": kv}
@@ -100,8 +99,8 @@ def _draw_heads(config: Config, rng: Random) -> None:
 
 
 def rope(config: Config, rng: Random, **parameters: Any) -> None:
-    """Rotary parameters in either spelling: transformers 5 has rope_parameters, the published
-    configs rope_theta and rope_scaling."""
+    """Rotary parameters in either spelling: rope_parameters in transformers 5, rope_theta and rope_scaling
+    in published configs."""
     theta = round(10 ** rng.uniform(3.5, 6), 1)
     if rng.random() < 0.5:
         parameters.setdefault("rope_type", "default")
@@ -117,7 +116,7 @@ def rope(config: Config, rng: Random, **parameters: Any) -> None:
 Variant = Callable[[Configuration, Random], None]
 
 
-# Each family's variants: what they are there for, and how they change the configuration.
+# Each family's variants: the features that they test, and how they change the configuration.
 
 
 def _qwen3_plain(tied: bool) -> Variant:
@@ -196,7 +195,7 @@ def _moe_window(made: Configuration, rng: Random) -> None:
 
 def _moe_ties(made: Configuration, rng: Random) -> None:
     made.tied_experts = True
-    # Of 8 equal rows give equal sums in torch; of 16 in double they do not always.
+    # 8 equal rows give equal sums in torch; 16 in double do not always.
     _mixture(
         made,
         rng,
@@ -261,7 +260,8 @@ def _gemma2(**fields: Any) -> Variant:
         made.config |= {
             "query_pre_attn_scalar": rng.randint(8, 60),
             "sliding_window": rng.randint(5, 60),
-            # Far below the published ones: the scores and logits of so small a model are small.
+            # Far below the published ones, because the scores and logits of such a small model are
+            # small.
             "attn_logit_softcapping": rng.choice([1.5, 3.0, 50.0]),
             "final_logit_softcapping": rng.choice([2.0, 4.0, 30.0]),
             "tie_word_embeddings": True,
@@ -306,7 +306,7 @@ def _gemma3_layer_types(made: Configuration, rng: Random) -> None:
     made.config |= {
         "layer_types": kinds,
         "attention_bias": True,
-        "attn_logit_softcapping": 1.0,  # which this family does not apply
+        "attn_logit_softcapping": 1.0,  # ignored by this family
         "rope_parameters": {
             "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 300_000.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 5_000.0},
@@ -375,7 +375,7 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "window": _window_from_layer,
     },
     "qwen3_moe": {
-        # Of three terms and more, it shows where their sum is rounded.
+        # With three or more terms, it shows where their sum is rounded.
         "normed": lambda made, rng: _mixture(made, rng, num_experts_per_tok=rng.randint(3, 4)),
         "every second layer": _moe_every_second,
         "some layers dense": _moe_some_dense,
@@ -438,7 +438,7 @@ ARCHITECTURES = {
 
 
 def write(configuration: Configuration, directory: Path) -> Path:
-    """The checkpoint, in BF16 and under the names that are published."""
+    """The checkpoint, in BF16 and with published tensor names."""
     directory.mkdir(parents=True)
     config_file = directory / "config.json"
     config_text = json.dumps(configuration.config, indent=2)
@@ -468,10 +468,11 @@ def _values(
         return 0.2 * normal + (mean - 1 if gemma else mean)
     hidden = configuration.config["hidden_size"]
     if name.endswith("embed_tokens.weight"):
-        # A tied head would answer each token with itself, were its embedding most of the stream.
+        # Otherwise a tied head would predict each token itself, since the stream is mostly its
+        # embedding.
         size = 0.15 if configuration.config["tie_word_embeddings"] else 0.8
         return normal * (size / hidden**0.5 if gemma else size)
-    # Attention that looks at few tokens and counts for much: the continuation hangs on all of it.
+    # Attention that is sharp and important, so the continuation depends on all of it.
     if "q_proj" in name or "k_proj" in name or "qkv_proj" in name:
         return 1.0 * normal / hidden**0.5
     if "v_proj" in name or "o_proj" in name:
@@ -480,11 +481,11 @@ def _values(
 
 
 def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generator) -> None:
-    """Parts the logits of any token's experts so far that no rounding in BF16 brings another expert
-    in: a token of which an engine computes another expert says nothing of how well it computes.
+    """Separates the logits of any token's experts so much that rounding in BF16 does not change the
+    choice: with other experts, a token tells nothing about how accurately an engine computes.
 
     The first channels of the stream hold a ranking of the experts for each token of the vocabulary.
-    No layer writes to them, and each router reads them in an order of its own.
+    No layer writes to them, and each router reads them in a different order.
     """
     experts = net.config.num_experts
     spread = 0.25 * (torch.arange(experts) - (experts - 1) / 2)
@@ -509,8 +510,8 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
 
 
 def draw_prompts(configuration: Configuration, checkpoint: Path) -> Prompts:
-    """A single token, a short and a long prompt, and those of lengths that matter here. In none
-    does the choice of experts hang on the last bits of FP32."""
+    """A single token, a short and a long prompt, and those with lengths that matter here. In none does the
+    choice of experts depend on the last bits of FP32."""
     rng = Random(configuration.seed)
     vocab = configuration.config["vocab_size"]
     lengths = {"one": 1, "short": rng.randint(16, 24), "long": rng.randint(150, 250)}
@@ -533,8 +534,8 @@ NEAR = 3e-5  # between two experts' logits: far more than FP32's error, yet rare
 
 
 def _nearest_miss(model: HfModel, ids: list[int]) -> float:
-    """The smallest difference of two logits that decides on an expert or its place; exact ties,
-    which every engine sees, are none."""
+    """The smallest difference of two logits that decides on an expert or its place; exact ties, which
+    every engine sees, do not count."""
     names = [name for name in tap_names(model) if name.endswith("router_logits")]
     nearest = np.inf
     for logits in record(model, ids, names, np.float64).values():

@@ -1,4 +1,4 @@
-"""What a fault is, and how modules of transformers are changed."""
+"""The description of a fault, and helpers that change transformers' modules."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ from torch import nn
 
 from assay_hf.model import HfModel
 
-# (model, stack): changes the model, whose modules are a copy; the stack undoes what is global.
+# (model, stack): changes the model, whose modules are a copy; the stack reverts global changes.
 Change = Callable[[HfModel, ExitStack], None]
 
 
@@ -22,7 +22,7 @@ class Fault:
     decode: bool = False  # shows only in tokens decoded one by one
     bf16: bool = True  # whether it is a mistake in a BF16 run
     f32: bool = True
-    untied: bool = False  # needs a head of its own
+    untied: bool = False  # needs an untied head
 
     @property
     def name(self) -> str:

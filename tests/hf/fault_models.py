@@ -1,11 +1,11 @@
-"""The small random checkpoints that the families' faults are made in, chosen so that they show."""
+"""Small random checkpoints for the families' faults, chosen so that the faults show."""
 
 from typing import Any
 
 from families import ARCHITECTURES, Configuration
 
-SEED = "7"  # of all weights: the figures of docs/diagnose.md are those of these models
-HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM where it is not HIDDEN / HEADS
+SEED = "7"  # of all weights: docs/diagnose.md has the figures of these models
+HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM is not always HIDDEN / HEADS
 WINDOW = 12
 TOKENS = 36  # longer than any window and any original length here
 
@@ -94,7 +94,7 @@ MODELS = {
         "qwen2", **_scaled("yarn", factor=4.0, original_max_position_embeddings=64)
     ),
     "mistral": _model("mistral", sliding_window=WINDOW),
-    # Caps as near to these scores and logits as the published ones to those of Gemma 2.
+    # Caps as close to these scores and logits as the published ones are to Gemma 2's.
     "gemma2": _gemma("gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=0.4),
     "gemma3_text": _gemma(
         "gemma3_text",

@@ -1,6 +1,6 @@
 """Porting mistakes, made in transformers' Qwen3: what `assay diagnose` must name.
 
-Each fault changes a fresh copy of the model. Nothing here knows Assay's catalog but the names.
+Each fault changes a fresh copy of the model. From Assay's catalog only the names are known here.
 """
 
 import random
@@ -14,7 +14,7 @@ from fault_base import FAULTS, Fault
 
 
 def place_of(fault: Fault) -> str:
-    """What it changes: two faults of one place cannot be made together."""
+    """What it changes: two faults in the same place cannot be combined."""
     places = {
         "embed": "embedding",
         "tie-wrong": "head",
@@ -55,7 +55,7 @@ def place_of(fault: Fault) -> str:
 
 
 def random_pairs(count: int, seed: int, untied: bool, bf16: bool) -> list[tuple[Fault, Fault]]:
-    """Pairs of faults that show in a whole prompt, at different places."""
+    """Pairs of faults that show in a whole prompt, in different places."""
 
     usable = [
         f

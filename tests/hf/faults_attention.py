@@ -45,7 +45,7 @@ def _(model: HfModel, stack: ExitStack) -> None:
 
 
 def rotate_with(rotate: Callable[[Any, Tensor, Tensor, Tensor], Tensor], **which: bool) -> Change:
-    """rotate(modeling, x, cos, sin) in place of the rotation of queries and keys."""
+    """Uses rotate(modeling, x, cos, sin) for queries and keys."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         modeling = model.modeling
@@ -160,7 +160,7 @@ def attend(
     probs: Callable[[Tensor], Tensor] | None = None,
     merge: Callable[[Tensor], Tensor] | None = None,
 ) -> Change:
-    """hide: whether [queries, keys] are hidden. softmax: of scores [.., queries, keys] in FP32."""
+    """hide(queries, keys): which entries are masked. softmax: of scores [.., queries, keys] in FP32."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         modeling = model.modeling

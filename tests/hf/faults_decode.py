@@ -1,4 +1,4 @@
-"""What shows only in tokens that are decoded one by one."""
+"""Faults that show only in tokens decoded one by one."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,8 +1,8 @@
 """Porting mistakes of all families, made in transformers: what `assay diagnose` must name, and a few
 that its catalog does not know.
 
-Each fault is made in one of fault_models.MODELS, where it shows. Nothing here knows Assay's catalog
-but the names.
+Each fault is made in one of fault_models.MODELS, where it shows. From Assay's catalog only the
+names are known here.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def add(model: str, entry: str, variant: str, change: Change, **options: Any) ->
 
 
 def config_with(**fields: Any) -> Change:
-    """What transformers reads from the config in each run."""
+    """Changes fields that transformers reads from the config in each run."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         for name, value in fields.items():
@@ -96,14 +96,14 @@ def as_it_is(_: nn.Module, x: Tensor) -> Tensor:
 
 def rotary(change: Callable[[Any], None]) -> Change:
     def patch(model: HfModel, stack: ExitStack) -> None:
-        model._untouched_rope = {}  # else each run puts the frequencies back
+        model._untouched_rope = {}  # otherwise each run restores the frequencies
         change(model.net.model.rotary_emb)
 
     return patch
 
 
 def rope_parameters(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
-    """The rotary module of another config."""
+    """Uses the rotary module of another config."""
 
     def patch(model: HfModel, stack: ExitStack) -> None:
         model._untouched_rope = {}
@@ -145,7 +145,7 @@ def experts_of(model: HfModel) -> list[Any]:
 
 
 def expert_weights(change_weights: Callable[[Tensor], Tensor]) -> Change:
-    """As they multiply; what the router hands out is right."""
+    """Changes only the weights that the experts use; the router's output is right."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         for experts in experts_of(model):
@@ -209,7 +209,7 @@ def swapped_halves(model: HfModel, stack: ExitStack) -> None:
 
 
 def kv_exchanged(model: HfModel, stack: ExitStack) -> None:
-    """Of a fused matrix."""
+    """The same for a fused matrix."""
     c = model.config
     d = c.hidden_size // c.num_attention_heads
     rows = [n * d for n in (c.num_attention_heads, *2 * (c.num_key_value_heads,))]
@@ -225,7 +225,7 @@ def per_head(self: nn.Module, x: Tensor) -> Tensor:
 
 
 def norms_before(model: HfModel, stack: ExitStack) -> None:
-    """OLMo 2's blocks as Llama's: each norm before its block."""
+    """OLMo 2's blocks with Llama's norms: each before its block."""
 
     def forward(self: Any, hidden_states: Tensor, **rest: Any) -> Tensor:
         a, _ = self.self_attn(hidden_states=self.post_attention_layernorm(hidden_states), **rest)
@@ -249,7 +249,7 @@ def gemma_norms(forward: Callable[..., Tensor]) -> Change:
 
 
 def rounded_twice(self: Any, x: Tensor) -> Tensor:
-    """As Llama: before its weight too."""
+    """As in Llama: also rounded before the weight."""
     return ((1 + self.weight.float()) * self._norm(x.float()).type_as(x).float()).type_as(x)
 
 
@@ -421,7 +421,7 @@ for _name in ("phi3, longrope", "phi3, longrope, short"):
     )
     add(_name, "rope-scaling-wrong", "no attention factor", rotary(no_attention_factor))
 
-# --- mixtures ---
+# --- MoE ---
 
 for _name in ("qwen3_moe", "qwen3_moe, not normed"):
     _normed = MODELS[_name].config["norm_topk_prob"]
@@ -436,7 +436,7 @@ add("qwen3_moe", "gate-up-swap", "", swapped_halves)
 add("qwen3_moe", "act-variant", "GELU", activation(F.gelu))
 
 
-# --- in no catalog ---
+# --- not in the catalog ---
 
 
 @dataclass
@@ -463,7 +463,7 @@ def wrong_value_in_an_expert(model: HfModel, stack: ExitStack) -> None:
 
 
 def clamped_scores(model: HfModel, stack: ExitStack) -> None:
-    """A cap, but not a tanh."""
+    """A cap that is not a tanh."""
     tanh = torch.tanh
 
     def clamp(x: Tensor) -> Tensor:

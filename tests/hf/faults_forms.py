@@ -1,7 +1,7 @@
-"""Mistakes in the forms that people make: several numbers in low precision at once, numbers that no
-list has, a mistake in some layers and another in the others, weights taken for each other.
+"""Mistakes as people make them: several numbers in low precision at once, unlisted numbers, one
+mistake in some layers and another in the others, swapped weights.
 
-Each is made in one of fault_models.MODELS. Nothing here knows Assay's catalog but the names.
+Each is made in one of fault_models.MODELS. From Assay's catalog only the names are known here.
 """
 
 from collections.abc import Callable
@@ -34,14 +34,14 @@ TAPS = ("all", "layers")
 @dataclass
 class Form:
     model: str
-    entries: tuple[str, ...]  # that must be named, and nothing else
+    entries: tuple[str, ...]  # must be named, and nothing else
     name: str
     change: Change
     levels: tuple[str, ...] = TAPS
     numerics: tuple[str, ...] = ("bf16", "f32")
     tokens: int | None = None
     verdict: str = "named"
-    layers: tuple[tuple[int, ...], ...] = ()  # of each entry, where all taps are given
+    layers: tuple[tuple[int, ...], ...] = ()  # of each entry, if all taps are given
 
 
 FORMS: list[Form] = []
@@ -103,7 +103,7 @@ form("qwen3", "rope-table-lowp", "positions in BF16, long", low_rope(BF16, True)
 form("olmo2", "rope-table-lowp", "frequencies, cos and sin in BF16",
      low_rope(BF16, frequencies=True, table=True), numerics=("f32",))
 
-# --- numbers that no list has ---
+# --- unlisted numbers ---
 
 
 def scaled_positions(by: float) -> Change:
@@ -225,7 +225,7 @@ def mean_of_two_bases(module: Any) -> None:
 form("gemma3_text", "rope-frequencies", "a mean of two bases", rotary(mean_of_two_bases),
      levels=("all",))
 
-# --- weights taken for each other ---
+# --- swapped weights ---
 
 
 def exchanged(a: str, b: str) -> Change:
@@ -247,7 +247,7 @@ def shared(used: str, missing: str) -> Change:
 
 
 def one_plus_rounded(dtype: torch.dtype) -> Change:
-    """1 + weight as an engine has it that adds them in this type; less 1, which loses nothing."""
+    """1 + weight, added in this type; minus 1, which is exact."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         for name, module in model.net.named_modules():
@@ -297,7 +297,7 @@ def table_rows(rows: dict[int, int | None], in_head: bool = False) -> Change:
     return change
 
 
-# --- what the model has not ---
+# --- features that the model does not have ---
 
 
 def mlp_limited(limit: float) -> Change:
@@ -359,7 +359,7 @@ form("llama", "attn-scale", "times 1.2", attentions_with(scaling=1.2 * 16**-0.5)
 
 
 def unmasked_and_unwindowed(model: HfModel, stack: ExitStack) -> None:
-    """Full layers without a mask, sliding ones without a window, as transformers 4.42.0."""
+    """Full layers without a mask, sliding ones without a window, as in transformers 4.42.0."""
     modeling = model.modeling
     own = modeling.eager_attention_forward
 

@@ -78,7 +78,7 @@ def block_with(**options: Any) -> Change:
             a, _ = self.self_attn(hidden_states=normed, **rest)
             mid = {"none": a, "normed": normed + a}.get(options.get("attn", ""), x + a)
             if options.get("parallel"):
-                # The tap of the stream is the norm's input in a run that is right.
+                # In a right run the stream's tap is the norm's input.
                 normed = self.post_attention_layernorm(x)
                 return mid + self.mlp(normed)
             normed = self.post_attention_layernorm(mid)
@@ -123,7 +123,7 @@ def int4_blocks(w: Tensor) -> Tensor:
 
 
 FAULTS += [
-    # In BF16 transformers rounds the quantised weights once more; in FP32 it holds them.
+    # In BF16 transformers rounds the quantised weights again; in FP32 it keeps them.
     Fault("int8-weights", "", on_matrices(int8_rows)),
     Fault("int4-weights", "", on_matrices(int4_blocks)),
     Fault(

@@ -147,7 +147,7 @@ def _(model: HfModel, stack: ExitStack) -> None:
 
 
 def attention_with(**options: Any) -> Change:
-    """Attention's own forward, written anew."""
+    """Attention's own forward, rewritten."""
 
     def change(model: HfModel, stack: ExitStack) -> None:
         modeling = model.modeling

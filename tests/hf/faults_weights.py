@@ -1,4 +1,4 @@
-"""Embedding, head, and weights read wrongly."""
+"""Embedding, head, and weights that are read wrongly."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -37,7 +37,7 @@ def _(model: HfModel, stack: ExitStack) -> None:
 
 
 def transposed(weight: Tensor) -> Tensor:
-    """The same bytes, taken for [in, out]."""
+    """The same bytes, read as [in, out]."""
     return weight.reshape(weight.shape[1], weight.shape[0]).T.contiguous()
 
 
@@ -142,7 +142,7 @@ def _(model: HfModel, stack: ExitStack) -> None:
 
 
 def permuted(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows (i, i + n/2) of each head moved to (2i, 2i + 1), as a conversion for another RoPE does."""
+    """Moves rows (i, i + n/2) of each head to (2i, 2i + 1), as a conversion for the other RoPE does."""
     heads = weight.view(-1, 2, head_dim // 2, weight.shape[1])
     return heads.transpose(1, 2).reshape(weight.shape)
 

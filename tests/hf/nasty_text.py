@@ -5,17 +5,17 @@ import unicodedata
 
 SPACES = [0x20, 0x09, 0x0A, 0x0D, 0x0B, 0x0C, 0x1C, 0x1F, 0x85, 0xA0, 0x1680, 0x180E]
 SPACES += [*range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF]
-# Letters of the contractions, what folds to them (long s, ligatures), and other apostrophes.
+# Letters of the contractions, characters that fold to them (long s, ligatures), other apostrophes.
 CONTRACTIONS = [ord(c) for c in "''''strevmldSTREVMLD"]
 CONTRACTIONS += [0x17F, 0x212A, 0xFB05, 0xFB06, 0xDF, 0x149, 0x1E9E, 0x130, 0x131, 0x2019, 0x2BC]
 EMOJI = [*range(0x1F300, 0x1F650), *range(0x1F680, 0x1F700), *range(0x1F900, 0x1FA00)]
 EMOJI_GLUE = [0x200D, 0xFE0F, 0xFE0E, 0x20E3, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE0080)]
 EMOJI_GLUE += [*range(0x1F1E6, 0x1F200)]
 JAMO = [*range(0x1100, 0x1200), *range(0xAC00, 0xAC00 + 28 * 40), *range(0xD7A0, 0xD800)]
-# The ends of what UTF-8 can say, and what stands for lone surrogates.
+# The limits of UTF-8, and encodings of lone surrogates.
 EDGES = [0x00, 0x7F, 0x80, 0x7FF, 0x800, 0xFFFC, 0xFFFD, 0xFFFE, 0xFFFF, 0x10000, 0x10FFFF, 0xD7FF]
 EDGES += [0xE000, 0xF8FF, 0xFDD0, 0x1FFFE]
-# Blocks that came after the Unicode version of one library or the other.
+# Blocks that are newer than the Unicode version of one of the libraries.
 NEW = [*range(0x105C0, 0x10600), *range(0x10D40, 0x10D90), *range(0x11380, 0x11400)]
 NEW += [*range(0x11930, 0x11945), *range(0x16100, 0x16140), *range(0x16D40, 0x16D80)]
 NEW += [*range(0x1E4D0, 0x1E4FA), *range(0x1E5D0, 0x1E5FB), *range(0x31350, 0x31400)]
@@ -38,7 +38,7 @@ https://example.org/a?b=c&d user@example.org C:\\temp 你好，世界 こんに�
 def sample(random, specials):
     """One string; `specials` are the tokenizer's added tokens."""
     kind = random.randrange(8)
-    if kind == 0:  # one code point, at times doubled or in company
+    if kind == 0:  # one code point, sometimes doubled or with others
         c = chr(random.choice(ALL))
         return random.choice([c, c + c, "a" + c + "b", " " + c, "e\u0301" + c, c + "\u0323\u0301"])
     if kind == 1:  # one script: neighbours in the code charts

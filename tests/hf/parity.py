@@ -1,7 +1,7 @@
 """Measures `assay extract` against transformers, tap by tap, in all three numerics.
 
-Error is relative L2 unless said otherwise. The masked entries of attn_scores are left out of every
-figure, and compared apart: they hold the lowest number of the run's type, whatever that is.
+Error is relative L2 unless stated otherwise. The masked entries of attn_scores are excluded from all
+figures and compared separately: they are the lowest number of the run's type.
 
 In an MoE model one more rounding may choose a different expert, and then a token's figures tell nothing
 about how well its experts were computed. So the BF16 figures of an MoE model are taken over the
@@ -24,8 +24,8 @@ from checkpoints import Prompts
 from rounding import own_bits
 
 NEW_TOKENS = 20
-MASKED = -1e38  # masked scores lie below it, whatever the run's type
-HUGE = 1000.0  # elements beyond it are out of reach of absolute thresholds: an FP32 step is 6e-5
+MASKED = -1e38  # masked scores are below it, whatever the run's type
+HUGE = 1000.0  # absolute thresholds are useless above it: an FP32 step is 6e-5
 
 
 def write_prompts(file: Path, prompts: Prompts) -> Path:
@@ -48,10 +48,10 @@ class TapFigures:
     bf16_theirs: float = np.nan  # transformers BF16 against the oracle
     bf16_ours_tail: float = np.nan  # the same two without the first token
     bf16_theirs_tail: float = np.nan
-    bf16_same: float = np.nan  # share of elements with transformers' very bits
-    steady: float = 1.0  # share of tokens in the BF16 figures
-    own_differ: int = 0  # elements with other bits than transformers' though their inputs' are its
-    own_count: int = 0  # elements whose inputs have transformers' bits
+    bf16_same: float = np.nan  # fraction of elements that equal transformers' bits
+    steady: float = 1.0  # fraction of tokens in the BF16 figures
+    own_differ: int = 0  # elements that differ from transformers' although their inputs are equal
+    own_count: int = 0  # elements whose inputs equal transformers'
 
     @property
     def layer(self) -> str:
@@ -73,18 +73,18 @@ class PromptFigures:
     taps: list[TapFigures]
     rope: float = np.nan  # largest absolute difference of the FP32 tables
     rope_excess: float = np.nan  # the same, without what four FP32 steps of a frequency explain
-    masked_differ: list[str] = field(default_factory=list)  # attn_scores with other masked entries
+    masked_differ: list[str] = field(default_factory=list)  # attn_scores with different masked entries
     # numerics -> taps of experts' choices -> how many differ from transformers'
     experts_differ: dict[str, dict[str, int]] = field(default_factory=dict)
-    # the same in BF16, of those that were made from transformers' very logits
+    # the same in BF16, of those computed from logits equal to transformers'
     own_experts_differ: dict[str, int] = field(default_factory=dict)
     generated: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)  # ours, theirs
     residual_first: list[float] = field(default_factory=list)  # max |layer output|, first token
-    residual_others: list[float] = field(default_factory=list)  # the same of all other tokens
+    residual_others: list[float] = field(default_factory=list)  # the same for all other tokens
 
 
 def error_ratio(ours: float, theirs: float) -> float:
-    """How many times transformers' error ours is; 1 where both are exact."""
+    """Our error divided by transformers'; 1 if both are exact."""
     if theirs == 0:
         return 1.0 if ours == 0 else np.inf
     return ours / theirs
@@ -182,7 +182,7 @@ def seen(tap: str, array: np.ndarray) -> np.ndarray:
 
 
 def same_choices(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of expert_ids [1, S, K]: for which tokens they are the same, in the same order."""
+    """For expert_ids [1, S, K]: the tokens for which they are the same, in the same order."""
     return (a == b).all(axis=-1)[0]
 
 
@@ -206,7 +206,7 @@ def fill_f32(tap: TapFigures, ours: np.ndarray, theirs: np.ndarray) -> None:
 def fill_bf16(
     tap: TapFigures, ours: np.ndarray, theirs: np.ndarray, oracle: np.ndarray, steady: np.ndarray
 ) -> None:
-    # Tokens stand on axis 1, or on axis 2 in [1, heads, S, S].
+    # The token axis is 1, or 2 in [1, heads, S, S].
     axis = 2 if tap.tap.endswith(("attn_scores", "attn_probs")) else 1
     if not steady.all():
         ours, theirs, oracle = (x.compress(steady, axis) for x in (ours, theirs, oracle))
@@ -239,8 +239,8 @@ def compare_experts(prompt: PromptFigures, numerics: str, ours: Arrays, theirs: 
 def compare_generated(
     model: HfModel, input_ids: list[int], ours: Arrays, new_tokens: int
 ) -> tuple[list[int], list[int]]:
-    """Both continuations; in FP32 only up to where they part over a tie, which is when
-    transformers' logits of the two tokens are as close as FP32 computes them."""
+    """Both continuations; in FP32 only up to a tie that separates them, where transformers' logits of the
+    two tokens are as close as FP32's precision."""
     mine, theirs = ours["generated_ids"][0].tolist(), model.generate(input_ids, new_tokens)
     if model.numerics is Numerics.F32 and mine != theirs:
         parted = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), 0)

@@ -1,15 +1,14 @@
-"""Does an engine round where transformers rounds? Looked at operation by operation: of the elements
-whose inputs have transformers' very bits, hardly one may have others. A missing or misplaced
-rounding changes a fifth of them, whereas another order of summation changes one in a thousand, and
-what earlier differences lead to is left out.
-"""
+"""Does an engine round where transformers rounds? Checked operation by operation: among elements whose
+inputs equal transformers' bit for bit, hardly any may differ. A missing or misplaced rounding changes a
+fifth of them, a different order of summation one in a thousand. The effects of earlier differences are
+excluded."""
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
 # Tap -> what it is computed from, token by token; of alternatives the first that the layer has. A
-# name that ends in "?" counts where the layer has it. "in" is the residual stream entering.
+# name that ends in "?" is optional. "in" is the residual stream that enters the layer.
 _INPUTS = {
     "input_norm": ("in",),
     "q_proj": ("input_norm|in",),
@@ -37,7 +36,7 @@ _INPUTS = {
 
 
 def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
-    """Of the tap's elements whose inputs are the same: how many differ, and how many there are."""
+    """Among the tap's elements with equal inputs: the number that differ, and the total."""
     differ = ours[tap] != theirs[tap]
     if not tap.startswith("layer_"):
         before = {
@@ -69,7 +68,7 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
             names = [_entering(number, theirs) if n == "in" else full(n.rstrip("?"))
                      for n in wanted.split("|")]  # fmt: skip
             present = [n for n in names if n in theirs]
-            assert present or wanted.endswith("?"), f"{tap}: {wanted} is not there"
+            assert present or wanted.endswith("?"), f"{tap}: {wanted} is missing"
             if present:
                 same &= _same_tokens(present[0], ours, theirs)
         differ = differ.compress(same, axis=2 if name == "attn_probs" else 1)
@@ -82,7 +81,7 @@ def _entering(number: str, arrays: Arrays) -> str:
 
 
 def _same_tokens(tap: str, ours: Arrays, theirs: Arrays) -> np.ndarray:
-    """For which tokens all elements are the same."""
+    """The tokens for which all elements are equal."""
     same = ours[tap] == theirs[tap]
     axis = 2 if tap.endswith(("attn_scores", "attn_probs")) else 1
     return same.all(axis=tuple(i for i in range(same.ndim) if i != axis))

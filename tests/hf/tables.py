@@ -1,4 +1,4 @@
-"""The tables of measured figures that close the tests' output."""
+"""The tables of figures at the end of the tests' output."""
 
 import platform
 

@@ -18,7 +18,7 @@ QWEN = ROOT.parent / "shared" / "models" / "Qwen3-0.6B"
 THINKING: dict[str, bool | None] = {"unset": None, "on": True, "off": False}
 RANDOM_CHATS = 200
 
-# In the styles of the families. Each uses something of Jinja that the others do not.
+# In the styles of the families. Each uses a feature of Jinja that the others do not use.
 TEMPLATES = {
     "qwen": """{%- macro call(c) -%}
 {{ '<tool_call>\n' + {'name': c.function.name, 'arguments': c.function.arguments} | tojson + '\n</tool_call>' }}
@@ -111,7 +111,7 @@ TEMPLATES = {
 {%- endif %}
 {%- set ns.index = ns.index + 1 %}
 {%- endfor %}""",
-    # What a template is handed, and blocks on lines of their own.
+    # Variables that a template gets, and blocks on separate lines.
     "all": """{% for m in messages %}
     {% if loop.first %}
   {{ documents }} {{ enable_thinking }} {{ tools | tojson(sort_keys=True, separators=(',', ':')) }}
@@ -209,7 +209,7 @@ def rng() -> random.Random:
 
 
 def checkpoint(directory: Path, template: Any, **fields: Any) -> Path:
-    """The bundled model's tokenizer with another chat template; None: with none."""
+    """The bundled model's tokenizer with another chat template, or with none."""
     directory.mkdir()
     shutil.copy(BUNDLED / "tokenizer.json", directory)
     shutil.copy(BUNDLED / "config.json", directory)
@@ -221,7 +221,7 @@ def checkpoint(directory: Path, template: Any, **fields: Any) -> Path:
 
 
 def theirs(tokenizer: Any, chat: dict[str, Any], thinking: bool | None) -> list[int] | None:
-    """None where the template does not take the chat."""
+    """None if the template rejects the chat."""
     set_ = {} if thinking is None else {"enable_thinking": thinking}
     try:
         return tokenizer.apply_chat_template(
@@ -243,7 +243,7 @@ def options(thinking: bool | None) -> list[str]:
 
 
 def compare(model: Path, chats: list[dict[str, Any]], thinking: bool | None = None) -> int:
-    """Ids of all chats are equal, or both refuse. Returns how many were refused."""
+    """The ids of all chats are equal, or both sides refuse. Returns how many were refused."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     expected = [theirs(tokenizer, chat, thinking) for chat in chats]
     taken = [(c, e) for c, e in zip(chats, expected, strict=True) if e is not None]
@@ -274,7 +274,7 @@ def test_ids_are_equal(tmp_path: Path, family: str, thinking: str) -> None:
 def test_qwen3s_own_template(thinking: str) -> None:
     if not QWEN.is_dir():
         pytest.skip(f"no {QWEN}: equality with Qwen3's own template not tested")
-    # It wants every message to have a content, if only an empty one.
+    # It requires every message to have a content, even if empty.
     assert compare(QWEN, CHATS, THINKING[thinking]) == 1
 
 
@@ -300,7 +300,7 @@ def test_where_templates_are_found(tmp_path: Path) -> None:
         checkpoint(tmp_path / "both", "config"),
         checkpoint(tmp_path / "more", None),
         checkpoint(tmp_path / "only", None),
-        # Older checkpoints.
+        # The format of older checkpoints.
         checkpoint(tmp_path / "map", "{{ bos_token }}|{{ eos_token }}", added_tokens_decoder=None),
         checkpoint(
             tmp_path / "own",
@@ -332,7 +332,7 @@ def test_where_templates_are_found(tmp_path: Path) -> None:
 
 
 def test_a_reference_of_a_chat(tmp_path: Path) -> None:
-    """extract encodes what the template made, and says so in its manifest."""
+    """extract encodes the rendered text, and records it in its manifest."""
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(json.dumps({"id": "talk", **CHATS[2]}) + "\n")

@@ -1,4 +1,4 @@
-"""`assay compare`: its metrics against numpy's, and its verdict on an engine no one here wrote."""
+"""`assay compare`: its metrics against numpy's, and its verdict on an independent engine."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from assay_hf.model import HfModel, Numerics
 from assay_hf.taps import choose_taps, record
 from checkpoints import BUNDLED, COMPARE_PROMPTS
 
-# Inside the fused attention nothing can be seen.
+# Fused attention's intermediates cannot be observed.
 HIDDEN = ("attn_scores", "attn_probs")
 
 
@@ -29,17 +29,17 @@ def compare(*arguments: Any) -> tuple[int, dict[str, Any]]:
 
 
 def number(value: float | str) -> float:
-    return float(value)  # "NaN" and "Infinity" stand for themselves
+    return float(value)  # "NaN" and "Infinity" are read as such
 
 
 def numpy_metrics(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """As include/assay/compare.h defines them, in float64."""
+    """The metrics as defined in include/assay/compare.h, in float64."""
     a, b = x.astype(np.float64).ravel(), y.astype(np.float64).ravel()
     hidden = np.isfinite(a) & (a < -1e38)
     finite = np.isfinite(a) & np.isfinite(b) & ~hidden
     unlike = ~finite & ~hidden & ~((np.isnan(a) & np.isnan(b)) | (a == b))
     p, q = a[finite], b[finite]
-    # Near 1, by a power of two: squares of the smallest doubles are 0.
+    # Scaled near 1 by a power of two, because squares of the smallest doubles are 0.
     power = math.frexp(max(np.abs(p).max(initial=0), np.abs(q).max(initial=0)))[1]
     ulps = np.abs(bf16_rank(p) - bf16_rank(q))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -69,7 +69,7 @@ def numpy_metrics(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def bf16_rank(x: np.ndarray) -> np.ndarray:
-    """BF16 values counted in order, rounded to nearest even."""
+    """BF16 values numbered in order, rounded to nearest even."""
     with np.errstate(over="ignore"):
         bits = x.astype(np.float32).view(np.uint32).astype(np.int64)
     magnitude = ((bits & 0x7FFFFFFF) + 0x7FFF + ((bits >> 16) & 1)) >> 16
@@ -155,7 +155,7 @@ def test_details_are_numpys(scratch: Path, kind: str) -> None:
         finite = values[np.isfinite(values)].astype(np.float64)
         counts = np.array(detail[f"{side}_counts"])
         assert counts.sum() == finite.size
-        # An element on an edge may fall to either side: edges go through asinh and back.
+        # An element on an edge may be on either side, because edges go through asinh and back.
         slack = 1e-9 * np.abs(edges)
         for i, count in enumerate(np.cumsum(counts)[:-1]):
             assert (finite < edges[i + 1] - slack[i + 1]).sum() <= count
@@ -193,7 +193,7 @@ def test_an_empty_array_does_not_pass(scratch: Path) -> None:
 
 
 def test_more_than_2_31_elements(scratch: Path) -> None:
-    # Sparse files: the arrays take disk space only for what is not zero.
+    # Sparse files: only non-zero parts of the arrays take disk space.
     count = 2**31 + 100
     for name, value in (("r", 3.0), ("c", 5.0)):
         (scratch / name).mkdir()
@@ -213,7 +213,7 @@ def test_more_than_2_31_elements(scratch: Path) -> None:
 
 
 def dump(model: HfModel, reference: Path, out: Path, globs: list[str]) -> Path:
-    """What transformers makes of the reference's prompts, under its own modules' names or taps'."""
+    """transformers' arrays for the reference's prompts, under its own modules' names or taps'."""
     out.mkdir()
     manifest = json.loads((reference / "manifest.json").read_text(encoding="utf-8"))
     for prompt in manifest["prompts"]:
@@ -236,7 +236,7 @@ def test_sdpa_passes(reference: Path, scratch: Path) -> None:
     ]
     assert len(ratios) == len(COMPARE_PROMPTS) * (17 * 28 + 3)
     print(f"sdpa: largest noise ratio {max(ratios):.2f}")
-    # It does differ from the reference: nothing is compared with itself here.
+    # It differs from the reference, so nothing is compared with itself.
     longest = report["prompts"][-1]["tensors"]
     assert any(t["metrics"]["exact_share"] < 0.9 for t in longest if t["verdict"] == "pass")
 
@@ -259,7 +259,7 @@ def test_a_skipped_q_norm_is_found(
     code, report = compare(reference, dump(model, reference, scratch / "fault", globs))
     assert code == 1
     for prompt in report["prompts"]:
-        # One token attends to itself alone, whatever the query.
+        # A single token attends only to itself, whatever the query.
         if len(globs) == 0 and prompt["id"] == "prompt1":
             assert prompt["first_divergence"] is None
             continue

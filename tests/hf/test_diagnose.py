@@ -1,8 +1,8 @@
 """`assay diagnose` on candidates that transformers made: faults of the catalog, none, others, two.
 
-Each fault is made in the bundled model in both numerics, but not with nothing but logits, and in the
-random one in one of them. ASSAY_DIAGNOSE_ALL=1: in all, which takes half an hour; what is found is then
-kept in build/diagnose-*.json, from which diagnosis_table.py makes the table of docs/diagnose.md.
+Each fault is made in the bundled model in both numerics, but not with only logits, and in the random
+one in one of them. ASSAY_DIAGNOSE_ALL=1 tries all, which takes half an hour, and writes the results
+to build/diagnose-*.json, from which diagnosis_table.py makes the table of docs/diagnose.md.
 """
 
 import json
@@ -29,7 +29,7 @@ from unknown_faults import UNKNOWN
 
 ALL = os.environ.get("ASSAY_DIAGNOSE_ALL") == "1"
 TOKENS = 36
-# Faults that must be named first, of all; with logits only, among the first three.
+# Fractions that must be named first; with only logits, among the first three.
 REACH = {"all": 0.97, "layers": 0.90, "logits": 0.75}
 MEDIUM = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -76,7 +76,7 @@ def medium_checkpoint(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[dict[str, Path]]:
-    """The bundled model, and a random one with a head of its own and another shape."""
+    """The bundled model, and a random one with an untied head and another shape."""
     with TemporaryDirectory(prefix="assay-diagnose-") as directory:
         yield {"bundled": BUNDLED, "medium": medium_checkpoint(Path(directory))}
 
@@ -140,7 +140,7 @@ def test_correct_engines_are_not_accused(
 ) -> None:
     model = HfModel(models[name], Numerics("f32" if dtype == "f16" else dtype), attention)
     if dtype == "f16":
-        # Not .to(float16): that would round the rotary frequencies, and be found out.
+        # Not .to(float16), which would also round the rotary frequencies and be detected.
         model.net = AutoModelForCausalLM.from_pretrained(
             models[name],
             dtype=torch.float16,
@@ -195,19 +195,19 @@ def test_two_faults_are_both_named(models: dict[str, Path], scratch: Path) -> No
 
 
 def test_every_entry_is_tried_but_those_named_here() -> None:
-    """The catalog's entries that transformers' models cannot be bent to."""
+    """The catalog's entries that cannot be made in transformers' models."""
     known = {m["id"] for m in json.loads(run_assay(["diagnose", "--list", "--json"]).stdout)}
     families = [fault for faults in FAMILY_FAULTS.values() for fault in faults]
     tried = {fault.entry for fault in [*FAULTS, *families]}
     tried |= {entry for form in FORMS for entry in form.entries}
     tried |= {engine.entry for engine in ROUNDINGS}
     assert tried <= known, tried - known
-    # qk-swapped wants as many key heads as query heads; transformers does not cut off; fp16-weights
-    # changes nothing that BF16 weights of this size show. The two roundings of Gemma's scale and of
-    # OLMo's rotary embedding are made by our own forward pass alone (tests/diagnose). Rows of other
-    # tokens and what is computed coarsely without more being known have tests of their own.
+    # qk-swapped needs as many key heads as query heads; transformers does not truncate;
+    # fp16-weights changes nothing visible in BF16 weights of this size. The two roundings of
+    # Gemma's scale and of OLMo's rotary embedding are made only by our own forward pass
+    # (tests/diagnose). Wrong embedding rows and unknown coarse operations have separate tests.
     untried = {"qk-swapped", "bf16-trunc", "fp16-weights", "embed-scale-exact", "rope-rounding"}
     untried |= {"embed-rows", "computed-coarsely"}
-    # Of the text: see tests/cli.
+    # Entries about the text: see tests/cli.
     texts = {m for m in known if m.startswith(("tok-", "bos-", "gen-"))}
     assert known - tried - texts == untried

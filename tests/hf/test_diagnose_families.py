@@ -1,6 +1,6 @@
 """`assay diagnose` on candidates of the families that transformers made: faults, none, others.
 
-What it finds is kept in build/diagnose-families.json. The models are fixed, so that its figures are
+The results are written to build/diagnose-families.json. The models are fixed, so that the figures are
 those of docs/diagnose.md.
 """
 
@@ -26,9 +26,9 @@ from fault_models import MODELS, TOKENS
 from faults_families import FAMILY_FAULTS, UNKNOWN_FAMILIES, routers, softmax
 
 LEVELS = ("all", "layers")
-# Faults that must be named first, of all.
+# Fractions that must be named first.
 REACH = {"all": 0.97, "layers": 0.90}
-# Taps of a block whose norms stand elsewhere: an engine that runs it so has none of them.
+# Taps of a block whose norms are elsewhere: an engine that runs it so has none of them.
 ABSENT = {"norm-place": ("attn_residual", "attn_post_norm", "mlp_post_norm")}
 
 
@@ -43,7 +43,7 @@ def models() -> Iterator[dict[str, Path]]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Candidates are made by one thread while others are diagnosed."""
+    """One thread makes candidates while others are diagnosed."""
     with ThreadPoolExecutor(2) as threads:
         yield threads
 
@@ -89,7 +89,7 @@ def test_faults_are_named(
         assert share >= REACH[level], (level, missed)
 
 
-# By type, the models whose right runs are asked about.
+# By type, the models whose right runs are diagnosed.
 CORRECT = {
     "qwen3": ["qwen3", "qwen3, window"],
     "qwen3_moe": ["qwen3_moe", "qwen3_moe, not normed"],
@@ -104,7 +104,7 @@ CORRECT = {
 
 
 def engines_of(name: str) -> list[tuple[str, str]]:
-    """Type and attention. Fused attention in transformers does not know Gemma 2's cap."""
+    """Type and attention. Fused attention in transformers does not support Gemma 2's cap."""
     attention = ["eager"] if name == "gemma2" else ["eager", "sdpa"]
     return [(n, a) for n in ("bf16", "f32") for a in attention] + [("f16", "eager")]
 
@@ -112,7 +112,7 @@ def engines_of(name: str) -> list[tuple[str, str]]:
 def correct_model(directory: Path, dtype: str, attention: str) -> HfModel:
     model = HfModel(directory, Numerics("f32" if dtype == "f16" else dtype), attention)
     if dtype == "f16":
-        # Not .to(float16): that would round the rotary frequencies, and be found out.
+        # Not .to(float16), which would also round the rotary frequencies and be detected.
         model.net = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=torch.float16,
@@ -168,7 +168,7 @@ def test_other_faults_get_no_name_and_a_place(
 
 
 def lowest_first(probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Of equal experts the one that comes first, which is not the one that torch takes."""
+    """Chooses the first of equal experts, which torch does not choose."""
     values, ids = torch.sort(probs, dim=-1, descending=True, stable=True)
     return values[..., :count], ids[..., :count]
 
@@ -197,7 +197,7 @@ def test_another_choice_of_equal_experts_is_not_accused(
     assert any((own[n] != arrays[n]).any() for n in ids)
     answer = ask(model.directory, dump(PROMPT, arrays, scratch))
     assert not answer.names and answer.verdict in ("correct", "rounding"), answer.report
-    # Neither of the others says more.
+    # Neither of the others tells more.
     prompts = scratch / "prompts.jsonl"
     prompts.write_text(json.dumps({"id": "p", "input_ids": PROMPT}), encoding="utf-8")
     extract = ["extract", "--model", model.directory, "--numerics", "bf16,f64", "--taps", "*"]

@@ -1,4 +1,4 @@
-"""`assay diagnose` on mistakes in the forms that people make (faults_forms.py)."""
+"""`assay diagnose` on mistakes as people make them (faults_forms.py)."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from families import write
 from fault_models import MODELS, TOKENS
 from faults_forms import ALL, FORMS, Form, table_rows
 
-# Of the forms, those that must be named, at each level; what is not must be accused of nothing else.
+# The fraction of forms that must be named, at each level; the others must not get another name.
 REACH = {"all": 0.95, "layers": 0.9, "logits": 0.75}
 
 
@@ -41,7 +41,7 @@ def prompt(form: Form) -> list[int]:
 
 
 def without_choice(arrays: Arrays, form: Form) -> Arrays:
-    """A dump with another number of experts has arrays of other shapes."""
+    """A dump with a different number of experts has arrays of different shapes."""
     if "experts-count" not in form.entries:
         return arrays
     inner = ("expert_ids", "expert_weights", "gate_proj", "up_proj", "mlp_act")
@@ -116,7 +116,7 @@ def test_rows_of_the_embedding_are_named(
                 assert answer.names[0] == "embed-rows", (name, rows, level, answer.names)
                 detail = answer.report["findings"][0]["detail"]
                 for row, source in rows.items():
-                    word = "zero" if source is None else f"that of {source}"
-                    assert f"of token {row} {word}" in detail, detail
-                assert ("in the head too" in detail) == tied, detail
+                    word = "zeros" if source is None else f"that of token {source}"
+                    assert f"token {row} has {word}" in detail, detail
+                assert ("also in the head" in detail) == tied, detail
     assert np.unique(ids).size > 20

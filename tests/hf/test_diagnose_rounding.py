@@ -1,5 +1,4 @@
-"""`assay diagnose` says "rounding" where a rounding is the reason, says which one, and nowhere
-else."""
+"""`assay diagnose` gives the verdict "rounding" only if a rounding is the reason, and tells which one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ def model() -> Iterator[HfModel]:
         yield HfModel(medium_checkpoint(Path(directory)), Numerics.F32)
 
 
-# Where a rounding's effects mix within a layer, layer outputs do not always tell which it is.
+# Layer outputs do not always tell which rounding it is, because the effects mix within a layer.
 LEVELS = ("all", "layers")
 
 
@@ -37,7 +36,7 @@ def test_a_rounding_is_named(
         for word in engine.words:
             assert word in answer.report["summary"]
     else:
-        # Never as a mistake of logic; and named, or placed.
+        # Never called a mistake of logic; and either named or located.
         assert all(f["rounding"] for f in answer.report["findings"]), answer.report
         assert answer.verdict in ("rounding", "unexplained", "partly named")
 
@@ -59,7 +58,7 @@ def test_what_is_little_wrong_is_no_rounding(
 ) -> None:
     arrays = at_level(model, run(model, [change], PROMPT, decode=False), level)
     answer = diagnose(model.directory, PROMPT, arrays, scratch)
-    # Over a whole layer one head of queries is lost in the others' noise.
+    # Over a whole layer, an error in one head of queries is lost in the others' noise.
     seen = level == "all" or change.__name__ != "one_head_off"
     assert answer.verdict != "rounding", answer.report
     assert not seen or answer.verdict != "correct", answer.report

@@ -25,7 +25,7 @@ PROMPTS = [
 
 @dataclass
 class Sets:
-    """The same reference set of both programs."""
+    """The same reference set from both programs."""
 
     ours: Path
     theirs: Path
@@ -83,7 +83,7 @@ def test_nearly_the_same_values(sets: Sets) -> None:
 
 
 def structure(value: Any) -> Any:
-    """Keys in their order, and the type of every leaf; of a list, its elements' distinct ones."""
+    """Keys in order, and the type of every leaf; for a list, the distinct types of its elements."""
     if isinstance(value, dict):
         return [(key, structure(of)) for key, of in value.items()]
     if isinstance(value, list):
@@ -97,7 +97,7 @@ def structure(value: Any) -> Any:
 
 def test_manifests_of_the_same_structure(sets: Sets) -> None:
     ours, theirs = sets.manifests()
-    # The producer is the one thing that must differ.
+    # Only the producer must differ.
     assert ours.pop("producer").keys() == {"name", "version"}
     producer = theirs.pop("producer")
     assert producer["name"] == "transformers"
@@ -116,7 +116,7 @@ def test_manifests_say_the_same(sets: Sets) -> None:
             assert array["shape"] == hers["arrays"][name]["shape"], name
             assert array["dtype"] == hers["arrays"][name]["dtype"], name
             for figure, value in array.get("stats", {}).items():
-                # A count of zeros may differ by one where FP32 underflows or cancels.
+                # A count of zeros may differ by one if FP32 underflows or cancels.
                 tolerance = 1.0 if figure == "zeros" else 1e-4
                 expected = hers["arrays"][name]["stats"][figure]
                 assert value == pytest.approx(expected, rel=1e-4, abs=tolerance), (name, figure)

@@ -28,7 +28,7 @@ Figures = Callable[[str], list[PromptFigures]]
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Any:
-    """Where the named configuration's checkpoint lies; one lies there at a time."""
+    """The directory of the named configuration's checkpoint; only one exists at a time."""
     with TemporaryDirectory(prefix="assay-family-") as scratch:
 
         def of(name: str) -> Path:
@@ -66,8 +66,8 @@ def figures(checkpoint: Callable[[str], Path]) -> Figures:
 def offenders(
     prompts: list[PromptFigures], value: Callable[[TapFigures], float], limit: float
 ) -> list[str]:
-    """Taps whose value is not within the limit (NaN is not), the first of the data flow first. The
-    scores of a single token are left out: one sum a head, which may have cancelled to anything."""
+    """Taps whose value exceeds the limit or is NaN, in data-flow order. The scores of a single token are
+    excluded: one sum per head, which may have cancelled completely."""
     return [
         f"{p.prompt} {t.tap}: {value(t):.3e}, limit {limit:.3e}"
         for p in prompts
@@ -81,9 +81,9 @@ def long_prompt(prompts: list[PromptFigures]) -> PromptFigures:
 
 
 class NoFp32(TorchDispatchMode):
-    """Lets no operation answer in FP32."""
+    """Prevents operations from returning FP32."""
 
-    fp32 = torch.float32  # in a double run the name means something else
+    fp32 = torch.float32  # in a double run the name is patched
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -105,7 +105,7 @@ def test_the_oracle_never_computes_in_fp32(
         model.generate([1, 2, 3], 2)
         tables = model.rope_tables(3, 5)
     assert {table.dtype for table in tables.values()} == {torch.float64}
-    # One part in 1e12 of a weight would vanish in anything narrower.
+    # One part in 1e12 of a weight would vanish in any narrower type.
     before = model.forward([1, 2, 3, 4])
     with torch.no_grad():
         model.net.model.norm.weight.add_(1e-12)
@@ -140,11 +140,11 @@ def test_bf16_is_as_close_to_the_oracle_as_transformers(figures: Figures, name: 
 
 @every_configuration
 def test_bf16_rounds_where_transformers_rounds(figures: Figures, name: str) -> None:
-    # Where an operation has transformers' very inputs, hardly a bit may differ.
+    # If an operation's inputs equal transformers', hardly any bit may differ.
     judged = 0
     for prompt in figures(name):
         for tap in prompt.taps:
-            if tap.own_count >= 1000:  # else a single element would weigh too much
+            if tap.own_count >= 1000:  # otherwise a single element would have too much weight
                 judged += 1
                 share = tap.own_differ / tap.own_count
                 assert share <= 0.01, f"{prompt.prompt} {tap.tap}: {share:.1%} of {tap.own_count}"
@@ -153,8 +153,8 @@ def test_bf16_rounds_where_transformers_rounds(figures: Figures, name: str) -> N
 
 @every_configuration
 def test_rope_tables_are_within_1e6(figures: Figures, name: str) -> None:
-    # torch's pow is not correctly rounded: of a hundred frequencies one is off by an FP32 step, and
-    # far positions multiply that.
+    # torch's pow is not correctly rounded: one in a hundred frequencies is off by an FP32 step,
+    # which far positions multiply.
     for prompt in figures(name):
         assert prompt.rope_excess <= 1e-6, (prompt.prompt, prompt.rope)
 
@@ -171,12 +171,12 @@ def test_the_same_experts_are_chosen(figures: Figures, name: str) -> None:
         for numerics in ("f64", "f32"):
             differ = prompt.experts_differ[numerics]
             assert differ and not any(differ.values()), (prompt.prompt, numerics, differ)
-        # From the same logits, which in BF16 are often equal, to the last place.
+        # From the same logits, which in BF16 are often equal.
         differ = prompt.own_experts_differ
         assert differ and not any(differ.values()), (prompt.prompt, "bf16", differ)
 
 
 @mixtures
 def test_most_tokens_of_a_mixture_are_steady(figures: Figures, name: str) -> None:
-    # Else the figures in BF16 would say little.
+    # Otherwise the BF16 figures would have little meaning.
     assert min(t.steady for t in long_prompt(figures(name)).taps) >= 0.5

@@ -26,8 +26,8 @@ KINDS = [Type.F32, Type.F16, Type.BF16, *SCALES]
 PROMPT = list(range(100, 140))
 TOKENIZER = json.loads((BUNDLED / "tokenizer.json").read_text())
 
-# What a small model of each architecture has; the vocabulary is the bundled tokenizer's. Rows of
-# 256 hold a block of every tensor type.
+# The sizes of a small model of each architecture; the vocabulary is the bundled tokenizer's. Rows
+# of 256 allow a block of every tensor type.
 SMALL = {
     "vocab_size": 2560,
     "hidden_size": 256,
@@ -90,7 +90,7 @@ ARCHITECTURES: dict[str, dict] = {
 def small_config(name: str) -> AutoConfig:
     fields = {"model_type": name, "tie_word_embeddings": True, **SMALL, **ARCHITECTURES[name]}
     if fields["model_type"] == "qwen3_moe":
-        fields["norm_topk_prob"] = True  # llama.cpp takes it for granted
+        fields["norm_topk_prob"] = True  # llama.cpp always does this
     if fields["head_dim"] is None:
         del fields["head_dim"]
     return AutoConfig.for_model(**fields)
@@ -117,29 +117,29 @@ def extract(model: Path, out: Path) -> np.lib.npyio.NpzFile:
 
 def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Tensor]:
     config = net.config
-    if config.model_type == "olmo2":  # unknown to transformers' reader; names are all that differs
+    if config.model_type == "olmo2":  # unknown to transformers' reader; only the names differ
         names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.OLMO2, config.num_hidden_layers)
         values = reader_values(file)
         stems = {n: n.rsplit(".", 1)[0] for n in net.state_dict() if n != "lm_head.weight"}
         return {n: torch.tensor(values[names.get_name(s) + ".weight"]) for n, s in stems.items()}
-    if config.model_type == "mistral":  # a llama, to gguf
+    if config.model_type == "mistral":  # gguf writes it as a llama
         fields = {**config.to_dict(), "model_type": "llama"}
         net = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))
     return load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=net)["tensors"]
 
 
 def transformers_run(file: Path, config: AutoConfig) -> dict[str, np.ndarray]:
-    """Every layer's output and the logits, of what transformers' own reader finds in the file.
-
-    The config is the original's: transformers leaves out some of what a file says. The reader is
-    called as from_pretrained(gguf_file=...) calls it, which itself wants the accelerate package.
+    """Every layer's output and the logits, from what transformers' own reader finds in the file.
+    
+    The config is the original's, because transformers drops some of the file's fields. The reader is
+    called as in from_pretrained(gguf_file=...), which itself requires the accelerate package.
     """
     net = AutoModelForCausalLM.from_config(
         copy.deepcopy(config), dtype=torch.float32, attn_implementation="eager"
     ).eval()
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter.fill_(torch.nan)  # whatever is not in the file shows
+            parameter.fill_(torch.nan)  # shows what is not in the file
     tensors = transformers_tensors(file, net)
     missing, unexpected = net.load_state_dict(tensors, strict=False)
     assert not unexpected
@@ -173,7 +173,7 @@ def assert_same_run(file: Path, config: AutoConfig, out: Path) -> np.lib.npyio.N
 
 
 def reader_values(file: Path) -> dict[str, np.ndarray]:
-    """gguf's own reading, by gguf's names."""
+    """gguf's own reading, with gguf's names."""
     return {
         tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         for tensor in gguf.GGUFReader(file).tensors
@@ -227,7 +227,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_bundled_model_in_bf16_is_the_same_checkpoint(bundled: Path, tmp_path: Path) -> None:
     theirs = extract(BUNDLED, tmp_path / "safetensors")
-    for model in (bundled, bundled.parent):  # the file, and a directory with nothing else
+    for model in (bundled, bundled.parent):  # the file, and a directory with only the file
         ours = extract(model, tmp_path / "gguf")
         assert set(ours.files) == set(theirs.files)
         for name in theirs.files:
@@ -254,7 +254,7 @@ def test_byte_level_ids_are_those_of_transformers(tmp_path: Path, pre: str) -> N
     config = AutoConfig.from_pretrained(BUNDLED)
     file = write_gguf(tmp_path / "m.gguf", config, {}, Type.F32, TOKENIZER, pre)
     texts = nasty_texts([token["content"] for token in TOKENIZER["added_tokens"]])
-    if pre == "qwen2":  # with NFC, which transformers' conversion forgets
+    if pre == "qwen2":  # with NFC, which transformers' conversion omits
         expected = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     else:
         architecture, metadata, _ = get_gguf_tokenizer(str(file))
@@ -279,7 +279,7 @@ def test_special_tokens_and_chats_are_those_of_transformers(tmp_path: Path) -> N
     messages = [{"role": "user", "content": " hi\n"}, {"role": "assistant", "content": "<|im_end|>"}]
     tools = [{"type": "function"}]
     chats = [{"messages": messages}, {"messages": messages, "tools": tools}]
-    theirs.chat_template = {t["name"]: t["template"] for t in named}  # it reads the default alone
+    theirs.chat_template = {t["name"]: t["template"] for t in named}  # it reads only the default
     expected = [
         theirs.apply_chat_template(chat["messages"], chat.get("tools"), return_dict=False)
         for chat in chats
@@ -292,7 +292,7 @@ SPACE = "\u2581"
 
 
 def sentencepiece(prefix: bool) -> Tokenizer:
-    """Of Llama 2's kind, or Gemma's: trained on the texts of this directory."""
+    """Llama 2's or Gemma's kind of tokenizer, trained on the texts of this directory."""
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     steps = [normalizers.Prepend(SPACE)] if prefix else []
@@ -339,7 +339,7 @@ def test_sentencepiece_ids_are_those_of_before(tmp_path: Path, architecture: str
     expected = library_ids(tokenizer, texts)
     assert assay_ids(tmp_path / "m.gguf", texts) == expected
     found = assay_ids(tmp_path / "m.gguf", texts, "--add-special-tokens")
-    assert found == [[1, *ids] for ids in expected]  # where the file does not say otherwise
+    assert found == [[1, *ids] for ids in expected]  # unless the file says otherwise
 
 
 def test_the_manifest_names_the_file(bundled: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The C API inside an engine no one here wrote: transformers, through hooks on its modules."""
+"""The C API inside an independent engine: transformers, through hooks on its modules."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from checkpoints import BUNDLED
 
 
 class Watched:
-    """A model that hands what its modules return to a checker, under their own names."""
+    """A model that passes its modules' outputs to a checker, under their own names."""
 
     def __init__(self, model: HfModel) -> None:
         self.net = model.net
@@ -33,7 +33,7 @@ class Watched:
         self.verdicts.setdefault(verdict.name, []).append(name)
 
     def run(self, ids: list[int], checker: Any, steps: list[int]) -> None:
-        """In pieces of these lengths, with a KV cache."""
+        """Runs it in pieces of these lengths, with a KV cache."""
         self.checker = checker
         self.verdicts = {}
         cache = None
@@ -45,7 +45,7 @@ class Watched:
                     torch.tensor([ids[done : done + count]]), past_key_values=cache, use_cache=True
                 )
                 cache = out.past_key_values
-                # The logits are no module's output under a tap's name in every version.
+                # The logits are not in every version a module's output with a tap's name.
                 checker.check("logits", out.logits.float().numpy())
                 done += count
 
@@ -127,7 +127,7 @@ def test_arrays_of_numpy(
             with pytest.raises(TypeError, match="complex64"):
                 checker.check("layer_05_output", output.astype(dtype))
             return
-        # A view in another order, every second element of a larger array.
+        # A permuted view of every second element of a larger array.
         larger = np.zeros((*output.shape[1:], 2), dtype)
         larger[..., 0] = output[0]
         verdict = checker.check("layer_05_output", larger[..., 0].T)

@@ -23,7 +23,7 @@ MEMBER_FIELDS = (
 
 @pytest.fixture(scope="module")
 def archives() -> Iterator[dict[str, Path]]:
-    """One prompt's archive by compression."""
+    """One prompt's archive per compression."""
     with TemporaryDirectory(prefix="assay-npz-") as scratch:
         made = {}
         for compression in COMPRESSIONS:

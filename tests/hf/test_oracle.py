@@ -1,4 +1,4 @@
-"""What `assay extract --numerics bf16,f64` says of its own noise, checked with numpy alone."""
+"""The noise that `assay extract --numerics bf16,f64` records, checked with numpy alone."""
 
 import json
 import zipfile
@@ -56,7 +56,7 @@ def test_the_manifest_tells_each_arrays_noise(out: Path) -> None:
         assert reference[name].shape == oracle[name].shape, name
         noise = relative_l2(seen(name, reference[name]), seen(name, oracle[name]))
         assert array["noise"] == pytest.approx(noise, rel=1e-3, abs=1e-12), name
-        # A BF16 run is at best as good as one rounding, and at worst as bad as a few dozen.
+        # The error of a BF16 run is at least that of one rounding, and at most that of a few dozen.
         assert name.startswith(("rope", "embedding")) or 1e-4 < noise < 0.1, name
 
 
@@ -80,7 +80,7 @@ def test_numpy_reads_and_would_write_the_same_members(out: Path, file: str) -> N
                 "extract_version",
                 "flag_bits",
                 "external_attr",
-                "CRC",  # of header and elements: the .npy members are byte for byte numpy's
+                "CRC",  # of header and elements: the .npy members equal numpy's byte for byte
                 "file_size",
             ):
                 assert getattr(a, field) == getattr(b, field), (a.filename, field)

@@ -17,7 +17,7 @@ def offenders(
     value: Callable[[TapFigures], float],
     limit: Callable[[TapFigures], float],
 ) -> list[str]:
-    """Taps whose value is not within the limit (NaN is not), the first of the data flow first."""
+    """Taps whose value exceeds the limit or is NaN, in data-flow order."""
     return [
         f"{p.prompt} {t.tap}: {value(t):.3e}, limit {limit(t):.3e}"
         for p in prompts
@@ -41,7 +41,7 @@ def test_f32_points_the_same_way(figures: Figures, case: str) -> None:
 
 
 def table_limits(tap: TapFigures) -> tuple[float, float] | None:
-    """MSE and largest difference of the `table` profile, for the taps that it speaks of."""
+    """MSE and largest difference of the `table` profile, for the taps that it covers."""
     if tap.tap == "logits":
         return 1e-3, 0.1
     if tap.tap == "embedding_output":
@@ -56,7 +56,7 @@ def table_limits(tap: TapFigures) -> tuple[float, float] | None:
 @every_case
 def test_f32_holds_the_table_profile(figures: Figures, case: str) -> None:
     # MSE counts every element; the largest difference only those below 1000, because from 8192 on
-    # one FP32 step is 0.001: there an absolute limit would ask for the same bits.
+    # one FP32 step is 0.001, so an absolute limit would require equal bits.
     prompts = figures(case)
     limits = {t.tap: table_limits(t) for p in prompts for t in p.taps}
     limits = {tap: limit for tap, limit in limits.items() if limit}
@@ -90,7 +90,7 @@ def test_bf16_is_as_close_to_the_oracle_as_transformers(figures: Figures, case: 
 
 @every_case
 def test_bf16_is_as_close_without_the_first_token(figures: Figures, case: str) -> None:
-    # A massive first token would hide what the others do.
+    # A massive first token would hide the errors of the others.
     prompt = long_prompt(figures(case))
     ratios = {t.tap: t.tail_ratio for t in prompt.taps if not t.tap.endswith("attn_scores")}
     assert all(ratio <= 1.25 for ratio in ratios.values()), max(ratios, key=ratios.__getitem__)
@@ -99,9 +99,9 @@ def test_bf16_is_as_close_without_the_first_token(figures: Figures, case: str) -
 
 @every_case
 def test_bf16_rounds_where_transformers_rounds(figures: Figures, case: str) -> None:
-    # In the first layer hardly a bit may differ: a missing or misplaced rounding changes a fifth of
-    # them, and the ratios above could still hold. At full size enough sums round differently that
-    # they show in each other's bits after the attention.
+    # In the first layer hardly any bit may differ: a missing or misplaced rounding changes a fifth
+    # of them, and the ratios above could still pass. At full size so many sums round differently
+    # that after the attention it shows in other elements' bits.
     last = "layer_00_attn_probs" if case == "full_size" else "layer_00_output"
     for prompt in figures(case):
         end = next(i for i, t in enumerate(prompt.taps) if t.tap == last)
@@ -109,7 +109,7 @@ def test_bf16_rounds_where_transformers_rounds(figures: Figures, case: str) -> N
         assert not offenders([first_layer], lambda t: 1 - t.bf16_same, lambda t: 0.01)
 
 
-# Elsewhere nothing was trained to follow: near ties may fall either way in BF16.
+# Elsewhere the continuation was not trained, so near ties may be decided either way in BF16.
 @pytest.mark.parametrize("case", ["bundled", "stored_head", "f16_weights", "f32_weights", "sharded"])
 def test_bf16_generates_the_same_tokens(figures: Figures, case: str) -> None:
     for prompt in figures(case):
@@ -137,8 +137,8 @@ def test_massive_activations_are_massive(figures: Figures) -> None:
 
 
 def test_a_stored_head_counts_only_where_it_differs(figures: Figures) -> None:
-    # tie_word_embeddings is true in all three. What transformers does is what the parity above
-    # compares with; this says what that is: the stored head is used, so an equal one changes nothing.
+    # tie_word_embeddings is true in all three. The parity above compares with whatever transformers
+    # does; this test states it: the stored head is used, so an equal one changes nothing.
     bundled, equal, other = (
         long_prompt(figures(case)).generated["bf16"]
         for case in ("bundled", "stored_head", "other_head")
@@ -148,7 +148,7 @@ def test_a_stored_head_counts_only_where_it_differs(figures: Figures) -> None:
 
 
 def test_shards_change_nothing(figures: Figures) -> None:
-    # The same errors to the last digit on every tap: the same bits.
+    # Equal errors to the last digit on every tap mean equal bits.
     for whole, parts in zip(figures("bundled"), figures("sharded"), strict=True):
         assert whole.taps == parts.taps
         assert whole.generated == parts.generated

@@ -1,4 +1,4 @@
-"""What torch.save writes, live, against what assay reads of it."""
+"""assay's reading of files that torch.save writes."""
 
 import collections
 import json
@@ -26,7 +26,7 @@ SAVERS: dict[str, Callable[[Any, Path], None]] = {
 
 
 def flat(value: Any, name: str = "") -> dict[str, torch.Tensor]:
-    """Names as the documentation says: keys and indices joined by dots."""
+    """Names as documented: keys and indices joined by dots."""
     if isinstance(value, torch.Tensor):
         return {name: value.detach()}
     items: Any = ()
@@ -110,7 +110,7 @@ def test_dumps_are_compared(reference: Path, tmp_path: Path) -> None:
     assert count_passes(compared(reference, tmp_path / "prompt1.pt")) == everything
     # By the prompt's id in a directory.
     assert count_passes(compared(reference, tmp_path)) == everything
-    # Transposed in memory, not in meaning.
+    # Transposed in memory only.
     stored = {n: t.transpose(0, -1).contiguous().transpose(0, -1) if t.dim() > 1 else t for n, t in arrays.items()}
     torch.save(stored, tmp_path / "prompt1.pt")
     assert count_passes(compared(reference, tmp_path / "prompt1.pt")) == everything

@@ -1,4 +1,4 @@
-"""The hooks that the other tests use, compared with what transformers itself returns."""
+"""The hooks of the other tests, compared with what transformers itself returns."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_looking_changes_nothing(model: HfModel) -> None:
     logits = record(model, IDS, tap_names(model))["logits"]
     assert torch.equal(as_stored(before), torch.from_numpy(logits))
     assert torch.equal(before, model.forward(IDS))
-    # Nothing is left.
+    # All hooks are removed.
     assert model.modeling.apply_rotary_pos_emb is rotate
     assert model.modeling.eager_attention_forward is attend
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.net.modules())
@@ -51,7 +51,7 @@ def test_layer_outputs_are_the_residual_stream(model: HfModel) -> None:
     for i in range(layers):
         name = layer_tap(i, "attn_probs", layers)
         assert torch.equal(as_stored(out.attentions[i]), torch.from_numpy(taps[name])), name
-    # The trap: the last of output_hidden_states has been through the final norm.
+    # The trap: the last of output_hidden_states is after the final norm.
     last = as_stored(out.hidden_states[layers])
     assert torch.equal(last, torch.from_numpy(taps["final_norm_output"]))
     assert not torch.equal(last, torch.from_numpy(taps[layer_tap(layers - 1, "output", layers)]))
@@ -59,7 +59,7 @@ def test_layer_outputs_are_the_residual_stream(model: HfModel) -> None:
 
 @pytest.mark.parametrize("model", [Numerics.F64], indirect=True)
 def test_double_is_double(model: HfModel) -> None:
-    # Through any FP32 operation, one part in 1e12 of the weights would vanish.
+    # In any FP32 operation, one part in 1e12 of the weights would vanish.
     before = model.forward(IDS)
     weight = model.net.model.layers[0].input_layernorm.weight
     with torch.no_grad():

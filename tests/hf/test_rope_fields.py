@@ -62,7 +62,7 @@ def theta(rng: random.Random) -> float:
 
 
 def draw_parameters(rng: random.Random, model_type: str, half: int) -> Config:
-    """One object of parameters, with what its type needs and some of what it does not."""
+    """One object of parameters, with what its type needs and some fields that it does not."""
     types = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"]
     if model_type == "phi3":
         types = ["default", "longrope", "longrope", "su"]
@@ -127,7 +127,7 @@ def draw(rng: random.Random, model_type: str) -> Config:
 
 
 def transformers_tables(directory: Path, length: int) -> dict[str, np.ndarray] | None:
-    """None where transformers cannot run such a model."""
+    """None if transformers cannot run such a model."""
     try:
         net = AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(directory), attn_implementation="eager"
@@ -144,7 +144,7 @@ def transformers_tables(directory: Path, length: int) -> dict[str, np.ndarray] |
                 cos, sin = rotary(torch.empty(1), torch.arange(length)[None], *kind)
                 tables |= {f"{name}_cos": cos.numpy(), f"{name}_sin": sin.numpy()}
         return tables
-    except Exception as error:  # whatever it is: such a config does not run
+    except Exception as error:  # any error means that the config does not run
         print("transformers:", type(error).__name__, error)
         return None
 
@@ -174,7 +174,7 @@ def write_weights(directory: Path, model_type: str) -> None:
 
 
 def assay_tables(directory: Path, length: int, out: Path) -> dict[str, np.ndarray] | str:
-    """The error's text where it refuses."""
+    """The error's text if it is refused."""
     prompts = out.parent / "prompts.jsonl"
     prompts.write_text(json.dumps({"id": "p", "input_ids": [1] * length}) + "\n")
     fixed = ["--numerics", "f32", "--compression", "none", "--max-new-tokens", "0"]
@@ -197,7 +197,7 @@ def assert_same(
     ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], length: int, what: Any
 ) -> None:
     assert ours.keys() == theirs.keys(), what
-    # A frequency may be one FP32 step off, and far positions multiply that.
+    # A frequency may be off by one FP32 step, which far positions multiply.
     limit = 1e-6 * (1 + length / 8)
     for name, table in theirs.items():
         assert ours[name].shape == table.shape, (name, what)
@@ -222,7 +222,7 @@ def test_overlapping_fields_are_read_as_transformers_does(
         elif theirs is not None:
             assert_same(ours, theirs, length, config)
             seen += 1
-    assert seen > CONFIGS // 4  # else the draw says little
+    assert seen > CONFIGS // 4  # otherwise the draw tells little
 
 
 @pytest.mark.parametrize("name", ["rope_both_checkpoint", "rope_parameters_and_rope_scaling"])
@@ -242,7 +242,7 @@ def test_configs_from_the_field(name: str, tmp_path: Path) -> None:
 
 
 def test_prompts_as_long_as_the_scaling_allows_are_run(tmp_path: Path) -> None:
-    """transformers runs a prompt of any length; what nothing speaks for is refused."""
+    """transformers runs a prompt of any length; Assay refuses lengths that the config does not support."""
     directory = tmp_path / "checkpoint"
     write_weights(directory, "qwen3")
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": LONGEST}

@@ -55,7 +55,7 @@ def rng():
 
 
 def tokenize(model, lines, *options):
-    """One JSON value out for each in."""
+    """Returns one JSON value per input."""
     stdin = "".join(json.dumps(line) + "\n" for line in lines)
     result = run_assay(["tokenize", "--model", model, "--jsonl", *options], stdin)
     values = [json.loads(line) for line in result.stdout.split("\n")[:-1]]
@@ -81,7 +81,7 @@ def test_ids_are_equal(model, library, rng):
 
 def test_every_code_point(model, library):
     points = list(map(chr, ALL))
-    per_text = 64  # the library takes its time for each text
+    per_text = 64  # the library is slow for each text
     texts = [
         "\n".join(f"a{c} {c}" for c in points[i : i + per_text])
         for i in range(0, len(points), per_text)
@@ -123,7 +123,7 @@ def test_decoded_text_is_equal(model, library, rng, skip_special):
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.__name__)
 def family(request, tmp_path_factory):
-    """A directory with a tokenizer.json of that family, and the library's reading of it."""
+    """A directory with a tokenizer.json of that family, and the library's tokenizer from it."""
     directory = tmp_path_factory.mktemp(request.param.__name__)
     contents = json.dumps(request.param())
     (directory / "tokenizer.json").write_text(contents)
@@ -139,7 +139,7 @@ def test_ids_of_a_family_are_equal(family, rng):
 
 
 def test_special_tokens_of_a_family_are_equal(family, rng):
-    """Those that the post-processor adds, around texts that may have them already."""
+    """The post-processor's special tokens, around texts that may contain them already."""
     directory, library = family
     specials = [token.content for token in library.get_added_tokens_decoder().values()]
     texts = ["", " ", *specials, *(sample(rng, specials) for _ in range(200))]
@@ -156,8 +156,8 @@ def test_decoded_text_of_a_family_is_equal(family, rng):
 
 @pytest.mark.parametrize("family", [mistral_nemo, phi4_mini], indirect=True)
 def test_capitals_small_letters_and_marks_are_equal(family):
-    """Each code point, where the patterns that tell kinds of letters apart may cut. Without the
-    large blocks of one kind, and the empty planes, which the native tests see."""
+    """Each code point, where patterns that distinguish kinds of letters may cut. Without large uniform
+    blocks and empty planes, which the native tests cover."""
     directory, library = family
     uniform = [(0x3400, 0xA000), (0xAC00, 0xD7A4), (0x17000, 0x18D00), (0x20000, 0x110000)]
     points = [chr(c) for c in ALL if not any(first <= c < end for first, end in uniform)]
@@ -192,7 +192,7 @@ COMPOSITION_TEXTS = 60
 
 
 def test_random_compositions_are_read_as_the_library_reads_them(rng, tmp_path):
-    """Of every component that is read: normalizers, pre-tokenizers, alphabets with gaps, decoders."""
+    """Uses every component that is read: normalizers, pre-tokenizers, alphabets with gaps, decoders."""
     for _ in range(COMPOSITIONS):
         contents = tokenizer_compositions.draw(rng)
         library = Tokenizer.from_str(tokenizer_compositions.write(contents, tmp_path))
@@ -214,7 +214,7 @@ def test_random_compositions_are_read_as_the_library_reads_them(rng, tmp_path):
 @pytest.mark.parametrize("regex", [r"\p{L}", r"\p{M}", r"\p{N}", r"\p{P}", r"\p{S}", r"\p{Z}", r"\s", r"\d", r"\w",
                                    r"\p{Lu}", r"\p{Ll}", r"\p{Nd}", r"\p{Han}"])
 def test_character_classes_are_equal(regex, tmp_path):
-    """Each code point, between letters that no class is told apart from by its own neighbour."""
+    """Each code point, between letters that distinguish its class from every other."""
     contents = with_classes({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated",
                              "invert": False})
     compare_code_points(contents, tmp_path, "{0}{0}")
@@ -228,7 +228,7 @@ def test_every_code_point_is_normalized_alike(name, tmp_path):
 
 
 def test_every_code_point_joins_alike(tmp_path):
-    """Whether what follows a letter belongs to it, which a map of only that letter shows."""
+    """Whether a character belongs to the letter before it, shown by a map of only that letter."""
     contents = with_classes(None, normalizer=charsmap.step({"a": "X"}))
     compare_code_points(contents, tmp_path, "a{0}\n")
 
@@ -246,7 +246,7 @@ def test_every_code_point_is_cut_alike(name, tmp_path):
 
 
 def with_classes(pre_tokenizer, **parts):
-    """Each piece gets a space before it, so that pieces show in the ids."""
+    """Puts a space before each piece, so that pieces show in the ids."""
     last = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": False}
     return tokenizer_compositions.build(
         tokenizer_compositions.byte_vocabulary(), [],

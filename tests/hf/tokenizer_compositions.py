@@ -15,7 +15,7 @@ from tokenizer_families import (
 )
 
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
-# Patterns of published tokenizers, and small ones that try the dialect.
+# Patterns of published tokenizers, and small ones that test the dialect.
 REGEXES = [
     *PATTERNS.values(),
     r"\p{N}", r"[0-9][0-9][0-9]", r"\s?\p{L}+", r"\s?\p{P}+", r"\s+$", r"^\s+", r"[\r\n]", r"\p{N}{1,3}",
@@ -34,8 +34,8 @@ SYMBOLS = ["\u2581", "_", " ", "é", "\u3000"]
 
 @functools.cache
 def charsmaps():
-    """SentencePiece's rules in small, and rules that are none of its: of keys that begin alike, and
-    of texts that become longer, shorter or nothing."""
+    """Some of SentencePiece's rules, and others: with common prefixes, and results that are longer,
+    shorter or empty."""
     rng = random.Random(11)
     points = [*range(0xA0, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x1E40), *range(0xFB00, 0xFB07)]
     marks = ["\u0301", "\u0323", "\u200d", "\ufe0f"]
@@ -104,7 +104,7 @@ def draw_decoder(rng: random.Random):
         byte_level(True), {"type": "ByteFallback"}, {"type": "Fuse"},
         {"type": "Replace", "pattern": {"String": rng.choice([META, "e", "th"])}, "content": rng.choice([" ", ""])},
         {"type": "Strip", "content": rng.choice([" ", "e", META]), "start": rng.randrange(3),
-         "stop": 0},  # the library panics where a token is shorter
+         "stop": 0},  # the library panics if a token is shorter
         metaspace(rng.choice(["always", "first", "never"]), True),
     ]
     return draw_some(rng, kinds, "decoders")
@@ -122,7 +122,7 @@ def draw_post_processor(rng: random.Random):
 
 
 def with_gaps(rng: random.Random, contents) -> None:
-    """Takes some tokens of single symbols away, and the merges that need them."""
+    """Removes some single-symbol tokens, and the merges that need them."""
     model = contents["model"]
     singles = [t for t in model["vocab"] if len(t) == 1 or re.fullmatch("<0x..>", t)]
     gone = {t for t in rng.sample(singles, rng.randint(1, len(singles) // 2))}
@@ -136,12 +136,12 @@ def with_gaps(rng: random.Random, contents) -> None:
     keep = gone if rng.random() < 0.5 else unreachable
     model["merges"] = merges
     model["vocab"] = {t: i for t, i in model["vocab"].items() if t not in keep}
-    # Ids stay as they are; the added tokens have entries of their own.
+    # Ids stay unchanged; the added tokens have separate entries.
 
 
 def draw_scores(rng: random.Random):
-    """Of a Unigram model: as trained, all alike or nearly so, above 0, with every way to cut as good
-    as another; without some tokens."""
+    """Scores of a Unigram model: as trained, all equal or nearly so, positive, or with ties between all
+    ways to cut; without some tokens."""
     scores = dict(unigram_scores())
     how = rng.choice(["trained", "whole", "few", "above", "ties"])
     for token, score in scores.items():
@@ -163,7 +163,7 @@ def draw_scores(rng: random.Random):
 
 def draw_unigram(rng: random.Random):
     scores = draw_scores(rng)
-    names = ["<unk>", "<s>", "</s>"][rng.random() < 0.3:]  # without it, "<unk>" is a text's
+    names = ["<unk>", "<s>", "</s>"][rng.random() < 0.3:]  # without it, "<unk>" is ordinary text
     return with_unigram(
         *map(added, names), scores=scores, normalizer=draw_normalizer(rng),
         unk_id=rng.choice([0, 0, 0, rng.randrange(len(scores))]), byte_fallback=rng.random() < 0.5,

@@ -1,7 +1,7 @@
 """Small tokenizer.json files, each with the components of one model family.
 
-The vocabularies are trained here on the bundled model's text; everything around them is what the
-family's own file says.
+The vocabularies are trained here on the bundled model's text; everything else is as in the family's
+own file.
 """
 
 import copy
@@ -67,12 +67,12 @@ def byte_vocabulary():
 
 @functools.cache
 def sentencepiece_vocabulary():
-    """Trained on whole lines, so that merges cross words where nothing keeps them apart."""
+    """Trained on whole lines, so that merges cross words unless something separates them."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", META)
     special = ["<unk>", "<s>", "</s>", *BYTES]
     vocab, merges = vocabulary(tokenizer, SENTENCEPIECE_TOKENS, special, [META, " ", "\n"])
-    for run in range(2, 9):  # as SentencePiece trains them: runs of spaces
+    for run in range(2, 9):  # like SentencePiece's training: runs of spaces
         if META * run not in vocab:
             vocab[META * run] = len(vocab)
             merges.append([META * (run - 1), META])
@@ -81,8 +81,8 @@ def sentencepiece_vocabulary():
 
 @functools.cache
 def unigram_scores():
-    """Token to score; the special tokens and the bytes first, with 0, as in the published files.
-    Not by the library's trainer, which makes another vocabulary each time."""
+    """Token to score; the special tokens and the bytes first, with 0, as in the published files. The
+    library's trainer is not used, because its vocabulary differs each time."""
     vocab, _ = sentencepiece_vocabulary()
     rng = random.Random(5)
     scores = dict.fromkeys(["<unk>", "<s>", "</s>", *BYTES], 0.0)
@@ -144,8 +144,8 @@ def metaspace(scheme, split):
 
 def build(vocabulary, added_tokens, *, normalizer=None, pre_tokenizer=None, post_processor=None,
           decoder=BYTE_DECODER, front=(), drop_merges=0, **model):
-    """The file's contents. front: special tokens that have the vocabulary's first ids.
-    drop_merges: of so many merges one is left out, and its token stays."""
+    """The file's contents. front: special tokens that get the vocabulary's first ids. drop_merges: drops
+    one in so many merges and keeps its token."""
     vocab, merges = vocabulary
     vocab = {token: i for i, token in enumerate(front)} | {
         token: i + len(front) for token, i in vocab.items()
@@ -257,7 +257,7 @@ def phi3():
 
 
 def mistral7b():
-    """v0.3, and what transformers 5 writes for Llama 2."""
+    """v0.3, and transformers 5's version for Llama 2."""
     return with_sentencepiece(
         *map(added, ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]),
         pre_tokenizer=metaspace("first", False), decoder=LLAMA_DECODER,
@@ -292,7 +292,7 @@ def gemma():
 
 
 def split_at_spaces():
-    """Gemma's Split where it has spaces to see; with Gemma's normalizer there are none."""
+    """Gemma's Split when it sees spaces; with Gemma's normalizer there are none."""
     return with_sentencepiece(
         *map(added, ["<unk>", "<s>", "</s>"]),
         pre_tokenizer=split({"String": " "}, "MergedWithPrevious"), decoder=GEMMA_DECODER,
@@ -312,7 +312,7 @@ def falcon():
 
 
 def llm_jp():
-    """Unigram with bytes for what is unknown."""
+    """Unigram with byte fallback."""
     return with_unigram(
         *map(added, ["<unk>", "<s>", "</s>", "<MASK|LLM-jp>"]), post_processor=template("<s>", "A"),
         pre_tokenizer=metaspace("first", False), decoder=LLAMA_DECODER,
@@ -320,7 +320,7 @@ def llm_jp():
 
 
 def rinna():
-    """Unigram with an unknown token, and text as SentencePiece's NFKC rules leave it."""
+    """Unigram with an unknown token, and text after SentencePiece's NFKC rules."""
     return with_unigram(
         *map(added, ["<unk>", "<s>", "</s>", "[CLS]"]), byte_fallback=False,
         normalizer=sequence("normalizers", charsmap.step(charsmap.nfkc_rules(RULED)),
@@ -331,7 +331,7 @@ def rinna():
 
 
 def every_flag():
-    """Added tokens with all that can be asked of them, near each other."""
+    """Added tokens with all options, near each other."""
     return with_bytes(
         added("one", single_word=True), added("two", single_word=True, lstrip=True, rstrip=True),
         added("#", lstrip=True), added("##", rstrip=True, special=False),

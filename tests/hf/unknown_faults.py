@@ -1,4 +1,4 @@
-"""Faults that are in no catalog: `assay diagnose` must not give them a name, and say where they are.
+"""Faults outside the catalog: `assay diagnose` must not name them, but must locate them.
 
 Kept apart from faults.py: nothing here may know what Assay knows.
 """
@@ -23,7 +23,7 @@ class UnknownFault:
 
 
 def on_output(find: Callable[[Any], nn.Module], change: Callable[[Tensor], Tensor]) -> Any:
-    """Changes what a module returns; find gets the inner model."""
+    """Changes the output of a module; find gets the inner model."""
 
     def patch(model: HfModel, stack: ExitStack) -> None:
         module = find(model.net if "lm_head" in find.__code__.co_names else model.net.model)

@@ -16,7 +16,7 @@ prefix=$scratch/moved
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name libassay.so)")/pkgconfig
 export PKG_CONFIG_PATH
 if grep -rl -e "$scratch/first" -e "$build" "$prefix" --include=*.cmake --include=*.pc; then
-  fail "these name directories that are not there after the move"
+  fail "these name directories that do not exist after the move"
 fi
 
 # Not the model in the source tree, which is there as well.
@@ -27,7 +27,7 @@ tr -d ' \n' <"$scratch/doctor" | grep -q "^checkpoint$prefix/share/assay/models/
 
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 (cd "$prefix/include" && printf '#include "%s"\n' assay/*.h) >"$scratch/names"
-[ "$(wc -l <"$scratch/names")" -ge 8 ] || fail "the headers of the C++ API are not there"
+[ "$(wc -l <"$scratch/names")" -ge 8 ] || fail "the headers of the C++ API are missing"
 while read -r line; do
   # Twice, for its guard.
   printf '%s\n%s\n' "$line" "$line" >"$scratch/header.cpp"

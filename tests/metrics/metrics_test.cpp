@@ -25,14 +25,14 @@ TensorMetrics measured(const Array& reference, const Array& candidate) {
   return measure(reference.view(), 1, candidate.view(), layout, nullptr);
 }
 
-// What depends on no scale is the same of numbers whose squares are 0 or infinite.
+// Scale-independent metrics are the same for numbers whose squares are 0 or infinite.
 TEST(Metrics, OfNumbersOfAnySizeAreTheSame) {
   std::mt19937 random(3);
   std::normal_distribution<double> normal;
   std::vector<double> x(3 * 70);
   std::vector<double> y(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
-    x[i] = std::abs(normal(random));  // far below 0 would be hidden scores
+    x[i] = std::abs(normal(random));  // values far below 0 would be masked scores
     y[i] = x[i] * (1 + 0.01 * normal(random));
   }
   const TensorMetrics plain = measured(doubles(x, {1, 3, 70}), doubles(y, {1, 3, 70}));
@@ -65,14 +65,14 @@ TEST(Metrics, OfOneTinyPositionAmongOthersAreItsOwn) {
   EXPECT_GT(m.relative_l2, 0);
   EXPECT_LT(m.relative_l2, 1e-160);
   EXPECT_NEAR(m.cosine, 1, 1e-15);
-  // A number against none, and none against a number.
+  // NaN only in the candidate, and only in the reference.
   m = measured(doubles({1e-200, 0}, {1, 1, 2}), doubles({0, 0}, {1, 1, 2}));
   EXPECT_EQ(m.relative_l2, 1);
   EXPECT_EQ(m.cosine, 0);
   m = measured(doubles({0, 0}, {1, 1, 2}), doubles({0, 1e-200}, {1, 1, 2}));
   EXPECT_EQ(m.relative_l2, INFINITY);
   EXPECT_EQ(m.scale_difference, 1);
-  // Hidden scores stay hidden, whatever the others' size.
+  // Masked scores stay masked, whatever the others' size.
   m = measured(doubles({1e-200, -1e39}, {1, 1, 2}), doubles({2e-200, -INFINITY}, {1, 1, 2}));
   EXPECT_EQ(m.relative_l2, 1);
 }

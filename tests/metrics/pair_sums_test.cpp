@@ -32,7 +32,7 @@ struct Sums {
   std::vector<double> channel_error2;
 };
 
-// At an address that no element of that size is aligned to.
+// At an unaligned address.
 template <class Real>
 Sums<Real> run(const PairSumsTable& table, const std::vector<Real>& x, const std::vector<Real>& y) {
   Sums<Real> sums{{}, std::vector<double>(x.size())};
@@ -54,9 +54,9 @@ Sums<Real> run(const PairSumsTable& table, const std::vector<Real>& x, const std
 
 enum class Mix {
   kOrdinary,
-  kNasty,      // here and there NaN, infinities, what the mask hides, the largest
-  kDenormals,  // here and there
-  kAnyBits,    // every finite float is as likely as any other; BF16 ties often
+  kNasty,      // now and then NaN, infinities, masked values, the largest
+  kDenormals,  // now and then
+  kAnyBits,    // every finite float is equally likely; BF16 ties often
 };
 
 template <class Real>
@@ -171,7 +171,7 @@ TYPED_TEST(PairSumsTest, FollowTheirDefinitions) {
     EXPECT_GT(compared, 4000);
     if (std::isfinite(static_cast<double>(error2))) {
       EXPECT_NEAR(found.error2 / static_cast<double>(error2), 1, 1e-13);
-      // Of any bits the products cancel.
+      // With random bits the products cancel.
       const double scale = std::max(std::abs(static_cast<double>(product)),
                                     mix == Mix::kAnyBits ? found.reference2 : 0.0);
       EXPECT_NEAR(found.product, static_cast<double>(product), 1e-12 * scale);

@@ -38,7 +38,7 @@ TEST(ArrayNoise, ScoresGoByQueryWithoutWhatTheMaskHides) {
   EXPECT_EQ(noise.positions, (std::vector<double>{kFloor, 0.5}));
 }
 
-TEST(ArrayNoise, AZeroThatIsNoneIsInfinitelyFar) {
+TEST(ArrayNoise, ANonzeroForAZeroIsInfinitelyFar) {
   const Array run = array_of({1, 1, 1}, {1});
   const Array oracle = array_of({1, 1, 1}, {0});
   const ArrayNoise noise = array_noise(run.view(), oracle.view(), 1);

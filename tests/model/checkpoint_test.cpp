@@ -1,4 +1,4 @@
-// Checkpoints as people have them: other names, other formats, files that did not come.
+// Checkpoints as people have them: with other names, other formats, missing files.
 #include "model/checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -88,7 +88,7 @@ TEST_F(CheckpointTest, TensorsOfABaseModelLackThePrefix) {
   const Model after = load_model(model());
   EXPECT_TRUE(std::ranges::equal(after.files.find("model.embed_tokens.weight")->bytes, embedding));
   EXPECT_NE(after.files.find("model.norm.weight"), nullptr);
-  // A wrapper's names have one prefix more.
+  // A wrapper's names have an additional prefix.
   rewrite([](const std::string& name) { return "model.model." + name; }, unchanged);
   EXPECT_EQ(load_model(model()).program.layers.size(), 2u);
 }
@@ -105,7 +105,7 @@ TEST_F(CheckpointTest, FaultsAreNamedWithFittingAdvice) {
     EXPECT_EQ(fault().found, "quant_method \"" + method + "\"");
     EXPECT_TRUE(contains(fault().advice, advice)) << fault().advice;
   }
-  load_model(model());  // the weights are plain: nothing is in the way
+  load_model(model());  // the weights are not quantised, so it loads
   rewrite([](const std::string& name) { return name + "_packed"; }, unchanged);
   expect_error(ErrorKind::kInput, {"'quantization_config'"}, [&] { load_model(model()); });
   configure("quantization_config", nullptr);
@@ -133,11 +133,11 @@ TEST_F(CheckpointTest, FaultsAreNamedWithFittingAdvice) {
   write_text(model() / "model.safetensors.index.json",
              R"({"weight_map": {"a": "model-00001-of-00002.safetensors",
                                 "b": "model-00002-of-00002.safetensors", "c": "../x"}})");
-  EXPECT_EQ(fault().found, "1 of 3 shards are not there: model-00002-of-00002.safetensors");
+  EXPECT_EQ(fault().found, "1 of 3 shards are missing: model-00002-of-00002.safetensors");
   expect_error(ErrorKind::kInput, {"1 of 3 shards"}, [&] { load_model(model()); });
 }
 
-TEST_F(CheckpointTest, WeightsThatAreNoNumbersAreFoundWithTheirPlace) {
+TEST_F(CheckpointTest, NonFiniteWeightsAreFoundWithTheirPlace) {
   EXPECT_TRUE(find_not_finite(Weights::open(model())).empty());
   rewrite([](const std::string& name) { return name; },
           [](const std::string& name, std::string& bytes) {

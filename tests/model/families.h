@@ -1,4 +1,4 @@
-// Configs of small models of every type, of sizes that are no multiples of anything.
+// Configs of small models of every type, with sizes that are not multiples of anything.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// The numbers do not move: whatever the threads, the batch, the chunks or the instruction set.
+// Results are bit-identical whatever the threads, the batch, the chunks or the instruction set.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A random checkpoint whose sizes are no multiples of anything: tails everywhere.
+// A random checkpoint whose sizes are not multiples of anything, so every loop has a tail.
 class OddModel {
  public:
   explicit OddModel(DType dtype, const nlohmann::json& shape, bool stream = false) {
@@ -149,13 +149,13 @@ TYPED_TEST(ForwardTest, StreamedWeightsGiveTheSameBits) {
     const auto expected = this->record(mapped.get(), ids, {30}, 2);
     const OddModel streamed(DType::kBF16, config, true);
     ASSERT_NE(streamed.get().stream, nullptr);
-    // A few tokens leave some of a mixture's experts without any.
+    // With few tokens, some of an MoE's experts have none.
     expect_same(expected, this->record(streamed.get(), ids, {26, 2, 1, 1}, 2), "streamed");
   }
 }
 
-// What a sliding layer's query sees is what the mask of the whole would leave it.
-TYPED_TEST(ForwardTest, AWindowHidesWhatLiesFurtherBack) {
+// A sliding layer's query sees what a mask over all keys would leave.
+TYPED_TEST(ForwardTest, AWindowHidesWhatIsFurtherBack) {
   for (const auto& [name, config] : family_configs()) {
     const OddModel made(DType::kBF16, config);
     const ModelSpec& spec = made.get().spec;
@@ -223,7 +223,7 @@ TYPED_TEST(ForwardTest, ABatchEqualsEachPromptAlone) {
 }
 
 // The next token's logits do not depend on whether its history was prefilled or decoded.
-TYPED_TEST(ForwardTest, LogitsOfTheLastTokenAreThoseThatAreRecorded) {
+TYPED_TEST(ForwardTest, LogitsOfTheLastTokenAreTheRecordedOnes) {
   const Model& model = bundled();
   const auto ids = some_ids(9, 2500, 3);
   ThreadPool pool(2);

@@ -15,7 +15,7 @@
 namespace assay {
 namespace {
 
-// What every architecture's file says: 2 layers, hidden 8, heads 4/2 of 2.
+// The keys of every architecture: 2 layers, hidden 8, heads 4/2 of 2.
 GgufBuilder sizes(const std::string& architecture) {
   const auto key = [&](const char* name) { return architecture + "." + name; };
   return GgufBuilder()
@@ -230,7 +230,7 @@ TEST_F(GgufCheckpoint, WhatIsNotKnownIsNamed) {
                [&] { config(sizes("qwen3").f32("qwen3.logit_scale", 2)); });
 }
 
-TEST_F(GgufCheckpoint, PlainTensorsLieInTheFileUnderTheirNames) {
+TEST_F(GgufCheckpoint, PlainTensorsAreViewsOfTheFile) {
   const Weights w = weights(sizes("qwen3")
                                 .counting("blk.1.attn_q.weight", {8, 8})
                                 .counting("blk.1.ffn_norm.weight", {8})
@@ -252,7 +252,7 @@ TEST_F(GgufCheckpoint, PlainTensorsLieInTheFileUnderTheirNames) {
   EXPECT_EQ(w.files().front(), directory_ / "m.gguf");
 }
 
-TEST_F(GgufCheckpoint, LlamasRowsAreInTheOrderOfBefore) {
+TEST_F(GgufCheckpoint, LlamasRowsAreInTheOriginalOrder) {
   const std::vector<float> bias = {0, 1, 2, 3};
   GgufBuilder builder = sizes("llama")
                             .counting("blk.0.attn_q.weight", {16, 1})  // 4 heads of 4 rows
@@ -267,7 +267,7 @@ TEST_F(GgufCheckpoint, LlamasRowsAreInTheOrderOfBefore) {
   EXPECT_EQ(floats(w, at + "k_proj.weight"), (std::vector<float>{0, 2, 1, 3, 4, 6, 5, 7}));
   EXPECT_EQ(floats(w, at + "v_proj.weight"), (std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(floats(w, at + "k_proj.bias"), (std::vector<float>{0, 1, 2, 3}));
-  // In heads of 8 rows, pairs come from four apart.
+  // In heads of 8 rows, the two rows of a pair are four apart.
   const Weights wide = weights(sizes("llama").counting("blk.0.attn_k.weight", {16, 1}));
   EXPECT_EQ(floats(wide, at + "k_proj.weight"),
             (std::vector<float>{0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15}));
@@ -299,7 +299,7 @@ TEST_F(GgufCheckpoint, GemmasNormsAreLessOne) {
   EXPECT_EQ(floats(w, "model.layers.0.mlp.up_proj.weight")[1], 1);
 }
 
-TEST_F(GgufCheckpoint, ExpertsAreOneByOne) {
+TEST_F(GgufCheckpoint, ExpertsAreSeparateTensors) {
   GgufBuilder builder = sizes("qwen3moe").counting("blk.0.ffn_up_exps.weight", {3, 2, 4});
   const Weights w = weights(builder);
   EXPECT_TRUE(w.in_place());
@@ -319,7 +319,7 @@ TEST_F(GgufCheckpoint, PhisFusedProjectionsStayFused) {
   EXPECT_NE(w.find("model.layers.0.mlp.gate_up_proj.weight"), nullptr);
 }
 
-// A Q8_0 matrix: scale 0.5, and what the bytes say.
+// A Q8_0 matrix: scale 0.5 times the bytes.
 std::string q8_0(std::size_t blocks) {
   std::string data;
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -414,7 +414,7 @@ TEST_F(GgufCheckpoint, ByteLevelVocabulariesAreTakenAsTheyAre) {
                [&] { tokenizer_json(write(builder("nobody-knows"))); });
 }
 
-// The names of llama.cpp; their patterns compile.
+// llama.cpp's names; their patterns compile.
 TEST_F(GgufCheckpoint, EveryPreTokenizerIsRead) {
   for (const char* pre :
        {"default",  "llama-bpe",  "dbrx",         "chatglm-bpe",    "tekken",
@@ -437,7 +437,7 @@ TEST_F(GgufCheckpoint, EveryPreTokenizerIsRead) {
     const Tokenizer tokenizer = load_tokenizer(file);
     EXPECT_EQ(tokenizer.encode("aa"), (std::vector<std::int64_t>{2, 2}));
     if (pre == std::string_view("smollm") || pre == std::string_view("spark2.5")) {
-      // Each digit by itself.
+      // One piece per digit.
       EXPECT_EQ(tokenizer.encode("12"), (std::vector<std::int64_t>{0, 1}));
     }
   }
@@ -450,7 +450,7 @@ TEST_F(GgufCheckpoint, WhitespaceKeepsWordsAsTheyAre) {
                               .texts("tokenizer.ggml.tokens", {"\u00E9", "a", " ", "a\u00E9", " a"})
                               .texts("tokenizer.ggml.merges", {"a \u00E9"}));
   const Tokenizer tokenizer = load_tokenizer(file);
-  const std::vector<std::int64_t> ids = {1, 2, 3, 2, 3};  // and nothing for x
+  const std::vector<std::int64_t> ids = {1, 2, 3, 2, 3};  // x has no token
   EXPECT_EQ(tokenizer.encode("a a\u00E9x a\u00E9"), ids);
   EXPECT_EQ(tokenizer.decode(ids), "a a\u00E9 a\u00E9");
 }
@@ -464,8 +464,10 @@ TEST_F(GgufCheckpoint, WrongVocabulariesAreNamed) {
                                     .texts("tokenizer.ggml.tokens", tokens)));
   };
   expect_error(ErrorKind::kInput, {"tokens", "missing or empty"}, [&] { with({}); });
-  expect_error(ErrorKind::kInput, {"tokens", "'a' twice"}, [&] { with({"a", "a"}); });
-  expect_error(ErrorKind::kInput, {"tokens", "token 1 is no UTF-8"}, [&] { with({"a", "\xFF"}); });
+  expect_error(ErrorKind::kInput, {"tokens", "duplicate token 'a'"}, [&] { with({"a", "a"}); });
+  expect_error(ErrorKind::kInput, {"tokens", "token 1 is not valid UTF-8"}, [&] {
+    with({"a", "\xFF"});
+  });
   expect_error(ErrorKind::kInput, {"bos_token_id", "missing"}, [&] { with({"a"}); });
 }
 

@@ -1,4 +1,4 @@
-// What a prompt file may hold; what it may not is tested through the program, in tests/cli.
+// What a prompt file may contain; tests/cli tests what it may not, through the program.
 #include <gtest/gtest.h>
 
 #include "assay/prompt.h"
@@ -29,14 +29,14 @@ TEST(Prompts, FromATextFileALineEach) {
   EXPECT_EQ(prompts[2].text, "last");
 }
 
-TEST(Prompts, AByteOrderMarkIsNoPartOfThem) {
+TEST(Prompts, AByteOrderMarkIsNotPartOfThem) {
   const TemporaryDirectory directory;
   for (const char* file : {"p.txt", "p.jsonl"}) {
     const bool jsonl = std::string_view(file).ends_with("l");
     write_text(directory / file, jsonl ? "\uFEFF{\"text\": \"Hello\"}\n" : "\uFEFFHello\n");
     EXPECT_EQ(read_prompts(directory / file)[0].text, "Hello") << file;
   }
-  // Within a text it is one.
+  // Within a text it is kept.
   write_text(directory / "p.txt", "a\uFEFFb");
   EXPECT_EQ(read_prompts(directory / "p.txt")[0].text, "a\uFEFFb");
 }

@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-// How many numbers a checkpoint of this config holds, tied ones once.
+// The number of parameters of a checkpoint with this config; tied ones count once.
 std::int64_t parameters(const OrderedJson& config) {
   const auto size = [&](const char* field) { return config.at(field).get<std::int64_t>(); };
   const std::string type = config.at("model_type");
@@ -72,7 +72,7 @@ TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
   EXPECT_EQ(published_models(), known_models());
 }
 
-// What a count of numbers cannot see.
+// Fields that do not affect the number of parameters.
 TEST(Published, ConfigsSayHowTheFamiliesDiffer) {
   const auto field = [](std::string_view name, const char* which) {
     return published_config(name).at(which);
@@ -91,7 +91,7 @@ TEST(Published, ConfigsSayHowTheFamiliesDiffer) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     EXPECT_EQ(types[i], (i + 1) % 6 == 0 ? "full_attention" : "sliding_attention") << i;
   }
-  // One factor for each pair of rotated dimensions.
+  // One factor per pair of rotated dimensions.
   for (const char* list : {"long_factor", "short_factor"}) {
     EXPECT_EQ(field("Phi-3-mini-128k", "rope_scaling").at(list).size(), 3072u / 32 / 2);
     EXPECT_EQ(field("Phi-4-mini", "rope_scaling").at(list).size(), 3072u / 24 * 3 / 4 / 2);

@@ -35,7 +35,7 @@ class SpecTest : public testing::Test {
     write("config.json", config.dump());
     return read_spec(directory_);
   }
-  // The error that this config gives.
+  // The error for this config.
   std::string error_of(const Json& config) const {
     try {
       read(config);
@@ -184,7 +184,7 @@ TEST_F(SpecTest, GemmaIsGemma) {
   EXPECT_EQ(read(config).rope_of(0).theta, 70);
 }
 
-TEST_F(SpecTest, MixturesAreChecked) {
+TEST_F(SpecTest, MoesAreChecked) {
   Json config = config_of("qwen3_moe");
   const ModelSpec spec = read(config);
   EXPECT_TRUE(spec.is_sparse(0) && !spec.is_sparse(1) && spec.is_sparse(2));
@@ -304,7 +304,7 @@ TEST_F(SpecTest, PhiRotatesAPartOfItsHeads) {
   EXPECT_NE(error_of(config).find("partial_rotary_factor"), std::string::npos);
   config["model_type"] = "llama";
   config["partial_rotary_factor"] = 0.75;
-  EXPECT_EQ(read(config).rotary_dims(), 22);  // transformers does not look at it
+  EXPECT_EQ(read(config).rotary_dims(), 22);  // transformers ignores it
   config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
   EXPECT_NE(error_of(config).find("a llama rotates whole heads"), std::string::npos);
   config["model_type"] = "phi3";

@@ -34,7 +34,7 @@ class Synth : public testing::Test {
 
 constexpr auto kPinned = "ea31a7308a3fe8be0c5f9c60ec346968f5649d9849a0197df7c0b66a16024120";
 
-// Whoever makes the checkpoint again, on any machine, has this one.
+// The digest is the same on every machine.
 TEST_F(Synth, GivesTheSameBytesEverywhere) {
   SynthOptions made = options("a");
   for (const int threads : {1, 3}) {

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kBlock = 4096;
 
-// Two matrices of no round sizes, whose rows are longer and shorter than blocks are.
+// Two matrices with odd sizes, whose rows are longer and shorter than blocks.
 class Checkpoint {
  public:
   Checkpoint() {
@@ -32,7 +32,7 @@ class Checkpoint {
       sink.write(bytes);
     });
     files_.emplace(Weights::open_file(file()));
-    // Not in the order of the file, and one twice.
+    // Not in the order of the file, and one of them is used twice.
     matrices_ = {matrix("b"), matrix("a"), matrix("b")};
   }
   std::filesystem::path file() const { return directory_ / "model.safetensors"; }

@@ -1,4 +1,4 @@
-// The programs of the published models: what follows from them is what is known of those by hand.
+// The programs of the published models: what follows from them equals what is known by hand.
 #include "models/program.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ class Programs : public testing::TestWithParam<std::string> {
   ModelSpec spec_ = spec_of(GetParam());
 };
 
-// Each tap once, in the order of the data flow; and all that every model has.
+// Each tap once, in data-flow order; and all taps that every model has.
 TEST_P(Programs, ShowEveryTapOnceInOrder) {
   const Program program = program_of(spec_);
   ASSERT_EQ(std::ssize(program.layers), spec_.num_hidden_layers);

@@ -1,4 +1,4 @@
-// Every instruction set against the plain definition, bit for bit, on random and nasty input.
+// Every instruction set against the plain definition, bit for bit, on random and extreme input.
 #include "numerics/kernels.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint32_t kSeed = 20260731;
 
-// What packed_matmul makes of x: [tokens, w.cols], rows [row_begin, row_end).
+// The result of packed_matmul for x: [tokens, w.cols], rows [row_begin, row_end).
 template <class N, class Real = typename N::Real>
 void packed_matmul(const Kernels<N>& k, const Real* x, std::size_t tokens, const Weight& w,
                    std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo,
@@ -76,8 +76,8 @@ struct KernelsTest : testing::Test {
     return x;
   }
 
-  // A head's keys and values as the KV cache holds them, rows of n channels; what nobody has
-  // written is NaN.
+  // A head's keys and values in the KV cache's layout, rows of n channels; unwritten entries are
+  // NaN.
   using Cache = AlignedVector<typename N::Cached>;
   struct Head {
     Cache keys, values;
@@ -95,7 +95,7 @@ struct KernelsTest : testing::Test {
     return head;
   }
 
-  // The contract's accumulation.
+  // Accumulates as documented.
   static Real fma(Real a, Real b, Real c) {
     if constexpr (N::kFlushes) {
       return flushing_fma(a, b, c);
@@ -134,8 +134,8 @@ struct KernelsTest : testing::Test {
     return {storage.data() + 1, dtype, rows, cols};
   }
 
-  // The same bits; two NaNs are equal whatever their payload (which operand's payload survives is
-  // no promise of IEEE).
+  // Bit-identical; two NaNs are equal whatever their payload, because IEEE does not define which
+  // operand's payload survives.
   static void expect_same(const std::vector<Real>& expected, const std::vector<Real>& found,
                           const std::string& what) {
     ASSERT_EQ(expected.size(), found.size());
@@ -147,7 +147,7 @@ struct KernelsTest : testing::Test {
     }
   }
 
-  // run(kernels, out) with the plain kernels and with every other set.
+  // Calls run(kernels, out) with the plain kernels and with every other set.
   template <class Run>
   void compare(const std::string& what, std::size_t out_size, Run&& run) {
     std::vector<Real> expected(out_size, Real{-7});
@@ -171,7 +171,7 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
     for (const std::size_t cols : kLengths) {
       for (const std::size_t tokens : {1, 2, 3, 5, 6, 7, 13}) {
         for (const bool nasty : {false, true}) {
-          // Half of them whole groups: those may be read where they lie.
+          // Half of them in whole groups, which may be read in place.
           const std::size_t some = 1 + this->random() % 70;
           const std::size_t rows = some % 2 == 0 ? some : (some + 15) / 16 * 16;
           const Weight w = this->weight(dtype, rows, cols, nasty);
@@ -184,7 +184,7 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
                         [&](const Kernels<TypeParam>& k, auto* out) {
                           k.matmul(x.data(), tokens, w, bias, 0, rows, out, rows);
                         });
-          // Against the same plain matmul: tokens laid out or not, the bits are one.
+          // Against the same plain matmul: the bits are the same with and without laying out.
           this->compare("packed matmul" + size, tokens * rows,
                         [&](const Kernels<TypeParam>& k, auto* out) {
                           if (&k == plain_kernels<TypeParam>()) {
@@ -199,8 +199,8 @@ TYPED_TEST(KernelsTest, MatmulEqualsPlain) {
   }
 }
 
-// A dot product's bits may not depend on which rows and tokens are computed with it; on all sets,
-// the plain one included. More tokens than are packed at a time, more rows than a block of panels.
+// A dot product's bits must not depend on which rows and tokens are computed with it, on any set
+// including the plain one. More tokens than are packed at a time, more rows than a block of panels.
 TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
   constexpr std::size_t kTokens = 530;
   struct Size {
@@ -227,7 +227,7 @@ TYPED_TEST(KernelsTest, MatmulOfOneTokenEqualsItsRowOfMany) {
   }
 }
 
-// The order of the contract, written down a second time and as simply as possible.
+// The documented order, written again as simply as possible.
 TYPED_TEST(KernelsTest, DotFollowsTheDocumentedOrder) {
   using R = typename TypeParam::Real;
   for (const std::size_t cols : kLengths) {
@@ -258,7 +258,7 @@ TYPED_TEST(KernelsTest, DotFollowsTheDocumentedOrder) {
   }
 }
 
-// Under bf16 too: nothing need lie on its grid.
+// Under bf16 too: operands may be off the grid.
 TYPED_TEST(KernelsTest, OffTheGridEqualsPlain) {
   for (const std::size_t cols : kLengths) {
     for (const bool nasty : {false, true}) {
@@ -364,8 +364,8 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
   }
 }
 
-// What a query sees does not depend on the queries beside it, nor on what memory holds where it
-// does not look; in the order of the contract.
+// A query's result does not depend on the queries beside it, nor on memory that it does not see; in
+// the documented order.
 TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
   using R = typename TypeParam::Real;
   constexpr std::size_t kQueries = 13, kFirst = 9, kChannels = 80;
@@ -390,7 +390,7 @@ TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
                  alone.data(), kLdo);
         alone.resize(end);
         this->expect_same(block, alone, "scores on " + std::string(simd_name(simd)));
-        // Others' positions are NaN.
+        // Hidden positions are NaN.
         std::vector<R> seen(kPositions * kChannels, std::numeric_limits<R>::quiet_NaN());
         std::copy_n(&values[begin * kChannels], (end - begin) * kChannels,
                     &seen[begin * kChannels]);
@@ -417,7 +417,7 @@ TYPED_TEST(KernelsTest, QueriesOfABlockEqualEachAlone) {
   }
 }
 
-// All exponents, so that over- and underflow of every exp are seen.
+// All exponents, to see over- and underflow of every exp.
 TYPED_TEST(KernelsTest, ExpIsTheSameOverItsWholeRange) {
   std::uniform_real_distribution<double> range(-800, 800);
   std::vector<typename TypeParam::Real> gate(20000), up(20000, typename TypeParam::Real{1});
@@ -428,7 +428,7 @@ TYPED_TEST(KernelsTest, ExpIsTheSameOverItsWholeRange) {
   });
 }
 
-// Subnormal is what is below 2^-126 once it is rounded to 24 bits, however small its exponent.
+// A value is subnormal if it is below 2^-126 after rounding to 24 bits.
 TEST(Flushing, IsDecidedAfterRounding) {
   const float least = 0x1p-126F;
   EXPECT_EQ(flushing_fma(-0x1p-75F, 0x1p-76F, least), least);   // a tie of 24 bits: up
@@ -441,7 +441,7 @@ TEST(Flushing, IsDecidedAfterRounding) {
   EXPECT_EQ(flushing_add(least, -0x1.8p-126F), 0.0F);
 }
 
-// Every set of bf16 on accumulations around 2^-126: one pair of each lane, the sum being a bias.
+// Every set of bf16 on accumulations around 2^-126: one pair per lane, with the sum as bias.
 TEST(Flushing, EqualsTheKernels) {
   std::mt19937 random(kSeed);
   const auto near = [&](int exponent) {

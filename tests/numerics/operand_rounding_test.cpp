@@ -31,7 +31,7 @@ TEST(OperandRounding, OfTf32KeepsTenBits) {
   EXPECT_TRUE(std::isnan(rounded(OperandType::kTf32, {NAN})[0]));
 }
 
-// Numbers by ggml's quantize_row_q8_0 and quantize_row_q8_K.
+// Expected numbers from ggml's quantize_row_q8_0 and quantize_row_q8_K.
 TEST(OperandRounding, OfBlocksIsGgmls) {
   std::vector<float> values(64);
   for (std::size_t i = 0; i < 64; ++i) values[i] = 0.01F * static_cast<float>(i) - 0.2F;
@@ -49,7 +49,7 @@ TEST(OperandRounding, OfBlocksIsGgmls) {
   }
   EXPECT_NE(rounded(OperandType::kQ8Of32Exact, values), q8);
 
-  // The value farthest from zero becomes -127, and so the other side may reach 127 at most.
+  // The value farthest from zero becomes -127, so the other side reaches at most 127.
   const std::vector<float> one = rounded(OperandType::kQ8Of256, {1, -1, 0.5F, 0});
   EXPECT_EQ(one[0], 1);
   EXPECT_EQ(one[1], -1);

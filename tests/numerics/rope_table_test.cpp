@@ -47,8 +47,8 @@ TEST(RopeTable, InDoubleFollowsTheFormula) {
   }
 }
 
-// FP32 throughout, as transformers: at position 40,000 the fastest angle's frequency is 1, so it is
-// exact; the slow ones carry the FP32 rounding of their frequency.
+// FP32 throughout, as in transformers: at position 40,000 the fastest angle's frequency is 1, so it
+// is exact; the slow ones have the FP32 rounding error of their frequency.
 TEST(RopeTable, InSingleIsTheNearestToItsSingleAngle) {
   const std::size_t p = 40000;
   const auto row = row_of<float>(plain(), p);
@@ -58,7 +58,7 @@ TEST(RopeTable, InSingleIsTheNearestToItsSingleAngle) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(kHeadDim);
     const auto frequency = static_cast<float>(1.0F / static_cast<float>(std::pow(1e6, exponent)));
     const double angle = static_cast<float>(p) * frequency;
-    // A frequency may be a step off where the power is: 2^-22 of the angle.
+    // A frequency may be off by one step, like the power: 2^-22 of the angle.
     EXPECT_NEAR(row.cos[i], std::cos(angle), 1e-7 + angle * 0x1p-22);
   }
 }
@@ -92,7 +92,7 @@ TEST(RopeScaling, DynamicChangesNothingWithinTheContext) {
   }
 }
 
-// Fast frequencies are kept, slow ones divided, and nothing in between is outside of the two.
+// Fast frequencies are kept, slow ones divided, and those in between lie between the two.
 TEST(RopeScaling, YarnAndLlama3LeaveFastFrequenciesAlone) {
   const std::vector<double> own = frequencies(plain());
   for (const RopeScaling scaling : {RopeScaling::kYarn, RopeScaling::kLlama3}) {
@@ -109,7 +109,7 @@ TEST(RopeScaling, YarnAndLlama3LeaveFastFrequenciesAlone) {
       EXPECT_GE(scaled[i], own[i] / 8 * (1 - 1e-15));
       const bool is_between = scaled[i] < own[i] * 0.999 && scaled[i] > own[i] / 8 * 1.001;
       between += is_between ? 1 : 0;
-      // Llama 3's ramp lies between wavelengths of 8192 / 4 and 8192.
+      // Llama 3's ramp is between wavelengths of 8192 / 4 and 8192.
       const double wavelength = 2 * std::numbers::pi / own[i];
       if (scaling == RopeScaling::kLlama3 && is_between) {
         EXPECT_GT(wavelength, 2048);

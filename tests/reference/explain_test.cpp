@@ -21,7 +21,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A directory with a config.json and nothing else.
+// A directory with only a config.json.
 class Explain : public testing::TestWithParam<std::string> {
  protected:
   Explain() {
@@ -33,7 +33,7 @@ class Explain : public testing::TestWithParam<std::string> {
   TemporaryDirectory directory_;
 };
 
-TEST_P(Explain, SaysOfEveryTapHowItIsComputedAndNamesNothingElse) {
+TEST_P(Explain, TellsHowEveryTapIsComputedAndNamesNothingElse) {
   const ModelSpec spec = read_spec(model());
   const Json found = explain(model());
   std::set<std::int64_t> layers;
@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(Published, Explain, testing::ValuesIn(published_models(
                            return name;
                          });
 
-// A small checkpoint with weights, drawn at random.
+// A small checkpoint with random weights.
 class ExplainWeights : public testing::Test {
  protected:
   ExplainWeights() {
@@ -104,7 +104,7 @@ class ExplainWeights : public testing::Test {
     options.out = model();
     synthesize(options);
   }
-  // Without tie_word_embeddings a head is stored.
+  // Without tie_word_embeddings, a head is stored.
   void write(const std::filesystem::path& file, bool first) const {
     Json config = {{"model_type", "llama"},    {"vocab_size", 50},
                    {"hidden_size", 32},        {"intermediate_size", 48},
@@ -133,7 +133,7 @@ TEST_F(ExplainWeights, DamagedWeightsAreAnError) {
   EXPECT_EQ(explain(model()).at("blocks").size(), 3U);
 }
 
-// What of a model is its own: seen in its own words.
+// Each model's special features appear in the text.
 TEST(ExplainWords, SayWhatIsTheModelsOwn) {
   const auto words_of = [](const char* published) {
     TemporaryDirectory directory;

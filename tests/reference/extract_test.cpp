@@ -1,5 +1,5 @@
-// A reference set on disk: what the manifest says is what the files hold, and the same bytes come
-// whatever the threads and the company of other prompts.
+// A reference set on disk: the manifest describes the files, and the bytes are the same whatever
+// the threads and the other prompts.
 #include "assay/extract.h"
 
 #include <gtest/gtest.h>
@@ -119,7 +119,7 @@ TEST(Extract, AnOracleShowsTheNoiseOfF32Too) {
   extract(options, prompts);
   const Json manifest = manifest_of(options.out);
   EXPECT_FALSE(fs::exists(options.out / "p/f32.npz"));
-  // The same run, written.
+  // The same run, as written.
   options.out = out / "f32";
   options.numerics = {Numerics::kF32};
   extract(options, prompts);
@@ -272,7 +272,7 @@ TEST(Extract, StoresDoublesOnRequest) {
   EXPECT_GT(beyond_float, single.as<float>().size() / 2);
 }
 
-// An end-of-text id ends the text and is kept; without it, the limit does.
+// An end-of-text id ends the text and is kept; otherwise the limit ends it.
 TEST(Extract, StopsAtEosOrAtTheLimit) {
   const TemporaryDirectory out;
   ExtractOptions options = options_for(out.path());
@@ -298,7 +298,7 @@ TEST(Extract, StopsAtEosOrAtTheLimit) {
   }
 }
 
-// What is written while the model computes goes away with an extraction that fails.
+// What was written while the model computed is removed when an extraction fails.
 TEST(Extract, LeavesNoPartialFileBehind) {
   const TemporaryDirectory out;
   fs::create_directories(out / "prompt2" / "reference.npz");  // cannot be replaced by a file

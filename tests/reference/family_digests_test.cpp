@@ -1,4 +1,4 @@
-// The bits of every model type, on every machine.
+// The bits of every model type, which are the same on every machine.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-// One digest over those of all arrays of a run.
+// One digest over the digests of all arrays of a run.
 std::string digest_of(const fs::path& model, Numerics numerics) {
   const TemporaryDirectory out;
   ExtractOptions options;

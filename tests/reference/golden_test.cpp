@@ -1,5 +1,5 @@
-// What transformers makes of the bundled model (python/make_goldens.py), without Python; and the
-// digests of what Assay makes of it, which may not move.
+// transformers' results for the bundled model (python/make_goldens.py), without Python; and the
+// digests of Assay's results, which must not change.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -47,7 +47,7 @@ class Golden : public testing::Test {
     return extract(options, default_prompts());
   }
 
-  // Ids of the largest logits at the last position, best first; of equal ones the lower id first.
+  // Ids of the largest logits at the last position, best first; among equals the lower id first.
   static std::vector<std::int64_t> best_ids(std::span<const float> last) {
     std::vector<std::int64_t> ids(last.size());
     std::iota(ids.begin(), ids.end(), 0);
@@ -57,7 +57,7 @@ class Golden : public testing::Test {
     return ids;
   }
 
-  // Checks tokens, text and the five best logits, these to `tolerance` of the best one.
+  // Checks tokens, text and the five best logits, the latter to `tolerance` of the best one.
   void check_tokens_and_logits(Numerics numerics, double tolerance) {
     const auto extracted = extract_as(numerics);
     ASSERT_EQ(extracted.size(), goldens_["prompts"].size());
@@ -109,14 +109,14 @@ TEST_F(Golden, F32Arrays) {
       for (std::size_t i = 0; i < golden["samples"].size(); ++i) {
         const double expected = golden["samples"][i];
         const double found = values[i * (values.size() - 1) / (golden["samples"].size() - 1)];
-        // Elements scatter more than the norm; the largest are off by their own step.
+        // Single elements vary more than the norm; the largest are off by their own step.
         EXPECT_NEAR(found, expected, 2e-5 * std::max(rms, std::abs(expected))) << i;
       }
     }
   }
 }
 
-// The default prompts and two long ones, which take every path of prefill: a batch of five.
+// The default prompts and two long ones, which exercise every path of prefill: a batch of five.
 std::vector<Prompt> digest_prompts() {
   std::vector<Prompt> prompts = default_prompts();
   const Tokenizer tokenizer = Tokenizer::load(kModel / "tokenizer.json");
@@ -173,7 +173,7 @@ TEST(Digests, HaveNotMoved) {
   EXPECT_EQ(found.dump().size(), expected.dump().size());
 }
 
-// One digest per array, whatever it is computed with.
+// One digest per array, however it is computed.
 TEST(Digests, AreTheSameOnAllThreadsAndInstructionSets) {
   const Json expected = load(kData / "digests.json");
   for (const Numerics numerics : kAllNumerics) {
@@ -195,7 +195,7 @@ TEST(Digests, AreTheSameOnAllThreadsAndInstructionSets) {
   }
 }
 
-// The prompt's ids in pieces of at most `piece`: what a recorder sees has the digests too.
+// The prompt's ids in pieces of at most `piece`: the recorder's arrays have the same digests.
 template <class N>
 void expect_digests_in_pieces(const Prompt& prompt, std::size_t piece, const Json& expected) {
   static const Model model = load_model(kModel);

@@ -94,7 +94,7 @@ TEST(LargestChannels, AreByMagnitudeWithTheirPosition) {
 TEST(Histogram, CountsFiniteElementsAndClosesTheLastBin) {
   const Array array = f64({0, 0.24, 0.25, 0.5, 0.99, 1, 1.01, -0.1, kNan, kInf});
   EXPECT_EQ(histogram(array.view(), 0, 1, 4), (std::vector<std::int64_t>{2, 1, 1, 2}));
-  // All elements alike.
+  // All elements equal.
   EXPECT_EQ(histogram(f64({7, 7}).view(), 7, 7, 3), (std::vector<std::int64_t>{2, 0, 0}));
 }
 
@@ -108,10 +108,10 @@ TEST(RelativeL2, IsTheErrorOverTheSecondsNorm) {
 }
 
 TEST(RelativeL2, LeavesOutWhatTheMaskHides) {
-  // Lowest BF16 against lowest float: the types' own lowest values, not an error.
+  // The lowest BF16 against the lowest float: each is its type's masked value, not an error.
   EXPECT_DOUBLE_EQ(relative_l2(f64({-3.3895314e38, 3}).view(), f64({-3.4028235e38, 4}).view(), 2),
                    0.25);
-  // Hidden in one only is one.
+  // Masked in only one of them is an error.
   EXPECT_GT(relative_l2(f64({0, 4}).view(), f64({-3.4028235e38, 4}).view(), 2), 0.9);
 }
 

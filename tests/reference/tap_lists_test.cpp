@@ -1,4 +1,4 @@
-// The taps have one list; whoever writes them down besides has the same.
+// There is one list of taps; copies of it elsewhere are equal.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -47,7 +47,7 @@ TEST(TapLists, OfThePythonExtractorAreTheSame) {
   }
 }
 
-// A row of the table may hold two: `layer_NN_q_norm`, `_k_norm`.
+// A row of the table may have two: `layer_NN_q_norm`, `_k_norm`.
 TEST(TapLists, OfTheFormatsPageAreTheSame) {
   const std::string text = text_of("docs/reference-data-format.md");
   std::vector<std::string> rows;

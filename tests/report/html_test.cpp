@@ -61,8 +61,8 @@ class HtmlReport : public testing::Test {
   static void TearDownTestSuite() { delete directory_; }
   static fs::path ref() { return *directory_ / "ref"; }
 
-  // The reference's arrays, those of the first prompt wrong from layer 5's query norm on, in one
-  // logit, and in the text.
+  // The reference's arrays, with those of the first prompt wrong from layer 5's query norm on, in
+  // one logit, and in the text.
   static fs::path wrong() {
     const fs::path out = *directory_ / "wrong";
     fs::create_directories(out);
@@ -88,7 +88,7 @@ class HtmlReport : public testing::Test {
     return out;
   }
 
-  // What the probe sees in the page.
+  // What the probe reads from the page.
   static json open(const fs::path& candidate, const std::vector<std::string>& more = {},
                    int pixels = 1280) {
     const fs::path page = *directory_ / "report.html";
@@ -158,7 +158,7 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_EQ(seen["cut_off"], 0) << "tables that are wider than their place";
   EXPECT_LE(seen["width"][0], seen["width"][1]);
 
-  // The charts have marks: embedding, 28 layers, final norm, logits; noise and limit drawn.
+  // The charts have marks: embedding, 28 layers, final norm, logits; noise and limit are drawn.
   const json& charts = seen["charts"];
   EXPECT_EQ(charts["errors"]["marks"], (json{31, 31, 31}));
   EXPECT_EQ(charts["errors"]["labels"], (json{"candidate", "noise of the reference", "limit"}));
@@ -177,7 +177,7 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_EQ(seen["shown_first"], "layer_05_q_norm fail");
   EXPECT_EQ(seen["worst"], 10);
 
-  // Tokens as text, and where they first differ.
+  // Tokens as text, and the first difference.
   const std::string best = seen["best"];
   EXPECT_NE(best.find("␣Paris"), std::string::npos) << best;
   EXPECT_NE(best.find("300"), std::string::npos);
@@ -206,8 +206,8 @@ TEST_F(HtmlReport, ShowsAFailureInABrowser) {
   EXPECT_NE(seen["first_position"].get<std::string>().find("candidate"), std::string::npos);
 }
 
-// Of two prompts that fail, the one with more failures, and in a layer the tensor that is furthest
-// off, not the first; on a telephone too.
+// Of two failing prompts it shows the one with more failures, and in a layer the tensor with the
+// largest error, not the first; on a phone too.
 TEST_F(HtmlReport, OpensOnWhatShowsMost) {
   ASSERT_NE(chromium(), "") << "no browser: scripts/install-deps test";
   const fs::path out = *directory_ / "both";
@@ -219,13 +219,14 @@ TEST_F(HtmlReport, OpensOnWhatShowsMost) {
     arrays.reserve(npz.names().size());
     for (const std::string& name : npz.names()) {
       Array& array = arrays.emplace_back(npz.read(name));
-      // Behind the wrong activation all is wrong: else the engine did not go on with it.
-      const bool behind = name == "layer_05_mlp_output" || name == "layer_05_output" ||
-                          (name.starts_with("layer_") && name > "layer_06") ||
-                          name == "final_norm_output" || name == "logits";
+      // Everything after the wrong activation is wrong; otherwise the engine did not compute with
+      // it.
+      const bool after = name == "layer_05_mlp_output" || name == "layer_05_output" ||
+                         (name.starts_with("layer_") && name > "layer_06") ||
+                         name == "final_norm_output" || name == "logits";
       const float by = name == "layer_05_q_proj"    ? 1.5F
                        : name == "layer_05_mlp_act" ? 9.0F
-                       : behind                     ? 3.0F
+                       : after                      ? 3.0F
                                                     : 1.0F;
       if (by != 1.0F && (id == "prompt2" || name == "layer_05_q_proj")) {
         for (float& x : array.as<float>()) x *= by;
@@ -247,7 +248,7 @@ TEST_F(HtmlReport, OpensOnWhatShowsMost) {
 
 TEST_F(HtmlReport, ShowsAPassWithoutOracleModelOrText) {
   ASSERT_NE(chromium(), "") << "no browser: scripts/install-deps test";
-  // Layer outputs only, and a name that would end the script it stands in.
+  // Only layer outputs, and a name that could end the script element that contains it.
   const NpzReader npz(ref() / "prompt1/reference.npz");
   Array a = npz.read("layer_05_output");
   Array b = npz.read("layer_07_output");

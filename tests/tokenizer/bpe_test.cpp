@@ -1,4 +1,4 @@
-// Merges: the queue for long pieces against the definition.
+// Merges: the queue for long pieces compared with the definition.
 #include "tokenizer/bpe.h"
 
 #include <gtest/gtest.h>

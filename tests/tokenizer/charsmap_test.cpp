@@ -54,12 +54,12 @@ TEST(Charsmap, RewritesByTheShortestKey) {
   EXPECT_EQ(map.rewrite("abcad", 1).text, "xycxyd");  // c and a are two clusters
   EXPECT_EQ(map.rewrite("", 0).text, "");
   EXPECT_EQ(map.rewrite(std::string_view("\0a", 2), 1).text, std::string_view("\0xy", 3));
-  // A cluster goes as what it begins with, unless it is long.
+  // A cluster is rewritten by its beginning, unless it is long.
   EXPECT_EQ(map.rewrite("a\u0301", 1).text, "xy");
   EXPECT_EQ(map.rewrite("a\u0301\u0301\u0301", 1).text, "xy\u0301\u0301\u0301");
 }
 
-TEST(Charsmap, CountsWhatStandsForTheFirstCharacter) {
+TEST(Charsmap, CountsWhatReplacesTheFirstCharacter) {
   const Charsmap map = charsmap();
   EXPECT_EQ(map.rewrite("ad", 1).from_start, 2u);
   EXPECT_EQ(map.rewrite("bd", 1).from_start, 1u);  // as tokenizers counts: d took b's place
@@ -79,7 +79,7 @@ void expect_refused(const std::string& bytes, const std::string& found) {
   }
 }
 
-TEST(Charsmap, RefusesWhatIsNone) {
+TEST(Charsmap, RefusesInvalidMaps) {
   expect_refused("", "0 bytes");
   expect_refused("abc", "3 bytes");
   expect_refused(u32(0) + "text", "0 units");
@@ -100,8 +100,7 @@ TEST(Charsmap, RefusesWhatIsNone) {
   expect_refused(map_of({0, 0, 0}, ""), "a node at 0 of 3 units");
 }
 
-// Nodes that lead back to each other, and whatever else: read to an end or refused, and never
-// looked up outside.
+// Cyclic nodes and other damage: read to an end or refused, without access outside the map.
 TEST(Charsmap, DamagedMapsAreRefusedOrWork) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);

@@ -1,4 +1,4 @@
-// Each model family's kind of tokenizer.json: text to ids and back as the tokenizers library.
+// Each model family's kind of tokenizer.json: text to ids and back as the tokenizers library does.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -70,7 +70,7 @@ TEST_P(Family, FindsTokensByTheirText) {
   }
 }
 
-// Truncation and padding are for calls that ask for them.
+// Truncation and padding apply only to calls that ask for them.
 TEST_P(Family, EncodesTheWholeTextWhateverTheFileSaysOfLengths) {
   json contents = golden_["tokenizer"];
   contents["truncation"] = {{"max_length", 2}, {"strategy", "LongestFirst"}};
@@ -86,7 +86,7 @@ TEST_P(Family, LongTextsAreEncodedWhole) {
     while (text.size() < 100'000) text += part;
     const std::string decoded = tokenizer.decode(tokenizer.encode(text));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(decoded)), decoded) << part;
-    // Without bytes to fall back on, a Unigram model makes one token of all that is unknown.
+    // Without byte fallback, a Unigram model makes one token of consecutive unknown characters.
     const json& model = golden_["tokenizer"]["model"];
     if (model["type"] == "BPE" || model["byte_fallback"]) {
       EXPECT_GT(decoded.size(), 30'000u) << part;

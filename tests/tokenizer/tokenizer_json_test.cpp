@@ -1,4 +1,4 @@
-// Files that are not what they should be: each is refused by name.
+// Invalid files: each is refused, and the error names the field.
 #include "tokenizer/tokenizer_json.h"
 
 #include <gtest/gtest.h>
@@ -83,7 +83,7 @@ TEST(TokenizerJson, AcceptsTheOtherSpellings) {
   EXPECT_EQ(parse_tokenizer_json("T.json", json.dump()).texts.size(), 2500u);
 }
 
-TEST(TokenizerJson, RefusesWhatIsNoJsonObject) {
+TEST(TokenizerJson, RefusesWhatIsNotAJsonObject) {
   const std::string text = bundled().dump();
   expect_error({}, "T.json", "empty file");
   for (const std::size_t length : {std::size_t{1}, text.size() / 2, text.size() - 1}) {
@@ -173,7 +173,7 @@ TEST(TokenizerJson, RefusesPreTokenizersThatAreNotClear) {
          part(j, 1) = {{"type", "Digits"}, {"individual_digits", 1}};
        },
        bytes + ".individual_digits", "1"},
-      // What Oniguruma and PCRE2 do not take alike.
+      // Patterns that Oniguruma and PCRE2 read differently.
       {regex("(a"), where, "parenthesis"},
       {regex("[[:punct:]]"), where, "POSIX"},
       {regex("\\p{Punct}"), where, "Punct"},
@@ -261,7 +261,7 @@ TEST(TokenizerJson, RefusesAddedTokensThatAreNotClear) {
       {[&](Json& j) { token(j).erase("special"); }, where + ".special", "missing"},
       {[&](Json& j) { token(j)["content"] = ""; }, where + ".content", "empty"},
       {[&](Json& j) { token(j)["single_word"] = "no"; }, where + ".single_word", "\"no\""},
-      {[&](Json& j) {  // the same once they are normalized
+      {[&](Json& j) {  // equal after normalization
          j["added_tokens"][1]["normalized"] = token(j)["normalized"] = true;
          j["added_tokens"][1]["content"] = "<\u00E9>";
          token(j)["content"] = "<e\u0301>";
@@ -286,7 +286,7 @@ TEST(TokenizerJson, RefusesAddedTokensThatAreNotClear) {
   });
 }
 
-// A SentencePiece model: the components around it, and a vocabulary of its 256 byte tokens.
+// A SentencePiece model: its components, and a vocabulary of its 256 byte tokens.
 Json sentencepiece() {
   Json json;
   std::ifstream file(ASSAY_TEST_DATA "/tokenizer/data/families/llama2.json");
@@ -345,7 +345,7 @@ TEST(TokenizerJson, RefusesWhatMakesTextsMuchLonger) {
        },
        "pre_tokenizer.pretokenizers[9].type", "2 bytes for one, after 512 for one"},
   });
-  // However many that make nothing longer.
+  // Any number of rules that make nothing longer.
   Json json = bundled();
   Json steps = many(replace("String", "x", "y"), 50);
   steps.insert(steps.end(), replace("Regex", " {2,}", "  "));
@@ -415,7 +415,7 @@ std::vector<std::int64_t> ids_of(const Json& json, std::string_view text) {
   return ids;
 }
 
-// As tokenizers does it: left out, the unknown token, one for neighbours, the tokens of bytes.
+// As in tokenizers: dropped, the unknown token, one for several neighbours, or tokens of bytes.
 TEST(TokenizerJson, BytesWithoutATokenAreUnknown) {
   Json json = bundled();
   json["added_tokens"] = Json::array();
@@ -431,7 +431,7 @@ TEST(TokenizerJson, BytesWithoutATokenAreUnknown) {
   EXPECT_EQ(ids_of(json, "axxb"), (Ids{0, 2, 1}));
   json["model"]["vocab"]["<0xC4>"] = 5;
   json["model"]["vocab"]["<0xA6>"] = 6;
-  EXPECT_EQ(ids_of(json, "\u00C4"), (Ids{5, 6, 2}));  // C3 has no such tokens: it waits
+  EXPECT_EQ(ids_of(json, "\u00C4"), (Ids{5, 6, 2}));  // C3 has no token: it is kept back
   json["model"]["unk_token"] = "none";
   try {
     ids_of(json, "x");

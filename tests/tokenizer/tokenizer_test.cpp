@@ -1,4 +1,4 @@
-// The whole way from text to ids and back.
+// From text to ids and back.
 #include "tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -76,8 +76,8 @@ TEST(Tokenizer, InvalidUtf8IsAnErrorWithItsOffset) {
   } cases[] = {
       {"\xFF", "0xFF at offset 0"},
       {"ab\x80", "0x80 at offset 2"},
-      {"\u00E9\xC3", "0xC3 at offset 2"},                  // cut short
-      {"a\xE4\xBD", "0xE4 at offset 1"},                   // cut short
+      {"\u00E9\xC3", "0xC3 at offset 2"},                  // truncated
+      {"a\xE4\xBD", "0xE4 at offset 1"},                   // truncated
       {"a\xC0\xAF", "0xC0 at offset 1"},                   // overlong
       {"a\xE0\x80\xAF", "0xE0 at offset 1"},               // overlong
       {"abc\xED\xA0\x80z", "0xED at offset 3"},            // a surrogate
@@ -107,7 +107,7 @@ TEST(Tokenizer, DecodingReturnsTextThatIsInNfc) {
 TEST(Tokenizer, CutCharactersDecodeToReplacementsOfTheirMaximalSubparts) {
   const auto decode_bytes = [](const std::string& bytes) {
     Ids ids;
-    for (const char c : bytes) {  // look for the one-byte token
+    for (const char c : bytes) {  // find the one-byte token
       for (std::int64_t id = 0; id < bundled().size(); ++id) {
         if (bundled().token_bytes(id) == std::string(1, c)) ids.push_back(id);
       }
@@ -170,7 +170,7 @@ TEST(Tokenizer, ThreadsShareIt) {
   EXPECT_EQ(wrong, std::vector<int>(4));
 }
 
-// The parser reads some bytes after the text, which a full last page does not have.
+// The parser reads some bytes past the text, which a full last page does not have.
 TEST(Tokenizer, FilesOfEveryLengthWithinAPageLoad) {
   std::ifstream file(ASSAY_ROOT "/models/tiny-qwen3/tokenizer.json");
   std::string text(std::istreambuf_iterator<char>(file), {});

@@ -1,5 +1,5 @@
 // Every code point: character classes and NFC are those of the tokenizers library, whichever
-// Unicode versions PCRE2 and utf8proc have. When this fails after an update of one of them, add the
+// Unicode versions PCRE2 and utf8proc have. If this fails after an update of one of them, add the
 // code points it prints to src/tokenizer/unicode_differences.cpp.
 #include <gtest/gtest.h>
 
@@ -43,15 +43,16 @@ bool is_one_piece(const Splitter& splitter, const std::string& text) {
 const std::pair<std::string, char> kClasses[] = {{"upper", 'U'}, {"lower", 'l'},   {"letters", 'L'},
                                                  {"marks", 'M'}, {"numbers", 'N'}, {"spaces", 'S'}};
 
-// The class in kClasses that pieces show; O for none. qwen tells letters, numbers and spaces apart,
-// tekken what can stand in a word before capitals and behind small letters.
+// The class in kClasses that the pieces show; O for none. qwen distinguishes letters, numbers and
+// spaces, tekken what can be in a word before capitals and after small letters.
 char class_by_pieces(const Splitter& qwen, const Splitter& tekken, char32_t code_point) {
   const std::string c = utf8(code_point);
   const bool is_lower = is_one_piece(tekken, "a" + c);
   const bool is_upper = is_one_piece(tekken, c + "Ab");
   if (is_one_piece(qwen, "a" + c)) return is_lower && is_upper ? 'L' : is_lower ? 'l' : 'U';
   if (!is_one_piece(qwen, c + c)) return 'N';
-  const bool is_line_end = code_point == '\r' || code_point == '\n';  // go with what precedes
+  const bool is_line_end =
+      code_point == '\r' || code_point == '\n';  // they stay with what precedes them
   if (!is_line_end && is_one_piece(qwen, "!" + c)) return is_lower ? 'M' : 'O';
   return 'S';
 }

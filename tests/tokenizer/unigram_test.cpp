@@ -1,4 +1,4 @@
-// The Unigram model, and tokenizer.json files that have one which is none.
+// The Unigram model, and tokenizer.json files with invalid ones.
 #include "tokenizer/unigram.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,8 @@ TEST(Unigram, TakesTheGreatestSum) {
                                                   {"ab", 2},    {"abc", 5}, {"abcd", 10}};
   const Unigram model(vocabulary, 0, false);
   EXPECT_EQ(encode(model, "abcd"), (Ids{8}));
-  EXPECT_EQ(encode(model, "abcdacdxx"), (Ids{8, 1, 5, 0}));  // neighbours unknown: one
+  EXPECT_EQ(encode(model, "abcdacdxx"),
+            (Ids{8, 1, 5, 0}));  // neighbouring unknown characters are one token
   EXPECT_EQ(encode(model, ""), Ids{});
   EXPECT_EQ(encode(model, "x\U0001F600y"), (Ids{0}));
   EXPECT_EQ(encode(model, "<unk>x"), (Ids{0}));  // the token's own text is unknown, too
@@ -46,9 +47,9 @@ TEST(Unigram, WhatIsUnknownIsSpelledByItsBytesOrKnownTogether) {
       {"<unk>", 0}, {"a", 50}, {"<0xC3>", 0}, {"<0xA9>", 0}, {"xy", 50}};
   const Unigram falls_back(vocabulary, 0, true);
   EXPECT_EQ(encode(falls_back, "a\u00E9"), (Ids{1, 2, 3}));
-  EXPECT_EQ(encode(falls_back, "\u00E9z"), (Ids{0}));  // no token for z: none for its neighbour
+  EXPECT_EQ(encode(falls_back, "\u00E9z"), (Ids{0}));  // z has no token, so its neighbour gets none
   EXPECT_EQ(encode(Unigram(vocabulary, 0, false), "a\u00E9"), (Ids{1, 0}));
-  // Two unknown characters may score above the token that they are; its id is theirs then.
+  // Two unknown characters may score above the token that they form; then they get its id.
   const std::vector<Unigram::Token> high = {{"<unk>", 40}, {"xy", 50}, {"x\u00E9", 59}};
   EXPECT_EQ(encode(Unigram(high, 0, false), "xyx\u00E9"), (Ids{0}));
   EXPECT_EQ(encode(Unigram(high, 0, false), "x\u00E9"), (Ids{2}));
@@ -67,7 +68,7 @@ TEST(Unigram, SaysWhereAnUnknownTokenIsNeeded) {
   }
 }
 
-// Against all ways to cut short texts, the sums being exact.
+// Compared with all ways to cut short texts, with exact sums.
 TEST(Unigram, AgreesWithEveryWayToCut) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -106,7 +107,7 @@ TEST(Unigram, AgreesWithEveryWayToCut) {
   }
 }
 
-// A file whose model has these fields in place of its own.
+// A file whose model's fields are replaced by these.
 json contents(const std::string& fields) {
   json whole = {{"version", "1.0"}};
   whole["model"] =

@@ -1,4 +1,4 @@
-// The vocabulary's table: joined texts, whatever the order of the merges.
+// The vocabulary's table finds joined texts, whatever the order of the merges.
 #include "tokenizer/vocab_table.h"
 
 #include <gtest/gtest.h>

@@ -34,7 +34,7 @@ inline const std::filesystem::path& reference() {
   return path;
 }
 
-// The reference's own arrays, to be spoiled and written as a candidate.
+// The reference's own arrays, to be changed and written as a candidate.
 class SpoiledDump {
  public:
   SpoiledDump() {
@@ -51,7 +51,7 @@ class SpoiledDump {
     arrays_[to] = std::move(arrays_.at(from));
     arrays_.erase(from);
   }
-  // Multiplied by 1 + error, another for each element.
+  // Multiplied by 1 + error, with another error for each element.
   void disturb(const std::string& name, float error) {
     float sign = 1;
     for (float& x : values(name)) x *= 1 + (sign = -sign) * error;
@@ -102,7 +102,7 @@ inline std::string first(const PromptResult& result) {
   return result.first_divergence ? result.tensors[*result.first_divergence].name : "";
 }
 
-// What was found of the tensor; all in one text.
+// All findings about the tensor, joined.
 inline std::string found(const PromptResult& result, const std::string& name) {
   std::string text;
   for (const DumpFinding& f : result.findings) {

@@ -1,4 +1,4 @@
-// The check in a running engine, where passes repeat and names compete.
+// The check in a running engine when passes repeat and names compete.
 #include <gtest/gtest.h>
 
 #include "assay/check.h"
@@ -31,7 +31,7 @@ Array ids_array(std::vector<std::int64_t> ids) {
   return array;
 }
 
-TEST(Checker, ARivalIsHeldAgainstTheTapOnce) {
+TEST(Checker, ARivalIsComparedWithTheTapOnce) {
   Checker checker(of_reference());
   Array wrong = array_of("layer_05_output");
   for (float& x : wrong.as<float>()) x *= 3;
@@ -46,10 +46,10 @@ TEST(Checker, ARivalIsHeldAgainstTheTapOnce) {
   EXPECT_EQ(output.verdict, Verdict::kPass) << output.reason;
   EXPECT_EQ(output.candidate_name, "l_out-5");
   ASSERT_EQ(result.remarks.size(), 1u);
-  EXPECT_NE(result.remarks[0].find("'l_out-5' is taken"), std::string::npos) << result.remarks[0];
+  EXPECT_NE(result.remarks[0].find("'l_out-5' is used"), std::string::npos) << result.remarks[0];
 }
 
-// What was wrong with the first array is not said of the second.
+// A finding about the first array is not repeated for the second.
 TEST(Checker, AFindingGoesWithItsArray) {
   Checker checker(of_reference());
   Array zeros = array_of("layer_05_output");
@@ -95,7 +95,7 @@ TEST(Checker, RecordsTheTokensOfEveryPass) {
   EXPECT_EQ(NpzReader(options.record).read("input_ids").shape, (Shape{1, 3}));
 }
 
-// Shapes of no elements, at any axis, are read as no tap.
+// Shapes without elements, at any axis, are not read as any tap.
 TEST(Checker, ReadsNothingIntoAnEmptyArray) {
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
   for (const Shape& shape : {Shape{0}, Shape{1, 0, 64}, Shape{1, 5, 0}, Shape{kHuge, kHuge, 0},

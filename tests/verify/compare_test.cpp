@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Between these two lie 22 layers that were not dumped, and 2^44 paths through their residuals.
+// Between these two are 22 layers that were not dumped, and 2^44 paths through their residuals.
 TEST(Compare, ManyLayersBetweenTwoArraysTakeNoTime) {
   SpoiledDump candidate;
   for (float& x : candidate.values("layer_05_input_norm")) x *= 2;
@@ -71,7 +71,7 @@ TEST(Compare, ReadsEveryFormatAndDtype) {
       for (const float x : a.as<float>()) {
         const std::uint16_t half = dtype == DType::kF16 ? f32_to_f16(x) : f32_to_bf16(x);
         const std::span<const std::byte> raw = std::as_bytes(std::span(&half, 1));
-        // E5M2 is the upper half of a half.
+        // E5M2 is the upper byte of an F16.
         bytes.insert(bytes.end(), raw.begin() + (dtype == DType::kF8E5M2), raw.end());
       }
       tensors.push_back({a.name, dtype, a.shape});
@@ -88,9 +88,9 @@ TEST(Compare, ReadsEveryFormatAndDtype) {
   EXPECT_LT(tensor(f16, "layer_20_output").metrics.relative_l2, 1e-3);
 }
 
-// The order of a fused array's parts is told by content, which is near to nothing until the pairs
-// are put right.
-TEST(Compare, FindsTheOrderOfFusedPartsWhoseRotaryPairsLieSideBySide) {
+// The order of a fused array's parts is found by content, which fits nothing until the pairs are
+// converted.
+TEST(Compare, FindsTheOrderOfFusedPartsWithAdjacentRotaryPairs) {
   SpoiledDump candidate;
   const std::size_t head = static_cast<std::size_t>(candidate["layer_05_q_rope"].shape[3]);
   for (const char* tap : {"q_proj", "k_proj", "q_norm", "k_norm", "q_rope", "k_rope"}) {
@@ -100,7 +100,7 @@ TEST(Compare, FindsTheOrderOfFusedPartsWhoseRotaryPairsLieSideBySide) {
       for (std::size_t i = 0; i < head; ++i) values[at + i] = own[i / 2 + i % 2 * head / 2];
     }
   }
-  // For each head of keys its queries, the keys, the values.
+  // For each key head its queries, the keys, the values.
   const std::span<const float> q = candidate.values("layer_05_q_proj");
   const std::span<const float> k = candidate.values("layer_05_k_proj");
   const std::span<const float> v = candidate.values("layer_05_v_proj");
@@ -135,7 +135,7 @@ TEST(Compare, ReadsRawDumpsByTheirSidecar) {
   const auto text = [](std::span<const std::byte> bytes) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };
-  // Column-major [H, S] is what row-major [S, H] is.
+  // Column-major [H, S] equals row-major [S, H].
   write_text(directory / "all.bin", "head" + std::string(text(logits.bytes)) +
                                         std::string(text(candidate["layer_05_output"].bytes)));
   const std::string offset = std::to_string(4 + logits.bytes.size());
@@ -206,7 +206,7 @@ TEST(Compare, WithLayerOutputsOnlyNamesTheLayer) {
 // where the reference's error is 0.4 % everywhere.
 class SmallSet {
  public:
-  // The candidate's value from the oracle's and the reference's.
+  // Computes the candidate's value from the oracle's and the reference's.
   using Make = std::function<float(std::size_t position, std::size_t channel, float, float)>;
   SmallSet(float first_position, const Make& make) {
     Array oracle{"layer_00_output", DType::kF32, {1, 8, 8}, std::vector<std::byte>(256)};
@@ -244,7 +244,7 @@ class SmallSet {
   TemporaryDirectory directory_;
 };
 
-// A massive first token hides in the whole tensor's norm what happens to the others.
+// A massive first token dominates the whole tensor's norm and hides errors of the others.
 TEST(Compare, SeesOnePositionBesideAMassiveOne) {
   const auto spoiled = [](std::size_t position, std::size_t, float, float reference) {
     return position == 5 ? reference * 1.1F : reference;
@@ -271,7 +271,7 @@ TEST(Compare, ChoosesAReadingByContent) {
   EXPECT_EQ(result.verdict, Verdict::kPass);
   EXPECT_EQ(result.metrics.exact_share, 1);
   EXPECT_EQ(result.reading,
-            "axes in another order: [8, 8] read as [1, 8, 8] (of 2 readings the one whose content "
+            "axes permuted: [8, 8] read as [1, 8, 8] (of 2 readings the one whose content "
             "fits)");
 }
 
@@ -328,18 +328,18 @@ TEST(Compare, FailsClosed) {
     SpoiledDump candidate;
     candidate.rename("layer_05_output", "l_out-5");
     candidate.rename("layer_06_output", "model.layers.5");
-    // The one that fits counts, and it is said.
+    // The one that fits is used, and a remark tells so.
     const PromptResult result = run(candidate);
     EXPECT_EQ(tensor(result, "layer_05_output").verdict, Verdict::kPass);
     EXPECT_EQ(tensor(result, "layer_05_output").candidate_name, "l_out-5");
     ASSERT_EQ(result.remarks.size(), 1u);
     EXPECT_NE(result.remarks[0].find("both mean layer_05_output"), std::string::npos);
-    candidate.copy("l_out-5", "model.layers.5");  // twice the same is no contradiction
+    candidate.copy("l_out-5", "model.layers.5");  // two equal arrays are not a contradiction
     EXPECT_TRUE(run(candidate).remarks.empty());
   }
 }
 
-// Paths through layers that nobody dumped are followed one by one: they must not be too many.
+// Paths through layers that were not dumped must not be followed one by one.
 TEST(Compare, AReferenceMayHaveGapsOfHundredsOfLayers) {
   const TemporaryDirectory directory;
   const auto write = [&](const char* file, float last) {
@@ -384,7 +384,7 @@ TEST(Compare, SaysWhatIsWrongWithTheDump) {
   {
     SpoiledDump candidate;
     candidate.copy("final_norm_output", "layer_27_output");
-    EXPECT_NE(found(run(candidate), "layer_27_output").find("output of the final norm"),
+    EXPECT_NE(found(run(candidate), "layer_27_output").find("final norm's output"),
               std::string::npos);
   }
   {
@@ -400,7 +400,7 @@ TEST(Compare, SaysWhatIsWrongWithTheDump) {
               std::string::npos);
   }
   {
-    // The same with layer outputs only: what layer 9 adds to layer 8's.
+    // The same with only layer outputs: what layer 9 adds to layer 8's.
     SpoiledDump candidate;
     const std::span<float> nine = candidate.values("layer_09_output");
     const std::span<float> eight = candidate.values("layer_08_output");
@@ -430,7 +430,7 @@ TEST(Compare, ReadsOtherLayouts) {
       }
     }
   }
-  // The last position only, as engines compute logits.
+  // Only the last position, as engines compute logits.
   Array& logits = candidate["logits"];
   logits.shape = {2560};
   logits.bytes.erase(logits.bytes.begin(), logits.bytes.end() - 2560 * 4);
@@ -495,7 +495,7 @@ TEST(Compare, FollowsProfiles) {
   write_text(file, R"({"rules": [{"taps": "layer_05_output", "relative_l2": 1e-2},
                                  {"taps": "*", "relative_l2": 0}]})");
   EXPECT_TRUE(compare(options).passed);
-  // A tap that no rule speaks of does not pass.
+  // A tap that no rule matches does not pass.
   write_text(file, R"({"rules": [{"taps": "layer_*", "relative_l2": 1}]})");
   EXPECT_FALSE(compare(options).passed);
   for (const char* bad : {"[]", R"({"rules": []})", R"({"rules": [{"taps": "*"}]})",
@@ -508,7 +508,7 @@ TEST(Compare, FollowsProfiles) {
   expect_error(ErrorKind::kUsage, {"--profile", "'loose'"}, [&] { compare(options); });
 }
 
-TEST(Compare, WithoutOracleSaysWhatItCannotSee) {
+TEST(Compare, WithoutOracleTellsWhatItCannotSee) {
   SpoiledDump candidate;
   const fs::path own = candidate.directory() / "ref.npz";
   fs::copy_file(reference() / "prompt1/reference.npz", own);

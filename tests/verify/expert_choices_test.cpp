@@ -47,7 +47,7 @@ Judged judged(ExpertChoices& choices, std::int64_t layer, const Array& own, cons
   return answer;
 }
 
-TEST(ExpertChoices, OthersOfNearlyEqualLogitsPassAndEndWhatIsAlike) {
+TEST(ExpertChoices, OthersWithNearlyEqualLogitsPassAndEndTheComparison) {
   ExpertChoices choices;
   const Array logits = logits_of({kClear, kTied, kClear});
   const Array own = ids_of({0, 1, 2, 0, 1, 2, 0, 1, 2});
@@ -55,11 +55,11 @@ TEST(ExpertChoices, OthersOfNearlyEqualLogitsPassAndEndWhatIsAlike) {
   const Judged first = judged(choices, 0, own, other, &logits);
   EXPECT_EQ(first.result.verdict, Verdict::kPass);
   EXPECT_EQ(first.result.reason,
-            "1 of 3 positions go to other experts, of nearly equal router logits");
+            "1 of 3 positions go to other experts with nearly equal router logits");
   EXPECT_EQ(first.until, 1);
   EXPECT_EQ(choices.same_until({Tap::kRouterLogits, 0}), ExpertChoices::kAll);
   EXPECT_EQ(choices.same_until({Tap::kLogits, -1}), 1);
-  // In the next layer nothing of these positions is looked at, and the others are.
+  // In the next layer these positions are not judged, and the others are.
   const Array clear = logits_of({kClear, kClear, kClear});
   EXPECT_EQ(judged(choices, 1, own, ids_of({0, 1, 2, 5, 6, 7, 5, 6, 7}), &clear).result.verdict,
             Verdict::kPass);
@@ -73,11 +73,13 @@ TEST(ExpertChoices, OthersAreWrong) {
   ExpertChoices choices;
   const Judged far = judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), &logits);
   EXPECT_EQ(far.result.verdict, Verdict::kFail);
-  EXPECT_EQ(far.result.reason, "position 1 is routed to expert 3 and not 2: router logits 1 and 2");
+  EXPECT_EQ(far.result.reason,
+            "position 1 is routed to expert 3 instead of 2: router logits 1 and 2");
   EXPECT_EQ(far.until, ExpertChoices::kAll);
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), nullptr).result.verdict,
             Verdict::kFail);
-  // Of tied experts one twice: of eight equal ones, too, each may be taken once.
+  // One of several tied experts chosen twice is wrong: of eight equal ones, each may be chosen
+  // once.
   const Array equal = logits_of({{1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1}});
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 1}), &equal).result.verdict,
             Verdict::kFail);
@@ -88,7 +90,7 @@ TEST(ExpertChoices, OthersAreWrong) {
   std::ranges::copy(std::vector<float>{0, 1, 2, 0, 1, 2.5F}, halves.as<float>().begin());
   ExpertChoices others;
   EXPECT_EQ(judged(others, 0, own, halves, &equal).result.verdict, Verdict::kFail);
-  // No expert's ids.
+  // Invalid ids.
   const Array tied = logits_of({kTied, kTied});
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, -4, 300}), &tied).result.verdict,
             Verdict::kFail);

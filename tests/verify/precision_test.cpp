@@ -1,4 +1,4 @@
-// Candidates of FP32 and F16, held to what their own type allows.
+// Candidates of FP32 and F16, judged by what their own type allows.
 #include "verify/precision.h"
 
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ fs::path f32_dump(const fs::path& directory, double epsilon) {
   return options.out / "prompt1/reference.npz";
 }
 
-// The reference as it was before noise_f32 was written.
+// A reference from before noise_f32 existed.
 fs::path older_reference(const fs::path& directory) {
   fs::copy(reference(), directory, fs::copy_options::recursive);
   Json manifest = Json::parse(read_text(directory / "manifest.json"));
@@ -49,12 +49,12 @@ std::size_t count(const CompareReport& report, Verdict verdict) {
       std::ranges::count(report.prompts.at(0).tensors, verdict, &TensorResult::verdict));
 }
 
-TEST(Precision, AnFp32EngineIsHeldToFp32) {
+TEST(Precision, AnFp32EngineIsJudgedAsFp32) {
   const TemporaryDirectory directory;
   const CompareReport report = compare(options_for(f32_dump(directory.path(), 1e-6)));
   EXPECT_TRUE(report.passed);
   EXPECT_FALSE(report.coarse);
-  EXPECT_EQ(report.precision, "the values are FP32, and are also held to what that allows");
+  EXPECT_EQ(report.precision, "the values are FP32, and are also compared with its noise");
   for (const TensorResult& t : report.prompts[0].tensors) {
     if (!parse_tap_name(t.name)) continue;
     EXPECT_EQ(t.verdict, Verdict::kPass) << t.name << ": " << t.reason;
@@ -63,7 +63,7 @@ TEST(Precision, AnFp32EngineIsHeldToFp32) {
       continue;
     }
     ASSERT_TRUE(t.precision_ratio) << t.name;
-    EXPECT_LE(*t.precision_ratio, 1.01) << t.name;  // it is what the noise was measured on
+    EXPECT_LE(*t.precision_ratio, 1.01) << t.name;  // the noise was measured on it
     EXPECT_EQ(t.limits->precision_ratio, kBeyondF32);
   }
 }
@@ -84,7 +84,7 @@ TEST(Precision, AWrongEpsilonInFp32IsCoarse) {
   EXPECT_LT(*first.noise_ratio, 2);
   EXPECT_EQ(first.reason.find("within BF16's noise, but "), 0u) << first.reason;
 
-  // What is expected by hand goes before what the values show.
+  // --as overrides what the values show.
   options.as = "bf16";
   report = compare(options);
   EXPECT_FALSE(report.coarse);
@@ -110,7 +110,7 @@ TEST(Precision, AnOlderReferenceSaysSoOrIsMeasured) {
   const CompareReport without = compare(options);
   EXPECT_TRUE(without.passed);
   EXPECT_FALSE(without.coarse);
-  EXPECT_NE(without.precision.find("held to BF16's noise only"), std::string::npos);
+  EXPECT_NE(without.precision.find("only compared with BF16's noise"), std::string::npos);
   options.model = kModel;
   const CompareReport measured = compare(options);
   EXPECT_GT(count(with, Verdict::kCoarse), 20u);
@@ -126,7 +126,7 @@ TEST(Precision, F16IsMeasuredWithTheModel) {
   const TemporaryDirectory directory;
   fs::create_directory(directory / "f32");
   const NpzReader right(f32_dump(directory / "f32", 1e-6));
-  // What an engine has that computes so much better than it stores.
+  // An engine that computes much more precisely than it stores.
   const auto write = [&](const std::string& name, float factor) {
     std::vector<Array> arrays;
     for (const std::string& array : right.names()) {
@@ -144,7 +144,7 @@ TEST(Precision, F16IsMeasuredWithTheModel) {
     return options_for(directory / name);
   };
   CompareOptions options = write("f16.npz", 0);
-  EXPECT_NE(compare(options).precision.find("F16, but held to BF16's noise only"),
+  EXPECT_NE(compare(options).precision.find("F16, but only compared with BF16's noise"),
             std::string::npos);
   options.model = kModel;
   CompareReport report = compare(options);
@@ -153,7 +153,7 @@ TEST(Precision, F16IsMeasuredWithTheModel) {
   EXPECT_EQ(tensor(report.prompts[0], "logits").type, Grid::kF16);
   EXPECT_LT(*tensor(report.prompts[0], "logits").precision_ratio, 2);
   EXPECT_LT(*tensor(report.prompts[0], "layer_05_attn_scores").precision_ratio, 2);
-  EXPECT_EQ(report.precision, "the values are F16, and are also held to what that allows");
+  EXPECT_EQ(report.precision, "the values are F16, and are also compared with its noise");
 
   options = write("coarse.npz", 0.003F);
   options.model = kModel;
@@ -169,7 +169,7 @@ TEST(Precision, F16IsMeasuredWithTheModel) {
 
 TEST(Precision, ActivationsInEightBitsAreAllowedWhereAskedFor) {
   const TemporaryDirectory directory;
-  // An engine that rounds what its matmuls read to 8 bits, as ours does to measure it.
+  // An engine that rounds the inputs of matmuls to 8 bits, as ours does to measure the noise.
   const Model model = load_model(kModel);
   const NpzReader reference_file(reference() / "prompt1/reference.npz");
   const NpzReader oracle(reference() / "prompt1/oracle.npz");
@@ -194,7 +194,7 @@ TEST(Precision, ActivationsInEightBitsAreAllowedWhereAskedFor) {
   EXPECT_EQ(q8.size(), f32.size());
   EXPECT_GT(q8.at("logits").whole, 100 * f32.at("logits").whole);
   EXPECT_EQ(q8.at("embedding_output").whole, f32.at("embedding_output").whole);
-  // What lies 1.5 times as far as such an engine passes as one, and 3 times as far does not.
+  // 1.5 times that noise still passes for such an engine, 3 times does not.
   for (const double factor : {1.5, 3.0}) {
     TensorResult result;
     result.name = "logits";
@@ -227,11 +227,11 @@ std::vector<TensorResult> results_of(
   return results;
 }
 
-TEST(Precision, WhatFollowsACoarserTypeIsHeldToThatType) {
+TEST(Precision, WhatFollowsACoarserTypeIsJudgedByThatType) {
   using enum Grid;
   using Types = std::vector<std::optional<Grid>>;
   const std::optional<Grid> none;
-  // BF16 weights say nothing of the engine.
+  // BF16 weights tell nothing about the engine.
   EXPECT_EQ(types_of(results_of({{"embedding_output", kBf16}, {"layer_00_output", kF32}}), {}),
             (Types{kBf16, kF32}));
   // Attention in F16, the stream in FP32.
@@ -242,7 +242,7 @@ TEST(Precision, WhatFollowsACoarserTypeIsHeldToThatType) {
                                  {"logits", kBf16}}),
                      {}),
             (Types{kF32, kF16, kF16, kF16, kBf16}));
-  // Nothing tells.
+  // No value tells.
   EXPECT_EQ(types_of(results_of({{"layer_00_attn_probs", none}, {"rope_cos", kF32}}), {}),
             (Types{none, none}));
   EXPECT_EQ(types_of(results_of({{"layer_00_output", kBf16}}), ExpectedType::kQ8), (Types{kF32}));
@@ -257,7 +257,7 @@ TEST(Precision, TheGridIsWhereTheValuesLie) {
   EXPECT_EQ(fill([](float i) { return 0.1F * i; }), Grid::kF32);
   EXPECT_EQ(fill([](float i) { return f16_to_f32(f32_to_f16(0.1F * i)); }), Grid::kF16);
   EXPECT_EQ(fill([](float i) { return bf16_to_f32(f32_to_bf16(0.1F * i)); }), Grid::kBf16);
-  // Powers of two, zeros and what a mask hides lie on every grid.
+  // Powers of two, zeros and masked values are on every grid.
   EXPECT_EQ(fill([](float i) { return i < 60 ? 1.0F : 0.1F * i; }), std::nullopt);
   EXPECT_EQ(fill([](float i) { return i > 30 ? -3.4e38F : 0.1F * i; }), Grid::kF32);
 }

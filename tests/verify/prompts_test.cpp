@@ -1,4 +1,4 @@
-// Comparisons of several prompts: which is which, and what one tells of the others.
+// Comparisons of several prompts: how they are paired, and what one tells about the others.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -44,7 +44,7 @@ TEST(Compare, FindsThePrompt) {
   logits.shape = {2560};
   logits.bytes.erase(logits.bytes.begin(), logits.bytes.end() - 2560 * 4);
   write_npy(options.candidate, logits.view());
-  expect_error(ErrorKind::kUsage, {"--prompt", "does not say which prompt", "prompt1, prompt2"},
+  expect_error(ErrorKind::kUsage, {"--prompt", "does not tell which prompt", "prompt1, prompt2"},
                [&] { compare(options); });
   options.prompt = "prompt3";
   EXPECT_TRUE(compare(options).passed);
@@ -56,17 +56,17 @@ TEST(Compare, FindsThePrompt) {
   expect_error(ErrorKind::kInput, {"prompt1", "no manifest.json"}, [&] { compare(options); });
   options.reference = set / "ref";
   options.candidate = set / "nowhere";
-  expect_error(ErrorKind::kInput, {"nowhere", "not there"}, [&] { compare(options); });
+  expect_error(ErrorKind::kInput, {"nowhere", "no such file"}, [&] { compare(options); });
 }
 
-// One array that cannot be read stops nothing but its own comparison.
-TEST(Compare, ADamagedArrayIsSaidAndTheOthersAreJudged) {
+// An unreadable array prevents only its own comparison.
+TEST(Compare, ADamagedArrayIsReportedAndTheOthersAreJudged) {
   const TemporaryDirectory set;
   CompareOptions options = three_prompts(set);
   fs::create_directory(set / "dump");
   const NpzReader npz(set / "ref/prompt2/reference.npz");
   for (const std::string& name : npz.names()) {
-    if (name == "input_ids") continue;  // which prompt it is, shapes tell
+    if (name == "input_ids") continue;  // the shapes tell which prompt it is
     write_npy(set / "dump" / (name + ".npy"), npz.read(name).view());
   }
   for (const char* name : {"layer_03_output", "rope_cos"}) {
@@ -86,7 +86,7 @@ TEST(Compare, ADamagedArrayIsSaidAndTheOthersAreJudged) {
   }
 }
 
-// The channels of each rotary pair side by side, as llama.cpp has them.
+// The channels of each rotary pair adjacent, as in llama.cpp.
 void put_pairs_together(Array& array) {
   const auto head = static_cast<std::size_t>(array.shape.back());
   const std::vector<float> own(array.as<float>().begin(), array.as<float>().end());
@@ -96,8 +96,8 @@ void put_pairs_together(Array& array) {
   }
 }
 
-// Where an engine rotates wrongly, the pairs of q and k cancel no more. A prompt of one token,
-// which is not rotated, shows that they are pairs.
+// In an engine that rotates wrongly, paired channels of q and k no longer cancel. A prompt of one
+// token, which is not rotated, shows that they are paired.
 TEST(Compare, ALayoutThatOnePromptShowsHoldsInTheOthers) {
   const TemporaryDirectory set;
   ExtractOptions extraction;

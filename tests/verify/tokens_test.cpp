@@ -41,7 +41,7 @@ TEST(Text, JudgesEveryStep) {
   }
 }
 
-// The candidate with another text.
+// The candidate with a different text.
 CompareReport with_text(const std::function<void(std::vector<std::int64_t>&)>& change,
                         const std::filesystem::path& model = {}) {
   SpoiledDump candidate;
@@ -57,7 +57,7 @@ CompareReport with_text(const std::function<void(std::vector<std::int64_t>&)>& c
   return compare(options);
 }
 
-TEST(Text, ANumberThatIsNoTokenFailsThere) {
+TEST(Text, AnInvalidTokenFailsThere) {
   for (const std::int64_t foreign : {std::int64_t{-5}, std::int64_t{2560}, std::int64_t{1} << 40}) {
     for (const std::filesystem::path& model : {std::filesystem::path(), kModel}) {
       const CompareReport report =
@@ -118,7 +118,7 @@ TEST(Text, IsJudgedOverTheCommonLength) {
   }
 }
 
-TEST(Text, OfNewTokensAloneIsReplayedBehindThePrompt) {
+TEST(Text, OfOnlyNewTokensIsReplayedAfterThePrompt) {
   const CompareReport report = with_text(
       [](std::vector<std::int64_t>& ids) {
         ids.resize(13);
@@ -156,12 +156,12 @@ TEST(Text, IsReadAsWhatFitsTheReference) {
     return whole_text(prompt, text, expected);
   };
   EXPECT_EQ(read({4, 5, 4, 5, 6}), expected);
-  EXPECT_EQ(read({4, 5, 6}), expected);  // new tokens that begin as the prompt does
+  EXPECT_EQ(read({4, 5, 6}), expected);  // new tokens that begin like the prompt
   EXPECT_EQ(read({4, 5, 4}), (std::vector<std::int64_t>{4, 5, 4}));
   EXPECT_EQ(read({4, 5, 9}), (std::vector<std::int64_t>{4, 5, 4, 5, 9}));
   EXPECT_EQ(read({4}), (std::vector<std::int64_t>{4, 5, 4}));
   EXPECT_EQ(read({9, 4, 5}), std::nullopt);
-  // The same token at the start of prompt and continuation says nothing.
+  // The same token at the start of prompt and continuation decides nothing.
   EXPECT_EQ(
       whole_text(prompt, std::vector<std::int64_t>{4, 5, 9}, std::vector<std::int64_t>{4, 5, 4, 7}),
       (std::vector<std::int64_t>{4, 5, 9}));
@@ -182,9 +182,9 @@ class Split : public testing::Test {
 };
 
 TEST_F(Split, IsJudgedByTheCandidatesLogitsOfThatPosition) {
-  for (const auto& [behind, verdict] : {std::pair{0.0F, StepVerdict::kTie},
-                                        {0.125F, StepVerdict::kTie},
-                                        {2.0F, StepVerdict::kDiverged}}) {
+  for (const auto& [gap, verdict] : {std::pair{0.0F, StepVerdict::kTie},
+                                     {0.125F, StepVerdict::kTie},
+                                     {2.0F, StepVerdict::kDiverged}}) {
     SpoiledDump candidate;
     const std::int64_t own = candidate["generated_ids"].as<std::int64_t>()[8];
     candidate["generated_ids"].as<std::int64_t>()[8] = 3;
@@ -194,11 +194,11 @@ TEST_F(Split, IsJudgedByTheCandidatesLogitsOfThatPosition) {
     logits.bytes.resize(9 * kVocab * sizeof(float));
     const auto row = logits.as<float>().subspan(7 * kVocab, kVocab);
     row[3] = 20;
-    row[static_cast<std::size_t>(own)] = 20 - behind;
+    row[static_cast<std::size_t>(own)] = 20 - gap;
     bool passed = false;
     const TokenResult tokens = judged(candidate, passed);
     EXPECT_EQ(tokens.first_difference, 8);
-    EXPECT_EQ(tokens.steps[3].verdict, verdict) << behind;
+    EXPECT_EQ(tokens.steps[3].verdict, verdict) << gap;
     EXPECT_EQ(tokens.steps[2].verdict, StepVerdict::kMatch);
     EXPECT_EQ(tokens.steps[4].verdict, StepVerdict::kUnknown);
     EXPECT_EQ(passed, verdict == StepVerdict::kTie);

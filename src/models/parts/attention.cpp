@@ -5,7 +5,7 @@
 namespace assay {
 namespace {
 
-// One linear step for all three.
+// One linear step for all three projections.
 std::vector<ValueId> projections(Builder& b, ValueId x, const AttentionTensors& names) {
   const ModelSpec& s = b.spec();
   std::vector<TensorUse> tensors;

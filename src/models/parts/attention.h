@@ -8,11 +8,11 @@
 namespace assay {
 
 struct AttentionTensors {
-  std::string_view fused;  // one matrix for queries, keys and values; else q_proj, k_proj, v_proj
+  std::string_view fused;  // one matrix for queries, keys and values; empty: q_proj, k_proj, v_proj
 };
 
-// The spec says whether queries and keys are normalised (each head, or all of them together),
-// which projections have a bias, and how wide the window of this layer is.
+// The spec tells whether queries and keys are normalised (each head, or all together), which
+// projections have a bias, and how wide this layer's window is.
 ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors = {});
 
 }  // namespace assay

@@ -1,4 +1,4 @@
-// The gated MLP, and the mixture of experts that takes its place.
+// The gated MLP, or the mixture of experts (MoE) that replaces it.
 #pragma once
 
 #include <string_view>
@@ -8,10 +8,10 @@
 namespace assay {
 
 struct MlpTensors {
-  std::string_view fused;  // one matrix for gate and up; else gate_proj and up_proj
+  std::string_view fused;  // one matrix for gate and up; empty: gate_proj and up_proj
 };
 
-// down(activation(gate(x)) * up(x)); of a sparse layer by each of a token's experts.
+// down(activation(gate(x)) * up(x)); in a sparse layer by each of a token's experts.
 ValueId mlp(Builder& b, ValueId x, const MlpTensors& tensors = {});
 
 }  // namespace assay

@@ -6,7 +6,8 @@
 namespace assay {
 namespace {
 
-// Queries of one head that are taken together: their scores stay in the cache.
+// The number of queries of one head that are computed together, so that their scores stay in the
+// CPU's cache.
 constexpr std::size_t kQueries = 12;
 
 constexpr Tap kShown[] = {Tap::kAttnScores, Tap::kAttnProbs};
@@ -45,7 +46,7 @@ struct Ops<N>::Attending {
   const Real* q;
   Real* context;
   std::size_t width;  // of a row of scores
-  Seen sees;          // of the query at position p: from begin(p) on
+  Seen sees;          // the query at position p sees keys from begin(p) on
 };
 
 template <class N>
@@ -74,12 +75,12 @@ void Ops<N>::attend(const Scores& scores, const Heads& heads, std::int64_t layer
       stretch.observer->begin_attention(tap, layer, tap == Tap::kAttnScores ? N::kMasked : Real{0});
     }
   }
-  // Rows of scores from the first position of a block of keys to the last.
+  // Rows of scores go from the first position of a block of keys to the last.
   const std::size_t width = CacheLayout::whole_blocks(longest);
   scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * width);
   const Attending with{scores,   heads,          layer, stretches, caches,
                        q.data(), context.data(), width, sees};
-  // A head's keys and values stay in the cache while its queries pass over them.
+  // A head's keys and values stay in the CPU's cache while its queries pass over them.
   pool_.share_items(heads.queries * queries_.size(), work / kGrain + 1,
                     [&](std::size_t item, int worker) {
                       attend_one(with, queries_[item % queries_.size()], item / queries_.size(),
@@ -101,7 +102,7 @@ void Ops<N>::attend_one(const Attending& with, const Queries& queries, std::size
   Observer<Real>* observer = with.stretches[queries.stretch].observer;
   const KvCache<N>& cache = *with.caches[queries.stretch];
   const std::size_t width = with.width;
-  // The positions that any of the queries sees, from the block of the first on.
+  // The positions that any of the queries sees, from the beginning of a block on.
   constexpr std::size_t kKeys = CacheLayout::kBlock;
   const std::size_t begin = with.sees.begin(queries.position) / kKeys * kKeys;
   const std::size_t count = queries.position + queries.count - begin;

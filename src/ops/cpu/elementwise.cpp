@@ -1,4 +1,4 @@
-// Operations on the elements of a row, on rows of the embedding, on heads.
+// Operations on single elements of a row, on rows of the embedding, on heads.
 #include <algorithm>
 #include <cassert>
 

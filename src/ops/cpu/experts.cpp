@@ -1,4 +1,4 @@
-// A mixture of experts: which of them a token goes to, and what it gets back.
+// A mixture of experts: a token's choice of experts, and the sum of their outputs.
 #include <algorithm>
 
 #include "ops/cpu/ops.h"
@@ -6,7 +6,7 @@
 
 namespace assay {
 
-// By the softmax over all experts, in FP32 (numerics bf16 too), as transformers has it.
+// By the softmax over all experts, in FP32 (also in numerics bf16), as in transformers.
 template <class N>
 void Ops<N>::top_experts(const TopExperts& top, std::span<const Real> logits, std::span<Real> ids) {
   const auto experts = static_cast<std::size_t>(top.experts);
@@ -19,7 +19,7 @@ void Ops<N>::top_experts(const TopExperts& top, std::span<const Real> logits, st
   }
 }
 
-// The chosen ones' probabilities, made to add up to 1 where the step says so, rounded at the end.
+// The chosen experts' probabilities, divided by their sum if the step says so, rounded at the end.
 template <class N>
 void Ops<N>::expert_weights(const ExpertWeights& weights, std::size_t experts,
                             std::size_t per_token, std::span<const Real> logits,
@@ -51,7 +51,7 @@ void Ops<N>::expert_linear(const ExpertLinear& linear_of, std::span<const Weight
     const std::span<const Weight> matrices = weights.subspan(e * outs.size(), outs.size());
     const std::vector<std::size_t>& slots = slots_of[e];
     if (slots.empty()) {
-      // A stream brings every matrix.
+      // A stream provides every matrix, in order, so unused ones must be consumed too.
       for (const Weight& w : matrices) {
         if (stream_ != nullptr) for_each_block(w, [](const Weight&, std::size_t) {});
       }

@@ -1,4 +1,4 @@
-// Matrices times tokens.
+// Products of matrices and tokens.
 #include <algorithm>
 
 #include "ops/cpu/ops.h"
@@ -17,7 +17,7 @@ void Ops<N>::linear(std::span<const Real> x, std::span<const Projection> project
   }
 }
 
-// Few tokens are taken as they are.
+// Few tokens are read without laying them out.
 template <class N>
 void Ops<N>::lay_out(std::span<const Real> x, std::size_t cols) {
   const std::size_t tokens = x.size() / cols;
@@ -28,20 +28,20 @@ void Ops<N>::lay_out(std::span<const Real> x, std::size_t cols) {
   });
 }
 
-// The rows of all matrices are shared together.
+// The rows of all matrices are distributed together.
 template <class N>
 void Ops<N>::project(std::span<const Real> x, std::span<const Projection> projections) {
   const std::size_t cols = projections.front().w.cols;
   const std::size_t tokens = x.size() / cols;
   std::size_t rows = 0;
   for (const Projection& p : projections) rows += p.w.rows;
-  // Parts small enough that a thread which is held up leaves work to the others, of whole panels.
+  // Parts of whole panels, so small that other threads can take the work of a delayed one.
   const auto threads = static_cast<std::size_t>(pool_.size());
   const std::size_t part = std::clamp<std::size_t>(rows / (8 * threads) / 64 * 64, 64, 1152);
   const auto parts_of = [part](const Projection& p) { return (p.w.rows + part - 1) / part; };
   std::size_t parts = 0;
   for (const Projection& p : projections) parts += parts_of(p);
-  // Rows of all projections follow each other in it.
+  // The rows of all projections are numbered consecutively.
   std::vector<Real> biases;
   std::size_t before = 0;
   for (const Projection& p : projections) {

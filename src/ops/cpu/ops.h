@@ -1,6 +1,7 @@
-// The operations of a program on whole tensors: which kernel, in which pieces, on which thread.
+// The operations of a program on whole tensors: chooses kernels, splits the work, and distributes
+// it.
 //
-// Results do not depend on the number of threads, nor on how tokens are grouped: bit for bit.
+// Results are bit-identical whatever the number of threads and the grouping of tokens.
 #pragma once
 
 #include <cassert>
@@ -20,10 +21,10 @@
 
 namespace assay {
 
-// Multiply-adds that are worth waking another thread for.
+// Multiply-adds that justify waking another thread.
 constexpr std::size_t kGrain = 32768;
 
-// New positions of one sequence that a step computes; consecutive tokens of its tensors.
+// New positions of one sequence that a step computes: consecutive tokens of its tensors.
 template <class N>
 struct Stretch {
   std::size_t position = 0;  // of its first token in the sequence
@@ -38,8 +39,8 @@ class Ops {
  public:
   using Real = typename N::Real;
 
-  // pool, with and stream must outlive it. stream: the matrices come from it, in the order of their
-  // use; null: they lie in memory.
+  // pool, with and stream must outlive it. stream: provides the matrices, in the order of their
+  // use; null: they are in memory.
   Ops(ThreadPool& pool, const Kernels<N>& with, WeightStream* stream = nullptr)
       : pool_(pool), kernels_(with), stream_(stream) {}
 
@@ -47,27 +48,28 @@ class Ops {
   const Kernels<N>& kernels() const { return kernels_; }
   WeightStream* stream() const { return stream_; }
 
-  // Rows of the table, times the rounded scale.
+  // Looks up rows of the table, times the rounded scale.
   void lookup(const Lookup& lookup, const Weight& table, std::span<const std::int64_t> ids,
               std::span<Real> out);
 
-  // In place is allowed.
+  // May work in place.
   void rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight& w, std::span<Real> out);
 
-  // One of the matrices that read the same input.
+  // One of several matrices that read the same input.
   struct Projection {
     Weight w;
     Weight bias;          // no data: none
-    Real* out = nullptr;  // of token t and row r: out[t * ldo + r]
+    Real* out = nullptr;  // token t and row r are at out[t * ldo + r]
     std::size_t ldo = 0;
-    std::size_t first_row = 0;  // w is a block of rows that begins with this one
+    std::size_t first_row = 0;  // w is a block of rows, beginning with this one
   };
   // out = x w^T + bias of each, for as many rows as x has.
   void linear(std::span<const Real> x, std::span<const Projection> projections);
-  // The same in two parts: rows of x are laid out once, and matrices of as many columns read them.
+  // The same in two parts: rows of x are laid out once, and all matrices with that many columns
+  // read them.
   void lay_out(std::span<const Real> x, std::size_t cols);
   void project(std::span<const Real> x, std::span<const Projection> projections);
-  // Calls body(block, row) for blocks of the matrix's rows, `row` being the block's first: one
+  // Calls body(block, row) for blocks of the matrix's rows, with the block's first row: a single
   // block unless weights are streamed.
   template <class Body>
   void for_each_block(const Weight& w, const Body& body);
@@ -76,12 +78,12 @@ class Ops {
   void rotate(const Rotate& rotate, std::span<const Real> cos, std::span<const Real> sin,
               std::size_t head_dim, std::span<Real> x);
 
-  // Keys and values of the stretches go into their caches, [tokens, heads, head_dim] each.
+  // Appends the stretches' keys and values to their caches, [tokens, heads, head_dim] each.
   void append(std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
               std::span<const Real> keys, std::span<const Real> values);
-  // Grouped-query attention over the caches, query head h reading key/value head h / group. Each
-  // query sees the positions up to its own, with a window the last ones of them; what the mask
-  // would hide is not computed.
+  // Grouped-query attention over the caches: query head h reads key/value head h / group. Each
+  // query sees the positions up to its own, or with a window the last ones of them; hidden scores
+  // are not computed.
   struct Heads {
     std::size_t queries, keys;  // how many
     std::size_t head_dim;
@@ -90,20 +92,20 @@ class Ops {
               std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
               std::span<const Real> q, std::span<Real> context);
 
-  // out = a + b; in place is allowed.
+  // out = a + b; may work in place.
   void add(std::span<const Real> a, std::span<const Real> b, std::span<Real> out);
-  // out = activation(gate) * up; in place of up is allowed.
+  // out = activation(gate) * up; up may be overwritten.
   void gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
             std::span<Real> out);
   void softcap(const Softcap& softcap, std::span<Real> x);
 
-  // A mixture of experts. A slot is one of a token's places for an expert: token * per_token + i;
-  // ids and weights have a number for each slot.
+  // A mixture of experts. A slot is one of a token's choices: token * per_token + i; ids and
+  // weights have one number per slot.
   void top_experts(const TopExperts& top, std::span<const Real> logits, std::span<Real> ids);
   void expert_weights(const ExpertWeights& weights, std::size_t experts, std::size_t per_token,
                       std::span<const Real> logits, std::span<const Real> ids, std::span<Real> out);
-  // Each slot's row of x through the matrices of its expert. weights: for each expert one matrix
-  // for each output. rows_per_slot: slots that read the same row of x (per_token, or 1).
+  // Multiplies each slot's row of x by its expert's matrices. weights: for each expert one matrix
+  // per output. slots_per_row: slots that read the same row of x (per_token, or 1).
   void expert_linear(const ExpertLinear& linear, std::span<const Weight> weights,
                      std::span<const Real> x, std::size_t slots_per_row, std::span<const Real> ids,
                      std::span<const std::span<Real>> outs);
@@ -112,11 +114,11 @@ class Ops {
                    std::size_t per_token, std::span<Real> out);
 
  private:
-  // Consecutive tokens of one stretch, whose queries go through a head's keys together.
+  // Consecutive tokens of one stretch, whose queries share one pass over a head's keys.
   struct Queries {
     std::size_t stretch;
-    std::size_t token;     // of the tensors
-    std::size_t position;  // of the sequence
+    std::size_t token;     // in the tensors
+    std::size_t position;  // in the sequence
     std::size_t count;
   };
   struct Attending;
@@ -125,14 +127,13 @@ class Ops {
   ThreadPool& pool_;
   const Kernels<N>& kernels_;
   WeightStream* stream_;
-  AlignedVector<Real> packed_;  // tokens as a matmul of many reads them
-  AlignedVector<Real> scores_;  // of the queries at hand, per worker
+  AlignedVector<Real> packed_;  // tokens, laid out for a matmul of many
+  AlignedVector<Real> scores_;  // of the current queries, per worker
   std::vector<Queries> queries_;
-  AlignedVector<Real> rows_in_, rows_out_;  // of the expert at hand
+  AlignedVector<Real> rows_in_, rows_out_;  // of the current expert
 };
 
-// The expert that an id names; one that is out of range, as an observer may have put it there, the
-// nearest end's.
+// The expert with that id; an id out of range, which an observer may have set, is clamped.
 template <class Real>
 std::size_t expert_of(Real id, std::size_t experts) {
   const bool in_range = id >= 0 && id < static_cast<Real>(experts);

@@ -6,8 +6,8 @@
 namespace assay {
 
 // torch (2.13, aten/src/ATen/native/cpu/SortingKernel's topk) runs the standard library's unstable
-// algorithms over (value, place): which of equal values is taken, and in which order, is what these
-// algorithms of libstdc++ leave. BF16 logits make such ties every day.
+// algorithms over (value, place): these algorithms of libstdc++ decide which of equal values is
+// taken, and in which order. BF16 logits often have such ties.
 template <class Real>
 std::vector<std::size_t> top_k(std::span<const Real> values, std::size_t k) {
   using Item = std::pair<Real, std::size_t>;

@@ -1,4 +1,4 @@
-// A mixture's choice of experts.
+// An MoE's choice of experts.
 #pragma once
 
 #include <cstddef>
