@@ -49,7 +49,7 @@ Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& poo
       rounding_(grid_ == Grid::kBf16  ? Rounding::kBf16
                 : grid_ == Grid::kF16 ? Rounding::kF16
                                       : Rounding::kF32),
-      ggml_operands_(assay::ggml_operands(model.directory, model.spec.num_hidden_layers)) {
+      ggml_operands_(assay::ggml_operands(model)) {
   find_segments();
   find_coarse_taps();
   noise_ = measure_noise(right(), rounding_);

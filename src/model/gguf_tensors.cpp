@@ -17,6 +17,7 @@
 #include "base/thread_pool.h"
 #include "formats/weight_parts.h"
 #include "models/gguf_config.h"
+#include "models/gguf_names.h"
 
 namespace assay {
 namespace {
@@ -24,41 +25,9 @@ namespace {
 constexpr auto kSilence = std::chrono::seconds(2);
 constexpr std::size_t kChunkElements = std::size_t{1} << 18;
 
-// As in gguf-py, tensor_mapping.py.
-struct Rename {
-  std::string_view gguf;
-  std::string_view huggingface;
-};
-constexpr std::array<Rename, 4> kOuter = {{{"token_embd.weight", "model.embed_tokens.weight"},
-                                           {"output_norm.weight", "model.norm.weight"},
-                                           {"output.weight", "lm_head.weight"},
-                                           {"output.bias", "lm_head.bias"}}};
-// Within a layer, without ".weight" or ".bias".
-constexpr std::array<Rename, 13> kInner = {{{"attn_norm", "input_layernorm"},
-                                            {"attn_q", "self_attn.q_proj"},
-                                            {"attn_k", "self_attn.k_proj"},
-                                            {"attn_v", "self_attn.v_proj"},
-                                            {"attn_qkv", "self_attn.qkv_proj"},
-                                            {"attn_output", "self_attn.o_proj"},
-                                            {"attn_q_norm", "self_attn.q_norm"},
-                                            {"attn_k_norm", "self_attn.k_norm"},
-                                            {"post_attention_norm", "post_attention_layernorm"},
-                                            {"post_ffw_norm", "post_feedforward_layernorm"},
-                                            {"ffn_gate", "mlp.gate_proj"},
-                                            {"ffn_down", "mlp.down_proj"},
-                                            {"ffn_gate_inp", "mlp.gate"}}};
-constexpr std::array<Rename, 3> kExperts = {
-    {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
 // Read by gguf_config.
 constexpr std::array<std::string_view, 3> kFactors = {
     "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
-
-template <std::size_t N>
-std::optional<std::string_view> renamed(const std::array<Rename, N>& table, std::string_view name) {
-  const auto* found = std::ranges::find(table, name, &Rename::gguf);
-  if (found == table.end()) return std::nullopt;
-  return found->huggingface;
-}
 
 // One tensor of the checkpoint, and how it is made from the file's.
 struct Plan {
@@ -111,7 +80,7 @@ class Planner {
     plan.from = tensor.bytes;
     plan.tensor = {{tensor.name, stored_dtype(tensor.type), tensor.shape, tensor.bytes, true},
                    file_number};
-    if (const auto name = renamed(kOuter, tensor.name)) {
+    if (const auto name = name_outside_layers(tensor.name)) {
       plan.minus_one = type_.adds_one_to_norms && tensor.name == "output_norm.weight";
       add_named(file, std::move(plan), std::string(*name));
       return;
@@ -132,12 +101,10 @@ class Planner {
     const std::string_view ending = rest.substr(dot);
     if (ending != ".weight" && ending != ".bias") return add_unknown(std::move(plan));
     const std::string at = fmt::format("model.layers.{}.", layer);
-    if (const auto part = renamed(kExperts, inner)) {
+    if (const auto part = name_of_experts(inner)) {
       return add_experts(file, plan, at + "mlp.experts.", fmt::format(".{}{}", *part, ending));
     }
-    std::optional<std::string_view> name = renamed(kInner, inner);
-    if (inner == "ffn_up") name = type_.ffn_up;
-    if (inner == "ffn_norm") name = type_.ffn_norm;
+    const std::optional<std::string_view> name = name_in_layer(inner, type_.names);
     if (!name) return add_unknown(std::move(plan));
     plan.minus_one = type_.adds_one_to_norms && inner.ends_with("norm");
     if (type_.reorders_q_and_k && (inner == "attn_q" || inner == "attn_k")) {

@@ -1,6 +1,7 @@
 // Gemma 2 and the text models of Gemma 3: norms of 1 + weight around both blocks, an embedding
 // times sqrt(hidden_size), GELU, sliding layers. Gemma 2 caps scores and logits; Gemma 3 normalises
 // query and key heads and rotates its sliding layers with another base.
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <tuple>
@@ -95,6 +96,8 @@ void read_gemma3_gguf(GgufFields& gguf) {
   }
 }
 
+constexpr std::array<GgufName, 1> kGgufNames = {{{"ffn_norm", "pre_feedforward_layernorm"}}};
+
 // The fields that both types share.
 ModelType gemma_type(const char* name, const char* architecture, void (*gguf)(GgufFields&)) {
   return {.name = name,
@@ -105,7 +108,7 @@ ModelType gemma_type(const char* name, const char* architecture, void (*gguf)(Gg
           .ties = true,
           .gguf = {.architecture = architecture,
                    .read = gguf,
-                   .ffn_norm = "pre_feedforward_layernorm",
+                   .names = kGgufNames,
                    .adds_one_to_norms = true}};
 }
 

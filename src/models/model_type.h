@@ -6,6 +6,7 @@
 
 #include "formats/json_file.h"
 #include "models/builder.h"
+#include "models/gguf_names.h"
 #include "models/rope_fields.h"
 
 namespace assay {
@@ -17,9 +18,8 @@ struct GgufType {
   std::string_view architecture = {};  // general.architecture; empty: none of its own
   // Adds the type's own fields to fields.config. Throws input errors that name the key.
   void (*read)(GgufFields& fields) = nullptr;
-  // The names of these two tensors of a layer in transformers; all others have the same name.
-  std::string_view ffn_norm = "post_attention_layernorm";
-  std::string_view ffn_up = "mlp.up_proj";
+  // Names of a layer's tensors that other families do not have.
+  std::span<const GgufName> names = {};
   bool adds_one_to_norms = false;  // the stored weight is one more
   bool reorders_q_and_k = false;   // their rows are stored for neighbouring pairs
 };

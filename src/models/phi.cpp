@@ -1,4 +1,5 @@
 // Phi-3, 3.5, 4 and 4-mini: Llama's layer with its projections fused: q, k and v, and gate and up.
+#include <array>
 #include <cmath>
 
 #include "models/config_fields.h"
@@ -46,6 +47,9 @@ void read_phi3_gguf(GgufFields& gguf) {
   gguf.config["rope_scaling"] = std::move(scaling);
 }
 
+constexpr std::array<GgufName, 2> kGgufNames = {
+    {{"attn_qkv", "self_attn.qkv_proj"}, {"ffn_up", "mlp.gate_up_proj"}}};
+
 }  // namespace
 
 ModelType phi3_type() {
@@ -55,7 +59,7 @@ ModelType phi3_type() {
       .layer = phi3_layer,
       // Phi-3's first configs use these names for longrope. 4096 is Phi3Config's own length.
       .rope = {.only_longrope = {"su", "yarn"}, .original_length = 4096, .rotates_partly = true},
-      .gguf = {.architecture = "phi3", .read = read_phi3_gguf, .ffn_up = "mlp.gate_up_proj"}};
+      .gguf = {.architecture = "phi3", .read = read_phi3_gguf, .names = kGgufNames}};
 }
 
 }  // namespace assay

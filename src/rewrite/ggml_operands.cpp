@@ -1,14 +1,15 @@
 #include "rewrite/ggml_operands.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
+#include <cstdint>
+#include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "formats/gguf_parts.h"
+#include "models/gguf_config.h"
+#include "models/gguf_names.h"
+#include "models/model_type.h"
 
 namespace assay {
 namespace {
@@ -40,60 +41,53 @@ OperandType operand_of(GgmlType weights) {
   return OperandType::kOwn;
 }
 
-struct Reader {
-  Operand operand;
-  std::array<std::string_view, 2> tensors;  // a file has one of them
-};
-constexpr std::array<Reader, 6> kReaders = {{{Operand::kQkv, {"attn_q", "attn_qkv"}},
-                                             {Operand::kO, {"attn_output", ""}},
-                                             {Operand::kRouter, {"ffn_gate_inp", ""}},
-                                             {Operand::kGateUp, {"ffn_up", "ffn_up_exps"}},
-                                             {Operand::kDown, {"ffn_down", "ffn_down_exps"}},
-                                             {Operand::kHead, {"output", "token_embd"}}}};
+void add(HeldValues held, std::vector<HeldValues>& all) {
+  const auto same = std::ranges::find_if(all, [&](const HeldValues& known) {
+    return known.operand == held.operand && known.type == held.type && known.other == held.other;
+  });
+  if (same == all.end()) {
+    all.push_back(std::move(held));
+  } else {
+    same->layers.insert(same->layers.end(), held.layers.begin(), held.layers.end());
+  }
+}
 
 }  // namespace
 
-std::vector<HeldValues> ggml_operands(const std::filesystem::path& checkpoint,
-                                      std::int64_t layers) {
-  const auto file = gguf_file_of(checkpoint);
+std::vector<HeldValues> ggml_operands(const Model& model) {
+  const auto file = gguf_file_of(model.directory);
   if (!file) return {};
   const GgufParts parts(*file);
+  const std::span<const GgufName> names = gguf_type(parts.head()).gguf.names;
   std::vector<HeldValues> all;
-  const auto add = [&](const Reader& reader, const std::string& prefix,
-                       std::vector<std::int64_t> where) {
-    for (const std::string_view name : reader.tensors) {
-      const GgufTensor* tensor = parts.find(fmt::format("{}{}.weight", prefix, name));
+  const auto add_all = [&](Operand operand, const Block& block, std::vector<std::int64_t> where) {
+    for (const Step& step : block.steps) {
+      if (operand_of(block, step) != operand) continue;
+      const auto name = gguf_name_of(step.tensors.front().name, names);
+      const GgufTensor* tensor = name ? parts.find(*name) : nullptr;
       if (tensor == nullptr) continue;
       const OperandType type = operand_of(tensor->type);
-      if (type == OperandType::kOwn) return;
-      HeldValues held = held_operand(reader.operand, type);
-      held.layers = std::move(where);
+      if (type == OperandType::kOwn) continue;
+      HeldValues held = held_operand(operand, type);
+      held.layers = where;
       // These types multiply with Q8_1, whose sums use the unrounded scale in part of the product.
       const bool sums = tensor->type == GgmlType::kQ4_1 || tensor->type == GgmlType::kQ5_1;
       if (sums) held.other = OperandType::kQ8Of32Exact;
-      const auto same = std::ranges::find_if(all, [&](const HeldValues& known) {
-        return known.operand == held.operand && known.type == type && known.other == held.other;
-      });
-      if (same == all.end()) {
-        all.push_back(std::move(held));
-      } else {
-        same->layers.insert(same->layers.end(), held.layers.begin(), held.layers.end());
-      }
-      return;
+      add(std::move(held), all);
     }
   };
-  for (const Reader& reader : kReaders) {
-    if (reader.operand == Operand::kHead) {
-      add(reader, "", {});
-      continue;
+  for (const Operand operand :
+       {Operand::kQkv, Operand::kO, Operand::kRouter, Operand::kGateUp, Operand::kDown}) {
+    for (std::size_t l = 0; l < model.program.layers.size(); ++l) {
+      add_all(operand, model.program.layers[l], {static_cast<std::int64_t>(l)});
     }
-    for (std::int64_t l = 0; l < layers; ++l) add(reader, fmt::format("blk.{}.", l), {l});
   }
+  add_all(Operand::kHead, model.program.head, {});
   return all;
 }
 
-std::vector<HeldValues> q8_operands(const std::filesystem::path& checkpoint, std::int64_t layers) {
-  std::vector<HeldValues> own = ggml_operands(checkpoint, layers);
+std::vector<HeldValues> q8_operands(const Model& model) {
+  std::vector<HeldValues> own = ggml_operands(model);
   const bool quantised =
       std::ranges::any_of(own, [](const HeldValues& held) { return is_quantised(held.type); });
   return quantised ? own : projection_operands(OperandType::kQ8Of32);

@@ -33,31 +33,6 @@ std::optional<Tap> shown_as(const Block& block, ValueId v) {
   return block.values[v].tap;
 }
 
-// The operand of a step with matrices, from the tap of its result.
-std::optional<Operand> operand_of(const Block& block, const Step& step) {
-  const bool of_experts = std::holds_alternative<ExpertLinear>(step.operation);
-  if (!of_experts && !std::holds_alternative<Linear>(step.operation)) return std::nullopt;
-  const std::optional<Tap> tap = shown_as(block, step.writes[0]);
-  if (!tap) {
-    // Outputs of experts have no tap, nor do logits that are capped later.
-    return of_experts ? Operand::kDown : Operand::kHead;
-  }
-  switch (*tap) {
-    case Tap::kQProj:
-      return Operand::kQkv;
-    case Tap::kAttnOutput:
-      return Operand::kO;
-    case Tap::kRouterLogits:
-      return Operand::kRouter;
-    case Tap::kGateProj:
-      return Operand::kGateUp;
-    case Tap::kMlpOutput:
-      return Operand::kDown;
-    default:
-      return Operand::kHead;
-  }
-}
-
 void hold_operand(Block& block, const HeldValues& held) {
   const bool of_cache = held.operand == Operand::kQueries || held.operand == Operand::kKeys ||
                         held.operand == Operand::kValues;
@@ -110,6 +85,33 @@ void hold(Block& block, const HeldValues& held) {
 }
 
 }  // namespace
+
+// By the tap of the result.
+std::optional<Operand> operand_of(const Block& block, const Step& step) {
+  const bool of_experts = std::holds_alternative<ExpertLinear>(step.operation);
+  if (!of_experts && !std::holds_alternative<Linear>(step.operation)) return std::nullopt;
+  const std::optional<Tap> tap = shown_as(block, step.writes[0]);
+  if (!tap) {
+    // Outputs of experts have no tap, nor do logits that are capped later.
+    return of_experts ? Operand::kDown : Operand::kHead;
+  }
+  switch (*tap) {
+    case Tap::kQProj:
+      return Operand::kQkv;
+    case Tap::kAttnOutput:
+      return Operand::kO;
+    case Tap::kRouterLogits:
+      return Operand::kRouter;
+    case Tap::kGateProj:
+      return Operand::kGateUp;
+    case Tap::kMlpOutput:
+      return Operand::kDown;
+    case Tap::kLogits:
+      return Operand::kHead;
+    default:
+      return std::nullopt;
+  }
+}
 
 HeldValues held_operand(Operand operand, OperandType type) {
   HeldValues held;

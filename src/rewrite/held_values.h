@@ -9,7 +9,7 @@
 
 #include "models/program.h"
 #include "models/taps.h"
-#include "numerics/operand_rounding.h"
+#include "rewrite/operand_rounding.h"
 
 namespace assay {
 
@@ -51,6 +51,9 @@ struct HeldValues {
     return layers.empty() || std::ranges::find(layers, layer) != layers.end();
   }
 };
+
+// The input that the step multiplies, if it is a matmul whose input has a name here.
+std::optional<Operand> operand_of(const Block& block, const Step& step);
 
 // An operand stored in that type, in all layers.
 HeldValues held_operand(Operand operand, OperandType type);

@@ -16,7 +16,7 @@ template <class N>
 void run(Executor<N>&& executor, const Model& model, std::span<const std::int64_t> ids,
          const TapSet& taps, const std::function<void(Array)>& take) {
   Recorder<typename N::Real> recorder(model.spec, taps, std::ssize(ids), DType::kF32, take);
-  SequenceState<N> sequence(model.program, ids.size());
+  SequenceState<N> sequence(executor.program(), ids.size());
   const Chunk<N> chunk{ids, &sequence, &recorder};
   executor.run({&chunk, 1});
 }
@@ -39,7 +39,7 @@ NoiseByTap run_noise(const Model& model, ExpectedType type, std::span<const std:
   Program program = model.program;
   if (type == ExpectedType::kF16) store_results(program, Store::kF16);
   if (type == ExpectedType::kQ8) {
-    hold(program, q8_operands(model.directory, model.spec.num_hidden_layers));
+    hold(program, q8_operands(model));
   }
   fill_in_tables(program);
   run<F32>({program, RewrittenWeights(program, model), pool}, model, ids, taps, measure);

@@ -1,0 +1,86 @@
+#include "models/gguf_names.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace assay {
+namespace {
+
+constexpr std::array<GgufName, 4> kOutside = {{{"token_embd.weight", "model.embed_tokens.weight"},
+                                               {"output_norm.weight", "model.norm.weight"},
+                                               {"output.weight", "lm_head.weight"},
+                                               {"output.bias", "lm_head.bias"}}};
+constexpr std::array<GgufName, 14> kInLayer = {{{"attn_norm", "input_layernorm"},
+                                                {"attn_q", "self_attn.q_proj"},
+                                                {"attn_k", "self_attn.k_proj"},
+                                                {"attn_v", "self_attn.v_proj"},
+                                                {"attn_output", "self_attn.o_proj"},
+                                                {"attn_q_norm", "self_attn.q_norm"},
+                                                {"attn_k_norm", "self_attn.k_norm"},
+                                                {"ffn_norm", "post_attention_layernorm"},
+                                                {"post_attention_norm", "post_attention_layernorm"},
+                                                {"post_ffw_norm", "post_feedforward_layernorm"},
+                                                {"ffn_gate", "mlp.gate_proj"},
+                                                {"ffn_up", "mlp.up_proj"},
+                                                {"ffn_down", "mlp.down_proj"},
+                                                {"ffn_gate_inp", "mlp.gate"}}};
+constexpr std::array<GgufName, 3> kExperts = {
+    {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
+
+using Names = std::span<const GgufName>;
+
+std::optional<std::string_view> find(Names names, std::string_view name,
+                                     std::string_view GgufName::*from,
+                                     std::string_view GgufName::*to) {
+  const auto found = std::ranges::find(names, name, from);
+  if (found == names.end()) return std::nullopt;
+  return (*found).*to;
+}
+
+std::optional<std::string_view> to_transformers(Names names, std::string_view gguf) {
+  return find(names, gguf, &GgufName::gguf, &GgufName::transformers);
+}
+
+std::optional<std::string_view> to_gguf(Names names, std::string_view transformers) {
+  return find(names, transformers, &GgufName::transformers, &GgufName::gguf);
+}
+
+}  // namespace
+
+std::optional<std::string_view> name_outside_layers(std::string_view gguf) {
+  return to_transformers(kOutside, gguf);
+}
+
+std::optional<std::string_view> name_in_layer(std::string_view gguf, Names own) {
+  const auto found = to_transformers(own, gguf);
+  return found ? found : to_transformers(kInLayer, gguf);
+}
+
+std::optional<std::string_view> name_of_experts(std::string_view gguf) {
+  return to_transformers(kExperts, gguf);
+}
+
+std::optional<std::string> gguf_name_of(std::string_view transformers, Names own) {
+  if (const auto outside = to_gguf(kOutside, transformers)) return std::string(*outside);
+  constexpr std::string_view kLayers = "model.layers.";
+  constexpr std::string_view kNumbered = "mlp.experts.{}.";
+  const std::size_t ending = transformers.rfind('.');
+  if (!transformers.starts_with(kLayers) || ending < kLayers.size()) return std::nullopt;
+  const std::size_t dot = transformers.find('.', kLayers.size());
+  if (dot >= ending) return std::nullopt;
+  std::string_view inner = transformers.substr(dot + 1, ending - dot - 1);
+  std::optional<std::string_view> found;
+  if (inner.starts_with(kNumbered)) {
+    found = to_gguf(kExperts, inner.substr(kNumbered.size()));
+  } else {
+    found = to_gguf(own, inner);
+    if (!found) found = to_gguf(kInLayer, inner);
+  }
+  if (!found) return std::nullopt;
+  return fmt::format("blk.{}.{}{}", transformers.substr(kLayers.size(), dot - kLayers.size()),
+                     *found, transformers.substr(ending));
+}
+
+}  // namespace assay
