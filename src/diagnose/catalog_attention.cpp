@@ -298,7 +298,7 @@ std::vector<Entry> attention_entries() {
                  .explanation = "There is one more score, which belongs to no position; if it is "
                                 "0, it adds 1 to the denominator.",
                  .look_at = "softmax variants: off by one, attention sinks",
-                 .variants = always(attention([](OddAttention& a) { a.sink = true; }))});
+                 .variants = always(attention([](OddAttention& a) { a.sinks = {0}; }))});
   all.push_back(
       {.id = "attn-softcap",
        .group = "attention",

@@ -9,7 +9,7 @@
 
 #include "base/half.h"
 #include "base/widen.h"
-#include "numerics/operand_rounding.h"
+#include "rewrite/operand_rounding.h"
 
 namespace assay {
 namespace {

@@ -60,12 +60,12 @@ struct WeightChange {
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
     kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
     kGateUpMixed,  // gate and up fused row by row, split as if one after the other
-    kInt8,         // all matrices, one scale per row: largest / 127
+    kInt8,         // all projections, one scale per row: largest / 127
     kInt8Wide,     // the same with largest / 127.5, which uses -128 too
-    kInt4,         // all matrices, one scale per 32 of a row
-    kFp8,          // all matrices, cast to E4M3 without a scale
-    kFp8Row,       // all matrices, E4M3 with one scale per row: largest / 448
-    kFp8Tensor,    // all matrices, E4M3 with one scale: largest / 448
+    kInt4,         // all projections, one scale per 32 of a row
+    kFp8,          // all projections, cast to E4M3 without a scale
+    kFp8Row,       // all projections, E4M3 with one scale per row: largest / 448
+    kFp8Tensor,    // all projections, E4M3 with one scale: largest / 448
     kF16,          // all tensors; subnormals flushed to zero
     kBf16AsF16,    // the bits of all BF16 tensors read as F16
     kOnePlusBf16,  // all norms that multiply by 1 + weight, the final one too: the sum in BF16

@@ -224,7 +224,7 @@ void Executor<N>::operate(Run& run, const Scores& scores) {
   const std::vector<std::int64_t>& shape = block.values[keys].shape;
   std::vector<KvCache<N>*> caches;
   for (const Chunk<N>& chunk : chunks_) {
-    caches.push_back(&chunk.sequence->cache(static_cast<std::size_t>(run.layer)));
+    caches.push_back(&chunk.sequence->cache(static_cast<std::size_t>(run.layer), run.step));
   }
   ops_.append(stretches_, caches, value(run, keys), value(run, context.reads[1]));
   ops_.attend(scores,
@@ -284,7 +284,6 @@ template <class N>
 void Executor<N>::operate(Run& run, const Foreign& foreign) {
   assert(chunks_.size() == 1 && stretches_.front().position == 0);
   const Step& step = run.block.steps[run.step];
-  SequenceState<N>& sequence = *chunks_.front().sequence;
   ForeignRun<N> with{ops_, run.layer, ids_.size(), ids_};
   for (std::size_t i = 0; i < step.reads.size(); ++i) {
     with.reads.push_back(read(run, i));
@@ -295,7 +294,6 @@ void Executor<N>::operate(Run& run, const Foreign& foreign) {
     with.head_dim = static_cast<std::size_t>(run.block.values[step.reads[0]].shape.back());
   }
   with.weights = run.weights[run.step];
-  with.cache = &sequence.cache(static_cast<std::size_t>(run.layer));
   with.observer = stretches_.front().observer;
   foreign.operation->run(with);
 }

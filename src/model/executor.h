@@ -58,6 +58,8 @@ class Executor {
   // The residual stream, [tokens, hidden]: the input of the next of them.
   std::span<Real> stream();
 
+  const Program& program() const { return program_; }
+
   // Called after each layer of each run, for a progress bar.
   void on_layer(std::function<void()> callback) { on_layer_ = std::move(callback); }
 

@@ -53,6 +53,11 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
   const auto add = [&](const Block& block, const BlockWeights& weights) {
     std::size_t bytes = 0;
     for (std::size_t s = 0; s < block.steps.size(); ++s) {
+      const Operation& operation = block.steps[s].operation;
+      // Only these two read their matrices in blocks, as they are streamed.
+      const bool streams = std::holds_alternative<Linear>(operation) ||
+                           std::holds_alternative<ExpertLinear>(operation);
+      if (!streams) continue;
       const std::vector<TensorUse>& tensors = block.steps[s].tensors;
       for (std::size_t i = 0; i < weights[s].size(); ++i) {
         if (tensors[i % tensors.size()].rows == 0) continue;

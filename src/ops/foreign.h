@@ -9,7 +9,6 @@
 #include "models/program.h"
 #include "numerics/kernels.h"
 #include "ops/cpu/ops.h"
-#include "ops/kv_cache.h"
 #include "ops/observer.h"
 
 namespace assay {
@@ -31,7 +30,6 @@ struct ForeignRun {
   std::size_t head_dim = 0;              // of the first input, if it has heads
   std::span<const Weight> weights = {};  // in the order of the step's tensors
   std::size_t first_column = 0;          // the first of the head's columns
-  KvCache<N>* cache = nullptr;           // of the layer's attention
   Observer<Real>* observer = nullptr;    // for values over keys; the caller shows the others
 };
 

@@ -2,20 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <span>
 #include <type_traits>
 
 #include "numerics/noise.h"
-#include "numerics/operand_rounding.h"
+#include "ops/kv_cache.h"
 #include "rewrite/elementwise.h"
 #include "rewrite/foreign_of.h"
+#include "rewrite/operand_rounding.h"
 #include "rewrite/sleef_functions.h"
 
 namespace assay {
 namespace {
-
-// Lower than any real score.
-constexpr double kHidden = -1e30;
 
 // A key or a value after it was stored in a cache of another type.
 template <class N>
@@ -31,19 +30,20 @@ void through_cache(DType dtype, std::span<typename N::Real> row) {
   }
 }
 
-// One softmax of `count` scores, `stride` apart.
+// One softmax of `count` scores, `stride` apart. sink: one more score, which belongs to no
+// position.
 template <class N>
-void one_softmax(const OddAttention& odd, std::size_t count, std::size_t stride,
-                 typename N::Real* x) {
+void one_softmax(const OddAttention& odd, std::optional<double> sink, std::size_t count,
+                 std::size_t stride, typename N::Real* x) {
   using Real = typename N::Real;
-  double highest = odd.sink ? 0.0 : static_cast<double>(N::kMasked);
+  double highest = sink.value_or(static_cast<double>(N::kMasked));
   for (std::size_t j = 0; j < count; ++j) {
     highest = std::max(highest, static_cast<double>(x[j * stride]));
   }
   const auto held = [&](double value) {
     return rounded_to(odd.softmax, static_cast<double>(static_cast<Real>(value)));
   };
-  double sum = odd.sink ? held(exponential(held(-highest))) : 0.0;
+  double sum = sink ? held(exponential(held(*sink - highest))) : 0.0;
   std::vector<double> e(count);
   for (std::size_t j = 0; j < count; ++j) {
     e[j] = held(exponential(held(static_cast<double>(x[j * stride]) - highest)));
@@ -58,41 +58,23 @@ void one_softmax(const OddAttention& odd, std::size_t count, std::size_t stride,
 // Softmax over rows of `count` scores in place. Row i begins with element firsts[i]; what is before
 // it becomes 0.
 template <class N>
-void softmax_of(const OddAttention& odd, const Kernels<N>& kernels,
+void softmax_of(const OddAttention& odd, std::optional<double> sink, const Kernels<N>& kernels,
                 std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x) {
   const std::size_t rows = firsts.size();
   if (odd.over_queries) {
-    for (std::size_t j = 0; j < count; ++j) one_softmax<N>(odd, rows, count, x + j);
+    for (std::size_t j = 0; j < count; ++j) one_softmax<N>(odd, sink, rows, count, x + j);
     return;
   }
-  const bool plain = odd.softmax == DType::kF32 && !odd.sink && odd.store == Store::kOwn;
+  const bool plain = odd.softmax == DType::kF32 && !sink && odd.store == Store::kOwn;
   for (std::size_t i = 0; i < rows; ++i) {
     typename N::Real* row = x + i * count;
     const std::size_t first = firsts[i];
     if (plain) {
       kernels.softmax(row + first, count - first, row + first);
     } else {
-      one_softmax<N>(odd, count - first, 1, row + first);
+      one_softmax<N>(odd, sink, count - first, 1, row + first);
     }
     std::fill_n(row, first, typename N::Real{0});
-  }
-}
-
-// With one more score, which belongs to no position.
-template <class N>
-void softmax_with_sink(const OddAttention& odd, double sink,
-                       std::span<const typename N::Real> scores, typename N::Real* probs) {
-  using Real = typename N::Real;
-  double highest = sink;
-  for (const Real s : scores) highest = std::max(highest, static_cast<double>(s));
-  double sum = std::exp(sink - highest);
-  for (const Real s : scores) {
-    if (static_cast<double>(s) > kHidden) sum += std::exp(static_cast<double>(s) - highest);
-  }
-  for (std::size_t j = 0; j < scores.size(); ++j) {
-    const auto score = static_cast<double>(scores[j]);
-    const double p = score > kHidden ? std::exp(score - highest) / sum : 0;
-    probs[j] = stored<N>(odd.store, static_cast<Real>(p));
   }
 }
 
@@ -152,7 +134,8 @@ class Attention {
         count_(with.tokens),
         n_(with.head_dim),
         heads_(with.widths[0] / n_),
-        kv_heads_(with.widths[1] / n_) {}
+        kv_heads_(with.widths[1] / n_),
+        cache_(kv_heads_, n_, count_) {}
 
   void run() {
     fill_cache();
@@ -192,14 +175,14 @@ class Attention {
           through_cache<N>(odd_.cache, key);
           through_cache<N>(odd_.cache, value);
         }
-        with_.cache->put(h, p, key.data(), value.data());
+        cache_.put(h, p, key.data(), value.data());
       }
     }
   }
 
   Rows rows_of(bool keys, std::size_t head) const {
-    const CacheLayout layout = with_.cache->layout();
-    Rows all{keys ? with_.cache->keys(head) : with_.cache->values(head), {}, {}};
+    const CacheLayout layout = cache_.layout();
+    Rows all{keys ? cache_.keys(head) : cache_.values(head), {}, {}};
     if (odd_.decoding.fault == DecodeFault::kNone) return all;
     for (std::size_t p = 0; p < count_; ++p) {
       for (std::size_t c = 0; c < n_; ++c) {
@@ -284,17 +267,13 @@ class Attention {
     for (const OperandType type : odd_.scores_held) hold<N>(type, std::span(rows), count_);
     show(Tap::kAttnScores, head, rows);
     const std::vector<std::size_t> firsts = first_positions(rows);
-    const std::vector<Real> before = odd_.sinks.empty() ? std::vector<Real>() : rows;
-    softmax_of<N>(odd_, with_.ops.kernels(), firsts, count_, rows.data());
+    const std::optional<double> sink =
+        odd_.sinks.empty() ? std::nullopt
+                           : std::optional(odd_.sinks[std::min(head, odd_.sinks.size() - 1)]);
+    softmax_of<N>(odd_, sink, with_.ops.kernels(), firsts, count_, rows.data());
     if (odd_.mask == Mask::kAfterSoftmax) {
       for (std::size_t p = 0; p < count_; ++p) {
         for (std::size_t j = p + 1; j < count_; ++j) rows[p * count_ + j] = 0;
-      }
-    }
-    if (!odd_.sinks.empty()) {
-      const double sink = odd_.sinks[std::min(head, odd_.sinks.size() - 1)];
-      for (std::size_t at = 0; at < rows.size(); at += count_) {
-        softmax_with_sink<N>(odd_, sink, std::span(&before[at], count_), &rows[at]);
       }
     }
     for (const OperandType type : odd_.probs_held) hold<N>(type, std::span(rows), count_);
@@ -360,6 +339,7 @@ class Attention {
   std::size_t count_;
   std::size_t n_;
   std::size_t heads_, kv_heads_;
+  KvCache<N> cache_;
   std::optional<OddRotation<N>> again_;
 };
 

@@ -54,7 +54,6 @@ struct OddAttention {
   bool keys_modulo = false;   // the same, only for keys
   Mask mask = Mask::kCausal;
   std::int64_t mask_offset = 0;    // the query at p sees positions up to p + this
-  bool sink = false;               // one more score, 0, in the softmax's denominator
   std::vector<double> sinks = {};  // one more score in each head's softmax; a single one: in all
   std::vector<std::int64_t> cuts = {};  // no token sees across these positions
   bool over_queries = false;            // softmax along the other axis

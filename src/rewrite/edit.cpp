@@ -24,6 +24,9 @@ void put_in_full(Block& block, std::size_t at, const OddAttention& odd) {
   scores.operation = foreign(odd);
   scores.reads = {scores.reads[0], keys, context.reads[1], unrotated};
   scores.writes = {scores.writes[0], softmax.writes[0], context.writes[0]};
+  for (const Step* step : {&softmax, &context}) {
+    scores.tensors.insert(scores.tensors.end(), step->tensors.begin(), step->tensors.end());
+  }
   const auto first = block.steps.begin() + static_cast<std::ptrdiff_t>(at);
   block.steps.erase(first + 1, first + 3);
 }

@@ -80,7 +80,7 @@ void OddSoftcap::compute(ForeignRun<N>& with) const {
   if (with.reads[0].data() != out.data()) std::ranges::copy(with.reads[0], out.begin());
   if (!rounded_once) return softcap<N>(cap, store, out);
   std::ranges::transform(out, out.begin(), [this](Real x) {
-    return N::round(static_cast<Real>(cap * std::tanh(static_cast<double>(x) / cap)));
+    return N::round(static_cast<Real>(cap * tangent(static_cast<double>(x) / cap)));
   });
 }
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "models/program.h"
-#include "numerics/operand_rounding.h"
 #include "ops/foreign.h"
+#include "rewrite/operand_rounding.h"
 #include "rewrite/store.h"
 
 namespace assay {

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "models/program.h"
-#include "numerics/operand_rounding.h"
 #include "ops/foreign.h"
+#include "rewrite/operand_rounding.h"
 #include "rewrite/store.h"
 
 namespace assay {

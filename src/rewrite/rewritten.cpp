@@ -1,7 +1,7 @@
 #include "rewrite/rewritten.h"
 
 #include <algorithm>
-#include <cassert>
+#include <stdexcept>
 
 #include "model/executor.h"
 
@@ -14,8 +14,7 @@ const Weight& weight_of(const TensorUse& tensor, const Block& own, const BlockWe
     if (found == own.steps[s].tensors.end()) continue;
     return weights[s][static_cast<std::size_t>(found - own.steps[s].tensors.begin())];
   }
-  assert(false);
-  return weights.front().front();
+  throw std::logic_error("no such tensor in the block: " + tensor.name);
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "numerics/operand_rounding.h"
 #include "numerics/rope_table.h"
 #include "rewrite/foreign_of.h"
+#include "rewrite/operand_rounding.h"
 #include "rewrite/sleef_functions.h"
 
 namespace assay {

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "numerics/operand_rounding.h"
+#include "rewrite/operand_rounding.h"
 
 namespace assay {
 

@@ -1,4 +1,4 @@
-#include "numerics/operand_rounding.h"
+#include "rewrite/operand_rounding.h"
 
 #include <gtest/gtest.h>
 
