@@ -39,7 +39,8 @@ struct CompareOptions {
 MapDraft draft_map(const CompareOptions& options);
 
 // Compares the arrays that both have, prompt by prompt; CompareReport::passed is the verdict.
-// on_progress is called from one thread with what is being done and the fraction done (0 to 1).
+// on_progress is called from one thread at a time, not always the caller's, with what is being done
+// and the fraction done (0 to 1).
 // Throws an input error for files that cannot be read, if the prompt cannot be determined, and if
 // nothing could be compared; a usage error for an unknown map, profile or type.
 CompareReport compare(

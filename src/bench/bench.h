@@ -18,9 +18,8 @@ struct BenchOptions {
   int runs = 5;                   // times that each figure is measured, taking turns
 };
 
-// `value` is the median over the runs (for "noise of fast": over the arrays of a prompt), in
-// `unit`. `ratio` is the median of each run's value (for times: of its inverse) over the limit
-// measured in the same run.
+// `value` is the median over the runs, in `unit`. `ratio` is the median of each run's value (for
+// times: of its inverse) over the limit measured in the same run.
 struct BenchFigure {
   std::string name;  // "decode", "prefill 512", ...
   std::string unit;  // "tokens/s", "GB/s", "ms", ...

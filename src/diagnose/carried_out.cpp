@@ -1,7 +1,7 @@
 #include "diagnose/carried_out.h"
 
 #include <algorithm>
-#include <cassert>
+#include <stdexcept>
 
 #include "model/buffers.h"
 #include "model/executor.h"
@@ -52,7 +52,9 @@ CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store s
   if (!hypothesis.embedding_rows.empty()) {
     table = with_rows(table, hypothesis.embedding_rows, rows_memory_);
   }
-  embedding_ = {{table}};
+  BlockWeights table_alone = model.weights.embedding;
+  table_alone.front().front() = table;
+  embedding_ = weights_of(program_.embedding, model.program.embedding, table_alone);
   const Block& own = model.program.head;
   BlockWeights weights = model.weights.head;
   const auto step_of = [&](Tap tap) { return *own.step_showing(tap); };
@@ -90,8 +92,7 @@ Weight CarriedOut::weight(const TensorUse& tensor) const {
       return model_.weights.layers[l][s][static_cast<std::size_t>(it - tensors.begin())];
     }
   }
-  assert(false);
-  return {};
+  throw std::logic_error("no such tensor in the model: " + tensor.name);
 }
 
 const BlockWeights& CarriedOut::weights(std::int64_t which) {

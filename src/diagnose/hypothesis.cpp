@@ -6,6 +6,24 @@
 #include "rewrite/edit.h"
 
 namespace assay {
+namespace {
+
+// Appends what `whole` has in addition to `to`, which it begins with, restricted to these layers.
+template <class Changes>
+void add_there(std::span<const std::int64_t> layers, const Changes& whole, Changes& to) {
+  for (std::size_t i = to.size(); i < whole.size(); ++i) {
+    auto one = whole[i];
+    std::vector<std::int64_t> there;
+    std::ranges::copy_if(layers, std::back_inserter(there), [&](std::int64_t l) {
+      return one.layers.empty() || std::ranges::count(one.layers, l) > 0;
+    });
+    if (there.empty()) continue;
+    one.layers = std::move(there);
+    to.push_back(std::move(one));
+  }
+}
+
+}  // namespace
 
 void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypothesis& hypothesis) {
   if (layers.empty()) return change(hypothesis);
@@ -25,17 +43,8 @@ void apply_in(std::span<const std::int64_t> layers, const Change& change, Hypoth
     if (!other_tables) continue;
     change_each<OddRotate>(block, [&](OddRotate& odd, const Step&) { odd.rotate.table += tables; });
   }
-  for (std::size_t i = hypothesis.weights.size(); i < whole.weights.size(); ++i) {
-    WeightChange change_there = whole.weights[i];
-    std::vector<std::int64_t> there;
-    std::ranges::copy_if(layers, std::back_inserter(there), [&](std::int64_t l) {
-      return change_there.layers.empty() || std::ranges::count(change_there.layers, l) > 0;
-    });
-    if (there.empty()) continue;
-    change_there.layers = std::move(there);
-    hypothesis.weights.push_back(std::move(change_there));
-  }
-  hypothesis.held = whole.held;
+  add_there(layers, whole.weights, hypothesis.weights);
+  add_there(layers, whole.held, hypothesis.held);
 }
 
 }  // namespace assay

@@ -88,6 +88,10 @@ std::vector<BlindSpot> find_blind_spots(const std::filesystem::path& model_direc
   std::vector<Evidence> evidence;
   std::vector<std::string> ids;
   for (Prompt& prompt : prompts) {
+    if (prompt.conversation) {
+      throw input_error(prompt.conversation->where, "a conversation",
+                        "a text: render_chats makes one of it");
+    }
     if (prompt.input_ids.empty()) {
       if (!tokenizer) tokenizer = load_tokenizer(model_directory);
       prompt.input_ids = tokenizer->encode(prompt.text.value_or(""), prompt.id, true);

@@ -125,6 +125,12 @@ class Builder final : public nlohmann::json_sax<OrderedJson> {
   std::vector<Open> open_;
 };
 
+// Numbers that come from a file are unsigned; those that C++ code put in may be int.
+bool is_natural(const OrderedJson& value) {
+  return value.is_number_unsigned() ||
+         (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+}
+
 }  // namespace
 
 OrderedJson load_json(const std::filesystem::path& path) {
@@ -259,8 +265,7 @@ std::vector<std::string> JsonObject::strings(std::string_view field) const {
 std::vector<std::int64_t> JsonObject::sizes(std::string_view field) const {
   constexpr const char* kExpected = "a list of sizes";
   const OrderedJson& value = get(field, kExpected);
-  const auto is_size = [](const OrderedJson& item) { return item.is_number_unsigned(); };
-  if (!value.is_array() || !std::ranges::all_of(value, is_size)) {
+  if (!value.is_array() || !std::ranges::all_of(value, is_natural)) {
     throw input_error(where(field), shortened(value), kExpected);
   }
   return value;
@@ -269,7 +274,7 @@ std::vector<std::int64_t> JsonObject::sizes(std::string_view field) const {
 std::uint64_t JsonObject::unsigned_integer(std::string_view field, std::uint64_t fallback) const {
   if (!has(field)) return fallback;
   const OrderedJson& value = get(field, "a non-negative integer");
-  if (!value.is_number_unsigned()) {
+  if (!is_natural(value)) {
     throw input_error(where(field), shortened(value), "a non-negative integer");
   }
   return value;

@@ -1,10 +1,10 @@
 #include "model/buffers.h"
 
 #include <algorithm>
-#include <cassert>
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <stdexcept>
 #include <variant>
 
 namespace assay {
@@ -116,18 +116,21 @@ std::size_t context_step(const Block& block, std::size_t scores) {
     for (std::size_t s = step + 1; s < block.steps.size(); ++s) {
       if (std::ranges::count(block.steps[s].reads, written) > 0) return s;
     }
-    assert(false);
-    return step;
+    throw std::logic_error("attention without its softmax or context");
   };
   const std::size_t context = reader_of(reader_of(scores));
-  assert(std::holds_alternative<Context>(block.steps[context].operation));
+  if (!std::holds_alternative<Context>(block.steps[context].operation)) {
+    throw std::logic_error("attention's probabilities are not read by a Context step");
+  }
   return context;
 }
 
 std::size_t head_matrix_step(const Block& head) {
   std::size_t step = head.steps.size();
-  while (!std::holds_alternative<Linear>(head.steps[--step].operation)) assert(step > 0);
-  return step;
+  while (step-- > 0) {
+    if (std::holds_alternative<Linear>(head.steps[step].operation)) return step;
+  }
+  throw std::logic_error("a head without its matrix");
 }
 
 BufferPlan plan_buffers(const Block& block, std::size_t steps) { return Planner(block).run(steps); }

@@ -17,7 +17,7 @@ std::vector<TensorUse> each_tensor(const Step& step) {
   for (std::int64_t i = 0; i < count; ++i) {
     for (const TensorUse& tensor : step.tensors) {
       all.push_back(tensor);
-      if (count == 1) continue;
+      if (!tensor.is_numbered()) continue;
       all.back().count = 1;
       all.back().name = fmt::format(fmt::runtime(tensor.name), i);
     }

@@ -38,7 +38,9 @@ struct TensorUse {
   std::int64_t cols = 0;    // the length of a vector
   std::int64_t first = 0;   // first row in the stored matrix
   std::int64_t stored = 0;  // rows of the stored matrix
-  std::int64_t count = 1;   // number of equal tensors, numbered by "{}" in the name
+  std::int64_t count = 1;   // number of equal tensors
+  // Whether they are numbered by "{}" in the name.
+  bool is_numbered() const { return name.find("{}") != name.npos; }
   bool operator==(const TensorUse&) const = default;
 };
 

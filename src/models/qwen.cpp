@@ -18,8 +18,7 @@ void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
   if (!config.boolean("use_sliding_window", false)) return;
   read_window(config, spec, 4096);
   if (spec.model_type == "qwen3_moe") return;
-  const std::int64_t from =
-      config.has("max_window_layers") ? config.integers("max_window_layers").front() : 28;
+  const auto from = config.unsigned_integer("max_window_layers", 28);
   read_layer_types(config, spec, [&](std::size_t l) { return std::cmp_greater_equal(l, from); });
 }
 

@@ -143,9 +143,6 @@ struct ModelSpec {
   bool is_sparse(std::int64_t layer) const {
     return moe.num_experts > 0 && is_among(sparse_layers, layer);
   }
-  const RopeParameters& rope_of(std::int64_t layer) const {
-    return local_rope_parameters && is_sliding(layer) ? *local_rope_parameters : rope_parameters;
-  }
   // Whether a sequence that grows from `before` to `after` tokens is run again from its start,
   // because its keys have other frequencies from then on.
   bool starts_anew(std::int64_t before, std::int64_t after) const {

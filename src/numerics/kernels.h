@@ -150,7 +150,7 @@ struct Kernels {
 
   // Rotary embedding of the n rotated elements of one head, pairs (i, i + n/2), cos and sin: [n/2].
   // out[i] = round(round(x[i] * cos) + round(rot(x)[i] * sin)), rot(x) = (-x[n/2..], x[..n/2]);
-  // With rounded_once, as in OLMo 2: out[i] = round(x[i] * cos + rot(x)[i] * sin).
+  // With rounded_once, as in OLMo 2: out[i] = round(x[i] * cos + rot(x)[i] * sin). out may be x.
   void (*rope)(const Real* x, const Real* cos, const Real* sin, bool rounded_once, std::size_t n,
                Real* out);
 
@@ -171,10 +171,10 @@ struct Kernels {
   void (*weighted_sum)(const Real* probs, std::size_t ldp, std::size_t queries, Seen seen,
                        const Cached* values, std::size_t n, Real* out, std::size_t ldo);
 
-  // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i].
+  // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i]. out may be gate or up.
   void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
   // out[i] = round(round(0.5 * g * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 * (g * g * g))))) *
-  // up[i]).
+  // up[i]). out may be gate or up.
   void (*gelu_tanh_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
 
   // out[i] = round(round(tanh(round(x[i] / cap))) * cap). In place is allowed.

@@ -21,8 +21,7 @@ std::size_t file_of(const Weights& files, const std::byte* data) {
       return i;
     }
   }
-  assert(false);
-  return 0;
+  throw std::logic_error("a weight outside the checkpoint's files cannot be streamed");
 }
 
 }  // namespace
@@ -77,7 +76,7 @@ void WeightStream::begin() {
 
 Weight WeightStream::next() {
   std::unique_lock lock(mutex_);
-  assert(taken_ < blocks_.size());
+  if (taken_ >= blocks_.size()) throw std::logic_error("more weights are used than streamed");
   const std::size_t block = taken_++;
   changed_.notify_all();  // the previous block's buffer is free
   changed_.wait(lock, [&] { return read_ > block || error_; });

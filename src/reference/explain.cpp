@@ -83,7 +83,7 @@ Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const
   for (std::size_t i = 0; i < step.tensors.size(); ++i) {
     const TensorUse& tensor = each[i];
     Json entry = {{"name", numbered(tensor.name, layer)}};
-    if (step.tensors[i].count > 1) entry["experts"] = step.tensors[i].count;
+    if (step.tensors[i].is_numbered()) entry["experts"] = step.tensors[i].count;
     if (tensor.rows == 0) {
       entry["shape"] = {tensor.cols};
     } else {

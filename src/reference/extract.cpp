@@ -72,6 +72,9 @@ class Extraction {
         taps_(TapSet::classic(model_.spec)),
         pool_(options.threads),
         background_(pool_, kWaitingBytes) {
+    if (options.store != DType::kF32 && options.store != DType::kF64) {
+      throw usage_error("store", dtype_name(options.store), "F32 or F64");
+    }
     for (const std::string& glob : options.taps) {
       if (taps_.add(glob) == 0) {
         throw usage_error("--taps", "'" + glob + "' matches no tap of this model",

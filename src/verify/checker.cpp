@@ -6,6 +6,7 @@
 
 #include "assay/check.h"
 #include "assay/error.h"
+#include "base/float_mode.h"
 #include "base/sizes.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
@@ -298,14 +299,26 @@ void Checker::Impl::write_record() const {
   if (!options_.record.empty()) recording_.write(options_.record);
 }
 
-Checker::Checker(CheckerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Checker::Checker(CheckerOptions options) {
+  const DefaultFloatMode mode;
+  impl_ = std::make_unique<Impl>(std::move(options));
+}
 Checker::~Checker() = default;
 bool Checker::wants(std::string_view name) const { return impl_->wants(name); }
 void Checker::set_positions(std::int64_t first, std::int64_t count) {
   impl_->set_positions({first, count});
 }
-TensorResult Checker::check(const ArrayView& tensor) { return impl_->check(tensor); }
-CompareReport Checker::report() const { return impl_->report(); }
-void Checker::write_record() const { impl_->write_record(); }
+TensorResult Checker::check(const ArrayView& tensor) {
+  const DefaultFloatMode mode;
+  return impl_->check(tensor);
+}
+CompareReport Checker::report() const {
+  const DefaultFloatMode mode;
+  return impl_->report();
+}
+void Checker::write_record() const {
+  const DefaultFloatMode mode;
+  impl_->write_record();
+}
 
 }  // namespace assay

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "assay/compare.h"
+#include "base/float_mode.h"
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
 #include "candidate/map_draft.h"
@@ -15,6 +16,7 @@
 namespace assay {
 
 MapDraft draft_map(const CompareOptions& options) {
+  const DefaultFloatMode mode;
   NameMap map(options.map);
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
   const auto pair = std::ranges::find_if(

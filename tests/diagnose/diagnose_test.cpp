@@ -16,6 +16,7 @@
 #include "assay/error.h"
 #include "assay/npz.h"
 #include "base/temporary_directory.h"
+#include "diagnose/carried_out.h"
 #include "diagnose/catalog.h"
 #include "diagnose/replay.h"
 #include "diagnose/rewrites.h"
@@ -540,6 +541,39 @@ TEST(BlindSpots, DependOnThePrompt) {
   EXPECT_TRUE(some.contains("rope-interleaved"));
   EXPECT_FALSE(some.contains("sliding-window"));
   EXPECT_TRUE(many.contains("sliding-window"));
+}
+
+// Whatever a mistake inserts or replaces, each step of the program finds its tensors.
+TEST(Catalog, EveryVariantHasTheWeightsOfItsSteps) {
+  for (std::size_t m = 0; m < configs().size(); ++m) {
+    Model model = load_model(checkpoint(m));
+    model.stream.reset();
+    Circumstances at{.spec = model.spec, .program = model.program};
+    at.tied_head = is_tied(model);
+    at.rounds_to_bf16 = false;
+    at.loose = true;
+    at.positions = kTokens;
+    at.bad_layers = {0, 1};
+    for (const Entry& entry : catalog()) {
+      for (const Variant& variant : variants_of(entry, at)) {
+        Hypothesis hypothesis{model.program};
+        variant.apply(hypothesis);
+        CarriedOut carried_out(model, hypothesis, Store::kOwn);
+        const auto check = [&](const Block& block, std::int64_t which) {
+          const BlockWeights& weights = carried_out.weights(which);
+          ASSERT_EQ(weights.size(), block.steps.size()) << entry.id << " " << variant.detail;
+          for (std::size_t s = 0; s < weights.size(); ++s) {
+            EXPECT_EQ(weights[s].size(), each_tensor(block.steps[s]).size())
+                << entry.id << " " << variant.detail << ", step " << s;
+          }
+        };
+        const Program& program = carried_out.program();
+        check(program.embedding, Executor<F32>::kEmbedding);
+        check(program.layers.front(), 0);
+        check(program.head, Executor<F32>::kHead);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -8,16 +8,25 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <variant>
 
 #include "assay/error.h"
 #include "model/families.h"
 #include "model/read_spec.h"
+#include "models/program.h"
 
 namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+
+// The RoPE parameters by which the layer's program rotates.
+RopeParameters rope_of(const ModelSpec& spec, std::int64_t layer) {
+  const Block block = layer_of(spec, layer);
+  const Step& step = block.steps[*block.step_showing(Tap::kQRope)];
+  return ropes_of(spec).at(std::get<Rotate>(step.operation).table);
+}
 
 class SpecTest : public testing::Test {
  protected:
@@ -173,15 +182,15 @@ TEST_F(SpecTest, GemmaIsGemma) {
 
   const ModelSpec third = read(config_of("gemma3_text"));
   EXPECT_TRUE(third.qk_norm);
-  EXPECT_EQ(third.rope_of(0).theta, 100);
-  EXPECT_EQ(third.rope_of(1).theta, 10000);
+  EXPECT_EQ(rope_of(third, 0).theta, 100);
+  EXPECT_EQ(rope_of(third, 1).theta, 10000);
   config = config_of("gemma3_text");
   config["rope_parameters"] = {
       {"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
       {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 70.0}}}};
-  EXPECT_EQ(read(config).rope_of(1).factor, 8);
-  EXPECT_EQ(read(config).rope_of(1).theta, 5e5);
-  EXPECT_EQ(read(config).rope_of(0).theta, 70);
+  EXPECT_EQ(rope_of(read(config), 1).factor, 8);
+  EXPECT_EQ(rope_of(read(config), 1).theta, 5e5);
+  EXPECT_EQ(rope_of(read(config), 0).theta, 70);
 }
 
 TEST_F(SpecTest, MoesAreChecked) {
@@ -199,6 +208,26 @@ TEST_F(SpecTest, MoesAreChecked) {
   EXPECT_EQ(read(config).moe.num_experts, 11);
   config["num_local_experts"] = kMostExperts + 1;
   EXPECT_NE(error_of(config).find("at most 1024"), std::string::npos);
+}
+
+TEST_F(SpecTest, OneExpertIsNumberedToo) {
+  Json config = config_of("qwen3_moe");
+  config["num_experts"] = 1;
+  config["num_experts_per_tok"] = 1;
+  const Block layer = layer_of(read(config), 0);
+  const auto experts = std::ranges::find_if(layer.steps, [](const Step& step) {
+    return std::holds_alternative<ExpertLinear>(step.operation);
+  });
+  ASSERT_NE(experts, layer.steps.end());
+  EXPECT_EQ(each_tensor(*experts).front().name, "model.layers.0.mlp.experts.0.gate_proj.weight");
+}
+
+TEST_F(SpecTest, MaxWindowLayersIsOneNumber) {
+  Json config = config_of("qwen3 with everything");
+  for (const Json& bad : {Json::array(), Json::array({1}), Json(-1), Json(0.5)}) {
+    config["max_window_layers"] = bad;
+    EXPECT_NE(error_of(config).find("'max_window_layers'"), std::string::npos) << bad;
+  }
 }
 
 TEST_F(SpecTest, SizesBeyondEveryModelAreRefused) {
@@ -267,11 +296,11 @@ TEST_F(SpecTest, OverlappingRopeFieldsAreReadAsTransformersDoes) {
   config = config_of("gemma3_text");
   config["rope_theta"] = 300;
   config["rope_scaling"] = {{"type", "linear"}, {"factor", 8.0}};
-  EXPECT_EQ(read(config).rope_of(1).scaling, RopeScaling::kNone);
+  EXPECT_EQ(rope_of(read(config), 1).scaling, RopeScaling::kNone);
   config["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 2.0}}},
                                {"sliding_attention", {{"rope_theta", 70.0}}}};
-  EXPECT_EQ(read(config).rope_of(1).factor, 8);
-  EXPECT_EQ(read(config).rope_of(1).theta, 300);
+  EXPECT_EQ(rope_of(read(config), 1).factor, 8);
+  EXPECT_EQ(rope_of(read(config), 1).theta, 300);
   config["rope_parameters"].erase("full_attention");
   EXPECT_NE(error_of(config).find("full_attention"), std::string::npos);
 

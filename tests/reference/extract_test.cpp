@@ -341,6 +341,10 @@ TEST(Extract, RefusesWhatItCannotDo) {
   expect_error(ErrorKind::kInput, {"p", "token id -1"}, [&] {
     extract(options, {{"p", std::nullopt, {-1}}});
   });
+  options.store = DType::kBF16;
+  expect_error(ErrorKind::kUsage, {"store", "BF16", "F32 or F64"},
+               [&] { extract(options, default_prompts()); });
+  options.store = DType::kF32;
   options.taps = {"layer_28_*"};
   expect_error(ErrorKind::kUsage, {"--taps", "'layer_28_*' matches no tap"},
                [&] { extract(options, default_prompts()); });

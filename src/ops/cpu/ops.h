@@ -94,7 +94,7 @@ class Ops {
 
   // out = a + b; may work in place.
   void add(std::span<const Real> a, std::span<const Real> b, std::span<Real> out);
-  // out = activation(gate) * up; up may be overwritten.
+  // out = activation(gate) * up; out may be either of them.
   void gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
             std::span<Real> out);
   void softcap(const Softcap& softcap, std::span<Real> x);
