@@ -59,7 +59,7 @@ class NameMap {
 
   std::vector<NameRule> own_;            // from files
   std::vector<std::size_t> come_along_;  // indices of known_maps()
-  ModelSpec model_;
+  RuleConditions conditions_;            // of the model
 };
 
 }  // namespace assay

@@ -81,9 +81,9 @@ std::string meaning(const NameMap& map, std::string_view name) {
   return text;
 }
 
-ModelSpec model_with(Norms norms) {
+ModelSpec model_of_type(const char* type) {
   ModelSpec model;
-  model.norms = norms;
+  model.model_type = type;
   return model;
 }
 
@@ -218,16 +218,16 @@ TEST(NameMap, KnowsOtherEngines) {
   };
   for (const Known& known : all) {
     NameMap map(known.map);
-    map.suit(model_with(Norms::kBefore));
+    map.suit(model_of_type("llama"));
     EXPECT_EQ(meaning(map, known.name), known.before) << known.map << ": " << known.name;
-    map.suit(model_with(Norms::kAround));
+    map.suit(model_of_type("gemma2"));
     EXPECT_EQ(meaning(map, known.name), known.around) << known.map << ": " << known.name;
   }
 }
 
 TEST(NameMap, KnowsAnMoesRouter) {
   NameMap map("TransformerLens");
-  ModelSpec model;
+  ModelSpec model = model_of_type("qwen3_moe");
   model.moe.num_experts = 4;
   model.sparse_layers = {false, true};
   map.suit(model);
@@ -350,7 +350,7 @@ TEST(DataFlow, RunsForward) {
 TEST(DataFlow, PassesThroughWhatAModelDoesNotHave) {
   ModelSpec model = model_of_names({"layer_00_output", "layer_01_attn_post_norm"});
   EXPECT_EQ(model.num_hidden_layers, 2);
-  EXPECT_EQ(model.norms, Norms::kAfter);
+  EXPECT_EQ(model.model_type, "olmo2");
   const TapPlace stream{Tap::kLayerOutput, 0};
   EXPECT_EQ(computed_from({Tap::kQProj, 1}, model), std::vector{stream});
   const TapPlace k_proj{Tap::kKProj, 1};

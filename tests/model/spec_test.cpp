@@ -12,6 +12,7 @@
 #include "assay/error.h"
 #include "model/families.h"
 #include "model/read_spec.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {
@@ -159,7 +160,7 @@ TEST_F(SpecTest, GemmaIsGemma) {
   const ModelSpec spec = read(config_of("gemma2"));
   EXPECT_DOUBLE_EQ(spec.embedding.scale, std::sqrt(70.0));
   EXPECT_TRUE(spec.norm.one_plus && spec.norm.rounded_once);
-  EXPECT_EQ(spec.norms, Norms::kAround);
+  EXPECT_TRUE(has_tap(Tap::kInputNorm, 0, spec) && has_tap(Tap::kAttnPostNorm, 0, spec));
   EXPECT_EQ(spec.mlp.activation, Activation::kGeluTanh);
   EXPECT_DOUBLE_EQ(spec.attention.scale, 1 / std::sqrt(30.0));
   EXPECT_EQ(spec.attention.softcap, 5);
