@@ -70,9 +70,9 @@ NameMap::NameMap(const std::string& maps) {
   }
 }
 
-void NameMap::suit(const ModelSpec& model) { conditions_ = RuleConditions(model); }
+void NameMap::adapt_to(const ModelSpec& model) { conditions_ = RuleConditions(model); }
 
-void NameMap::suit(const std::vector<std::string>& names) {
+void NameMap::adapt_to(const std::vector<std::string>& names) {
   constexpr std::int64_t kAnyLayers = 100;
   std::vector<std::size_t> knows(known_maps().size(), 0);
   for (const std::string& name : names) {

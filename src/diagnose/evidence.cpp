@@ -139,8 +139,8 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   const ModelSpec& spec = model.spec;
   ArrayFile file(path);
   NameMap own_map = map;
-  own_map.suit(spec);
-  own_map.suit(file.names());
+  own_map.adapt_to(spec);
+  own_map.adapt_to(file.names());
   file = with_parts(std::move(file), own_map, spec.num_hidden_layers, spec.head_dim,
                     [&](const std::string& tap) { return width_of(tap, spec); });
   KnownPrompt known;

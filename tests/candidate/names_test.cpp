@@ -218,9 +218,9 @@ TEST(NameMap, KnowsOtherEngines) {
   };
   for (const Known& known : all) {
     NameMap map(known.map);
-    map.suit(model_of_type("llama"));
+    map.adapt_to(model_of_type("llama"));
     EXPECT_EQ(meaning(map, known.name), known.before) << known.map << ": " << known.name;
-    map.suit(model_of_type("gemma2"));
+    map.adapt_to(model_of_type("gemma2"));
     EXPECT_EQ(meaning(map, known.name), known.around) << known.map << ": " << known.name;
   }
 }
@@ -230,7 +230,7 @@ TEST(NameMap, KnowsAnMoesRouter) {
   ModelSpec model = model_of_type("qwen3_moe");
   model.moe.num_experts = 4;
   model.sparse_layers = {false, true};
-  map.suit(model);
+  map.adapt_to(model);
   EXPECT_EQ(meaning(map, "blocks.0.mlp.gate.hook_out"), "layer_00_gate_proj");
   EXPECT_EQ(meaning(map, "blocks.1.mlp.gate.hook_out"), "layer_01_router_logits");
 }
@@ -238,16 +238,17 @@ TEST(NameMap, KnowsAnMoesRouter) {
 // The engine that knows most of a dump's names is sure; the others need the content's support.
 TEST(NameMap, AsksTheEngineThatKnowsTheMost) {
   NameMap map("");
-  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
-                                    "model.layers.0.mlp.act_fn", "model.layers.0.mlp.down_proj"});
+  map.adapt_to(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
+                                        "model.layers.0.mlp.act_fn",
+                                        "model.layers.0.mlp.down_proj"});
   EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_mlp_output | layer_00_output");
   EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "layer_00_mlp_act");
-  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.q_proj"});
+  map.adapt_to(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.q_proj"});
   EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_output | layer_00_mlp_output?");
   EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "ignored");
-  map.suit(std::vector<std::string>{"embd", "result_norm", "norm", "logits"});
+  map.adapt_to(std::vector<std::string>{"embd", "result_norm", "norm", "logits"});
   EXPECT_EQ(meaning(map, "norm"), "ignored");
-  map.suit(std::vector<std::string>{"norm", "logits"});
+  map.adapt_to(std::vector<std::string>{"norm", "logits"});
   EXPECT_EQ(meaning(map, "norm"), "final_norm_output");
 }
 
@@ -310,9 +311,9 @@ TEST(NameMap, KnowsWhereAModelsNormsStand) {
   NameMap map("transformers");
   const std::string name = "model.layers.3.post_attention_layernorm";
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
-  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_norm"}));
+  map.adapt_to(model_of_names({"layer_00_input_norm", "layer_00_mlp_norm"}));
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
-  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_post_norm"}));
+  map.adapt_to(model_of_names({"layer_00_input_norm", "layer_00_mlp_post_norm"}));
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_attn_post_norm");
   EXPECT_EQ(map.tap_of(name + ".output", 28), "layer_03_attn_post_norm");
   EXPECT_EQ(map.tap_of("model.layers.3.pre_feedforward_layernorm", 28), "layer_03_mlp_norm");
