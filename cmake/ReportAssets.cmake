@@ -1,7 +1,8 @@
 # The files that src/report/assets.cpp embeds into the program.
 set(html ${CMAKE_CURRENT_SOURCE_DIR}/src/report/html)
 set(definitions "ASSAY_HTML_DIRECTORY=\"${html}\"")
-set(files ${html}/page.html ${html}/page.css ${html}/page.js ${html}/charts.js)
+set(files ${html}/page.html ${html}/page.css ${html}/charts.js ${html}/report.js
+  ${html}/sections.js ${html}/page.js)
 if(ASSAY_HTML_REPORT)
   find_file(ASSAY_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js REQUIRED NO_DEFAULT_PATH
     DOC "Chart.js 3, minified (Debian: libjs-chart.js)")

@@ -36,7 +36,7 @@ FUZZ_TARGET(name_map) {
   const auto file = scratch_file("m.json", input.first(end));
   accepts([&] {
     NameMap map(file.string());
-    map.suit(names);
+    map.adapt_to(names);
     for (const std::string& name : names) look_up(map, name);
   });
 }

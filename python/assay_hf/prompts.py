@@ -42,7 +42,7 @@ def read_prompts(file: Path, first_number: int) -> list[Prompt]:
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: no UTF-8 at byte {error.start}") from error
+        raise InputError(f"{file}: invalid UTF-8 at byte {error.start}") from error
     prompts: list[Prompt] = []
     for number, line in enumerate(lines, 1):
         line = line.removesuffix("\r")

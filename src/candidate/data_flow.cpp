@@ -26,11 +26,15 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
   }
   // A type whose layers have norms in these places.
   model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";
-  model.norms = !after ? Norms::kBefore : before ? Norms::kAround : Norms::kAfter;
   model.moe.num_experts = sparse.empty() ? 0 : 1;
   model.sparse_layers.resize(static_cast<std::size_t>(model.num_hidden_layers));
   for (const std::int64_t l : sparse) model.sparse_layers[static_cast<std::size_t>(l)] = true;
   return model;
+}
+
+bool has_norms_after(const ModelSpec& model) {
+  const Block layer = layer_of(model, 0);
+  return layer.find(Tap::kAttnPostNorm) || layer.find(Tap::kMlpPostNorm);
 }
 
 TapPlace stream_into(std::int64_t layer) {

@@ -15,6 +15,10 @@ namespace assay {
 // layers are sparse. Its type is one with such layers; sizes are unknown.
 ModelSpec model_of_names(const std::vector<std::string>& names);
 
+// Whether the model's layers have norms after attention or the MLP, as Gemma's and OLMo 2's do. All
+// layers of a model are alike in this. Builds a layer, so callers in a loop keep the answer.
+bool has_norms_after(const ModelSpec& model);
+
 // The residual stream as it enters that layer; for the number of layers, the final norm.
 TapPlace stream_into(std::int64_t layer);
 

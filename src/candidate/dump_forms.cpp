@@ -11,12 +11,6 @@
 namespace assay {
 namespace {
 
-bool is_norm(Tap tap) {
-  return tap == Tap::kInputNorm || tap == Tap::kQNorm || tap == Tap::kKNorm ||
-         tap == Tap::kAttnPostNorm || tap == Tap::kMlpNorm || tap == Tap::kMlpPostNorm ||
-         tap == Tap::kFinalNormOutput;
-}
-
 // For two taps that are easily confused; else empty.
 std::string words_for_exchange(Tap own, Tap other) {
   constexpr std::pair<Tap, Tap> kPairs[] = {{Tap::kGateProj, Tap::kUpProj},
@@ -31,11 +25,9 @@ std::string words_for_exchange(Tap own, Tap other) {
 
 // What the array holds instead of its own tap.
 std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpec& spec) {
-  const std::int64_t last = spec.num_hidden_layers - 1;
-  const std::string name = tap_name(other.tap, std::max<std::int64_t>(other.layer, 0), spec);
-  if (own.tap == Tap::kLayerOutput && own.layer == last && other.tap == Tap::kFinalNormOutput) {
-    return "holds the final norm's output instead of the last layer's "
-           "(transformers' output_hidden_states has this trap)";
+  if (const auto text =
+          known_mix_up(own, other, tap_base_name(other.tap), spec.num_hidden_layers)) {
+    return *text;
   }
   const bool whole_stream = other.tap == Tap::kLayerOutput || other.tap == Tap::kEmbeddingOutput;
   if (own.tap == Tap::kLayerOutput && whole_stream) {
@@ -45,27 +37,43 @@ std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpe
                  : "holds the next layer's output: shifted by one";
   }
   if (own.tap == Tap::kEmbeddingOutput) return "holds the first layer's output: shifted by one";
-  const bool adds = (own.tap == Tap::kAttnOutput || own.tap == Tap::kAttnPostNorm)
-                        ? other.tap == Tap::kAttnResidual
-                        : (own.tap == Tap::kMlpOutput || own.tap == Tap::kMlpPostNorm) &&
-                              other.tap == Tap::kLayerOutput;
-  if (adds)
-    return fmt::format("holds {}: the residual is already added",
-                       is_layer_tap(other.tap) ? tap_base_name(other.tap) : name);
-  const bool lacks = (own.tap == Tap::kAttnResidual &&
-                      (other.tap == Tap::kAttnOutput || other.tap == Tap::kAttnPostNorm)) ||
-                     (own.tap == Tap::kLayerOutput &&
-                      (other.tap == Tap::kMlpOutput || other.tap == Tap::kMlpPostNorm));
-  if (lacks) {
-    return fmt::format("holds {}: the residual is not yet added", tap_base_name(other.tap));
-  }
   if (own.tap == Tap::kFinalNormOutput) return "holds the last layer's output, before the norm";
   return other.layer == own.layer
              ? fmt::format("holds {} of the same layer", tap_base_name(other.tap))
-             : fmt::format("holds {}", name);
+             : fmt::format("holds {}",
+                           tap_name(other.tap, std::max<std::int64_t>(other.layer, 0), spec));
+}
+
+// Whether `sum` is the residual stream after `part`, a block's output, was added.
+bool is_sum_of(Tap sum, Tap part) {
+  if (part == Tap::kAttnOutput || part == Tap::kAttnPostNorm) return sum == Tap::kAttnResidual;
+  return (part == Tap::kMlpOutput || part == Tap::kMlpPostNorm) && sum == Tap::kLayerOutput;
 }
 
 }  // namespace
+
+std::string_view residual_not_added() { return "the residual is not yet added"; }
+
+std::optional<std::string> known_mix_up(const TapPlace& own, const TapPlace& other,
+                                        std::string_view other_name, std::int64_t layers) {
+  if (own == TapPlace{Tap::kLayerOutput, layers - 1} && other.tap == Tap::kFinalNormOutput) {
+    return "holds the final norm's output instead of the last layer's "
+           "(transformers' output_hidden_states has this trap)";
+  }
+  if (is_sum_of(other.tap, own.tap)) {
+    return fmt::format("holds {}: the residual is already added", other_name);
+  }
+  if (is_sum_of(own.tap, other.tap)) {
+    return fmt::format("holds {}: {}", other_name, residual_not_added());
+  }
+  return std::nullopt;
+}
+
+bool is_norm(Tap tap) {
+  return tap == Tap::kInputNorm || tap == Tap::kQNorm || tap == Tap::kKNorm ||
+         tap == Tap::kAttnPostNorm || tap == Tap::kMlpNorm || tap == Tap::kMlpPostNorm ||
+         tap == Tap::kFinalNormOutput;
+}
 
 bool has_rotary_pairs(Tap tap) {
   return tap == Tap::kQProj || tap == Tap::kKProj || tap == Tap::kQNorm || tap == Tap::kKNorm ||
@@ -122,8 +130,7 @@ std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
   };
   const std::int64_t l = place.layer;
   const std::int64_t last = spec.num_hidden_layers - 1;
-  const TapPlace enters =
-      l <= 0 ? TapPlace{Tap::kEmbeddingOutput, -1} : TapPlace{Tap::kLayerOutput, l - 1};
+  const TapPlace enters = stream_into(std::max<std::int64_t>(l, 0));
   if (place.tap == Tap::kEmbeddingOutput) holds({Tap::kLayerOutput, 0});
   if (place.tap == Tap::kFinalNormOutput) holds({Tap::kLayerOutput, last});
   if (l < 0) return all;

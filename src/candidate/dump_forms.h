@@ -41,6 +41,18 @@ DumpForm paired_channels();
 // Whether paired_channels() applies to the tap.
 bool has_rotary_pairs(Tap tap);
 
+// What an array is said to hold if its values are another tap's and the two are known to be mixed
+// up: the final norm's output in the last layer's place, or a block's output with or without the
+// residual. other_name: of the other tap, as the sentence is to call it. layers: of the model. None
+// for other pairs.
+std::optional<std::string> known_mix_up(const TapPlace& own, const TapPlace& other,
+                                        std::string_view other_name, std::int64_t layers);
+// The end of a sentence about a sum that was taken before the residual was added.
+std::string_view residual_not_added();
+
+// Whether the tap shows a norm's result.
+bool is_norm(Tap tap);
+
 // Arrays of one family in one form are accepted or rejected together. A family is a tap, except for
 // forms of several taps at once.
 int family_of(Tap tap, const DumpForm& form);

@@ -40,10 +40,11 @@ std::size_t index_of_known(const std::string& name) {
 
 // The first rule of that map for the first form that it knows.
 std::optional<NameTarget> target_in(const KnownMap& map, const std::vector<std::string>& forms,
-                                    const ModelSpec& model, std::int64_t layers) {
+                                    const RuleConditions& conditions, std::int64_t layers) {
   for (const std::string& form : forms) {
     for (const NameRule& rule : map.rules) {
-      if (const auto layer = rule.from.match(form)) return target_of(rule, *layer, model, layers);
+      if (const auto layer = rule.from.match(form))
+        return target_of(rule, *layer, conditions, layers);
     }
   }
   return std::nullopt;
@@ -69,15 +70,15 @@ NameMap::NameMap(const std::string& maps) {
   }
 }
 
-void NameMap::suit(const ModelSpec& model) { model_ = model; }
+void NameMap::adapt_to(const ModelSpec& model) { conditions_ = RuleConditions(model); }
 
-void NameMap::suit(const std::vector<std::string>& names) {
+void NameMap::adapt_to(const std::vector<std::string>& names) {
   constexpr std::int64_t kAnyLayers = 100;
   std::vector<std::size_t> knows(known_maps().size(), 0);
   for (const std::string& name : names) {
     const std::vector<std::string> forms = name_forms(name);
     for (const std::size_t m : come_along_) {
-      const auto target = target_in(known_maps()[m], forms, model_, kAnyLayers);
+      const auto target = target_in(known_maps()[m], forms, conditions_, kAnyLayers);
       if (target && !target->empty()) ++knows[m];
     }
   }
@@ -97,14 +98,14 @@ NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
 NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers) const {
   for (const NameRule& rule : own_) {
     if (const auto layer = rule.from.match(name)) {
-      return {true, target_of(rule, *layer, model_, layers)};
+      return {true, target_of(rule, *layer, conditions_, layers)};
     }
   }
   if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
   const std::vector<std::string> forms = name_forms(name);
   NameMeaning meaning;
   for (const std::size_t m : come_along_) {
-    std::optional<NameTarget> target = target_in(known_maps()[m], forms, model_, layers);
+    std::optional<NameTarget> target = target_in(known_maps()[m], forms, conditions_, layers);
     if (!target) continue;
     if (!meaning.known) {
       meaning = {true, std::move(*target)};

@@ -39,9 +39,9 @@ class NameMap {
 
   // Adapts to the model: some names have another meaning if it has norms after its blocks, or
   // experts.
-  void suit(const ModelSpec& model);
+  void adapt_to(const ModelSpec& model);
   // Sorts the built-in maps by how many of the dump's names they know.
-  void suit(const std::vector<std::string>& names);
+  void adapt_to(const std::vector<std::string>& names);
 
   // layers: of the model; tap names get as many digits as tap_name writes for it.
   NameMeaning meaning(std::string_view name, std::int64_t layers) const;
@@ -59,7 +59,7 @@ class NameMap {
 
   std::vector<NameRule> own_;            // from files
   std::vector<std::size_t> come_along_;  // indices of known_maps()
-  ModelSpec model_;
+  RuleConditions conditions_;            // of the model
 };
 
 }  // namespace assay

@@ -100,17 +100,6 @@ NameRule::Of read_condition(const std::string& text, const std::string& where) {
   throw input_error(where, "'" + shown(text) + "'", "post_norms, experts or otherwise");
 }
 
-bool holds(NameRule::Of of, std::int64_t layer, const ModelSpec& model) {
-  switch (of) {
-    case NameRule::Of::kPostNorms:
-      return model.has_norms_after();
-    case NameRule::Of::kExperts:
-      return model.is_sparse(layer);
-    default:
-      return true;
-  }
-}
-
 }  // namespace
 
 std::optional<NamePattern> NamePattern::parse(std::string_view text) {
@@ -236,10 +225,24 @@ std::optional<std::string> canonical_tap(std::string_view name, std::int64_t lay
   return tap_name(place->tap, place->layer, spec);
 }
 
-NameTarget target_of(const NameRule& rule, std::int64_t layer, const ModelSpec& model,
+RuleConditions::RuleConditions(const ModelSpec& model)
+    : model_(model), post_norms_(has_norms_after(model)) {}
+
+bool RuleConditions::hold(NameRule::Of of, std::int64_t layer) const {
+  switch (of) {
+    case NameRule::Of::kPostNorms:
+      return post_norms_;
+    case NameRule::Of::kExperts:
+      return model_.is_sparse(layer);
+    default:
+      return true;
+  }
+}
+
+NameTarget target_of(const NameRule& rule, std::int64_t layer, const RuleConditions& conditions,
                      std::int64_t layers) {
   for (const auto& [of, target] : rule.to) {
-    if (!holds(of, layer, model)) continue;
+    if (!conditions.hold(of, layer)) continue;
     NameTarget result = target;
     for (NameClaim& claim : result) {
       for (std::string& tap : claim.taps) {

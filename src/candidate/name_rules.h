@@ -64,8 +64,23 @@ std::vector<NameRule> read_name_rules(const OrderedJson& json, const std::string
 // writes it for a model of `layers` layers. None: an unknown name.
 std::optional<std::string> canonical_tap(std::string_view name, std::int64_t layers);
 
+// What rules ask about a model. Looks at its layers once, because each rule is tried on every name
+// of a dump.
+class RuleConditions {
+ public:
+  // Of an unknown model: no norms after its blocks, no experts.
+  RuleConditions() = default;
+  explicit RuleConditions(const ModelSpec& model);
+
+  bool hold(NameRule::Of of, std::int64_t layer) const;
+
+ private:
+  ModelSpec model_;
+  bool post_norms_ = false;
+};
+
 // The target for that layer (or kNoLayer) of a model with `layers` layers, with canonical names.
-NameTarget target_of(const NameRule& rule, std::int64_t layer, const ModelSpec& model,
+NameTarget target_of(const NameRule& rule, std::int64_t layer, const RuleConditions& conditions,
                      std::int64_t layers);
 
 }  // namespace assay

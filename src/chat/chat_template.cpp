@@ -25,7 +25,7 @@ constexpr std::string_view kDefault = "default";
 
 void expect_utf8(std::string_view text, const std::string& where) {
   if (const std::size_t valid = utf8_valid_prefix(text); valid != text.size()) {
-    throw input_error(where, fmt::format("no UTF-8 at byte {}", valid), "UTF-8");
+    throw input_error(where, fmt::format("invalid UTF-8 at byte {}", valid), "UTF-8");
   }
 }
 

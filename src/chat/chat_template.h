@@ -28,7 +28,7 @@ class ChatTemplate {
 
   // Of a checkpoint that has no such files: at least one template, by name (the usual one is
   // "default"), and the special tokens' texts ("bos_token", ...). Throws an input error where a
-  // text is no UTF-8.
+  // text is not UTF-8.
   static ChatTemplate of(std::map<std::string, Source> templates,
                          std::map<std::string, std::string> special_tokens);
 

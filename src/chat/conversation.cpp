@@ -30,7 +30,7 @@ void check_messages(const OrderedJson& messages, const std::string& where) {
 
 Conversation user_message(std::string_view text, std::string_view where) {
   if (const std::size_t valid = utf8_valid_prefix(text); valid != text.size()) {
-    throw input_error(where, fmt::format("no UTF-8 at byte {}", valid), "UTF-8");
+    throw input_error(where, fmt::format("invalid UTF-8 at byte {}", valid), "UTF-8");
   }
   const OrderedJson message = {{"role", "user"}, {"content", text}};
   return {OrderedJson::array({message}).dump(), {}, std::string(where)};

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "base/half.h"
@@ -87,13 +86,13 @@ class Asking {
       }
       for (const TapPlace& place : wanted) {
         if (watched.find(place.tap, place.layer) == nullptr) {
-          watched.sites.push_back(empty_site(place, watched.ids.size()));
+          Site& site = watched.sites.emplace_back(site_of(place, model_.spec, watched.ids.size()));
+          site.values.resize(site.rows * site.width);
+          site.taken = false;
           std::ranges::sort(watched.sites, {}, &Site::place);
         }
       }
-      ReplayOptions options;
-      options.layers.resize(static_cast<std::size_t>(model_.spec.num_hidden_layers));
-      std::iota(options.layers.begin(), options.layers.end(), 0);
+      ReplayOptions options = all_layers(model_.spec);
       options.keep = true;
       ReplayResult run =
           replay(model_, scene().right(), watched, scene().rounding(), options, pool_);
@@ -103,21 +102,6 @@ class Asking {
       }
     }
     return all;
-  }
-
-  Site empty_site(const TapPlace& place, std::size_t tokens) const {
-    Site site;
-    site.place = place;
-    const std::int64_t layer = std::max<std::int64_t>(place.layer, 0);
-    site.name = tap_name(place.tap, layer, model_.spec);
-    const Shape shape = tap_shape(place.tap, layer, model_.spec, static_cast<std::int64_t>(tokens));
-    const auto count = static_cast<std::size_t>(element_count(shape, site.name));
-    site.rows =
-        site.is_attention() ? static_cast<std::size_t>(model_.spec.num_attention_heads) : tokens;
-    site.width = count / site.rows;
-    site.values.resize(count);
-    site.taken = false;
-    return site;
   }
 
   // The norm's weight as a factor: with 1 added where the model adds it.

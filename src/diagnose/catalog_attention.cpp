@@ -28,7 +28,7 @@ auto with_groups(Apply apply) {
 std::vector<Variant> other_scale(const Circumstances& at) {
   std::vector<Variant> all;
   const auto d = static_cast<double>(at.spec.head_dim);
-  const double own = at.spec.attention.scale != 0 ? at.spec.attention.scale : 1 / std::sqrt(d);
+  const double own = at.spec.attention_scale();
   const auto add = [&](std::string text, double scale) {
     if (std::abs(scale / own - 1) < 1e-9) return;
     all.push_back(

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "candidate/data_flow.h"
 #include "diagnose/catalog_list.h"
 
 namespace assay {
@@ -23,12 +24,9 @@ bool of_heads(const NormPlace& place) {
   return place.norm == Tap::kQNorm || place.norm == Tap::kKNorm;
 }
 
-bool is_there(const ModelSpec& spec, const NormPlace& place) {
-  if (of_heads(place)) return spec.qk_norm;
-  if (place.norm == Tap::kInputNorm || place.norm == Tap::kMlpNorm) {
-    return spec.has_norms_before();
-  }
-  return place.norm == Tap::kFinalNormOutput || spec.has_norms_after();
+bool is_there(const Circumstances& at, Tap norm) {
+  const Block& block = is_layer_tap(norm) ? at.program.layers.front() : at.program.head;
+  return block.find(norm).has_value();
 }
 
 // The change in all norms, in those of the residual stream, in those of the heads, and in each
@@ -44,7 +42,7 @@ std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, 
   std::vector<Tap> every;
   std::vector<Tap> wide;
   for (const NormPlace& place : kPlaces) {
-    if (!is_there(at.spec, place)) continue;
+    if (!is_there(at, place.norm)) continue;
     every.push_back(place.norm);
     if (!of_heads(place)) wide.push_back(place.norm);
   }
@@ -56,7 +54,7 @@ std::vector<Variant> in_norms(const Circumstances& at, const std::string& what, 
   wide.pop_back();  // without the final one
   add("the layers' norms of hidden size", wide);
   for (const NormPlace& place : kPlaces) {
-    if (is_there(at.spec, place)) add(place.name, {place.norm});
+    if (is_there(at, place.norm)) add(place.name, {place.norm});
   }
   return all;
 }
@@ -92,13 +90,13 @@ auto norms_times(std::vector<Tap> norms, int times) {
 
 std::vector<Variant> missing_norm(const Circumstances& at) {
   std::vector<Variant> all;
-  if (at.spec.norms == Norms::kAround) {
+  if (is_there(at, Tap::kInputNorm) && has_norms_after(at.spec)) {
     all.push_back({"those after attention and after the MLP",
                    norms_times({Tap::kAttnPostNorm, Tap::kMlpPostNorm}, 0)});
   }
   for (const NormPlace& place : kPlaces) {
     if (of_heads(place) || place.norm == Tap::kFinalNormOutput) continue;
-    if (!is_there(at.spec, place)) continue;
+    if (!is_there(at, place.norm)) continue;
     all.push_back({std::string(place.name), norms_times({place.norm}, 0)});
   }
   return all;
@@ -113,10 +111,10 @@ std::vector<Variant> missing_qk_norm(const Circumstances& at) {
 
 // Places of the norms in other models.
 std::vector<Variant> other_places(const Circumstances& at) {
-  std::vector<Variant> all = {{"after the adds", [own = at.spec.norms](Hypothesis& h) {
-                                 norms_after_adds(h.program, own);
-                               }}};
-  if (at.spec.norms == Norms::kAfter) {
+  const bool before = is_there(at, Tap::kInputNorm);
+  std::vector<Variant> all = {
+      {"after the adds", [before](Hypothesis& h) { norms_after_adds(h.program, before); }}};
+  if (!before) {
     all.push_back({"before the blocks", [](Hypothesis& h) { norms_before_blocks(h.program); }});
   }
   return all;

@@ -154,7 +154,7 @@ std::vector<Variant> results(const Circumstances& at) {
           fmt::format("q_norm's and k_norm's x / rms is held in {}, before the weight", text(type)),
           {normed(Tap::kQNorm, type), normed(Tap::kKNorm, type)}));
     }
-    if (at.spec.has_norms_after()) {
+    if (has_norms_after(at.spec)) {
       all.push_back(holding(
           fmt::format("x / rms of the norms after attention and MLP is held in {}, before the "
                       "weight",

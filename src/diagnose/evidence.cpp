@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "assay/error.h"
-#include "base/half.h"
 #include "base/text.h"
 #include "base/widen.h"
 #include "candidate/candidate.h"
@@ -18,7 +16,7 @@
 #include "candidate/reading.h"
 #include "diagnose/replay.h"
 #include "formats/array_file.h"
-#include "metrics/rows.h"
+#include "metrics/grid_count.h"
 #include "model/generate.h"
 
 namespace assay {
@@ -61,18 +59,15 @@ class OwnRuns {
   std::map<std::vector<std::int64_t>, Evidence> runs_;
 };
 
-Site make_site(const TapPlace& place, const ModelSpec& spec, const ArrayView& array,
+Site read_site(const TapPlace& place, const ModelSpec& spec, const ArrayView& array,
                const Reading& reading, std::size_t tokens) {
   const Shape shape = tap_shape(place.tap, std::max<std::int64_t>(place.layer, 0), spec,
                                 static_cast<std::int64_t>(tokens));
-  const std::size_t axis = position_axis(place.tap);
-  const Array laid = laid_out(shape, axis, array, reading);
-  Site site;
-  site.place = place;
-  site.name = tap_name(place.tap, place.layer, spec);
+  const Array laid = laid_out(shape, position_axis(place.tap), array, reading);
+  Site site = site_of(place, spec, tokens);
   site.last_only = reading.last_position;
   site.array_name = array.name;
-  site.rows = reading.last_position ? 1 : site.is_attention() ? rows_of(shape, axis).lead : tokens;
+  if (site.last_only) site.rows = 1;
   const std::size_t item = dtype_size(laid.dtype);
   site.values.resize(laid.bytes.size() / item);
   widen(laid.dtype, laid.bytes.data(), static_cast<std::ptrdiff_t>(item), std::span(site.values));
@@ -123,6 +118,17 @@ void hide_unused_scores(Evidence& evidence, const ModelSpec& spec) {
 
 }  // namespace
 
+Site site_of(const TapPlace& place, const ModelSpec& spec, std::size_t tokens) {
+  const std::int64_t layer = std::max<std::int64_t>(place.layer, 0);
+  const Shape shape = tap_shape(place.tap, layer, spec, static_cast<std::int64_t>(tokens));
+  Site site;
+  site.place = place;
+  site.name = tap_name(place.tap, layer, spec);
+  site.rows = site.is_attention() ? static_cast<std::size_t>(spec.num_attention_heads) : tokens;
+  site.width = static_cast<std::size_t>(element_count(shape, site.name)) / site.rows;
+  return site;
+}
+
 std::ptrdiff_t Evidence::index_of(Tap tap, std::int64_t layer) const {
   const TapPlace wanted{tap, is_layer_tap(tap) ? layer : -1};
   const auto found = std::ranges::lower_bound(sites, wanted, {}, &Site::place);
@@ -139,8 +145,8 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
   const ModelSpec& spec = model.spec;
   ArrayFile file(path);
   NameMap own_map = map;
-  own_map.suit(spec);
-  own_map.suit(file.names());
+  own_map.adapt_to(spec);
+  own_map.adapt_to(file.names());
   file = with_parts(std::move(file), own_map, spec.num_hidden_layers, spec.head_dim,
                     [&](const std::string& tap) { return width_of(tap, spec); });
   KnownPrompt known;
@@ -211,7 +217,7 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
         const LoadedArray loaded = file.load(array.name);
         const Reading reading = dump.reading_of(array, loaded.view);
         evidence.sites.push_back(
-            make_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
+            read_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
         if (reading.rank > 0) {
           std::string kind = reading.text;
           std::erase_if(kind, [](char c) {
@@ -251,9 +257,7 @@ namespace {
 
 template <class Wanted>
 Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
-  std::size_t count = 0;
-  std::size_t bf16 = 0;
-  std::size_t f16 = 0;
+  GridCount values;
   for (const Evidence& evidence : all) {
     for (const Site& site : evidence.sites) {
       if (!wanted(site.place.tap)) continue;
@@ -261,15 +265,11 @@ Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
       for (std::size_t i = 0; i < site.values.size(); i += step) {
         const float x = site.values[i];
         if (x == 0 || x != x || static_cast<double>(x) < kHiddenScore) continue;
-        ++count;
-        bf16 += (std::bit_cast<std::uint32_t>(x) & 0xFFFFu) == 0 ? 1 : 0;
-        f16 += f16_to_f32(f32_to_f16(x)) == x ? 1 : 0;
+        values.add(x);
       }
     }
   }
-  const auto most = [&](std::size_t part) { return part * 100 >= count * 98; };
-  if (most(bf16)) return Grid::kBf16;
-  return most(f16) ? Grid::kF16 : Grid::kF32;
+  return values.grid();
 }
 
 }  // namespace

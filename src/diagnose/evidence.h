@@ -35,6 +35,9 @@ struct Site {
   }
 };
 
+// The tap's site in a run of that many tokens, without values.
+Site site_of(const TapPlace& place, const ModelSpec& spec, std::size_t tokens);
+
 struct Evidence {
   std::string id;                       // of the prompt
   std::vector<std::int64_t> ids;        // that the candidate ran, without padding

@@ -146,9 +146,7 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
 
 void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
   const ModelSpec& spec = at.spec;
-  const double scale = spec.attention.scale != 0
-                           ? spec.attention.scale
-                           : 1 / std::sqrt(static_cast<double>(spec.head_dim));
+  const double scale = spec.attention_scale();
   all.push_back(of_layers(
       "attn-scale", "", scale / 256, scale * 256, Scale::kLog,
       [](Hypothesis& h, double x) {

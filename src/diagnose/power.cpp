@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "assay/diagnose.h"
 #include "assay/error.h"
@@ -18,9 +17,10 @@ namespace {
 class Survey {
  public:
   Survey(const Model& model, std::vector<Evidence> evidence, ThreadPool& pool)
-      : model_(model), evidence_(std::move(evidence)), pool_(pool) {
-    options_.layers.resize(static_cast<std::size_t>(model.spec.num_hidden_layers));
-    std::iota(options_.layers.begin(), options_.layers.end(), 0);
+      : model_(model),
+        evidence_(std::move(evidence)),
+        pool_(pool),
+        options_(all_layers(model.spec)) {
     options_.forced = false;
     for (const Evidence& e : evidence_) {
       noise_.push_back(replay(model_, {model_.program}, e, Rounding::kF64, options_, pool_).sites);

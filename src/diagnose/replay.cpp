@@ -218,7 +218,8 @@ class Recording : public Observer<float> {
                                                          : l == spec.num_hidden_layers;
         const std::int64_t layer = is_layer_tap(tap) ? l : 0;
         if (!here || !has_tap(tap, layer, spec) || !wanted(tap, layer)) continue;
-        add_site(tap, is_layer_tap(tap) ? l : -1);
+        evidence_.sites.push_back(
+            site_of({tap, is_layer_tap(tap) ? l : -1}, spec, evidence_.ids.size()));
       }
     }
   }
@@ -256,18 +257,6 @@ class Recording : public Observer<float> {
   }
 
  private:
-  void add_site(Tap tap, std::int64_t layer) {
-    const auto tokens = static_cast<std::int64_t>(evidence_.ids.size());
-    const Shape shape = tap_shape(tap, std::max<std::int64_t>(layer, 0), spec_, tokens);
-    Site site;
-    site.place = {tap, layer};
-    site.name = tap_name(tap, layer, spec_);
-    const auto count = static_cast<std::size_t>(element_count(shape, site.name));
-    site.rows = site.is_attention() ? static_cast<std::size_t>(spec_.num_attention_heads)
-                                    : evidence_.ids.size();
-    site.width = count / site.rows;
-    evidence_.sites.push_back(std::move(site));
-  }
   Site* find(Tap tap, std::int64_t layer) { return const_cast<Site*>(evidence_.find(tap, layer)); }
 
   const ModelSpec& spec_;
@@ -312,13 +301,18 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
 
 }  // namespace
 
+ReplayOptions all_layers(const ModelSpec& spec) {
+  ReplayOptions options;
+  options.layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
+  std::iota(options.layers.begin(), options.layers.end(), 0);
+  return options;
+}
+
 Evidence own_run(const Model& model, const Hypothesis& hypothesis,
                  const std::vector<std::int64_t>& ids,
                  const std::function<bool(Tap, std::int64_t)>& wanted, ThreadPool& pool,
                  Rounding rounding) {
-  ReplayOptions options;
-  options.layers.resize(static_cast<std::size_t>(model.spec.num_hidden_layers));
-  std::iota(options.layers.begin(), options.layers.end(), 0);
+  const ReplayOptions options = all_layers(model.spec);
   const Store store = hypothesis.store;
   const bool by_hand = store == Store::kTruncated;  // see replay()
   Recording recording(ids, model.spec, wanted);

@@ -42,6 +42,9 @@ struct ReplayOptions {
   bool forced = true;
 };
 
+// For a run of all the model's layers.
+ReplayOptions all_layers(const ModelSpec& spec);
+
 // Runs the hypothesis. Every tap that the candidate has is computed from the candidate's nearest
 // taps before it, so one error does not hide the next.
 ReplayResult replay(const Model& model, const Hypothesis& hypothesis, const Evidence& evidence,

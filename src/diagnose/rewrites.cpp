@@ -80,11 +80,10 @@ struct Half {
 constexpr Half kHalves[] = {{Tap::kInputNorm, Tap::kAttnPostNorm, Tap::kAttnResidual},
                             {Tap::kMlpNorm, Tap::kMlpPostNorm, Tap::kLayerOutput}};
 
-void norms_after_adds(Block& block, Norms own) {
+void norms_after_adds(Block& block, bool has_norms_before) {
   for (const Half& half : kHalves) {
     const std::optional<TakenNorm> post = take_norm(block, half.after);
-    const std::optional<TakenNorm> norm =
-        own == Norms::kAfter ? post : take_norm(block, half.before);
+    const std::optional<TakenNorm> norm = has_norms_before ? take_norm(block, half.before) : post;
     const std::optional<std::size_t> sum = block.step_showing(half.sum);
     if (!norm || !sum) continue;
     const ValueId added = made_by(block, *sum);
@@ -184,8 +183,8 @@ void run_in_parallel(Program& program) {
   }
 }
 
-void norms_after_adds(Program& program, Norms own) {
-  for (Block& layer : program.layers) norms_after_adds(layer, own);
+void norms_after_adds(Program& program, bool has_norms_before) {
+  for (Block& layer : program.layers) norms_after_adds(layer, has_norms_before);
 }
 
 void norms_before_blocks(Program& program) {

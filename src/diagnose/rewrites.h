@@ -76,8 +76,9 @@ void add_to(Program& program, Tap sum, Residual from);
 // Lets the MLP read the layer's input, not the stream after attention.
 void run_in_parallel(Program& program);
 // Moves the layers' norms after the adds (norms after the blocks are dropped if there are both), or
-// from after the blocks to before them.
-void norms_after_adds(Program& program, Norms own);
+// from after the blocks to before them. has_norms_before: of the model itself, because an earlier
+// mistake may have moved the program's norms.
+void norms_after_adds(Program& program, bool has_norms_before);
 void norms_before_blocks(Program& program);
 
 // Makes the layers that `slides` accepts slide, with that window and the sliding layers' RoPE

@@ -7,7 +7,6 @@
 #include <exception>
 #include <map>
 #include <mutex>
-#include <numeric>
 
 #include "rewrite/ggml_operands.h"
 
@@ -105,13 +104,6 @@ std::size_t Scene::segment_of(const Site& site) const {
   return segment_of_layer_[static_cast<std::size_t>(site.place.layer)];
 }
 
-ReplayOptions Scene::all_of_it() const {
-  ReplayOptions options;
-  options.layers.resize(static_cast<std::size_t>(spec().num_hidden_layers));
-  std::iota(options.layers.begin(), options.layers.end(), 0);
-  return options;
-}
-
 Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>& segments) const {
   return evaluate(hypothesis, segments, pool_);
 }
@@ -171,7 +163,7 @@ Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>&
 }
 
 ReplayResult Scene::look(const Hypothesis& hypothesis, std::size_t evidence) const {
-  ReplayOptions options = all_of_it();
+  ReplayOptions options = all_layers(spec());
   options.keep = true;
   return replay(model_, hypothesis, evidence_[evidence], rounding_, options, pool_);
 }
@@ -179,7 +171,7 @@ ReplayResult Scene::look(const Hypothesis& hypothesis, std::size_t evidence) con
 Scene::Noise Scene::measure_noise(const Hypothesis& hypothesis, Rounding rounding) const {
   Noise noise;
   for (const Evidence& evidence : evidence_) {
-    ReplayOptions options = all_of_it();
+    ReplayOptions options = all_layers(spec());
     options.keep = true;
     const ReplayResult rounded = replay(model_, hypothesis, evidence, rounding, options, pool_);
     options.keep = false;
@@ -206,7 +198,7 @@ void Scene::add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) con
     if (held.before_division) held.exponential_error = kFastExponential;
   }
   for (std::size_t e = 0; e < evidence_.size(); ++e) {
-    ReplayOptions options = all_of_it();
+    ReplayOptions options = all_layers(spec());
     options.keep = true;
     const ReplayResult one = replay(model_, hypothesis, evidence_[e], rounding_, options, pool_);
     options.keep = false;
@@ -263,7 +255,7 @@ std::string Scene::separate(const Hypothesis& a, const Hypothesis& b, std::int64
   // The first tap at which the two differ, given the same inputs.
   const auto first_difference = [&](const std::vector<std::int64_t>& ids) -> std::string {
     const Evidence own = own_run(model_, a, ids, of_layer, pool_);
-    ReplayOptions options = all_of_it();
+    ReplayOptions options = all_layers(spec());
     const ReplayResult other = replay(model_, b, own, Rounding::kBf16, options, pool_);
     for (std::size_t i = 0; i < own.sites.size(); ++i) {
       if (own.sites[i].place.layer == layer - 1 && layer > 0) continue;

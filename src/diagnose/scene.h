@@ -106,7 +106,6 @@ class Scene {
   Noise measure_noise(const Hypothesis& hypothesis, Rounding rounding) const;
   void add_coarse_roundings(const Hypothesis& hypothesis, Noise& noise) const;
   void share_over_layers(Noise& noise) const;
-  ReplayOptions all_of_it() const;
 
   const Model& model_;
   std::vector<Evidence> evidence_;

@@ -9,6 +9,7 @@
 
 #include "base/half.h"
 #include "base/widen.h"
+#include "candidate/data_flow.h"
 #include "rewrite/operand_rounding.h"
 
 namespace assay {
@@ -148,7 +149,7 @@ Weight changed(const Weight& w, const WeightChange& change, std::byte* to) {
 
 std::string_view part_name(const ModelSpec& spec, Part part) {
   // The name of this norm says where it is, not what it precedes.
-  if (part == Part::kMlpNorm && !spec.has_norms_after()) return "post_attention_layernorm";
+  if (part == Part::kMlpNorm && !has_norms_after(spec)) return "post_attention_layernorm";
   return kNames.at(static_cast<std::size_t>(part));
 }
 

@@ -22,7 +22,6 @@ void read_gemma(const JsonObject& config, ModelSpec& spec) {
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   spec.qk_norm = !second;
   spec.embedding.scale = std::sqrt(static_cast<double>(spec.hidden_size));
-  spec.norms = Norms::kAround;
   spec.norm.one_plus = spec.norm.rounded_once = true;
   spec.attention.scale = 1 / std::sqrt(config.positive_number("query_pre_attn_scalar", 256));
   // Gemma 3 has both caps in its config and applies only one (transformers 5.23).

@@ -15,7 +15,6 @@ void read_olmo2(const JsonObject& config, ModelSpec& spec) {
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   spec.qk_norm = true;
   spec.qk_norms.full_width = true;
-  spec.norms = Norms::kAfter;
   spec.rope.rounded_once = true;
   spec.norm.rounded_once = true;
 }

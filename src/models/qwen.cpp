@@ -19,7 +19,7 @@ void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
   read_window(config, spec, 4096);
   if (spec.model_type == "qwen3_moe") return;
   const auto from = config.unsigned_integer("max_window_layers", 28);
-  read_layer_types(config, spec, [&](std::size_t l) { return std::cmp_greater_equal(l, from); });
+  read_layer_types(config, spec, [&](std::size_t l) { return l >= from; });
 }
 
 void read_moe(const JsonObject& config, ModelSpec& spec) {

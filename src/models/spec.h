@@ -57,13 +57,6 @@ struct MlpSpec {
   bool operator==(const MlpSpec&) const = default;
 };
 
-// Where the norms of a block f are.
-enum class Norms : std::uint8_t {
-  kBefore,  // x + f(norm(x))
-  kAfter,   // x + norm(f(x)) (OLMo 2)
-  kAround,  // x + norm(f(norm(x))) (Gemma)
-};
-
 // A mixture of experts (MoE) instead of the MLP (Qwen3-MoE): each token's output is the weighted
 // sum of those of its num_experts_per_tok experts.
 struct MoeSpec {
@@ -111,7 +104,6 @@ struct ModelSpec {
 
   EmbeddingSpec embedding;
   NormSpec norm;  // all norms
-  Norms norms = Norms::kBefore;
   QkNormSpec qk_norms;
   RopeSpec rope;
   AttentionSpec attention;
@@ -135,8 +127,6 @@ struct ModelSpec {
     const auto index = static_cast<std::size_t>(layer);
     return layers.empty() || (index < layers.size() && layers[index]);
   }
-  bool has_norms_before() const { return norms != Norms::kAfter; }
-  bool has_norms_after() const { return norms != Norms::kBefore; }
   bool is_sliding(std::int64_t layer) const {
     return attention.window > 0 && is_among(sliding_layers, layer);
   }

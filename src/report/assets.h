@@ -9,8 +9,10 @@ namespace assay {
 // ships it; empty in a build without ASSAY_HTML_REPORT.
 std::string_view page_html();
 std::string_view page_css();
-std::string_view page_js();
 std::string_view charts_js();
+std::string_view report_js();
+std::string_view sections_js();
+std::string_view page_js();
 std::string_view chart_library_js();
 
 }  // namespace assay

@@ -54,11 +54,13 @@ std::string compare_html(const CompareReport& report, const Json& diagnosis) {
   for (const auto& [id, text] : report.token_text) texts[std::to_string(id)] = text;
   data["token_text"] = std::move(texts);
   const std::string json = embedded(data);
-  const std::array<std::pair<std::string_view, std::string_view>, 5> parts = {
+  const std::array<std::pair<std::string_view, std::string_view>, 7> parts = {
       {{"@page.css@", page_css()},
        {"@data@", json},
        {"@chart.js@", chart_library_js()},
        {"@charts.js@", charts_js()},
+       {"@report.js@", report_js()},
+       {"@sections.js@", sections_js()},
        {"@page.js@", page_js()}}};
   std::string page;
   std::string_view rest = page_html();

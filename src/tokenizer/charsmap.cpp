@@ -96,7 +96,7 @@ Charsmap::Charsmap(std::string_view bytes, std::string_view where) {
   for (std::size_t i = 0; i < count; ++i) units_.push_back(read_u32(bytes, 4 + 4 * i));
   texts_ = bytes.substr(4 + 4 * count);
   if (const std::size_t bad = utf8_valid_prefix(texts_); bad < texts_.size()) {
-    throw input_error(where, fmt::format("no UTF-8 at offset {} of its texts", bad), "UTF-8");
+    throw input_error(where, fmt::format("invalid UTF-8 at offset {} of its texts", bad), "UTF-8");
   }
   check(where);
 }

@@ -85,7 +85,7 @@ Checker::Impl::Impl(CheckerOptions options) : options_(std::move(options)), map_
 
 void Checker::Impl::open(const PromptPair& pair) {
   prompt_ = std::make_unique<CheckedPrompt>(pair, pairing_, *profile_, parse_expected(options_.as));
-  map_.suit(prompt_->model());
+  map_.adapt_to(prompt_->model());
 }
 
 void Checker::Impl::choose_prompt(const std::vector<std::int64_t>& ids) {
@@ -105,7 +105,7 @@ void Checker::Impl::choose_prompt(const std::vector<std::int64_t>& ids) {
     longest = found->prompt;
   }
   if (inside != nullptr) return open(*inside);
-  throw input_error("input_ids", fmt::format("{} tokens that are no prompt's", ids.size()),
+  throw input_error("input_ids", fmt::format("{} tokens that belong to no prompt", ids.size()),
                     fmt::format("a prompt of {}", options_.reference.string()));
 }
 
@@ -198,7 +198,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
     if (held.prompt.count == 0) {
       return because(held.prompt.first == 0
                          ? std::string("padding before the prompt only")
-                         : fmt::format("positions from {} on lie behind the reference's {}",
+                         : fmt::format("positions from {} on lie after the reference's {}",
                                        positions_->first, size));
     }
     const bool is_open = prompt.is_open(*tap);

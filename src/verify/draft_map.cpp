@@ -25,8 +25,8 @@ MapDraft draft_map(const CompareOptions& options) {
   const ArrayFile& reference = files.arrays();
   const ArrayFile candidate(*pair->candidate);
   const ModelSpec model = pairing.model ? *pairing.model : model_of_names(reference.names());
-  map.suit(model);
-  map.suit(candidate.names());
+  map.adapt_to(model);
+  map.adapt_to(candidate.names());
   std::vector<std::int64_t> ids;
   if (reference.contains("input_ids")) ids = read_ids(reference, "input_ids");
   MapDraft draft = draft_map(candidate, reference, map, model, ids);

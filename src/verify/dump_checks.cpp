@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "base/widen.h"
 #include "candidate/data_flow.h"
+#include "candidate/dump_forms.h"
 #include "candidate/reading.h"
 #include "metrics/metrics.h"
 
@@ -24,23 +25,6 @@ bool only_last_position(const TensorMetrics& m) {
   const std::vector<double>& errors = m.position_error;
   return errors.size() > 1 && errors.back() < 0.5 &&
          std::all_of(errors.begin(), errors.end() - 1, [](double e) { return e == 1; });
-}
-
-std::string sentence(Tap own, Tap other, std::int64_t layer, const std::string& name,
-                     std::int64_t layers) {
-  if (other == Tap::kFinalNormOutput && own == Tap::kLayerOutput && layer == layers - 1) {
-    return "holds the final norm's output instead of the last layer's "
-           "(transformers' output_hidden_states has this trap)";
-  }
-  if ((own == Tap::kAttnOutput && other == Tap::kAttnResidual) ||
-      (own == Tap::kMlpOutput && other == Tap::kLayerOutput)) {
-    return fmt::format("holds {}: the residual is already added", name);
-  }
-  if ((own == Tap::kAttnResidual && other == Tap::kAttnOutput) ||
-      (own == Tap::kLayerOutput && other == Tap::kMlpOutput)) {
-    return fmt::format("holds {}: the residual is not yet added", name);
-  }
-  return fmt::format("holds the reference's {}", name);
 }
 
 class Checks {
@@ -72,16 +56,15 @@ class Checks {
     return std::nullopt;
   }
 
-  // Taps whose content is often dumped under this one's name.
+  // Taps whose content is often dumped under this one's name: more than forms_of() has, because
+  // without the model's sizes only the arrays' own shapes tell which are possible.
   std::vector<TapPlace> suspects(const TapPlace& place) const {
     const std::int64_t l = place.layer;
     std::vector<TapPlace> all;
     if (place.tap == Tap::kLayerOutput) {
       all.push_back({Tap::kFinalNormOutput, -1});
-      for (const std::int64_t other : {l - 1, l + 1}) {
-        if (other == -1) all.push_back({Tap::kEmbeddingOutput, -1});
-        if (other >= 0 && other < layers_) all.push_back({Tap::kLayerOutput, other});
-      }
+      all.push_back(stream_into(l));
+      if (l + 1 < layers_) all.push_back({Tap::kLayerOutput, l + 1});
     }
     if (l >= 0) {
       for (int t = 0; t < kTapCount; ++t) {
@@ -110,7 +93,8 @@ class Checks {
     }
     if (whose) {
       const std::string name = tap_name(whose->tap, whose->layer, spec);
-      return sentence(place.tap, whose->tap, place.layer, name, layers_);
+      if (auto text = known_mix_up(place, *whose, name, layers_)) return text;
+      return fmt::format("holds the reference's {}", name);
     }
     if (place.tap == Tap::kLayerOutput) return check_without_residual(place, spec);
     return std::nullopt;
@@ -144,7 +128,7 @@ class Checks {
     difference.bytes.resize(size * sizeof(double));
     std::ranges::transform(x, y, difference.as<double>().begin(), std::minus<>());
     if (distance_from(difference.view(), place.tap) >= kAlike) return std::nullopt;
-    return fmt::format("holds what the layer adds to {}: the residual is not yet added", name);
+    return fmt::format("holds what the layer adds to {}: {}", name, residual_not_added());
   }
 
   static void widen_all(const ArrayView& array, std::vector<double>& out) {

@@ -30,12 +30,6 @@ bool is_good(const TensorResult& t) {
 }
 bool is_wrong(const TensorResult& t) { return t.verdict == Verdict::kFail; }
 
-bool is_norm_of(Tap tap) {
-  return tap == Tap::kInputNorm || tap == Tap::kQNorm || tap == Tap::kKNorm ||
-         tap == Tap::kAttnPostNorm || tap == Tap::kMlpNorm || tap == Tap::kMlpPostNorm ||
-         tap == Tap::kFinalNormOutput;
-}
-
 // Whether rows, of `channels` or of the whole width, have a mean square of 1, as after a norm
 // before its weight. The norm's epsilon makes that of small values less.
 bool is_normalised(std::span<const float> values, std::size_t channels, std::size_t width) {
@@ -147,7 +141,7 @@ bool would_show(const TensorResult& tensor, const TapPlace& follower, const Tens
   }
   // A norm removes any factor.
   const double error =
-      is_norm_of(follower.tap) ? std::sqrt(std::max(0.0, 1 - m.cosine * m.cosine)) : m.relative_l2;
+      is_norm(follower.tap) ? std::sqrt(std::max(0.0, 1 - m.cosine * m.cosine)) : m.relative_l2;
   return error >= kShows * allowed;
 }
 

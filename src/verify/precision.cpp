@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "assay/error.h"
-#include "base/half.h"
 #include "base/widen.h"
 #include "candidate/data_flow.h"
+#include "metrics/grid_count.h"
 #include "metrics/metrics.h"
 
 namespace assay {
@@ -108,9 +108,7 @@ std::optional<Grid> grid_of(const ArrayView& array) {
   const std::size_t item = dtype_size(array.dtype);
   const std::size_t size = array.bytes.size() / item;
   const std::size_t step = std::max(size / kRuns, kRun);
-  std::size_t count = 0;
-  std::size_t bf16 = 0;
-  std::size_t f16 = 0;
+  GridCount values;
   std::array<float, kRun> buffer;
   for (std::size_t first = 0; first < size; first += step) {
     const std::span<float> run = std::span(buffer).first(std::min(kRun, size - first));
@@ -121,15 +119,11 @@ std::optional<Grid> grid_of(const ArrayView& array) {
       if ((bits & 0x007FFFFFu) == 0 || !std::isfinite(x) || x < static_cast<float>(kHiddenScore)) {
         continue;
       }
-      ++count;
-      bf16 += (bits & 0xFFFFu) == 0 ? 1 : 0;
-      f16 += f16_to_f32(f32_to_f16(x)) == x ? 1 : 0;
+      values.add(x);
     }
   }
-  if (count < kFewest) return std::nullopt;
-  const auto most = [&](std::size_t part) { return part * 100 >= count * 98; };
-  if (most(bf16)) return Grid::kBf16;
-  return most(f16) ? Grid::kF16 : Grid::kF32;
+  if (values.count() < kFewest) return std::nullopt;
+  return values.grid();
 }
 
 Grid grid_of(ExpectedType as) {

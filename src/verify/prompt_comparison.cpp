@@ -57,8 +57,8 @@ class PromptComparison {
         rope_rows_(candidate_, own_map_, layers_, known_),
         questions_(files_, model_, numerics_, profile_) {
     result_.id = pair.id;
-    own_map_.suit(model_);
-    own_map_.suit(candidate_.names());
+    own_map_.adapt_to(model_);
+    own_map_.adapt_to(candidate_.names());
     know_prompt();
     candidate_ = with_parts(std::move(candidate_), own_map_, layers_, model_.head_dim,
                             widths_of(reference_, model_));

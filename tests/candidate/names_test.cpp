@@ -81,9 +81,9 @@ std::string meaning(const NameMap& map, std::string_view name) {
   return text;
 }
 
-ModelSpec model_with(Norms norms) {
+ModelSpec model_of_type(const char* type) {
   ModelSpec model;
-  model.norms = norms;
+  model.model_type = type;
   return model;
 }
 
@@ -218,19 +218,19 @@ TEST(NameMap, KnowsOtherEngines) {
   };
   for (const Known& known : all) {
     NameMap map(known.map);
-    map.suit(model_with(Norms::kBefore));
+    map.adapt_to(model_of_type("llama"));
     EXPECT_EQ(meaning(map, known.name), known.before) << known.map << ": " << known.name;
-    map.suit(model_with(Norms::kAround));
+    map.adapt_to(model_of_type("gemma2"));
     EXPECT_EQ(meaning(map, known.name), known.around) << known.map << ": " << known.name;
   }
 }
 
 TEST(NameMap, KnowsAnMoesRouter) {
   NameMap map("TransformerLens");
-  ModelSpec model;
+  ModelSpec model = model_of_type("qwen3_moe");
   model.moe.num_experts = 4;
   model.sparse_layers = {false, true};
-  map.suit(model);
+  map.adapt_to(model);
   EXPECT_EQ(meaning(map, "blocks.0.mlp.gate.hook_out"), "layer_00_gate_proj");
   EXPECT_EQ(meaning(map, "blocks.1.mlp.gate.hook_out"), "layer_01_router_logits");
 }
@@ -238,16 +238,17 @@ TEST(NameMap, KnowsAnMoesRouter) {
 // The engine that knows most of a dump's names is sure; the others need the content's support.
 TEST(NameMap, AsksTheEngineThatKnowsTheMost) {
   NameMap map("");
-  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
-                                    "model.layers.0.mlp.act_fn", "model.layers.0.mlp.down_proj"});
+  map.adapt_to(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.attn",
+                                        "model.layers.0.mlp.act_fn",
+                                        "model.layers.0.mlp.down_proj"});
   EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_mlp_output | layer_00_output");
   EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "layer_00_mlp_act");
-  map.suit(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.q_proj"});
+  map.adapt_to(std::vector<std::string>{"model.layers.0", "model.layers.0.self_attn.q_proj"});
   EXPECT_EQ(meaning(map, "model.layers.0"), "layer_00_output | layer_00_mlp_output?");
   EXPECT_EQ(meaning(map, "model.layers.0.mlp.act_fn"), "ignored");
-  map.suit(std::vector<std::string>{"embd", "result_norm", "norm", "logits"});
+  map.adapt_to(std::vector<std::string>{"embd", "result_norm", "norm", "logits"});
   EXPECT_EQ(meaning(map, "norm"), "ignored");
-  map.suit(std::vector<std::string>{"norm", "logits"});
+  map.adapt_to(std::vector<std::string>{"norm", "logits"});
   EXPECT_EQ(meaning(map, "norm"), "final_norm_output");
 }
 
@@ -310,9 +311,9 @@ TEST(NameMap, KnowsWhereAModelsNormsStand) {
   NameMap map("transformers");
   const std::string name = "model.layers.3.post_attention_layernorm";
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
-  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_norm"}));
+  map.adapt_to(model_of_names({"layer_00_input_norm", "layer_00_mlp_norm"}));
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_mlp_norm");
-  map.suit(model_of_names({"layer_00_input_norm", "layer_00_mlp_post_norm"}));
+  map.adapt_to(model_of_names({"layer_00_input_norm", "layer_00_mlp_post_norm"}));
   EXPECT_EQ(map.tap_of(name, 28), "layer_03_attn_post_norm");
   EXPECT_EQ(map.tap_of(name + ".output", 28), "layer_03_attn_post_norm");
   EXPECT_EQ(map.tap_of("model.layers.3.pre_feedforward_layernorm", 28), "layer_03_mlp_norm");
@@ -350,7 +351,7 @@ TEST(DataFlow, RunsForward) {
 TEST(DataFlow, PassesThroughWhatAModelDoesNotHave) {
   ModelSpec model = model_of_names({"layer_00_output", "layer_01_attn_post_norm"});
   EXPECT_EQ(model.num_hidden_layers, 2);
-  EXPECT_EQ(model.norms, Norms::kAfter);
+  EXPECT_EQ(model.model_type, "olmo2");
   const TapPlace stream{Tap::kLayerOutput, 0};
   EXPECT_EQ(computed_from({Tap::kQProj, 1}, model), std::vector{stream});
   const TapPlace k_proj{Tap::kKProj, 1};

@@ -136,7 +136,7 @@ TEST_F(CApi, JudgesTokenByTokenAndSumsUpAsCompareDoes) {
   // The run continues after the prompt.
   assay_set_positions(checker, 5, 1);
   EXPECT_EQ(check_position(checker, array("layer_05_output"), 1, 4), ASSAY_NOT_COMPARED);
-  EXPECT_NE(std::string(assay_message()).find("behind the reference's 5"), std::string::npos);
+  EXPECT_NE(std::string(assay_message()).find("after the reference's 5"), std::string::npos);
   EXPECT_EQ(assay_close(checker), ASSAY_PASS);
 }
 

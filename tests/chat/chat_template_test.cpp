@@ -165,7 +165,7 @@ TEST_F(ChatTemplates, KeepEveryCharacter) {
   // Much more than a pipe's buffer, in and out.
   const Conversation large = user_message(std::string(5'000'000, 'x'), "chat");
   EXPECT_EQ(model.render({&large, 1}).front().size(), 5'000'000u);
-  expect_error(ErrorKind::kInput, {"chat", "no UTF-8 at byte 1"},
+  expect_error(ErrorKind::kInput, {"chat", "invalid UTF-8 at byte 1"},
                [] { user_message("a\xff", "chat"); });
 }
 
@@ -214,7 +214,7 @@ TEST_F(ChatTemplates, MistakesInFilesAreNamed) {
                  [&] { ChatTemplate::load(directory_.path()); });
   }
   write_text(directory_ / "chat_template.jinja", "a\xff");
-  expect_error(ErrorKind::kInput, {"chat_template.jinja", "no UTF-8 at byte 1"},
+  expect_error(ErrorKind::kInput, {"chat_template.jinja", "invalid UTF-8 at byte 1"},
                [&] { ChatTemplate::load(directory_.path()); });
 }
 

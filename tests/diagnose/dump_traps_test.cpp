@@ -15,6 +15,7 @@
 #include "assay/extract.h"
 #include "assay/npz.h"
 #include "base/temporary_directory.h"
+#include "candidate/data_flow.h"
 #include "candidate/dump_forms.h"
 #include "diagnose/ask_dump.h"
 #include "diagnose/catalog.h"
@@ -204,7 +205,7 @@ std::vector<Trap> traps() {
     all.push_back({"sum without the residual", type, true,
                    [](const Family& f, Dump& d) {
                      put_other(d, "attn_residual",
-                               f.model->spec.has_norms_after() ? "attn_post_norm" : "attn_output");
+                               has_norms_after(f.model->spec) ? "attn_post_norm" : "attn_output");
                    },
                    "not yet added"});
     all.push_back({"gate and up under each other's names", type, true,

@@ -13,7 +13,6 @@ namespace {
 void read_toy(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, false);
   spec.qk_norm = true;
-  spec.norms = Norms::kAround;
   spec.norm.rounded_once = true;
 }
 

@@ -498,9 +498,9 @@ TEST_F(GgufCheckpoint, TheChatTemplateIsInTheFile) {
                [&] { render(builder().texts("tokenizer.chat_templates", {"rag"})); });
   expect_error(ErrorKind::kInput, {"tokenizer.ggml.eos_token_id", "3", "below 3"},
                [&] { render(builder().u32("tokenizer.ggml.eos_token_id", 3)); });
-  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "no UTF-8 at byte 1"},
+  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "invalid UTF-8 at byte 1"},
                [&] { render(builder("a\xFF")); });
-  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "eos_token", "no UTF-8"},
+  expect_error(ErrorKind::kInput, {"tokenizer.chat_template", "eos_token", "invalid UTF-8"},
                [&] { render(builder("a", "\xFF").u32("tokenizer.ggml.eos_token_id", 2)); });
 }
 

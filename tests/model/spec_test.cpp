@@ -14,6 +14,7 @@
 #include "model/families.h"
 #include "model/read_spec.h"
 #include "models/program.h"
+#include "models/taps.h"
 
 namespace assay {
 namespace {
@@ -168,7 +169,7 @@ TEST_F(SpecTest, GemmaIsGemma) {
   const ModelSpec spec = read(config_of("gemma2"));
   EXPECT_DOUBLE_EQ(spec.embedding.scale, std::sqrt(70.0));
   EXPECT_TRUE(spec.norm.one_plus && spec.norm.rounded_once);
-  EXPECT_EQ(spec.norms, Norms::kAround);
+  EXPECT_TRUE(has_tap(Tap::kInputNorm, 0, spec) && has_tap(Tap::kAttnPostNorm, 0, spec));
   EXPECT_EQ(spec.mlp.activation, Activation::kGeluTanh);
   EXPECT_DOUBLE_EQ(spec.attention.scale, 1 / std::sqrt(30.0));
   EXPECT_EQ(spec.attention.softcap, 5);
@@ -223,7 +224,7 @@ TEST_F(SpecTest, OneExpertIsNumberedToo) {
 }
 
 TEST_F(SpecTest, MaxWindowLayersIsOneNumber) {
-  Json config = config_of("qwen3 with everything");
+  Json config = config_of("qwen3");
   for (const Json& bad : {Json::array(), Json::array({1}), Json(-1), Json(0.5)}) {
     config["max_window_layers"] = bad;
     EXPECT_NE(error_of(config).find("'max_window_layers'"), std::string::npos) << bad;

@@ -86,7 +86,7 @@ TEST(Charsmap, RefusesInvalidMaps) {
   expect_refused(u32(3), "0 units");
   expect_refused(u32(0xFFFFFFFF), "1073741823 units in 4 bytes");
   expect_refused(map_of(units(), kTexts).substr(0, 4000), "1024 units in 4000 bytes");
-  expect_refused(map_of(units(), "xy\xFF"), "no UTF-8 at offset 2");
+  expect_refused(map_of(units(), "xy\xFF"), "invalid UTF-8 at offset 2");
   const auto changed = [](std::size_t at, std::uint32_t unit) {
     std::vector<std::uint32_t> all = units();
     all[at] = unit;
