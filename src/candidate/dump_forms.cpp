@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "assay/array.h"
 #include "numerics/numerics.h"
 
 namespace assay {
@@ -60,6 +61,8 @@ std::optional<std::string> known_mix_up(const TapPlace& own, const TapPlace& oth
     return "holds the final norm's output instead of the last layer's "
            "(transformers' output_hidden_states has this trap)";
   }
+  // The stream of another layer is something else.
+  if (other.layer != own.layer) return std::nullopt;
   if (is_sum_of(other.tap, own.tap)) {
     return fmt::format("holds {}: the residual is already added", other_name);
   }
