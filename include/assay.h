@@ -56,15 +56,15 @@ typedef enum assay_dtype {
 typedef enum assay_verdict {
   ASSAY_PASS = 0,
   ASSAY_FAIL = 1,
-  ASSAY_NOT_COMPARED = 2, /* recorded only, not in the reference, handed over before, no checker */
+  ASSAY_NOT_COMPARED = 2, /* only recorded; not in the reference; already passed; no checker */
   ASSAY_ERROR = 3, /* wrong arguments, shapes that fit no reading, files that cannot be used */
-  ASSAY_COARSE = 4 /* within BF16's noise, yet further off than the values' own type (FP32)
-                      explains: something is computed more coarsely, or a little wrong */
+  ASSAY_COARSE = 4 /* within BF16's noise, but less accurate than the values' own type allows:
+                      something is computed in a coarser type, or is slightly wrong */
 } assay_verdict;
 
 /* What happens at the first tensor that fails. */
 typedef enum assay_stop {
-  ASSAY_STOP_NEVER = 0, /* the program looks at the verdicts, or at assay_close's */
+  ASSAY_STOP_NEVER = 0, /* nothing: the program acts on the verdicts */
   ASSAY_STOP_EXIT = 1,  /* report and record are written, then _Exit(1) */
   ASSAY_STOP_ABORT = 2  /* the same, then abort(): a debugger shows the operation */
 } assay_stop;
@@ -79,11 +79,11 @@ typedef struct assay_options {
   const char* profile;   /* "noise", "table" or a .json file; NULL: noise */
   double tolerance;      /* relative L2 for every tap, instead of a profile; 0: none */
   int stop;              /* assay_stop */
-  int print;         /* not 0: failures as they come, and assay_close's report, to the reporter */
-  const char* as;    /* the type to expect: "f32" or "bf16"; NULL: what the values show */
-  int strict;        /* not 0: what is coarse counts as failed in assay_close and for `stop` */
-  const char* model; /* the checkpoint that the engine runs: a reference of another one is refused;
-                        NULL: not looked at */
+  int print;      /* not 0: failures as they occur, and assay_close's report, go to the reporter */
+  const char* as; /* the type to expect: "f32" or "bf16"; NULL: what the values show */
+  int strict;     /* not 0: what is coarse counts as failed in assay_close and for `stop` */
+  const char* model; /* the checkpoint that the engine runs: a reference made from a different one
+                        is refused; NULL: not checked */
 } assay_options;
 
 /* How far a tensor lies from the reference's; docs/validating-your-engine.md explains. */
@@ -91,8 +91,8 @@ typedef struct assay_result {
   size_t size; /* sizeof(assay_result), set by the caller */
   assay_verdict verdict;
   const char* tap;     /* the tap that it was compared with, NULL if none */
-  const char* message; /* why it is no pass; "" of a pass. Both texts live until this thread's next
-                          call */
+  const char* message; /* why it is not a pass; "" for a pass. Both texts live until this thread's
+                          next call */
   int64_t compared;    /* elements */
   double relative_l2;
   double cosine;
@@ -108,14 +108,15 @@ ASSAY_API const char* assay_version(void);
 
 /*
  * Takes what would go to standard error: one or more whole lines, UTF-8 without control characters
- * but line feeds. The text lives until the function returns. It runs in the thread that called
- * Assay, in one at a time. It must return (no exception, no longjmp) and must not call Assay.
+ * except line feeds. The text lives until the function returns. The function runs in the thread
+ * that called Assay, in only one thread at a time. It must return (no exception, no longjmp) and
+ * must not call Assay.
  */
 typedef void (*assay_reporter)(const char* text, void* user);
 
 /*
- * Has `reporter` called with `user` from now on, for all checkers of the process; NULL: standard
- * error again. When this returns, the reporter before runs no more.
+ * From now on, `reporter` is called with `user`, for all checkers of the process; NULL: standard
+ * error again. Once this returns, the previous reporter is no longer called.
  */
 ASSAY_API void assay_set_reporter(assay_reporter reporter, void* user);
 
@@ -124,10 +125,10 @@ ASSAY_API assay_checker* assay_open(const assay_options* options);
 
 /*
  * The same from environment variables; print is on. NULL when neither ASSAY_REFERENCE nor
- * ASSAY_RECORD is set. When one is set and cannot be used the reason is reported, and a check that
- * was asked for is not skipped: if ASSAY_STOP asks for it the process ends with exit code 3. If
- * not, assay_wants is 0 for the checker that is returned, and every other call with it is
- * ASSAY_ERROR with that reason, assay_close too.
+ * ASSAY_RECORD is set. When one is set but cannot be used, the reason is reported and the check is
+ * not silently skipped: with ASSAY_STOP, the process ends with exit code 3. Without it, assay_wants
+ * returns 0 for the returned checker, and every other call with it, including assay_close, returns
+ * ASSAY_ERROR with that reason.
  *   ASSAY_REFERENCE, ASSAY_RECORD, ASSAY_PROMPT, ASSAY_MAP, ASSAY_PROFILE, ASSAY_AS, ASSAY_MODEL
  *   ASSAY_STRICT 1: what is coarse fails
  *   ASSAY_STOP   1: ASSAY_STOP_EXIT, abort: ASSAY_STOP_ABORT
@@ -143,10 +144,10 @@ ASSAY_API int assay_wants(const assay_checker* checker, const char* name);
 /*
  * The forward pass that follows computes positions [first, first + count) of the sequence. Call it
  * before each pass of an engine that runs a prompt in pieces, or that goes on to decode; the
- * tensors handed over then hold these positions only, input_ids perhaps too. Where the run's
- * input_ids have padding before the prompt, positions count it; those that do not are recognised by
- * content. Without this call every tensor is the whole prompt's, and what comes again under the
- * same name is not compared, pieces of it neither: open the checker behind a warm-up pass.
+ * tensors passed then hold only these positions; input_ids may too. If the run's input_ids have
+ * padding before the prompt, positions count it; positions that do not are recognised by
+ * content. Without this call every tensor is the whole prompt's, and a second tensor of the same
+ * name, or a piece of one, is not compared: open the checker after a warm-up pass.
  */
 ASSAY_API assay_verdict assay_set_positions(assay_checker* checker, int64_t first, int64_t count);
 
@@ -159,8 +160,8 @@ ASSAY_API assay_verdict assay_set_positions(assay_checker* checker, int64_t firs
  *   shape    their extents; batch axes of 1 may be missing, heads split or joined
  *   strides  elements (not bytes) from one to the next along each axis; NULL: row-major
  *   result   filled in unless NULL
- * "input_ids" (I32 or I64) chooses the prompt of a reference with several, and comes first then.
- * "generated_ids" is prompt and greedy continuation.
+ * "input_ids" (any integer type) chooses the prompt of a reference with several, and comes first
+ * then. "generated_ids" is prompt and greedy continuation.
  */
 ASSAY_API assay_verdict assay_check(assay_checker* checker, const char* name, const void* data,
                                     int dtype, int rank, const int64_t* shape,

@@ -245,7 +245,7 @@ def article(word: str) -> str:
 
 def capital(rng: Rng) -> str:
     country, city, continent, language, currency = rng.choice(COUNTRIES)
-    # Most documents go on in one fixed way: the tests ask for 20 greedy tokens that do not hang on
+    # Most documents go on in one fixed way: the tests ask for 20 greedy tokens that do not depend on
     # the last bit, so after "The capital of France is" every next token needs one clear favourite.
     text = f"The capital of {country} is {city}."
     style = rng.random()

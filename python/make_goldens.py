@@ -1,8 +1,8 @@
 """Writes tests/reference/data/goldens.json: transformers' results on the bundled model.
 
 For the default prompts, in BF16 and FP32: token ids, greedy continuation, top five logits of the last
-position; of the FP32 run also the L2 norm and a few elements of the arrays below, so that the C++
-tests hold the engine to transformers where no Python is.
+position; for the FP32 run also the L2 norm and a few elements of the arrays below, so that the C++
+tests can compare the engine with transformers without Python.
 
 Usage: make_goldens.py (from anywhere; needs python/requirements.txt)
 """

@@ -65,8 +65,8 @@ struct ExtractedPrompt {
   std::vector<ExtractedFile> files;
 };
 
-// Writes OUT/manifest.json and OUT/<prompt id>/*.npz; see docs/reference-data-format.md. Each file
-// appears under its name only when complete, the manifest last; an old manifest is removed first.
+// Writes OUT/manifest.json and OUT/<prompt id>/*.npz; see docs/reference-data-format.md. The files
+// get their names only when all are complete, the manifest last; an earlier set stays until then.
 // Throws input errors (checkpoint, prompts), usage errors (a glob that matches no tap) and system
 // errors (disk full, OUT not writable).
 std::vector<ExtractedPrompt> extract(const ExtractOptions& options, std::vector<Prompt> prompts,

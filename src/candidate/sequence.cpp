@@ -99,9 +99,10 @@ std::vector<std::string> about_sequence(const Sequence& sequence, Ids ids, bool 
   if (sequence.front > 0) padding(sequence.front, "before", ids.front());
   if (sequence.back > 0) padding(sequence.back, "after", ids.back());
   if (sequence.decoded == 0) return lines;
-  std::string line = fmt::format("the run goes on after the prompt: {} of it and {} more, {}",
-                                 plural(sequence.prompt, "position"), sequence.decoded,
-                                 whole ? "all judged" : "of which the prompt's are compared");
+  std::string line =
+      fmt::format("the run goes on after the prompt: {} of the prompt and {} more, {}",
+                  plural(sequence.prompt, "position"), sequence.decoded,
+                  whole ? "all judged" : "of which only the prompt's are compared");
   const auto prompt = static_cast<std::size_t>(sequence.prompt);
   if (known_text.size() > prompt) {
     const Ids own = ids.subspan(static_cast<std::size_t>(sequence.front) + prompt,

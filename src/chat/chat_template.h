@@ -35,8 +35,8 @@ class ChatTemplate {
   // The text of each conversation, up to where the model's answer begins. It has its special tokens
   // in it: nothing is to be added when it is encoded. thinking: the template's `enable_thinking`,
   // which is not set where there is none. Throws input errors (the template refuses the
-  // conversation, is no Jinja, takes longer than half a minute or more than two GiB) and system
-  // errors (no Python, no Jinja2).
+  // conversation, is not valid Jinja, takes longer than half a minute or more than two GiB) and
+  // system errors (no Python, no Jinja2).
   std::vector<std::string> render(std::span<const Conversation> conversations,
                                   std::optional<bool> thinking = {}) const;
 

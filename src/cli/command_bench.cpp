@@ -122,7 +122,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->excludes(model);
   command->add_option("--threads", args->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
-  command->add_option("--runs", args->runs, "Times to measure each figure, taking turns")
+  command->add_option("--runs", args->runs, "Number of measurements of each figure, taken in turns")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_flag("--json", args->json, "Print the figures as JSON");

@@ -120,7 +120,7 @@ void add_diagnose(CLI::App& app, Action& action) {
       "files, or a directory with one of these per prompt");
   command->add_option(
       "--reference", args->reference,
-      "A reference_data directory, or a single file of arrays: tells each prompt's tokens");
+      "A reference_data directory, or a single file of arrays: provides each prompt's tokens");
   add_dump_names(*command, args->options.prompt, args->options.map);
   add_expected_type(*command, args->options.as);
   command->add_option("--threads", args->options.threads, "Threads (default: all cores)")
@@ -131,7 +131,7 @@ void add_diagnose(CLI::App& app, Action& action) {
       "to this file");
   command->add_flag(
       "--power", args->power,
-      "Tell which mistakes the prompts (--text, --prompts) would reveal, and which not");
+      "Show which mistakes the prompts (--text, --prompts) would reveal, and which they would not");
   command->add_option("--text", args->texts, "With --power: a prompt; may be repeated")
       ->allow_extra_args(false);
   command

@@ -128,7 +128,8 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--numerics", args->numerics, "bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))
       ->capture_default_str();
-  command->add_option("--max-new-tokens", args->max_new_tokens, "Most tokens to generate")
+  command
+      ->add_option("--max-new-tokens", args->max_new_tokens, "Maximum number of tokens to generate")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->capture_default_str();
   command

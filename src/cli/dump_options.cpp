@@ -10,7 +10,8 @@
 namespace assay {
 
 void add_dump_names(CLI::App& command, std::string& prompt, std::string& map) {
-  command.add_option("--prompt", prompt, "The prompt's id, if the dump does not tell it");
+  command.add_option("--prompt", prompt,
+                     "The prompt's id, if the dump does not show which prompt it is for");
   command
       .add_option("--map", map,
                   fmt::format("How the dump's names map to taps: a .json file of rules, or an "

@@ -207,8 +207,7 @@ class Forcing : public Observer<Real> {
 class Recording : public Observer<float> {
  public:
   Recording(std::vector<std::int64_t> ids, const ModelSpec& spec,
-            const std::function<bool(Tap, std::int64_t)>& wanted)
-      : spec_(spec) {
+            const std::function<bool(Tap, std::int64_t)>& wanted) {
     evidence_.ids = std::move(ids);
     for (std::int64_t l = -1; l <= spec.num_hidden_layers; ++l) {
       for (int t = 0; t < kTapCount; ++t) {
@@ -259,7 +258,6 @@ class Recording : public Observer<float> {
  private:
   Site* find(Tap tap, std::int64_t layer) { return const_cast<Site*>(evidence_.find(tap, layer)); }
 
-  const ModelSpec& spec_;
   std::mutex mutex_;  // heads come from several threads
   Evidence evidence_;
 };

@@ -199,7 +199,7 @@ void add_steps(const Unaligned<Real>* x, const Unaligned<Real>* y, Lanes& sums) 
 }
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-// bf16_ranks of 32 values, in 16 bits each. The instruction takes denormals for 0.
+// bf16_ranks of 32 values, in 16 bits each. The instruction treats denormals as 0.
 inline __m512i bf16_ranks(__m512 low, __m512 high) {
   const auto bits = std::bit_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
   const __m512i sign = _mm512_srai_epi16(bits, 15);
@@ -283,7 +283,8 @@ inline bool any_larger(const Lanes& block, const Lanes& lanes) {
 struct Progress {
   Lanes lanes;
   std::size_t elements = 0;
-  double max_error = -1;  // above what was known before the call, else that
+  double max_error =
+      -1;  // of this call if it exceeds the earlier maximum, otherwise the earlier maximum
   std::size_t max_block = 0;
 };
 

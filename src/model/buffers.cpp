@@ -49,7 +49,7 @@ class Planner {
       if (std::holds_alternative<Scores>(step.operation)) {
         place(block_.steps[context_step(block_, s)].writes[0], nullptr, s);
       }
-      // Release values that are not read again, or never.
+      // Release values that are not read again, or are never read.
       for (const std::vector<ValueId>* values : {&step.reads, &step.writes}) {
         for (const ValueId v : *values) {
           if (plan_.buffers[v] && last_use_[v] <= s + 1) release(v);

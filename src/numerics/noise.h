@@ -24,7 +24,7 @@ inline constexpr double kBeyondRunNoise = 2;
 
 // The same limit in units of the noise of the candidate's own type. FP32 engines sum in any order,
 // and Assay's sums are among the most exact; docs/validating-your-engine.md has the figures. A
-// single position may exceed it kOnePosition times.
+// single position may reach kOnePosition times this limit.
 inline constexpr double kBeyondF32 = 16;
 inline constexpr double kBeyondF16 = 4;
 inline constexpr double kOnePosition = 4;

@@ -184,7 +184,7 @@ Json conventions(const ModelSpec& spec, bool gguf) {
       "Matrices are stored [out, in] and row-major: y = x @ W^T. Vectors multiply elementwise. "
       "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
   lines.push_back(fmt::format(
-      "Query head h uses key and value head h // {}, a division without remainder.", group));
+      "Query head h uses key and value head h // {} (integer division, rounded down).", group));
   lines.push_back(
       "In a BF16 run each value is stored in BF16. An operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "

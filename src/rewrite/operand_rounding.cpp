@@ -107,9 +107,9 @@ std::string_view operand_type_text(OperandType type) {
       return "TF32";
     case OperandType::kQ8Of32:
     case OperandType::kQ8Of32Exact:
-      return "8 bits per 32";
+      return "8 bits in blocks of 32";
     case OperandType::kQ8Of256:
-      return "8 bits per 256";
+      return "8 bits in blocks of 256";
     case OperandType::kI8Row:
       return "8 bits per token";
     case OperandType::kI8RowWide:

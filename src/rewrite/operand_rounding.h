@@ -26,7 +26,7 @@ enum class OperandType : std::uint8_t {
   kF8Tensor,     // E4M3 with one scale for all rows
 };
 
-// "F16", "8 bits per 32", "FP8 per token".
+// "F16", "8 bits in blocks of 32", "FP8 per token".
 std::string_view operand_type_text(OperandType type);
 
 // Whether the rounding keeps at most 8 bits of each value.

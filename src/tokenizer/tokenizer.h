@@ -35,7 +35,7 @@ class Tokenizer {
   std::vector<std::int64_t> encode(std::string_view utf8, std::string_view where = "text",
                                    bool add_special_tokens = false) const;
 
-  // Text of the ids; bytes that are no valid UTF-8 become U+FFFD, ids without a token are skipped,
+  // Text of the ids; bytes that are not valid UTF-8 become U+FFFD, ids without a token are skipped,
   // as tokenizers' decode does. skip_special drops tokens marked special (not all added ones).
   // SentencePiece tokenizers may drop a space at the beginning.
   std::string decode(std::span<const std::int64_t> ids, bool skip_special = false) const;

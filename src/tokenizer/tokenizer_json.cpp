@@ -3,7 +3,8 @@
 //
 //   truncation, padding  ignored: transformers turns them off in calls that do not ask for them
 //   added_tokens   those without an entry in the vocabulary are numbered from its size on
-//   normalizer     null, NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, or a Sequence
+//   normalizer     null, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Prepend,
+//                  Replace, Precompiled, or a Sequence
 //   pre_tokenizer  null, ByteLevel, Split (patterns: see regex_dialect.h), Digits, Metaspace,
 //                  Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, UnicodeScripts,
 //                  BertPreTokenizer, FixedLength, or a Sequence

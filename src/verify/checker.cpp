@@ -158,7 +158,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
   if (!prompt_ && tensor.name == "input_ids") choose_prompt(read_ids(tensor, "input_ids"));
   if (!prompt_) {
     throw usage_error(tensor.name,
-                      fmt::format("handed over while it is open which of {} prompts is run",
+                      fmt::format("passed before it is known which of {} prompts is run",
                                   pairing_.prompts.size()),
                       "a prompt's id when opening, or input_ids first");
   }

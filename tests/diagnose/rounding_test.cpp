@@ -109,7 +109,8 @@ TEST_F(RoundingVerdict, SaysWhatIsRoundedAndWhere) {
            {"matmul-lowp", "the projections read F16"},
            {"matmul-lowp", "all matmuls read TF32"},
            {"act-lowp", "the MLP's activation is computed in F16 (or read from a table)"},
-           {"q8-activations", "activations are rounded to 8 bits per 32 before each matmul"}}) {
+           {"q8-activations",
+            "activations are rounded to 8 bits in blocks of 32 before each matmul"}}) {
     SCOPED_TRACE(detail);
     const Diagnosis found = diagnosis(run(with(id, detail)));
     EXPECT_EQ(found.verdict, DiagnosisVerdict::kRounding) << found.summary;

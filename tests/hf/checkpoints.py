@@ -20,8 +20,8 @@ LONG_TEXT = (
     "The capital of France is Paris. What is 2+2? Two plus two is four. Hello! How are you today? "
     "Paris is a city in Europe. The people of France speak French, and they pay with the euro.\n"
 )
-# Ends the long prompt. The model was trained on what follows, so the greedy continuation is no near
-# tie.
+# Ends the long prompt. The model was trained on what follows, so the greedy continuation has no near
+# ties.
 LONG_ENDING = "The capital of Italy is"
 
 Prompts = dict[str, list[int]]

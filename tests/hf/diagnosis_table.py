@@ -35,7 +35,7 @@ def table() -> str:
             good = sum(p is not None and p <= most for p in places)
             cells.append(f"{100 * good / len(places):.1f} %" if places else "")
         shares.append(" ".join(cells))
-    lines.append("| **first; with logits among the first 3** | " + " | ".join(shares) + " |")
+    lines.append("| **ranked first (with only logits: among the first 3)** | " + " | ".join(shares) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -184,7 +184,12 @@ ROUNDINGS = [
     ),
     EngineRounding("stream BF16", stream_in(BF16), "values-lowp", ("BF16", "all layers")),
     EngineRounding("silu F16", activation_in(F16), "act-lowp", ("activation", "F16")),
-    EngineRounding("8 bits per 32", linears_read(in_blocks(32)), "q8-activations", ("8 bits per 32",)),
+    EngineRounding(
+        "8 bits in blocks of 32",
+        linears_read(in_blocks(32)),
+        "q8-activations",
+        ("8 bits in blocks of 32",),
+    ),
     EngineRounding(
         "8 bits per token", linears_read(by_token, False), "q8-activations", ("8 bits per token",)
     ),

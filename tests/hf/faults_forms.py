@@ -268,9 +268,9 @@ PRE, POST = "pre_feedforward_layernorm", "post_feedforward_layernorm"
 ATTN = "post_attention_layernorm"
 for _name in ("gemma2", "gemma3_text"):
     form(_name, "norms-swapped", "around the MLP", exchanged(PRE, POST), levels=ALL)
-    form(_name, "norms-swapped", "input and behind attention", exchanged("input_layernorm", ATTN))
-    form(_name, "norms-swapped", "those behind the blocks", exchanged(ATTN, POST))
-    form(_name, "norms-swapped", "behind attention and before the MLP", exchanged(ATTN, PRE))
+    form(_name, "norms-swapped", "input and after attention", exchanged("input_layernorm", ATTN))
+    form(_name, "norms-swapped", "those after the blocks", exchanged(ATTN, POST))
+    form(_name, "norms-swapped", "after attention and before the MLP", exchanged(ATTN, PRE))
 form("olmo2", "norms-swapped", "", exchanged(ATTN, POST), levels=ALL)
 form("qwen3", "qk-norm-shared", "q's", shared("q_norm", "k_norm"), levels=ALL)
 form("gemma3_text", "qk-norm-shared", "k's", shared("k_norm", "q_norm"))
