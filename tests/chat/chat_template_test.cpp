@@ -228,7 +228,7 @@ TEST_F(ChatTemplates, MistakesInTemplatesAreNamed) {
            {"{% set ns = namespace() %}{% set ns._x = 1 %}", "'_x'"},
            {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError"},
            {"{{ 'x' * 10000000000 }}", "MemoryError"}}) {
-    expect_error(ErrorKind::kInput, {"chat", part}, [&] { render(text); });
+    expect_error(ErrorKind::kInput, {"chat", part}, [&, &own = text] { render(own); });
   }
   // Python's type cannot be reached; values made from it can.
   EXPECT_EQ(render("{{ dict(a=1).items() | list }}{{ dict.fromkeys }}").substr(0, 10),
@@ -248,7 +248,8 @@ TEST_F(ChatTemplates, ConversationsAreChecked) {
            {R"({"messages": [{"role": "user"}], "tools": ["x"]})", "field 'tools'"},
            {"[{", "not valid JSON"},
            {std::string(300, '['), "nested too deeply"}}) {
-    expect_error(ErrorKind::kInput, {"chat", part}, [&] { parse_conversation(json, "chat"); });
+    expect_error(ErrorKind::kInput, {"chat", part},
+                 [&, &own = json] { parse_conversation(own, "chat"); });
   }
 }
 
