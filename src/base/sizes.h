@@ -2,10 +2,14 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
 namespace assay {
+
+// The most axes an array of a file may have: numpy's limit.
+inline constexpr std::size_t kMaxAxes = 64;
 
 // a + b and a * b; none when T cannot represent the result.
 template <std::integral T>

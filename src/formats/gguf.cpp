@@ -34,8 +34,8 @@ namespace {
 constexpr std::uint64_t kMaxKeys = 1u << 16;
 constexpr std::uint64_t kMaxTensors = 1u << 20;
 constexpr std::uint64_t kMaxKey = 65'535;
-constexpr std::uint64_t kMaxName = 255;
-constexpr std::uint32_t kMaxAxes = 4;
+constexpr std::uint64_t kMaxTensorName = 255;
+constexpr std::uint32_t kMaxGgufAxes = 4;
 constexpr std::int64_t kMaxInteger = std::numeric_limits<std::int32_t>::max();
 
 enum Type : std::uint32_t {
@@ -240,14 +240,14 @@ void GgufFile::read_tensors(Cursor& cursor, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) {
     GgufTensor tensor;
     tensor.name = cursor.string("a tensor's name");
-    if (tensor.name.empty() || tensor.name.size() > kMaxName) {
+    if (tensor.name.empty() || tensor.name.size() > kMaxTensorName) {
       throw input_error(file, fmt::format("a tensor's name of {} bytes", tensor.name.size()),
-                        fmt::format("1 to {}", kMaxName));
+                        fmt::format("1 to {}", kMaxTensorName));
     }
     const std::string at = tensor_where(tensor.name);
     const std::uint32_t axes = cursor.u32(at);
-    if (axes < 1 || axes > kMaxAxes) {
-      throw input_error(at, fmt::format("{} axes", axes), fmt::format("1 to {}", kMaxAxes));
+    if (axes < 1 || axes > kMaxGgufAxes) {
+      throw input_error(at, fmt::format("{} axes", axes), fmt::format("1 to {}", kMaxGgufAxes));
     }
     for (std::uint32_t axis = 0; axis < axes; ++axis) {
       const std::uint64_t size = cursor.u64(at);

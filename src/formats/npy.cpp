@@ -21,8 +21,7 @@ namespace {
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kFixed1 = 10;  // bytes before version 1's dict
 constexpr std::size_t kAlign = 64;
-constexpr std::size_t kMaxHeader = 65536;
-constexpr std::size_t kMaxAxes = 64;
+constexpr std::size_t kMaxNpyHeader = 65536;
 // numpy leaves space so that the first axis can grow to this many digits in place.
 constexpr std::size_t kGrowthDigits = 21;
 
@@ -176,9 +175,9 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, std::string_view wh
   const std::size_t fixed = version == 1 ? kFixed1 : kFixed1 + 2;
   std::size_t length = byte(8) | byte(9) << 8;
   if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
-  if (length > kMaxHeader || length > bytes.size() - fixed) {
+  if (length > kMaxNpyHeader || length > bytes.size() - fixed) {
     throw input_error(where, fmt::format("npy header of {} bytes", length),
-                      fmt::format("at most {}, inside the file", kMaxHeader));
+                      fmt::format("at most {}, inside the file", kMaxNpyHeader));
   }
   const auto* text = reinterpret_cast<const char*>(bytes.data() + fixed);
   NpyHeader header = Parser({text, length}, where).parse();

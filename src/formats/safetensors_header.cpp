@@ -18,6 +18,7 @@
 #include <new>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 #include "formats/json_fault.h"
 
@@ -29,7 +30,6 @@ namespace dom = simdjson::dom;
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;
 constexpr std::uint64_t kMaxIndex = std::uint64_t{64} << 20;
-constexpr std::size_t kMaxAxes = 64;
 constexpr std::array kDTypes = {DType::kBool, DType::kU8,   DType::kI8,     DType::kI16,
                                 DType::kI32,  DType::kI64,  DType::kF8E4M3, DType::kF8E5M2,
                                 DType::kF16,  DType::kBF16, DType::kF32,    DType::kF64,

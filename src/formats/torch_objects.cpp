@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "assay/error.h"
+#include "base/sizes.h"
 #include "base/text.h"
 
 namespace assay {
@@ -19,9 +20,8 @@ using Kind = Pickle::Kind;
 using Value = Pickle::Value;
 
 // Real dumps stay within these limits; a cyclic object does not.
-constexpr int kMaxDepth = 64;
+constexpr int kMaxNesting = 64;
 constexpr std::size_t kMaxVisits = std::size_t{1} << 22;
-constexpr std::size_t kMaxAxes = 64;
 
 template <class T, std::size_t N>
 using Names = std::array<std::pair<std::string_view, T>, N>;
@@ -60,21 +60,21 @@ constexpr Names<std::size_t, 7> kOtherStorages = {{{"ComplexFloatStorage", 8},
                                                    {"QUInt2x4Storage", 1}}};
 constexpr std::string_view kUntyped = "UntypedStorage";
 
-constexpr Names<DType, 15> kDTypes = {{{"torch.float32", DType::kF32},
-                                       {"torch.float64", DType::kF64},
-                                       {"torch.float16", DType::kF16},
-                                       {"torch.bfloat16", DType::kBF16},
-                                       {"torch.float8_e4m3fn", DType::kF8E4M3},
-                                       {"torch.float8_e5m2", DType::kF8E5M2},
-                                       {"torch.int64", DType::kI64},
-                                       {"torch.int32", DType::kI32},
-                                       {"torch.int16", DType::kI16},
-                                       {"torch.int8", DType::kI8},
-                                       {"torch.uint8", DType::kU8},
-                                       {"torch.uint16", DType::kU16},
-                                       {"torch.uint32", DType::kU32},
-                                       {"torch.uint64", DType::kU64},
-                                       {"torch.bool", DType::kBool}}};
+constexpr Names<DType, 15> kTorchDTypes = {{{"torch.float32", DType::kF32},
+                                            {"torch.float64", DType::kF64},
+                                            {"torch.float16", DType::kF16},
+                                            {"torch.bfloat16", DType::kBF16},
+                                            {"torch.float8_e4m3fn", DType::kF8E4M3},
+                                            {"torch.float8_e5m2", DType::kF8E5M2},
+                                            {"torch.int64", DType::kI64},
+                                            {"torch.int32", DType::kI32},
+                                            {"torch.int16", DType::kI16},
+                                            {"torch.int8", DType::kI8},
+                                            {"torch.uint8", DType::kU8},
+                                            {"torch.uint16", DType::kU16},
+                                            {"torch.uint32", DType::kU32},
+                                            {"torch.uint64", DType::kU64},
+                                            {"torch.bool", DType::kBool}}};
 constexpr std::array<std::string_view, 15> kOtherDTypes = {"torch.complex32",
                                                            "torch.complex64",
                                                            "torch.complex128",
@@ -167,7 +167,7 @@ class Objects {
   }
 
   void visit(const Value& value, const std::string& name, int depth) {
-    if (depth > kMaxDepth || ++visits_ > kMaxVisits) {
+    if (depth > kMaxNesting || ++visits_ > kMaxVisits) {
       fail(name, "dicts and lists too deep or too many", "the tensors by name");
     }
     if (value.kind == Kind::kCall) return add(value, name);
@@ -326,7 +326,7 @@ class Objects {
 
   void read_dtype(const Value& value, std::string_view name, TorchFile::Tensor& tensor) const {
     if (value.kind != Kind::kName) fail(name, "no dtype", "a dtype such as torch.bfloat16");
-    if (const auto* known = find(kDTypes, value.text)) {
+    if (const auto* known = find(kTorchDTypes, value.text)) {
       tensor.dtype = known->second;
     } else {
       refuse_type(value.text, tensor);
@@ -367,7 +367,7 @@ bool is_torch_name(std::string_view name) {
   constexpr std::array kFunctions = {kTensorV1,  kTensorV2,           kTensorV3,
                                      kParameter, kParameterWithState, kTensorWithState};
   return std::ranges::find(kFunctions, name) != kFunctions.end() || !storage_name(name).empty() ||
-         find(kDTypes, name) != nullptr || find(kOtherTensors, name) != nullptr ||
+         find(kTorchDTypes, name) != nullptr || find(kOtherTensors, name) != nullptr ||
          std::ranges::find(kOtherDTypes, name) != kOtherDTypes.end() ||
          std::ranges::find(kIgnored, name) != kIgnored.end();
 }

@@ -38,7 +38,7 @@ std::string stripped(const StripDecoding& step, std::string_view token) {
   return std::string(token);
 }
 
-struct Run {
+struct DecoderRun {
   std::vector<std::string> tokens;
 
   void operator()(ByteLevelDecoding) {
@@ -94,7 +94,7 @@ struct Run {
 
 std::string decode(const Decoder& decoder, std::vector<std::string> tokens) {
   if (decoder.joins_with_spaces) return joined(tokens, " ");
-  Run run{std::move(tokens)};
+  DecoderRun run{std::move(tokens)};
   for (const Decoder::Step& step : decoder.steps) std::visit(run, step);
   return joined(run.tokens);
 }

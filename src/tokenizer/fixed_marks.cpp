@@ -8,7 +8,7 @@ namespace assay {
 namespace {
 
 // Categories M of Unicode 9. Where they begin and end, in turn.
-constexpr auto kBounds = std::to_array<std::uint32_t>({
+constexpr auto kMarkBounds = std::to_array<std::uint32_t>({
     0x300,   0x370,   0x483,   0x48A,   0x591,   0x5BE,   0x5BF,   0x5C0,   0x5C1,   0x5C3,
     0x5C4,   0x5C6,   0x5C7,   0x5C8,   0x610,   0x61B,   0x64B,   0x660,   0x670,   0x671,
     0x6D6,   0x6DD,   0x6DF,   0x6E5,   0x6E7,   0x6E9,   0x6EA,   0x6EE,   0x711,   0x712,
@@ -64,7 +64,7 @@ constexpr auto kBounds = std::to_array<std::uint32_t>({
 }  // namespace
 
 bool is_combining_mark(char32_t c) {
-  return (std::ranges::upper_bound(kBounds, std::uint32_t{c}) - kBounds.begin()) % 2 == 1;
+  return (std::ranges::upper_bound(kMarkBounds, std::uint32_t{c}) - kMarkBounds.begin()) % 2 == 1;
 }
 
 }  // namespace assay

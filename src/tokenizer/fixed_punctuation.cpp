@@ -9,7 +9,7 @@ namespace {
 
 // ASCII's punctuation and symbols, and categories P of Unicode 8. Where they begin and end, in
 // turn.
-constexpr auto kBounds = std::to_array<std::uint32_t>({
+constexpr auto kPunctuationBounds = std::to_array<std::uint32_t>({
     0x21,    0x30,    0x3A,    0x41,    0x5B,    0x61,    0x7B,    0x7F,    0xA1,    0xA2,
     0xA7,    0xA8,    0xAB,    0xAC,    0xB6,    0xB8,    0xBB,    0xBC,    0xBF,    0xC0,
     0x37E,   0x37F,   0x387,   0x388,   0x55A,   0x560,   0x589,   0x58B,   0x5BE,   0x5BF,
@@ -47,7 +47,10 @@ constexpr auto kBounds = std::to_array<std::uint32_t>({
 }  // namespace
 
 bool is_punctuation(char32_t c) {
-  return (std::ranges::upper_bound(kBounds, std::uint32_t{c}) - kBounds.begin()) % 2 == 1;
+  return (std::ranges::upper_bound(kPunctuationBounds, std::uint32_t{c}) -
+          kPunctuationBounds.begin()) %
+             2 ==
+         1;
 }
 
 }  // namespace assay

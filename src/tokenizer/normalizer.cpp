@@ -38,9 +38,9 @@ std::vector<Stretch> matches(const std::variant<std::string, Splitter>& from,
   return stretches;
 }
 
-class Run {
+class NormalizerRun {
  public:
-  explicit Run(Normalized& text) : now_(text) {}
+  explicit NormalizerRun(Normalized& text) : now_(text) {}
 
   void operator()(UnicodeForm form) const {
     change([form](std::string_view text) { return in_form(form, text); });
@@ -156,7 +156,7 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
 
 Normalized normalize(const std::vector<NormalizerStep>& steps, std::string_view text) {
   Normalized now{std::string(text), text.empty() ? 0 : utf8_step(text, 0).length};
-  for (const NormalizerStep& step : steps) std::visit(Run{now}, step);
+  for (const NormalizerStep& step : steps) std::visit(NormalizerRun{now}, step);
   return now;
 }
 

@@ -121,9 +121,9 @@ void cut(const Piece& piece, const std::vector<Stretch>& stretches, std::vector<
   }
 }
 
-class Run {
+class PreTokenizerRun {
  public:
-  explicit Run(std::deque<std::string>& made) : made_(made) {}
+  explicit PreTokenizerRun(std::deque<std::string>& made) : made_(made) {}
 
   void operator()(const SplitStep& step, const Piece& piece) {
     std::vector<Stretch> stretches;
@@ -208,7 +208,7 @@ std::vector<std::string_view> PreTokenizer::pieces(std::string_view text, std::s
   std::vector<Piece> pieces;
   if (!text.empty()) pieces.push_back({text, from_start});
   for (const Step& step : steps) {
-    Run run(made);
+    PreTokenizerRun run(made);
     run.pieces.reserve(pieces.size());
     for (const Piece& piece : pieces) {
       std::visit([&](const auto& of_kind) { run(of_kind, piece); }, step);
