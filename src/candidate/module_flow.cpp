@@ -89,7 +89,7 @@ void ModuleFlow::add(const std::string& name, const OrderedJson& json, const std
   array.kind = text_in(json, "class", where, true);
   array.block = text_in(json, "block", where, false);
   const std::size_t rank = rank_in(json, where);
-  array.axis = rank > 1 ? 1 : 0;
+  array.axis = rank > 1 ? rank - 2 : 0;
   if (const auto axis = json.find("positions"); axis != json.end()) {
     if (!axis->is_number_unsigned() || axis->get<std::uint64_t>() >= rank) {
       throw input_error(where + ".positions", shown(axis->dump()),

@@ -21,7 +21,7 @@ struct ModuleArray {
   std::string kind;    // that module's class
   std::string block;   // the layer that it is in: "model.layers.3"; may be empty
   bool is_integer = false;
-  std::size_t axis = 1;           // the axis that counts positions, or else the second
+  std::size_t axis = 1;           // the axis that counts positions, or else the last but one
   bool counts_tokens = false;     // whether these are the positions of the prompt
   bool is_lookup = false;         // computed from no activation: rows of a table, an input
   std::vector<std::size_t> from;  // the arrays that it is computed from; all precede it

@@ -119,6 +119,14 @@ double ReferenceFiles::least_noise(const std::string& name) const {
   return least;
 }
 
+bool ReferenceFiles::judges_positions(const std::string& name) const {
+  constexpr std::int64_t kFew = 16;
+  const ModuleArray* array = modules_ ? modules_->find(name) : nullptr;
+  if (array == nullptr) return true;
+  const Shape shape = arrays_.form_of(name).shape;
+  return element_count(shape, name) / shape.at(array->axis) >= kFew;
+}
+
 LoadedArray ReferenceFiles::exact(const std::string& tap) const {
   const bool has_truth = parse_tap_name(tap) || (modules_ && modules_->find(tap) != nullptr);
   return oracle_ && has_truth && oracle_->contains(tap) ? oracle_->load(tap) : LoadedArray{};

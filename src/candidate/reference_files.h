@@ -42,6 +42,8 @@ class ReferenceFiles {
   // A lower bound of the noise of a captured array: one of few values may be right by chance, so
   // its noise is at least that of the arrays that it is computed from. 0 for any other.
   double least_noise(const std::string& name) const;
+  // Whether each position of an array has enough values to be judged by itself. True for taps.
+  bool judges_positions(const std::string& name) const;
   // own: the reference's error from the oracle, of the whole array or of some positions. Throws
   // WrongReference if the two cannot be from one run: values that are finite in only one of them,
   // or another error than in the manifest.

@@ -206,6 +206,7 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
                             .position_axis = axis_of(tensor.name),
                             .numerics = numerics_,
                             .least_noise = least_noise,
+                            .judges_positions = files_.judges_positions(tensor.name),
                             .hints = moved ? ReadingHints{} : hints,
                             .same_until = same_until,
                             .files = &files_,

@@ -236,6 +236,7 @@ class PromptComparison {
                           .position_axis = axis,
                           .numerics = numerics_,
                           .least_noise = files_.least_noise(tensor.name),
+                          .judges_positions = files_.judges_positions(tensor.name),
                           .hints = hints_of_array(dump_->hints(), tensor.name, pair_.modules.get()),
                           .same_until = place ? experts_.same_until(*place) : ExpertChoices::kAll,
                           .files = &files_,

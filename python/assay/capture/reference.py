@@ -156,7 +156,5 @@ def position_axis(shape: tuple[int, ...], tokens: int | None) -> int | None:
 
 
 def default_axis(shape: tuple[int, ...], axis: int | None) -> int:
-    """The axis along which errors are told apart: that of the positions, or else the second."""
-    if axis is not None:
-        return axis
-    return 1 if len(shape) > 1 else 0
+    """The axis along which errors are told apart: that of the positions, or else the last but one."""
+    return axis if axis is not None else max(len(shape) - 2, 0)
