@@ -4,6 +4,8 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS assay RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY models DESTINATION ${CMAKE_INSTALL_DATADIR}/assay)
+install(DIRECTORY python/assay/capture DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
+        FILES_MATCHING PATTERN "*.py")
 
 install(TARGETS assay_shared EXPORT assayTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS assay_core EXPORT assayCoreTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
