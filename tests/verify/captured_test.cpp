@@ -9,6 +9,7 @@
 #include "assay/check.h"
 #include "assay/compare.h"
 #include "base/expect_error.h"
+#include "candidate/positions.h"
 
 namespace assay {
 namespace {
@@ -122,7 +123,9 @@ TEST(Captured, AFewValuesMayBeRightByChance) {
 
 TEST(Captured, ARunningEngineIsCheckedByModules) {
   const CapturedReference own;
-  Checker checker({.reference = own.written()});
+  CheckerOptions options;
+  options.reference = own.written();
+  Checker checker(options);
   std::vector<Array> arrays = own.candidate();
   CapturedReference::spoil(arrays, "h.1.a");
   // In two passes: four positions, then two.
