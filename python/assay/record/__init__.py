@@ -10,6 +10,19 @@ any other whose modules are Python objects that are called. :mod:`assay.record.l
 same for llama.cpp.
 """
 
+import sys
+import types
+
 from .recording import Recording, record
 
 __all__ = ["Recording", "record"]
+
+
+class _CallableModule(types.ModuleType):
+    """So that ``assay.record(model)`` works whether or not this package was imported by its name."""
+
+    def __call__(self, *words, **more) -> Recording:
+        return record(*words, **more)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -51,7 +51,7 @@ def _objects_in(model: Any) -> Iterator[tuple[str, Any]]:
     seen: set[int] = set()
     pending = [("", model)]
     while pending:
-        path, value = pending.pop(0)
+        path, value = pending.pop()
         if isinstance(value, dict):
             inner = [(str(key), v) for key, v in value.items()]
         elif isinstance(value, (list, tuple)):
@@ -68,7 +68,8 @@ def _objects_in(model: Any) -> Iterator[tuple[str, Any]]:
             # Of foreign objects only those that are modules are opened: a config is none.
             if path and not _is_module(value):
                 continue
-        pending.extend((f"{path}.{key}" if path else key, v) for key, v in inner)
+        # What comes first in the model is looked at first: it names a module that it has twice.
+        pending.extend((f"{path}.{key}" if path else key, v) for key, v in reversed(inner))
 
 
 def _is_module(value: Any) -> bool:
