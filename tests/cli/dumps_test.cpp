@@ -8,7 +8,7 @@ namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 class Dumps : public testing::Test {
  protected:
@@ -103,12 +103,10 @@ TEST_F(Dumps, EdgeLlmsCachesAreKeysAndValues) {
 TEST_F(Dumps, WrongStatesOfAStackFail) {
   const TemporaryDirectory directory;
   for (const char* name : {"vllm/all.safetensors", "vllm/some.safetensors"}) {
-    const fs::path file = directory / fs::path(name).filename();
+    const fs::path file = directory.path() / fs::path(name).filename();
     fs::copy_file(data(name), file);
     std::string text = read_text(file);
-    // Whatever the order in the file, the last state of the last tokens is in its second half.
-    const std::size_t header = text.find("hidden_states");
-    ASSERT_NE(header, std::string::npos);
+    // The last token's state after the last layer is at the end.
     for (std::size_t at = text.size() - 100; at < text.size() - 60; ++at) text[at] ^= 0x40;
     write_text(file, text);
     compare({file}, 1);
