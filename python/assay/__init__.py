@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._check import Check, check
@@ -36,10 +36,15 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [*_MODULE_OF, "__version__"]
+__all__ = [
+    "Arrays", "AssayError", "Check", "CheckFailed", "Comparison", "Diagnosis", "Divergence", "InputError",
+    "MachineError", "PromptReference", "PromptResult", "Reference", "TensorResult", "UsageError",
+    "bundled_model", "check", "compare", "diagnose", "draft_map", "explain", "extract", "find_model",
+    "known_mistakes", "save", "__version__",
+]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         from ._core import version
 

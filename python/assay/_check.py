@@ -6,13 +6,16 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._arrays import on_host
 from ._errors import CheckFailed
 from ._models import find_model
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
+
+if TYPE_CHECKING:
+    from ._core import Checker
 
 
 class Check:
@@ -22,7 +25,7 @@ class Check:
         results: The result of every tensor so far, in the order of the checks.
     """
 
-    def __init__(self, checker, has_prompt: bool, stop: bool, record: bool):
+    def __init__(self, checker: Checker, has_prompt: bool, stop: bool, record: bool):
         self._checker = checker
         self._has_prompt = has_prompt
         self._stop = stop
@@ -92,21 +95,21 @@ class Check:
     def __enter__(self) -> Check:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
 def check(
-    reference: Reference | str | os.PathLike | None,
+    reference: Reference | str | os.PathLike[str] | None,
     *,
     module: Any = None,
     prompt: str = "",
-    map: str | os.PathLike = "auto",
-    profile: str | os.PathLike = "noise",
+    map: str | os.PathLike[str] = "auto",
+    profile: str | os.PathLike[str] = "noise",
     tolerance: float | None = None,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     as_type: str = "",
-    record: str | os.PathLike | None = None,
+    record: str | os.PathLike[str] | None = None,
     stop: bool = False,
 ) -> Check:
     """Opens a comparison that takes one tensor at a time.
@@ -158,13 +161,13 @@ def _hook_torch(module: Any, on_tensor: Check) -> list[Any]:
                 on_tensor(name if i == 0 else f"{name}[{i}]", value)
 
     def after(path: str) -> Callable[..., None]:
-        def hook(_module, _inputs, output) -> None:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
             calls[path] = calls.get(path, 0) + 1
             tensors(path if calls[path] == 1 else f"{path}#{calls[path]}", output)
 
         return hook
 
-    def before(_module, args, kwargs) -> None:
+    def before(_module: Any, args: Any, kwargs: Any) -> None:
         calls.clear()
         ids = kwargs.get("input_ids", args[0] if args else None)
         if not hasattr(ids, "detach") or ids.dtype.is_floating_point:

@@ -71,6 +71,14 @@ def test_prompts_of_all_kinds(prompts):
     assert not path.exists()
 
 
+def test_messages_become_a_chat():
+    pytest.importorskip("jinja2")
+    chat = {"id": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+    made = assay.extract(prompts=["Hello", chat], oracle=False, max_new_tokens=0)
+    assert made["prompt1"].text == "Hello"
+    assert made["chat"].text.startswith("<|im_start|>user\nHello<|im_end|>")
+
+
 def test_a_file_of_prompts(tmp_path):
     (tmp_path / "prompts.txt").write_text("Hello\nGoodbye\n")
     made = assay.extract(prompts=tmp_path / "prompts.txt", oracle=False, max_new_tokens=0)
