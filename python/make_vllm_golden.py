@@ -74,7 +74,10 @@ def main() -> None:
     ids = tokenizer.encode("The capital of France is")
     count = len(model.model.layers)
     done = types.SimpleNamespace(synchronize=lambda: None)
-    for name, layers in {"all": list(range(count + 1)), "some": [2, count // 2, count - 3, count]}.items():
+    for name, layers in {
+        "all": list(range(count + 1)),
+        "some": [2, count // 2, count - 3, count],
+    }.items():
         stacked = states(model, ids, layers, hand_over)
         cache = torch.zeros(4, len(layers), BLOCK, stacked.shape[-1], dtype=stacked.dtype)
         slots = 2 * BLOCK + torch.arange(BLOCK)  # the request's only block is the third

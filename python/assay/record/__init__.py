@@ -10,8 +10,10 @@ any other whose modules are Python objects that are called. :mod:`assay.record.l
 same for llama.cpp.
 """
 
+import os
 import sys
 import types
+from typing import Any
 
 from .recording import Recording, record
 
@@ -21,8 +23,10 @@ __all__ = ["Recording", "record"]
 class _CallableModule(types.ModuleType):
     """So that ``assay.record(model)`` works whether or not this package was imported by its name."""
 
-    def __call__(self, *words, **more) -> Recording:
-        return record(*words, **more)
+    def __call__(
+        self, model: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None
+    ) -> Recording:
+        return record(model, path, only=only)
 
 
 sys.modules[__name__].__class__ = _CallableModule

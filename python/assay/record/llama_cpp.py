@@ -77,7 +77,10 @@ class GraphRecording(Recording):
     """
 
     def __init__(
-        self, library: ctypes.CDLL, path: str | os.PathLike | None = None, only: str | None = None
+        self,
+        library: ctypes.CDLL,
+        path: str | os.PathLike[str] | None = None,
+        only: str | None = None,
     ) -> None:
         super().__init__(path, only)
         self._ggml = _Ggml(library)
@@ -110,7 +113,7 @@ class GraphRecording(Recording):
 class _LlamaRecording(GraphRecording):
     """A recording of a context that replaces the model's own for its duration."""
 
-    def __init__(self, llm: Any, path: str | os.PathLike | None, only: str | None) -> None:
+    def __init__(self, llm: Any, path: str | os.PathLike[str] | None, only: str | None) -> None:
         import llama_cpp
         from llama_cpp import _internals
 
@@ -140,7 +143,9 @@ class _LlamaRecording(GraphRecording):
         llm = self._llm
         ran = np.array(llm.input_ids[: llm.n_tokens])
         if len(ran) and self and "input_ids" not in self:
-            tokens = next((len(ran) if a.ndim < 2 else a.shape[-2] for a in self.values()), len(ran))
+            tokens = next(
+                (len(ran) if a.ndim < 2 else a.shape[-2] for a in self.values()), len(ran)
+            )
             self["input_ids"] = ran[None, :tokens]
             if len(ran) > tokens:
                 self["generated_ids"] = ran[None]
@@ -148,7 +153,7 @@ class _LlamaRecording(GraphRecording):
 
 
 def record(
-    llm: Any, path: str | os.PathLike | None = None, *, only: str | None = None
+    llm: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None
 ) -> Recording:
     """Records every named node of the first pass that a llama_cpp.Llama computes in the block.
 

@@ -12,7 +12,7 @@ from typing import Any
 from .values import is_tensor, library_of
 
 # Path of the module, what it was called with (positional, by name), what it returned.
-After = Callable[[str, tuple, dict, Any], None]
+After = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
 
 
 def watch(model: Any, after: After, until: ExitStack) -> None:
@@ -40,7 +40,13 @@ def watch(model: Any, after: After, until: ExitStack) -> None:
 def _watch_torch(model: Any, after: After, until: ExitStack) -> None:
     for name, module in model.named_modules():
 
-        def hook(_module: Any, inputs: tuple, more: dict, returned: Any, name: str = name) -> None:
+        def hook(
+            _module: Any,
+            inputs: tuple[Any, ...],
+            more: dict[str, Any],
+            returned: Any,
+            name: str = name,
+        ) -> None:
             after(name, inputs, more, returned)
 
         until.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
@@ -52,22 +58,19 @@ def _objects_in(model: Any) -> Iterator[tuple[str, Any]]:
     pending = [("", model)]
     while pending:
         path, value = pending.pop()
+        if id(value) in seen or is_tensor(value) or isinstance(value, type):
+            continue
+        inner: list[tuple[str, Any]]
         if isinstance(value, dict):
             inner = [(str(key), v) for key, v in value.items()]
         elif isinstance(value, (list, tuple)):
             inner = [(str(i), v) for i, v in enumerate(value)]
-        elif is_tensor(value) or not hasattr(value, "__dict__") or isinstance(value, type):
+        elif path == "" or _is_module(value):
+            yield path, value
+            inner = list(getattr(value, "__dict__", {}).items())
+        else:  # a config, a function
             continue
-        elif id(value) in seen or callable(value) and not hasattr(type(value), "__call__"):
-            continue
-        else:
-            seen.add(id(value))
-            if path == "" or _is_module(value):
-                yield path, value
-            inner = list(vars(value).items())
-            # Of foreign objects only those that are modules are opened: a config is none.
-            if path and not _is_module(value):
-                continue
+        seen.add(id(value))
         # What comes first in the model is looked at first: it names a module that it has twice.
         pending.extend((f"{path}.{key}" if path else key, v) for key, v in reversed(inner))
 
@@ -75,7 +78,11 @@ def _objects_in(model: Any) -> Iterator[tuple[str, Any]]:
 def _is_module(value: Any) -> bool:
     call = getattr(type(value), "__call__", None)
     # Functions, methods and what a compiler wraps are callable too.
-    return hasattr(call, "__code__") and not hasattr(value, "__wrapped__") and not hasattr(value, "fxn")
+    return (
+        hasattr(call, "__code__")
+        and not hasattr(value, "__wrapped__")
+        and not hasattr(value, "fxn")
+    )
 
 
 def _watch_classes(
@@ -88,7 +95,7 @@ def _watch_classes(
             owners.add(owner)
     running = threading.local()
 
-    def watched(call: Callable) -> Callable:
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def __call__(module: Any, *inputs: Any, **more: Any) -> Any:
             name = names.get(id(module))
@@ -108,7 +115,7 @@ def _watch_classes(
 
     for owner in owners:
         original = vars(owner)["__call__"]
-        owner.__call__ = watched(original)
+        setattr(owner, "__call__", watched(original))  # noqa: B010
         until.callback(setattr, owner, "__call__", original)
 
 
@@ -119,7 +126,7 @@ def _uncompile_tinygrad(modules: list[Any], until: ExitStack) -> None:
         return wrapped[0] if wrapped else lambda f: f
 
     for name in {type(module).__module__ for module in modules}:
-        source = sys.modules.get(name)
+        source: Any = sys.modules.get(name)
         compiler = getattr(source, "function", None)
         if getattr(compiler, "__module__", "").startswith("tinygrad"):
             source.function = plain

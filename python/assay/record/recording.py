@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +18,7 @@ from .modules import watch
 from .values import as_numpy, is_tensor, tensors_in
 
 
-class Recording(MutableMapping):
+class Recording(MutableMapping[str, np.ndarray]):
     """Arrays by name, in the order of the run: numpy arrays that own their elements.
 
     It is a dictionary, to which arrays may be added under names of one's own. Assigning a tensor of
@@ -28,7 +28,7 @@ class Recording(MutableMapping):
         skipped: what could not be read, as "NAME: why".
     """
 
-    def __init__(self, path: str | os.PathLike | None = None, only: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, only: str | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.skipped: list[str] = []
         self._only = only
@@ -47,7 +47,7 @@ class Recording(MutableMapping):
     def __delitem__(self, name: str) -> None:
         del self._arrays[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Recording(MutableMapping):
             except Exception as error:
                 self.skipped.append(f"{name}: {error}")
 
-    def save(self, path: str | os.PathLike | None = None) -> Path:
+    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Writes the arrays as an .npz file, whole or not at all; its directory is made if need be.
 
         path: the recording's own if None. Returns the path. Raises ValueError without a path or
@@ -122,7 +122,7 @@ def _save_npz(file: Any, arrays: dict[str, np.ndarray]) -> None:
 
 
 def record(
-    model: Any, path: str | os.PathLike | None = None, *, only: str | None = None
+    model: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None
 ) -> Recording:
     """Records what each module of a model returns while the ``with`` block runs.
 
@@ -153,7 +153,7 @@ def record(
     recording = Recording(path, only)
     keep: Callable[[str, Any], None] = recording.add
 
-    def after(module: str, inputs: tuple, more: dict, returned: Any) -> None:
+    def after(module: str, inputs: tuple[Any, ...], more: dict[str, Any], returned: Any) -> None:
         if module:
             keep(module, returned)
             return
