@@ -44,7 +44,7 @@ def main() -> None:
         tensors[f"round_{r}.generated_token_ids"] = token.int()
         feed = token[:, None]
     path = OUT / "edgellm_dump.safetensors"
-    save_file(tensors, path)
+    save_file(tensors, path, {"format": "PT", "provider": "tensorrt-edge-llm", "version": "1.0"})
     path.chmod(0o644)
 
 
