@@ -297,11 +297,13 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
 // were named after requests, as vLLM does. Empty if it is a single dump.
 std::vector<fs::path> dumps_in(const fs::path& directory) {
   if (is_msprobe_dump(directory)) return msprobe_steps(directory);
-  if (!is_folder(directory) || has_array_files(directory)) return {};
+  if (!is_folder(directory)) return {};
   std::vector<fs::path> dumps = paths_in(directory);
-  std::erase_if(dumps, [](const fs::path& path) {
+  const bool of_prompts = !has_array_files(directory);
+  std::erase_if(dumps, [&](const fs::path& path) {
     const fs::path kind = path.extension();
-    return (kind != ".npz" && kind != ".safetensors") || is_folder(path);
+    if (is_folder(path)) return true;
+    return of_prompts ? kind != ".npz" && kind != ".safetensors" : !holds_a_prompt(path);
   });
   const bool is_checkpoint = std::ranges::any_of(
       dumps, [](const fs::path& path) { return path.filename().string().starts_with("model"); });

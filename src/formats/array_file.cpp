@@ -344,7 +344,9 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
   }
   const fs::path kind = path.extension();
   if (kind == ".npz") return std::make_unique<NpzSource>(path);
-  if (FilesSource::is_array_kind(path)) return std::make_unique<FilesSource>(path);
+  if (FilesSource::is_array_kind(path)) {
+    return with_parts_apart(std::make_unique<FilesSource>(path), path);
+  }
   if (kind == ".safetensors") {
     return with_parts_apart(std::make_unique<SafetensorsSource>(Weights::open_file(path)), path);
   }

@@ -179,6 +179,26 @@ std::vector<ArrayPart> states_apart(const Source& file, const std::set<std::stri
   return parts;
 }
 
+// The list of layers' outputs in speculators' older files.
+std::vector<ArrayPart> listed_states(const Source& file, const std::set<std::string>& names) {
+  if (!names.contains("input_ids") || !names.contains("loss_mask")) return {};
+  std::vector<ArrayPart> parts;
+  for (std::int64_t i = 0;; ++i) {
+    const std::string name = fmt::format("hidden_states.{}", i);
+    if (!names.contains(name)) return parts;
+    ArrayPart part{stacked_name("hidden_states", i), name, {}};
+    try {
+      for (const std::int64_t extent : file.form_of(name).shape) {
+        part.ranges.push_back({0, extent, false});
+      }
+    } catch (const Error&) {  // reported when the array is read, under its own name
+      return {};
+    }
+    if (part.ranges.empty()) return {};
+    parts.push_back(std::move(part));
+  }
+}
+
 // An Edge-LLM dump with one sequence.
 class EdgeDump {
  public:
@@ -257,6 +277,7 @@ std::unique_ptr<Source> with_parts_apart(std::unique_ptr<Source> whole, const fs
   const std::vector<std::string> all = whole->names();
   const std::set<std::string> names(all.begin(), all.end());
   std::vector<ArrayPart> parts = states_apart(*whole, names);
+  if (parts.empty()) parts = listed_states(*whole, names);
   std::vector<Array> more;
   if (const EdgeDump edge(*whole, names, path); edge.is_one()) {
     parts = edge.caches();

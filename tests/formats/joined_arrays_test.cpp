@@ -34,6 +34,18 @@ TEST(JoinedArrays, TakesVllmsHiddenStatesApart) {
   }
 }
 
+TEST(JoinedArrays, NamesSpeculatorsListAsAStack) {
+  const ArrayFile file(golden("speculators.pt"));
+  EXPECT_EQ(file.names(), (std::vector<std::string>{"input_ids", "loss_mask", "hidden_states[:,0]",
+                                                    "hidden_states[:,1]", "hidden_states[:,2]",
+                                                    "hidden_states[:,3]"}));
+  const LoadedArray second = file.load("hidden_states[:,1]");
+  EXPECT_EQ(second.view.shape, (Shape{3, 2}));
+  EXPECT_EQ(second.view.as<float>()[5], 15.0F);
+  // Without the mask it is anybody's list.
+  EXPECT_TRUE(ArrayFile(golden("containers.pt")).contains("list.0"));
+}
+
 TEST(JoinedArrays, TakesEdgeLlmsCachesApart) {
   const ArrayFile file(golden("edgellm/edgellm_dump.safetensors"));
   const LoadedArray keys = file.load("round_0.layer_1.kv[0]");
