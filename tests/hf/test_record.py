@@ -1,5 +1,6 @@
 """assay.record: what it writes is what the modules returned, and the model is as before."""
 
+import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,3 +194,27 @@ def test_other_libraries(library: str) -> None:
     with record(model) as dump:
         model(x)
     assert len(dump) == 3 and dump["output"].shape == (1, 4)
+
+
+def test_llama_cpp(tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    from gguf import GGMLQuantizationType
+
+    from assay.record.llama_cpp import record as record_llama
+    from assay_hf.gguf_file import write_gguf
+
+    model = AutoModelForCausalLM.from_pretrained(BUNDLED, dtype=torch.float32)
+    file = tmp_path / "model.gguf"
+    tokenizer = json.loads((BUNDLED / "tokenizer.json").read_text())
+    write_gguf(file, model.config, model.state_dict(), GGMLQuantizationType.F32, tokenizer)
+    llm = llama_cpp.Llama(str(file), logits_all=True, verbose=False, n_ctx=64)
+    own, ids = llm._ctx, [5, 6, 7]
+    with record_llama(llm) as dump:
+        llm.eval(ids)
+        llm.eval([8])  # a second pass, which is not recorded
+    assert llm._ctx is own and llm.n_tokens == 0
+    assert dump["input_ids"].tolist() == [ids]
+    assert dump["generated_ids"].tolist() == [[*ids, 8]]
+    assert dump["l_out-0"].shape == (1, 1, 3, model.config.hidden_size)
+    llm.eval(ids)
+    assert np.array_equal(dump["result_output"][0, 0], llm.scores[:3])
