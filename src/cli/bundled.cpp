@@ -15,7 +15,8 @@ fs::path bundled_model() {
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   const fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
-  if (fs::exists(installed / "config.json", ignored)) return installed;
+  // Without /proc there is no program to be relative to.
+  if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
 #ifdef ASSAY_EMBED_MODEL
   return unpacked_model();
 #else
