@@ -86,8 +86,7 @@ test-python: deps venv
 	@scripts/test-python
 
 # Wheels for pip, in dist/.
-wheel: deps
-	@scripts/install-deps static
+wheel: deps .cache/static/complete
 	@scripts/wheels
 
 # Other people's engines, each in its own environment under .cache/arena.

@@ -17,12 +17,6 @@
 namespace assay {
 namespace {
 
-// The axis that counts positions in the tap's array.
-std::size_t axis_of(const std::string& tap) {
-  const std::optional<TapPlace> place = parse_tap_name(tap);
-  return place ? position_axis(place->tap) : 1;
-}
-
 // The number of arrays that are asked for the order of dimensions, the smallest first.
 constexpr std::size_t kAsked = 3;
 
@@ -243,14 +237,7 @@ void Candidate::find_padding(const Claims& claims) {
 // The error of the deepest tap tells which of a run's tokens are padding, because it is computed
 // from all of them. Infinite if there is nothing to compare it with.
 double Candidate::deepest_error(const Claims& claims) const {
-  std::vector<TapPlace> places;
-  for (const auto& [tap, names] : claims) {
-    const std::optional<TapPlace> place = parse_tap_name(tap);
-    if (place && place->tap != Tap::kEmbeddingOutput) places.push_back(*place);
-  }
-  std::ranges::sort(places, std::greater<>());
-  for (const TapPlace& place : places) {
-    const std::string tap = tap_name(place.tap, place.layer, known_.model);
+  for (const std::string& tap : deepest_first(claims)) {
     const auto names = claims.find(tap);
     if (names == claims.end()) continue;
     for (const std::string& name : names->second) {
@@ -260,6 +247,29 @@ double Candidate::deepest_error(const Claims& claims) const {
     }
   }
   return std::numeric_limits<double>::infinity();
+}
+
+std::vector<std::string> Candidate::deepest_first(const Claims& claims) const {
+  std::vector<std::string> taps;
+  if (known_.modules != nullptr) {
+    for (const ModuleArray& array : known_.modules->arrays()) {
+      if (array.counts_tokens && !array.is_lookup && claims.contains(array.name)) {
+        taps.push_back(array.name);
+      }
+    }
+    std::ranges::reverse(taps);
+    return taps;
+  }
+  std::vector<TapPlace> places;
+  for (const auto& [tap, names] : claims) {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    if (place && place->tap != Tap::kEmbeddingOutput) places.push_back(*place);
+  }
+  std::ranges::sort(places, std::greater<>());
+  for (const TapPlace& place : places) {
+    taps.push_back(tap_name(place.tap, place.layer, known_.model));
+  }
+  return taps;
 }
 
 void Candidate::read_arrays(const Claims& claims) {
@@ -302,8 +312,9 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
   const Shape wanted = *known_.shape(tap, std::ssize(judged_));
   try {
     const Shape shape = file_.form_of(name).shape;
-    const std::size_t axis = axis_of(tap);
-    array.readings = readings_of(tap, wanted, axis, shape, hints_);
+    const std::size_t axis = position_axis_of(tap, known_.modules);
+    array.readings =
+        readings_of(tap, wanted, axis, shape, hints_of_array(hints_, tap, known_.modules));
     if (array.readings.empty()) {
       array.problem = fmt::format("shape {} cannot be read as the reference's {}",
                                   shape_text(shape), shape_text(wanted));
@@ -330,7 +341,8 @@ std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
     const LoadedArray right = known_.values(array.tap, judged_);
     if (right.view.shape.empty()) return std::nullopt;
     const LoadedArray own = file_.load(array.name);
-    return choose_reading_of(array.tap, right.view, own.view, array.readings, known_.model);
+    return choose_reading_of(array.tap, position_axis_of(array.tap, known_.modules), right.view,
+                             own.view, array.readings, known_.model);
   } catch (const Error&) {
     return std::nullopt;  // reported when the array itself is read
   }

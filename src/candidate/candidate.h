@@ -23,6 +23,7 @@ namespace assay {
 // What a candidate's arrays are compared with.
 struct KnownPrompt {
   ModelSpec model;                      // the checkpoint's, or model_of_names(the reference)
+  const ModuleFlow* modules = nullptr;  // a captured reference's; null: the arrays are taps
   std::vector<std::int64_t> ids = {};   // the prompt's tokens; empty: unknown
   std::vector<std::int64_t> text = {};  // these and what the reference generates; empty: unknown
   bool whole_run = false;  // judge all that the candidate ran, not only the prompt's positions
@@ -110,6 +111,7 @@ class Candidate {
   void take(const std::optional<Sequence>& sequence);
   void find_padding(const Claims& claims);
   double deepest_error(const Claims& claims) const;
+  std::vector<std::string> deepest_first(const Claims& claims) const;
   void read_arrays(const Claims& claims);
   CandidateArray read_array(const std::string& tap, const std::string& name) const;
   void settle_order();

@@ -74,6 +74,8 @@ NameMap::NameMap(const std::string& maps) {
 
 void NameMap::adapt_to(const ModelSpec& model) { conditions_ = RuleConditions(model); }
 
+void NameMap::adapt_to(std::shared_ptr<const ModuleFlow> modules) { modules_ = std::move(modules); }
+
 void NameMap::adapt_to(const std::vector<std::string>& names) {
   constexpr std::int64_t kAnyLayers = 100;
   std::vector<std::size_t> knows(known_maps().size(), 0);
@@ -103,8 +105,11 @@ NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
 NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers) const {
   for (const NameRule& rule : own_) {
     if (const auto layer = rule.from.match(name)) {
-      return {true, target_of(rule, *layer, conditions_, layers)};
+      return {true, of_modules(target_of(rule, *layer, conditions_, layers))};
     }
+  }
+  if (modules_) {
+    if (const ModuleArray* array = modules_->find_by_dump(name)) return {true, {{{array->name}}}};
   }
   if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
   const std::vector<std::string> forms = name_forms(name);
@@ -125,6 +130,17 @@ NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers
     }
   }
   return meaning;
+}
+
+// A rule may name an array of a captured reference by any module that returns it.
+NameTarget NameMap::of_modules(NameTarget target) const {
+  if (!modules_) return target;
+  for (NameClaim& claim : target) {
+    for (std::string& tap : claim.taps) {
+      if (const ModuleArray* array = modules_->find_by_dump(tap)) tap = array->name;
+    }
+  }
+  return target;
 }
 
 std::optional<NameMeaning> NameMap::meaning_of_part(std::string_view name,

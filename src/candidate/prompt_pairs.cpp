@@ -140,6 +140,10 @@ Pairing read_manifest(const fs::path& directory) {
       if (spot["common"].get<bool>()) pairing.blind_spots.push_back(spot["name"]);
     }
   }
+  const bool of_modules = manifest.contains("data_flow");
+  if (of_modules && manifest["data_flow"] != OrderedJson("modules")) {
+    throw bad("data_flow", "\"modules\", or none");
+  }
   const auto prompts = manifest.find("prompts");
   if (prompts == manifest.end() || !prompts->is_array()) throw bad("prompts", "a list");
   for (const OrderedJson& prompt : *prompts) {
@@ -164,6 +168,10 @@ Pairing read_manifest(const fs::path& directory) {
     pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt,
                                read_own_noise(prompt),
                                read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
+    if (!of_modules) continue;
+    pairing.prompts.back().modules = std::make_shared<ModuleFlow>(
+        prompt.value("arrays", OrderedJson()),
+        field_text(file.string(), fmt::format("prompts.{}.arrays", std::string(prompt["id"]))));
   }
   if (pairing.prompts.empty()) throw bad("prompts", "at least one");
   return pairing;
@@ -212,17 +220,18 @@ std::vector<std::string> files_of_no_prompt(const Pairing& pairing, const fs::pa
 }
 
 // How well the layouts of the candidate's taps fit the reference's: padded ones count half.
-std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
+std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map,
+                    const ModuleFlow* modules) {
   const std::int64_t layers = count_layers(reference.names());
   std::size_t count = 0;
   for (const std::string& name : candidate.names()) {
     const std::optional<std::string> tap = map.tap_of(name, layers);
-    const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
-    if (!place || !reference.contains(*tap)) continue;
+    const bool is_known = tap && (parse_tap_name(*tap) || (modules && modules->find(*tap)));
+    if (!is_known || !reference.contains(*tap)) continue;
     const std::optional<Shape> shape = shape_if_readable(candidate, name);
     if (!shape) continue;
-    const std::vector<Reading> found =
-        readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap), *shape, {});
+    const std::vector<Reading> found = readings_of(*tap, reference.form_of(*tap).shape,
+                                                   position_axis_of(*tap, modules), *shape, {});
     if (found.empty()) continue;
     // A last position fits any prompt, so it is no evidence for a prompt of one token.
     count += found.front().rank != 1 || found.front().last_position ? 2 : 1;
@@ -278,7 +287,9 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
         inside = p;
       }
     }
-    fits.push_back(fitting(reference, arrays, map));
+    NameMap own_map = map;
+    own_map.adapt_to(pair.modules);
+    fits.push_back(fitting(reference, arrays, own_map, pair.modules.get()));
   }
   if (inside) return *inside;
   const std::size_t most = *std::ranges::max_element(fits);
