@@ -335,7 +335,8 @@ bool pair_by_tokens(Pairing& pairing, const std::vector<fs::path>& dumps, const 
     if (const auto ids = ids_if_readable(dump, map)) {
       for (std::size_t p = 0; p < prompts.size(); ++p) {
         if (prompts[p].empty() || pairing.prompts[p].candidate) continue;
-        if (!find_prompt(prompts[p], *ids)) continue;
+        const std::optional<Sequence> found = find_prompt(prompts[p], *ids);
+        if (!found || !found->sure) continue;
         if (!best || prompts[p].size() > prompts[*best].size()) best = p;
       }
     }
