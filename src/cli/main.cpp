@@ -83,6 +83,7 @@ int main(int argc, char** argv) {
   assay::add_doctor(app, action);
   assay::add_explain(app, action);
   assay::add_extract(app, action);
+  assay::add_capture(app, action);
   assay::add_inspect(app, action);
   assay::add_compare(app, action);
   assay::add_diagnose(app, action);
