@@ -1,9 +1,20 @@
-# cmake --install: the program with its bundled model, both libraries with their headers, a CMake package
-# and pkg-config files. All paths are relative: what is installed can be moved.
+# cmake --install: the program with its bundled model, manual pages, completions and the schemas of its
+# JSON, both libraries with their headers, a CMake package and pkg-config files. All paths are relative: what
+# is installed can be moved.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS assay RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(DIRECTORY models DESTINATION ${CMAKE_INSTALL_DATADIR}/assay)
+install(DIRECTORY models docs/schema DESTINATION ${CMAKE_INSTALL_DATADIR}/assay)
+
+# Manual pages and completions, which the program writes itself; not a program for another machine.
+if(NOT CMAKE_CROSSCOMPILING)
+  set(assay_share ${CMAKE_CURRENT_BINARY_DIR}/share)
+  add_custom_command(TARGET assay POST_BUILD COMMAND assay write-share ${assay_share}
+    COMMENT "Writing manual pages and completions" VERBATIM)
+  install(DIRECTORY ${assay_share}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR})
+  install(DIRECTORY ${assay_share}/bash-completion ${assay_share}/zsh ${assay_share}/fish
+    DESTINATION ${CMAKE_INSTALL_DATADIR})
+endif()
 
 install(TARGETS assay_shared EXPORT assayTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS assay_core EXPORT assayCoreTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

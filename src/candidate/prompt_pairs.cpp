@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
@@ -322,7 +323,10 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
 std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
   const auto found = std::ranges::find(pairing.prompts, id, &PromptPair::id);
   if (found == pairing.prompts.end()) {
-    throw usage_error("--prompt", "'" + id + "'", fmt::format("one of {}", ids_of(pairing)));
+    std::vector<std::string> known;
+    for (const PromptPair& pair : pairing.prompts) known.push_back(pair.id);
+    throw usage_error("--prompt", "'" + id + "'",
+                      fmt::format("one of {}{}", ids_of(pairing), did_you_mean(id, known)));
   }
   return static_cast<std::size_t>(found - pairing.prompts.begin());
 }
