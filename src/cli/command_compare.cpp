@@ -62,11 +62,11 @@ int run(CompareArguments& args) {
   if (!args.html.empty()) expect_html_report();
   args.options.reference = args.reference;
   args.options.candidate = args.candidate;
-  expect_own_outputs({{"--html", args.html}, {"--junit", args.junit}},
-                     {args.reference, args.candidate});
   expect_one_on_stdout(
       {{"--html", args.html}, {"--junit", args.junit}, {"--suggest-map", args.suggest_map}},
       args.json);
+  expect_own_outputs({{"--html", args.html}, {"--junit", args.junit}},
+                     {args.reference, args.candidate});
   if (!args.suggest_map.empty()) return suggest(args);
   if (!args.model.empty()) args.options.model = model_directory(args.model);
   if (args.has_tolerance) args.options.tolerance = args.tolerance;

@@ -86,8 +86,8 @@ int run(DiagnoseArguments& args) {
   if (!args.html.empty() && args.reference.empty()) {
     throw usage_error("--html", "no --reference", "the reference that the page compares with");
   }
-  expect_own_outputs({{"--html", args.html}}, {args.reference, args.candidate});
   expect_one_on_stdout({{"--html", args.html}}, args.json);
+  expect_own_outputs({{"--html", args.html}}, {args.reference, args.candidate});
   args.options.candidate = args.candidate;
   args.options.reference = args.reference;
   Diagnosis diagnosis;

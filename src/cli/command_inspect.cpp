@@ -227,17 +227,22 @@ FileReport report_of(const InspectArguments& args, const ArrayFile& file,
 }
 
 // The files of a set; without statistics, for which every array would have to be read.
-Json files_json(const Inspected& found) {
+Json files_json(const Inspected& found, std::optional<Error>& unreadable) {
   Json files = Json::array();
   for (const InspectedFile& file : found.files) {
-    const ArrayFile arrays(file.path);
-    std::uint64_t bytes = 0;
-    for (const std::string& name : arrays.names()) bytes += arrays.size_of(name);
-    files.push_back({{"file", file.name},
-                     {"prompt", file.prompt},
-                     {"role", file.role},
-                     {"arrays", arrays.names().size()},
-                     {"array_bytes", bytes}});
+    Json entry = {{"file", file.name}, {"prompt", file.prompt}, {"role", file.role}};
+    try {
+      const ArrayFile arrays(file.path);
+      std::uint64_t bytes = 0;
+      for (const std::string& name : arrays.names()) bytes += arrays.size_of(name);
+      entry["arrays"] = arrays.names().size();
+      entry["array_bytes"] = bytes;
+    } catch (const Error& error) {
+      // The other files are still shown.
+      if (!unreadable) unreadable = error;
+      entry["error"] = error.what();
+    }
+    files.push_back(std::move(entry));
   }
   return files;
 }
@@ -246,6 +251,10 @@ std::string files_text(const Json& files) {
   using enum Table::Align;
   Table table({{"prompt"}, {"file"}, {"arrays", kRight}, {"their size", kRight}});
   for (const Json& file : files) {
+    if (file.contains("error")) {
+      table.add({file["prompt"], file["file"], "-", "not read"});
+      continue;
+    }
     table.add({file["prompt"], file["file"], std::to_string(file["arrays"].get<std::size_t>()),
                bytes_text(file["array_bytes"].get<std::uint64_t>())});
   }
@@ -257,10 +266,10 @@ int run(const InspectArguments& args) {
   const bool only_files = found.is_set() && args.names.empty();
   Json json = {{"schema", "assay.inspect/1"}, {"path", args.file}, {"kind", found.kind}};
   if (!found.about.is_null()) json[found.kind] = found.about;
-  if (found.is_set()) json["files"] = files_json(found);
+  std::optional<Error> unreadable;
+  if (found.is_set()) json["files"] = files_json(found, unreadable);
   json["arrays"] = Json::array();
   std::string text = wrapped(found.summary, 2);
-  std::optional<Error> unreadable;
   if (only_files) {
     text += files_text(json["files"]);
     text += wrapped(fmt::format("\nFor the arrays: assay inspect {}\n",
@@ -274,8 +283,8 @@ int run(const InspectArguments& args) {
       const ArrayFile file(place.path);
       FileReport report = report_of(args, file, matching(file, args.names), bar);
       if (!unreadable) unreadable = report.unreadable;
-      if (found.is_set()) text += fmt::format("{}{}\n", text.empty() ? "" : "\n", place.name);
-      text += report.text;
+      if (found.is_set()) text += place.name + "\n";
+      text += report.text + (found.is_set() ? "\n" : "");
       for (Json& array : report.arrays) {
         if (found.is_set()) array["file"] = place.name;
         json["arrays"].push_back(std::move(array));

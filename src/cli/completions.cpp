@@ -4,6 +4,7 @@
 
 #include <CLI/Option.hpp>
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "cli/help_text.h"
@@ -19,7 +20,7 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
   return text;
 }
 
-// In single quotes, for every shell here but fish, which needs one more escape (see fish_quoted).
+// In single quotes, for bash and zsh.
 std::string shell_quoted(const std::string& text) {
   return "'" + replaced(text, "'", "'\\''") + "'";
 }
@@ -65,12 +66,16 @@ std::string bash_offer(const Completion& completion) {
   return text.empty() ? " :;" : text;
 }
 
-std::string zsh_action(const Completion& completion) {
+// name: of the option. helpers: functions for what an action cannot say; one is added.
+std::string zsh_action(const Completion& completion, const std::string& name,
+                       std::map<std::string, std::string>& helpers) {
   // The shell expands the words.
-  std::string words = fmt::format("{}", fmt::join(completion.words, " "));
-  words = replaced(replaced(words, "*", "\\*"), ":", "\\:");
+  const std::string words =
+      replaced(fmt::format("{}", fmt::join(completion.words, " ")), "*", "\\*");
   if (completion.files && !completion.words.empty()) {
-    return fmt::format("{{_alternative 'words:word:({})' 'files:file:_files'}}", words);
+    const std::string helper = "_assay_" + name;
+    helpers[helper] = fmt::format("{}() {{ compadd -- {}; _files }}\n", helper, words);
+    return helper;
   }
   if (completion.files) return "_files";
   if (completion.directories) return "_files -/";
@@ -169,6 +174,7 @@ _assay() {
 }
 
 std::string zsh_completion(const CLI::App& app) {
+  std::map<std::string, std::string> helpers;
   const auto specs = [&](const CLI::App& command) {
     std::string text;
     for (const CLI::Option* option : options_of(command, false)) {
@@ -179,16 +185,18 @@ std::string zsh_completion(const CLI::App& app) {
         if (option->get_type_size() == 0) {
           spec += fmt::format("[{}]", help);
         } else {
-          spec += fmt::format("{}[{}]:{}:{}", name.starts_with("--") ? "=" : "", help,
-                              option->get_lnames().front(), zsh_action(completion_of(*option)));
+          spec += fmt::format(
+              "{}[{}]:{}:{}", name.starts_with("--") ? "=" : "", help, option->get_lnames().front(),
+              zsh_action(completion_of(*option), option->get_lnames().front(), helpers));
         }
         text += fmt::format(" \\\n        {}", shell_quoted(spec));
       }
     }
     for (const CLI::Option* option : options_of(command, true)) {
       const bool many = option->get_expected_max() >= CLI::detail::expected_max_vector_size;
-      const std::string spec = fmt::format("{}:{}:{}", many ? "*" : "", option_title(*option),
-                                           zsh_action(argument_completion(app, command, *option)));
+      const std::string spec = fmt::format(
+          "{}:{}:{}", many ? "*" : "", option_title(*option),
+          zsh_action(argument_completion(app, command, *option), option->get_name(), helpers));
       text += fmt::format(" \\\n        {}", shell_quoted(spec));
     }
     return text;

@@ -128,9 +128,10 @@ Inspected directory_of(const fs::path& path) {
   }
   Inspected found{"dumps", {}, nullptr, {}};
   for (const PromptPair& prompt : prompts_of(path)) {
-    if (prompt.reference == path) continue;  // what it gives for a directory without any
+    // The directory itself is what it gives where there is none.
+    if (!prompt.candidate || *prompt.candidate == path) continue;
     found.files.push_back(
-        {prompt.reference, name_below(path, prompt.reference), prompt.id, "dump"});
+        {*prompt.candidate, name_below(path, *prompt.candidate), prompt.id, "dump"});
   }
   std::erase_if(found.files, [](const InspectedFile& file) {
     return is_folder(file.path) && !has_arrays_of_its_own(file.path);

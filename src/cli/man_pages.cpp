@@ -74,6 +74,42 @@ struct Described {
   const char* name;
   const char* text;
 };
+constexpr Described kCommands[] = {
+    {"doctor",
+     "Checks the files of a checkpoint, its config, every tensor, the tokenizer, and whether "
+     "memory "
+     "and disk suffice; says what to do about what is wrong."},
+    {"explain",
+     "Prints formulas, taps with their shapes, tensors, and where a BF16 run rounds. A config.json "
+     "is enough."},
+    {"extract",
+     "Writes for each prompt an archive of the model's intermediate tensors (taps), and a manifest "
+     "with their shapes, SHA-256 and statistics. With --numerics bf16,f64 it also writes the "
+     "double-precision oracle, from which compare knows how large an error may be."},
+    {"compare",
+     "Finds the first tensor that differs by more than rounding explains. The exit code is 0 if "
+     "all arrays pass, 1 if one fails. Names of known engines map to taps by themselves."},
+    {"diagnose",
+     "Runs each operation on the engine's own inputs, simulates more than a hundred common "
+     "mistakes, and names those that reproduce the engine's numbers. The exit code is 0 if nothing "
+     "is wrong, 1 if something is."},
+    {"inspect",
+     "Prints names, types, shapes and statistics of arrays. Of a reference or a directory of dumps "
+     "it lists the files, or with NAME the arrays of that name in all of them."},
+    {"generate", "Prints the greedy continuation of the text; with --chat, the answer to it."},
+    {"tokenize",
+     "The ids are those of the tokenizers library. With --jsonl, texts are read from standard "
+     "input, a line of JSON each."},
+    {"synth",
+     "The checkpoint has a real model's config and tensors, with weights drawn from a seed. The "
+     "same seed gives the same bytes on every machine."},
+    {"bench",
+     "Measures each figure alternately with what limits it on this machine (memory, arithmetic), "
+     "and prints the ratio."},
+    {"completion",
+     "For bash, evaluate the output in ~/.bashrc; for zsh, save it as _assay in a directory of "
+     "$fpath; for fish, in ~/.config/fish/completions."}};
+
 constexpr Described kExitCodes[] = {
     {"0", "Success; of compare and diagnose also: nothing is wrong."},
     {"1", "A check failed: the arrays diverge, or doctor found a fault."},
@@ -112,6 +148,9 @@ std::string man_page(const CLI::App& command) {
       title, ASSAY_VERSION, roff(name), roff(what), bold(called),
       roff(std::string_view(usage).substr(called.size())));
   text += ".SH DESCRIPTION\n" + paragraphs(is_program ? kAbout : command.get_description() + ".");
+  for (const Described& more : kCommands) {
+    if (command.get_name() == more.name) text += paragraphs(more.text);
+  }
   const std::vector<const CLI::App*> commands = shown_commands(command);
   if (!commands.empty()) {
     text += ".SH COMMANDS\n";

@@ -59,10 +59,12 @@ std::string tap_suggestion(std::string_view glob, const ModelSpec& spec) {
   }
   std::vector<std::string> attempts = {fmt::format("{}{}", front, name)};
   std::int64_t layer = 0;
-  const std::string digits(front.starts_with(kLayer) ? front.substr(kLayer.size(), 6) : "");
-  const std::size_t count = digits.find_first_not_of("0123456789");
-  if (count != digits.npos && count > 0) {
-    layer = std::stoll(digits.substr(0, count));
+  const std::string_view digits =
+      front.starts_with(kLayer) ? front.substr(kLayer.size(), front.size() - kLayer.size() - 1)
+                                : "";
+  if (!digits.empty() && digits.find_first_not_of("0123456789") == digits.npos) {
+    constexpr std::size_t kMostDigits = 9;
+    layer = digits.size() > kMostDigits ? spec.num_hidden_layers : std::stoll(std::string(digits));
     if (layer >= spec.num_hidden_layers) {
       return fmt::format("; this model has the layers 0 to {}", spec.num_hidden_layers - 1);
     }

@@ -12,7 +12,7 @@ const std::vector<std::string> kNames = {"--prompt", "--prompts", "--profile",
 
 TEST(NearestName, FindsWhatWasMeant) {
   EXPECT_EQ(nearest_name("--promt", kNames), "--prompt");
-  EXPECT_EQ(nearest_name("--prompst", kNames), "--prompts");  // two neighbours exchanged: one error
+  EXPECT_EQ(nearest_name("--promtps", kNames), "--prompts");  // two neighbours exchanged: one error
   EXPECT_EQ(nearest_name("--proflie", kNames), "--profile");
   EXPECT_EQ(nearest_name("vlm", kNames), "vLLM");
   EXPECT_EQ(nearest_name("LLAMA.CPP", kNames), "llama.cpp");

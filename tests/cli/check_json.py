@@ -182,7 +182,7 @@ def comparisons(scratch):
     run("compare", reference, wrong, code=1, schema="assay.compare/1")
     run("compare", good, good, "--tolerance", "0.1", schema="assay.compare/1")
     # Under unknown names, in another layout, with one array that cannot be read.
-    arrays = run("inspect", good, "layer_00_output", "logits", "layer_01_q_proj", "--slice", "", schema="assay.inspect/1")
+    arrays = run("inspect", good, "layer_00_output", "logits", "layer_01_q_proj", "--slice", ":", schema="assay.inspect/1")
 
     def flat(value):
         return [x for inner in value for x in flat(inner)] if isinstance(value, list) else [value]
@@ -217,7 +217,8 @@ def inspections(scratch, reference):
     dumps = scratch / "dumps"
     dumps.mkdir()
     shutil.copy(file, dumps / "a.npz")
-    run("inspect", dumps, schema="assay.inspect/1")
+    (dumps / "b.json").write_text("{}")
+    run("inspect", dumps, code=3, schema="assay.inspect/1")
     unknown = changed_model(scratch / "unknown", lambda config: config.update(model_type="gpt2"))
     run("inspect", unknown, "model.norm.weight", schema="assay.inspect/1")
     # An array that is cut off: the other one is shown, and the exit code tells.

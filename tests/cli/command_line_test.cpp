@@ -91,7 +91,6 @@ TEST(CommandLine, SaysWhatWasProbablyMeant) {
   expect_hint({"extract", "--threads", "many"},
               "--threads: 'many'; expected a whole number from 1 to 1024");
   expect_hint({"extract", "--threads"}, "--threads: no value; expected --threads N");
-  expect_hint({"extract", "--stream=3"}, "--stream");
   expect_hint({"synth", "--out", "x", "--like", "Qwen3-0.6"}, "did you mean 'Qwen3-0.6B'?");
   expect_hint({"bench", "--like", "lama-3.1-8b"}, "did you mean 'Llama-3.1-8B'?");
   expect_hint({"compare"}, "no REFERENCE");
