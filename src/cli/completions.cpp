@@ -202,8 +202,6 @@ std::string zsh_completion(const CLI::App& app) {
     return text;
   };
   std::string text =
-      "#compdef assay\n"
-      "# Made by 'assay completion zsh'.\n"
       "_assay() {\n"
       "  local curcontext=$curcontext state line\n"
       "  typeset -A opt_args\n"
@@ -227,7 +225,9 @@ std::string zsh_completion(const CLI::App& app) {
           "  esac\n}\n"
           "if [ \"$funcstack[1]\" = _assay ]; then\n  _assay \"$@\"\nelse\n  compdef _assay "
           "assay\nfi\n";
-  return text;
+  std::string start = "#compdef assay\n# Made by 'assay completion zsh'.\n";
+  for (const auto& [helper, definition] : helpers) start += definition;
+  return start + text;
 }
 
 std::string fish_completion(const CLI::App& app) {
