@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
-#include "assay/npz.h"
 #include "cli/program.h"
 
 namespace assay {
