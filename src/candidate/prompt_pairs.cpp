@@ -332,6 +332,11 @@ std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
 }
 
 Pairing read_reference(const fs::path& reference) {
+  if (!reference.empty() && !is_there(reference)) {
+    throw input_error(
+        reference.string(), "no such file or directory",
+        "a reference_data directory, which 'assay extract' makes, or a file of arrays");
+  }
   const bool is_set = is_folder(reference) && !has_array_files(reference);
   return is_set ? read_manifest(reference) : one_file(reference);
 }
