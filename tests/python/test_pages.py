@@ -1,5 +1,8 @@
 """What the documentation shows is what happens: its commands are run, and their output is compared."""
 
+import re
+
+import assay
 import pytest
 from pages import ROOT, Page, apply_diff, first_difference, sessions, shell
 
@@ -25,6 +28,24 @@ def test_the_tutorial(tmp_path, engine):
                 done.append((command.split()[1], ran.returncode))
     assert done == [("extract", 0), ("tokenize", 0), ("compare", 1), ("diagnose", 1), ("tokenize", 0), ("compare", 0)]
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_the_readme(tmp_path, engine):
+    (tmp_path / "engine.py").write_text(engine)
+    done = []
+    for block in Page("README.md").of("console"):
+        for command, shown in sessions(block):
+            ran = shell(command, tmp_path)
+            assert first_difference(shown, ran.stdout) is None, f"$ {command}\n{ran.stdout}"
+            done.append((command.split()[1], ran.returncode))
+            if command.startswith("assay extract"):
+                assert shell('assay tokenize --ids "$(python engine.py)"', tmp_path).stdout.startswith("What is 2+2? 5.")
+    assert done == [("extract", 0), ("compare", 1), ("diagnose", 1)]
+
+
+def test_the_api_page_has_every_name():
+    shown = (ROOT / "docs/python-api.md").read_text()
+    assert sorted(re.findall(r"^::: assay\.(\w+)$", shown, re.MULTILINE)) == sorted(set(assay.__all__) - {"__version__"})
 
 
 @pytest.mark.parametrize(("shown", "real", "difference"), [
