@@ -112,7 +112,7 @@ build-docs/venv/ready: docs/requirements.txt
 
 docs: build-docs/venv/ready
 	@NO_MKDOCS_2_WARNING=1 build-docs/venv/bin/mkdocs build --quiet --strict
-	@echo "build-docs/site/index.html"
+	@echo "build-docs/site/index.html; with search: python3 -m http.server -d build-docs/site"
 
 format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i

@@ -7,7 +7,8 @@ import numpy as np
 
 model = assay.bundled_model()
 config = json.loads((model / "config.json").read_text())
-weights = {name: np.asarray(w, np.float32) for name, w in assay.Arrays(model / "model.safetensors").items()}
+stored = assay.Arrays(model / "model.safetensors")
+weights = {name: np.asarray(stored[name], np.float32) for name in stored}
 heads, kv_heads, width = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
 
 
@@ -18,8 +19,9 @@ def norm(x, weight):
 def rope(x):  # x: [tokens, heads, width]
     half = width // 2
     angle = np.outer(np.arange(len(x)), config["rope_theta"] ** (-np.arange(half) / half))[:, None]
+    cos, sin = np.cos(angle), np.sin(angle)
     a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)], -1)
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
 
 def forward(ids, tap=lambda name, x: x):  # tap sees every tensor of the model
@@ -33,7 +35,7 @@ def forward(ids, tap=lambda name, x: x):  # tap sees every tensor of the model
         v = t("v_proj", (y @ w("self_attn.v_proj").T).reshape(-1, kv_heads, width))
         q = t("q_rope", rope(t("q_norm", norm(q, w("self_attn.q_norm")))))
         k = t("k_rope", rope(t("k_norm", norm(k, w("self_attn.k_norm")))))
-        k, v = (np.tile(z, (1, heads // kv_heads, 1)) for z in (k, v))  # a key and value head for each query head
+        k, v = (np.tile(z, (1, heads // kv_heads, 1)) for z in (k, v))  # one for each query head
         scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(width)
         scores = t("attn_scores", np.where(np.tri(len(ids), dtype=bool), scores, -np.inf))
         p = np.exp(scores - scores.max(-1, keepdims=True))
