@@ -4,11 +4,13 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers docs format clean
+.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers docs format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
 	@echo "make build    build/assay, build/libassay.so and build/libassay_core.a"
+	@echo "make binary   dist/assay-VERSION-linux-CPU.tar.gz: one program that needs only glibc, model inside"
+	@echo "make dist     dist/assay-VERSION.tar.gz: the sources of the last commit"
 	@echo "make test     all tests that need no Python"
 	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
 	@echo "make test-aarch64-bits  a part of these"
@@ -30,6 +32,19 @@ deps:
 build: deps
 	@cmake --preset release >/dev/null
 	@cmake --build --preset release -j $(JOBS) --target assay assay_shared assay_core
+
+# Libraries that are linked statically; the first time takes minutes.
+.cache/static/complete: scripts/static-libraries
+	@scripts/install-deps static
+	@JOBS=$(JOBS) scripts/static-libraries .cache/static
+
+binary: deps .cache/static/complete
+	@cmake --preset binary >/dev/null
+	@cmake --build --preset binary -j $(JOBS) --target assay assay_shared
+	@scripts/pack-binary build-binary dist
+
+dist:
+	@scripts/pack-sources dist
 
 demo: build
 	@scripts/demo
@@ -72,8 +87,7 @@ test-python: deps venv
 	@scripts/test-python
 
 # Wheels for pip, in dist/.
-wheel: deps
-	@scripts/install-deps static
+wheel: deps .cache/static/complete
 	@scripts/wheels
 
 # Other people's engines, each in its own environment under .cache/arena.
@@ -139,4 +153,4 @@ check-changed: deps
 	@scripts/check-changed
 
 clean:
-	@rm -rf build build-*
+	@rm -rf build build-* dist

@@ -6,11 +6,13 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
 #include "assay/error.h"
 #include "base/partial_paths.h"
+#include "cli/about.h"
 #include "cli/commands.h"
 
 namespace {
@@ -55,15 +57,29 @@ int guarded(const assay::Action& action) {
   }
 }
 
+int print_licenses() {
+  for (const std::string_view text : {assay::notices_text(), assay::license_text()}) {
+    assay::print_text(text);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   assay::end_with_message_when_memory_is_out();
   CLI::App app{"Finds the first wrong tensor of a language model's port, and often names the bug."};
-  app.set_version_flag("--version", "assay " ASSAY_VERSION);
+  app.set_version_flag("--version", std::string(assay::version_text()));
   app.require_subcommand(1);
   app.footer("Exit codes: 0 success, 1 check failed, 2 wrong usage, 3 bad input, 4 system error.");
   assay::Action action;
+  app.add_flag_callback(
+      "--licenses",
+      [&action] {
+        action = print_licenses;
+        throw CLI::Success();
+      },
+      "Print the licences of Assay and of all that it contains");
   assay::add_doctor(app, action);
   assay::add_explain(app, action);
   assay::add_extract(app, action);
@@ -83,7 +99,8 @@ int main(int argc, char** argv) {
     if (!asked) {
       return report(usage_text(app, error, argc, argv), static_cast<int>(assay::ErrorKind::kUsage));
     }
-    return guarded([&] { return app.exit(error); });
+    if (!action) action = [&] { return app.exit(error); };
+    return guarded(action);
   }
   assay::remove_partial_files_on_signals();
   assay::end_with_message_when_a_mapped_file_is_lost();
