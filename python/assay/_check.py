@@ -126,7 +126,10 @@ def check(
             are followed position by position.
         prompt: The prompt's id; needed where the reference has several and no "input_ids" are checked, or where the
             module's first call gets only a part of the prompt.
-        map, profile, tolerance, as_type: As in `compare`.
+        map: As in `compare`.
+        profile: As in `compare`.
+        tolerance: As in `compare`.
+        as_type: As in `compare`.
         model: The checkpoint that the engine runs: the reference of a different one is refused.
         record: An .npz file to which everything checked is written at the end.
         stop: Raise `CheckFailed` at the first tensor that fails, where it is computed.
