@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers format clean
+.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers docs format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
@@ -20,6 +20,7 @@ help:
 	@echo "make arena    run other people's engines and judge them (docs/arena.md; installs them from PyPI)"
 	@echo "make bench    full-size timing, against the machine's limits and against transformers"
 	@echo "make bench-peers  timing against llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
+	@echo "make docs     the documentation as a site, in build-docs/site (installs mkdocs-material from PyPI)"
 	@echo "make check    format, lint, tests under sanitizers"
 	@echo "make check-changed  format, and lint of the sources that changed since BASE"
 	@echo "make test-readers  the tests of the modules that read untrusted files, under sanitizers"
@@ -115,6 +116,17 @@ bench-peers: build $(VENV)/bench
 	@OMP_WAIT_POLICY=passive build/bench/onednn
 	@$(VENV)/bin/python bench/npz.py
 	@$(VENV)/bin/python bench/tokenizer.py
+
+# The environment is separate: the site needs neither Assay nor what else .venv has.
+build-docs/venv/ready: docs/requirements.txt
+	@scripts/install-deps python
+	@$(PYTHON) -m venv build-docs/venv
+	@build-docs/venv/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: build-docs/venv/ready
+	@NO_MKDOCS_2_WARNING=1 build-docs/venv/bin/mkdocs build --quiet --strict
+	@echo "build-docs/site/index.html; with search: python3 -m http.server -d build-docs/site"
 
 format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._models import bundled_model, find_model
     from ._reference import Arrays, PromptReference, Reference, extract
     from ._results import Comparison, Diagnosis, Divergence, PromptResult, TensorResult
+    from .record import record
 
     __version__: str
 
@@ -40,7 +41,7 @@ __all__ = [
     "Arrays", "AssayError", "Check", "CheckFailed", "Comparison", "Diagnosis", "Divergence", "InputError",
     "MachineError", "PromptReference", "PromptResult", "Reference", "TensorResult", "UsageError",
     "bundled_model", "check", "compare", "diagnose", "draft_map", "explain", "extract", "find_model",
-    "known_mistakes", "save", "__version__",
+    "known_mistakes", "record", "save", "__version__",
 ]  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def __getattr__(name: str) -> Any:
         from ._core import version
 
         return version
+    if name == "record":  # a package that can be called
+        return importlib.import_module(".record", __name__)
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'assay' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -144,7 +144,11 @@ def diagnose(
         reference: A reference or its directory: whose tokens the dump is of. None if the dump has input_ids.
         candidate: As in `compare`.
         model: The checkpoint, as `find_model` takes it; may be left out if `extract` has made the reference.
-        prompt, map, as_type, threads, on_progress: As in `compare`.
+        prompt: As in `compare`.
+        map: As in `compare`.
+        as_type: As in `compare`.
+        threads: As in `compare`.
+        on_progress: As in `compare`.
 
     Raises:
         InputError: A file cannot be read.

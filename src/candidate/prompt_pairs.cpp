@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
@@ -391,12 +392,20 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
 std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
   const auto found = std::ranges::find(pairing.prompts, id, &PromptPair::id);
   if (found == pairing.prompts.end()) {
-    throw usage_error("--prompt", "'" + id + "'", fmt::format("one of {}", ids_of(pairing)));
+    std::vector<std::string> known;
+    for (const PromptPair& pair : pairing.prompts) known.push_back(pair.id);
+    throw usage_error("--prompt", "'" + id + "'",
+                      fmt::format("one of {}{}", ids_of(pairing), did_you_mean(id, known)));
   }
   return static_cast<std::size_t>(found - pairing.prompts.begin());
 }
 
 Pairing read_reference(const fs::path& reference) {
+  if (!reference.empty() && !is_there(reference)) {
+    throw input_error(
+        reference.string(), "no such file or directory",
+        "a reference_data directory, which 'assay extract' makes, or a file of arrays");
+  }
   const bool is_set = is_folder(reference) && !has_array_files(reference);
   return is_set ? read_manifest(reference) : one_file(reference);
 }
