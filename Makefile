@@ -4,7 +4,7 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check check-changed fuzz test-readers format clean
+.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
 	@echo "make test-aarch64-bits  a part of these"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
+	@echo "make test-python  installs the Python package with pip, and tests it"
+	@echo "make wheel    builds wheels, in dist/"
 	@echo "make arena    run other people's engines and judge them (docs/arena.md; installs them from PyPI)"
 	@echo "make bench    full-size timing, against the machine's limits and against transformers"
 	@echo "make bench-peers  timing against llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
@@ -79,6 +81,13 @@ $(VENV)/ready: python/requirements.txt
 test-hf: build venv
 	@cmake --build --preset release -j $(JOBS) --target fuzz_numpy_reader
 	@scripts/test-hf
+
+test-python: deps venv
+	@scripts/test-python
+
+# Wheels for pip, in dist/.
+wheel: deps .cache/static/complete
+	@scripts/wheels
 
 # Other people's engines, each in its own environment under .cache/arena.
 arena: build venv

@@ -18,7 +18,7 @@
 #include "assay/error.h"
 #include "base/float_mode.h"
 #include "base/text.h"
-#include "capi/strided.h"
+#include "base/strided.h"
 #include "report/compare_report.h"
 #include "report/json_text.h"
 #include "verify/divergence.h"
