@@ -17,6 +17,8 @@ while(waiting)
         if(NOT library IN_LIST seen)
           list(APPEND waiting ${library})
         endif()
+      elseif(library MATCHES "^nanobind")
+        list(APPEND linked nanobind)  # in one of its variants
       elseif(library AND NOT library MATCHES "^(Threads::Threads|dl|m|-.*|::@.*)$")
         list(APPEND linked ${library})
       endif()
