@@ -52,11 +52,13 @@ std::string roff_title(const CLI::Option& option) {
   return has_type ? text + " " + italic(title.substr(type + 1)) : text;
 }
 
+// Separated by blank lines in the text.
 std::string paragraphs(std::string_view text) {
   std::string result;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find("\n\n", begin), text.size());
-    result += fmt::format(".PP\n{}\n", roff(text.substr(begin, end - begin)));
+    result +=
+        fmt::format("{}{}\n", begin == 0 ? "" : ".PP\n", roff(text.substr(begin, end - begin)));
     begin = end + 2;
   }
   return result;
@@ -149,7 +151,7 @@ std::string man_page(const CLI::App& command) {
       roff(std::string_view(usage).substr(called.size())));
   text += ".SH DESCRIPTION\n" + paragraphs(is_program ? kAbout : command.get_description() + ".");
   for (const Described& more : kCommands) {
-    if (command.get_name() == more.name) text += paragraphs(more.text);
+    if (command.get_name() == more.name) text += ".PP\n" + paragraphs(more.text);
   }
   const std::vector<const CLI::App*> commands = shown_commands(command);
   if (!commands.empty()) {

@@ -181,8 +181,12 @@ def comparisons(scratch):
         code=1, schema="assay.compare/1")
     run("compare", reference, wrong, code=1, schema="assay.compare/1")
     run("compare", good, good, "--tolerance", "0.1", schema="assay.compare/1")
+    run("extract", "--numerics", "f32", "--max-new-tokens", "1", "--prompt", "Hello", "--out", scratch / "f32",
+        schema="assay.extract/1")
+    run("compare", reference, scratch / "f32/prompt1/reference.npz", schema="assay.compare/1")
     # Under unknown names, in another layout, with one array that cannot be read.
-    arrays = run("inspect", good, "layer_00_output", "logits", "layer_01_q_proj", "--slice", ":", schema="assay.inspect/1")
+    arrays = run("inspect", good, "layer_00_output", "logits", "layer_00_q_norm", "--slice", ":",
+                 schema="assay.inspect/1")
 
     def flat(value):
         return [x for inner in value for x in flat(inner)] if isinstance(value, list) else [value]
@@ -201,6 +205,12 @@ def comparisons(scratch):
     run("diagnose", "--reference", reference, "--candidate", bad, "--prompt", "prompt2", code=1,
         schema="assay.diagnose/1")
     run("diagnose", "--reference", reference, "--candidate", scratch / "odd.safetensors", "--prompt", "prompt2",
+        code=1, schema="assay.diagnose/1")
+    # Without RoPE; with so few tokens another mistake explains it as well.
+    shape, numbers = values["layer_00_q_norm"]
+    safetensors(scratch / "unrotated.safetensors", {name: (shape, numbers) for name in
+                                                    ("layer_00_q_norm", "layer_00_q_rope")})
+    run("diagnose", "--reference", reference, "--candidate", scratch / "unrotated.safetensors", "--prompt", "prompt2",
         code=1, schema="assay.diagnose/1")
     run("diagnose", "--power", "--text", "Hello", schema="assay.power/1")
     return reference
@@ -221,6 +231,10 @@ def inspections(scratch, reference):
     run("inspect", dumps, code=3, schema="assay.inspect/1")
     unknown = changed_model(scratch / "unknown", lambda config: config.update(model_type="gpt2"))
     run("inspect", unknown, "model.norm.weight", schema="assay.inspect/1")
+    manifest = json.loads((reference / "manifest.json").read_text())
+    manifest["model"]["config"]["model_type"] = "gpt2"
+    (reference / "manifest.json").write_text(json.dumps(manifest))
+    run("inspect", reference, schema="assay.inspect/1")
     # An array that is cut off: the other one is shown, and the exit code tells.
     pieces = scratch / "pieces"
     pieces.mkdir()
@@ -259,5 +273,6 @@ for name, pairs in documented.items():
     unseen = {field for node, field in pairs if (node, field) not in seen}
     for field in sorted(unseen - {field for schema, field in NEVER_HERE if schema == name}):
         fail(f"{name}: no output here has the documented field '{field}'")
-print(f"{len(SCHEMAS)} schemas, {sum(map(len, documented.values()))} fields, {len(seen)} seen, {len(failures)} failures")
+total = sum(map(len, documented.values()))
+print(f"{len(SCHEMAS)} schemas, {total} fields, {len(seen)} seen, {len(failures)} failures")
 sys.exit(bool(failures))
