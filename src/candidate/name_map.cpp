@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/fused_file.h"
 #include "candidate/known_maps.h"
@@ -34,7 +35,8 @@ std::size_t index_of_known(const std::string& name) {
       maps, [&](const KnownMap& map) { return strcasecmp(map.name.c_str(), name.c_str()) == 0; });
   if (found == maps.end()) {
     throw usage_error("--map", "'" + shown(name) + "'",
-                      fmt::format("{} or a .json file", fmt::join(NameMap::known(), ", ")));
+                      fmt::format("{} or a .json file{}", fmt::join(NameMap::known(), ", "),
+                                  did_you_mean(name, NameMap::known())));
   }
   return static_cast<std::size_t>(found - maps.begin());
 }

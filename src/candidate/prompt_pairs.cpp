@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
@@ -335,7 +336,8 @@ bool pair_by_tokens(Pairing& pairing, const std::vector<fs::path>& dumps, const 
     if (const auto ids = ids_if_readable(dump, map)) {
       for (std::size_t p = 0; p < prompts.size(); ++p) {
         if (prompts[p].empty() || pairing.prompts[p].candidate) continue;
-        if (!find_prompt(prompts[p], *ids)) continue;
+        const std::optional<Sequence> found = find_prompt(prompts[p], *ids);
+        if (!found || !found->sure) continue;
         if (!best || prompts[p].size() > prompts[*best].size()) best = p;
       }
     }
@@ -390,12 +392,20 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
 std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
   const auto found = std::ranges::find(pairing.prompts, id, &PromptPair::id);
   if (found == pairing.prompts.end()) {
-    throw usage_error("--prompt", "'" + id + "'", fmt::format("one of {}", ids_of(pairing)));
+    std::vector<std::string> known;
+    for (const PromptPair& pair : pairing.prompts) known.push_back(pair.id);
+    throw usage_error("--prompt", "'" + id + "'",
+                      fmt::format("one of {}{}", ids_of(pairing), did_you_mean(id, known)));
   }
   return static_cast<std::size_t>(found - pairing.prompts.begin());
 }
 
 Pairing read_reference(const fs::path& reference) {
+  if (!reference.empty() && !is_there(reference)) {
+    throw input_error(
+        reference.string(), "no such file or directory",
+        "a reference_data directory, which 'assay extract' makes, or a file of arrays");
+  }
   const bool is_set = is_folder(reference) && !has_array_files(reference);
   return is_set ? read_manifest(reference) : one_file(reference);
 }

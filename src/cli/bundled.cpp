@@ -2,9 +2,11 @@
 
 #include "assay/error.h"
 #include "base/hash_memory.h"
+#include "base/nearest_name.h"
 #include "cli/commands.h"
 #include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
+#include "model/synth.h"
 
 namespace assay {
 
@@ -33,7 +35,16 @@ fs::path model_directory(const std::string& given) {
   const fs::file_status status = fs::status(given, error);
   constexpr const char* kExpected =
       "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
-  if (!fs::exists(status)) throw input_error(given, "no such file or directory", kExpected);
+  if (!fs::exists(status)) {
+    const std::vector<std::string> known = known_models();
+    const bool is_published = nearest_name(given, known).size() == given.size();
+    throw input_error(
+        given, "no such file or directory",
+        is_published ? fmt::format("a downloaded checkpoint's directory; 'assay synth --like {0} "
+                                   "--out DIR' makes a random one",
+                                   nearest_name(given, known))
+                     : std::string(kExpected));
+  }
   if (const auto gguf = gguf_file_of(given)) return *gguf;
   if (!fs::is_directory(status)) throw input_error(given, "not a directory", kExpected);
   return given;

@@ -14,8 +14,8 @@ namespace assay {
 // of N layers, and token_ids [S]. The file does not say which layers. They become
 // "hidden_states[:,0]", [S, H], and so on.
 //
-// speculators' older files (data_0.pt): a list hidden_states of [S, H], input_ids and loss_mask. The
-// list has the same layers, and gets the same names.
+// speculators' older files (data_0.pt): a list hidden_states of [S, H], input_ids and loss_mask.
+// The list has the same layers, and gets the same names.
 //
 // TensorRT Edge-LLM's dumps (EDGELLM_DUMP_LOGITS_KVCACHE_DIR): for each round R (0: the prompt,
 // then one per token) round_R.logits [B, V] of the last position, round_R.layer_L.kv [B, 2, heads,

@@ -1,6 +1,11 @@
-"""Which recorded arrays a tensor was computed from, followed through every operation of a run."""
+"""Which recorded arrays a tensor was computed from, followed through every operation of a run.
 
-from collections.abc import Iterator
+Some operations choose by value: which experts a token goes to. Where the values are nearly equal, one
+more rounding chooses otherwise, and what follows is different although nothing is wrong. So it is also
+followed which choices a tensor depends on.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +24,48 @@ class _Memory:
     # Its address is not used again as long as this exists.
     storage: StorageWeakRef
     sources: Sources = NONE
+    choices: Sources = NONE  # since the recorded arrays that it was computed from
     # Recorded arrays that it still holds, by offset, shape, strides and dtype.
     recorded: dict[tuple[Any, ...], int] = field(default_factory=dict)
+
+
+@dataclass
+class Choice:
+    """The largest `count` of the scores along the last axis; all of them where they are sorted."""
+
+    scores: torch.Tensor
+    count: int
+
+
+_CHOOSE = {
+    torch.ops.aten.topk.default: lambda scores, args: args[1],
+    torch.ops.aten.argmax.default: lambda scores, args: 1,
+    torch.ops.aten.sort.default: lambda scores, args: scores.shape[-1],
+    torch.ops.aten.sort.stable: lambda scores, args: scores.shape[-1],
+    torch.ops.aten.argsort.default: lambda scores, args: scores.shape[-1],
+}
+
+
+def choice_in(func: Any, args: Any) -> Choice | None:
+    """What an operation chooses from, if it does; ids do not count."""
+    if func not in _CHOOSE or not args or not args[0].is_floating_point() or args[0].dim() == 0:
+        return None
+    return Choice(args[0], _CHOOSE[func](args[0], args))
+
+
+class Choices(TorchDispatchMode):
+    """Hands over all choices of a run, in their order."""
+
+    def __init__(self, choose: Callable[[Choice], None]) -> None:
+        super().__init__()
+        self._choose = choose
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if (choice := choice_in(func, args)) is not None:
+            self._choose(choice)
+        return func(*args, **(kwargs or {}))
 
 
 class DataFlow(TorchDispatchMode):
@@ -29,8 +74,10 @@ class DataFlow(TorchDispatchMode):
 
     Tensors are told apart by their memory, since views share what an operation writes in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, choose: Callable[[Choice], None]) -> None:
         super().__init__()
+        self._choose = choose
+        self._chosen = 0
         self._memory: dict[int, _Memory] = {}
 
     def __torch_dispatch__(
@@ -39,21 +86,31 @@ class DataFlow(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         own: set[int] = set()
-        sources = NONE
+        sources = choices = NONE
         for tensor in _tensors((args, kwargs)):
             if (storage := _storage(tensor)) is not None:
                 own.add(storage._cdata)
                 sources |= self.sources_of(tensor)
+                choices |= self.choices_of(tensor)
         if func._schema.is_mutable:
-            self._write(func, args, kwargs, sources)
+            self._write(func, args, kwargs, sources, choices)
+        choice = choice_in(func, args)
+        if choice is not None:
+            self._choose(choice)
         for tensor in _tensors(result):
             storage = _storage(tensor)
             if storage is None or storage._cdata in own:  # a view, or written in place
                 continue
-            self._memory[storage._cdata] = _Memory(StorageWeakRef(storage), sources)
+            # Of a choice only the indices depend on it: the values move as little as the scores do.
+            is_index = choice is not None and not tensor.is_floating_point()
+            depends = choices | {self._chosen} if is_index else choices
+            self._memory[storage._cdata] = _Memory(StorageWeakRef(storage), sources, depends)
+        self._chosen += choice is not None
         return result
 
-    def _write(self, func: Any, args: Any, kwargs: dict[str, Any], sources: Sources) -> None:
+    def _write(
+        self, func: Any, args: Any, kwargs: dict[str, Any], sources: Sources, choices: Sources
+    ) -> None:
         for i, argument in enumerate(func._schema.arguments):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
@@ -61,7 +118,14 @@ class DataFlow(TorchDispatchMode):
             for tensor in _tensors(written):
                 storage = _storage(tensor)
                 if storage is not None:
-                    self._memory[storage._cdata] = _Memory(StorageWeakRef(storage), sources)
+                    self._memory[storage._cdata] = _Memory(
+                        StorageWeakRef(storage), sources, choices
+                    )
+
+    def choices_of(self, tensor: torch.Tensor) -> Sources:
+        """Numbers of the choices that it depends on, but no recorded array before it does."""
+        memory = self._memory_of(tensor)
+        return NONE if memory is None or _place(tensor) in memory.recorded else memory.choices
 
     def sources_of(self, tensor: torch.Tensor) -> Sources:
         memory = self._memory_of(tensor)
@@ -90,6 +154,7 @@ class DataFlow(TorchDispatchMode):
         # Other parts of the memory may hold something else.
         if tensor.numel() * tensor.element_size() == storage.nbytes():
             memory.sources = frozenset({array})
+            memory.choices = NONE
 
     def _memory_of(self, tensor: torch.Tensor) -> _Memory | None:
         storage = _storage(tensor)

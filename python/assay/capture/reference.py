@@ -44,6 +44,8 @@ def kept_arrays(runs: Runs, warnings: list[str], prompt: str) -> list[int]:
     arrays = runs.first.notes["arrays"]
     oracle = runs.oracle
     for number, member in runs.first.members.items():
+        if number < 0:  # the scores of a choice
+            continue
         same = all(_alike(member, spool.members.get(number)) for spool in runs.spools.values())
         if same and oracle is not None and member.kind != "I64":
             own, exact = runs.first.read(number), oracle.read(number)
@@ -72,6 +74,7 @@ def write_prompt(
     arrays = runs.first.notes["arrays"]
     records: dict[str, Any] = {}
     sources = _Sources(arrays, set(kept))
+    unsteady = [unsteady_positions(runs, c, tokens) for c in range(len(runs.first.notes["choices"]))]
 
     def reference() -> Iterator[tuple[str, np.ndarray]]:
         for number in kept:
@@ -90,7 +93,10 @@ def write_prompt(
                 record["block"] = block[0]
             if axis is not None:
                 record["positions"] = axis
-            record["from"] = [arrays[source]["name"] for source in sources.of(number)]
+            before, choices = sources.of(number)
+            record["from"] = [arrays[source]["name"] for source in before]
+            if positions := sorted({p for choice in choices for p in unsteady[choice]}):
+                record["unsteady"] = positions
             records[traced["name"]] = record
             yield traced["name"], array
 
@@ -109,8 +115,10 @@ class _Sources:
         self._arrays = arrays
         self._kept = kept
 
-    def of(self, number: int) -> list[int]:
+    def of(self, number: int) -> tuple[list[int], set[int]]:
+        """Numbers of arrays, and of the choices between these and that one."""
         found: set[int] = set()
+        choices = set(self._arrays[number]["choices"])
         open_ = list(self._arrays[number]["source"])
         seen = set(open_)
         while open_:
@@ -118,11 +126,12 @@ class _Sources:
             if source in self._kept:
                 found.add(source)
                 continue
+            choices.update(self._arrays[source]["choices"])
             for further in self._arrays[source]["source"]:
                 if further not in seen:
                     seen.add(further)
                     open_.append(further)
-        return sorted(found)
+        return sorted(found), choices
 
 
 def _add_noise(
@@ -139,6 +148,37 @@ def _add_noise(
     whole, positions = by_position(runs.f32.read(number), exact, default_axis(array.shape, axis))
     if np.isfinite(whole):
         record["noise_f32"] = {"whole": whole, "positions": positions}
+
+
+# Scores that differ by less than this many times their own noise are nearly equal.
+_NEARLY = 6
+_BF16_ROUNDING = 1.66e-3
+
+
+def unsteady_positions(runs: Runs, choice: int, tokens: int | None) -> list[int]:
+    """The prompt's positions at which a correct engine may choose otherwise: those of the largest
+    scores that are nearly equal. All of them if the scores are not by position, or differ in kind."""
+    number, count = -1 - choice, runs.first.notes["choices"][choice]
+    everywhere = list(range(tokens or 0))
+    oracle = runs.oracle or runs.first
+    own, exact = runs.first.members.get(number), oracle.members.get(number)
+    if own is None or exact is None or own.shape != exact.shape or own.kind == "I64":
+        return everywhere
+    width = own.shape[-1]
+    scores = runs.first.read(number).astype(np.float64).reshape(-1, width)
+    right = oracle.read(number).astype(np.float64).reshape(-1, width)
+    if len(scores) != tokens:
+        return everywhere
+    with np.errstate(invalid="ignore"):
+        size = np.where(np.isfinite(right), right, 0)
+        error = np.where(np.isfinite(scores - right), scores - right, 0)
+        noise = np.sqrt(np.square(error).mean(axis=1))
+        noise = np.maximum(noise, _BF16_ROUNDING * np.sqrt(np.square(size).mean(axis=1)))
+        best = -np.sort(-right, axis=1)[:, : count + 1]
+        margin = np.min(best[:, :-1] - best[:, 1:], axis=1, initial=np.inf)
+    order = [np.argsort(-x, axis=1, kind="stable")[:, :count] for x in (scores, right)]
+    unsteady = (margin <= _NEARLY * noise) | (order[0] != order[1]).any(axis=1)
+    return np.flatnonzero(unsteady).tolist()
 
 
 def position_axis(shape: tuple[int, ...], tokens: int | None) -> int | None:

@@ -139,12 +139,16 @@ def run(job: Job, net: nn.Module | None = None) -> None:
         if job.plan is None:
             recorder = Trace(net, spool.write, rename, _wanted(job.taps))
         else:
-            told = SpoolReader(Path(job.plan) / f"{p}.bin").notes["arrays"]
-            recorder = Replay(net, spool.write, {a["hook"]: i for i, a in enumerate(told)})
+            told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
+            numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
+            recorder = Replay(net, spool.write, numbers, has_choices=bool(told["choices"]))
         with torch.inference_mode(), double():
             _forward(net, recorder, inputs)
-        arrays = [a.as_json() for a in recorder.arrays] if isinstance(recorder, Trace) else None
-        spool.close({"arrays": arrays, "architecture": type(net).__name__})
+        notes: dict[str, Any] = {"architecture": type(net).__name__}
+        if isinstance(recorder, Trace):
+            notes["arrays"] = [array.as_json() for array in recorder.arrays]
+            notes["choices"] = recorder.chosen.counts
+        spool.close(notes)
 
 
 def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:

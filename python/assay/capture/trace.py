@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.capture.flow import DataFlow
+from assay.capture.flow import Choice, Choices, DataFlow
 from assay.capture.names import Rename, safe_name
 
 
@@ -31,12 +31,25 @@ class Traced:
     kind: str  # that module's class
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
+    choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 Write = Callable[[int, torch.Tensor], None]
+
+
+class ChosenScores:
+    """Stores the scores of all choices of a run, under numbers below 0."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self.counts: list[int] = []
+
+    def __call__(self, choice: Choice) -> None:
+        self._write(-1 - len(self.counts), choice.scores)
+        self.counts.append(choice.count)
 
 
 class Trace:
@@ -53,7 +66,8 @@ class Trace:
         self._write = write
         self._rename = rename
         self._wanted = wanted
-        self._flow = DataFlow()
+        self.chosen = ChosenScores(write)
+        self._flow = DataFlow(self.chosen)
         self._names: dict[str, int] = {}
         self._calls = Calls()
 
@@ -113,10 +127,12 @@ class Trace:
                 array.also.append(name)
             return
         sources = sorted(self._flow.sources_of(value))
+        choices = sorted(self._flow.choices_of(value))
         new = self._rename(name)
         if not self._wanted(name) and not (new is not None and self._wanted(new)):
             return
         number = self._add(new or name, name, module, kind, value, sources)
+        self.arrays[number].choices = choices
         if new is not None and new != name:
             self.arrays[number].also.append(name)
         self._flow.record(value, number)
@@ -175,12 +191,16 @@ class Calls:
 class Replay:
     """Records the same arrays in a later run, by their hooks' names."""
 
-    def __init__(self, net: nn.Module, write: Write, numbers: dict[str, int]) -> None:
+    def __init__(
+        self, net: nn.Module, write: Write, numbers: dict[str, int], *, has_choices: bool
+    ) -> None:
         self._net = net
         self._write = write
         self._numbers = numbers
         self._calls = Calls()
         self._seen: set[int] = set()
+        self._chosen = ChosenScores(write)
+        self._has_choices = has_choices
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
         for name, value in inputs.items():
@@ -189,6 +209,8 @@ class Replay:
             for path, module in self._net.named_modules():
                 for hook in self._hooks(path, module):
                     stack.callback(hook.remove)
+            if self._has_choices:
+                stack.enter_context(Choices(self._chosen))
             return self._net(**inputs)
 
     def _hooks(self, path: str, module: nn.Module) -> Iterator[Any]:
