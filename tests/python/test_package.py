@@ -164,6 +164,38 @@ def test_check_takes_one_array_at_a_time(reference, wrong_rope, tmp_path):
         c.raise_on_failure()
 
 
+def test_a_model_of_plain_objects_is_checked_too(reference, tmp_path):
+    class Layer:
+        def __init__(self, output):
+            self.output = output
+
+        def __call__(self, _x):
+            return self.output
+
+    class Model:
+        def __init__(self, outputs):
+            self.blocks = [Layer(output) for output in outputs]
+
+        def __call__(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    prompt = reference["prompt2"]
+    outputs = [prompt[f"layer_{i:02}_output"].copy() for i in range(3)]
+    outputs[1] *= 2
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"blocks.{layer}": "layer_{layer}_output"}')
+    with assay.check(reference, module=Model(outputs), map=rules) as c:
+        Model(outputs)(prompt["input_ids"])  # another object of the same class
+        assert c.results == []
+    model = Model(outputs)
+    with assay.check(reference, module=model, map=rules) as c:
+        model(prompt["input_ids"])
+    assert [r.verdict for r in c.results[1:]] == ["pass", "fail", "pass"]
+    assert c.first_failure.name == "layer_01_output"
+
+
 def test_strides_orders_and_types_of_numpy(reference):
     prompt = reference["prompt3"]
     array = prompt["layer_00_output"]

@@ -42,7 +42,9 @@ def test_the_readme(tmp_path, engine):
             assert first_difference(shown, ran.stdout) is None, f"$ {command}\n{ran.stdout}"
             done.append((command.split()[1], ran.returncode))
             if command.startswith("assay extract"):
-                assert shell('assay tokenize --ids "$(python engine.py)"', tmp_path).stdout.startswith("What is 2+2? 5.")
+                assert shell('assay tokenize --ids "$(python engine.py)"', tmp_path).stdout.startswith(
+                    "What is 2+2? 5."
+                )
     assert done == [("extract", 0), ("compare", 1), ("diagnose", 1)]
 
 

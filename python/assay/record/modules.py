@@ -13,15 +13,18 @@ from .values import is_tensor, library_of
 
 # Path of the module, what it was called with (positional, by name), what it returned.
 After = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
+# What the model was called with (positional, by name).
+Before = Callable[[tuple[Any, ...], dict[str, Any]], None]
 
 
-def watch(model: Any, after: After, until: ExitStack) -> None:
+def watch(model: Any, after: After, until: ExitStack, before: Before | None = None) -> None:
     """Has `after` called after each call of the model and its modules; "" is the model's own path.
 
-    until: ends it, when it is closed. Raises TypeError for a model without modules.
+    before: called before each call of the model itself. until: ends it, when it is closed. Raises
+    TypeError for a model without modules.
     """
     if hasattr(model, "register_forward_hook"):
-        _watch_torch(model, after, until)
+        _watch_torch(model, after, until, before)
         return
     if hasattr(model, "named_modules"):  # MLX
         names = {id(module): name for name, module in model.named_modules()}
@@ -34,10 +37,22 @@ def watch(model: Any, after: After, until: ExitStack) -> None:
         raise TypeError(f"{type(model).__name__} has no modules that are called: is it the model?")
     if any(library_of(module) == "tinygrad" for module in modules):
         _uncompile_tinygrad(modules, until)
-    _watch_classes(modules, names, after, until)
+    _watch_classes(modules, names, after, until, before)
 
 
-def _watch_torch(model: Any, after: After, until: ExitStack) -> None:
+def token_ids(inputs: tuple[Any, ...], more: dict[str, Any]) -> Any | None:
+    """The tensor of integers that a model is called with, or None."""
+    given = (more.get("input_ids"), *inputs)
+    return next((v for v in given if is_tensor(v) and "int" in str(v.dtype).lower()), None)
+
+
+def _watch_torch(model: Any, after: After, until: ExitStack, before: Before | None) -> None:
+    if before is not None:
+
+        def begin(_module: Any, inputs: tuple[Any, ...], more: dict[str, Any]) -> None:
+            before(inputs, more)
+
+        until.callback(model.register_forward_pre_hook(begin, with_kwargs=True).remove)
     for name, module in model.named_modules():
 
         def hook(
@@ -86,8 +101,13 @@ def _is_module(value: Any) -> bool:
 
 
 def _watch_classes(
-    modules: list[Any], names: dict[int, str], after: After, until: ExitStack
+    modules: list[Any],
+    names: dict[int, str],
+    after: After,
+    until: ExitStack,
+    before: Before | None,
 ) -> None:
+    until.callback(modules.clear)  # keeps them till then: another object may get a dead one's id
     owners = set()
     for module in modules:
         owner = next((c for c in type(module).__mro__ if "__call__" in vars(c)), None)
@@ -103,6 +123,8 @@ def _watch_classes(
             # A class that calls its base's __call__ is one call.
             if name is None or id(module) in active:
                 return call(module, *inputs, **more)
+            if before is not None and not name:
+                before(inputs, more)
             active.add(id(module))
             try:
                 returned = call(module, *inputs, **more)

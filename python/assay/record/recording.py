@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .modules import watch
+from .modules import token_ids, watch
 from .values import as_numpy, is_tensor, tensors_in
 
 
@@ -157,14 +157,7 @@ def record(
         if module:
             keep(module, returned)
             return
-        ids = next(
-            (
-                v
-                for v in (more.get("input_ids"), *inputs)
-                if is_tensor(v) and "int" in str(v.dtype).lower()
-            ),
-            None,
-        )
+        ids = token_ids(inputs, more)
         if ids is not None and "input_ids" not in recording:
             keep("input_ids", ids)
         # A module may have that name too; its output is then what the model returns, or near it.
