@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "assay/error.h"
 #include "base/text.h"
 #include "candidate/data_flow.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
+#include "candidate/stacked_layers.h"
+#include "formats/dump_names.h"
 
 namespace assay {
 namespace {
@@ -44,6 +47,7 @@ Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPromp
   }
   if (known_.ids.empty() && known_.whole_run) find_padding(claims);
   settle_meanings(claims);
+  settle_stack(claims);
   read_arrays(claims);
   say_what_is_not_split();
 }
@@ -110,6 +114,58 @@ void Candidate::settle_meanings(Claims& claims) {
     claims[*shows].push_back(name);
   }
   std::erase_if(claims, [](const auto& claim) { return claim.second.empty(); });
+}
+
+// A stack of all states needs no look at the values. Of others, the values tell the layers; a wrong
+// engine's are then compared with the layers that they are nearest to.
+void Candidate::settle_stack(Claims& claims) {
+  std::vector<std::string> stack;
+  for (const std::string& name : unmatched_) {
+    if (index_in_stack(name)) stack.push_back(name);
+  }
+  if (stack.empty()) return;
+  std::ranges::sort(stack, {}, [](const std::string& name) { return *index_in_stack(name); });
+  std::vector<std::string> taps = {"embedding_output"};
+  for (std::int64_t layer = 0; layer < known_.model.num_hidden_layers; ++layer) {
+    taps.push_back(tap_name(Tap::kLayerOutput, layer, known_.model));
+  }
+  std::vector<std::size_t> states(stack.size());
+  std::iota(states.begin(), states.end(), std::size_t{0});
+  if (stack.size() != taps.size()) {
+    std::vector<std::vector<double>> errors;
+    for (const std::string& name : stack) {
+      errors.emplace_back();
+      for (const std::string& tap : taps) {
+        std::optional<Choice> choice;
+        if (known_.shape(tap, std::ssize(judged_))) choice = choose(read_array(tap, name));
+        if (!choice) {
+          remarks_.push_back(fmt::format(
+              "'{}': the dump does not say which layers' outputs these are, and without all layer "
+              "outputs of the reference their values do not tell",
+              shown(name)));
+          return;
+        }
+        errors.back().push_back(choice->metrics.relative_l2);
+      }
+    }
+    const std::optional<std::vector<std::size_t>> found = assign_layers(errors);
+    if (!found) {
+      remarks_.push_back(fmt::format("{} stacked layer outputs, of a model with {} layers",
+                                     stack.size(), known_.model.num_hidden_layers));
+      return;
+    }
+    states = *found;
+    std::vector<std::string> words;
+    for (const std::size_t state : states) words.push_back(std::to_string(state));
+    remarks_.push_back(fmt::format(
+        "the dump does not say which layers' outputs it stacked: by their values those after {} "
+        "layers",
+        fmt::join(words, ", ")));
+  }
+  for (std::size_t i = 0; i < stack.size(); ++i) {
+    claims[taps[states[i]]].push_back(stack[i]);
+    std::erase(unmatched_, stack[i]);
+  }
 }
 
 // Of several arrays of ids, takes the one with the prompt's, or else the first that has any.

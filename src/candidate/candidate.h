@@ -106,6 +106,7 @@ class Candidate {
   void say_what_is_not_split();
   void remark_first_of(std::vector<std::string> lines);
   void settle_meanings(Claims& claims);
+  void settle_stack(Claims& claims);
   void read_ids_of(const Claims& claims);
   void take(const std::optional<Sequence>& sequence);
   void find_padding(const Claims& claims);

@@ -27,6 +27,8 @@ Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
     const bool contradicts =
         all[0].order == AxisOrder::kSame && all[i].order == AxisOrder::kReversed;
     if (contradicts && !(metrics.relative_l2 <= kFits)) continue;
+    // Scores that are -inf where they are masked: queries and keys are not exchanged.
+    if (metrics.unlike > best.metrics.unlike) continue;
     if (apart(metrics) < apart(best.metrics) / 2) best = {i, std::move(metrics)};
   }
   best.fits = best.metrics.relative_l2 <= kFits;

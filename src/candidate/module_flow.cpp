@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "assay/error.h"
 #include "base/text.h"
@@ -71,19 +70,6 @@ struct Record {
     return all;
   }
 };
-
-// "x.call1" of a dump is the second call, "x#2" here: name_forms has it as "x#1".
-std::optional<std::string> counted_from_one(std::string_view form) {
-  const std::size_t at = form.rfind('#');
-  if (at == form.npos) return std::nullopt;
-  const char* const begin = form.data() + at + 1;
-  const char* const end = form.data() + form.size();
-  unsigned call = 0;
-  const auto [rest, error] = std::from_chars(begin, end, call);
-  if (error != std::errc() || call > 1'000'000) return std::nullopt;
-  return fmt::format("{}#{}{}", form.substr(0, at), call + 1,
-                     std::string_view(rest, static_cast<std::size_t>(end - rest)));
-}
 
 }  // namespace
 
@@ -174,12 +160,6 @@ const ModuleArray* ModuleFlow::find_by_dump(std::string_view name) const {
     return found == forms_.end() ? nullptr : &arrays_[found->second];
   };
   for (const std::string& form : forms) {
-    if (form != name) {
-      if (const auto call = counted_from_one(form)) {
-        if (const ModuleArray* found = by_form(*call)) return found;
-        continue;
-      }
-    }
     if (const ModuleArray* found = by_form(form)) return found;
   }
   // Hooks on the model inside another one, or around it: "layers.0" for "model.layers.0".

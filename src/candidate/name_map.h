@@ -45,7 +45,8 @@ class NameMap {
   void adapt_to(const ModelSpec& model);
   // Adds the names of a captured reference's modules; null: none. They come after a user's rules.
   void adapt_to(std::shared_ptr<const ModuleFlow> modules);
-  // Sorts the built-in maps by how many of the dump's names they know.
+  // Sorts the built-in maps by how many of the dump's names they know; those that know none no
+  // longer apply.
   void adapt_to(const std::vector<std::string>& names);
 
   // layers: of the model; tap names get as many digits as tap_name writes for it.
@@ -65,6 +66,7 @@ class NameMap {
 
   std::vector<NameRule> own_;            // from files
   std::vector<std::size_t> come_along_;  // indices of known_maps()
+  std::size_t applying_ = 0;             // as many of these, from the first
   RuleConditions conditions_;            // of the model
   std::shared_ptr<const ModuleFlow> modules_;
 };
