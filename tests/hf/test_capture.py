@@ -124,8 +124,12 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
     for path, module in net.named_modules():
         if path:
             handles.append(module.register_forward_hook(keep(path)))
+    # Another number of threads adds up in another order.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
     with torch.inference_mode():
         net(**inputs_of(net, None, str(case.directory / "inputs.npz"), numerics))
+    torch.set_num_threads(threads)
     for handle in handles:
         handle.remove()
     file = case.directory / "dump.npz"
@@ -234,6 +238,13 @@ def test_the_program_captures_a_native_model_under_the_names_of_its_taps(scratch
     compared = {t["name"] for t in tensors if t["verdict"] == "pass"}
     for tap in ("q_norm", "attn_context", "attn_residual", "mlp_act", "output"):
         assert f"layer_05_{tap}" in compared
+    # The data flow is the one that Assay knows for this model.
+    (record,) = json.loads((out / "manifest.json").read_text())["prompts"]
+    flow = {name: array["from"] for name, array in record["arrays"].items()}
+    assert flow["layer_05_q_norm"] == ["layer_05_q_proj"]
+    assert flow["layer_05_attn_residual"] == ["layer_04_output", "layer_05_attn_output"]
+    assert flow["layer_05_output"] == ["layer_05_attn_residual", "layer_05_mlp_output"]
+    assert flow["logits"] == ["final_norm_output"]
     # Nothing but the reference is left.
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "prompt1"]
 
