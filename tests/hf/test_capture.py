@@ -99,8 +99,9 @@ def candidate(case: Captured, attention: str = "sdpa", numerics: str = "bf16") -
         return load(case.model, numerics)
 
 
-def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
-    """The arrays that hooks see which somebody may write in five minutes."""
+def dump(net: nn.Module, case: Captured, numerics: str = "bf16", threads: int = 0) -> Path:
+    """The arrays that hooks see which somebody may write in five minutes. threads: 0 for another
+    number than the capture had, which adds up in another order."""
     arrays: dict[str, np.ndarray] = {}
     handles = []
 
@@ -124,12 +125,11 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
     for path, module in net.named_modules():
         if path:
             handles.append(module.register_forward_hook(keep(path)))
-    # Another number of threads adds up in another order.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if threads > 1 else 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or (1 if before > 1 else 2))
     with torch.inference_mode():
         net(**inputs_of(net, None, str(case.directory / "inputs.npz"), numerics))
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     for handle in handles:
         handle.remove()
     file = case.directory / "dump.npz"
@@ -158,7 +158,8 @@ def told(done: Any) -> str:
 def test_bf16_arrays_are_what_plain_hooks_give(case: Captured) -> None:
     """Bit for bit: following the data flow changes no value."""
     own = np.load(case.reference / "prompt1" / "reference.npz")
-    with np.load(dump(load(case.model, "bf16"), case)) as plain:
+    plain_hooks = dump(load(case.model, "bf16"), case, threads=torch.get_num_threads())
+    with np.load(plain_hooks) as plain:
         for path in plain.files:
             if path in case.others():
                 assert np.array_equal(own[case.others()[path]], plain[path], equal_nan=True), path

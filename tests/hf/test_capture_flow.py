@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -96,7 +97,9 @@ def test_memory_that_is_used_again_has_no_old_sources() -> None:
         for _ in range(20):
             temporary = x * 2
             del temporary
-        return torch.ones(1, 3, 4) + m.b(torch.zeros(1, 3, 4))
+        # Made without an operation that could be seen.
+        new = [torch.from_numpy(np.ones((1, 3, 4), np.float32)) for _ in range(20)]
+        return torch.cat(new) + m.b(torch.zeros(1, 3, 4))
 
     assert sources(Calls(body), X)["output"] == ["b"]
 
