@@ -38,7 +38,9 @@ TEST(Captured, ACorrectEnginePasses) {
   for (const TensorResult& tensor : result.tensors) {
     EXPECT_EQ(tensor.verdict, Verdict::kPass) << tensor.name;
     if (tensor.name == "input_ids") continue;
-    EXPECT_NEAR(*tensor.noise_ratio, 1, 0.01) << tensor.name;
+    // Below 1 where the noise is taken to be that of what it is computed from.
+    EXPECT_GT(*tensor.noise_ratio, 0.3) << tensor.name;
+    EXPECT_LT(*tensor.noise_ratio, 1.01) << tensor.name;
   }
   EXPECT_EQ(tensor_of(result, "h.1.b").block, "h.1");
   EXPECT_EQ(tensor_of(result, "h.1.b").module, "h.1.b (Own)");
