@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from assay.capture.errors import InputError, UsageError
+from assay.capture.errors import InputError, UsageError, visible
 
 NEEDED = "pip install numpy torch transformers"
 
@@ -96,14 +96,16 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         say(str(error))
         return 3
-    except OSError as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         say(str(error))
         return 4
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def say(text: str) -> None:
-    print(f"assay: error: {text}", file=sys.stderr)
+    print(f"assay: error: {visible(text)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
