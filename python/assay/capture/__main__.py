@@ -1,6 +1,7 @@
 """assay capture: reference activations of any HuggingFace transformers model."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
+    # What is half written is removed, and the runs are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         from assay.capture.capture import capture, report
     except ModuleNotFoundError as error:
