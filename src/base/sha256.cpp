@@ -1,7 +1,12 @@
+// OpenSSL advises against these functions in favour of EVP. But they need no memory and cannot
+// fail, and a statically linked program gets SHA-256 with them, where EVP brings all of OpenSSL's
+// algorithms.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "base/sha256.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <unistd.h>
 
 #include <array>
@@ -21,37 +26,20 @@ namespace {
 
 class Hash {
  public:
-  Hash() : context_(EVP_MD_CTX_new()) {
-    // Looked up once, because a lookup costs more than the hash of a small array.
-    static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    check(context_ != nullptr && sha256 != nullptr &&
-          EVP_DigestInit_ex(context_.get(), sha256, nullptr) == 1);
-  }
+  Hash() { SHA256_Init(&context_); }
   void add(std::span<const std::byte> bytes) {
-    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+    SHA256_Update(&context_, bytes.data(), bytes.size());
   }
   std::string hex() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    unsigned int size = 0;
-    check(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1);
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+    SHA256_Final(digest.data(), &context_);
     std::string text;
-    for (unsigned int i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
+    for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
     return text;
   }
 
  private:
-  static void check(bool fine) {
-    if (!fine) throw out_of_memory_or_openssl();
-  }
-  // OpenSSL does not tell reliably which of the two it was.
-  static Error out_of_memory_or_openssl() {
-    return {ErrorKind::kSystem, "SHA-256", "OpenSSL failed",
-            "enough memory, and an OpenSSL with SHA-256"};
-  }
-  struct Free {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> context_;
+  SHA256_CTX context_;
 };
 
 struct Close {

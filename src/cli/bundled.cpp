@@ -4,6 +4,7 @@
 #include "base/hash_memory.h"
 #include "base/nearest_name.h"
 #include "cli/commands.h"
+#include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
 #include "model/synth.h"
 
@@ -16,11 +17,16 @@ fs::path bundled_model() {
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   const fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
-  for (const fs::path& candidate : {installed, fs::path(ASSAY_SOURCE_MODELS "/tiny-qwen3")}) {
-    if (fs::exists(candidate / "config.json", ignored)) return candidate;
-  }
+  // Without /proc there is no program to be relative to.
+  if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
+#ifdef ASSAY_EMBED_MODEL
+  return unpacked_model();
+#else
+  const fs::path source = ASSAY_SOURCE_MODELS "/tiny-qwen3";
+  if (fs::exists(source / "config.json", ignored)) return source;
   throw input_error(installed.string(), "the bundled model is missing",
                     "a checkpoint directory given with --model");
+#endif
 }
 
 fs::path model_directory(const std::string& given) {

@@ -21,6 +21,7 @@ namespace assay {
 using Action = std::function<int()>;
 
 void add_extract(CLI::App& app, Action& action);
+void add_capture(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_diagnose(CLI::App& app, Action& action);

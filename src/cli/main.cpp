@@ -15,6 +15,7 @@
 
 #include "assay/error.h"
 #include "base/partial_paths.h"
+#include "cli/about.h"
 #include "cli/commands.h"
 #include "cli/help_text.h"
 #include "cli/usage.h"
@@ -68,11 +69,18 @@ int guarded(bool json, const assay::Action& action) {
   }
 }
 
+int print_licenses() {
+  for (const std::string_view text : {assay::notices_text(), assay::license_text()}) {
+    assay::print_text(text);
+  }
+  return 0;
+}
+
 int print_version(bool json) {
   if (json) {
     assay::print_json({{"schema", "assay.version/1"}, {"version", ASSAY_VERSION}});
   } else {
-    assay::print("assay " ASSAY_VERSION "\n");
+    assay::print(std::string(assay::version_text()) + "\n");
   }
   return 0;
 }
@@ -94,6 +102,9 @@ int main(int argc, char** argv) {
   assay::Action action;
   assay::add_commands(app, action);
   app.add_flag("-V,--version", version, "Print the version")->group(assay::kCommonOptions);
+  bool licenses = false;
+  app.add_flag("--licenses", licenses, "Print the licences of Assay and of all that it contains")
+      ->group(assay::kCommonOptions);
   assay::add_common(app, json_flag, "With --version: print JSON");
   try {
     app.parse(argc, argv);
@@ -107,6 +118,7 @@ int main(int argc, char** argv) {
     return fail(assay::usage_of(app, error), json);
   }
   if (version) return guarded(json, [&] { return print_version(json_flag); });
+  if (licenses) return guarded(json, print_licenses);
   if (!action) {
     action = [&] {
       assay::print(assay::help_text(app));

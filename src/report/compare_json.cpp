@@ -116,9 +116,13 @@ Json to_json(const LogitMetrics& l) {
           {"best_of_candidate", scores(l.best_of_candidate)}};
 }
 
-Json to_json(const TensorResult& t) {
+}  // namespace
+
+nlohmann::ordered_json tensor_json(const TensorResult& t) {
   Json json = {{"name", t.name}, {"verdict", verdict_name(t.verdict)}};
   if (t.layer) json["layer"] = *t.layer;
+  if (!t.block.empty()) json["block"] = t.block;
+  if (!t.module.empty()) json["module"] = t.module;
   if (!t.reason.empty()) json["reason"] = t.reason;
   if (t.verdict == Verdict::kNotCompared) return json;
   json["candidate_name"] = t.candidate_name;
@@ -136,6 +140,8 @@ Json to_json(const TensorResult& t) {
   if (t.detail) json["detail"] = to_json(*t.detail);
   return json;
 }
+
+namespace {
 
 Json to_json(const TokenResult& tokens) {
   Json steps = Json::array();
@@ -162,7 +168,7 @@ nlohmann::ordered_json compare_json(const CompareReport& report) {
   Json prompts = Json::array();
   for (const PromptResult& p : report.prompts) {
     Json tensors = Json::array();
-    for (const TensorResult& t : p.tensors) tensors.push_back(to_json(t));
+    for (const TensorResult& t : p.tensors) tensors.push_back(tensor_json(t));
     Json findings = Json::array();
     for (const DumpFinding& f : p.findings) {
       findings.push_back({{"tensor", f.tensor}, {"text", f.text}});

@@ -17,6 +17,8 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
 // Why the comparison failed; empty when it passed.
 std::string failure_cause(const CompareReport& report);
 
+// The same as an element of compare_json's "tensors".
+nlohmann::ordered_json tensor_json(const TensorResult& tensor);
 nlohmann::ordered_json compare_json(const CompareReport& report);
 
 // JUnit XML: a suite for each prompt, a case for each tensor and one for the text. The first

@@ -21,6 +21,7 @@ fi
 
 # Not the model in the source tree, which is there as well.
 "$prefix/bin/assay" doctor >"$scratch/doctor" || { cat "$scratch/doctor"; fail "doctor"; }
+[ -s "$prefix/share/assay/SKILL.md" ] || fail "SKILL.md is not installed"
 tr -d ' \n' <"$scratch/doctor" | grep -q "^checkpoint$prefix/share/assay/models/tiny-qwen3" ||
   { cat "$scratch/doctor"; fail "the bundled model is not the one that was moved"; }
 "$prefix/bin/assay" extract --max-new-tokens 1 --prompt Hello --out "$scratch/extracted" >/dev/null

@@ -1,4 +1,4 @@
-// A tensor as C callers describe it.
+// A tensor in memory as a caller in C or Python describes it.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "capi/strided.h"
+#include "base/strided.h"
 
 #include <fmt/format.h>
 

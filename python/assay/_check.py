@@ -1,0 +1,182 @@
+"""The check from inside a running engine: every tensor is compared the moment it exists."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._arrays import on_host
+from ._errors import CheckFailed
+from ._models import find_model
+from ._reference import Reference, reference_path
+from ._results import Comparison, TensorResult
+
+if TYPE_CHECKING:
+    from ._core import Checker
+
+
+class Check:
+    """A running comparison; `check` makes it. A context manager, which removes its hooks at the end.
+
+    Attributes:
+        results: The result of every tensor so far, in the order of the checks.
+    """
+
+    def __init__(self, checker: Checker, has_prompt: bool, stop: bool, record: bool):
+        self._checker = checker
+        self._has_prompt = has_prompt
+        self._stop = stop
+        self._record = record
+        self._hooks = ExitStack()
+        self.results: list[TensorResult] = []
+
+    def wants(self, name: str) -> bool:
+        """Whether a tensor with this name would be compared or recorded. Ask before computing it."""
+        return self._checker.wants(name)
+
+    def set_positions(self, first: int, count: int) -> None:
+        """Declares that the next forward pass computes positions [first, first + count) of the sequence.
+
+        Before the first call every tensor is taken to be the whole prompt's.
+        """
+        self._checker.set_positions(first, count)
+
+    def __call__(self, name: str, array: Any) -> TensorResult:
+        """Compares one tensor.
+
+        Args:
+            name: A tap's name, or one that the map knows. "input_ids" chooses the prompt and comes first.
+            array: An array of any framework; batch axes of 1 may be missing, heads split or joined.
+
+        Raises:
+            CheckFailed: The tensor fails, and the check was made with ``stop=True``.
+            InputError: The tensor cannot be compared.
+        """
+        host, dtype = on_host(array)
+        result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))
+        self.results.append(result)
+        if self._stop and not result:
+            raise CheckFailed(f"{name}: {result.reason}", name, result.reason)
+        return result
+
+    @property
+    def result(self) -> Comparison:
+        """The comparison of everything checked so far."""
+        return Comparison(self._checker.report())
+
+    @property
+    def first_failure(self) -> TensorResult | None:
+        """The first tensor that failed, in the order of the checks."""
+        return next((r for r in self.results if not r), None)
+
+    def raise_on_failure(self) -> None:
+        """Raises `CheckFailed` with the report if anything failed, or if nothing could be compared."""
+        if not any(r.verdict != "not compared" for r in self.results):
+            names = ", ".join(dict.fromkeys(r.candidate_name or r.name for r in self.results)) or "none"
+            raise CheckFailed(f"nothing was compared; tensors seen: {names[:400]}", "check", "nothing compared")
+        self.result.raise_on_failure()
+
+    def hook(self, module: Any) -> None:
+        """Checks the outputs of all modules of a model from now on, under the names that `assay.record` gives them.
+
+        Args:
+            module: A torch or MLX module, or any model whose modules are Python objects that are called.
+        """
+        from .record.modules import token_ids, watch
+        from .record.values import tensors_in
+
+        calls: dict[str, int] = {}
+
+        def before(inputs: tuple[Any, ...], more: dict[str, Any]) -> None:
+            calls.clear()
+            ids = token_ids(inputs, more)
+            if ids is None:
+                return
+            cache = more.get("past_key_values")
+            past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
+            # The ids choose the prompt where none was named: then they must be all of its ids.
+            if not self._has_prompt:
+                self("input_ids", ids)
+                self._has_prompt = True
+                self.set_positions(past, ids.shape[-1])
+            else:
+                self.set_positions(past, ids.shape[-1])
+                self("input_ids", ids)
+
+        def after(path: str, _inputs: Any, _more: Any, returned: Any) -> None:
+            if not path:
+                return
+            calls[path] = calls.get(path, 0) + 1
+            name = path if calls[path] == 1 else f"{path}#{calls[path]}"
+            for tensor_name, tensor in tensors_in(returned, name):
+                self(tensor_name, tensor)
+
+        watch(module, after, self._hooks, before)
+
+    def close(self) -> None:
+        """Removes the hooks and writes the record."""
+        self._hooks.close()
+        if self._record:
+            self._checker.write_record()
+            self._record = False
+
+    def __enter__(self) -> Check:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def check(
+    reference: Reference | str | os.PathLike[str] | None,
+    *,
+    module: Any = None,
+    prompt: str = "",
+    map: str | os.PathLike[str] = "auto",
+    profile: str | os.PathLike[str] = "noise",
+    tolerance: float | None = None,
+    model: str | os.PathLike[str] | None = None,
+    as_type: str = "",
+    record: str | os.PathLike[str] | None = None,
+    stop: bool = False,
+) -> Check:
+    """Opens a comparison that takes one tensor at a time.
+
+    ::
+
+        with assay.check(ref, module=my_model) as c:
+            my_model(ids)
+        c.raise_on_failure()
+
+    Args:
+        reference: A reference, its directory, or a single file of arrays; None only to record.
+        module: A model of torch, MLX or tinygrad: the outputs of all its modules are checked, under their paths. A
+            torch model's calls with transformers' cache are followed position by position.
+        prompt: The prompt's id; needed where the reference has several and no "input_ids" are checked, or where the
+            module's first call gets only a part of the prompt.
+        map: As in `compare`.
+        profile: As in `compare`.
+        tolerance: As in `compare`.
+        as_type: As in `compare`.
+        model: The checkpoint that the engine runs: the reference of a different one is refused.
+        record: An .npz file to which everything checked is written at the end.
+        stop: Raise `CheckFailed` at the first tensor that fails, where it is computed.
+
+    Raises:
+        InputError: The reference cannot be used.
+        UsageError: No such prompt, map, profile or type.
+    """
+    from ._core import Checker
+
+    checker = Checker(
+        reference_path(reference) if reference is not None else "", prompt,
+        Path(record) if record is not None else "", "" if map == "auto" else os.fspath(map),
+        os.fspath(profile), tolerance, as_type, find_model(model) if model is not None else "",
+    )  # fmt: skip
+    made = Check(checker, bool(prompt), stop, record is not None)
+    if module is not None:
+        made.hook(module)
+    return made
