@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import torch
 from architectures import ARCHITECTURES, Inputs
-from assay_cli import run_assay
+from assay_cli import ROOT, run_assay
 from families import SEED
 from torch import nn
 
 from assay.capture.__main__ import parse_arguments
-from assay.capture.capture import capture
+from assay.capture.capture import capture, report
 from assay.capture.run import inputs_of, load
 
 EVERY = os.environ.get("ALL") == "1"
@@ -118,6 +118,16 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
     file = case.directory / "dump.npz"
     np.savez(file, **arrays)
     return file
+
+
+def test_its_json_is_as_documented(case: Captured) -> None:
+    schema = json.loads((ROOT / "docs/schema/capture-1.schema.json").read_text())["properties"]
+    found = json.loads(report(case.reference, case.manifest, as_json=True))
+    assert found["schema"] == schema["schema"]["const"]
+    assert set(found) == set(schema)
+    assert found["files"]
+    for file in found["files"]:
+        assert set(file) == set(schema["files"]["items"]["properties"])
 
 
 def compared(case: Captured, file: Path, code: int) -> dict[str, Any]:
