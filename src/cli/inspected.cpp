@@ -119,6 +119,15 @@ bool has_arrays_of_its_own(const fs::path& directory) {
   });
 }
 
+// In whatever form.
+bool has_arrays(const fs::path& path) {
+  try {
+    return !ArrayFile(path).names().empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 Inspected directory_of(const fs::path& path) {
   if (is_present(path / "manifest.json")) return reference(path);
   if (has_arrays_of_its_own(path)) {
@@ -134,7 +143,7 @@ Inspected directory_of(const fs::path& path) {
         {*prompt.candidate, name_below(path, *prompt.candidate), prompt.id, "dump"});
   }
   std::erase_if(found.files, [](const InspectedFile& file) {
-    return is_folder(file.path) && !has_arrays_of_its_own(file.path);
+    return is_folder(file.path) && !has_arrays(file.path);
   });
   if (found.files.empty()) {
     throw input_error(path.string(), "a directory without arrays",
