@@ -92,11 +92,10 @@ Inspected reference(const fs::path& path) {
       pairing.prompts, [](const PromptPair& prompt) { return prompt.oracle.has_value(); });
   Inspected found{"reference", {}, Json::object(), {}};
   const std::string model =
-      model_text(pairing.model, "its config is not in the manifest", found.about);
+      model_text(pairing.model, "compare knows its arrays, but not its config", found.about);
   found.about["numerics"] = numerics_name(pairing.numerics);
   found.about["oracle"] = oracle;
-  found.summary = fmt::format("reference: {}\n{}, {}\n\n", pairing.model ? model : "unknown model",
-                              numerics_name(pairing.numerics),
+  found.summary = fmt::format("reference: {}\n{}, {}\n\n", model, numerics_name(pairing.numerics),
                               oracle ? "with the f64 oracle" : "without an oracle");
   for (const PromptPair& prompt : pairing.prompts) {
     found.files.push_back(
