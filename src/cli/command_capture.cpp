@@ -74,7 +74,7 @@ std::vector<std::string> words_of(const CLI::App& command) {
     for (const std::string& value : option->results()) {
       if (option->get_positional()) {
         positional.push_back(value);
-      } else if (option->get_type_size() == 0) {
+      } else if (is_switch(*option)) {
         words.push_back(option->get_name());
       } else {
         words.push_back(fmt::format("{}={}", option->get_name(), value));

@@ -144,6 +144,9 @@ Inspected directory_of(const fs::path& path) {
   std::erase_if(found.files, [](const InspectedFile& file) {
     return is_folder(file.path) && !has_arrays(file.path);
   });
+  if (found.files.empty() && has_arrays(path)) {
+    return {"arrays", {}, nullptr, {{path, path.string()}}};
+  }
   if (found.files.empty()) {
     throw input_error(path.string(), "a directory without arrays",
                       "a checkpoint, a reference_data directory, or .npz, .npy, .safetensors, .pt "

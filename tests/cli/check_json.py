@@ -229,6 +229,8 @@ def inspections(scratch, reference):
     shutil.copy(file, dumps / "a.npz")
     (dumps / "b.json").write_text("{}")
     run("inspect", dumps, code=3, schema="assay.inspect/1")
+    run("inspect", ROOT / "tests/formats/data/msprobe", schema="assay.inspect/1")
+    run("inspect", ROOT / "tests/formats/data/msprobe/step0", schema="assay.inspect/1")
     unknown = changed_model(scratch / "unknown", lambda config: config.update(model_type="gpt2"))
     run("inspect", unknown, "model.norm.weight", schema="assay.inspect/1")
     manifest = json.loads((reference / "manifest.json").read_text())
@@ -254,6 +256,7 @@ def errors(scratch):
     Path(os.environ["ASSAY_PYTHON"]).write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -I -S -c "$@"\n')
     Path(os.environ["ASSAY_PYTHON"]).chmod(0o755)
     run("capture", scratch, code=4, schema="assay.error/1")
+    del os.environ["ASSAY_PYTHON"]
     run("compare", scratch / "none", scratch / "none", code=3, schema="assay.error/1")
     run("explain", "--markdown", code=2, schema="assay.error/1")
     if os.geteuid() != 0 or Path("/proc/self").exists():
