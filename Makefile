@@ -125,7 +125,7 @@ build-docs/venv/ready: docs/requirements.txt
 	@touch $@
 
 docs: build-docs/venv/ready
-	@NO_MKDOCS_2_WARNING=1 build-docs/venv/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 build-docs/venv/bin/mkdocs build --strict
 	@echo "build-docs/site/index.html; with search: python3 -m http.server -d build-docs/site"
 
 format:

@@ -230,7 +230,6 @@ def inspections(scratch, reference):
     (dumps / "b.json").write_text("{}")
     run("inspect", dumps, code=3, schema="assay.inspect/1")
     run("inspect", ROOT / "tests/formats/data/msprobe", schema="assay.inspect/1")
-    run("inspect", ROOT / "tests/formats/data/msprobe/step0", schema="assay.inspect/1")
     unknown = changed_model(scratch / "unknown", lambda config: config.update(model_type="gpt2"))
     run("inspect", unknown, "model.norm.weight", schema="assay.inspect/1")
     manifest = json.loads((reference / "manifest.json").read_text())
