@@ -126,7 +126,8 @@ _assay_paths() {
 _assay() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
   for ((i = 1; i < COMP_CWORD; ++i)); do
-    if [[ ${COMP_WORDS[i]} != -* ]]; then
+    # The command comes after the program's own options.
+    if [[ ${COMP_WORDS[i]} != -* && ${COMP_WORDS[i]} != = && ${COMP_WORDS[i - 1]} != @(=|--color) ]]; then
       command=${COMP_WORDS[i]}
       break
     fi

@@ -33,6 +33,8 @@ mkdir "$scratch/dumps"
 touch "$scratch/dump file.npz"
 in_bash assay "" | expect "bash: commands" compare diagnose help completion '!write-share' '!--json'
 in_bash assay comp | expect "bash: comp" compare completion '!diagnose'
+in_bash assay --color never comp | expect "bash: after an option" compare
+in_bash assay --color = never comp | expect "bash: after an option with =" compare
 in_bash assay - | expect "bash: -" --version -V --help
 in_bash assay compare --m | expect "bash: options" --map --model '!--prompt'
 in_bash assay compare --strict --js | expect "bash: after a switch" --json
