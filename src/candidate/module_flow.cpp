@@ -12,6 +12,8 @@
 namespace assay {
 namespace {
 
+constexpr std::int64_t kMostPositions = 65536;
+
 std::string text_in(const OrderedJson& json, const char* field, const std::string& where,
                     bool required) {
   const auto found = json.find(field);
@@ -95,6 +97,14 @@ void ModuleFlow::add(const std::string& name, const OrderedJson& json, const std
   array.is_integer = text_in(json, "dtype", where, true).starts_with('I');
   array.is_lookup = std::ranges::all_of(
       array.from, [&](std::size_t source) { return arrays_[source].is_integer; });
+  if (const auto unsteady = json.find("unsteady"); unsteady != json.end()) {
+    array.unsteady = JsonObject(where, json).integers("unsteady");
+    // Bounds what is remembered for each array that depends on this one.
+    if (std::ranges::any_of(array.unsteady, [](std::int64_t p) { return p >= kMostPositions; })) {
+      throw input_error(where + ".unsteady", "a larger position",
+                        fmt::format("positions below {}", kMostPositions));
+    }
+  }
   const std::size_t number = arrays_.size();
   for (const std::string& other : texts_in(json, "also", where)) others_.emplace(other, number);
   if (!own_.emplace(name, number).second) {

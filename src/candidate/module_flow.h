@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -25,6 +26,10 @@ struct ModuleArray {
   bool counts_tokens = false;     // whether these are the positions of the prompt
   bool is_lookup = false;         // computed from no activation: rows of a table, an input
   std::vector<std::size_t> from;  // the arrays that it is computed from; all precede it
+
+  // Positions at which a choice between nearly equal scores, made since those arrays, may be
+  // another.
+  std::vector<std::int64_t> unsteady;
 
   // "model.layers.3.mlp (LlamaMLP)", for messages.
   std::string made_by() const;
