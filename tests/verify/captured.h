@@ -124,7 +124,7 @@ class CapturedReference {
                         {"class", "Own"},
                         {"from", from}};
     if (shape.at(1) == kTokens) json["positions"] = 1;
-    json.update(more);
+    if (!more.is_null()) json.update(more);
     manifest["arrays"][name] = std::move(json);
     reference_.push_back(std::move(rounded));
     oracle_.push_back(std::move(exact));
