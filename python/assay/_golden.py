@@ -23,12 +23,12 @@ DEFAULT_PROMPTS = [
     {"id": "capital", "text": "The capital of France is"},
     {"id": "sum", "text": "What is 2+2?"},
     {"id": "hello", "text": "Hello"},
-    {"id": "river", "text": "In the morning the old man walked down to the river, where the boats of the village were"
-     " tied to the trees, and sat"},
+    {"id": "river", "text": "In the morning the old man walked down to the river, where the boats"},
 ]
 DEFAULT_MAX_BYTES = 1_000_000
 _IDS = ("input_ids", "generated_ids")
 _PROMPT_ID = re.compile(r"(?!\.+$)[\w.-]{1,100}", re.ASCII)
+_DETAILED_LAYERS = 8
 _LAYER = re.compile(r"layer_(\d+)_(\w+)")
 
 
@@ -62,9 +62,9 @@ def golden(
 
     A comparison with it needs no checkpoint: it is read wherever a reference is. It holds every array whole, as
     float32, with its oracle. If not all arrays fit, the most telling ones are taken: first the output of the final
-    norm, which every mistake before it changes, then the ends of the model, layer outputs spread over the depth,
-    and all taps of the first layer of each kind. The rest is listed in ``manifest["golden"]["left_out"]``. The same
-    checkpoint and arguments give the same bytes.
+    norm, which every mistake before it changes, the last and the first layer's output; then, of one short prompt
+    first, layer outputs spread over the depth and all taps of some layers, the first of each kind among them. What these are short of is in ``manifest["golden"]["left_out"]``, for
+    each prompt as names and globs. The same checkpoint and arguments give the same bytes.
 
     Args:
         model: As `find_model` takes it; or a reference or its directory, of which the bundle becomes a part (its
@@ -93,14 +93,15 @@ def golden(
     if isinstance(model, Reference) or (model is not None and Path(model, "manifest.json").is_file()):
         if prompts is not None:
             raise UsageError("prompts: given, but a reference has its own; expected a checkpoint", "prompts", "given")
-        return _write(Reference(reference_path(model)), target, {"model": None}, globs, max_bytes)
+        return _write(Reference(reference_path(model)), target, {"model": None}, globs, max_bytes, [])
+    detailed, digits = _layers_of(find_model(model))
     with tempfile.TemporaryDirectory(prefix="assay-") as directory:
         whole = extract(
             model, DEFAULT_PROMPTS if prompts is None else prompts, out=Path(directory, "data"),
-            taps=globs if globs is not None else _default_taps(find_model(model)), max_new_tokens=max_new_tokens,
-            compression="small", threads=threads, stream=stream, on_progress=on_progress,
+            taps=[f"layer_{number:0{digits}}_*" for number in detailed] if globs is None else globs,
+            max_new_tokens=max_new_tokens, compression="small", threads=threads, stream=stream, on_progress=on_progress,
         )  # fmt: skip
-        return _write(whole, target, {"model": _name_to_keep(model)}, globs, max_bytes)
+        return _write(whole, target, {"model": _name_to_keep(model)}, globs, max_bytes, detailed)
 
 
 def update_golden(
@@ -173,13 +174,12 @@ def _expect_bundle_or_nothing(target: Path) -> None:
                          str(target), "another manifest", expected)  # fmt: skip
 
 
-def _default_taps(model: Path) -> list[str]:
-    """All taps of the first layer of each kind; the layer outputs and the ends are always recorded."""
+def _layers_of(model: Path) -> tuple[list[int], int]:
+    """The layers to look into, the first of each kind first, and how many digits their numbers have."""
     described = explain(model, form="json")
-    layers = described["sizes"]["num_hidden_layers"]
-    digits = 3 if layers > 100 else 2
+    count = described["sizes"]["num_hidden_layers"]
     kinds = [block["layers"][0] for block in described["blocks"] if block["block"] == "layer"]
-    return [f"layer_{first:0{digits}}_*" for first in kinds]
+    return list(dict.fromkeys(kinds + _bisected(count)[:_DETAILED_LAYERS])), 3 if count > 100 else 2
 
 
 def _bisected(count: int) -> list[int]:
@@ -195,46 +195,53 @@ def _bisected(count: int) -> list[int]:
     return order
 
 
-def _by_importance(items: list[_Item], lengths: list[int]) -> list[_Item]:
-    """The arrays in the order in which they are taken."""
+def _by_importance(items: list[_Item], lengths: list[int], detailed: list[int]) -> list[_Item]:
+    """The arrays in the order in which they are taken. detailed: the layers whose taps come first."""
     # A prompt of one token shows neither rotation nor attention.
     order = sorted(range(len(lengths)), key=lambda p: (lengths[p] < 2, lengths[p]))
     place = {prompt: i for i, prompt in enumerate(order)}
     shortest = min(range(len(lengths)), key=lambda p: lengths[p])
     layers = {int(m[1]) for i in items if (m := _LAYER.fullmatch(i.name))}
     depth = {number: rank for rank, number in enumerate(_bisected(max(layers, default=-1) + 1))}
+    within = {number: rank for rank, number in enumerate(dict.fromkeys([*detailed, *depth]))}
     others: dict[int, list[str]] = {}
     for item in items:
         others.setdefault(item.prompt, []).append(item.name)
 
     def rank(item: _Item) -> tuple:
         prompt = place[item.prompt]
+        further = 3 * (prompt > 0)  # one prompt in depth tells more than all prompts
         layer = _LAYER.fullmatch(item.name)
         if item.name == "final_norm_output":
             return (0, prompt)
-        if layer and layer[2] == "output":
-            ends = depth[int(layer[1])]
-            return (1, prompt, ends) if ends < 2 else (3, prompt, ends)
-        if item.name == "embedding_output":
-            return (1, prompt, 2)
         if item.name == "logits":
-            return (2,) if item.prompt == shortest else (6, prompt)
-        if layer:
-            return (4, prompt, int(layer[1]))
+            return (3,) if item.prompt == shortest else (9, prompt)
         if item.name.startswith("rope_"):
-            return (5, prompt)
+            return (8, prompt)
+        if item.name == "embedding_output":
+            return (1 + further, prompt)
+        if layer and layer[2] == "output":
+            rank = depth[int(layer[1])]  # the last and the first layer's are there for all prompts
+            return (1, rank, prompt) if rank < 2 else (2 + further, prompt, rank)
+        if layer:
+            return (4 + further, within[int(layer[1])], prompt)
         names = others[item.prompt]  # names of modules: spread over the run
-        return (4, prompt, _bisected(len(names)).index(names.index(item.name)))
+        return (4 + further, _bisected(len(names)).index(names.index(item.name)), prompt)
 
     return sorted(items, key=rank)
 
 
 def _write(
-    whole: Reference, target: Path, how: dict[str, Any], globs: list[str] | None, max_bytes: int | None
+    whole: Reference,
+    target: Path,
+    how: dict[str, Any],
+    globs: list[str] | None,
+    max_bytes: int | None,
+    detailed: list[int],
 ) -> Reference:
     items, always = _items_of(whole, globs)
     lengths = [len(p.input_ids) for p in whole.values()]
-    order = _by_importance(items, lengths)
+    order = _by_importance(items, lengths, detailed)
     how |= {"taps": globs, "max_bytes": max_bytes}
     least = _total(_files_of(whole, always, order, how))
     room = float("inf") if max_bytes is None else max_bytes - least
@@ -248,10 +255,11 @@ def _write(
         chosen.pop()
         files = _files_of(whole, always + chosen, order, how)
     if not chosen:
-        smallest = least + min(i.stored_bytes for i in items)
-        smallest += max(0, len(str(smallest)) - len(str(max_bytes)))  # the manifest holds max_bytes too
-        raise UsageError(f"max_bytes: {max_bytes}; expected at least {smallest}, which these prompts take with one "
-                         "array; shorter or fewer prompts take less", "max_bytes", str(max_bytes), str(smallest))  # fmt: skip
+        files = _smallest(whole, always, items, order, how)
+        if max_bytes is not None and _total(files) > max_bytes:
+            needed = _total(files) + max(0, len(str(_total(files))) - len(str(max_bytes)))  # it holds max_bytes too
+            raise UsageError(f"max_bytes: {max_bytes}; expected at least {needed}, which these prompts take with one "
+                             "array; shorter or fewer prompts take less", "max_bytes", str(max_bytes), str(needed))  # fmt: skip
     old = _named_files(target)
     try:
         write_files(target, files)
@@ -260,6 +268,14 @@ def _write(
     except OSError as error:
         raise MachineError(f"{target}: cannot be written: {error}", str(target), str(error)) from error
     return Reference(target)
+
+
+def _smallest(
+    whole: Reference, always: list[_Item], items: list[_Item], order: list[_Item], how: dict[str, Any]
+) -> dict[str, bytes]:
+    """The smallest bundle with an array: its list of what is left out depends on which array it is."""
+    few = sorted(items, key=lambda i: i.stored_bytes)[:8]
+    return min((_files_of(whole, [*always, i], order, how) for i in few), key=_total)
 
 
 def _items_of(whole: Reference, globs: list[str] | None) -> tuple[list[_Item], list[_Item]]:
@@ -301,9 +317,9 @@ def _files_of(
     for number, (prompt_id, prompt) in enumerate(whole.items()):
         by_name = {i.name: i for i in taken if i.prompt == number}
         own = [by_name[name] for name in prompt if name in by_name]
-        missing = {i.name for i in offered if i.prompt == number} - set(by_name)
+        missing = _as_globs([i.name for i in offered if i.prompt == number], set(by_name))
         if missing:
-            left_out[prompt_id] = [name for name in prompt if name in missing]
+            left_out[prompt_id] = missing
         paths = {role: f"{prompt_id}/{role}.npz" for role in ("reference", "oracle")}
         for which, path in enumerate(paths.values()):
             files[path] = archive_bytes([i.members[which] for i in own if which < len(i.members)])
@@ -311,6 +327,27 @@ def _files_of(
     manifest = whole.manifest | {"golden": how | {"left_out": left_out}, "prompts": prompts}
     files["manifest.json"] = (_pretty(manifest) + "\n").encode()
     return files
+
+
+def _as_globs(offered: list[str], taken: set[str]) -> list[str]:
+    """What was not taken: a glob for a layer of which everything, or everything but its output, is missing."""
+    layers: dict[str, list[str]] = {}
+    for name in offered:
+        layer = _LAYER.fullmatch(name)
+        layers.setdefault(f"layer_{layer[1]}_" if layer else name, []).append(name)
+    globs = []
+    for prefix, names in layers.items():
+        present = [n for n in names if n in taken]
+        inside = len(names) > 1 and all(n.removeprefix(prefix)[:1] != "o" for n in names if n != f"{prefix}output")
+        if len(present) == len(names):
+            continue
+        if not present and len(names) > 1:
+            globs.append(f"{prefix}*")
+        elif inside and present == [f"{prefix}output"]:
+            globs.append(f"{prefix}[!o]*")
+        else:
+            globs += [n for n in names if n not in taken]
+    return globs
 
 
 def _pretty(value: Any, depth: int = 0) -> str:

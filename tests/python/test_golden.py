@@ -1,5 +1,6 @@
 """Golden bundles: small, complete, the same bytes every time, and enough to find mistakes."""
 
+import fnmatch
 import json
 import shutil
 import subprocess
@@ -47,7 +48,7 @@ def test_a_bundle_is_a_part_of_the_reference(bundle, tmp_path):
             np.testing.assert_array_equal(archive["final_norm_output"], prompt["final_norm_output"])
 
 
-@pytest.mark.parametrize("limit", [1_000_000, 150_000, 40_000, 20_000])
+@pytest.mark.parametrize("limit", [1_000_000, 150_000, 40_000, 25_000])
 def test_a_bundle_keeps_to_its_size_and_tells_what_is_missing(tmp_path, limit):
     made = assay.golden(out=tmp_path / "g", max_bytes=limit)
     assert size_of(tmp_path / "g") <= limit
@@ -55,10 +56,10 @@ def test_a_bundle_keeps_to_its_size_and_tells_what_is_missing(tmp_path, limit):
     assert golden["max_bytes"] == limit
     for name, prompt in made.items():
         left_out = golden["left_out"].get(name, [])
-        assert not set(left_out) & set(prompt)
+        assert not [tap for tap in prompt for glob in left_out if fnmatch.fnmatchcase(tap, glob)]
     if limit == 1_000_000:
         assert "logits" in made["hello"] and "logits" in golden["left_out"]["river"]
-        assert {f"layer_{i:02}_output" for i in range(28)} <= set(made["river"])
+        assert {f"layer_{i:02}_output" for i in range(28)} | {"layer_00_q_rope", "layer_27_mlp_norm"} <= set(made["capital"])
     assert assay.compare(made, {name: dict(p) for name, p in made.items()})
 
 
@@ -135,7 +136,7 @@ def wrong_weight(copy, name, change):
     ((wrong_weight, "model.layers.5.self_attn.q_norm.weight", np.ones_like), 150_000),
     ((wrong_weight, "model.layers.13.self_attn.k_norm.weight", np.ones_like), 40_000),
     ((wrong_weight, "model.layers.27.mlp.down_proj.weight", np.zeros_like), 40_000),
-    ((wrong_weight, "model.norm.weight", lambda w: w + 1), 20_000),
+    ((wrong_weight, "model.norm.weight", lambda w: w + 1), 25_000),
 ])  # fmt: skip
 def test_a_small_bundle_finds_mistakes(tmp_path, model, mistake, limit):
     bundle = assay.golden(out=tmp_path / "g", max_bytes=limit)
@@ -156,7 +157,7 @@ def test_no_checkpoint_is_needed(bundle, tmp_path):
     assert output.returncode == 0 and json.loads(output.stdout)["passed"] is True
     with assay.check(moved, prompt="sum") as c:  # the checker of the C API
         assert c("final_norm_output", bundle["sum"]["final_norm_output"]).verdict == "pass"
-        assert c("layer_00_output", bundle["sum"]["layer_00_output"] * 1.01).verdict == "fail"
+        assert c("layer_27_output", bundle["sum"]["layer_27_output"] * 1.1).verdict == "fail"
 
 
 @pytest.mark.parametrize("call, text", [
