@@ -194,7 +194,7 @@ def gelu(a: Arithmetic, x, *, approximate="none", wrong: Mistakes = NONE):
     """x * Phi(x), or its approximation by tanh, elementwise."""
     x = a.of(x)
     if "quick" in wrong:
-        return x * _sigmoid(a.dtype(1.702) * x)
+        return x * a.step(_sigmoid(a.step(a.dtype(1.702) * x)))
     if "silu" in wrong:
         return x * _sigmoid(x)
     if "relu" in wrong:

@@ -26,7 +26,7 @@ class Error:
 
 def error_of(values: np.ndarray, exact: np.ndarray, by_element: bool) -> Error:
     """The error where both are finite. by_element: every element is a row of its own."""
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         finite = np.isfinite(values) & np.isfinite(exact)
         difference = np.where(finite, values - np.where(finite, exact, 0), 0)
         size = np.where(finite, exact, 0)
@@ -35,8 +35,8 @@ def error_of(values: np.ndarray, exact: np.ndarray, by_element: bool) -> Error:
             rows = _ratio(np.abs(difference), np.abs(size))
         else:
             rows = _ratio(np.sqrt(np.square(difference).sum(-1)), np.sqrt(np.square(size).sum(-1)))
-    rows = np.atleast_1d(rows)
-    return Error(float(whole), float(np.sqrt(np.square(rows).mean())), float(rows.max(initial=0)))
+        rows = np.atleast_1d(rows)
+        return Error(float(whole), float(np.sqrt(np.square(rows).mean())), float(rows.max(initial=0)))
 
 
 def _ratio(error, size):

@@ -24,7 +24,7 @@ _ALIASES = {"swiglu": "silu_mul"}
 _ELEMENTWISE = ("gelu", "silu_mul")
 OPS = (*_FORMULAS, *_ALIASES)
 
-# A mistake is named if it takes away three quarters of the error: less may be chance.
+# A mistake is named if it takes away three quarters of the error in the clearest case: less may be chance.
 _EXPLAINED = 0.25
 
 
@@ -102,8 +102,8 @@ class OpResult:
             lines.append(f"{case.name}: {_what_is_wrong(case)}")
         if self.mistakes:
             lines.append("It looks like: " + "\n           or: ".join(self.mistakes))
-            lines.append("  (computing so gives these outputs in all cases)")
-        elif failed and not any(case.problem for case in failed):
+            lines.append("  (computing so gives these outputs in every case)")
+        elif any(not case.problem for case in failed):
             lines.append("None of the known mistakes reproduces these outputs.")
         return "\n".join(lines)
 
@@ -197,8 +197,8 @@ def check_op(
     runs = [_run(fn, case, name, params, limit) for case in _cases(inputs, name, params)]
     failed = [run for run in runs if not run.result.passed]
     named: tuple[str, ...] = ()
-    if failed and not any(run.result.problem for run in runs):
-        named = _named(runs, name, params)
+    if failed:
+        named = _named([run for run in runs if run.output is not None], name, params)
     return OpResult(op, tuple(run.result for run in runs), named)
 
 
@@ -311,16 +311,38 @@ def _allowed(op: str, case: _Case, params: dict[str, Any], exact: np.ndarray, gr
 def _named(runs: list[_Run], op: str, params: dict[str, Any]) -> tuple[str, ...]:
     """The mistakes that reproduce all outputs, the closest first, without those that are clearly further off."""
     runs = sorted(runs, key=lambda run: run.result.passed)  # failing ones first: they reject most mistakes
+    if not runs or runs[0].result.passed:
+        return ()
     found = []
     for mistake in mistakes_of(op, params, runs[0].case.values, runs[0].case.dtype):
+        left: list[float] = []
         try:
-            left = [_left(run, mistake, op, params | mistake.params) for run in runs]
+            for run in runs:
+                part = _left(run, mistake, op, params | mistake.params)
+                if part is None:
+                    break
+                if not run.result.passed:
+                    left.append(part)
+            else:
+                if min(left) <= _EXPLAINED:
+                    found.append((min(left), mistake.text))
         except (ValueError, IndexError):  # the mistake is not possible with these shapes
             continue
-        if None not in left:
-            found.append((max(left), mistake.text))
     found.sort(key=lambda pair: pair[0])
-    return tuple(text for score, text in found if score <= 2 * found[0][0] + 0.01)
+    named = [text for score, text in found if score <= 2 * found[0][0] + 0.01]
+    return (*_coarse_values(runs), *named)
+
+
+def _coarse_values(runs: list[_Run]) -> list[str]:
+    """Outputs in FP32 that are all values of a narrower type: they were rounded to it."""
+    outputs = [run.output for run in runs if run.result.dtype == "float32"]
+    if len(outputs) < len(runs):
+        return []
+    for grid, shown in (("bfloat16", "BF16"), ("float16", "FP16"), ("tf32", "TF32")):
+        with np.errstate(all="ignore"):
+            if all(np.array_equal(round_to(o, grid), o, equal_nan=True) for o in outputs):
+                return [f"the outputs are FP32, but all of them are {shown} values: they were rounded to it"]
+    return []
 
 
 def _left(run: _Run, mistake: Mistake, op: str, params: dict[str, Any]) -> float | None:
@@ -344,8 +366,6 @@ def _left(run: _Run, mistake: Mistake, op: str, params: dict[str, Any]) -> float
             return None
         own = error_of(output, predicted, by_element)
         left = own.rows / verdict.error.rows if verdict.error.rows > 0 else 0.0
-    if verdict.passed:
+    if verdict.passed or (verdict.unlike and verdict.ratio <= 1):
         return 0.0
-    if verdict.unlike and verdict.ratio <= 1:
-        return 0.0
-    return left if left <= _EXPLAINED else None
+    return left if arithmetic is EXACT or left <= 2 * _EXPLAINED else None
