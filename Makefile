@@ -4,18 +4,23 @@ JOBS ?= 2
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help deps build demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf venv arena bench bench-peers check check-changed fuzz test-readers format clean
+.PHONY: help deps build binary dist demo test test-aarch64 test-aarch64-bits build-aarch64 test-hf test-python wheel venv arena bench bench-peers check check-changed fuzz test-readers docs format clean
 
 help:
 	@echo "make demo     install what is missing, build, extract the default prompts, show the result"
 	@echo "make build    build/assay, build/libassay.so and build/libassay_core.a"
+	@echo "make binary   dist/assay-VERSION-linux-CPU.tar.gz: one program that needs only glibc, model inside"
+	@echo "make dist     dist/assay-VERSION.tar.gz: the sources of the last commit"
 	@echo "make test     all tests that need no Python"
 	@echo "make test-aarch64  the tests of bit-identical results, in an AArch64 build under qemu"
 	@echo "make test-aarch64-bits  a part of these"
 	@echo "make test-hf  live parity with transformers (makes .venv)"
+	@echo "make test-python  installs the Python package with pip, and tests it"
+	@echo "make wheel    builds wheels, in dist/"
 	@echo "make arena    run other people's engines and judge them (docs/arena.md; installs them from PyPI)"
 	@echo "make bench    full-size timing, against the machine's limits and against transformers"
 	@echo "make bench-peers  timing against llama.cpp, transformers, oneDNN, numpy's npz, tokenizers"
+	@echo "make docs     the documentation as a site, in build-docs/site (installs mkdocs-material from PyPI)"
 	@echo "make check    format, lint, tests under sanitizers"
 	@echo "make check-changed  format, and lint of the sources that changed since BASE"
 	@echo "make test-readers  the tests of the modules that read untrusted files, under sanitizers"
@@ -27,6 +32,19 @@ deps:
 build: deps
 	@cmake --preset release >/dev/null
 	@cmake --build --preset release -j $(JOBS) --target assay assay_shared assay_core
+
+# Libraries that are linked statically; the first time takes minutes.
+.cache/static/complete: scripts/static-libraries
+	@scripts/install-deps static
+	@JOBS=$(JOBS) scripts/static-libraries .cache/static
+
+binary: deps .cache/static/complete
+	@cmake --preset binary >/dev/null
+	@cmake --build --preset binary -j $(JOBS) --target assay assay_shared
+	@scripts/pack-binary build-binary dist
+
+dist:
+	@scripts/pack-sources dist
 
 demo: build
 	@scripts/demo
@@ -65,6 +83,13 @@ test-hf: build venv
 	@cmake --build --preset release -j $(JOBS) --target fuzz_numpy_reader
 	@scripts/test-hf
 
+test-python: deps venv
+	@scripts/test-python
+
+# Wheels for pip, in dist/.
+wheel: deps .cache/static/complete
+	@scripts/wheels
+
 # Other people's engines, each in its own environment under .cache/arena.
 arena: build venv
 	@$(VENV)/bin/python python/arena/run.py $(ARENA)
@@ -92,6 +117,17 @@ bench-peers: build $(VENV)/bench
 	@$(VENV)/bin/python bench/npz.py
 	@$(VENV)/bin/python bench/tokenizer.py
 
+# The environment is separate: the site needs neither Assay nor what else .venv has.
+build-docs/venv/ready: docs/requirements.txt
+	@scripts/install-deps python
+	@$(PYTHON) -m venv build-docs/venv
+	@build-docs/venv/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: build-docs/venv/ready
+	@NO_MKDOCS_2_WARNING=1 build-docs/venv/bin/mkdocs build --strict
+	@echo "build-docs/site/index.html; with search: python3 -m http.server -d build-docs/site"
+
 format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
 
@@ -117,4 +153,4 @@ check-changed: deps
 	@scripts/check-changed
 
 clean:
-	@rm -rf build build-*
+	@rm -rf build build-* dist

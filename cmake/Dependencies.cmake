@@ -3,7 +3,7 @@
 set(ASSAY_STATIC "" CACHE PATH
   "Where scripts/static-libraries was told to put its archives: link them, so that only glibc is needed")
 if(ASSAY_STATIC)
-  if(NOT EXISTS ${ASSAY_STATIC}/built/SLEEF)
+  if(NOT EXISTS ${ASSAY_STATIC}/complete)
     message(FATAL_ERROR "ASSAY_STATIC: ${ASSAY_STATIC} is incomplete: run scripts/static-libraries "
                         "${ASSAY_STATIC}")
   endif()

@@ -1,5 +1,6 @@
-// Any bytes as a file that names other files: a sidecar of raw dumps, or the index of a
-// checkpoint's shards. The first byte says which.
+// Any bytes as a file that names other files: a sidecar of raw dumps, the index of a checkpoint's
+// shards, or the index of an msprobe dump. The first byte says which.
+#include "assay/npz.h"
 #include "formats/array_file.h"
 #include "formats/safetensors.h"
 #include "target.h"
@@ -18,7 +19,20 @@ void load_all(const ArrayFile& file) {
   }
 }
 
+// Files that the index lists need not be there.
+void load_readable(const ArrayFile& file) {
+  for (const std::string& name : file.names()) {
+    accepts([&] {
+      const ArrayForm form = file.form_of(name);
+      require(file.load(name).view.shape == form.shape, "form_of says what load gives");
+    });
+  }
+}
+
 bool make_files() {
+  std::filesystem::create_directory(scratch() / "dump_tensor_data");
+  const std::vector<std::byte> six(24);
+  write_npy(scratch() / "dump_tensor_data/a.npy", {"a", DType::kF32, {2, 3}, six});
   std::string raw(300, 'x');
   for (std::size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<char>(i);
   scratch_file("raw.bin", bytes_of(raw));
@@ -37,7 +51,12 @@ FUZZ_TARGET(sidecar) {
   static const bool made = make_files();
   require(made, "files");
   Choices choices(input);
-  if (choices.flag()) {
+  const unsigned kind = choices.byte() % 4;
+  if (kind == 2) {
+    scratch_file("dump.json", choices.rest());
+    accepts([&] { load_readable(ArrayFile(scratch() / "dump.json")); });
+    std::filesystem::remove(scratch() / "dump.json");
+  } else if (kind % 2 == 1) {
     scratch_file("model.safetensors.index.json", choices.rest());
     accepts([&] { load_all(ArrayFile(scratch().path())); });
   } else {

@@ -3,7 +3,7 @@
     python python/extract_reference.py --model models/tiny-qwen3 --out reference_data --dtype bf16
 
 Local files only, eager attention, greedy. --dtype f64 runs transformers in double, also where it
-would stay FP32 (see assay_hf/model.py). Exit codes: 0 good, 2 wrong usage, 3 bad input.
+would stay FP32 (see assay/capture/double.py). Exit codes: 0 good, 2 wrong usage, 3 bad input.
 """
 
 import argparse
@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np  # noqa: E402
 
-from assay_hf import files  # noqa: E402
-from assay_hf.errors import InputError, UsageError  # noqa: E402
+from assay.capture import files  # noqa: E402
+from assay.capture.errors import InputError, UsageError  # noqa: E402
 from assay_hf.model import HfModel, Numerics  # noqa: E402
-from assay_hf.prompts import Prompt, collect_prompts  # noqa: E402
+from assay.capture.prompts import Prompt, collect_prompts  # noqa: E402
 from assay_hf.taps import choose_taps, record  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 from assay_hf.model import HfModel, Numerics
-from assay_hf.prompts import collect_prompts
+from assay.capture.prompts import collect_prompts
 from assay_hf.taps import choose_taps, record
 from tokenizers import Tokenizer
 

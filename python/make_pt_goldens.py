@@ -83,6 +83,12 @@ def other_tensors() -> dict:
     }
 
 
+def speculators() -> dict:
+    """As speculators' data_generation_offline.py wrote samples until version 0.5."""
+    states = [counting(3, 2) + 10 * i for i in range(4)]
+    return {"input_ids": counting(3, dtype=torch.int64), "hidden_states": states, "loss_mask": torch.ones(3)}
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     torch.save(types(), OUT / "types.pt")
@@ -92,6 +98,7 @@ def main() -> None:
     torch.save(counting(2, 3), OUT / "one_tensor.pt")
     torch.save([counting(2), counting(3)], OUT / "list.pt")
     torch.save({"value": counting(2), "meta": {"layer_id": 3}}, OUT / "value_and_meta.pt")
+    torch.save(speculators(), OUT / "speculators.pt")
     torch.save(views(), OUT / "protocol5.pt", pickle_protocol=5)
     torch.save(views() | types(), OUT / "legacy.pt", _use_new_zipfile_serialization=False)
     torch.save({"x": counting(2), "config": argparse.Namespace(a=1)}, OUT / "namespace.pt")

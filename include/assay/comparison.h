@@ -72,8 +72,10 @@ struct OracleError {
 
 // The result for one array.
 struct TensorResult {
-  std::string name;  // tap name
+  std::string name;  // of the tap; in a captured reference of the module, or what a map made of it
   std::optional<std::int64_t> layer;
+  std::string block;   // of a captured array: the layer that it is in, "model.layers.3", or empty
+  std::string module;  // of a captured array: what made it, "model.layers.3.mlp (LlamaMLP)"
   Verdict verdict = Verdict::kNotCompared;
   std::string reason;          // why it is not a pass; empty for a pass
   std::string candidate_name;  // the array's own name in the candidate

@@ -7,9 +7,10 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import keras_hub
 import numpy as np
-from dumping import MODEL, WORDS, Arrays, add, prompts, save
+from dumping import MODEL, WORDS, prompts, save
+from record import Recording
 
-arrays: Arrays = {}
+arrays = Recording()
 # The layers' own names, one below the other.
 names: dict[int, str] = {}
 
@@ -26,9 +27,8 @@ called = keras.Layer.__call__
 
 def recorded(layer: keras.Layer, *inputs: object, **more: object) -> object:
     output = called(layer, *inputs, **more)
-    first = output[0] if isinstance(output, (tuple, list)) else output
-    if id(layer) in names and keras.ops.is_tensor(first) and "float" in str(first.dtype):
-        add(arrays, names[id(layer)], np.array(keras.ops.convert_to_numpy(first)))
+    if id(layer) in names:
+        arrays.add(names[id(layer)], output)
     return output
 
 
@@ -37,7 +37,7 @@ kind = getattr(keras_hub.models, WORDS[0])
 backbone = kind.from_preset(str(MODEL), dtype="float32")
 name_below(backbone, "")
 for prompt, ids in prompts():
-    arrays.clear()
+    arrays = Recording()
     tokens = {"token_ids": np.array([ids]), "padding_mask": np.ones((1, len(ids)), np.int32)}
     hidden = backbone(tokens)
     dump = dict(arrays)

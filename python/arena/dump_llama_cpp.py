@@ -1,8 +1,6 @@
 """llama.cpp: the library of xllamacpp under the header of llama-cpp-py-sync. MODEL is a .gguf file.
 
-llama.cpp calls back before (ask) and after each node of its graph. The last node of a name counts:
-Qcur is the product first and the rotated queries last. Word: the number of greedy tokens; or "tokens":
-no run, but the ids of each prompt as a line of a file.
+Word: the number of greedy tokens; or "tokens": no run, but the ids of each prompt as a line of a file.
 """
 
 import ctypes
@@ -10,48 +8,19 @@ import json
 import sys
 
 import numpy as np
-from dumping import MODEL, OUT, WORDS, Arrays, prompts, save
+from dumping import MODEL, OUT, WORDS, prompts, save
 from llama_cpp_py_sync._cffi_bindings import ffi
+from record.llama_cpp import GraphRecording
 from xllamacpp import xllamacpp
 
 llama = ffi.dlopen(xllamacpp.__file__)
-FLOAT32, INT32 = 0, 26
-
-
-class Tensor(ctypes.Structure):
-    """ggml_tensor, up to its name."""
-
-    _fields_ = [
-        ("type", ctypes.c_int),
-        ("buffer", ctypes.c_void_p),
-        ("ne", ctypes.c_int64 * 4),
-        ("nb", ctypes.c_size_t * 4),
-        ("op", ctypes.c_int),
-        ("op_params", ctypes.c_int32 * 16),
-        ("flags", ctypes.c_int32),
-        ("src", ctypes.c_void_p * 10),
-        ("view_src", ctypes.c_void_p),
-        ("view_offs", ctypes.c_size_t),
-        ("data", ctypes.c_void_p),
-        ("name", ctypes.c_char * 64),
-    ]
-
-
-arrays: Arrays = {}
+FLOAT32 = 0  # ggml's number of the type
+nodes: GraphRecording
 
 
 @ffi.callback("bool(struct ggml_tensor *, bool, void *)")
 def after_node(node, ask, _user_data):
-    tensor = Tensor.from_address(int(ffi.cast("intptr_t", node)))
-    name = tensor.name.decode()
-    unnamed = name.startswith("node_") or "(" in name  # views and reshapes of what has a name
-    if ask or unnamed or tensor.type not in (FLOAT32, INT32):
-        return True
-    dtype = np.dtype(np.float32 if tensor.type == FLOAT32 else np.int32)
-    size = dtype.itemsize + sum((n - 1) * b for n, b in zip(tensor.ne, tensor.nb, strict=True))
-    memory = (ctypes.c_char * size).from_address(tensor.data)
-    arrays[name] = np.ndarray(tensor.ne[::-1], dtype, memory, strides=tensor.nb[::-1]).copy()
-    return True
+    return nodes.node(int(ffi.cast("intptr_t", node)), ask)
 
 
 def decode(context, ids: list[int], first: int) -> np.ndarray:
@@ -92,9 +61,9 @@ for prompt, ids in prompts(encode):
     options.type_k = options.type_v = FLOAT32
     options.cb_eval = after_node
     context = llama.llama_init_from_model(model, options)
-    arrays.clear()
+    nodes = GraphRecording(ctypes.CDLL(xllamacpp.__file__))
     logits = decode(context, ids, 0)
-    dump = {**arrays, "logits": logits}
+    dump = {**nodes, "logits": logits}
     generated = list(ids)
     for _ in range(int(WORDS[0])):
         generated.append(int(logits[-1].argmax()))

@@ -7,19 +7,19 @@ import shutil
 CLANGS = ["clang", *(f"clang-{release}" for release in range(30, 13, -1))]
 os.environ.setdefault("CC", next(filter(shutil.which, CLANGS), "clang"))
 os.environ.setdefault("HALF", "0")
-import numpy as np
-from dumping import MODEL, Arrays, prompts, save
+from dumping import MODEL, run
 from tinygrad import Tensor
 from tinygrad.llm.model import Transformer
 
 model = Transformer.from_gguf(Tensor(MODEL), max_context=256)[0]
-for prompt, ids in prompts():
-    arrays: Arrays = {}
+
+
+def logits(ids: list[int]) -> Tensor:
+    """Of all positions: the model's own call has the last one's only."""
     x = model.token_embd(Tensor([ids])).float()
-    arrays["token_embd"] = x.numpy()
-    for index, block in enumerate(model.blk):
+    for block in model.blk:
         x = block(x, 0)
-        arrays[f"blk.{index}"] = x.numpy()
-    arrays["output_norm"] = model.output_norm(x).numpy()
-    logits = model.output(model.output_norm(x)).numpy()
-    save(prompt, ids, {**arrays, "logits": np.array(logits)})
+    return model.output(model.output_norm(x))
+
+
+run(model, logits)

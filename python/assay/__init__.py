@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._check import Check, check
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._models import bundled_model, find_model
     from ._reference import Arrays, PromptReference, Reference, extract
     from ._results import Comparison, Diagnosis, Divergence, PromptResult, TensorResult
+    from .record import record
 
     __version__: str
 
@@ -38,14 +39,21 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [*_MODULE_OF, "__version__"]
+__all__ = [
+    "Arrays", "AssayError", "Check", "CheckFailed", "Comparison", "Diagnosis", "Divergence", "InputError",
+    "MachineError", "PromptReference", "PromptResult", "Reference", "TensorResult", "UsageError",
+    "bundled_model", "check", "compare", "diagnose", "draft_map", "explain", "extract", "find_model",
+    "known_mistakes", "record", "save", "__version__",
+]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         from ._core import version
 
         return version
+    if name == "record":  # a package that can be called
+        return importlib.import_module(".record", __name__)
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'assay' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -39,13 +39,13 @@ def on_host(array: Any) -> tuple[Any, str]:
     return array, ""
 
 
-def _torch():
+def _torch() -> Any:
     import torch
 
     return torch
 
 
-def named(array, dtype: str):
+def named(array: Any, dtype: str) -> Any:
     """A numpy array from a file as its own type: BF16 and FP8, which come as bytes, need ml_dtypes.
 
     Without ml_dtypes BF16 becomes float32, which holds the same values, and FP8 stays uint8.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._arrays import on_host
 from ._errors import CheckFailed
 from ._models import find_model
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
+
+if TYPE_CHECKING:
+    from ._core import Checker
 
 
 class Check:
@@ -22,12 +25,12 @@ class Check:
         results: The result of every tensor so far, in the order of the checks.
     """
 
-    def __init__(self, checker, has_prompt: bool, stop: bool, record: bool):
+    def __init__(self, checker: Checker, has_prompt: bool, stop: bool, record: bool):
         self._checker = checker
         self._has_prompt = has_prompt
         self._stop = stop
         self._record = record
-        self._hooks: list[Any] = []
+        self._hooks = ExitStack()
         self.results: list[TensorResult] = []
 
     def wants(self, name: str) -> bool:
@@ -77,14 +80,45 @@ class Check:
         self.result.raise_on_failure()
 
     def hook(self, module: Any) -> None:
-        """Checks the output of every submodule of a torch module from now on, under its path."""
-        self._hooks += _hook_torch(module, self)
+        """Checks the outputs of all modules of a model from now on, under the names that `assay.record` gives them.
+
+        Args:
+            module: A torch or MLX module, or any model whose modules are Python objects that are called.
+        """
+        from .record.modules import token_ids, watch
+        from .record.values import tensors_in
+
+        calls: dict[str, int] = {}
+
+        def before(inputs: tuple[Any, ...], more: dict[str, Any]) -> None:
+            calls.clear()
+            ids = token_ids(inputs, more)
+            if ids is None:
+                return
+            cache = more.get("past_key_values")
+            past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
+            # The ids choose the prompt where none was named: then they must be all of its ids.
+            if not self._has_prompt:
+                self("input_ids", ids)
+                self._has_prompt = True
+                self.set_positions(past, ids.shape[-1])
+            else:
+                self.set_positions(past, ids.shape[-1])
+                self("input_ids", ids)
+
+        def after(path: str, _inputs: Any, _more: Any, returned: Any) -> None:
+            if not path:
+                return
+            calls[path] = calls.get(path, 0) + 1
+            name = path if calls[path] == 1 else f"{path}#{calls[path]}"
+            for tensor_name, tensor in tensors_in(returned, name):
+                self(tensor_name, tensor)
+
+        watch(module, after, self._hooks, before)
 
     def close(self) -> None:
         """Removes the hooks and writes the record."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        self._hooks.close()
         if self._record:
             self._checker.write_record()
             self._record = False
@@ -92,21 +126,21 @@ class Check:
     def __enter__(self) -> Check:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
 def check(
-    reference: Reference | str | os.PathLike | None,
+    reference: Reference | str | os.PathLike[str] | None,
     *,
     module: Any = None,
     prompt: str = "",
-    map: str | os.PathLike = "auto",
-    profile: str | os.PathLike = "noise",
+    map: str | os.PathLike[str] = "auto",
+    profile: str | os.PathLike[str] = "noise",
     tolerance: float | None = None,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     as_type: str = "",
-    record: str | os.PathLike | None = None,
+    record: str | os.PathLike[str] | None = None,
     stop: bool = False,
 ) -> Check:
     """Opens a comparison that takes one tensor at a time.
@@ -119,11 +153,14 @@ def check(
 
     Args:
         reference: A reference, its directory, or a single file of arrays; None only to record.
-        module: A torch module: the outputs of all its submodules are checked, under their paths. Calls with a cache
-            are followed position by position.
+        module: A model of torch, MLX or tinygrad: the outputs of all its modules are checked, under their paths. A
+            torch model's calls with transformers' cache are followed position by position.
         prompt: The prompt's id; needed where the reference has several and no "input_ids" are checked, or where the
             module's first call gets only a part of the prompt.
-        map, profile, tolerance, as_type: As in `compare`.
+        map: As in `compare`.
+        profile: As in `compare`.
+        tolerance: As in `compare`.
+        as_type: As in `compare`.
         model: The checkpoint that the engine runs: the reference of a different one is refused.
         record: An .npz file to which everything checked is written at the end.
         stop: Raise `CheckFailed` at the first tensor that fails, where it is computed.
@@ -143,43 +180,3 @@ def check(
     if module is not None:
         made.hook(module)
     return made
-
-
-def _hook_torch(module: Any, on_tensor: Check) -> list[Any]:
-    calls: dict[str, int] = {}
-
-    def tensors(name: str, output: Any) -> None:
-        if hasattr(output, "detach"):
-            on_tensor(name, output)
-            return
-        values = output.values() if isinstance(output, Mapping) else output
-        for i, value in enumerate(values if isinstance(values, Iterable) else ()):
-            if hasattr(value, "detach"):
-                on_tensor(name if i == 0 else f"{name}[{i}]", value)
-
-    def after(path: str) -> Callable[..., None]:
-        def hook(_module, _inputs, output) -> None:
-            calls[path] = calls.get(path, 0) + 1
-            tensors(path if calls[path] == 1 else f"{path}#{calls[path]}", output)
-
-        return hook
-
-    def before(_module, args, kwargs) -> None:
-        calls.clear()
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        if not hasattr(ids, "detach") or ids.dtype.is_floating_point:
-            return
-        cache = kwargs.get("past_key_values")
-        past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
-        # The ids choose the prompt where none was named: then they must be all of its ids.
-        if on_tensor._has_prompt:
-            on_tensor.set_positions(past, ids.shape[-1])
-            on_tensor("input_ids", ids)
-        else:
-            on_tensor("input_ids", ids)
-            on_tensor._has_prompt = True
-            on_tensor.set_positions(past, ids.shape[-1])
-
-    hooks = [module.register_forward_pre_hook(before, with_kwargs=True)]
-    hooks += [m.register_forward_hook(after(path)) for path, m in module.named_modules() if path]
-    return hooks

@@ -17,7 +17,7 @@ from ._reference import OnProgress, Reference, reference_path
 from ._results import Comparison, Diagnosis
 
 
-def save(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Writes arrays of any framework as an .npz file.
 
     Args:
@@ -57,14 +57,14 @@ def _on_disk(candidate: Any) -> Iterator[Path]:
 
 
 def compare(
-    reference: Reference | str | os.PathLike,
-    candidate: str | os.PathLike | Mapping[str, Any],
+    reference: Reference | str | os.PathLike[str],
+    candidate: str | os.PathLike[str] | Mapping[str, Any],
     *,
     prompt: str = "",
-    map: str | os.PathLike = "auto",
-    profile: str | os.PathLike = "noise",
+    map: str | os.PathLike[str] = "auto",
+    profile: str | os.PathLike[str] = "noise",
     tolerance: float | None = None,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     as_type: str = "",
     threads: int = 0,
     details: bool = False,
@@ -97,7 +97,7 @@ def compare(
     checkpoint = find_model(model) if model is not None else ""
     names = "" if map == "auto" else os.fspath(map)
 
-    def run(with_details: bool):
+    def run(with_details: bool) -> _core.Report:
         with _on_disk(candidate) as path:
             return _core.compare(
                 reference_path(reference), path, prompt, names, os.fspath(profile), tolerance, checkpoint,
@@ -108,8 +108,8 @@ def compare(
 
 
 def draft_map(
-    reference: Reference | str | os.PathLike,
-    candidate: str | os.PathLike | Mapping[str, Any],
+    reference: Reference | str | os.PathLike[str],
+    candidate: str | os.PathLike[str] | Mapping[str, Any],
     *,
     prompt: str = "",
     map: str = "auto",
@@ -128,12 +128,12 @@ def draft_map(
 
 
 def diagnose(
-    reference: Reference | str | os.PathLike | None,
-    candidate: str | os.PathLike | Mapping[str, Any],
+    reference: Reference | str | os.PathLike[str] | None,
+    candidate: str | os.PathLike[str] | Mapping[str, Any],
     *,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     prompt: str = "",
-    map: str | os.PathLike = "auto",
+    map: str | os.PathLike[str] = "auto",
     as_type: str = "",
     threads: int = 0,
     on_progress: OnProgress | None = None,
@@ -144,7 +144,11 @@ def diagnose(
         reference: A reference or its directory: whose tokens the dump is of. None if the dump has input_ids.
         candidate: As in `compare`.
         model: The checkpoint, as `find_model` takes it; may be left out if `extract` has made the reference.
-        prompt, map, as_type, threads, on_progress: As in `compare`.
+        prompt: As in `compare`.
+        map: As in `compare`.
+        as_type: As in `compare`.
+        threads: As in `compare`.
+        on_progress: As in `compare`.
 
     Raises:
         InputError: A file cannot be read.
@@ -165,7 +169,7 @@ def diagnose(
         ))  # fmt: skip
 
 
-def explain(model: str | os.PathLike | None = None, *, layer: int | None = None, form: str = "text"):
+def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = None, form: str = "text") -> Any:
     """What a model computes, step by step, as ``assay explain`` shows it.
 
     Args:
@@ -186,4 +190,4 @@ def known_mistakes() -> list[dict[str, Any]]:
     from . import _core
 
     known = json.loads(_core.known_mistakes())
-    return known["mistakes"] if isinstance(known, dict) else known
+    return list(known["mistakes"] if isinstance(known, dict) else known)

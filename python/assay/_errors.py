@@ -1,5 +1,7 @@
 """The exceptions that Assay raises."""
 
+from __future__ import annotations
+
 
 class AssayError(Exception):
     """Something that Assay could not do.
@@ -16,7 +18,7 @@ class AssayError(Exception):
         self.found = found
         self.expected = expected
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[AssayError], tuple[str, str, str, str]]:
         return type(self), (str(self), self.where, self.found, self.expected)
 
 

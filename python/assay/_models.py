@@ -20,7 +20,7 @@ def bundled_model() -> Path:
                      "no bundled model", "an installed package")  # fmt: skip
 
 
-def find_model(model: str | os.PathLike | None) -> Path:
+def find_model(model: str | os.PathLike[str] | None) -> Path:
     """The path of a checkpoint.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ from ._models import find_model
 if TYPE_CHECKING:
     import numpy as np
 
+    from . import _core
+
 OnProgress = Callable[[str, float], None]
 
 
-class Arrays(Mapping):
+class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
     """The arrays of a file, by name: ``arrays["layer_00_output"]`` is a read-only numpy array.
 
     Args:
@@ -34,16 +37,17 @@ class Arrays(Mapping):
         InputError: The file is missing or damaged, or its kind is not known.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         from ._core import ArrayFile
 
         self.path = Path(path)
         self._file = ArrayFile(self.path)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
         if name not in self._file:
             raise KeyError(_missing(name, self._file.names, str(self.path)))
-        return named(self._file.load(name), self._file.form(name)[0])
+        array: np.ndarray[Any, Any] = named(self._file.load(name), self._file.form(name)[0])
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.names)
@@ -90,7 +94,7 @@ class PromptReference(Arrays):
         oracle: The arrays of the run in double precision, or None if there was none.
     """
 
-    def __init__(self, directory: Path, manifest: dict):
+    def __init__(self, directory: Path, manifest: dict[str, Any]):
         files = manifest["files"]
         super().__init__(_below(directory, files["reference"]))
         self.id: str = manifest["id"]
@@ -100,12 +104,12 @@ class PromptReference(Arrays):
     @property
     def input_ids(self) -> list[int]:
         """The prompt's token ids."""
-        return self.manifest["input_ids"]
+        return list(self.manifest["input_ids"])
 
     @property
     def generated_ids(self) -> list[int]:
         """The prompt's token ids and those of its greedy continuation."""
-        return self["generated_ids"][0].tolist()
+        return list(self["generated_ids"][0].tolist())
 
     @property
     def text(self) -> str | None:
@@ -113,7 +117,7 @@ class PromptReference(Arrays):
         return self.manifest.get("text")
 
 
-class Reference(Mapping):
+class Reference(Mapping[str, PromptReference]):
     """A directory of reference activations: ``reference["prompt1"]["layer_07_output"]``.
 
     Args:
@@ -129,13 +133,13 @@ class Reference(Mapping):
         InputError: The directory has no manifest, or one that is not a reference's.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.model: Path | None = None
-        self._owner: tempfile.TemporaryDirectory | None = None
+        self._owner: tempfile.TemporaryDirectory[str] | None = None
         file = self.path / "manifest.json"
         try:
-            self.manifest: dict = json.loads(file.read_bytes())
+            self.manifest: dict[str, Any] = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
             expected = "a directory that assay extract has written"
             raise InputError(f"{file}: {error}; expected {expected}", str(file), str(error), expected) from error
@@ -156,12 +160,12 @@ class Reference(Mapping):
         return f"<assay.Reference: {', '.join(self)} in {self.path}>"
 
 
-def reference_path(reference: Reference | str | os.PathLike) -> Path:
+def reference_path(reference: Reference | str | os.PathLike[str]) -> Path:
     """The path of a reference given as an object or as a path."""
     return reference.path if isinstance(reference, Reference) else Path(reference)
 
 
-def _prompt(item: Any, number: int):
+def _prompt(item: Any, number: int) -> _core.Prompt:
     from . import _core
 
     name = f"prompt{number}"
@@ -170,6 +174,7 @@ def _prompt(item: Any, number: int):
     if isinstance(item, Mapping):
         name = item.get("id", name)
         if "messages" in item:
+            os.environ.setdefault("ASSAY_PYTHON", sys.executable)  # runs the chat template
             messages = {key: item[key] for key in ("messages", "tools") if key in item}
             return _core.prompt(name, None, [], json.dumps(messages))
         if "input_ids" in item:
@@ -188,10 +193,10 @@ def _prompt(item: Any, number: int):
 
 
 def extract(
-    model: str | os.PathLike | None = None,
-    prompts: Sequence[Any] | str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
+    prompts: Sequence[Any] | str | os.PathLike[str] | None = None,
     *,
-    out: str | os.PathLike | None = None,
+    out: str | os.PathLike[str] | None = None,
     taps: str | Sequence[str] = (),
     oracle: bool = True,
     numerics: Sequence[str] | None = None,
@@ -239,12 +244,15 @@ def extract(
     if prompts is None:
         all_prompts = _core.default_prompts()
     elif isinstance(prompts, os.PathLike):
-        all_prompts = _core.read_prompts(Path(prompts), 1)
+        all_prompts = _core.read_prompts(Path(os.fspath(prompts)), 1)
     else:
         items = [prompts] if isinstance(prompts, (str, Mapping)) else list(prompts)
         all_prompts = [_prompt(item, i) for i, item in enumerate(items, 1)]
-    owner = tempfile.TemporaryDirectory(prefix="assay-") if out is None else None
-    directory = Path(owner.name) / "reference_data" if owner else Path(out)
+    owner = None
+    if out is None:
+        owner = tempfile.TemporaryDirectory(prefix="assay-")
+        out = Path(owner.name) / "reference_data"
+    directory = Path(out)
     runs = list(numerics) if numerics is not None else ["bf16", "f64"] if oracle else ["bf16"]
     for warning in _core.extract(
         path, directory, all_prompts, thinking, runs, [taps] if isinstance(taps, str) else list(taps),

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._errors import CheckFailed
+
+if TYPE_CHECKING:
+    from . import _core
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class TensorResult:
         return self.passed
 
     @classmethod
-    def _from_json(cls, tensor: dict) -> TensorResult:
+    def _from_json(cls, tensor: dict[str, Any]) -> TensorResult:
         metrics = {k: _number(v) for k, v in tensor.get("metrics", {}).items()}
         return cls(
             tensor["name"], tensor["verdict"], tensor.get("reason", ""), tensor.get("layer"),
@@ -59,7 +62,7 @@ class TensorResult:
         )  # fmt: skip
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     """JSON has neither NaN nor infinity: Assay writes them as texts."""
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
@@ -94,14 +97,14 @@ class PromptResult:
         json: The whole result, as ``assay compare --json`` prints it.
     """
 
-    def __init__(self, prompt: dict):
+    def __init__(self, prompt: dict[str, Any]):
         self.id: str = prompt["id"]
         self.passed: bool = prompt["passed"]
         self.tensors = [TensorResult._from_json(t) for t in prompt["tensors"]]
         first = prompt["first_divergence"]
         self.first_divergence = Divergence(self.id, first["tensor"], first["text"]) if first else None
         self.unmatched: list[str] = prompt["unmatched"]
-        self.json: dict = prompt
+        self.json: dict[str, Any] = prompt
 
     def __getitem__(self, name: str) -> TensorResult:
         for tensor in self.tensors:
@@ -128,7 +131,7 @@ class Comparison:
         coarse: Whether an array is within BF16's noise but less accurate than its own type allows.
     """
 
-    def __init__(self, report, detailed: Callable[[], Any] | None = None):
+    def __init__(self, report: _core.Report, detailed: Callable[[], _core.Report] | None = None):
         self._report = report
         self._detailed = detailed
         self.passed: bool = report.passed
@@ -140,7 +143,8 @@ class Comparison:
     @cached_property
     def json(self) -> dict[str, Any]:
         """The result as ``assay compare --json`` prints it (docs/json.md)."""
-        return json.loads(self._report.json())
+        result: dict[str, Any] = json.loads(self._report.json())
+        return result
 
     @cached_property
     def prompts(self) -> list[PromptResult]:
@@ -166,7 +170,7 @@ class Comparison:
     @property
     def cause(self) -> str:
         """Why the comparison failed, in a sentence; empty if it passed."""
-        return self.json["cause"]
+        return str(self.json["cause"])
 
     def text(self, *, every_tensor: bool = False, color: bool = False) -> str:
         """The report for a terminal. every_tensor: a line for each array instead of each layer."""
@@ -177,11 +181,11 @@ class Comparison:
         if not self.passed:
             raise CheckFailed(f"{self.cause}\n{self.text()}", "assay", self.cause)
 
-    def to_json(self, path: str | os.PathLike) -> None:
+    def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes what ``assay compare --json`` prints."""
         _write(path, self._report.json() + "\n")
 
-    def to_html(self, path: str | os.PathLike) -> None:
+    def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the HTML report, one page without references to anything outside.
 
         Its histograms need the arrays once more: the comparison is repeated if it was made without details.
@@ -189,7 +193,7 @@ class Comparison:
         report = self._detailed() if self._detailed else self._report
         _write(path, report.html())
 
-    def to_junit(self, path: str | os.PathLike) -> None:
+    def to_junit(self, path: str | os.PathLike[str]) -> None:
         """Writes JUnit XML: a suite for each prompt, a case for each array."""
         _write(path, self._report.junit())
 
@@ -200,7 +204,7 @@ class Comparison:
         first = self.first_divergence
         return f"<assay.Comparison: {_verdict(self.passed)}{f', first divergence {first}' if first else ''}>"
 
-    def __rich__(self):
+    def __rich__(self) -> Any:
         from rich.text import Text
 
         return Text.from_ansi(self.text(color=True))
@@ -228,7 +232,7 @@ class Diagnosis:
         json: The whole result, as ``assay diagnose --json`` prints it.
     """
 
-    def __init__(self, diagnosis):
+    def __init__(self, diagnosis: _core.Diagnosis):
         self._diagnosis = diagnosis
         self.json: dict[str, Any] = json.loads(diagnosis.json())
         self.verdict: str = self.json["verdict"]
@@ -249,7 +253,7 @@ class Diagnosis:
     def __repr__(self) -> str:
         return f"<assay.Diagnosis {self.verdict}: {self.summary}>"
 
-    def __rich__(self):
+    def __rich__(self) -> Any:
         from rich.text import Text
 
         return Text.from_ansi(self.text(color=True))
@@ -263,13 +267,13 @@ def _shown(value: float | None) -> str:
 
 
 def _html_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    def line(cells, tag):
+    def line(cells: Iterable[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
     return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"
 
 
-def _write(path: str | os.PathLike, text: str) -> None:
+def _write(path: str | os.PathLike[str], text: str) -> None:
     """Writes the whole file or nothing."""
     target = Path(path)
     partial = target.with_name(f".partial-{os.getpid()}-{target.name}")

@@ -1,12 +1,6 @@
 """A checkpoint in transformers: loaded from local files, run eagerly, greedily, and if need be in
-double.
+double."""
 
-A transformers model of dtype float64 is not computed in double: norms, softmax, router, rotary
-frequencies and tables ask for FP32 by name. So for as long as a `Numerics.F64` model runs, FP32 is
-double: transformers' own code computes in double, and none of it is written a second time.
-"""
-
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,10 +15,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch  # noqa: E402
 from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: E402
-from transformers.integrations import moe  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
-from assay_hf.errors import InputError  # noqa: E402
+from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
+from assay.capture.errors import InputError  # noqa: E402
+from assay.capture.files import read_eos_token_ids  # noqa: E402
+from assay.capture.state import RunState  # noqa: E402
 
 transformers_logging.disable_progress_bar()
 
@@ -58,9 +54,9 @@ class HfModel:
             local_files_only=True,
         ).eval()
         if numerics is Numerics.F64:
-            _widen_constants(self.net)
+            widen_constants(self.net)
         self.eos_token_ids = read_eos_token_ids(directory)
-        self._untouched_rope = _lengths_seen(self.net.model.rotary_emb)
+        self._untouched = RunState(self.net)
 
     @property
     def config(self) -> Any:
@@ -126,7 +122,7 @@ class HfModel:
     @contextmanager
     def _run(self) -> Iterator[None]:
         """A run without gradients that does not depend on the runs before it."""
-        _forget_lengths(self.net.model.rotary_emb, self._untouched_rope)
+        self._untouched.restore()
         with torch.inference_mode(), self._wide():
             yield
 
@@ -134,72 +130,8 @@ class HfModel:
         return fp32_is_double() if self.numerics is Numerics.F64 else nullcontext()
 
 
-def read_eos_token_ids(directory: Path) -> list[int]:
-    """Ids after which generation stops; may be empty."""
-    for name in ("generation_config.json", "config.json"):
-        if (directory / name).is_file():
-            eos = json.loads((directory / name).read_text(encoding="utf-8")).get("eos_token_id")
-            if eos is not None:
-                return list(eos) if isinstance(eos, list) else [eos]
-    return []
-
-
-@contextmanager
-def fp32_is_double() -> Iterator[None]:
-    """Makes every FP32 that Python code asks for a double, and so everything computed in it."""
-    fp32, to_fp32, default = torch.float32, torch.Tensor.float, torch.get_default_dtype()
-    can_use_grouped_mm = moe._can_use_grouped_mm
-    torch.float32 = torch.float = torch.float64
-    torch.Tensor.float = torch.Tensor.double
-    torch.set_default_dtype(torch.float64)
-    # torch's grouped_mm does not support double; transformers has a loop for that case.
-    moe._can_use_grouped_mm = lambda *_: False
-    try:
-        yield
-    finally:
-        torch.float32 = torch.float = fp32
-        torch.Tensor.float = to_fp32
-        torch.set_default_dtype(default)
-        moe._can_use_grouped_mm = can_use_grouped_mm
-
-
-def _widen_constants(net: Any) -> None:
-    """Computes again, in double, what a model computes from its config when it is built. Loading
-    itself must not take place in fp32_is_double(), where FP32 weights are read as doubles."""
-    with fp32_is_double():
-        net.model.rotary_emb = type(net.model.rotary_emb)(net.config).eval()
-        embedding = net.model.embed_tokens
-        if hasattr(embedding, "scalar_embed_scale"):  # Gemma's
-            embedding.embed_scale = torch.tensor(embedding.scalar_embed_scale)
-
-
 def _knows_length(rotary: Any) -> bool:
     """Whether the rotary module's frequencies depend on the sequence's length."""
     types = rotary.rope_type
     names = types.values() if isinstance(types, dict) else [types]
     return any(name in ("dynamic", "longrope") for name in names)
-
-
-def _lengths_seen(rotary: Any) -> dict[str, Any]:
-    """The state that a rotary module with dynamic frequencies changes from run to run."""
-    if not _knows_length(rotary):
-        return {}
-    buffers = {name: buffer.clone() for name, buffer in rotary.named_buffers()}
-    return {"buffers": buffers, "longest": _longest(rotary)}
-
-
-def _longest(rotary: Any) -> dict[str, Any]:
-    return {k: v for k, v in vars(rotary).items() if k.endswith("max_seq_len_cached")}
-
-
-def _forget_lengths(rotary: Any, untouched: dict[str, Any]) -> None:
-    """transformers keeps the frequencies of the longest sequence seen; a run must not depend on
-    the runs before it."""
-    if not untouched:
-        return
-    for name in _longest(rotary):
-        delattr(rotary, name)
-    for name, value in untouched["longest"].items():
-        setattr(rotary, name, value)
-    for name, buffer in untouched["buffers"].items():
-        rotary.register_buffer(name, buffer.clone(), persistent=False)

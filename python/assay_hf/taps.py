@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay_hf.errors import UsageError
+from assay.capture.errors import UsageError
 from assay_hf.model import HfModel
 
 # The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
+#include "base/users_cache.h"
 
 namespace assay {
 namespace {
@@ -29,16 +29,8 @@ constexpr std::int64_t kSettled = 2'000'000'000;
 constexpr std::size_t kHexDigits = 64;
 
 fs::path users_memory() {
-  const auto directory = [](const char* variable) -> fs::path {
-    const char* value = std::getenv(variable);
-    return value == nullptr ? fs::path() : fs::path(value);
-  };
-  // The XDG specification says that a relative path must be ignored.
-  if (const fs::path cache = directory("XDG_CACHE_HOME"); cache.is_absolute()) {
-    return cache / "assay" / "hashes";
-  }
-  const fs::path home = directory("HOME");
-  return home.is_absolute() ? home / ".cache" / "assay" / "hashes" : fs::path();
+  const fs::path cache = users_cache();
+  return cache.empty() ? fs::path() : cache / "hashes";
 }
 
 struct Known {

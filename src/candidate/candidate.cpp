@@ -4,21 +4,18 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "assay/error.h"
 #include "base/text.h"
 #include "candidate/data_flow.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
+#include "candidate/stacked_layers.h"
+#include "formats/dump_names.h"
 
 namespace assay {
 namespace {
-
-// The axis that counts positions in the tap's array.
-std::size_t axis_of(const std::string& tap) {
-  const std::optional<TapPlace> place = parse_tap_name(tap);
-  return place ? position_axis(place->tap) : 1;
-}
 
 // The number of arrays that are asked for the order of dimensions, the smallest first.
 constexpr std::size_t kAsked = 3;
@@ -50,6 +47,7 @@ Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPromp
   }
   if (known_.ids.empty() && known_.whole_run) find_padding(claims);
   settle_meanings(claims);
+  settle_stack(claims);
   read_arrays(claims);
   say_what_is_not_split();
 }
@@ -116,6 +114,58 @@ void Candidate::settle_meanings(Claims& claims) {
     claims[*shows].push_back(name);
   }
   std::erase_if(claims, [](const auto& claim) { return claim.second.empty(); });
+}
+
+// A stack of all states needs no look at the values. Of others, the values tell the layers; a wrong
+// engine's are then compared with the layers that they are nearest to.
+void Candidate::settle_stack(Claims& claims) {
+  std::vector<std::string> stack;
+  for (const std::string& name : unmatched_) {
+    if (index_in_stack(name)) stack.push_back(name);
+  }
+  if (stack.empty()) return;
+  std::ranges::sort(stack, {}, [](const std::string& name) { return *index_in_stack(name); });
+  std::vector<std::string> taps = {"embedding_output"};
+  for (std::int64_t layer = 0; layer < known_.model.num_hidden_layers; ++layer) {
+    taps.push_back(tap_name(Tap::kLayerOutput, layer, known_.model));
+  }
+  std::vector<std::size_t> states(stack.size());
+  std::iota(states.begin(), states.end(), std::size_t{0});
+  if (stack.size() != taps.size()) {
+    std::vector<std::vector<double>> errors;
+    for (const std::string& name : stack) {
+      errors.emplace_back();
+      for (const std::string& tap : taps) {
+        std::optional<Choice> choice;
+        if (known_.shape(tap, std::ssize(judged_))) choice = choose(read_array(tap, name));
+        if (!choice) {
+          remarks_.push_back(fmt::format(
+              "'{}': the dump does not say which layers' outputs these are, and without all layer "
+              "outputs of the reference their values do not tell",
+              shown(name)));
+          return;
+        }
+        errors.back().push_back(choice->metrics.relative_l2);
+      }
+    }
+    const std::optional<std::vector<std::size_t>> found = assign_layers(errors);
+    if (!found) {
+      remarks_.push_back(fmt::format("{} stacked layer outputs, of a model with {} layers",
+                                     stack.size(), known_.model.num_hidden_layers));
+      return;
+    }
+    states = *found;
+    std::vector<std::string> words;
+    for (const std::size_t state : states) words.push_back(std::to_string(state));
+    remarks_.push_back(fmt::format(
+        "the dump does not say which layers' outputs it stacked: by their values those after {} "
+        "layers",
+        fmt::join(words, ", ")));
+  }
+  for (std::size_t i = 0; i < stack.size(); ++i) {
+    claims[taps[states[i]]].push_back(stack[i]);
+    std::erase(unmatched_, stack[i]);
+  }
 }
 
 // Of several arrays of ids, takes the one with the prompt's, or else the first that has any.
@@ -187,14 +237,7 @@ void Candidate::find_padding(const Claims& claims) {
 // The error of the deepest tap tells which of a run's tokens are padding, because it is computed
 // from all of them. Infinite if there is nothing to compare it with.
 double Candidate::deepest_error(const Claims& claims) const {
-  std::vector<TapPlace> places;
-  for (const auto& [tap, names] : claims) {
-    const std::optional<TapPlace> place = parse_tap_name(tap);
-    if (place && place->tap != Tap::kEmbeddingOutput) places.push_back(*place);
-  }
-  std::ranges::sort(places, std::greater<>());
-  for (const TapPlace& place : places) {
-    const std::string tap = tap_name(place.tap, place.layer, known_.model);
+  for (const std::string& tap : deepest_first(claims)) {
     const auto names = claims.find(tap);
     if (names == claims.end()) continue;
     for (const std::string& name : names->second) {
@@ -204,6 +247,29 @@ double Candidate::deepest_error(const Claims& claims) const {
     }
   }
   return std::numeric_limits<double>::infinity();
+}
+
+std::vector<std::string> Candidate::deepest_first(const Claims& claims) const {
+  std::vector<std::string> taps;
+  if (known_.modules != nullptr) {
+    for (const ModuleArray& array : known_.modules->arrays()) {
+      if (array.counts_tokens && !array.is_lookup && claims.contains(array.name)) {
+        taps.push_back(array.name);
+      }
+    }
+    std::ranges::reverse(taps);
+    return taps;
+  }
+  std::vector<TapPlace> places;
+  for (const auto& [tap, names] : claims) {
+    const std::optional<TapPlace> place = parse_tap_name(tap);
+    if (place && place->tap != Tap::kEmbeddingOutput) places.push_back(*place);
+  }
+  std::ranges::sort(places, std::greater<>());
+  for (const TapPlace& place : places) {
+    taps.push_back(tap_name(place.tap, place.layer, known_.model));
+  }
+  return taps;
 }
 
 void Candidate::read_arrays(const Claims& claims) {
@@ -246,8 +312,9 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
   const Shape wanted = *known_.shape(tap, std::ssize(judged_));
   try {
     const Shape shape = file_.form_of(name).shape;
-    const std::size_t axis = axis_of(tap);
-    array.readings = readings_of(tap, wanted, axis, shape, hints_);
+    const std::size_t axis = position_axis_of(tap, known_.modules);
+    array.readings =
+        readings_of(tap, wanted, axis, shape, hints_of_array(hints_, tap, known_.modules));
     if (array.readings.empty()) {
       array.problem = fmt::format("shape {} cannot be read as the reference's {}",
                                   shape_text(shape), shape_text(wanted));
@@ -274,7 +341,8 @@ std::optional<Choice> Candidate::choose(const CandidateArray& array) const {
     const LoadedArray right = known_.values(array.tap, judged_);
     if (right.view.shape.empty()) return std::nullopt;
     const LoadedArray own = file_.load(array.name);
-    return choose_reading_of(array.tap, right.view, own.view, array.readings, known_.model);
+    return choose_reading_of(array.tap, position_axis_of(array.tap, known_.modules), right.view,
+                             own.view, array.readings, known_.model);
   } catch (const Error&) {
     return std::nullopt;  // reported when the array itself is read
   }

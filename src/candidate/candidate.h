@@ -23,6 +23,7 @@ namespace assay {
 // What a candidate's arrays are compared with.
 struct KnownPrompt {
   ModelSpec model;                      // the checkpoint's, or model_of_names(the reference)
+  const ModuleFlow* modules = nullptr;  // a captured reference's; null: the arrays are taps
   std::vector<std::int64_t> ids = {};   // the prompt's tokens; empty: unknown
   std::vector<std::int64_t> text = {};  // these and what the reference generates; empty: unknown
   bool whole_run = false;  // judge all that the candidate ran, not only the prompt's positions
@@ -105,10 +106,12 @@ class Candidate {
   void say_what_is_not_split();
   void remark_first_of(std::vector<std::string> lines);
   void settle_meanings(Claims& claims);
+  void settle_stack(Claims& claims);
   void read_ids_of(const Claims& claims);
   void take(const std::optional<Sequence>& sequence);
   void find_padding(const Claims& claims);
   double deepest_error(const Claims& claims) const;
+  std::vector<std::string> deepest_first(const Claims& claims) const;
   void read_arrays(const Claims& claims);
   CandidateArray read_array(const std::string& tap, const std::string& name) const;
   void settle_order();

@@ -27,17 +27,18 @@ Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
     const bool contradicts =
         all[0].order == AxisOrder::kSame && all[i].order == AxisOrder::kReversed;
     if (contradicts && !(metrics.relative_l2 <= kFits)) continue;
+    // Scores that are -inf where they are masked: queries and keys are not exchanged.
+    if (metrics.unlike > best.metrics.unlike) continue;
     if (apart(metrics) < apart(best.metrics) / 2) best = {i, std::move(metrics)};
   }
   best.fits = best.metrics.relative_l2 <= kFits;
   return best;
 }
 
-Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
+Choice choose_reading_of(std::string_view tap, std::size_t axis, const ArrayView& reference,
                          const ArrayView& candidate, std::span<const Reading> all,
                          const ModelSpec& model) {
   const std::optional<TapPlace> place = parse_tap_name(tap);
-  const std::size_t axis = place ? position_axis(place->tap) : 1;
   Choice plain = choose_reading(reference, axis, candidate, all, nullptr);
   const bool has_pairs = place && has_rotary_pairs(place->tap) && model.head_dim > 0;
   if (plain.fits || !has_pairs || reference.dtype != DType::kF32) return plain;

@@ -33,9 +33,9 @@ Choice choose_reading(const ArrayView& reference, std::size_t position_axis,
 
 // The same for a tap's array, whose rotary pairs may be adjacent (paired_channels()): if it is
 // close only in that form, the metrics are those of that form.
-Choice choose_reading_of(std::string_view tap, const ArrayView& reference,
-                         const ArrayView& candidate, std::span<const Reading> all,
-                         const ModelSpec& model);
+Choice choose_reading_of(std::string_view tap, std::size_t position_axis,
+                         const ArrayView& reference, const ArrayView& candidate,
+                         std::span<const Reading> all, const ModelSpec& model);
 
 // A remark for probabilities whose reading omits keys, if these are attended to; otherwise empty.
 std::string about_left_out_keys(std::string_view tap, std::span<const std::int64_t> reference,

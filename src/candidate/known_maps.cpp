@@ -18,6 +18,8 @@ std::string_view map_mlx_lm();
 std::string_view map_onnxruntime_genai();
 std::string_view map_vllm();
 std::string_view map_sglang();
+std::string_view map_edge_llm();
+std::string_view map_msprobe();
 
 namespace {
 
@@ -39,6 +41,8 @@ const auto& sources() {
       Source{"onnxruntime-genai", map_onnxruntime_genai()},
       Source{"vLLM", map_vllm()},
       Source{"SGLang", map_sglang()},
+      Source{"TensorRT-Edge-LLM", map_edge_llm()},
+      Source{"msprobe", map_msprobe()},
   };
   return all;
 }
@@ -79,3 +83,5 @@ ASSAY_EMBED(map_mlx_lm, ASSAY_MAPS "/mlx-lm.json")
 ASSAY_EMBED(map_onnxruntime_genai, ASSAY_MAPS "/onnxruntime-genai.json")
 ASSAY_EMBED(map_vllm, ASSAY_MAPS "/vLLM.json")
 ASSAY_EMBED(map_sglang, ASSAY_MAPS "/SGLang.json")
+ASSAY_EMBED(map_edge_llm, ASSAY_MAPS "/TensorRT-Edge-LLM.json")
+ASSAY_EMBED(map_msprobe, ASSAY_MAPS "/msprobe.json")

@@ -257,7 +257,7 @@ class Drafting {
         readings_of(tap, reference_.form_of(tap).shape, axis, array.shape, {});
     if (all.empty()) return {};
     const TensorMetrics metrics =
-        choose_reading_of(tap, reference_.load(tap).view, array, all, model_).metrics;
+        choose_reading_of(tap, axis, reference_.load(tap).view, array, all, model_).metrics;
     // NaN was not compared.
     if (metrics.compared == 0 || metrics.unlike != 0 || metrics.nan_candidate != 0) return {};
     const auto elements = static_cast<double>(element_count(array.shape, tap));

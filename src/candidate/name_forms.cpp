@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -83,7 +85,7 @@ std::optional<std::string> without_output(std::string_view text) {
   return std::nullopt;
 }
 
-// "x.call3", "x.call_3" and "x.call3.output" become "x#3".
+// "x.call3", "x.call_3" and "x.call3.output" become "x#4": these count calls from 0.
 std::optional<std::string> with_call(std::string_view text) {
   constexpr std::array<std::string_view, 2> kWords = {".call", ".call_"};
   for (const std::string_view word : kWords) {
@@ -92,8 +94,12 @@ std::optional<std::string> with_call(std::string_view text) {
     const std::size_t begin = at + word.size();
     const std::size_t end = std::min(text.find_first_not_of("0123456789", begin), text.size());
     if (end == begin) continue;
-    const std::string_view number = text.substr(begin, end - begin);
-    const std::string call = number == "0" ? std::string() : fmt::format("#{}", number);
+    std::uint64_t calls = 0;
+    const auto digits = text.substr(begin, end - begin);
+    if (std::from_chars(digits.data(), digits.data() + digits.size(), calls).ec != std::errc()) {
+      continue;
+    }
+    const std::string call = calls == 0 ? std::string() : fmt::format("#{}", calls + 1);
     return fmt::format("{}{}{}", text.substr(0, at), call, text.substr(end));
   }
   return std::nullopt;

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <iterator>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/fused_file.h"
 #include "candidate/known_maps.h"
@@ -33,7 +35,8 @@ std::size_t index_of_known(const std::string& name) {
       maps, [&](const KnownMap& map) { return strcasecmp(map.name.c_str(), name.c_str()) == 0; });
   if (found == maps.end()) {
     throw usage_error("--map", "'" + shown(name) + "'",
-                      fmt::format("{} or a .json file", fmt::join(NameMap::known(), ", ")));
+                      fmt::format("{} or a .json file{}", fmt::join(NameMap::known(), ", "),
+                                  did_you_mean(name, NameMap::known())));
   }
   return static_cast<std::size_t>(found - maps.begin());
 }
@@ -68,9 +71,12 @@ NameMap::NameMap(const std::string& maps) {
     come_along_.resize(known_maps().size());
     std::iota(come_along_.begin(), come_along_.end(), std::size_t{0});
   }
+  applying_ = come_along_.size();
 }
 
 void NameMap::adapt_to(const ModelSpec& model) { conditions_ = RuleConditions(model); }
+
+void NameMap::adapt_to(std::shared_ptr<const ModuleFlow> modules) { modules_ = std::move(modules); }
 
 void NameMap::adapt_to(const std::vector<std::string>& names) {
   constexpr std::int64_t kAnyLayers = 100;
@@ -85,6 +91,9 @@ void NameMap::adapt_to(const std::vector<std::string>& names) {
   std::ranges::stable_sort(come_along_, [&](std::size_t a, std::size_t b) {
     return std::pair(knows[b], a) < std::pair(knows[a], b);
   });
+  // What is ignored in one engine's dumps may be something else in those of another.
+  applying_ = static_cast<std::size_t>(
+      std::ranges::count_if(come_along_, [&](std::size_t m) { return knows[m] > 0; }));
 }
 
 NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
@@ -98,13 +107,16 @@ NameMeaning NameMap::meaning(std::string_view name, std::int64_t layers) const {
 NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers) const {
   for (const NameRule& rule : own_) {
     if (const auto layer = rule.from.match(name)) {
-      return {true, target_of(rule, *layer, conditions_, layers)};
+      return {true, of_modules(target_of(rule, *layer, conditions_, layers))};
     }
+  }
+  if (modules_) {
+    if (const ModuleArray* array = modules_->find_by_dump(name)) return {true, {{{array->name}}}};
   }
   if (auto tap = canonical_tap(name, layers)) return {true, {{{std::move(*tap)}}}};
   const std::vector<std::string> forms = name_forms(name);
   NameMeaning meaning;
-  for (const std::size_t m : come_along_) {
+  for (const std::size_t m : std::span(come_along_).first(applying_)) {
     std::optional<NameTarget> target = target_in(known_maps()[m], forms, conditions_, layers);
     if (!target) continue;
     if (!meaning.known) {
@@ -120,6 +132,17 @@ NameMeaning NameMap::meaning_of_array(std::string_view name, std::int64_t layers
     }
   }
   return meaning;
+}
+
+// A rule may name an array of a captured reference by any module that returns it.
+NameTarget NameMap::of_modules(NameTarget target) const {
+  if (!modules_) return target;
+  for (NameClaim& claim : target) {
+    for (std::string& tap : claim.taps) {
+      if (const ModuleArray* array = modules_->find_by_dump(tap)) tap = array->name;
+    }
+  }
+  return target;
 }
 
 std::optional<NameMeaning> NameMap::meaning_of_part(std::string_view name,

@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "candidate/module_flow.h"
 #include "candidate/name_rules.h"
 #include "models/spec.h"
 
@@ -24,8 +26,9 @@ struct NameMeaning {
   std::optional<std::string> sure_tap() const;
 };
 
-// A user's rules come first, then the taps' own names, then the built-in maps, the one that knows
-// most of a dump's names first; what the other built-in maps say is never sure.
+// A user's rules come first, then a captured reference's modules, then the taps' own names, then
+// the built-in maps, the one that knows most of a dump's names first; what the other built-in maps
+// say is never sure.
 class NameMap {
  public:
   // The names of the built-in maps.
@@ -40,7 +43,10 @@ class NameMap {
   // Adapts to the model: some names have another meaning if it has norms after its blocks, or
   // experts.
   void adapt_to(const ModelSpec& model);
-  // Sorts the built-in maps by how many of the dump's names they know.
+  // Adds the names of a captured reference's modules; null: none. They come after a user's rules.
+  void adapt_to(std::shared_ptr<const ModuleFlow> modules);
+  // Sorts the built-in maps by how many of the dump's names they know; those that know none no
+  // longer apply.
   void adapt_to(const std::vector<std::string>& names);
 
   // layers: of the model; tap names get as many digits as tap_name writes for it.
@@ -54,12 +60,15 @@ class NameMap {
 
  private:
   NameMeaning meaning_of_array(std::string_view name, std::int64_t layers) const;
+  NameTarget of_modules(NameTarget target) const;
   // For a part of a fused array (candidate/fused_file.h).
   std::optional<NameMeaning> meaning_of_part(std::string_view name, std::int64_t layers) const;
 
   std::vector<NameRule> own_;            // from files
   std::vector<std::size_t> come_along_;  // indices of known_maps()
+  std::size_t applying_ = 0;             // as many of these, from the first
   RuleConditions conditions_;            // of the model
+  std::shared_ptr<const ModuleFlow> modules_;
 };
 
 }  // namespace assay

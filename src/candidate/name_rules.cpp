@@ -77,7 +77,9 @@ class TargetReader {
   NameClaim read_claim(const std::string& text) const {
     NameClaim claim{split_fused(text)};
     for (const std::string& tap : claim.taps) {
-      if (!canonical_tap(with_layer(tap, 0), 1)) {
+      // The paths of a captured reference's modules are known when it is read.
+      const bool is_path = tap.find('.') != tap.npos;
+      if (!is_path && !canonical_tap(with_layer(tap, 0), 1)) {
         throw input_error(where_, "'" + shown(tap) + "' is not a tap",
                           "a name such as layer_{layer}_q_proj or logits");
       }

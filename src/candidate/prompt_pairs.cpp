@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "candidate/candidate.h"
 #include "candidate/data_flow.h"
@@ -17,6 +18,7 @@
 #include "candidate/sequence.h"
 #include "formats/array_file.h"
 #include "formats/json_file.h"
+#include "formats/msprobe_dump.h"
 #include "model/read_spec.h"
 
 namespace assay {
@@ -139,6 +141,10 @@ Pairing read_manifest(const fs::path& directory) {
       if (spot["common"].get<bool>()) pairing.blind_spots.push_back(spot["name"]);
     }
   }
+  const bool of_modules = manifest.contains("data_flow");
+  if (of_modules && manifest["data_flow"] != OrderedJson("modules")) {
+    throw bad("data_flow", "\"modules\", or none");
+  }
   const auto prompts = manifest.find("prompts");
   if (prompts == manifest.end() || !prompts->is_array()) throw bad("prompts", "a list");
   for (const OrderedJson& prompt : *prompts) {
@@ -163,6 +169,10 @@ Pairing read_manifest(const fs::path& directory) {
     pairing.prompts.push_back({prompt["id"], *reference, path_of("oracle"), std::nullopt,
                                read_own_noise(prompt),
                                read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
+    if (!of_modules) continue;
+    pairing.prompts.back().modules = std::make_shared<ModuleFlow>(
+        prompt.value("arrays", OrderedJson()),
+        field_text(file.string(), fmt::format("prompts.{}.arrays", std::string(prompt["id"]))));
   }
   if (pairing.prompts.empty()) throw bad("prompts", "at least one");
   return pairing;
@@ -211,17 +221,18 @@ std::vector<std::string> files_of_no_prompt(const Pairing& pairing, const fs::pa
 }
 
 // How well the layouts of the candidate's taps fit the reference's: padded ones count half.
-std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map) {
+std::size_t fitting(const ArrayFile& reference, const ArrayFile& candidate, const NameMap& map,
+                    const ModuleFlow* modules) {
   const std::int64_t layers = count_layers(reference.names());
   std::size_t count = 0;
   for (const std::string& name : candidate.names()) {
     const std::optional<std::string> tap = map.tap_of(name, layers);
-    const std::optional<TapPlace> place = tap ? parse_tap_name(*tap) : std::nullopt;
-    if (!place || !reference.contains(*tap)) continue;
+    const bool is_known = tap && (parse_tap_name(*tap) || (modules && modules->find(*tap)));
+    if (!is_known || !reference.contains(*tap)) continue;
     const std::optional<Shape> shape = shape_if_readable(candidate, name);
     if (!shape) continue;
-    const std::vector<Reading> found =
-        readings_of(*tap, reference.form_of(*tap).shape, position_axis(place->tap), *shape, {});
+    const std::vector<Reading> found = readings_of(*tap, reference.form_of(*tap).shape,
+                                                   position_axis_of(*tap, modules), *shape, {});
     if (found.empty()) continue;
     // A last position fits any prompt, so it is no evidence for a prompt of one token.
     count += found.front().rank != 1 || found.front().last_position ? 2 : 1;
@@ -239,6 +250,14 @@ std::optional<std::vector<std::int64_t>> ids_of(const ArrayFile& candidate, cons
     }
   }
   return std::nullopt;
+}
+
+std::optional<std::vector<std::int64_t>> ids_if_readable(const fs::path& dump, const NameMap& map) {
+  try {
+    return ids_of(ArrayFile(dump), map);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 std::string ids_of(const Pairing& pairing) {
@@ -269,7 +288,9 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
         inside = p;
       }
     }
-    fits.push_back(fitting(reference, arrays, map));
+    NameMap own_map = map;
+    own_map.adapt_to(pair.modules);
+    fits.push_back(fitting(reference, arrays, own_map, pair.modules.get()));
   }
   if (inside) return *inside;
   const std::size_t most = *std::ranges::max_element(fits);
@@ -284,6 +305,53 @@ std::size_t prompt_of(const Pairing& pairing, const fs::path& candidate, const s
   return static_cast<std::size_t>(std::ranges::find(fits, most) - fits.begin());
 }
 
+// The dumps in a directory whose files are not named after prompts: msprobe's steps, or files that
+// were named after requests, as vLLM does. Empty if it is a single dump.
+std::vector<fs::path> dumps_in(const fs::path& directory) {
+  if (is_msprobe_dump(directory)) return msprobe_steps(directory);
+  if (!is_folder(directory)) return {};
+  std::vector<fs::path> dumps = paths_in(directory);
+  const bool of_prompts = !has_array_files(directory);
+  std::erase_if(dumps, [&](const fs::path& path) {
+    const fs::path kind = path.extension();
+    if (is_folder(path)) return true;
+    return of_prompts ? kind != ".npz" && kind != ".safetensors" : !holds_a_prompt(path);
+  });
+  const bool is_checkpoint = std::ranges::any_of(
+      dumps, [](const fs::path& path) { return path.filename().string().starts_with("model"); });
+  return is_checkpoint ? std::vector<fs::path>() : dumps;
+}
+
+// Finds each dump's prompt by the tokens that it ran. False if no dump ran any.
+bool pair_by_tokens(Pairing& pairing, const std::vector<fs::path>& dumps, const NameMap& map) {
+  std::vector<std::vector<std::int64_t>> prompts;
+  for (const PromptPair& pair : pairing.prompts) {
+    const ArrayFile reference(pair.reference);
+    prompts.push_back(reference.contains("input_ids") ? read_ids(reference, "input_ids")
+                                                      : std::vector<std::int64_t>());
+  }
+  bool any = false;
+  for (const fs::path& dump : dumps) {
+    std::optional<std::size_t> best;
+    if (const auto ids = ids_if_readable(dump, map)) {
+      for (std::size_t p = 0; p < prompts.size(); ++p) {
+        if (prompts[p].empty() || pairing.prompts[p].candidate) continue;
+        const std::optional<Sequence> found = find_prompt(prompts[p], *ids);
+        if (!found || !found->sure) continue;
+        if (!best || prompts[p].size() > prompts[*best].size()) best = p;
+      }
+    }
+    if (best) {
+      pairing.prompts[*best].candidate = dump;
+      any = true;
+    } else {
+      pairing.unused_files.push_back(dump.filename().string());
+    }
+  }
+  if (!any) pairing.unused_files.clear();
+  return any;
+}
+
 }  // namespace
 
 std::vector<PromptPair> prompts_of(const fs::path& candidate) {
@@ -291,7 +359,9 @@ std::vector<PromptPair> prompts_of(const fs::path& candidate) {
   const auto add = [&](const fs::path& file, const std::string& id) {
     prompts.push_back({id, {}, std::nullopt, file});
   };
-  if (is_folder(candidate)) {
+  if (is_msprobe_dump(candidate)) {
+    for (const fs::path& step : msprobe_steps(candidate)) add(step, step.filename().string());
+  } else if (is_folder(candidate)) {
     std::set<std::string> ids;
     const bool arrays_apart = has_array_files(candidate);
     for (const fs::path& path : paths_in(candidate)) {
@@ -322,12 +392,20 @@ std::int64_t count_layers(const std::vector<std::string>& tap_names) {
 std::size_t index_of_prompt(const Pairing& pairing, const std::string& id) {
   const auto found = std::ranges::find(pairing.prompts, id, &PromptPair::id);
   if (found == pairing.prompts.end()) {
-    throw usage_error("--prompt", "'" + id + "'", fmt::format("one of {}", ids_of(pairing)));
+    std::vector<std::string> known;
+    for (const PromptPair& pair : pairing.prompts) known.push_back(pair.id);
+    throw usage_error("--prompt", "'" + id + "'",
+                      fmt::format("one of {}{}", ids_of(pairing), did_you_mean(id, known)));
   }
   return static_cast<std::size_t>(found - pairing.prompts.begin());
 }
 
 Pairing read_reference(const fs::path& reference) {
+  if (!reference.empty() && !is_there(reference)) {
+    throw input_error(
+        reference.string(), "no such file or directory",
+        "a reference_data directory, which 'assay extract' makes, or a file of arrays");
+  }
   const bool is_set = is_folder(reference) && !has_array_files(reference);
   return is_set ? read_manifest(reference) : one_file(reference);
 }
@@ -355,6 +433,21 @@ Pairing pair_prompts(const fs::path& reference, const fs::path& candidate,
       pairing.unused_files = files_of_no_prompt(pairing, candidate);
     }
     return pairing;
+  }
+  const std::vector<fs::path> dumps = dumps_in(candidate);
+  if (!dumps.empty() && pair_by_tokens(pairing, dumps, map)) {
+    if (!prompt.empty()) {
+      const std::size_t p = index_of_prompt(pairing, prompt);
+      pairing.prompts = {pairing.prompts[p]};
+      pairing.unused_files.clear();
+    }
+    return pairing;
+  }
+  if (!dumps.empty() && !is_msprobe_dump(candidate)) {
+    throw usage_error(
+        candidate.string(),
+        fmt::format("{} dumps, of which none ran the tokens of a prompt", dumps.size()),
+        fmt::format("the tokens of {}, or files named after them", ids_of(pairing)));
   }
   const std::size_t p = prompt_of(pairing, candidate, prompt, map);
   pairing.prompts = {pairing.prompts[p]};

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "assay/numerics.h"
+#include "candidate/module_flow.h"
 #include "candidate/name_map.h"
 #include "model/array_noise.h"
 #include "models/spec.h"
@@ -24,6 +26,8 @@ struct PromptPair {
   std::optional<std::map<std::string, double>> noise = {};
   // An f32 run's distance from the oracle, by tap name; none if the manifest does not have it.
   std::optional<std::map<std::string, ArrayNoise>> noise_f32 = {};
+  // The arrays' own data flow, if `assay capture` made the reference; null: that of their taps.
+  std::shared_ptr<const ModuleFlow> modules = {};
 };
 
 struct Pairing {

@@ -23,21 +23,36 @@ bool has_shape_of_tap(const std::optional<TapPlace>& place, const Shape& shape) 
 
 }  // namespace
 
-void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle) {
+void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle,
+                           const ModuleFlow* modules) {
+  if (modules != nullptr) {
+    for (const ModuleArray& array : modules->arrays()) {
+      if (reference.contains(array.name)) continue;
+      throw input_error(reference.path().string(), fmt::format("no array '{}'", shown(array.name)),
+                        "all that the manifest lists");
+    }
+  }
   for (const std::string& name : reference.names()) {
+    const ModuleArray* own = modules != nullptr ? modules->find(name) : nullptr;
     const std::optional<TapPlace> place = parse_tap_name(name);
-    if (!place && !name.starts_with("rope_")) continue;
+    if (own == nullptr && !place && !name.starts_with("rope_")) continue;
     const Shape shape = reference.form_of(name).shape;
     const auto where = [&](const ArrayFile& file) {
       return fmt::format("{}: array '{}'", file.path().string(), shown(name));
     };
-    if (!has_shape_of_tap(place, shape)) {
+    if (own != nullptr) {
+      if (shape.size() <= own->axis || std::ranges::find(shape, 0) != shape.end()) {
+        throw input_error(
+            where(reference), fmt::format("shape {}", shape_text(shape)),
+            fmt::format("elements, and {} axes or more, as in the manifest", own->axis + 1));
+      }
+    } else if (!has_shape_of_tap(place, shape)) {
       const bool has_keys = place && position_axis(place->tap) == 2;
       throw input_error(where(reference), fmt::format("shape {}", shape_text(shape)),
                         has_keys ? "[1, heads, S, S] of S tokens, as a reference has it"
                                  : "[1, S, ...] of S tokens, as a reference has it");
     }
-    if (!place || oracle == nullptr) continue;
+    if ((own == nullptr && !place) || oracle == nullptr) continue;
     if (!oracle->contains(name)) {
       throw input_error(oracle->path().string(), fmt::format("no array '{}'", shown(name)),
                         fmt::format("all of {}: {}", reference.path().string(), kOneRun));
@@ -61,9 +76,10 @@ void expect_same_ids(const ArrayFile& reference, const ArrayFile& oracle) {
                     fmt::format("those of {}: {}", reference.path().string(), kOneRun));
 }
 
-ReferenceFiles::ReferenceFiles(const PromptPair& pair) : arrays_(pair.reference) {
+ReferenceFiles::ReferenceFiles(const PromptPair& pair)
+    : arrays_(pair.reference), modules_(pair.modules) {
   if (pair.oracle) oracle_.emplace(*pair.oracle);
-  expect_shapes_of_taps(arrays_, oracle());
+  expect_shapes_of_taps(arrays_, oracle(), modules());
   if (oracle_) expect_same_ids(arrays_, *oracle_);
   if (pair.noise) noise_ = *pair.noise;
 }
@@ -91,9 +107,33 @@ void ReferenceFiles::expect_own_oracle(const std::string& tap, const TensorMetri
                   recorded->second));
 }
 
+double ReferenceFiles::least_noise(const std::string& name) const {
+  constexpr double kMany = 512;
+  const ModuleArray* array = modules_ ? modules_->find(name) : nullptr;
+  if (array == nullptr) return 0;
+  const auto count = static_cast<double>(element_count(arrays_.form_of(name).shape, name));
+  if (count > kMany) return 0;
+  double least = 0;
+  for (const std::size_t source : array->from) {
+    const auto found = noise_.find(modules_->arrays()[source].name);
+    if (found != noise_.end()) least = std::max(least, found->second);
+  }
+  // A sum whose terms cancel is relatively further off than they are. Over many values that is
+  // known from the reference's own error, over few (the scores of two classes) it is not.
+  return least * std::max(1.0, 16 / std::sqrt(count));
+}
+
+bool ReferenceFiles::judges_positions(const std::string& name) const {
+  constexpr std::int64_t kFew = 16;
+  const ModuleArray* array = modules_ ? modules_->find(name) : nullptr;
+  if (array == nullptr) return true;
+  const Shape shape = arrays_.form_of(name).shape;
+  return element_count(shape, name) / shape.at(array->axis) >= kFew;
+}
+
 LoadedArray ReferenceFiles::exact(const std::string& tap) const {
-  return oracle_ && parse_tap_name(tap) && oracle_->contains(tap) ? oracle_->load(tap)
-                                                                  : LoadedArray{};
+  const bool has_truth = parse_tap_name(tap) || (modules_ && modules_->find(tap) != nullptr);
+  return oracle_ && has_truth && oracle_->contains(tap) ? oracle_->load(tap) : LoadedArray{};
 }
 
 }  // namespace assay

@@ -16,7 +16,9 @@ namespace assay {
 // Throws an input error unless every tap and rotary table has elements and an axis of positions,
 // and scores have as many keys as queries. oracle, or null: its arrays must have the reference's
 // shapes.
-void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle);
+// modules: a captured reference's, whose arrays must all be there; null: there are only taps.
+void expect_shapes_of_taps(const ArrayFile& reference, const ArrayFile* oracle,
+                           const ModuleFlow* modules = nullptr);
 
 // An error that is not the candidate's fault.
 struct WrongReference : Error {
@@ -31,10 +33,17 @@ class ReferenceFiles {
   explicit ReferenceFiles(const PromptPair& pair);
 
   const ArrayFile& arrays() const { return arrays_; }
+  // The arrays' own data flow; null if they are taps.
+  const ModuleFlow* modules() const { return modules_.get(); }
   // Null if there is none.
   const ArrayFile* oracle() const { return oracle_ ? &*oracle_ : nullptr; }
   // The oracle's values of a tap; an array without axes if it has none.
   LoadedArray exact(const std::string& tap) const;
+  // A lower bound of the noise of a captured array: one of few values may be right by chance, so
+  // its noise is at least that of the arrays that it is computed from. 0 for any other.
+  double least_noise(const std::string& name) const;
+  // Whether each position of an array has enough values to be judged by itself. True for taps.
+  bool judges_positions(const std::string& name) const;
   // own: the reference's error from the oracle, of the whole array or of some positions. Throws
   // WrongReference if the two cannot be from one run: values that are finite in only one of them,
   // or another error than in the manifest.
@@ -44,6 +53,7 @@ class ReferenceFiles {
   ArrayFile arrays_;
   std::optional<ArrayFile> oracle_;
   std::map<std::string, double> noise_;  // by tap, from the manifest
+  std::shared_ptr<const ModuleFlow> modules_;
 };
 
 }  // namespace assay

@@ -2,8 +2,11 @@
 
 #include "assay/error.h"
 #include "base/hash_memory.h"
+#include "base/nearest_name.h"
 #include "cli/commands.h"
+#include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
+#include "model/synth.h"
 
 namespace assay {
 
@@ -14,11 +17,16 @@ fs::path bundled_model() {
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   const fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
-  for (const fs::path& candidate : {installed, fs::path(ASSAY_SOURCE_MODELS "/tiny-qwen3")}) {
-    if (fs::exists(candidate / "config.json", ignored)) return candidate;
-  }
+  // Without /proc there is no program to be relative to.
+  if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
+#ifdef ASSAY_EMBED_MODEL
+  return unpacked_model();
+#else
+  const fs::path source = ASSAY_SOURCE_MODELS "/tiny-qwen3";
+  if (fs::exists(source / "config.json", ignored)) return source;
   throw input_error(installed.string(), "the bundled model is missing",
                     "a checkpoint directory given with --model");
+#endif
 }
 
 fs::path model_directory(const std::string& given) {
@@ -27,7 +35,16 @@ fs::path model_directory(const std::string& given) {
   const fs::file_status status = fs::status(given, error);
   constexpr const char* kExpected =
       "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
-  if (!fs::exists(status)) throw input_error(given, "no such file or directory", kExpected);
+  if (!fs::exists(status)) {
+    const std::vector<std::string> known = known_models();
+    const bool is_published = nearest_name(given, known).size() == given.size();
+    throw input_error(
+        given, "no such file or directory",
+        is_published ? fmt::format("a downloaded checkpoint's directory; 'assay synth --like {0} "
+                                   "--out DIR' makes a random one",
+                                   nearest_name(given, known))
+                     : std::string(kExpected));
+  }
   if (const auto gguf = gguf_file_of(given)) return *gguf;
   if (!fs::is_directory(status)) throw input_error(given, "not a directory", kExpected);
   return given;

@@ -11,6 +11,8 @@
 #include "base/directory.h"
 #include "bench/bench.h"
 #include "cli/commands.h"
+#include "cli/lists.h"
+#include "cli/option_values.h"
 #include "model/synth.h"
 #include "report/progress.h"
 #include "report/table.h"
@@ -25,6 +27,7 @@ struct BenchArguments {
   std::string like;
   int threads = 0;
   int runs = 5;
+  bool list = false;
   bool json = false;
 };
 
@@ -66,6 +69,7 @@ void print_table(const std::vector<BenchFigure>& figures) {
 }
 
 int run(const BenchArguments& args) {
+  if (args.list) return list_models(args.json);
   const Scratch scratch;
   BenchOptions options;
   options.scratch = scratch.path();
@@ -103,6 +107,7 @@ int run(const BenchArguments& args) {
     list.push_back(std::move(figure));
   }
   const nlohmann::ordered_json result = {
+      {"schema", "assay.bench/1"},
       {"model", args.like.empty() ? options.model.string() : args.like},
       {"runs", args.runs},
       {"figures", std::move(list)}};
@@ -115,17 +120,23 @@ int run(const BenchArguments& args) {
 void add_bench(CLI::App& app, Action& action) {
   auto args = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "Measure speed against this machine's limits");
-  CLI::Option* model = command->add_option(
-      "--model", args->model, "Checkpoint directory or .gguf file (default: the bundled model)");
-  command->add_option("--like", args->like, "Measure a random checkpoint with this model's shape")
-      ->check(CLI::IsMember(known_models(), CLI::ignore_case).description(""))
+  CLI::Option* model = add_model(*command, args->model);
+  command
+      ->add_option("--like", args->like,
+                   "Measure a random checkpoint with this published model's shape, such as "
+                   "Qwen3-0.6B")
+      ->type_name(kTakesModel)
       ->excludes(model);
-  command->add_option("--threads", args->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--runs", args->runs, "Number of measurements of each figure, taken in turns")
-      ->check(CLI::Range(1, 1000))
+  add_list(*command, args->list, "List the models that --like knows");
+  add_threads(*command, args->threads);
+  take_number(command->add_option("--runs", args->runs,
+                                  "Number of measurements of each figure, taken in turns"),
+              1, 1000)
       ->capture_default_str();
-  command->add_flag("--json", args->json, "Print the figures as JSON");
+  add_common(*command, args->json, "Print the figures as JSON");
+  command->footer(
+      "assay bench\n"
+      "assay bench --like Qwen3-0.6B --json");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
-#include <CLI/Validators.hpp>
 #include <nlohmann/json.hpp>
 
 #include "assay/compare.h"
@@ -80,12 +79,14 @@ int run(DiagnoseArguments& args) {
   args.options.model = model_directory(args.model);
   if (args.power) return power(args);
   if (args.candidate.empty()) {
-    throw usage_error("diagnose", "no --candidate", "the arrays that your engine wrote");
+    throw usage_error("diagnose", "no --candidate",
+                      "the arrays that your engine wrote: --candidate dump; or --power or --list");
   }
   if (!args.html.empty()) expect_html_report();
   if (!args.html.empty() && args.reference.empty()) {
     throw usage_error("--html", "no --reference", "the reference that the page compares with");
   }
+  expect_one_on_stdout({{"--html", args.html}}, args.json);
   expect_own_outputs({{"--html", args.html}}, {args.reference, args.candidate});
   args.options.candidate = args.candidate;
   args.options.reference = args.reference;
@@ -98,7 +99,7 @@ int run(DiagnoseArguments& args) {
   }
   if (args.json) {
     print_json(diagnose_json(diagnosis));
-  } else {
+  } else if (args.html != "-") {
     print(diagnose_text(diagnosis, wants_color(stdout)));
   }
   const bool good = diagnosis.verdict == DiagnosisVerdict::kCorrect ||
@@ -112,37 +113,45 @@ void add_diagnose(CLI::App& app, Action& action) {
   auto args = std::make_shared<DiagnoseArguments>();
   CLI::App* command =
       app.add_subcommand("diagnose", "Name the mistake that explains an engine's arrays");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model)");
-  command->add_option(
-      "--candidate", args->candidate,
-      ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
-      "files, or a directory with one of these per prompt");
-  command->add_option(
-      "--reference", args->reference,
-      "A reference_data directory, or a single file of arrays: provides each prompt's tokens");
+  add_model(*command, args->model);
+  command
+      ->add_option("--candidate", args->candidate,
+                   ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
+                   "files, or a directory with one of these per prompt")
+      ->type_name("PATH");
+  command
+      ->add_option("--reference", args->reference,
+                   "A reference_data directory, or a single file of arrays: provides each "
+                   "prompt's tokens")
+      ->type_name("PATH");
   add_dump_names(*command, args->options.prompt, args->options.map);
   add_expected_type(*command, args->options.as);
-  command->add_option("--threads", args->options.threads, "Threads (default: all cores)")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option(
-      "--html", args->html,
-      "Also write an HTML report of the comparison with --reference and the diagnosis "
-      "to this file");
+  add_threads(*command, args->options.threads);
+  command
+      ->add_option("--html", args->html,
+                   "Also write an HTML report of the comparison with --reference and the "
+                   "diagnosis to this file; -: print it, and nothing else")
+      ->type_name("FILE");
   command->add_flag(
       "--power", args->power,
       "Show which mistakes the prompts (--text, --prompts) would reveal, and which they would not");
   command->add_option("--text", args->texts, "With --power: a prompt; may be repeated")
+      ->type_name("TEXT")
       ->allow_extra_args(false);
   command
       ->add_option("--prompts", args->prompt_files,
                    "With --power: file of prompts, as for extract (default: extract's three "
                    "prompts)")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   add_chat_options(*command, args->chat);
-  command->add_flag("--list", args->list, "Print the known mistakes");
-  command->add_flag("--json", args->json, "Print JSON");
+  add_list(*command, args->list, "List the known mistakes");
+  add_common(*command, args->json, "Print JSON");
   add_rehash(*command);
+  command->footer(
+      "assay diagnose --model Qwen3-0.6B --reference reference_data --candidate dump\n"
+      "assay diagnose --power --text \"Hello\"\n"
+      "assay diagnose --list");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

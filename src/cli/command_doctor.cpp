@@ -61,8 +61,10 @@ int run(const DoctorArguments& args) {
                       {"detail", check.detail},
                       {"remedy", check.remedy}});
     }
-    const nlohmann::ordered_json result = {
-        {"model", directory.string()}, {"ok", !failed}, {"checks", std::move(list)}};
+    const nlohmann::ordered_json result = {{"schema", "assay.doctor/1"},
+                                           {"model", directory.string()},
+                                           {"ok", !failed},
+                                           {"checks", std::move(list)}};
     print_json(result);
   } else {
     print(fmt::format("checkpoint {}\n", directory.string()));
@@ -76,11 +78,12 @@ int run(const DoctorArguments& args) {
 void add_doctor(CLI::App& app, Action& action) {
   auto args = std::make_shared<DoctorArguments>();
   CLI::App* command = app.add_subcommand("doctor", "Check the machine and a checkpoint");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  add_model(*command, args->model);
   command->add_option("--out", args->out, "Directory that extract would write to")
+      ->type_name("DIR")
       ->capture_default_str();
-  command->add_flag("--json", args->json, "Print JSON");
+  add_common(*command, args->json, "Print JSON");
+  command->footer("assay doctor --model Qwen3-0.6B");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/option_values.h"
 #include "reference/explain.h"
 #include "report/explain_text.h"
 #include "report/table.h"
@@ -39,13 +40,16 @@ void add_explain(CLI::App& app, Action& action) {
   auto args = std::make_shared<ExplainArguments>();
   CLI::App* command = app.add_subcommand(
       "explain", "Show what a model computes, step by step, for those who implement it");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model); a "
-                      "config.json is enough");
-  command->add_option("--layer", args->layer,
-                      "Show only this layer (default: each kind of layer once)");
-  CLI::Option* json = command->add_flag("--json", args->json, "Print JSON");
-  command->add_flag("--markdown", args->markdown, "Print Markdown")->excludes(json);
+  add_model(*command, args->model, "; a config.json is enough");
+  take_number(command->add_option("--layer", args->layer,
+                                  "Show only this layer (default: each kind of layer once)"),
+              0);
+  CLI::Option* markdown = command->add_flag("--markdown", args->markdown, "Print Markdown");
+  add_common(*command, args->json, "Print JSON");
+  command->get_option("--json")->excludes(markdown);
+  command->footer(
+      "assay explain --model Qwen3-0.6B/config.json\n"
+      "assay explain --model Qwen3-0.6B --markdown > qwen3.md");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

@@ -10,6 +10,8 @@
 #include "assay/extract.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/lists.h"
+#include "cli/option_values.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -30,6 +32,7 @@ struct ExtractArguments {
   bool stream = false;
   bool blind_spots = false;
   ChatArguments chat;
+  bool list = false;
   bool json = false;
 };
 
@@ -94,6 +97,7 @@ void print_table(const std::string& out, const std::vector<ExtractedPrompt>& pro
 }
 
 int run(const ExtractArguments& args) {
+  if (args.list) return list_taps(model_directory(args.model), args.json);
   ExtractOptions options;
   options.model = model_directory(args.model);
   options.out = args.out;
@@ -126,7 +130,7 @@ int run(const ExtractArguments& args) {
     extracted = extract(options, prompts, progress);
   }
   for (const std::string& warning : warnings) {
-    print_error(fmt::format("assay: warning: {}", warning));
+    print_error("warning", warning);
   }
   if (!args.json) {
     print_table(args.out, extracted);
@@ -134,9 +138,10 @@ int run(const ExtractArguments& args) {
   }
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const ExtractedPrompt& e : extracted) list.push_back(to_json(e));
-  nlohmann::ordered_json result = {{"out", args.out}, {"prompts", std::move(list)}};
-  if (!warnings.empty()) result["warnings"] = warnings;
-  print_json(result);
+  print_json({{"schema", "assay.extract/1"},
+              {"out", args.out},
+              {"prompts", std::move(list)},
+              {"warnings", warnings}});
   return 0;
 }
 
@@ -145,20 +150,24 @@ int run(const ExtractArguments& args) {
 void add_extract(CLI::App& app, Action& action) {
   auto args = std::make_shared<ExtractArguments>();
   CLI::App* command = app.add_subcommand("extract", "Write reference activations for prompts");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  add_model(*command, args->model);
   command->add_option("--prompt", args->prompts, "A prompt; may be repeated")
+      ->type_name("TEXT")
       ->allow_extra_args(false);
   command
       ->add_option(
           "--prompts", args->prompt_files,
           "File of prompts: one per line, or .jsonl with \"text\", \"input_ids\" or \"messages\"")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   add_chat_options(*command, args->chat);
-  command->add_option("--out", args->out, "Output directory")->capture_default_str();
+  command->add_option("--out", args->out, "Output directory")
+      ->type_name("DIR")
+      ->capture_default_str();
   command
       ->add_option("--numerics", args->numerics,
                    "bf16, f32, f64: the first is the reference, a later f64 is its oracle")
+      ->type_name("LIST")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();
@@ -166,25 +175,21 @@ void add_extract(CLI::App& app, Action& action) {
       ->add_option("--taps", args->taps,
                    "Glob of more taps (named tensors inside the model) to record, e.g. "
                    "'layer_03_*'; may be repeated")
+      ->type_name(kTakesTaps)
       ->delimiter(',')
       ->allow_extra_args(false);
-  command
-      ->add_option("--max-new-tokens", args->max_new_tokens,
-                   "Tokens to generate per prompt, greedily")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+  add_list(*command, args->list, "List the model's taps with their shapes; extract nothing");
+  take_number(command->add_option("--max-new-tokens", args->max_new_tokens,
+                                  "Tokens to generate per prompt, greedily"),
+              0, std::int64_t{1} << 20)
       ->capture_default_str();
-  command->add_option("--store", args->store, "Type in which activations are stored")
-      ->check(CLI::IsMember({"f32", "f64"}))
+  take_one_of(command->add_option("--store", args->store, "Type in which activations are stored"),
+              {"f32", "f64"})
       ->capture_default_str();
-  command
-      ->add_option("--compression", args->compression,
-                   "Compression of the files: none, fast or small")
-      ->check(CLI::IsMember({"none", "fast", "small"}))
+  take_one_of(command->add_option("--compression", args->compression, "Compression of the files"),
+              {"none", "fast", "small"})
       ->capture_default_str();
-  command
-      ->add_option("--threads", args->threads,
-                   "Threads (default: all cores); results are bit-identical")
-      ->check(CLI::Range(1, 1024));
+  add_threads(*command, args->threads, "; results are bit-identical");
   command->add_flag(
       "--stream", args->stream,
       "Read the weights from disk for every token, one layer at a time, and keep none in memory; "
@@ -192,8 +197,12 @@ void add_extract(CLI::App& app, Action& action) {
   command->add_flag("--blind-spots", args->blind_spots,
                     "Find the mistakes that these prompts would not reveal, and list them in the "
                     "manifest (see assay diagnose --power)");
-  command->add_flag("--json", args->json, "Print what was written as JSON");
+  add_common(*command, args->json, "Print what was written as JSON");
   add_rehash(*command);
+  command->footer(
+      "assay extract --model Qwen3-0.6B --numerics bf16,f64\n"
+      "assay extract --taps 'layer_03_*' --prompt \"Once upon a time\"\n"
+      "assay extract --list");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

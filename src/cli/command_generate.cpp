@@ -12,6 +12,7 @@
 #include "assay/numerics.h"
 #include "assay/prompt.h"
 #include "cli/commands.h"
+#include "cli/option_values.h"
 #include "model/checkpoint.h"
 #include "model/generate.h"
 #include "numerics/numerics.h"
@@ -79,7 +80,8 @@ int run_as(const GenerateArguments& args, const Model& model, const Tokenizer& t
     return 0;
   }
   const auto continuation = std::span(result.ids).subspan(ids.size());
-  const nlohmann::ordered_json json = {{"prompt", *prompt.text},
+  const nlohmann::ordered_json json = {{"schema", "assay.generate/1"},
+                                       {"prompt", *prompt.text},
                                        {"input_ids", ids},
                                        {"generated_ids", result.ids},
                                        {"text", tokenizer.decode(continuation)},
@@ -121,22 +123,21 @@ int run(const GenerateArguments& args) {
 void add_generate(CLI::App& app, Action& action) {
   auto args = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt greedily");
-  command->add_option("prompt", args->prompt, "Text to continue");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model)");
+  command->add_option("prompt", args->prompt, "Text to continue")->type_name("TEXT");
+  add_model(*command, args->model);
   add_chat_options(*command, args->chat);
-  command->add_option("--numerics", args->numerics, "bf16, f32 or f64")
-      ->check(CLI::IsMember({"bf16", "f32", "f64"}))
+  take_one_of(command->add_option("--numerics", args->numerics, "How to round"),
+              {"bf16", "f32", "f64"})
       ->capture_default_str();
-  command
-      ->add_option("--max-new-tokens", args->max_new_tokens, "Maximum number of tokens to generate")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+  take_number(command->add_option("--max-new-tokens", args->max_new_tokens,
+                                  "Maximum number of tokens to generate"),
+              0, std::int64_t{1} << 20)
       ->capture_default_str();
-  command
-      ->add_option("--threads", args->threads,
-                   "Threads (default: all cores); results are bit-identical")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", args->json, "Print ids and text as JSON");
+  add_threads(*command, args->threads, "; results are bit-identical");
+  add_common(*command, args->json, "Print ids and text as JSON");
+  command->footer(
+      "assay generate \"The capital of France is\"\n"
+      "assay generate --chat \"What is the capital of Italy?\"");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

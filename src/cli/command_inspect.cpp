@@ -1,4 +1,4 @@
-// assay inspect: what is in an array file.
+// assay inspect: what is in a file or a directory of arrays.
 #include <fmt/format.h>
 #include <fnmatch.h>
 
@@ -12,9 +12,14 @@
 #include <optional>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
+#include "base/text.h"
 #include "cli/commands.h"
+#include "cli/inspected.h"
+#include "cli/option_values.h"
 #include "formats/array_file.h"
 #include "reference/statistics.h"
+#include "report/progress.h"
 #include "report/table.h"
 
 namespace assay {
@@ -43,8 +48,9 @@ std::vector<std::string> matching(const ArrayFile& file, const std::vector<std::
     }
     if (result.size() == before) {
       throw input_error(file.path().string(), "no array matches '" + glob + "'",
-                        fmt::format("one of its {} arrays, such as '{}'", file.names().size(),
-                                    file.names().empty() ? "" : file.names().front()));
+                        fmt::format("one of its {} arrays, such as '{}'{}", file.names().size(),
+                                    file.names().empty() ? "" : file.names().front(),
+                                    did_you_mean(glob, file.names())));
     }
   }
   return result;
@@ -172,9 +178,16 @@ Json to_json(const InspectArguments& args, const ArrayView& array, const Statist
   return json;
 }
 
-int run(const InspectArguments& args) {
+// The arrays of one file, as a table or as JSON.
+struct FileReport {
+  std::string text;
+  Json arrays = Json::array();
+  std::optional<Error> unreadable;  // the first one; the other arrays are still shown
+};
+
+FileReport report_of(const InspectArguments& args, const ArrayFile& file,
+                     const std::vector<std::string>& names, ProgressBar& bar) {
   using enum Table::Align;
-  const ArrayFile file(args.file);
   Table table({{"name"},
                {"shape"},
                {"min", kRight},
@@ -184,24 +197,24 @@ int run(const InspectArguments& args) {
                {"nan", kRight},
                {"inf", kRight},
                {"zeros", kRight}});
-  Json list = Json::array();
+  FileReport report;
   std::string details;
-  std::optional<Error> unreadable;
-  for (const std::string& name : matching(file, args.names)) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string& name = names[i];
+    bar.update(name, static_cast<double>(i) / static_cast<double>(names.size()));
     LoadedArray loaded;
     try {
       loaded = file.load(name);
     } catch (const Error& error) {
-      // The other arrays are still shown.
-      if (!unreadable) unreadable = error;
-      list.push_back({{"name", name}, {"error", error.what()}});
+      if (!report.unreadable) report.unreadable = error;
+      report.arrays.push_back({{"name", name}, {"error", error.what()}});
       table.add({name, "-", "not read"});
       continue;
     }
     const ArrayView& array = loaded.view;
     const Statistics s = statistics(array);
     if (args.json) {
-      list.push_back(to_json(args, array, s));
+      report.arrays.push_back(to_json(args, array, s));
       continue;
     }
     table.add({array.name, fmt::format("{}{}", dtype_name(array.dtype), short_shape(array.shape)),
@@ -209,12 +222,85 @@ int run(const InspectArguments& args) {
                std::to_string(s.nan), std::to_string(s.inf), std::to_string(s.zeros)});
     details += details_text(args, array, s);
   }
-  if (args.json) {
-    print_json(list);
-  } else {
-    print(table.text() + details);
+  report.text = table.text() + details;
+  return report;
+}
+
+// The files of a set; without statistics, for which every array would have to be read.
+Json files_json(const Inspected& found, std::optional<Error>& unreadable) {
+  Json files = Json::array();
+  for (const InspectedFile& file : found.files) {
+    Json entry = {{"file", file.name}, {"prompt", file.prompt}, {"role", file.role}};
+    try {
+      const ArrayFile arrays(file.path);
+      std::uint64_t bytes = 0;
+      for (const std::string& name : arrays.names()) bytes += arrays.size_of(name);
+      entry["arrays"] = arrays.names().size();
+      entry["array_bytes"] = bytes;
+    } catch (const Error& error) {
+      // The other files are still shown.
+      if (!unreadable) unreadable = error;
+      entry["error"] = error.what();
+    }
+    files.push_back(std::move(entry));
   }
-  if (unreadable) throw *unreadable;
+  return files;
+}
+
+std::string files_text(const Json& files) {
+  using enum Table::Align;
+  Table table({{"prompt"}, {"file"}, {"arrays", kRight}, {"their size", kRight}});
+  for (const Json& file : files) {
+    if (file.contains("error")) {
+      table.add({file["prompt"], file["file"], "-", "not read"});
+      continue;
+    }
+    table.add({file["prompt"], file["file"], std::to_string(file["arrays"].get<std::size_t>()),
+               bytes_text(file["array_bytes"].get<std::uint64_t>())});
+  }
+  return table.text();
+}
+
+int run(const InspectArguments& args) {
+  const Inspected found = inspected(args.file);
+  const bool only_files = found.is_set() && args.names.empty();
+  Json json = {{"schema", "assay.inspect/1"}, {"path", args.file}, {"kind", found.kind}};
+  if (!found.about.is_null()) json[found.kind] = found.about;
+  std::optional<Error> unreadable;
+  if (found.is_set()) json["files"] = files_json(found, unreadable);
+  json["arrays"] = Json::array();
+  std::string text = wrapped(found.summary, 2);
+  if (only_files) {
+    text += files_text(json["files"]);
+    text += wrapped(fmt::format("\nFor the arrays: assay inspect {}\n",
+                                shown((std::filesystem::path(args.file) / found.files[0].name)
+                                          .lexically_normal()
+                                          .string())),
+                    2);
+  } else {
+    ProgressBar bar;
+    for (const InspectedFile& place : found.files) {
+      const ArrayFile file(place.path);
+      FileReport report = report_of(args, file, matching(file, args.names), bar);
+      if (!unreadable) unreadable = report.unreadable;
+      if (found.is_set()) text += place.name + "\n";
+      text += report.text + (found.is_set() ? "\n" : "");
+      for (Json& array : report.arrays) {
+        if (found.is_set()) array["file"] = place.name;
+        json["arrays"].push_back(std::move(array));
+      }
+    }
+  }
+  if (args.json) {
+    print_json(json);
+  } else {
+    print(text);
+  }
+  if (unreadable) {
+    // Not thrown: what --json prints is complete.
+    print_error("error", unreadable->what());
+    return static_cast<int>(unreadable->kind());
+  }
   return 0;
 }
 
@@ -222,21 +308,29 @@ int run(const InspectArguments& args) {
 
 void add_inspect(CLI::App& app, Action& action) {
   auto args = std::make_shared<InspectArguments>();
-  CLI::App* command = app.add_subcommand("inspect", "Show what is in an array file");
+  CLI::App* command =
+      app.add_subcommand("inspect", "Show what is in a file or directory of arrays");
   command
       ->add_option("file", args->file,
                    "A .npz, .npy, .safetensors, .pt or .gguf file, a raw dump's .json, or a "
-                   "directory")
-      ->required();
-  command->add_option("name", args->names, "Arrays to show, as globs (default: all)");
-  command->add_option("--slice", args->slice, "Print these elements, e.g. '0,-1,:8'");
-  command->add_option("--histogram", args->histogram, "Print a histogram with this many bins")
-      ->check(CLI::Range(1, 1000));
-  command
-      ->add_option("--channels", args->channels,
-                   "Print this many channels with the largest magnitudes")
-      ->check(CLI::Range(1, 1000000));
-  command->add_flag("--json", args->json, "Print JSON");
+                   "directory: a checkpoint, a reference, dumps")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("name", args->names, "Arrays to show, as globs (default: all)")
+      ->type_name("GLOB");
+  command->add_option("--slice", args->slice, "Print these elements, e.g. '0,-1,:8'")
+      ->type_name("SLICE");
+  take_number(
+      command->add_option("--histogram", args->histogram, "Print a histogram with this many bins"),
+      1, 1000);
+  take_number(command->add_option("--channels", args->channels,
+                                  "Print this many channels with the largest magnitudes"),
+              1, 1000000);
+  add_common(*command, args->json, "Print JSON");
+  command->footer(
+      "assay inspect reference_data\n"
+      "assay inspect reference_data/prompt1/reference.npz 'layer_0?_output'\n"
+      "assay inspect dump.safetensors logits --slice 0,-1,:8");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

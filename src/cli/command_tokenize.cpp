@@ -10,6 +10,7 @@
 #include "assay/chat.h"
 #include "assay/error.h"
 #include "cli/commands.h"
+#include "cli/option_values.h"
 #include "formats/json_file.h"
 #include "model/checkpoint.h"
 #include "report/json_text.h"
@@ -20,7 +21,6 @@ namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 struct TokenizeArguments {
   std::string model;
@@ -34,7 +34,7 @@ struct TokenizeArguments {
   bool json = false;
 };
 
-std::string quoted(const std::string& text) { return json_text(json(text), -1); }
+std::string quoted(const std::string& text) { return json_text(nlohmann::json(text), -1); }
 
 std::string ids_text(std::span<const std::int64_t> ids) {
   return fmt::format("[{}]", fmt::join(ids, ", "));
@@ -67,14 +67,15 @@ void run_lines(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   std::string out;
   for (int number = 1; std::getline(std::cin, line); ++number) {
     const std::string where = fmt::format("standard input:{}", number);
-    const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const nlohmann::json value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (args.decode) {
-      if (!value.is_array() || !std::ranges::all_of(value, &json::is_number_integer)) {
+      if (!value.is_array() || !std::ranges::all_of(value, &nlohmann::json::is_number_integer)) {
         throw input_error(where, "not a JSON list of integers", "a list of token ids");
       }
       out = quoted(tokenizer.decode(value.get<std::vector<std::int64_t>>(), args.skip_special));
     } else {
-      const json& text = value.is_object() && value.contains("text") ? value["text"] : value;
+      const nlohmann::json& text =
+          value.is_object() && value.contains("text") ? value["text"] : value;
       if (!text.is_string()) {
         throw input_error(where, "neither a JSON string nor an object with a string 'text'",
                           R"("..." or {"text": "..."})");
@@ -87,10 +88,20 @@ void run_lines(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   }
 }
 
+// A line of JSON for each text.
+void print_tokens_json(const std::string& text, const std::vector<std::int64_t>& ids,
+                       const Tokenizer& tokenizer) {
+  nlohmann::ordered_json tokens = nlohmann::ordered_json::array();
+  for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
+  const nlohmann::ordered_json result = {
+      {"schema", "assay.tokenize/1"}, {"text", text}, {"ids", ids}, {"tokens", std::move(tokens)}};
+  fmt::print("{}\n", json_text(result, -1));
+}
+
 void run_decode(const TokenizeArguments& args, const Tokenizer& tokenizer) {
   const std::string text = tokenizer.decode(args.ids, args.skip_special);
   if (args.json) {
-    fmt::print("{}\n", json_text(json{{"ids", args.ids}, {"text", text}}, -1));
+    print_tokens_json(text, args.ids, tokenizer);
   } else {
     print_text(text);
     fmt::print("\n");
@@ -106,10 +117,7 @@ void run_encode(const TokenizeArguments& args, const Tokenizer& tokenizer, const
         args.chat.wanted() ? prompt.input_ids
                            : tokenizer.encode(text, "text argument", args.add_special_tokens);
     if (args.json) {
-      json tokens = json::array();
-      for (const std::int64_t id : ids) tokens.push_back(tokenizer.token_bytes(id));
-      const nlohmann::ordered_json result = {{"text", text}, {"ids", ids}, {"tokens", tokens}};
-      fmt::print("{}\n", json_text(result, -1));
+      print_tokens_json(text, ids, tokenizer);
       continue;
     }
     Table table({{"id", kRight}, {"token", kLeft}});
@@ -153,10 +161,11 @@ int run(const TokenizeArguments& args) {
 void add_tokenize(CLI::App& app, Action& action) {
   auto args = std::make_shared<TokenizeArguments>();
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
-  command->add_option("text", args->texts, "Text to encode");
-  command->add_option("--model", args->model,
-                      "Checkpoint directory or .gguf file (default: the bundled model)");
-  command->add_option("--ids", args->ids, "Ids to decode, separated by commas")->delimiter(',');
+  command->add_option("text", args->texts, "Text to encode")->type_name("TEXT");
+  add_model(*command, args->model);
+  take_number(command->add_option("--ids", args->ids, "Ids to decode, separated by commas"))
+      ->type_name("LIST")
+      ->delimiter(',');
   command->add_flag(
       "--jsonl", args->jsonl,
       "Read JSON lines from standard input: strings or {\"text\": ...}; with --chat also "
@@ -168,7 +177,11 @@ void add_tokenize(CLI::App& app, Action& action) {
                     "and Gemma), as "
                     "extract and generate do");
   command->add_flag("--skip-special", args->skip_special, "Leave out special tokens when decoding");
-  command->add_flag("--json", args->json, "Print JSON");
+  add_common(*command, args->json, "Print JSON");
+  command->footer(
+      "assay tokenize \"Hello, world\"\n"
+      "assay tokenize --ids 9707,11,1879 --model Qwen3-0.6B\n"
+      "assay tokenize --jsonl --model Qwen3-0.6B < texts.jsonl > ids.jsonl");
   command->callback([args, &action] { action = [args] { return run(*args); }; });
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "assay/error.h"
 #include "assay/extract.h"
 
 namespace assay {
@@ -20,6 +21,7 @@ namespace assay {
 using Action = std::function<int()>;
 
 void add_extract(CLI::App& app, Action& action);
+void add_capture(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_diagnose(CLI::App& app, Action& action);
@@ -29,6 +31,23 @@ void add_generate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_completion(CLI::App& app, Action& action);
+void add_write_share(CLI::App& app, Action& action);
+void add_help(CLI::App& app, Action& action);
+
+// All of them.
+void add_commands(CLI::App& app, Action& action);
+
+// Adds --color, which every command has.
+void add_color(CLI::App& command);
+// Adds --json, with its help, and --color.
+void add_common(CLI::App& command, bool& json, std::string_view json_help);
+// Adds --model, the checkpoint: the bundled one by default. note: the end of its help.
+CLI::Option* add_model(CLI::App& command, std::string& model, std::string_view note = "");
+// Adds --threads, all cores by default.
+void add_threads(CLI::App& command, int& threads, std::string_view note = "");
+// Adds --list, with which the command needs none of its required arguments and options.
+void add_list(CLI::App& command, bool& list, std::string_view help);
 
 // The checkpoint that comes with Assay: the installed one, or that of the source tree.
 std::filesystem::path bundled_model();
@@ -66,20 +85,29 @@ std::vector<Prompt> collect_prompts(const std::vector<std::string>& texts,
 void apply_chat_template(std::vector<Prompt>& prompts, const ChatArguments& chat,
                          const std::filesystem::path& model);
 
-// Writes the whole text, or no file at all. Throws system errors.
+// Writes the whole text, or no file at all; "-" is standard output. Throws system errors.
 void write_text_file(const std::string& path, std::string_view text);
 
 // Prints a text to standard output. It may contain names and texts from outside: see for_terminal.
 void print(std::string_view text);
 // Prints a model's text to standard output: unchanged, but with escapes on a terminal.
 void print_text(std::string_view text);
-// Prints a line to standard error.
-void print_error(std::string_view line);
+// Prints "assay: KIND: LINE" to standard error: a single line, even where a file's name contains a
+// line break, but on a terminal broken between words. kind: "error" or "warning".
+void print_error(std::string_view kind, std::string_view line);
 
 // Refuses to overwrite an input, and to write two outputs to the same path (usage errors). written:
 // pairs of an option and its path, which may be empty.
 void expect_own_outputs(const std::vector<std::pair<std::string_view, std::string>>& written,
                         const std::vector<std::string>& read);
+
+// Throws a usage error when more than one of `written` is "-", standard output, or one is and
+// --json is given.
+void expect_one_on_stdout(const std::vector<std::pair<std::string_view, std::string>>& written,
+                          bool json);
+
+// What --json prints when the command fails.
+nlohmann::ordered_json error_json(const Error& error);
 
 // Prints JSON to standard output, indented by two spaces; see json_text.
 void print_json(const nlohmann::ordered_json& json);

@@ -21,9 +21,15 @@ void print_text(std::string_view text) {
   std::fwrite(out.data(), 1, out.size(), stdout);
 }
 
-void print_error(std::string_view line) {
+void print_error(std::string_view kind, std::string_view line) {
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  const std::string text =
+      fmt::format("assay: {} {}",
+                  colored(fmt::format("{}:", kind), kind == "error" ? Color::kRed : Color::kYellow,
+                          wants_color(stderr)),
+                  visible(line));
   // Not fmt::print, which throws when standard error cannot be written to.
-  std::fputs((visible(line) + "\n").c_str(), stderr);
+  std::fputs(((terminal ? wrapped(text, 2) : text) + "\n").c_str(), stderr);
 }
 
 void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json_text(json, 2)); }
@@ -49,7 +55,24 @@ void expect_own_outputs(const std::vector<std::pair<std::string_view, std::strin
   }
 }
 
+void expect_one_on_stdout(const std::vector<std::pair<std::string_view, std::string>>& written,
+                          bool json) {
+  std::string_view first = json ? "--json" : "";
+  for (const auto& [option, path] : written) {
+    if (path != "-") continue;
+    if (!first.empty()) {
+      throw usage_error(option, fmt::format("'-', standard output, where {} prints", first),
+                        "a file");
+    }
+    first = option;
+  }
+}
+
 void write_text_file(const std::string& path, std::string_view text) {
+  if (path == "-") {
+    fmt::print("{}", text);
+    return;
+  }
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(text)));
   file.commit();

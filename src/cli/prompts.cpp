@@ -13,6 +13,7 @@ void add_chat_options(CLI::App& command, ChatArguments& chat) {
       .add_option("--conversation", chat.conversations,
                   "JSON file with a list of messages, or an object with \"messages\" and "
                   "\"tools\", to be rendered with the chat template; may be repeated")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   CLI::Option* thinking = command.add_flag("--thinking", chat.thinking,
                                            "Set the template's enable_thinking to true (default: "

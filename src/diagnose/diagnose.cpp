@@ -15,6 +15,7 @@
 #include "diagnose/ask_dump.h"
 #include "diagnose/catalog.h"
 #include "diagnose/findings.h"
+#include "diagnose/locate.h"
 #include "diagnose/scene.h"
 #include "diagnose/search.h"
 #include "diagnose/text_findings.h"
@@ -188,8 +189,13 @@ std::vector<Mistake> known_mistakes() {
 Diagnosis diagnose(const DiagnoseOptions& options, const OnDiagnoseProgress& on_progress) {
   const DefaultFloatMode mode;
   const std::optional<ExpectedType> as = parse_expected(options.as);
-  const Numerics numerics =
-      options.reference.empty() ? Numerics::kBf16 : read_reference(options.reference).numerics;
+  Numerics numerics = Numerics::kBf16;
+  if (!options.reference.empty()) {
+    const Pairing reference = read_reference(options.reference);
+    // Captured of a type that has no program here.
+    if (reference.prompts.front().modules && !reference.model) return locate(options, on_progress);
+    numerics = reference.numerics;
+  }
   Model model = load_model(options.model);
   if (!options.reference.empty()) expect_checkpoint_of(options.reference, options.model);
   require_finite(model.files);  // NaN hides every mistake

@@ -94,7 +94,7 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
         },
         pool));
   };
-  const std::vector<std::optional<Grid>> types = types_of(results, as);
+  const std::vector<std::optional<Grid>> types = types_of(results, precision);
   const auto is_wanted = [&](Grid type) {
     return std::ranges::find(types, std::optional(type)) != types.end();
   };

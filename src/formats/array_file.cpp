@@ -16,7 +16,9 @@
 #include "formats/array_room.h"
 #include "formats/dump_names.h"
 #include "formats/gguf_parts.h"
+#include "formats/joined_arrays.h"
 #include "formats/json_file.h"
+#include "formats/msprobe_dump.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
@@ -331,6 +333,7 @@ class RawSource : public ArrayFile::Source {
 };
 
 std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
+  if (is_msprobe_dump(path)) return open_msprobe_dump(path);
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
     if (is_there(path / "model.safetensors") || is_there(path / "model.safetensors.index.json")) {
@@ -341,9 +344,11 @@ std::unique_ptr<ArrayFile::Source> open_source(const fs::path& path) {
   }
   const fs::path kind = path.extension();
   if (kind == ".npz") return std::make_unique<NpzSource>(path);
-  if (FilesSource::is_array_kind(path)) return std::make_unique<FilesSource>(path);
+  if (FilesSource::is_array_kind(path)) {
+    return with_parts_apart(std::make_unique<FilesSource>(path), path);
+  }
   if (kind == ".safetensors") {
-    return std::make_unique<SafetensorsSource>(Weights::open_file(path));
+    return with_parts_apart(std::make_unique<SafetensorsSource>(Weights::open_file(path)), path);
   }
   if (kind == ".gguf") return std::make_unique<GgufSource>(path);
   if (kind == ".json") return std::make_unique<RawSource>(path);

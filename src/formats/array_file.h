@@ -16,11 +16,13 @@ namespace assay {
 // The arrays of one of these:
 //   FILE.npz           numpy's archive
 //   FILE.npy           one array, named by the file
-//   FILE.safetensors
+//   FILE.safetensors   those of vLLM and TensorRT Edge-LLM are shown tensor by tensor
+//                      (formats/joined_arrays.h)
 //   FILE.pt, .pth      tensors in dicts, lists and tuples as torch.save writes them, under their
 //                      keys joined by dots; one without a key is named by the file
 //   FILE.gguf          under its own names; quantised tensors as F32
 //   FILE.json          a sidecar that describes raw dumps (docs/reference-data-format.md)
+//   DIRECTORY          that msprobe wrote (formats/msprobe_dump.h)
 //   DIRECTORY          of .npy and .pt files, each an array (or several) named by its file, also as
 //                      SGLang's dumper names them; or of model.safetensors or its shards
 // Nothing is read before it is asked for. Thread-safe once opened.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <optional>
 #include <set>
 #include <tuple>
 
@@ -13,13 +12,7 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kSeparator = "___";
-
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
-}
+constexpr std::string_view kStacked = "[:,";
 
 // "a=1___b=2" in order; what has no '=' belongs to the value before it. Empty for other names.
 std::vector<std::pair<std::string, std::string>> tags_of(std::string_view stem) {
@@ -60,7 +53,79 @@ std::string own_name(const DumpArray& array) {
   return array.inner.empty() ? array.file.name : array.file.name + "." + array.inner;
 }
 
+// Takes the number that stands between two dots, or a dot and the end, off the front.
+std::optional<std::int64_t> take_number_part(std::string_view& text) {
+  const std::size_t end = std::min(text.find('.'), text.size());
+  const std::optional<std::int64_t> number = number_of(text.substr(0, end));
+  if (number) text.remove_prefix(std::min(end + 1, text.size()));
+  return number;
+}
+
+// A model that is one of a list has its number before its name: "0.model.layers.3".
+std::string_view without_model_number(std::string_view module) {
+  std::string_view rest = module;
+  if (!take_number_part(rest)) return module;
+  for (const std::string_view begin : {"model", "module", "lm_head", "language_model"}) {
+    if (rest.starts_with(begin)) return rest;
+  }
+  return module;
+}
+
+// msprobe's "Module.PATH.CLASS.forward.CALL.WHAT" (in MindSpore "Cell."), and "NAME.CALL.debug" for
+// what a script saves itself: "PATH.WHAT", with ".callN" after the path of a later call. Gradients
+// and single operations ("Torch.matmul.0.forward.input.1") keep their names.
+std::optional<std::string> msprobe_name(std::string_view stem) {
+  const auto joined = [](std::string_view path, std::int64_t call, std::string_view what) {
+    std::string name(path);
+    if (call > 0) name += fmt::format(".call{}", call);
+    return what.empty() ? name : fmt::format("{}.{}", name, what);
+  };
+  constexpr std::string_view kForward = ".forward.";
+  for (const std::string_view kind : {"Module.", "Cell."}) {
+    if (!stem.starts_with(kind)) continue;
+    const std::string_view module = stem.substr(kind.size());
+    for (std::size_t at = module.rfind(kForward); at != module.npos && at > 0;
+         at = module.rfind(kForward, at - 1)) {
+      std::string_view rest = module.substr(at + kForward.size());
+      const std::optional<std::int64_t> call = take_number_part(rest);
+      if (!call) continue;
+      const std::string_view path = module.substr(0, at);
+      const std::size_t dot = path.rfind('.');  // before the class
+      return joined(without_model_number(path.substr(0, dot)), *call, rest);
+    }
+    return std::nullopt;
+  }
+  constexpr std::string_view kDebug = ".debug";
+  const std::size_t at = stem.rfind(kDebug);
+  if (at == stem.npos || at == 0) return std::nullopt;
+  std::string_view rest = stem.substr(at + kDebug.size());
+  if (!rest.empty() && rest.front() != '.') return std::nullopt;
+  const std::size_t dot = stem.rfind('.', at - 1);
+  if (dot == stem.npos || dot == 0) return std::nullopt;
+  const std::optional<std::int64_t> call = number_of(stem.substr(dot + 1, at - dot - 1));
+  if (!call) return std::nullopt;
+  return joined(stem.substr(0, dot), *call, rest.empty() ? rest : rest.substr(1));
+}
+
 }  // namespace
+
+std::optional<std::int64_t> number_of(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
+  return value;
+}
+
+std::string stacked_name(std::string_view stack, std::int64_t index) {
+  return fmt::format("{}{}{}]", stack, kStacked, index);
+}
+
+std::optional<std::int64_t> index_in_stack(std::string_view name) {
+  const std::size_t at = name.rfind(kStacked);
+  if (at == name.npos || !name.ends_with(']')) return std::nullopt;
+  const std::size_t begin = at + kStacked.size();
+  return number_of(name.substr(begin, name.size() - begin - 1));
+}
 
 DumpFile parse_dump_name(std::string_view stem) {
   DumpFile file;
@@ -73,7 +138,7 @@ DumpFile parse_dump_name(std::string_view stem) {
   }
   const std::vector<std::pair<std::string, std::string>> tags = tags_of(stem);
   if (tags.empty()) {
-    file.name = stem;
+    file.name = msprobe_name(stem).value_or(std::string(stem));
     return file;
   }
   std::optional<std::int64_t> layer;
@@ -145,12 +210,13 @@ std::vector<std::string> name_dump_arrays(const std::vector<DumpArray>& arrays) 
       }
     }
   }
-  // Names that are still equal are numbered.
+  // Names that are still equal are numbered: the second is "x#2".
   std::set<std::string> taken;
-  std::map<std::string, int> numbers;  // the last one given, by name
+  std::map<std::string, int> numbers;  // of arrays with that name so far
   for (std::string& name : names) {
     std::string candidate = name;
-    while (!taken.insert(candidate).second) candidate = fmt::format("{}#{}", name, ++numbers[name]);
+    int& number = numbers.try_emplace(name, 1).first->second;
+    while (!taken.insert(candidate).second) candidate = fmt::format("{}#{}", name, ++number);
     name = candidate;
   }
   return names;

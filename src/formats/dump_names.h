@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,9 +11,12 @@ namespace assay {
 
 // The parts of a file's name without its extension. SGLang's dumper writes tags:
 // "step=0___rank=0___dump_index=7___name=attn_out___layer_id=3", in any order; its forward hook
-// "Pass00000". Every other name is a tensor's name.
+// "Pass00000". msprobe writes "Module.model.layers.3.mlp.LlamaMLP.forward.0.output.0": what is
+// called, its class, the number of the call, and which of its tensors. Every other name is a
+// tensor's name.
 struct DumpFile {
-  std::string name;  // the tensor's name: "layers.3.attn_out" here; empty for "Pass00000"
+  std::string name;  // the tensor's name: "layers.3.attn_out" and "model.layers.3.mlp.output.0"
+                     // here; empty for "Pass00000"
   std::int64_t step =
       -1;  // the engine's step, or the number of its forward pass; -1 when the name has none
   std::int64_t rank = -1;
@@ -20,6 +24,14 @@ struct DumpFile {
   std::vector<std::pair<std::string, std::string>> tags = {};  // other ones
 };
 DumpFile parse_dump_name(std::string_view stem);
+
+// The number that the whole text is; none if it is not one, or negative.
+std::optional<std::int64_t> number_of(std::string_view text);
+
+// The name of one of the arrays that a dump stacked along its second axis: "hidden_states[:,3]".
+std::string stacked_name(std::string_view stack, std::int64_t index);
+// Its index; none for every other name.
+std::optional<std::int64_t> index_in_stack(std::string_view name);
 
 // An array of a dump with one file per tensor.
 struct DumpArray {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
 
 namespace assay {
 namespace {
@@ -248,8 +249,10 @@ OrderedJson published_config(std::string_view name) {
   const auto* model = std::ranges::find_if(
       kPublished, [&](const Published& known) { return same_name(known.name, name); });
   if (model == std::end(kPublished)) {
+    const std::vector<std::string> known = published_models();
     throw usage_error("--like", "'" + std::string(name) + "'",
-                      fmt::format("one of {}", fmt::join(published_models(), ", ")));
+                      fmt::format("one of the {} models that 'assay synth --list' shows{}",
+                                  known.size(), did_you_mean(name, known)));
   }
   // Sorted alphabetically, as transformers writes it.
   nlohmann::json config = nlohmann::json::parse(model->family);

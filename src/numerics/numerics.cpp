@@ -1,8 +1,10 @@
 #include "assay/numerics.h"
 
 #include <string>
+#include <vector>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
 
 namespace assay {
 
@@ -27,7 +29,9 @@ std::optional<Numerics> find_numerics(std::string_view name) {
 
 Numerics parse_numerics(std::string_view name) {
   if (const std::optional<Numerics> found = find_numerics(name)) return *found;
-  throw usage_error("--numerics", "'" + std::string(name) + "'", "bf16, f32 or f64");
+  const std::vector<std::string> known = {"bf16", "f32", "f64"};
+  throw usage_error("--numerics", "'" + std::string(name) + "'",
+                    "bf16, f32 or f64" + did_you_mean(name, known));
 }
 
 }  // namespace assay

@@ -273,7 +273,8 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
   for (std::size_t i = 0; i < program.ropes.size(); ++i) {
     rotary.push_back(rotary_of(spec, program.ropes[i], i));
   }
-  return {{"model_type", spec.model_type},
+  return {{"schema", "assay.explain/1"},
+          {"model_type", spec.model_type},
           {"sizes",
            {{"vocab_size", spec.vocab_size},
             {"hidden_size", spec.hidden_size},

@@ -11,9 +11,10 @@ namespace assay {
 // checkpoint: a directory with a config.json, with weights or without, or a GGUF file.
 // layer: only this layer; without it, each kind of layer once, with the numbers of its layers.
 //
-// {"model_type", "sizes": {...}, "conventions": [...], "rotary": [{"formula", "theta", "inv_freq",
-// "attention_factor", ...}], "blocks": [{"block": "embedding" | "layer" | "head", "layers": [...],
-// "window", "steps": [{"formula", "writes": [{"name", "tap", "shape"}], "reads", "tensors":
+// {"schema", "model_type", "sizes": {...}, "conventions": [...], "rotary": [{"formula", "theta",
+// "inv_freq", "attention_factor", ...}], "blocks": [{"block": "embedding" | "layer" | "head",
+// "layers": [...], "window", "steps": [{"formula", "writes": [{"name", "tap", "shape"}], "reads",
+// "tensors":
 // [{"name", "shape", "dtype", "rows"}], "rounding", "position"}]}]}; a text may be absent when
 // there is nothing to say.
 //

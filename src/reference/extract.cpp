@@ -22,6 +22,7 @@
 #include "model/generate.h"
 #include "model/recorder.h"
 #include "model/watched_files.h"
+#include "models/tap_suggestion.h"
 #include "reference/manifest.h"
 #include "reference/prompt_file.h"
 #include "reference/rope_arrays.h"
@@ -78,7 +79,8 @@ class Extraction {
     for (const std::string& glob : options.taps) {
       if (taps_.add(glob) == 0) {
         throw usage_error("--taps", "'" + glob + "' matches no tap of this model",
-                          "a glob over names such as layer_00_q_proj, layer_*_mlp_output");
+                          "a glob over the names that 'assay extract --list' shows" +
+                              tap_suggestion(glob, model_.spec));
       }
     }
     background_.on_wait([this](std::size_t bytes) {

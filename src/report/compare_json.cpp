@@ -121,6 +121,8 @@ Json to_json(const LogitMetrics& l) {
 nlohmann::ordered_json tensor_json(const TensorResult& t) {
   Json json = {{"name", t.name}, {"verdict", verdict_name(t.verdict)}};
   if (t.layer) json["layer"] = *t.layer;
+  if (!t.block.empty()) json["block"] = t.block;
+  if (!t.module.empty()) json["module"] = t.module;
   if (!t.reason.empty()) json["reason"] = t.reason;
   if (t.verdict == Verdict::kNotCompared) return json;
   json["candidate_name"] = t.candidate_name;

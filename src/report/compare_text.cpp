@@ -50,11 +50,21 @@ std::string verdict_cell(Verdict verdict, bool color) {
   return colored("-", Color::kDim, color);
 }
 
-// "layer_05_q_norm" -> "layer 05 q_norm"
+// "layer_05_q_norm" -> "layer 05 q_norm", "model.layers.5.mlp" -> "model.layers.5 mlp"
 std::string spaced_name(const TensorResult& t) {
-  if (!t.layer) return t.name;
+  if (!t.layer) {
+    const bool in_block = !t.block.empty() && t.name.starts_with(t.block + ".");
+    if (!in_block) return shown(t.name, 200);
+    return shown(fmt::format("{} {}", t.block, t.name.substr(t.block.size() + 1)), 200);
+  }
   const std::size_t end = t.name.find('_', 6);
   return fmt::format("layer {} {}", t.name.substr(6, end - 6), t.name.substr(end + 1));
+}
+
+// What tensors of one layer have in common; empty outside of layers.
+std::string layer_of(const TensorResult& t) {
+  if (!t.block.empty()) return t.block;
+  return t.layer ? std::to_string(*t.layer) : std::string();
 }
 
 // A row of the table: one compared tensor, or all compared tensors of a layer. The worst is shown.
@@ -62,14 +72,15 @@ using Row = std::vector<const TensorResult*>;
 
 std::vector<Row> rows_of(const PromptResult& prompt, bool every_tensor) {
   std::vector<Row> rows;
-  std::map<std::int64_t, std::size_t> by_layer;
+  std::map<std::string, std::size_t> by_layer;
   for (const TensorResult& t : prompt.tensors) {
     if (t.verdict == Verdict::kNotCompared) continue;
-    if (every_tensor || !t.layer) {
+    const std::string layer = layer_of(t);
+    if (every_tensor || layer.empty()) {
       rows.push_back({&t});
       continue;
     }
-    const auto [known, is_new] = by_layer.emplace(*t.layer, rows.size());
+    const auto [known, is_new] = by_layer.emplace(layer, rows.size());
     if (is_new) rows.emplace_back();
     rows[known->second].push_back(&t);
   }
@@ -86,7 +97,7 @@ void add_row(Table& table, const Row& row, bool every_tensor, const TensorResult
   const TensorMetrics& m = worst.metrics;
   const bool bare = worst.name == "input_ids" || worst.verdict == Verdict::kError;
   const bool here = std::ranges::find(row, first) != row.end();
-  const std::string title = every_tensor ? worst.name : spaced_name(worst);
+  const std::string title = every_tensor ? shown(worst.name, 200) : spaced_name(worst);
   table.add({fmt::format("{}{}", here ? "> " : "  ", title),
              row.size() > 1 ? fmt::format("{}/{}", failed, row.size()) : "",
              bare ? "" : ratio_text(worst), bare ? "" : fmt::format("{:.2e}", m.relative_l2),

@@ -57,7 +57,8 @@ Json diagnose_json(const Diagnosis& d) {
   for (const Finding& f : d.findings) findings.push_back(to_json(f));
   Json unexplained = Json::array();
   for (const Place& p : d.unexplained) unexplained.push_back(to_json(p));
-  return {{"candidate", d.candidate},
+  return {{"schema", "assay.diagnose/1"},
+          {"candidate", d.candidate},
           {"verdict", verdict_name(d.verdict)},
           {"summary", d.summary},
           {"rounding", d.rounding},
@@ -86,13 +87,13 @@ Json power_json(std::span<const BlindSpot> spots, std::span<const Prompt> prompt
   }
   Json ids = Json::array();
   for (const Prompt& prompt : prompts) ids.push_back(prompt.id);
-  return {{"prompts", std::move(ids)}, {"mistakes", std::move(list)}};
+  return {{"schema", "assay.power/1"}, {"prompts", std::move(ids)}, {"mistakes", std::move(list)}};
 }
 
 Json mistakes_json(std::span<const Mistake> mistakes) {
   Json list = Json::array();
   for (const Mistake& m : mistakes) list.push_back(to_json(m));
-  return list;
+  return {{"schema", "assay.mistakes/1"}, {"mistakes", std::move(list)}};
 }
 
 }  // namespace assay

@@ -13,6 +13,8 @@
 namespace assay {
 namespace {
 
+ColorMode color_mode = ColorMode::kAuto;
+
 // The width in code points, without colours.
 std::size_t width(std::string_view text) {
   std::size_t count = 0;
@@ -28,9 +30,15 @@ std::size_t width(std::string_view text) {
 
 }  // namespace
 
+void set_color_mode(ColorMode mode) { color_mode = mode; }
+
 bool wants_color(std::FILE* stream) {
+  if (color_mode != ColorMode::kAuto) return color_mode == ColorMode::kAlways;
   const char* no_color = std::getenv("NO_COLOR");
-  return (no_color == nullptr || *no_color == '\0') && isatty(fileno(stream)) != 0;
+  const char* terminal = std::getenv("TERM");
+  return (no_color == nullptr || *no_color == '\0') &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb") &&
+         isatty(fileno(stream)) != 0;
 }
 
 std::string colored(std::string_view text, Color color, bool on) {

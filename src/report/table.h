@@ -9,7 +9,11 @@
 
 namespace assay {
 
-// True when `stream` is a terminal and NO_COLOR is not set.
+enum class ColorMode { kAuto, kAlways, kNever };
+// What --color says, for the whole program. Call it before there are threads.
+void set_color_mode(ColorMode mode);
+// With kAuto, the default: true when `stream` is a terminal, NO_COLOR is not set and TERM is not
+// "dumb".
 bool wants_color(std::FILE* stream);
 
 enum class Color { kRed, kGreen, kYellow, kDim, kBold };

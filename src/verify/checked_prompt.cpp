@@ -27,11 +27,6 @@ std::string list_of(const std::vector<std::int64_t>& positions) {
   return fmt::format("{}{}", fmt::join(some, ", "), positions.size() > kMost ? ", ..." : "");
 }
 
-std::size_t axis_of(const std::string& tap) {
-  const std::optional<TapPlace> place = parse_tap_name(tap);
-  return place ? position_axis(place->tap) : 1;
-}
-
 // positions: count -1 for the whole prompt.
 Array part_of(const ArrayView& array, Positions positions) {
   if (positions.count >= 0) return slice_positions(array, 1, positions);
@@ -45,7 +40,8 @@ bool is_padding(const PromptResult& all) {
     const std::optional<TapPlace> place = parse_tap_name(t.name);
     const bool compared =
         t.verdict == Verdict::kPass || t.verdict == Verdict::kCoarse || t.verdict == Verdict::kFail;
-    if (!place || !compared || place->tap == Tap::kEmbeddingOutput) continue;
+    if (!compared || (!place && t.module.empty())) continue;
+    if (place && place->tap == Tap::kEmbeddingOutput) continue;
     return t.metrics.relative_l2 <= kSurelyPadding;
   }
   return false;
@@ -64,12 +60,26 @@ CheckedPrompt::CheckedPrompt(const PromptPair& pair, const Pairing& pairing, con
       questions_(files_, model_, numerics_, profile),
       twins_(reference_) {
   precision_.as = as;
+  precision_.modules = pair.modules;
   if (pair.noise_f32) precision_.f32 = std::make_shared<TypeNoise>(*pair.noise_f32);
   result_.id = pair.id;
   if (reference_.contains("input_ids")) ids_ = read_ids(reference_, "input_ids");
   result_.input_ids = ids_;
   if (reference_.contains("generated_ids")) text_ = read_ids(reference_, "generated_ids");
-  result_.tensors = list_tensors(reference_);
+  result_.tensors = list_tensors(reference_, pair.modules.get());
+}
+
+std::size_t CheckedPrompt::axis_of(const std::string& tap) const {
+  return position_axis_of(tap, files_.modules());
+}
+
+const ModuleArray* CheckedPrompt::module_of(std::string_view tap) const {
+  return files_.modules() != nullptr ? files_.modules()->find(tap) : nullptr;
+}
+
+bool CheckedPrompt::counts_positions(std::string_view tap) const {
+  const ModuleArray* module = module_of(tap);
+  return module != nullptr ? module->counts_tokens : parse_tap_name(tap).has_value();
 }
 
 TensorResult* CheckedPrompt::find(std::string_view tap) {
@@ -82,9 +92,13 @@ void CheckedPrompt::add_unmatched(const std::string& name) {
   if (std::ranges::find(unmatched, name) == unmatched.end()) unmatched.push_back(name);
 }
 
+std::int64_t CheckedPrompt::positions_of(const std::string& tap) const {
+  return reference_.form_of(tap).shape.at(axis_of(tap));
+}
+
 HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& tensor,
                                      Positions positions) {
-  const std::int64_t size = reference_.form_of(tap).shape.at(axis_of(tap));
+  const std::int64_t size = positions_of(tap);
   const auto held_after = [&](std::int64_t front) {
     const std::int64_t end = positions.first + positions.count;
     const std::int64_t first = std::clamp(positions.first - front, std::int64_t{0}, size);
@@ -101,7 +115,10 @@ HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& te
   const HeldPositions relative = held_after(0);
   // The first position always attends to itself, and there are few experts: these tell nothing.
   const std::optional<TapPlace> place = parse_tap_name(tap);
-  const bool tells = place && axis_of(tap) == 1 && !has_expert_slots(place->tap, true);
+  const ModuleArray* module = module_of(tap);
+  const bool tells = module != nullptr
+                         ? module->counts_tokens && module->axis == 1
+                         : place && axis_of(tap) == 1 && !has_expert_slots(place->tap, true);
   if (!counts_padding_ && tells) {
     const double if_counted = distance(tap, tensor, &counted);
     const double if_relative = distance(tap, tensor, &relative);
@@ -111,8 +128,8 @@ HeldPositions CheckedPrompt::held_of(const std::string& tap, const ArrayView& te
 }
 
 // For a tensor of the whole run, or of the positions that the engine says it has.
-ReadingHints CheckedPrompt::hints_of(const HeldPositions* held) const {
-  ReadingHints hints = hints_;
+ReadingHints CheckedPrompt::hints_of(const HeldPositions* held, const std::string& tap) const {
+  ReadingHints hints = hints_of_array(hints_, tap, files_.modules());
   if (held == nullptr) return hints;
   hints.window = held->rows;
   if (held->rows.total > 0) hints.keys = held->keys;
@@ -127,14 +144,15 @@ void CheckedPrompt::compare_whole(TensorResult& tensor, const ArrayView& candida
                                         hints_.window.front));
   }
   const LoadedArray exact = files_.exact(tensor.name);
-  compare_ordered(tensor, own.view, exact.view, candidate, nullptr, 0, of_pieces);
+  compare_ordered(tensor, own.view, exact.view, candidate, nullptr, files_.least_noise(tensor.name),
+                  of_pieces);
   conclude(tensor, candidate);
 }
 
 // Adds reading and remarks to a measured tensor of the whole run.
 void CheckedPrompt::conclude(TensorResult& tensor, const ArrayView& candidate) {
   const auto i = static_cast<std::size_t>(&tensor - result_.tensors.data());
-  judge_precision(tensor, types_of(result_.tensors, precision_.as)[i], precision_, profile_);
+  judge_precision(tensor, types_of(result_.tensors, precision_)[i], precision_, profile_);
   proposals_.erase(tensor.name);
   std::erase_if(result_.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
   if (auto proposal = questions_.ask(tensor, candidate, hints_, precision_)) {
@@ -164,7 +182,7 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
                                                       const HeldPositions* held, double least_noise,
                                                       bool of_pieces) {
   const Positions positions = held != nullptr ? held->prompt : Positions{0, -1};
-  const ReadingHints hints = hints_of(held);
+  const ReadingHints hints = hints_of(held, tensor.name);
   const std::optional<TapPlace> place = parse_tap_name(tensor.name);
   const bool has_slots = place && place->layer >= 0 && has_expert_slots(place->tap, true);
   const bool is_ids = place && place->tap == Tap::kExpertIds;
@@ -185,9 +203,10 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
   reading = compare_arrays(tensor,
                            {.reference = own,
                             .oracle = exact.shape.empty() ? nullptr : &exact_view,
-                            .position_axis = place ? position_axis(place->tap) : 1,
+                            .position_axis = axis_of(tensor.name),
                             .numerics = numerics_,
                             .least_noise = least_noise,
+                            .judges_positions = files_.judges_positions(tensor.name),
                             .hints = moved ? ReadingHints{} : hints,
                             .same_until = same_until,
                             .files = &files_,
@@ -233,11 +252,15 @@ std::optional<TensorResult> CheckedPrompt::compare_rival(TensorResult& tensor,
   TensorResult rival;
   rival.name = tensor.name;
   rival.layer = tensor.layer;
+  rival.block = tensor.block;
+  rival.module = tensor.module;
   rival.candidate_name = candidate.name;
   const LoadedArray own = reference_.load(tensor.name);
   const LoadedArray exact = files_.exact(tensor.name);
   const std::optional<Reading> reading =
-      compare_ordered(rival, own.view, exact.view, candidate, nullptr, 0, false).reading;
+      compare_ordered(rival, own.view, exact.view, candidate, nullptr,
+                      files_.least_noise(tensor.name), false)
+          .reading;
   const bool was_read = tensor.verdict != Verdict::kError;
   const bool better =
       reading && (!was_read || rival.metrics.relative_l2 < tensor.metrics.relative_l2);
@@ -257,7 +280,7 @@ std::optional<TensorResult> CheckedPrompt::compare_rival(TensorResult& tensor,
 double CheckedPrompt::distance_from(const std::string& tap, const ArrayView& tensor,
                                     const std::optional<Positions>& positions) {
   if (!reference_.contains(tap)) return std::numeric_limits<double>::infinity();
-  if (!positions || !parse_tap_name(tap)) return distance(tap, tensor, nullptr);
+  if (!positions || !counts_positions(tap)) return distance(tap, tensor, nullptr);
   const HeldPositions held = held_of(tap, tensor, *positions);
   return distance(tap, tensor, &held);
 }
@@ -278,9 +301,10 @@ double CheckedPrompt::distance(const std::string& tap, const ArrayView& tensor,
     slice = slice_positions(own, axis, held->prompt);
     own = slice.view();
   }
-  const std::vector<Reading> all = readings_of(tap, own.shape, axis, tensor.shape, hints_of(held));
+  const std::vector<Reading> all =
+      readings_of(tap, own.shape, axis, tensor.shape, hints_of(held, tap));
   if (all.empty()) return kFar;
-  return choose_reading_of(tap, own, tensor, all, model_).metrics.relative_l2;
+  return choose_reading_of(tap, axis, own, tensor, all, model_).metrics.relative_l2;
 }
 
 // None until the engine has told the experts of these positions.
@@ -386,6 +410,8 @@ TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositi
   TensorResult piece;
   piece.name = tensor.name;
   piece.layer = tensor.layer;
+  piece.block = tensor.block;
+  piece.module = tensor.module;
   piece.candidate_name = candidate.name;
   const Ordered ordered =
       compare_ordered(piece, own.view(), exact.view(), candidate, &held, tap.least_noise, false);
@@ -440,7 +466,7 @@ PromptResult CheckedPrompt::so_far() const {
     compare_input_ids(all.tensors[0], ids_, doubtful_run_);
     all.remarks.clear();
   }
-  find_first_divergence(all, layers_);
+  find_first_divergence(all, layers_, files_.modules());
   return all;
 }
 

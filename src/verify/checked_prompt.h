@@ -14,6 +14,7 @@
 #include "assay/comparison.h"
 #include "assay/numerics.h"
 #include "candidate/expert_slots.h"
+#include "candidate/module_flow.h"
 #include "candidate/positions.h"
 #include "candidate/prompt_pairs.h"
 #include "candidate/reading.h"
@@ -50,6 +51,10 @@ class CheckedPrompt {
   TensorResult* find(std::string_view tap);
   bool is_open(const std::string& tap) const { return open_taps_.contains(tap); }
 
+  // Whether an array has an axis of the prompt's positions: every tap, and captured ones that do.
+  bool counts_positions(std::string_view tap) const;
+  // How many of them the reference has.
+  std::int64_t positions_of(const std::string& tap) const;
   // Which of the prompt's positions a tensor of that tap has, given these positions of the engine's
   // run. They count the padding before the prompt, unless the content shows that they do not.
   HeldPositions held_of(const std::string& tap, const ArrayView& tensor, Positions positions);
@@ -106,7 +111,9 @@ class CheckedPrompt {
     TensorResult worst;  // of the pieces so far
   };
 
-  ReadingHints hints_of(const HeldPositions* held) const;
+  const ModuleArray* module_of(std::string_view tap) const;
+  std::size_t axis_of(const std::string& tap) const;
+  ReadingHints hints_of(const HeldPositions* held, const std::string& tap) const;
   double distance(const std::string& tap, const ArrayView& tensor, const HeldPositions* held) const;
   Ordered compare_ordered(TensorResult& tensor, const ArrayView& own, const ArrayView& exact,
                           const ArrayView& candidate, const HeldPositions* held, double least_noise,

@@ -86,6 +86,7 @@ Checker::Impl::Impl(CheckerOptions options) : options_(std::move(options)), map_
 void Checker::Impl::open(const PromptPair& pair) {
   prompt_ = std::make_unique<CheckedPrompt>(pair, pairing_, *profile_, parse_expected(options_.as));
   map_.adapt_to(prompt_->model());
+  map_.adapt_to(pair.modules);
 }
 
 void Checker::Impl::choose_prompt(const std::vector<std::int64_t>& ids) {
@@ -191,9 +192,9 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
     const Shape whole = prompt.reference().form_of(*tap).shape;
     if (whole.size() == 3 && rows < whole[1]) return because("rotary tables are compared whole");
   }
-  const std::optional<TapPlace> place = parse_tap_name(*tap);
-  if (place && positions_) {
-    const std::int64_t size = prompt.reference().form_of(*tap).shape.at(position_axis(place->tap));
+  const bool has_positions = prompt.counts_positions(*tap);
+  if (has_positions && tap != "input_ids" && positions_) {
+    const std::int64_t size = prompt.positions_of(*tap);
     const HeldPositions held = prompt.held_of(*tap, tensor, *positions_);
     if (held.prompt.count == 0) {
       return because(held.prompt.first == 0
@@ -218,7 +219,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
   }
   if (result->verdict != Verdict::kNotCompared) {
     // Two names may map to the same tap: the array that fits better counts.
-    if (result->candidate_name != tensor.name && place) {
+    if (result->candidate_name != tensor.name && has_positions && tap != "input_ids") {
       if (std::optional<TensorResult> own = prompt.compare_rival(*result, tensor)) return *own;
     }
     return because(

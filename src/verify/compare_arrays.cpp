@@ -59,8 +59,10 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
   }
   tensor.noise = std::max(own.relative_l2, floor);
   tensor.noise_ratio = other.relative_l2 / *tensor.noise;
-  tensor.position_ratio = root_mean_square(other.position_error) /
-                          std::max(root_mean_square(own.position_error), floor);
+  tensor.position_ratio = truth.judges_positions
+                              ? root_mean_square(other.position_error) /
+                                    std::max(root_mean_square(own.position_error), floor)
+                              : tensor.noise_ratio;
 }
 
 void measure_and_judge(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
@@ -95,6 +97,7 @@ void judge_before(TensorResult& tensor, const Truth& truth, const ArrayView& can
                     .position_axis = axis,
                     .numerics = truth.numerics,
                     .least_noise = truth.least_noise,
+                    .judges_positions = truth.judges_positions,
                     .files = truth.files};
   const Reading same = same_layout(own.shape);
   tensor.metrics = measure(own_view, axis, theirs.view(), same, pool);

@@ -27,6 +27,9 @@ struct Truth {
   // A lower bound of the noise. That of a single position varies by chance, so a few positions are
   // compared with the noisiest of all.
   double least_noise = 0;
+  // Whether positions are judged one by one: by chance, one of few values may be nearly right in
+  // the reference.
+  bool judges_positions = true;
   ReadingHints hints = {};  // of the dump
   // Only positions before this one are compared (see ExpertChoices).
   std::int64_t same_until = ExpertChoices::kAll;

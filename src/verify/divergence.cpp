@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <unordered_set>
 
+#include "base/text.h"
 #include "candidate/data_flow.h"
 
 namespace assay {
@@ -62,6 +64,56 @@ class Divergence {
 
 bool is_bad(const TensorResult& t) {
   return t.verdict == Verdict::kFail || t.verdict == Verdict::kError;
+}
+
+std::vector<TensorResult> list_modules(const ModuleFlow& modules) {
+  std::vector<TensorResult> tensors;
+  // The tokens come first: if they differ, nothing else means anything.
+  if (modules.find("input_ids") != nullptr) tensors.emplace_back().name = "input_ids";
+  for (const ModuleArray& array : modules.arrays()) {
+    if (array.name == "input_ids") continue;
+    TensorResult& tensor = tensors.emplace_back();
+    tensor.name = array.name;
+    tensor.block = array.block;
+    tensor.module = array.made_by();
+    const std::optional<TapPlace> place = parse_tap_name(array.name);
+    if (place && place->layer >= 0) tensor.layer = place->layer;
+  }
+  return tensors;
+}
+
+// The same for an array of a captured reference, by its own data flow.
+std::string describe(const TensorResult& tensor, const std::vector<TensorResult>& tensors,
+                     const ModuleFlow& modules) {
+  const ModuleArray* array = modules.find(tensor.name);
+  if (tensor.verdict == Verdict::kError || array == nullptr || array->kind == "input") {
+    return tensor.reason;
+  }
+  std::unordered_set<std::string_view> compared;
+  for (const TensorResult& other : tensors) {
+    if (other.verdict != Verdict::kNotCompared) compared.insert(other.name);
+  }
+  const ModuleFlow::Upstream before = modules.upstream_of(
+      *array, [&](const ModuleArray& other) { return compared.contains(other.name); });
+  // Few of the many that a step of a long recurrence may read.
+  constexpr std::size_t kMost = 6;
+  std::vector<std::string> good;
+  for (const std::size_t at : before.nearest) {
+    if (good.size() < kMost) good.push_back(shown(modules.arrays()[at].name, 200));
+  }
+  const std::size_t more = before.nearest.size() - good.size();
+  const std::string names =
+      fmt::format("{}{}", fmt::join(good, ", "), more > 0 ? fmt::format(" and {} more", more) : "");
+  if (good.empty()) {
+    return before.gap
+               ? fmt::format("nothing before it was compared: the fault lies in {} or before",
+                             array->made_by())
+               : fmt::format("it is computed from no other array: look at {}", array->made_by());
+  }
+  const std::string text =
+      fmt::format("{} {}: ", names, before.nearest.size() == 1 ? "passes" : "pass");
+  return before.gap ? fmt::format("{}the fault lies between there and {}", text, array->made_by())
+                    : fmt::format("{}look at {}", text, array->made_by());
 }
 
 }  // namespace
@@ -181,7 +233,8 @@ std::string operation_of(const TapPlace& place, const Upstream& upstream, const 
                      name_beside(place, last.front(), model));
 }
 
-std::vector<TensorResult> list_tensors(const ArrayFile& reference) {
+std::vector<TensorResult> list_tensors(const ArrayFile& reference, const ModuleFlow* modules) {
+  if (modules != nullptr) return list_modules(*modules);
   std::vector<std::pair<TapPlace, std::string>> taps;
   std::vector<TensorResult> tensors;
   if (reference.contains("input_ids")) tensors.emplace_back().name = "input_ids";
@@ -200,11 +253,12 @@ std::vector<TensorResult> list_tensors(const ArrayFile& reference) {
   return tensors;
 }
 
-void find_first_divergence(PromptResult& result, std::int64_t layers) {
+void find_first_divergence(PromptResult& result, std::int64_t layers, const ModuleFlow* modules) {
   const auto first = std::ranges::find_if(result.tensors, is_bad);
   if (first == result.tensors.end()) return;
   result.first_divergence = static_cast<std::size_t>(first - result.tensors.begin());
-  result.divergence_text = Divergence(result.tensors, layers).describe(*first);
+  result.divergence_text = modules != nullptr ? describe(*first, result.tensors, *modules)
+                                              : Divergence(result.tensors, layers).describe(*first);
 }
 
 bool passed(const PromptResult& prompt) {

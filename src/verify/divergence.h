@@ -8,6 +8,7 @@
 
 #include "assay/comparison.h"
 #include "candidate/data_flow.h"
+#include "candidate/module_flow.h"
 #include "formats/array_file.h"
 
 namespace assay {
@@ -29,11 +30,15 @@ std::string operation_of(const TapPlace& place, const Upstream& upstream, const 
 
 // The reference's arrays that can be compared, in data-flow order, tables last; with names and
 // layers, not compared yet.
-std::vector<TensorResult> list_tensors(const ArrayFile& reference);
+// modules: a captured reference's, in their order of execution; null: the arrays are taps.
+std::vector<TensorResult> list_tensors(const ArrayFile& reference,
+                                       const ModuleFlow* modules = nullptr);
 
 // Sets first_divergence, the earliest tap that fails although everything that it is computed from
 // passes (if compared), and divergence_text, which tells what lies between. layers: of the model.
-void find_first_divergence(PromptResult& result, std::int64_t layers);
+// modules: a captured reference's; null: the arrays are taps.
+void find_first_divergence(PromptResult& result, std::int64_t layers,
+                           const ModuleFlow* modules = nullptr);
 
 // Fails closed: missing tensors do not count as passed, and one failure is enough.
 bool passed(const PromptResult& prompt);

@@ -21,6 +21,11 @@ constexpr double kMuchCloser = 0.3;
 // Tensors with a larger error are compared with other taps.
 constexpr double kUnlike = 0.2;
 
+// Of a tap or of a captured module.
+bool is_activation(const TensorResult& tensor) {
+  return parse_tap_name(tensor.name) || !tensor.module.empty();
+}
+
 bool only_last_position(const TensorMetrics& m) {
   const std::vector<double>& errors = m.position_error;
   return errors.size() > 1 && errors.back() < 0.5 &&
@@ -35,7 +40,9 @@ class Checks {
 
   std::optional<std::string> run() const {
     if (auto text = check_values()) return text;
-    if (tensor_.metrics.relative_l2 > kUnlike) return check_content();
+    if (tensor_.metrics.relative_l2 > kUnlike && parse_tap_name(tensor_.name)) {
+      return check_content();
+    }
     return std::nullopt;
   }
 
@@ -146,14 +153,14 @@ class Checks {
 
 std::optional<DumpFinding> check_tensor(const ArrayFile& reference, std::int64_t layers,
                                         const TensorResult& tensor, const ArrayView& candidate) {
-  if (tensor.verdict != Verdict::kFail || !parse_tap_name(tensor.name)) return std::nullopt;
+  if (tensor.verdict != Verdict::kFail || !is_activation(tensor)) return std::nullopt;
   std::optional<std::string> text = Checks(reference, layers, tensor, candidate).run();
   if (!text) return std::nullopt;
   return DumpFinding{tensor.name, std::move(*text)};
 }
 
 std::optional<DumpFinding> Twins::add(const TensorResult& tensor, const ArrayView& candidate) {
-  if (!parse_tap_name(tensor.name) || tensor.metrics.compared < 2) return std::nullopt;
+  if (!is_activation(tensor) || tensor.metrics.compared < 2) return std::nullopt;
   const std::string key = sha256_hex(candidate.bytes) + shape_text(candidate.shape);
   const auto [twin, is_new] = first_of_.emplace(key, tensor.name);
   if (is_new || twin->second == tensor.name) return std::nullopt;

@@ -24,9 +24,22 @@ constexpr std::size_t kRuns = 64;
 constexpr std::size_t kRun = 64;
 constexpr std::size_t kFewest = 24;
 
+// The same for all layers: "q_proj"; of a captured array "model.layers.*.mlp".
 std::string base_name(const std::string& name) {
   const std::optional<TapPlace> place = parse_tap_name(name);
-  return place ? std::string(tap_base_name(place->tap)) : name;
+  if (place) return std::string(tap_base_name(place->tap));
+  std::string base;
+  for (const char c : name) {
+    const bool is_digit = c >= '0' && c <= '9';
+    if (!is_digit) {
+      base += c;
+    } else if (base.ends_with('.')) {
+      base += '*';
+    } else if (!base.ends_with('*')) {
+      base += c;
+    }
+  }
+  return base;
 }
 
 bool is_measured(const TensorResult& tensor) {
@@ -142,16 +155,19 @@ std::optional<ExpectedType> parse_expected(const std::string& text) {
 }
 
 std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
-                                          std::optional<ExpectedType> as) {
+                                          const Precision& precision) {
   std::vector<std::optional<Grid>> types(tensors.size());
   std::optional<Grid> coarsest;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const TensorResult& tensor = tensors[i];
     const std::optional<TapPlace> place = parse_tap_name(tensor.name);
-    if (!place || place->tap == Tap::kExpertIds) continue;
-    if (as) {
-      types[i] = grid_of(*as);
-    } else if (place->tap == Tap::kEmbeddingOutput) {
+    const ModuleArray* module = precision.modules ? precision.modules->find(tensor.name) : nullptr;
+    if (module != nullptr ? module->is_integer : !place || place->tap == Tap::kExpertIds) continue;
+    const bool is_lookup =
+        module != nullptr ? module->is_lookup : place->tap == Tap::kEmbeddingOutput;
+    if (precision.as) {
+      types[i] = grid_of(*precision.as);
+    } else if (is_lookup) {
       types[i] = tensor.grid;  // the weights' own, no evidence about later values
     } else {
       if (tensor.grid) coarsest = std::min(coarsest.value_or(Grid::kF32), *tensor.grid);
@@ -192,7 +208,7 @@ void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Preci
 
 void judge_precision(std::span<TensorResult> tensors, const Precision& precision,
                      const Profile& profile) {
-  const std::vector<std::optional<Grid>> types = types_of(tensors, precision.as);
+  const std::vector<std::optional<Grid>> types = types_of(tensors, precision);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     judge_precision(tensors[i], types[i], precision, profile);
   }

@@ -10,6 +10,7 @@
 
 #include "assay/array.h"
 #include "assay/comparison.h"
+#include "candidate/module_flow.h"
 #include "model/array_noise.h"
 #include "numerics/noise.h"
 #include "verify/profile.h"
@@ -58,14 +59,15 @@ struct Precision {
   std::optional<ExpectedType> as;  // none: as the values show
   std::shared_ptr<const TypeNoise> f32 = {};
   std::shared_ptr<const TypeNoise> f16 = {};
-  std::shared_ptr<const TypeNoise> q8 = {};  // of FP32 with activations rounded to 8 bits
+  std::shared_ptr<const TypeNoise> q8 = {};        // of FP32 with activations rounded to 8 bits
+  std::shared_ptr<const ModuleFlow> modules = {};  // a captured reference's; null: there are taps
 };
 
 // The type that each tensor is judged by, or none if it has no noise: its own grid, or the coarsest
 // of those before it in the data flow, since an engine that computes in F16 there passes on F16's
-// errors; or that of `as`.
+// errors; or that of precision.as.
 std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
-                                          std::optional<ExpectedType> as);
+                                          const Precision& precision);
 
 // For a tensor of known type that was measured and judged by the profile.
 void judge_precision(TensorResult& tensor, std::optional<Grid> type, const Precision& precision,

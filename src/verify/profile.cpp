@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "assay/error.h"
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "formats/json_file.h"
 #include "numerics/noise.h"
@@ -58,7 +59,9 @@ Profile::Profile(const std::string& name_or_file, bool has_oracle) : name_(name_
   } else if (name_.ends_with(".json")) {
     read(name_or_file);
   } else {
-    throw usage_error("--profile", "'" + name_ + "'", "noise, table or a .json file");
+    const std::vector<std::string> known = {"noise", "table"};
+    throw usage_error("--profile", "'" + name_ + "'",
+                      "noise, table or a .json file" + did_you_mean(name_, known));
   }
 }
 

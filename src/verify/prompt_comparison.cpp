@@ -58,6 +58,7 @@ class PromptComparison {
         questions_(files_, model_, numerics_, profile_) {
     result_.id = pair.id;
     own_map_.adapt_to(model_);
+    own_map_.adapt_to(pair.modules);
     own_map_.adapt_to(candidate_.names());
     know_prompt();
     candidate_ = with_parts(std::move(candidate_), own_map_, layers_, model_.head_dim,
@@ -68,7 +69,7 @@ class PromptComparison {
   }
 
   MeasuredPrompt run() {
-    result_.tensors = list_tensors(reference_);
+    result_.tensors = list_tensors(reference_, pair_.modules.get());
     for (TensorResult& tensor : result_.tensors) {
       const CandidateArray* own = dump_->find(tensor.name);
       if (own == nullptr) continue;
@@ -100,12 +101,14 @@ class PromptComparison {
     result_.findings = check_dump(reference_, candidate_, layers_, result_.tensors);
     DumpProposals proposals = ask_dump(precision);
     compare_texts();
-    return {std::move(result_), std::move(proposals), std::move(precision), model_, layers_};
+    return {std::move(result_), std::move(proposals), std::move(precision), model_, layers_,
+            pair_.modules};
   }
 
  private:
   void know_prompt() {
     known_.model = model_;
+    known_.modules = pair_.modules.get();
     if (reference_.contains("input_ids")) known_.ids = read_ids(reference_, "input_ids");
     if (reference_.contains("generated_ids")) known_.text = read_ids(reference_, "generated_ids");
     known_.shape = [this](const std::string& tap, std::int64_t) -> std::optional<Shape> {
@@ -128,11 +131,12 @@ class PromptComparison {
   // Noise that the manifest does not have is measured if there is a model.
   Precision measured_precision() const {
     Precision precision{setup_.as};
+    precision.modules = pair_.modules;
     if (pair_.noise_f32) precision.f32 = std::make_shared<TypeNoise>(*pair_.noise_f32);
     if (setup_.model == nullptr || files_.oracle() == nullptr || known_.ids.empty()) {
       return precision;
     }
-    const std::vector<std::optional<Grid>> types = types_of(result_.tensors, precision.as);
+    const std::vector<std::optional<Grid>> types = types_of(result_.tensors, precision);
     const auto is_wanted = [&](Grid type) {
       return std::ranges::find(types, std::optional(type)) != types.end();
     };
@@ -206,7 +210,7 @@ class PromptComparison {
   void measure_and_judge(TensorResult& tensor, ThreadPool* pool) const {
     try {
       const std::optional<TapPlace> place = parse_tap_name(tensor.name);
-      const std::size_t axis = place ? position_axis(place->tap) : 1;
+      const std::size_t axis = position_axis_of(tensor.name, pair_.modules.get());
       // Deflated arrays take longer to inflate than to compare.
       LoadedArray reference;
       LoadedArray candidate;
@@ -231,7 +235,9 @@ class PromptComparison {
                           .oracle = has_oracle ? &oracle.view : nullptr,
                           .position_axis = axis,
                           .numerics = numerics_,
-                          .hints = dump_->hints(),
+                          .least_noise = files_.least_noise(tensor.name),
+                          .judges_positions = files_.judges_positions(tensor.name),
+                          .hints = hints_of_array(dump_->hints(), tensor.name, pair_.modules.get()),
                           .same_until = place ? experts_.same_until(*place) : ExpertChoices::kAll,
                           .files = &files_,
                           .is_whole = !slots_of(place)},
@@ -403,7 +409,7 @@ bool shows_pairs(const MeasuredPrompt& prompt) {
 PromptResult conclude(MeasuredPrompt prompt, bool paired, const Profile& profile) {
   answer_dump_questions(prompt.result, prompt.proposals, prompt.model, paired);
   judge_precision(prompt.result.tensors, prompt.precision, profile);
-  find_first_divergence(prompt.result, prompt.layers);
+  find_first_divergence(prompt.result, prompt.layers, prompt.modules.get());
   prompt.result.passed = passed(prompt.result);
   return std::move(prompt.result);
 }

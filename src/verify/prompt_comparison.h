@@ -25,6 +25,7 @@ struct MeasuredPrompt {
   Precision precision;
   ModelSpec model;  // from the reference's config, or deduced from its names
   std::int64_t layers = 0;
+  std::shared_ptr<const ModuleFlow> modules;  // a captured reference's; null: there are taps
 };
 
 // What holds for all prompts of a comparison.

@@ -321,15 +321,6 @@ int mkdir(const char* path, mode_t mode) {
   return fails(kFaultMakeDir) ? -1 : original(path, mode);
 }
 
-// OpenSSL 3.0 uses a lock that it could not create if memory runs out here.
-void* EVP_MD_fetch(void* context, const char* name, const char* properties) {
-  NEXT(EVP_MD_fetch);
-  is_inside = true;
-  void* found = original(context, name, properties);
-  is_inside = false;
-  return found;
-}
-
 // glibc ends the process if it cannot register a thread's object for destruction.
 int __cxa_thread_atexit_impl(void (*destructor)(void*), void* object, void* library) {
   NEXT(__cxa_thread_atexit_impl);

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from assay_hf.model import HfModel, Numerics
-from assay_hf.prompts import DEFAULT_PROMPTS
+from assay.capture.prompts import DEFAULT_PROMPTS
 from assay_hf.taps import record
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen3"

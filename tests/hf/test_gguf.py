@@ -192,7 +192,7 @@ def test_every_value_is_ggufs_bit_by_bit(tmp_path: Path, kind: Type) -> None:
     file = write_gguf(tmp_path / "model.gguf", config, small_weights(config), kind)
     names = ["token_embd.weight", "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"]
     expected = reader_values(file)
-    listed = json.loads(run_assay(["inspect", file, *names, "--json", "--slice", ":"]).stdout)
+    listed = json.loads(run_assay(["inspect", file, *names, "--json", "--slice", ":"]).stdout)["arrays"]
     assert [array["name"] for array in listed] == names
     for array in listed:
         found = np.array(array["slice"], dtype=np.float64).astype(np.float32)

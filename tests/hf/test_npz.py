@@ -50,7 +50,7 @@ def same(ours: float | None, theirs: Any) -> bool:
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_numpy_loads_what_inspect_shows(archives: dict[str, Path], compression: str) -> None:
-    shown = json.loads(run_assay(["inspect", archives[compression], "--json"]).stdout)
+    shown = json.loads(run_assay(["inspect", archives[compression], "--json"]).stdout)["arrays"]
     with np.load(archives[compression], allow_pickle=False) as arrays:
         assert [entry["name"] for entry in shown] == arrays.files
         assert len(arrays.files) > 20

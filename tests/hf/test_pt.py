@@ -42,7 +42,7 @@ def flat(value: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 def expect_read(path: Path, value: Any) -> None:
     expected = flat(value)
-    shown = json.loads(run_assay(["inspect", path, "--slice", "", "--json"]).stdout)
+    shown = json.loads(run_assay(["inspect", path, "--slice", "", "--json"]).stdout)["arrays"]
     assert {entry["name"] for entry in shown} == set(expected)
     for entry in shown:
         tensor = expected[entry["name"]]
@@ -54,7 +54,7 @@ def expect_read(path: Path, value: Any) -> None:
             assert entry["max"] == values.max().item(), entry["name"]
             assert entry["mean"] == pytest.approx(values.mean().item(), rel=1e-9, abs=1e-12)
             last = run_assay(["inspect", path, entry["name"], "--json", "--slice", ",".join("-1" for _ in tensor.shape)])
-            inner = json.loads(last.stdout)[0]["slice"] if tensor.dim() else values[-1].item()
+            inner = json.loads(last.stdout)["arrays"][0]["slice"] if tensor.dim() else values[-1].item()
             while isinstance(inner, list):
                 inner = inner[0]
             assert inner == values[-1].item(), entry["name"]

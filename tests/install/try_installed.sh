@@ -21,9 +21,15 @@ fi
 
 # Not the model in the source tree, which is there as well.
 "$prefix/bin/assay" doctor >"$scratch/doctor" || { cat "$scratch/doctor"; fail "doctor"; }
+[ -s "$prefix/share/assay/SKILL.md" ] || fail "SKILL.md is not installed"
 tr -d ' \n' <"$scratch/doctor" | grep -q "^checkpoint$prefix/share/assay/models/tiny-qwen3" ||
   { cat "$scratch/doctor"; fail "the bundled model is not the one that was moved"; }
 "$prefix/bin/assay" extract --max-new-tokens 1 --prompt Hello --out "$scratch/extracted" >/dev/null
+
+for file in man/man1/assay.1 man/man1/assay-compare.1 bash-completion/completions/assay \
+  zsh/site-functions/_assay fish/vendor_completions.d/assay.fish assay/schema/compare-1.schema.json; do
+  [ -s "$prefix/share/$file" ] || fail "no share/$file"
+done
 
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 (cd "$prefix/include" && printf '#include "%s"\n' assay/*.h) >"$scratch/names"

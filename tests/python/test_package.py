@@ -71,6 +71,14 @@ def test_prompts_of_all_kinds(prompts):
     assert not path.exists()
 
 
+def test_messages_become_a_chat():
+    pytest.importorskip("jinja2")
+    chat = {"id": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+    made = assay.extract(prompts=["Hello", chat], oracle=False, max_new_tokens=0)
+    assert made["prompt1"].text == "Hello"
+    assert made["chat"].text.startswith("<|im_start|>user\nHello<|im_end|>")
+
+
 def test_a_file_of_prompts(tmp_path):
     (tmp_path / "prompts.txt").write_text("Hello\nGoodbye\n")
     made = assay.extract(prompts=tmp_path / "prompts.txt", oracle=False, max_new_tokens=0)
@@ -154,6 +162,38 @@ def test_check_takes_one_array_at_a_time(reference, wrong_rope, tmp_path):
         pass
     with pytest.raises(assay.CheckFailed, match="nothing was compared"):
         c.raise_on_failure()
+
+
+def test_a_model_of_plain_objects_is_checked_too(reference, tmp_path):
+    class Layer:
+        def __init__(self, output):
+            self.output = output
+
+        def __call__(self, _x):
+            return self.output
+
+    class Model:
+        def __init__(self, outputs):
+            self.blocks = [Layer(output) for output in outputs]
+
+        def __call__(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    prompt = reference["prompt2"]
+    outputs = [prompt[f"layer_{i:02}_output"].copy() for i in range(3)]
+    outputs[1] *= 2
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"blocks.{layer}": "layer_{layer}_output"}')
+    with assay.check(reference, module=Model(outputs), map=rules) as c:
+        Model(outputs)(prompt["input_ids"])  # another object of the same class
+        assert c.results == []
+    model = Model(outputs)
+    with assay.check(reference, module=model, map=rules) as c:
+        model(prompt["input_ids"])
+    assert [r.verdict for r in c.results[1:]] == ["pass", "fail", "pass"]
+    assert c.first_failure.name == "layer_01_output"
 
 
 def test_strides_orders_and_types_of_numpy(reference):

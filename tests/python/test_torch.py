@@ -81,4 +81,6 @@ def test_other_frameworks_arrays(reference, framework):
     array = np.array(values)
     with assay.check(reference, prompt="prompt2") as c:
         assert c("layer_05_output", array).relative_l2 == 0
-        assert c("layer_06_output", np.array(reference["prompt2"]["layer_06_output"]).astype(np.bfloat16)).relative_l2 == 0
+        assert (
+            c("layer_06_output", np.array(reference["prompt2"]["layer_06_output"]).astype(np.bfloat16)).relative_l2 == 0
+        )

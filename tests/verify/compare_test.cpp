@@ -275,6 +275,21 @@ TEST(Compare, ChoosesAReadingByContent) {
             "fits)");
 }
 
+// Exchanged, keys and queries would agree where both are finite: on the diagonal.
+TEST(Compare, DoesNotExchangeQueriesAndKeysOfMaskedScores) {
+  SpoiledDump candidate;
+  const std::span<float> scores = candidate.values("layer_05_attn_scores");
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const std::size_t query = i / 5 % 5;
+    const std::size_t key = i % 5;
+    if (key < query) scores[i] = -scores[i];
+    if (key > query) scores[i] = -std::numeric_limits<float>::infinity();
+  }
+  const TensorResult result = tensor(run(candidate), "layer_05_attn_scores");
+  EXPECT_EQ(result.verdict, Verdict::kFail);
+  EXPECT_EQ(result.reading, "");
+}
+
 TEST(Compare, FailsClosed) {
   {
     SpoiledDump candidate;

@@ -25,6 +25,36 @@ CompareOptions three_prompts(const TemporaryDirectory& set) {
   return options;
 }
 
+// Files that are named after requests.
+TEST(Compare, FindsThePromptsOfFilesByTheirTokens) {
+  const TemporaryDirectory set;
+  CompareOptions options = three_prompts(set);
+  fs::create_directory(set / "dump");
+  options.candidate = set / "dump";
+  fs::copy_file(set / "ref/prompt3/reference.npz", set / "dump/a.npz");
+  fs::copy_file(set / "ref/prompt1/reference.npz", set / "dump/b.npz");
+  // Another prompt's, in which prompt1's tokens come later.
+  const NpzReader npz(set / "ref/prompt1/reference.npz");
+  const Array own = npz.read("input_ids");
+  const auto count = static_cast<std::int64_t>(own.as<std::int64_t>().size());
+  Array other{"input_ids", DType::kI64, {1, count + 1}, std::vector<std::byte>(8)};
+  other.bytes.insert(other.bytes.end(), own.bytes.begin(), own.bytes.end());
+  const Array logits = npz.read("logits");
+  write_npz(set / "dump/c.npz", std::vector{other.view(), logits.view()});
+  const CompareReport report = compare(options);
+  EXPECT_TRUE(report.passed);
+  EXPECT_EQ(report.prompts.size(), 2U);
+  EXPECT_EQ(report.missing_prompts, std::vector<std::string>{"prompt2"});
+  EXPECT_EQ(report.unused_files, std::vector<std::string>{"c.npz"});
+  options.prompt = "prompt3";
+  EXPECT_EQ(compare(options).prompts.size(), 1U);
+  options.prompt = "";
+  fs::remove(set / "dump/a.npz");
+  fs::remove(set / "dump/b.npz");
+  expect_error(ErrorKind::kUsage, {"1 dumps", "none ran the tokens of a prompt"},
+               [&] { compare(options); });
+}
+
 TEST(Compare, FindsThePrompt) {
   const TemporaryDirectory set;
   CompareOptions options = three_prompts(set);

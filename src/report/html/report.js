@@ -7,7 +7,12 @@ const state = { prompt: 0, tensor: null, tap: "worst", metric: null };
 const isCompared = (t) => t.metrics !== undefined;
 const isBad = (t) => t.verdict === "fail" || t.verdict === "error";
 const prompt = () => report.prompts[state.prompt];
-const tapOf = (t) => (t.layer === undefined ? t.name : t.name.replace(/^layer_\d+_/, ""));
+// The layer that an array is in, as a label: "layer 3", or the path of a captured model's block.
+const layerOf = (t) => t.block ?? (t.layer === undefined ? undefined : `layer ${t.layer}`);
+function tapOf(t) {
+  if (t.block && t.name.startsWith(`${t.block}.`)) return t.name.slice(t.block.length + 1);
+  return t.layer === undefined ? t.name : t.name.replace(/^layer_\d+_/, "");
+}
 const firstBad = () => prompt().first_divergence?.tensor;
 
 const METRICS = [
@@ -39,10 +44,11 @@ function rows() {
   const all = [];
   for (const t of prompt().tensors) {
     if (!isCompared(t) || t.name === "input_ids") continue;
-    const label = t.layer === undefined ? t.name : `layer ${t.layer}`;
+    const layer = layerOf(t);
+    const label = layer ?? t.name;
     const last = all.at(-1);
     if (last && last.label === label) last.tensors.push(t);
-    else all.push({ label, layer: t.layer, tensors: [t] });
+    else all.push({ label, layer, tensors: [t] });
   }
   return all;
 }
@@ -80,7 +86,7 @@ function point(t, label) {
 }
 
 function shortLabel(row) {
-  return row.layer !== undefined ? String(row.layer) : row.label.replace(/_output$/, "");
+  return (row.layer ?? row.label).replace(/^layer (?=\d+$)/, "").replace(/_output$/, "");
 }
 
 // The prompt's positions. Arrays with only the last position have fewer, rotary tables may have more.

@@ -158,6 +158,7 @@ function canvas(id) {
 function tensorDetail(t) {
   const m = t.metrics;
   const facts = [
+    t.module ? `made by ${t.module}` : null,
     `${m.compared} elements compared`,
     t.candidate_name !== t.name ? `from ${t.candidate_name}` : null,
     t.reading,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay_hf.errors import InputError
+from assay.capture.errors import InputError
 
 DEFAULT_PROMPTS = ("Hello", "The capital of France is", "What is 2+2?")
 

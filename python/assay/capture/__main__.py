@@ -1,0 +1,110 @@
+"""assay capture: reference activations of any HuggingFace transformers model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from assay.capture.errors import InputError, UsageError
+
+NEEDED = "pip install numpy torch transformers"
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="assay capture",
+        description="Write reference activations of any HuggingFace transformers model, made by"
+        " transformers itself with hooks on every module.",
+        epilog="Exit codes: 0 success, 2 wrong usage, 3 bad input, 4 system error.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="checkpoint directory")
+    parser.add_argument(
+        "--prompt", action="append", default=[], metavar="TEXT", help="a prompt; may be repeated"
+    )
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help='file of prompts: one per line, or .jsonl with "text" or "input_ids"',
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="FILE.npz",
+        help="further arguments of the model's forward pass, by name: pixel_values,"
+        " input_features, decoder_input_ids, attention_mask, ...",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("reference_data"), help="output directory [%(default)s]"
+    )
+    parser.add_argument(
+        "--runs",
+        default="bf16,f64,f32",
+        metavar="LIST",
+        help="bf16, f64, f32: the first is the reference, a later f64 is its oracle, a later f32"
+        " tells how far an FP32 engine may be off [%(default)s]",
+    )
+    parser.add_argument(
+        "--taps",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="record only arrays with such names; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="FILE",
+        help='rules for names: {"transformer.h.{layer}.attn": "layer_{layer}_attn_output", ...}',
+    )
+    parser.add_argument(
+        "--store", choices=["f32", "f64"], default="f32", help="type of the oracle [%(default)s]"
+    )
+    parser.add_argument(
+        "--compression",
+        choices=["none", "fast", "small"],
+        default="fast",
+        help="compression of the files [%(default)s]",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: torch's)")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    options = parser.parse_args(arguments)
+    options.runs = options.runs.split(",")
+    for run in options.runs:
+        if run not in ("bf16", "f32", "f64") or options.runs.count(run) > 1:
+            parser.error(f"--runs: '{run}', expected bf16, f64 and f32, each at most once")
+    if options.threads is not None and not 1 <= options.threads <= 1024:
+        parser.error(f"--threads: {options.threads}, expected 1 to 1024")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    try:
+        from assay.capture.capture import capture, report
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "assay":
+            raise
+        say(f"capture needs the Python package {error.name}: {NEEDED}")
+        return 4
+    try:
+        print(report(options.out, capture(options), as_json=options.json))
+    except UsageError as error:
+        say(str(error))
+        return 2
+    except InputError as error:
+        say(str(error))
+        return 3
+    except OSError as error:
+        say(str(error))
+        return 4
+    return 0
+
+
+def say(text: str) -> None:
+    print(f"assay: error: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""Captures a reference set: a process for each run, then the files."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.capture import files, memory
+from assay.capture.errors import InputError
+from assay.capture.prompts import Prompt, collect_prompts
+from assay.capture.reference import Runs, kept_arrays, write_prompt
+from assay.capture.spool import SpoolReader
+
+_LEVELS = {"none": None, "fast": 1, "small": 9}
+
+
+def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, Any]:
+    """Runs the model once for each of options.runs and writes the reference set to options.out.
+    Returns the manifest. in_process: does not start processes (for tests: a double run changes what
+    torch.float32 is as long as it lasts). Throws InputError and UsageError."""
+    files.read_config(options.model)
+    files.weight_files(options.model)
+    for package in ("torch", "transformers"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
+    inputs = _read_inputs(options.inputs)
+    prompts = _prompts(options, inputs)
+    tokens = _tokenize(prompts, options.model)
+    memory.expect_room(options.model, options.runs)
+    work = options.out / f".capture-{os.getpid()}"
+    work.mkdir(parents=True)
+    try:
+        with ThreadPoolExecutor(1) as hashing:
+            model = hashing.submit(files.describe_model, options.model)
+            _run_all(options, prompts, inputs, work, in_process)
+            return _write(options, prompts, inputs, tokens, work, model.result())
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _read_inputs(file: Path | None) -> dict[str, np.ndarray]:
+    if file is None:
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            read = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: not an .npz of arrays: {error}") from error
+    for name, array in read.items():
+        if not name.isidentifier() or array.dtype.kind not in "fiub" or array.size == 0:
+            raise InputError(
+                f"{file}: array '{name}' is {array.dtype}{list(array.shape)}, expected numbers"
+                " under the name of an argument"
+            )
+    ids = read.get("input_ids")
+    if ids is not None and (ids.ndim != 2 or len(ids) != 1 or ids.dtype.kind not in "iu"):
+        raise InputError(f"{file}: array 'input_ids' has shape {list(ids.shape)}, expected [1, S]")
+    return read
+
+
+def _prompts(options: argparse.Namespace, inputs: dict[str, np.ndarray]) -> list[Prompt]:
+    if options.prompt or options.prompts:
+        if "input_ids" in inputs:
+            raise InputError(f"{options.inputs}: has input_ids, expected them or prompts, not both")
+        return collect_prompts(options.prompt, options.prompts)
+    if not inputs:
+        return collect_prompts([], [])
+    ids = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
+    return [Prompt("prompt1", None, ids)]
+
+
+def _tokenize(prompts: list[Prompt], directory: Path) -> list[list[str]] | None:
+    """Fills in the ids of prompts that came as text. Returns the text of every token, if the
+    checkpoint has a tokenizer.json."""
+    tokenizer: Any = None
+    if (directory / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    for prompt in prompts:
+        if prompt.text is None:
+            continue
+        if tokenizer is not None:
+            prompt.input_ids = tokenizer.encode(prompt.text).ids
+        else:
+            prompt.input_ids = _encode(directory, prompt.text)
+        if not prompt.input_ids:
+            raise InputError(f"{prompt.id}: no tokens, expected at least one")
+    if tokenizer is None:
+        return None
+    return [
+        [tokenizer.decode([i], skip_special_tokens=False) for i in prompt.input_ids or []]
+        for prompt in prompts
+    ]
+
+
+def _encode(directory: Path, text: str) -> list[int]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"{directory}: no tokenizer that transformers can load, and prompts are text; expected"
+            ' one, or prompts as ids: .jsonl with "input_ids"'
+        ) from error
+    return list(tokenizer(text)["input_ids"])
+
+
+def _run_all(
+    options: argparse.Namespace,
+    prompts: list[Prompt],
+    inputs: dict[str, np.ndarray],
+    work: Path,
+    in_process: bool,
+) -> None:
+    ids = [None if "input_ids" in inputs or not p.input_ids else p.input_ids for p in prompts]
+    for numerics in options.runs:
+        out = work / numerics
+        out.mkdir()
+        job = {
+            "model": str(options.model),
+            "numerics": numerics,
+            "store": options.store if numerics == "f64" else "f32",
+            "prompts": ids,
+            "inputs": str(options.inputs) if options.inputs else None,
+            "out": str(out),
+            "plan": None if numerics == options.runs[0] else str(work / options.runs[0]),
+            "taps": [glob for taps in options.taps for glob in taps.split(",")],
+            "map": str(options.map) if options.map else None,
+            "threads": options.threads,
+            "progress": sys.stderr.isatty(),
+        }
+        if in_process:
+            from assay.capture.run import Job, run
+
+            run(Job(**job))
+        else:
+            _run_process(job, work / f"{numerics}.json")
+
+
+def _run_process(job: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(job), encoding="utf-8")
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "assay.capture.run", str(file)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stderr=None if job["progress"] else subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    lines = (done.stderr or "").strip().splitlines()
+    if done.returncode == 3:
+        raise InputError(lines[-1] if lines else f"{job['model']}: the {job['numerics']} run failed")
+    if done.returncode == -9:
+        raise OSError(
+            f"the {job['numerics']} run was killed, probably because the memory was full: fewer"
+            " --runs or a larger machine"
+        )
+    raise OSError("\n".join([f"the {job['numerics']} run failed", *lines[-20:]]))
+
+
+def _write(
+    options: argparse.Namespace,
+    prompts: list[Prompt],
+    inputs: dict[str, np.ndarray],
+    tokens: list[list[str]] | None,
+    work: Path,
+    model: dict[str, Any],
+) -> dict[str, Any]:
+    warnings: list[str] = []
+    runs = [
+        Runs({n: SpoolReader(work / n / f"{p}.bin") for n in options.runs})
+        for p in range(len(prompts))
+    ]
+
+    def write(p: int) -> dict[str, Any]:
+        directory = work / prompts[p].id
+        directory.mkdir()
+        kept = kept_arrays(runs[p], warnings, prompts[p].id)
+        ids = prompts[p].input_ids
+        return write_prompt(
+            directory, runs[p], kept, len(ids) if ids else None, _LEVELS[options.compression]
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        arrays = list(pool.map(write, range(len(prompts))))
+    has_oracle = "f64" in options.runs[1:]
+    manifest: dict[str, Any] = {
+        "schema": files.SCHEMA,
+        "producer": files.describe_producer(),
+        "numerics": options.runs[0],
+        "oracle": "f64" if has_oracle else None,
+        "data_flow": "modules",
+        "architecture": runs[0].first.notes["architecture"],
+        "model": model,
+        "generation": {
+            "max_new_tokens": 0,
+            "eos_token_ids": files.read_eos_token_ids(options.model),
+        },
+    }
+    if warnings:
+        manifest["warnings"] = warnings
+    manifest["prompts"] = [
+        {
+            "id": prompt.id,
+            "text": prompt.text,
+            "input_ids": prompt.input_ids or [],
+            "tokens": tokens[p] if tokens else None,
+            "generated_text": None,
+            "stopped": "length",
+            "files": {
+                "reference": f"{prompt.id}/reference.npz",
+                **({"oracle": f"{prompt.id}/oracle.npz"} if has_oracle else {}),
+            },
+            "arrays": arrays[p],
+        }
+        for p, prompt in enumerate(prompts)
+    ]
+    # Without a manifest the directory is known to be unfinished.
+    (options.out / "manifest.json").unlink(missing_ok=True)
+    for prompt in prompts:
+        (options.out / prompt.id).mkdir(exist_ok=True)
+        for file in (work / prompt.id).iterdir():
+            file.replace(options.out / prompt.id / file.name)
+    files.write_json(options.out / "manifest.json", manifest)
+    return manifest
+
+
+def report(out: Path, manifest: dict[str, Any], as_json: bool) -> str:
+    """What was written, for the terminal or as JSON."""
+    written = []
+    for prompt in manifest["prompts"]:
+        for role, path in prompt["files"].items():
+            size = (out / path).stat().st_size
+            written.append(
+                {"role": role, "path": path, "bytes": size, "arrays": len(prompt["arrays"])}
+            )
+    warnings = manifest.get("warnings", [])
+    if as_json:
+        return json.dumps({"out": str(out), "files": written, "warnings": warnings}, indent=2)
+    width = max(len(file["path"]) for file in written)
+    lines = [f"{'file':{width}}  arrays       size"]
+    for file in written:
+        lines.append(f"{file['path']:{width}}  {file['arrays']:6}  {_size(file['bytes']):>9}")
+    lines.append(
+        f"\n{manifest['architecture']}, written to {out}; manifest.json lists every array with\n"
+        "  shape, SHA-256, statistics, noise and what it is computed from."
+    )
+    lines += [f"warning: {warning}" for warning in warnings]
+    return "\n".join(lines)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

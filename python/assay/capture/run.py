@@ -1,0 +1,202 @@
+"""One run of a model, in a process of its own: every array goes to disk as it is made."""
+
+import fnmatch
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Before transformers is imported: it reads this once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from torch import nn  # noqa: E402
+
+from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
+from assay.capture.errors import InputError  # noqa: E402
+from assay.capture.names import Rename, names_of_file, native_names  # noqa: E402
+from assay.capture.spool import Spool, SpoolReader  # noqa: E402
+from assay.capture.state import RunState  # noqa: E402
+from assay.capture.trace import Replay, Trace  # noqa: E402
+
+_DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
+
+
+@dataclass
+class Job:
+    """What a process is to run."""
+
+    model: str
+    numerics: str
+    store: str  # "f32" or "f64"
+    prompts: list[list[int] | None]  # token ids; None where the model gets none
+    inputs: str | None  # an .npz of further inputs
+    out: str  # directory of the spools, one for each prompt
+    plan: str | None = None  # the first run's directory: record the same; None for the first run
+    taps: list[str] = field(default_factory=list)  # globs; empty for all arrays
+    map: str | None = None
+    threads: int | None = None
+    progress: bool = False
+
+    @staticmethod
+    def read(file: Path) -> "Job":
+        return Job(**json.loads(file.read_text(encoding="utf-8")))
+
+    def write(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    def spool(self, prompt: int) -> Path:
+        return Path(self.out) / f"{prompt}.bin"
+
+
+def load(directory: Path, numerics: str, attention: str = "eager") -> nn.Module:
+    """The model by its config's own class. Weights that the checkpoint lacks are an error: they
+    would be random, and different in every run."""
+    if not (directory / "config.json").is_file():
+        raise InputError(f"{directory}: no config.json, expected a checkpoint directory")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+        names = [name for name in config.architectures or [] if hasattr(transformers, name)]
+        cls = getattr(transformers, names[0]) if names else transformers.AutoModel
+        # The dtype is given at load: a later .to() would round the rotary frequencies too.
+        net, told = cls.from_pretrained(
+            directory,
+            dtype=_DTYPES[numerics],
+            attn_implementation=attention,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise InputError(f"{directory}: transformers cannot load it: {_line(error)}") from error
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{directory}: {len(missing)} weights are missing, {', '.join(missing[:3])}, expected"
+            f" those of {type(net).__name__}"
+        )
+    net = net.eval()
+    if numerics == "f64":
+        widen_constants(net)
+    return net
+
+
+def inputs_of(
+    net: nn.Module, ids: list[int] | None, file: str | None, numerics: str
+) -> dict[str, torch.Tensor]:
+    """The arguments of the model's forward pass: tokens, and the arrays of --inputs."""
+    inputs: dict[str, torch.Tensor] = {}
+    if ids is not None:
+        inputs["input_ids"] = torch.tensor([ids])
+    if file is not None:
+        with np.load(file) as arrays:
+            for name in arrays.files:
+                value = torch.from_numpy(arrays[name])
+                inputs[name] = value.to(_DTYPES[numerics]) if value.is_floating_point() else value
+    config: Any = net.config
+    if config.is_encoder_decoder and not inputs.keys() & {
+        "decoder_input_ids",
+        "decoder_inputs_embeds",
+    }:
+        inputs["decoder_input_ids"] = torch.tensor([[_decoder_start(net)]])
+    return inputs
+
+
+def _decoder_start(net: Any) -> int:
+    configs = [net.config, getattr(net, "generation_config", None), net.config.get_text_config()]
+    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+        for config in configs:
+            token = getattr(config, name, None)
+            if isinstance(token, int):
+                return token
+    return 0
+
+
+def run(job: Job, net: nn.Module | None = None) -> None:
+    """Runs all prompts. net: the model, if it is loaded already."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    if net is None:
+        _say(job, f"{job.numerics}: loading")
+        net = load(Path(job.model), job.numerics)
+    untouched = RunState(net)
+    rename = _names(job, net)
+    double = fp32_is_double if job.numerics == "f64" else nullcontext
+    for p, ids in enumerate(job.prompts):
+        _say(job, f"{job.numerics}: prompt {p + 1} of {len(job.prompts)}")
+        inputs = inputs_of(net, ids, job.inputs, job.numerics)
+        spool = Spool(job.spool(p), job.store)
+        untouched.restore()
+        torch.manual_seed(0)
+        recorder: Trace | Replay
+        if job.plan is None:
+            recorder = Trace(net, spool.write, rename, _wanted(job.taps))
+        else:
+            told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
+            numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
+            recorder = Replay(net, spool.write, numbers, has_choices=bool(told["choices"]))
+        with torch.inference_mode(), double():
+            _forward(net, recorder, inputs)
+        notes: dict[str, Any] = {"architecture": type(net).__name__}
+        if isinstance(recorder, Trace):
+            notes["arrays"] = [array.as_json() for array in recorder.arrays]
+            notes["choices"] = recorder.chosen.counts
+        spool.close(notes)
+
+
+def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:
+    try:
+        recorder.run(inputs)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        given = ", ".join(inputs) or "nothing"
+        advice = "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
+        raise InputError(
+            f"{type(net).__name__}: it does not run on {given}: {_line(error)}; further inputs are"
+            f" given by --inputs FILE.npz{advice}"
+        ) from error
+
+
+def _names(job: Job, net: Any) -> Rename:
+    layers = getattr(net.config.get_text_config(), "num_hidden_layers", 0) or 0
+    own = native_names(net.config.model_type, layers)
+    if job.map is None:
+        return own
+    of_file = names_of_file(Path(job.map), layers)
+    return lambda path: of_file(path) or own(path)
+
+
+def _wanted(globs: list[str]) -> Callable[[str], bool]:
+    if not globs:
+        return lambda _: True
+    # The tokens are always there.
+    return lambda name: name == "input_ids" or any(fnmatch.fnmatchcase(name, g) for g in globs)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def _say(job: Job, text: str) -> None:
+    if job.progress:
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    job = Job.read(Path(sys.argv[1]))
+    try:
+        run(job)
+    except InputError as error:
+        print(f"{error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

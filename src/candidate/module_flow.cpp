@@ -1,0 +1,186 @@
+#include "candidate/module_flow.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "assay/error.h"
+#include "base/text.h"
+#include "candidate/name_forms.h"
+#include "models/taps.h"
+
+namespace assay {
+namespace {
+
+std::string text_in(const OrderedJson& json, const char* field, const std::string& where,
+                    bool required) {
+  const auto found = json.find(field);
+  if (found == json.end() && !required) return {};
+  if (found == json.end() || !found->is_string()) {
+    throw input_error(fmt::format("{}.{}", where, field), "missing or wrong", "a text");
+  }
+  return found->get<std::string>();
+}
+
+// A list of texts; empty if there is no such field.
+std::vector<std::string> texts_in(const OrderedJson& json, const char* field,
+                                  const std::string& where) {
+  std::vector<std::string> texts;
+  const auto found = json.find(field);
+  if (found == json.end()) return texts;
+  if (!found->is_array()) {
+    throw input_error(fmt::format("{}.{}", where, field), "not a list", "a list of names");
+  }
+  for (const OrderedJson& text : *found) {
+    if (!text.is_string()) {
+      throw input_error(fmt::format("{}.{}", where, field), shown(text.dump()), "a name");
+    }
+    texts.push_back(text.get<std::string>());
+  }
+  return texts;
+}
+
+std::size_t rank_in(const OrderedJson& json, const std::string& where) {
+  const auto shape = json.find("shape");
+  if (shape == json.end() || !shape->is_array() || shape->empty()) {
+    throw input_error(where + ".shape", "missing or wrong", "the sizes of one axis or more");
+  }
+  return shape->size();
+}
+
+}  // namespace
+
+std::string ModuleArray::made_by() const {
+  if (kind == "input") return "an input of the model";
+  return fmt::format("{} ({})", module.empty() ? "the model" : shown(module, 200), shown(kind));
+}
+
+ModuleFlow::ModuleFlow(const OrderedJson& arrays, const std::string& where) {
+  if (!arrays.is_object()) throw input_error(where, "missing or wrong", "an object of arrays");
+  for (const auto& [name, json] : arrays.items()) {
+    add(name, json, fmt::format("{}.{}", where, shown(name)));
+  }
+  // Any array's own name comes before other modules' names.
+  for (std::size_t i = 0; i < arrays_.size(); ++i) add_name(arrays_[i].name, i);
+  for (const auto& [name, array] : others_) {
+    if (!own_.contains(name)) add_name(name, array);
+  }
+}
+
+void ModuleFlow::add(const std::string& name, const OrderedJson& json, const std::string& where) {
+  if (!json.is_object()) throw input_error(where, "wrong", "an object");
+  ModuleArray array;
+  array.name = name;
+  array.module = text_in(json, "module", where, true);
+  array.kind = text_in(json, "class", where, true);
+  array.block = text_in(json, "block", where, false);
+  const std::size_t rank = rank_in(json, where);
+  array.axis = rank > 1 ? rank - 2 : 0;
+  if (const auto axis = json.find("positions"); axis != json.end()) {
+    if (!axis->is_number_unsigned() || axis->get<std::uint64_t>() >= rank) {
+      throw input_error(where + ".positions", shown(axis->dump()),
+                        fmt::format("an axis, 0 to {}", rank - 1));
+    }
+    array.axis = axis->get<std::size_t>();
+    array.counts_tokens = true;
+  }
+  for (const std::string& source : texts_in(json, "from", where)) {
+    const auto found = own_.find(source);
+    if (found == own_.end()) {
+      throw input_error(where + ".from", fmt::format("'{}'", shown(source)),
+                        "names of arrays before it");
+    }
+    array.from.push_back(found->second);
+  }
+  array.is_integer = text_in(json, "dtype", where, true).starts_with('I');
+  array.is_lookup = std::ranges::all_of(
+      array.from, [&](std::size_t source) { return arrays_[source].is_integer; });
+  const std::size_t number = arrays_.size();
+  for (const std::string& other : texts_in(json, "also", where)) others_.emplace(other, number);
+  if (!own_.emplace(name, number).second) {
+    throw input_error(where, "given twice", "each array once");
+  }
+  arrays_.push_back(std::move(array));
+}
+
+void ModuleFlow::add_name(const std::string& name, std::size_t array) {
+  for (const std::string& form : name_forms(name)) forms_.emplace(form, array);
+  const std::string root = name.substr(0, name.find('.'));
+  const bool is_known = std::ranges::find(roots_, root) != roots_.end();
+  constexpr std::size_t kMostRoots = 16;
+  if (root.size() < name.size() && !is_known && roots_.size() < kMostRoots) roots_.push_back(root);
+}
+
+const ModuleArray* ModuleFlow::find(std::string_view name) const {
+  const auto found = own_.find(std::string(name));
+  return found == own_.end() ? nullptr : &arrays_[found->second];
+}
+
+std::optional<std::size_t> ModuleFlow::exact(std::string_view name) const {
+  const std::string key(name);
+  for (const auto* names : {&own_, &others_}) {
+    if (const auto found = names->find(key); found != names->end()) return found->second;
+  }
+  return std::nullopt;
+}
+
+const ModuleArray* ModuleFlow::find_by_dump(std::string_view name) const {
+  if (const auto found = exact(name)) return &arrays_[*found];
+  const std::vector<std::string> forms = name_forms(name);
+  const auto by_form = [&](const std::string& form) -> const ModuleArray* {
+    const auto found = forms_.find(form);
+    return found == forms_.end() ? nullptr : &arrays_[found->second];
+  };
+  for (const std::string& form : forms) {
+    if (const ModuleArray* found = by_form(form)) return found;
+  }
+  // Hooks on the model inside another one, or around it: "layers.0" for "model.layers.0".
+  for (const std::string& root : roots_) {
+    for (const std::string& form : forms) {
+      if (const ModuleArray* found = by_form(fmt::format("{}.{}", root, form))) return found;
+    }
+  }
+  const std::string& first = forms.front();
+  if (const std::size_t dot = first.find('.'); dot != first.npos) {
+    if (const ModuleArray* found = by_form(first.substr(dot + 1))) return found;
+  }
+  return nullptr;
+}
+
+ModuleFlow::Upstream ModuleFlow::upstream_of(
+    const ModuleArray& array, const std::function<bool(const ModuleArray&)>& is_there) const {
+  Upstream upstream;
+  std::vector<bool> seen(arrays_.size());
+  std::vector<std::size_t> open = array.from;
+  while (!open.empty()) {
+    const std::size_t at = open.back();
+    open.pop_back();
+    if (seen[at]) continue;
+    seen[at] = true;
+    if (is_there(arrays_[at])) {
+      upstream.nearest.push_back(at);
+      continue;
+    }
+    upstream.gap = true;
+    open.insert(open.end(), arrays_[at].from.begin(), arrays_[at].from.end());
+  }
+  std::ranges::sort(upstream.nearest);
+  return upstream;
+}
+
+ReadingHints hints_of_array(const ReadingHints& hints, std::string_view name,
+                            const ModuleFlow* modules) {
+  const ModuleArray* array = modules != nullptr ? modules->find(name) : nullptr;
+  if (array == nullptr || array->counts_tokens) return hints;
+  return {.reversed = hints.reversed};
+}
+
+std::size_t position_axis_of(std::string_view name, const ModuleFlow* modules) {
+  if (modules != nullptr) {
+    if (const ModuleArray* array = modules->find(name)) return array->axis;
+  }
+  const std::optional<TapPlace> place = parse_tap_name(name);
+  return place ? position_axis(place->tap) : 1;
+}
+
+}  // namespace assay
