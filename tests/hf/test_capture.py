@@ -20,7 +20,7 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
-from architectures import ARCHITECTURES, Inputs
+from architectures import ARCHITECTURES
 from assay_cli import ROOT, run_assay
 from families import SEED
 from safetensors.torch import load_file, save_file
