@@ -6,10 +6,9 @@ import shutil
 import subprocess
 import sys
 
+import assay
 import numpy as np
 import pytest
-
-import assay
 from assay._golden import _bisected
 
 
@@ -59,7 +58,9 @@ def test_a_bundle_keeps_to_its_size_and_tells_what_is_missing(tmp_path, limit):
         assert not [tap for tap in prompt for glob in left_out if fnmatch.fnmatchcase(tap, glob)]
     if limit == 1_000_000:
         assert "logits" in made["hello"] and "logits" in golden["left_out"]["river"]
-        assert {f"layer_{i:02}_output" for i in range(28)} | {"layer_00_q_rope", "layer_27_mlp_norm"} <= set(made["capital"])
+        assert {f"layer_{i:02}_output" for i in range(28)} | {"layer_00_q_rope", "layer_27_mlp_norm"} <= set(
+            made["capital"]
+        )
     assert assay.compare(made, {name: dict(p) for name, p in made.items()})
 
 
