@@ -237,7 +237,7 @@ class AssayReference:
         names = list(self.reference[prompt])
         close = difflib.get_close_matches(name, names, 1)
         left_out = self.reference.manifest.get("golden", {}).get("left_out", {}).get(prompt, [])
-        text = f"{name}: not compared: {self.path} has no such array for prompt {prompt}"
+        text = f"{name}: not compared: {_shown(self.path)} has no such array for prompt {prompt}"
         if any(fnmatch.fnmatchcase(name, glob) for glob in left_out):
             return text + "; it was left out to keep the bundle small: `assay golden --taps` or --max-bytes take it in"
         if close:
@@ -248,7 +248,7 @@ class AssayReference:
         whose = (
             result.name if result.candidate_name in ("", result.name) else f"{result.candidate_name} ({result.name})"
         )
-        lines = [f"{whose} of prompt {prompt} is not what {self.path} has: {result.reason or result.verdict}"]
+        lines = [f"{whose} of prompt {prompt} is not what {_shown(self.path)} has: {result.reason or result.verdict}"]
         lines += [f"  {what:<20}{shown}" for what, shown in _figures(result)]
         before = [r.name for r in check.results if r is not result and r.verdict == "pass"]
         first = check.result.first_divergence
@@ -257,13 +257,19 @@ class AssayReference:
         if before:
             lines.append(f"Passed before it: {', '.join(before[-4:])}")
         dump = self._dumps.get(id(check))
-        file = "FILE" if dump is None else shlex.quote(str(dump))
+        file = "FILE" if dump is None else shlex.quote(_shown(dump))
         lines.append("Which mistake is it?")
-        lines.append(f"  assay diagnose --model MODEL --reference {shlex.quote(str(self.path))} --prompt {prompt}"
+        lines.append(f"  assay diagnose --model MODEL --reference {shlex.quote(_shown(self.path))} --prompt {prompt}"
                      f" --candidate {file}")  # fmt: skip
         if dump is None:
             lines.append("  (pytest --assay-dump DIR writes the FILE)")
         return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _figures(result: TensorResult) -> Iterator[tuple[str, str]]:

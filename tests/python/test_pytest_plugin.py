@@ -90,7 +90,7 @@ def test_dumps_are_what_compare_and_diagnose_read(project, model):
     result = run(project, "--assay-dump", "dumps", "-k", "capital")
     result.assert_outcomes(failed=1)
     (dump,) = (project.path / "dumps").rglob("*.npz")
-    result.stdout.fnmatch_lines([f"*--prompt capital --candidate {dump}"])
+    result.stdout.fnmatch_lines([f"*--prompt capital --candidate {dump.relative_to(project.path)}"])
     assert set(assay.Arrays(dump)) == {"embedding_output"}  # until it failed
     golden = project.path / "tests/assay_golden"
     assert not assay.compare(golden, dump, prompt="capital")
