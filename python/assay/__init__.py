@@ -43,7 +43,7 @@ __all__ = [
     "Arrays", "AssayError", "Check", "CheckFailed", "Comparison", "Diagnosis", "Divergence", "InputError",
     "MachineError", "PromptReference", "PromptResult", "Reference", "TensorResult", "UsageError",
     "bundled_model", "check", "compare", "diagnose", "draft_map", "explain", "extract", "find_model",
-    "known_mistakes", "record", "save", "__version__",
+    "golden", "known_mistakes", "record", "save", "update_golden", "__version__",
 ]  # fmt: skip
 
 

@@ -47,10 +47,10 @@ class _Item:
 
 
 def golden(
-    model: str | os.PathLike | Reference | None = None,
-    out: str | os.PathLike = "tests/assay_golden",
+    model: str | os.PathLike[str] | Reference | None = None,
+    out: str | os.PathLike[str] = "tests/assay_golden",
     *,
-    prompts: Sequence[Any] | str | os.PathLike | None = None,
+    prompts: Sequence[Any] | str | os.PathLike[str] | None = None,
     taps: str | Sequence[str] | None = None,
     max_bytes: int | None = DEFAULT_MAX_BYTES,
     max_new_tokens: int = 8,
@@ -105,9 +105,9 @@ def golden(
 
 
 def update_golden(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     threads: int = 0,
     stream: bool = False,
     on_progress: OnProgress | None = None,
@@ -141,7 +141,7 @@ def update_golden(
     )  # fmt: skip
 
 
-def _prompts_of(manifest: dict) -> list[dict[str, Any]]:
+def _prompts_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     # A chat's text is rendered already. Only there do the files of the template belong to the checkpoint.
     files = {file["file"] for file in manifest["model"].get("files", [])}
     rendered = not files <= {"config.json", "generation_config.json"}
@@ -151,7 +151,7 @@ def _prompts_of(manifest: dict) -> list[dict[str, Any]]:
     ]
 
 
-def _name_to_keep(model: str | os.PathLike | None) -> str | None:
+def _name_to_keep(model: str | os.PathLike[str] | None) -> str | None:
     """What finds the checkpoint again on another machine; a path does not."""
     if model is None:
         return "bundled"
@@ -208,7 +208,7 @@ def _by_importance(items: list[_Item], lengths: list[int], detailed: list[int]) 
     for item in items:
         others.setdefault(item.prompt, []).append(item.name)
 
-    def rank(item: _Item) -> tuple:
+    def rank(item: _Item) -> tuple[float, ...]:
         prompt = place[item.prompt]
         further = 3 * (prompt > 0)  # one prompt in depth tells more than all prompts
         layer = _LAYER.fullmatch(item.name)
@@ -307,9 +307,7 @@ def _items_of(whole: Reference, globs: list[str] | None) -> tuple[list[_Item], l
     return items, always
 
 
-def _files_of(
-    whole: Reference, taken: list[_Item], offered: list[_Item], how: dict[str, Any]
-) -> dict[str, bytes]:
+def _files_of(whole: Reference, taken: list[_Item], offered: list[_Item], how: dict[str, Any]) -> dict[str, bytes]:
     """The bundle's files by name, the manifest last."""
     files: dict[str, bytes] = {}
     prompts = []

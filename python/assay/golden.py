@@ -7,8 +7,12 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ._errors import AssayError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from ._reference import Reference
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
@@ -55,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     from ._golden import golden, update_golden
 
     options = _parser().parse_args(arguments)
-    shared = {"threads": options.threads, "stream": options.stream}
+    shared: dict[str, Any] = {"threads": options.threads, "stream": options.stream}
     try:
         if options.update:
             written = update_golden(options.update, model=options.model, **shared)
@@ -68,16 +72,32 @@ def main(arguments: list[str] | None = None) -> int:
             taps = [g for text in options.taps for g in text.split(",")] if options.taps else None
             written = golden(options.model, options.out, prompts=prompts, taps=taps, max_bytes=options.max_bytes,
                              max_new_tokens=options.max_new_tokens, **shared)  # fmt: skip
+    except ModuleNotFoundError as error:
+        message = f"golden needs {error.name}: pip install assay for {sys.executable}, or name another interpreter in"
+        return _fail(4, f"{message} ASSAY_PYTHON", options.json)
     except (AssayError, OSError) as error:
-        print(f"assay: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 3 if isinstance(error, InputError) else 4
+        code = 2 if isinstance(error, UsageError) else 3 if isinstance(error, InputError) else 4
+        parts = (error.where, error.found, error.expected) if isinstance(error, AssayError) else ()
+        return _fail(code, str(error), options.json, *parts)
     print(json.dumps(_described(written), indent=2) if options.json else _report(written))
     return 0
 
 
-def _described(written) -> dict:
+def _fail(code: int, message: str, as_json: bool, where: str = "", found: str = "", expected: str = "") -> int:
+    """Prints the error as a line, and with --json as the program does (docs/json.md)."""
+    print(f"assay: error: {message}", file=sys.stderr)
+    if as_json:
+        kind = {2: "usage", 3: "input", 4: "system"}[code]
+        parts = {"where": where, "found": found or message, "expected": expected}
+        error = {"kind": kind, "exit_code": code, **parts, "message": message}
+        print(json.dumps({"schema": "assay.error/1", "error": error}, indent=2))
+    return code
+
+
+def _described(written: Reference) -> dict[str, Any]:
     files = {f for p in written.manifest["prompts"] for f in p["files"].values()} | {"manifest.json"}
     return {
+        "schema": "assay.golden/1",
         "out": str(written.path),
         "bytes": sum((written.path / f).stat().st_size for f in files),
         "prompts": [
@@ -89,7 +109,7 @@ def _described(written) -> dict:
     }  # fmt: skip
 
 
-def _report(written) -> str:
+def _report(written: Reference) -> str:
     described = _described(written)
     lines = [f"{'prompt':<12}{'tokens':>8}{'arrays':>8}{'left out':>10}{'size':>12}"]
     for p in described["prompts"]:

@@ -25,6 +25,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ._check import Check
+    from ._errors import CheckFailed
     from ._reference import Reference
     from ._results import Comparison, TensorResult
 
@@ -33,7 +34,7 @@ _MARKER = "assay(reference=, prompts=, map=, profile=, tolerance=, as_type=, str
 test compares with, and how, as assay.compare takes it"
 _MARKER_KEYS = {"reference", "prompts", "map", "profile", "tolerance", "as_type", "strict"}
 _updated = pytest.StashKey[list[str]]()
-_opened = pytest.StashKey[dict[Path, Any]]()
+_opened = pytest.StashKey[dict[Path, "Reference"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,7 +79,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def assay_prompt(request: pytest.FixtureRequest) -> str:
     """The id of a prompt of the reference: the test runs once for each."""
-    return request.param
+    prompt: str = request.param
+    return prompt
 
 
 @pytest.fixture
@@ -116,6 +118,7 @@ class AssayReference:
         self._record = record
         self._checks: dict[str, Check] = {}
         self._extra: list[Check] = []
+        self._dumps: dict[int, Path | None] = {}  # by id of a check
 
     def input_ids(self, prompt: str | None = None) -> list[int]:
         """The token ids of a prompt, of the test's own without an argument."""
@@ -184,7 +187,7 @@ class AssayReference:
             raise _failed(text, first.name, first.reason)
         check.raise_on_failure()
 
-    def compare(self, dump: str | os.PathLike | Mapping[str, Any], *, prompt: str | None = None) -> Comparison:
+    def compare(self, dump: str | os.PathLike[str] | Mapping[str, Any], *, prompt: str | None = None) -> Comparison:
         """Compares a dump, as `assay.compare` takes it: a path or arrays by name. True if nothing failed.
 
         Args:
@@ -212,7 +215,7 @@ class AssayReference:
         if record is not None:
             record.parent.mkdir(parents=True, exist_ok=True)
         made = check(self.reference, prompt=prompt, record=record, stop=stop, **self._how)
-        made._dump = record
+        self._dumps[id(made)] = record
         self._extra.append(made)
         return made
 
@@ -234,7 +237,7 @@ class AssayReference:
         names = list(self.reference[prompt])
         close = difflib.get_close_matches(name, names, 1)
         left_out = self.reference.manifest.get("golden", {}).get("left_out", {}).get(prompt, [])
-        text = f"{name}: not compared: {self.path} has no such array for prompt {prompt}"
+        text = f"{name}: not compared: {_shown(self.path)} has no such array for prompt {prompt}"
         if any(fnmatch.fnmatchcase(name, glob) for glob in left_out):
             return text + "; it was left out to keep the bundle small: `assay golden --taps` or --max-bytes take it in"
         if close:
@@ -242,8 +245,10 @@ class AssayReference:
         return text + f"; it has {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
 
     def _explained(self, result: TensorResult, check: Check, prompt: str) -> str:
-        whose = result.name if result.candidate_name in ("", result.name) else f"{result.candidate_name} ({result.name})"
-        lines = [f"{whose} of prompt {prompt} is not what {self.path} has: {result.reason or result.verdict}"]
+        whose = (
+            result.name if result.candidate_name in ("", result.name) else f"{result.candidate_name} ({result.name})"
+        )
+        lines = [f"{whose} of prompt {prompt} is not what {_shown(self.path)} has: {result.reason or result.verdict}"]
         lines += [f"  {what:<20}{shown}" for what, shown in _figures(result)]
         before = [r.name for r in check.results if r is not result and r.verdict == "pass"]
         first = check.result.first_divergence
@@ -251,14 +256,20 @@ class AssayReference:
             lines.append(f"First divergence: {first}")
         if before:
             lines.append(f"Passed before it: {', '.join(before[-4:])}")
-        dump = getattr(check, "_dump", None)
-        file = "FILE" if dump is None else shlex.quote(str(dump))
+        dump = self._dumps.get(id(check))
+        file = "FILE" if dump is None else shlex.quote(_shown(dump))
         lines.append("Which mistake is it?")
-        lines.append(f"  assay diagnose --model MODEL --reference {shlex.quote(str(self.path))} --prompt {prompt}"
+        lines.append(f"  assay diagnose --model MODEL --reference {shlex.quote(_shown(self.path))} --prompt {prompt}"
                      f" --candidate {file}")  # fmt: skip
         if dump is None:
             lines.append("  (pytest --assay-dump DIR writes the FILE)")
         return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _figures(result: TensorResult) -> Iterator[tuple[str, str]]:
@@ -282,7 +293,7 @@ def _figures(result: TensorResult) -> Iterator[tuple[str, str]]:
         yield "not finite", f"{metrics['nan_candidate']} NaN, {metrics['inf_candidate']} infinite"
 
 
-def _failed(text: str, where: str, found: str):
+def _failed(text: str, where: str, found: str) -> CheckFailed:
     from ._errors import CheckFailed
 
     return CheckFailed(text, where, found)
@@ -307,7 +318,7 @@ def _configured(config: pytest.Config) -> list[Path]:
     """The references of the command line, or else of pytest.ini, or else the default ones."""
     given = config.getoption("assay_reference")
     if given is not None:
-        return [config.invocation_params.dir / given]
+        return [Path(config.invocation_params.dir, given)]
     base = config.inipath.parent if config.inipath else config.rootpath
     lines = [line for line in config.getini("assay_reference") if line]
     if lines:
@@ -320,7 +331,7 @@ def _path_for(config: pytest.Config, options: dict[str, Any]) -> Path:
     if "reference" not in options or config.getoption("assay_reference") is not None:
         return _configured(config)[0]
     base = config.inipath.parent if config.inipath else config.rootpath
-    return base / options["reference"]
+    return Path(base, options["reference"])
 
 
 def _prompt_ids(path: Path) -> list[str]:

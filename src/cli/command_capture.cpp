@@ -1,101 +1,15 @@
 // assay capture: reference activations of any transformers model, by Assay's Python package.
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <CLI/Option.hpp>
-#include <cerrno>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "assay/error.h"
 #include "cli/commands.h"
 #include "cli/option_values.h"
+#include "cli/python_command.h"
 
 namespace assay {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kAdvice =
-    "install Python 3.11 or newer and `pip install numpy torch transformers`; ASSAY_PYTHON may "
-    "name an interpreter that has them";
-
-// The package may lie in a source tree or beside the program, where Python does not look.
-constexpr const char* kStart = R"(import sys
-try:
-    from assay.capture.__main__ import main
-except ModuleNotFoundError as error:
-    message = (f"capture needs the Python package {error.name}: pip install it for {sys.executable}, or name"
-               " another interpreter in ASSAY_PYTHON")
-    print(f"assay: error: {message}", file=sys.stderr)
-    if "--json" in sys.argv:
-        import json
-        print(json.dumps({"schema": "assay.error/1", "error": {"kind": "system", "exit_code": 4, "where": "",
-                          "found": message, "expected": "", "message": message}}, indent=2))
-    sys.exit(4)
-sys.exit(main())
-)";
-
-fs::path own_directory() {
-  std::error_code ignored;
-  return fs::read_symlink("/proc/self/exe", ignored).parent_path();
-}
-
-// $ASSAY_PYTHON, the interpreter of the environment that the program is installed in, or python3.
-std::string interpreter() {
-  if (const char* named = std::getenv("ASSAY_PYTHON"); named != nullptr && *named != '\0') {
-    return named;
-  }
-  const fs::path beside = own_directory() / "python3";
-  return ::access(beside.c_str(), X_OK) == 0 ? beside.string() : "python3";
-}
-
-void let_python_find_the_package() {
-  const fs::path installed = (own_directory() / ASSAY_PYTHON_FROM_PROGRAM).lexically_normal();
-  for (const fs::path& root : {installed, fs::path(ASSAY_SOURCE_PYTHON)}) {
-    std::error_code ignored;
-    if (!fs::exists(root / "assay" / "capture" / "__main__.py", ignored)) continue;
-    const char* before = std::getenv("PYTHONPATH");
-    const bool none = before == nullptr || *before == '\0';
-    const std::string all = none ? root.string() : fmt::format("{}:{}", before, root.string());
-    ::setenv("PYTHONPATH", all.c_str(), 1);
-    return;
-  }
-}
-
-// The options as the Python program takes them. --color is not one of its.
-std::vector<std::string> words_of(const CLI::App& command) {
-  std::vector<std::string> words;
-  std::vector<std::string> positional = {"--"};
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->count() == 0 || option->check_lname("color")) continue;
-    for (const std::string& value : option->results()) {
-      if (option->get_positional()) {
-        positional.push_back(value);
-      } else if (is_switch(*option)) {
-        words.push_back(option->get_name());
-      } else {
-        words.push_back(fmt::format("{}={}", option->get_name(), value));
-      }
-    }
-  }
-  words.insert(words.end(), positional.begin(), positional.end());
-  return words;
-}
-
-// Becomes the Python program.
-int run(const CLI::App& command) {
-  std::vector<std::string> words = {interpreter(), "-c", kStart};
-  for (std::string& word : words_of(command)) words.push_back(std::move(word));
-  let_python_find_the_package();
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  ::execvp(argv[0], argv.data());
-  throw system_error(words[0], fmt::format("cannot run; {}", kAdvice), errno);
-}
 
 // Of the options only Python uses the values.
 struct CaptureArguments {
@@ -164,8 +78,12 @@ void add_capture(CLI::App& app, Action& action) {
   command->footer(
       "assay capture Phi-2 --prompt \"The capital of France is\"\n"
       "assay capture whisper-tiny --inputs features.npz --out reference_whisper");
-  command->callback(
-      [args, command, &action] { action = [args, command] { return run(*command); }; });
+  command->callback([args, command, &action] {
+    action = [args, command] {
+      return become_python(*command,
+                           {"assay.capture.__main__", "numpy torch transformers", "capture"});
+    };
+  });
 }
 
 }  // namespace assay

@@ -117,12 +117,16 @@ for page in "$share"/man/man1/*.1; do
     done
   pages=$((pages + 1))
 done
-[ "$pages" -eq 14 ] || fail "$pages manual pages"
+[ "$pages" -eq 15 ] || fail "$pages manual pages"
 
-# The program declares the options of capture, which Python reads.
+# The program declares the options of capture and golden, which Python reads.
 options_in() { grep -oE '^  (-[a-zA-Z], )?--[a-z-]+' | grep -oE -e '--[a-z-]+' | grep -v -e --color | sort; }
 python=$(PYTHONPATH=$(dirname "$0")/../../python python3 -c '
 import assay.capture.__main__ as program
 program.parse_arguments(["--help"])' | options_in)
 [ "$python" = "$("$program" capture --help | options_in)" ] || fail "options of capture: $python"
+python=$(PYTHONPATH=$(dirname "$0")/../../python python3 -c '
+import assay.golden
+assay.golden._parser().parse_args(["--help"])' | options_in)
+[ "$python" = "$("$program" golden --help | options_in)" ] || fail "options of golden: $python"
 echo "completed, typed, read"

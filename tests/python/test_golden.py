@@ -2,14 +2,14 @@
 
 import fnmatch
 import json
+from pathlib import Path
 import shutil
 import subprocess
 import sys
 
+import assay
 import numpy as np
 import pytest
-
-import assay
 from assay._golden import _bisected
 
 
@@ -59,7 +59,9 @@ def test_a_bundle_keeps_to_its_size_and_tells_what_is_missing(tmp_path, limit):
         assert not [tap for tap in prompt for glob in left_out if fnmatch.fnmatchcase(tap, glob)]
     if limit == 1_000_000:
         assert "logits" in made["hello"] and "logits" in golden["left_out"]["river"]
-        assert {f"layer_{i:02}_output" for i in range(28)} | {"layer_00_q_rope", "layer_27_mlp_norm"} <= set(made["capital"])
+        assert {f"layer_{i:02}_output" for i in range(28)} | {"layer_00_q_rope", "layer_27_mlp_norm"} <= set(
+            made["capital"]
+        )
     assert assay.compare(made, {name: dict(p) for name, p in made.items()})
 
 
@@ -196,6 +198,11 @@ def test_the_command(tmp_path):
     assert output.returncode == 0 and "Written to" in output.stdout and size_of(tmp_path / "g") <= 30_000
     output = command("--update", tmp_path / "g", "--json")
     described = json.loads(output.stdout)
+    jsonschema = pytest.importorskip("jsonschema")
+    schemas = Path(__file__).parents[2] / "docs/schema"
+    jsonschema.validate(described, json.loads((schemas / "golden-1.schema.json").read_text()))
+    failed = json.loads(command("no-such-model", "--out", tmp_path / "h", "--json").stdout)
+    jsonschema.validate(failed, json.loads((schemas / "error-1.schema.json").read_text()))
     assert described["bytes"] == size_of(tmp_path / "g") and described["prompts"][0]["id"] == "prompt1"
     assert command("--max-bytes", "lots").returncode == 2
     assert command("--out", tmp_path / "h", "--max-bytes", "1k").returncode == 2

@@ -1,9 +1,8 @@
 """assert_op: correct kernels pass, wrong ones fail and are named, and nothing is named that the numbers do not show."""
 
+import assay
 import numpy as np
 import pytest
-
-import assay
 from assay.testing import CASES, OPS, Inputs, assert_op, check_op, operation
 from assay.testing.arithmetic import EXACT, FP32, round_to, spacing
 from assay.testing.mistakes import mistakes_of
@@ -31,11 +30,15 @@ def kernel_of(op, dtype, params, arithmetic=FP32, wrong=frozenset()):
     return kernel
 
 
-@pytest.mark.parametrize("grid, own", [("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16), ("float32", np.float32)])
+@pytest.mark.parametrize(
+    "grid, own", [("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16), ("float32", np.float32)]
+)
 def test_rounding_is_the_types_own(grid, own):
     rng = np.random.default_rng(1)
     x = rng.standard_normal(20_000) * 10.0 ** rng.integers(-44, 38, 20_000)
-    x = np.concatenate([x, [0.0, -0.0, np.inf, -np.inf, np.nan, 65519.9, 65520, 3.4e38, 1e-45, 6e-8, 1.00390625, 1.01171875]])
+    x = np.concatenate(
+        [x, [0.0, -0.0, np.inf, -np.inf, np.nan, 65519.9, 65520, 3.4e38, 1e-45, 6e-8, 1.00390625, 1.01171875]]
+    )
     x = x.astype(np.float32).astype(np.float64)  # types of 16 bits are rounded to from float32 by ml_dtypes
     with np.errstate(over="ignore"):
         expected = x.astype(own).astype(np.float64)
@@ -181,7 +184,10 @@ def test_what_a_kernel_does_instead_of_returning():
         return rms(x) * w
 
     result = check_op(only_whole_warps, Inputs((4, 100)), op="rms_norm")
-    assert not result and "the kernel raised RuntimeError: n must be a multiple of 32 (inputs [4, 100] and [100])" in str(result)
+    assert (
+        not result
+        and "the kernel raised RuntimeError: n must be a multiple of 32 (inputs [4, 100] and [100])" in str(result)
+    )
     assert_op(only_whole_warps, Inputs((4, 96)), op="rms_norm")
     assert "shape is [4], expected [4, 96]" in str(check_op(lambda x, w: x[:, 0], Inputs((4, 96)), op="rms_norm"))
     assert "the output is int32" in str(check_op(lambda x, w: x.astype(np.int32), Inputs((4, 96)), op="rms_norm"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+Array = Any  # a numpy array: numpy's own types say less than a reader needs
 
 # Bits of the significand, the smallest normal exponent, and the largest finite value.
 _GRIDS = {
@@ -19,7 +20,7 @@ _GRIDS = {
 OUTPUT_TYPES = ("bfloat16", "float16", "float32", "float64")
 
 
-def round_to(x: np.ndarray, grid: str) -> np.ndarray:
+def round_to(x: Array, grid: str) -> Array:
     """The nearest values of a type, ties to even, in x's own dtype, which must hold them."""
     if grid == "float64" or (grid == "float32" and x.dtype == np.float32):
         return x
@@ -34,7 +35,7 @@ def round_to(x: np.ndarray, grid: str) -> np.ndarray:
         return np.where(np.abs(rounded) > largest, np.copysign(np.inf, x), rounded).astype(x.dtype)
 
 
-def spacing(x: np.ndarray, grid: str) -> np.ndarray:
+def spacing(x: Array, grid: str) -> Array:
     """The distance of neighbouring values of a type at x: one ulp."""
     bits, lowest, _ = _GRIDS[grid]
     _, exponent = np.frexp(x)
@@ -58,21 +59,21 @@ class Arithmetic:
         block: With sums: how many terms are added up exactly before they are added to the accumulator.
     """
 
-    dtype: type = np.float64
+    dtype: Any = np.float64
     stored: str | None = None
     operands: str | None = None
     sums: str | None = None
     block: int = 1
 
-    def of(self, array: Any) -> np.ndarray:
+    def of(self, array: Any) -> Array:
         """An array in this arithmetic."""
         return np.asarray(array, self.dtype)
 
-    def step(self, x: np.ndarray) -> np.ndarray:
+    def step(self, x: Array) -> Array:
         """A result as it is stored."""
         return x if self.stored is None else round_to(x, self.stored)
 
-    def sum(self, x: np.ndarray, axis: int = -1) -> np.ndarray:
+    def sum(self, x: Array, axis: int = -1) -> Array:
         """The sum along an axis, which stays with length 1."""
         if self.sums is None:
             return x.sum(axis, keepdims=True, dtype=self.dtype)
@@ -82,11 +83,11 @@ class Arithmetic:
             total = round_to(total + terms[start : start + self.block].sum(0, dtype=self.dtype), self.sums)
         return np.expand_dims(total, axis)
 
-    def mean(self, x: np.ndarray, axis: int = -1) -> np.ndarray:
+    def mean(self, x: Array, axis: int = -1) -> Array:
         """The mean along an axis, which stays with length 1."""
         return self.sum(x, axis) / self.dtype(x.shape[axis])
 
-    def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def matmul(self, a: Array, b: Array) -> Array:
         """a @ b, with batch axes as numpy's matmul has them."""
         if self.operands is not None:
             a, b = round_to(a, self.operands), round_to(b, self.operands)
@@ -101,5 +102,3 @@ class Arithmetic:
 
 EXACT = Arithmetic()
 FP32 = Arithmetic(np.float32)
-
-Formula = Callable[..., np.ndarray]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import UsageError
-from .arithmetic import round_to
+from .arithmetic import Array, round_to
 
 CASES = ("normal", "outliers", "large", "tiny", "zero rows", "offset", "long row")
 _SHAPES = {
@@ -48,7 +48,7 @@ class Inputs:
     kv_heads: int | None = None
     keys: int | None = None
 
-    def made_for(self, op: str, params: dict[str, Any]) -> Iterator[tuple[str, list[np.ndarray]]]:
+    def made_for(self, op: str, params: dict[str, Any]) -> Iterator[tuple[str, list[Array]]]:
         """The inputs of each case, as float64 arrays of values that the dtype has."""
         if self.dtype not in ("bfloat16", "float16", "float32"):
             raise UsageError(f"dtype: {self.dtype!r}; expected bfloat16, float16 or float32", "dtype", self.dtype)
@@ -75,7 +75,7 @@ class Inputs:
             return (*shape[:-2], 8 * shape[-2], shape[-1])
         return (2, 8 * shape[-1])
 
-    def as_arrays(self, arrays: list[np.ndarray]) -> list[Any]:
+    def as_arrays(self, arrays: list[Array]) -> list[Any]:
         """The arrays as the kernel gets them."""
         return [_converted(a, self.dtype, self.framework, self.device) for a in arrays]
 
@@ -90,7 +90,7 @@ def _applies(op: str, case: str) -> bool:
     return True
 
 
-def _values(case: str, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
+def _values(case: str, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> Array:
     x = rng.standard_normal(shape)
     if case == "outliers":  # a few channels a hundred times as large, and one value of a thousand, as in trained models
         channels = rng.choice(shape[-1], max(1, shape[-1] // 100), replace=False)
@@ -107,8 +107,10 @@ def _values(case: str, shape: tuple[int, ...], dtype: str, rng: np.random.Genera
     return x
 
 
-def _arrays(op, case, shape, spec: Inputs, params, rng) -> list[np.ndarray]:
-    def values(of=shape):
+def _arrays(
+    op: str, case: str, shape: tuple[int, ...], spec: Inputs, params: dict[str, Any], rng: np.random.Generator
+) -> list[Array]:
+    def values(of: tuple[int, ...] = shape) -> Array:
         return _values(case, of, spec.dtype, rng)
 
     n = shape[-1]
@@ -140,7 +142,7 @@ def _arrays(op, case, shape, spec: Inputs, params, rng) -> list[np.ndarray]:
     return [values() * small, values(kv) * small, rng.standard_normal(kv)]
 
 
-def _converted(array: np.ndarray, dtype: str, framework: str, device: str | None) -> Any:
+def _converted(array: Array, dtype: str, framework: str, device: str | None) -> Any:
     integers = array.dtype.kind == "i"
     if framework == "torch":
         import torch

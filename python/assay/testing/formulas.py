@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .arithmetic import Arithmetic, round_to
+from .arithmetic import Array as Values
 
 Mistakes = frozenset[str]
 NONE: Mistakes = frozenset()
@@ -18,12 +19,20 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
-def rms_norm(a: Arithmetic, x, weight=None, *, eps=1e-6, offset=0.0, wrong: Mistakes = NONE):
+def rms_norm(
+    a: Arithmetic,
+    x: Values,
+    weight: Values | None = None,
+    *,
+    eps: float = 1e-6,
+    offset: float = 0.0,
+    wrong: Mistakes = NONE,
+) -> Values:
     """x / sqrt(mean(x^2) + eps) * (offset + weight), along the last axis. x [..., n], weight [n]."""
     x = a.of(x)
     if "subtracts the mean" in wrong:
         x = x - a.mean(x)
-    square = a.of(round_to(x * x, a.stored)) if "rounded statistics" in wrong else x * x
+    square = a.of(round_to(x * x, a.stored or "float64")) if "rounded statistics" in wrong else x * x
     if "sum" in wrong:
         square = a.sum(square)
     elif "mean of absolute values" in wrong:
@@ -43,7 +52,15 @@ def rms_norm(a: Arithmetic, x, weight=None, *, eps=1e-6, offset=0.0, wrong: Mist
     return y * (a.dtype(offset) + a.of(weight))
 
 
-def layer_norm(a: Arithmetic, x, weight=None, bias=None, *, eps=1e-5, wrong: Mistakes = NONE):
+def layer_norm(
+    a: Arithmetic,
+    x: Values,
+    weight: Values | None = None,
+    bias: Values | None = None,
+    *,
+    eps: float = 1e-5,
+    wrong: Mistakes = NONE,
+) -> Values:
     """(x - mean) / sqrt(var + eps) * weight + bias, along the last axis. x [..., n], weight and bias [n]."""
     x = a.of(x)
     mean = a.mean(x)
@@ -66,7 +83,7 @@ def layer_norm(a: Arithmetic, x, weight=None, bias=None, *, eps=1e-5, wrong: Mis
     return y
 
 
-def _divided_by_root(a: Arithmetic, x, square, eps, wrong):
+def _divided_by_root(a: Arithmetic, x: Values, square: Values, eps: float, wrong: Mistakes) -> Values:
     eps = a.dtype(eps)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if "eps outside" in wrong:
@@ -78,7 +95,7 @@ def _divided_by_root(a: Arithmetic, x, square, eps, wrong):
         return x / np.sqrt(square + eps)
 
 
-def softmax(a: Arithmetic, x, *, axis=-1, scale=1.0, wrong: Mistakes = NONE):
+def softmax(a: Arithmetic, x: Values, *, axis: int = -1, scale: float = 1.0, wrong: Mistakes = NONE) -> Values:
     """exp(scale x) / sum(exp(scale x)) along an axis."""
     x = a.of(x)
     if "wrong axis" in wrong:
@@ -101,7 +118,16 @@ def softmax(a: Arithmetic, x, *, axis=-1, scale=1.0, wrong: Mistakes = NONE):
         return e / total
 
 
-def rope(a: Arithmetic, x, *tables, theta=10_000.0, style="half", rotary_dim=None, seq_axis=-2, wrong: Mistakes = NONE):
+def rope(
+    a: Arithmetic,
+    x: Values,
+    *tables: Values,
+    theta: float = 10_000.0,
+    style: str = "half",
+    rotary_dim: int | None = None,
+    seq_axis: int = -2,
+    wrong: Mistakes = NONE,
+) -> Values:
     """Rotates pairs of elements. x [..., S, D], with the positions at seq_axis.
 
     tables: positions [S] (angle = position * theta^(-2 i / rotary_dim)), or cos and sin, [..., S, rotary_dim] or
@@ -124,7 +150,16 @@ def rope(a: Arithmetic, x, *tables, theta=10_000.0, style="half", rotary_dim=Non
     return y
 
 
-def _tables(a, x, tables, theta, rotated, half, seq_axis, wrong):
+def _tables(
+    a: Arithmetic,
+    x: Values,
+    tables: tuple[Values, ...],
+    theta: float,
+    rotated: int,
+    half: int,
+    seq_axis: int,
+    wrong: Mistakes,
+) -> tuple[Values, Values]:
     axis = seq_axis % x.ndim
     if len(tables) == 2:
         cos, sin = (a.of(t) for t in tables)
@@ -142,17 +177,17 @@ def _tables(a, x, tables, theta, rotated, half, seq_axis, wrong):
     if "no rotation" in wrong:
         positions = positions * 0
     if "rounded positions" in wrong:
-        positions = round_to(positions, a.stored)
+        positions = round_to(positions, a.stored or "float64")
     exponent = np.arange(half, dtype=a.dtype) * a.dtype((1 if "half exponent" in wrong else 2) / rotated)
     angles = positions[:, None] * a.dtype(theta) ** -exponent
     if "rounded angles" in wrong:
-        angles = round_to(angles, a.stored)
+        angles = round_to(angles, a.stored or "float64")
     shape = [1] * x.ndim
     shape[axis], shape[-1] = angles.shape
     return np.cos(angles).reshape(shape), np.sin(angles).reshape(shape)
 
 
-def matmul(a: Arithmetic, x, y, *, wrong: Mistakes = NONE):
+def matmul(a: Arithmetic, x: Values, y: Values, *, wrong: Mistakes = NONE) -> Values:
     """x @ y. x [..., M, K], y [..., K, N]."""
     x, y = a.of(x), a.of(y)
     if "transposed" in wrong:
@@ -160,7 +195,7 @@ def matmul(a: Arithmetic, x, y, *, wrong: Mistakes = NONE):
     return a.matmul(x, y)
 
 
-def linear(a: Arithmetic, x, weight, bias=None, *, wrong: Mistakes = NONE):
+def linear(a: Arithmetic, x: Values, weight: Values, bias: Values | None = None, *, wrong: Mistakes = NONE) -> Values:
     """x @ weight^T + bias. x [..., K], weight [N, K], bias [N]."""
     x, weight = a.of(x), a.of(weight)
     y = a.matmul(x, weight if "transposed" in wrong else weight.T)
@@ -171,26 +206,26 @@ def linear(a: Arithmetic, x, weight, bias=None, *, wrong: Mistakes = NONE):
     return y + a.of(bias) if "bias twice" in wrong else y
 
 
-def _sigmoid(x):
+def _sigmoid(x: Values) -> Values:
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 
 
-def _erf_gelu(a, x):
+def _erf_gelu(a: Arithmetic, x: Values) -> Values:
     root = x * a.dtype(math.sqrt(0.5))
     if a.dtype == np.float64:  # 1 + erf loses all digits where erfc has them
         return x * 0.5 * _erfc(-root).astype(np.float64)
     return x * a.dtype(0.5) * (1 + _erf(root.astype(np.float64)).astype(a.dtype))
 
 
-def _tanh_gelu(a, x):
+def _tanh_gelu(a: Arithmetic, x: Values) -> Values:
     inner = a.dtype(math.sqrt(2 / math.pi)) * (x + a.dtype(0.044715) * x * x * x)
     if a.dtype == np.float64:  # 0.5 (1 + tanh(z)) = sigmoid(2 z)
         return x * _sigmoid(2 * inner)
     return x * a.dtype(0.5) * (1 + np.tanh(inner))
 
 
-def gelu(a: Arithmetic, x, *, approximate="none", wrong: Mistakes = NONE):
+def gelu(a: Arithmetic, x: Values, *, approximate: str = "none", wrong: Mistakes = NONE) -> Values:
     """x * Phi(x), or its approximation by tanh, elementwise."""
     x = a.of(x)
     if "quick" in wrong:
@@ -202,7 +237,7 @@ def gelu(a: Arithmetic, x, *, approximate="none", wrong: Mistakes = NONE):
     return _tanh_gelu(a, x) if (approximate == "tanh") != ("other form" in wrong) else _erf_gelu(a, x)
 
 
-def silu_mul(a: Arithmetic, gate, up, *, wrong: Mistakes = NONE):
+def silu_mul(a: Arithmetic, gate: Values, up: Values, *, wrong: Mistakes = NONE) -> Values:
     """silu(gate) * up, elementwise."""
     gate, up = a.of(gate), a.of(up)
     if "swapped" in wrong:
@@ -222,8 +257,17 @@ def silu_mul(a: Arithmetic, gate, up, *, wrong: Mistakes = NONE):
 
 
 def attention(
-    a: Arithmetic, q, k, v, *, causal=True, scale=None, window=None, softcap=None, wrong: Mistakes = NONE
-):  # fmt: skip
+    a: Arithmetic,
+    q: Values,
+    k: Values,
+    v: Values,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+    wrong: Mistakes = NONE,
+) -> Values:
     """softmax(mask(softcap(q k^T scale))) v. q [..., heads, S, D], k and v [..., kv_heads, T, D].
 
     Query head h reads key head h // (heads / kv_heads). Query i is at position T - S + i; it sees the keys up to
@@ -249,7 +293,7 @@ def attention(
         return a.matmul(a.step(e / a.sum(e)), v)
 
 
-def _seen(queries, keys, causal, window, wrong):
+def _seen(queries: int, keys: int, causal: bool, window: int | None, wrong: Mistakes) -> Values:
     """[S, T]: which keys a query sees."""
     shift = 0 if "aligned at the start" in wrong else keys - queries
     own = np.arange(queries)[:, None] + shift

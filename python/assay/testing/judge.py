@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arithmetic import one_rounding, round_to, spacing
+from .arithmetic import Array, one_rounding, round_to, spacing
 
 # As `assay compare` has them: twice the error of a 16-bit run, 16 times that of an FP32 run, and a single row 4
 # times as far.
@@ -24,7 +24,7 @@ class Error:
     worst_row: float
 
 
-def error_of(values: np.ndarray, exact: np.ndarray, by_element: bool) -> Error:
+def error_of(values: Array, exact: Array, by_element: bool) -> Error:
     """The error where both are finite. by_element: every element is a row of its own."""
     with np.errstate(all="ignore"):
         finite = np.isfinite(values) & np.isfinite(exact)
@@ -39,7 +39,7 @@ def error_of(values: np.ndarray, exact: np.ndarray, by_element: bool) -> Error:
         return Error(float(whole), float(np.sqrt(np.square(rows).mean())), float(rows.max(initial=0)))
 
 
-def _ratio(error, size):
+def _ratio(error: Array, size: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(error == 0, 0.0, error / np.where(size == 0, 0.0, size))
 
@@ -63,7 +63,7 @@ class Allowed:
         """The largest of them, of one part of `Error`; at least one rounding."""
         kinds = [self.best, self.plain] + ([self.stepwise] if self.stepwise else [])
         finite = [v for k in kinds if np.isfinite(v := getattr(k, part))]
-        return max([self.floor, *finite])
+        return float(max([self.floor, *finite]))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Verdict:
     unlike: int
 
 
-def judge(output: np.ndarray, expected: np.ndarray, allowed: Allowed, grid: str, by_element: bool, limit: float) -> Verdict:
+def judge(output: Array, expected: Array, allowed: Allowed, grid: str, by_element: bool, limit: float) -> Verdict:
     """expected: the exact result, not rounded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -104,16 +104,16 @@ def floor_of(grid: str) -> float:
     return 1e-14 if grid == "float64" else one_rounding(grid)
 
 
-def worst_element(
-    output: np.ndarray, expected: np.ndarray, grid: str, by_element: bool
-) -> tuple[tuple[int, ...], float]:
+def worst_element(output: Array, expected: Array, grid: str, by_element: bool) -> tuple[tuple[int, ...], float]:
     """Where the output is furthest from the exact result, and how many ulps.
 
     An ulp is that of the exact result; unless by_element, of an element of at least its row's root mean square, since
     what is left where large terms cancel has no digits.
     """
     rounded = round_to(expected, grid)
-    unlike = ~((np.isnan(output) & np.isnan(rounded)) | (output == rounded) | (np.isfinite(output) & np.isfinite(rounded)))
+    unlike = ~(
+        (np.isnan(output) & np.isnan(rounded)) | (output == rounded) | (np.isfinite(output) & np.isfinite(rounded))
+    )
     if unlike.any():
         return tuple(int(i) for i in np.argwhere(unlike)[0]), float("inf")
     with np.errstate(invalid="ignore", over="ignore"):

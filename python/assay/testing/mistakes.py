@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import EXACT, FP32, Arithmetic
+from .arithmetic import EXACT, FP32, Arithmetic, Array
 
 _LOW = ("bfloat16", "float16")
 
@@ -101,14 +101,14 @@ _FORMULA = {
 }  # fmt: skip
 
 
-def mistakes_of(op: str, params: dict[str, Any], inputs: list[np.ndarray], dtype: str) -> Iterator[Mistake]:
+def mistakes_of(op: str, params: dict[str, Any], inputs: list[Array], dtype: str) -> Iterator[Mistake]:
     """The mistakes of an operation that these parameters and inputs can show. dtype: the inputs' type."""
     yield from _FORMULA[op]
     yield from _by_parameters(op, params, inputs)
     yield from _of_arithmetic(op, dtype)
 
 
-def _by_parameters(op: str, params: dict[str, Any], inputs: list[np.ndarray]) -> Iterator[Mistake]:
+def _by_parameters(op: str, params: dict[str, Any], inputs: list[Array]) -> Iterator[Mistake]:
     if op in ("rms_norm", "layer_norm"):
         right = params.get("eps", 1e-6 if op == "rms_norm" else 1e-5)
         for eps in (1e-3, 1e-5, 1e-6, 1e-8, 1e-12):
@@ -137,7 +137,9 @@ def _by_parameters(op: str, params: dict[str, Any], inputs: list[np.ndarray]) ->
                 if theta != right:
                     yield Mistake(f"theta is {theta:g} instead of {right:g}", params={"theta": theta})
         if params.get("rotary_dim") not in (None, inputs[0].shape[-1]):
-            yield Mistake("the whole head is rotated instead of its first rotary_dim elements", frozenset(["whole head"]))
+            yield Mistake(
+                "the whole head is rotated instead of its first rotary_dim elements", frozenset(["whole head"])
+            )
 
 
 def _of_arithmetic(op: str, dtype: str) -> Iterator[Mistake]:
@@ -164,9 +166,11 @@ def _of_arithmetic(op: str, dtype: str) -> Iterator[Mistake]:
                 yield Mistake(f"the {what} are rounded to {shown}", frozenset([f"rounded {what}"]),
                               arithmetic=Arithmetic(np.float32, stored))  # fmt: skip
     if op == "layer_norm":
-        yield Mistake("the variance is mean(x^2) - mean(x)^2, which cancels", frozenset(["cancellation"]), arithmetic=FP32)
+        yield Mistake(
+            "the variance is mean(x^2) - mean(x)^2, which cancels", frozenset(["cancellation"]), arithmetic=FP32
+        )
     if op in ("rms_norm", "layer_norm", "softmax", "matmul", "linear", "attention"):
-        for sums in (["bfloat16", "float16"] if dtype == "float32" else low):
+        for sums in ["bfloat16", "float16"] if dtype == "float32" else low:
             shown = {"bfloat16": "BF16", "float16": "FP16"}[sums]
             for block in (1, 8, 16, 32, 64, 128):
                 by = "" if block == 1 else f", after every {block} terms"

@@ -11,12 +11,12 @@ import numpy as np
 
 from .._errors import CheckFailed, InputError, UsageError
 from . import formulas
-from .arithmetic import EXACT, FP32, OUTPUT_TYPES, Arithmetic, round_to
+from .arithmetic import EXACT, FP32, OUTPUT_TYPES, Arithmetic, Array, round_to
 from .cases import Inputs
 from .judge import LIMITS, Allowed, Error, Verdict, error_of, floor_of, judge, worst_element
 from .mistakes import Mistake, mistakes_of
 
-_FORMULAS: dict[str, Callable[..., np.ndarray]] = {
+_FORMULAS: dict[str, Callable[..., Array]] = {
     name: getattr(formulas, name)
     for name in ("rms_norm", "layer_norm", "softmax", "rope", "matmul", "linear", "gelu", "silu_mul", "attention")
 }
@@ -206,7 +206,7 @@ def check_op(
 class _Case:
     name: str
     arrays: list[Any]  # as the kernel gets them
-    values: list[np.ndarray]  # the same as float64
+    values: list[Array]  # the same as float64
     dtype: str
 
 
@@ -214,7 +214,7 @@ class _Case:
 class _Run:
     case: _Case
     result: CaseResult
-    output: np.ndarray | None = None
+    output: Array = None
     verdict: Verdict | None = None
     limit: float = 0.0
 
@@ -223,7 +223,9 @@ def _cases(inputs: Any, op: str, params: dict[str, Any]) -> list[_Case]:
     if inputs is None:
         inputs = Inputs()
     if isinstance(inputs, Inputs):
-        return [_Case(name, inputs.as_arrays(arrays), arrays, inputs.dtype) for name, arrays in inputs.made_for(op, params)]
+        return [
+            _Case(name, inputs.as_arrays(arrays), arrays, inputs.dtype) for name, arrays in inputs.made_for(op, params)
+        ]
     sets = inputs if isinstance(inputs, Mapping) else {"given": inputs}
     cases = []
     for name, arrays in sets.items():
@@ -235,7 +237,7 @@ def _cases(inputs: Any, op: str, params: dict[str, Any]) -> list[_Case]:
     return cases
 
 
-def _values_of(array: Any) -> tuple[np.ndarray, str]:
+def _values_of(array: Any) -> tuple[Array, str]:
     """An array of any framework as float64, and its type's name."""
     module = type(array).__module__.split(".")[0]
     if module == "torch":
@@ -254,7 +256,9 @@ def _values_of(array: Any) -> tuple[np.ndarray, str]:
         raise InputError(f"an array of type {array.dtype}; expected numbers", "array", str(array.dtype)) from error
 
 
-def _computed(op: str, arithmetic: Arithmetic, case: _Case, params: dict[str, Any], wrong=formulas.NONE) -> np.ndarray:
+def _computed(
+    op: str, arithmetic: Arithmetic, case: _Case, params: dict[str, Any], wrong: formulas.Mistakes = formulas.NONE
+) -> Array:
     with np.errstate(all="ignore"):
         return np.asarray(_FORMULAS[op](arithmetic, *case.values, **params, wrong=wrong), np.float64)
 
@@ -295,10 +299,17 @@ def _run(fn: Callable[..., Any], case: _Case, op: str, params: dict[str, Any], l
     return _Run(case, result, output, verdict, most)
 
 
-def _allowed(op: str, case: _Case, params: dict[str, Any], exact: np.ndarray, grid: str, wrong=formulas.NONE) -> Allowed:
+def _allowed(
+    op: str,
+    case: _Case,
+    params: dict[str, Any],
+    exact: Array,
+    grid: str,
+    wrong: formulas.Mistakes = formulas.NONE,
+) -> Allowed:
     by_element = op in _ELEMENTWISE
 
-    def error(values: np.ndarray) -> Error:
+    def error(values: Array) -> Error:
         return error_of(round_to(values, grid), exact, by_element)
 
     stepwise = None
@@ -348,6 +359,7 @@ def _coarse_values(runs: list[_Run]) -> list[str]:
 def _left(run: _Run, mistake: Mistake, op: str, params: dict[str, Any]) -> float | None:
     """How much of a run's error the mistake leaves; None if it does not reproduce the output."""
     output, verdict, grid = run.output, run.verdict, run.result.dtype
+    assert verdict is not None
     by_element = op in _ELEMENTWISE
     arithmetic = mistake.arithmetic
     predicted = _computed(op, arithmetic, run.case, params, mistake.wrong)
@@ -364,8 +376,8 @@ def _left(run: _Run, mistake: Mistake, op: str, params: dict[str, Any]) -> float
         # NaN where NaN is predicted, infinite where infinite: the one thing that arithmetic alone decides.
         if not np.array_equal(np.isfinite(predicted), np.isfinite(output)):
             return None
-        own = error_of(output, predicted, by_element)
-        left = own.rows / verdict.error.rows if verdict.error.rows > 0 else 0.0
+        rows = error_of(output, predicted, by_element).rows
+        left = rows / verdict.error.rows if verdict.error.rows > 0 else 0.0
     if verdict.passed or (verdict.unlike and verdict.ratio <= 1):
         return 0.0
     return left if arithmetic is EXACT or left <= 2 * _EXPLAINED else None
