@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from assay.capture.errors import InputError, UsageError
+from assay.capture.errors import InputError, UsageError, visible
 
 NEEDED = "pip install numpy torch transformers"
 
@@ -94,13 +94,16 @@ def main(arguments: list[str] | None = None) -> int:
         return fail(2, str(error), options.json)
     except InputError as error:
         return fail(3, str(error), options.json)
-    except OSError as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         return fail(4, str(error), options.json)
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def fail(exit_code: int, message: str, as_json: bool) -> int:
     """Prints the error as a line, and with --json as the program does (docs/json.md)."""
+    message = visible(message)
     print(f"assay: error: {message}", file=sys.stderr)
     if as_json:
         kind = {2: "usage", 3: "input", 4: "system"}[exit_code]

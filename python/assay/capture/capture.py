@@ -85,7 +85,10 @@ def _tokenize(prompts: list[Prompt], directory: Path) -> list[list[str]] | None:
     if (directory / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        try:
+            tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # tokenizers throws nothing more precise
+            raise InputError(f"{directory / 'tokenizer.json'}: {error}") from error
     for prompt in prompts:
         if prompt.text is None:
             continue
@@ -162,15 +165,25 @@ def _run_process(job: dict[str, Any], file: Path) -> None:
     )
     if done.returncode == 0:
         return
+    _say("")
+    error = Path(job["out"]) / "error"
+    if done.returncode == 3 and error.is_file():
+        raise InputError(error.read_text(encoding="utf-8"))
+    if done.returncode in (130, -2):
+        raise KeyboardInterrupt
     lines = (done.stderr or "").strip().splitlines()
-    if done.returncode == 3:
-        raise InputError(lines[-1] if lines else f"{job['model']}: the {job['numerics']} run failed")
     if done.returncode == -9:
-        raise OSError(
+        raise MemoryError(
             f"the {job['numerics']} run was killed, probably because the memory was full: fewer"
             " --runs or a larger machine"
         )
-    raise OSError("\n".join([f"the {job['numerics']} run failed", *lines[-20:]]))
+    raise RuntimeError(" | ".join([f"the {job['numerics']} run failed", *lines[-6:]]))
+
+
+def _say(text: str) -> None:
+    """Shows what is being done, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _write(
@@ -188,6 +201,7 @@ def _write(
     ]
 
     def write(p: int, pool: Executor) -> dict[str, Any]:
+        _say(f"writing {prompts[p].id}")
         directory = work / prompts[p].id
         directory.mkdir()
         kept = kept_arrays(runs[p], warnings, prompts[p].id)
@@ -229,6 +243,7 @@ def _write(
         }
         for p, prompt in enumerate(prompts)
     ]
+    _say("")
     # Without a manifest the directory is known to be unfinished.
     (options.out / "manifest.json").unlink(missing_ok=True)
     for prompt in prompts:

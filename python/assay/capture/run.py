@@ -51,6 +51,11 @@ class Job:
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
+    @property
+    def error_file(self) -> Path:
+        """What was wrong with the model or its inputs, if the process ends with 3."""
+        return Path(self.out) / "error"
+
     def spool(self, prompt: int) -> Path:
         return Path(self.out) / f"{prompt}.bin"
 
@@ -193,8 +198,10 @@ def main() -> int:
     try:
         run(job)
     except InputError as error:
-        print(f"{error}", file=sys.stderr)
+        job.error_file.write_text(str(error), encoding="utf-8", errors="replace")
         return 3
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
