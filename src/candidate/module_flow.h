@@ -37,9 +37,9 @@ struct ModuleArray {
 
 class ModuleFlow {
  public:
-  // arrays: a prompt's `arrays` in a manifest. where: names it in messages. Throws input errors:
-  // a field of the wrong type, a name of no earlier array, a name given twice.
-  ModuleFlow(const OrderedJson& arrays, const std::string& where);
+  // arrays: a prompt's `arrays` in a manifest. file, field: name it in messages. Throws input
+  // errors: a field of the wrong type, a name of no earlier array, a name given twice.
+  ModuleFlow(const OrderedJson& arrays, const std::string& file, const std::string& field);
 
   // In the order of execution.
   const std::vector<ModuleArray>& arrays() const { return arrays_; }
@@ -59,7 +59,6 @@ class ModuleFlow {
                        const std::function<bool(const ModuleArray&)>& is_there) const;
 
  private:
-  void add(const std::string& name, const OrderedJson& json, const std::string& where);
   void add_name(const std::string& name, std::size_t array);
   std::optional<std::size_t> exact(std::string_view name) const;
 

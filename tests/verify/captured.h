@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,7 @@ class CapturedReference {
   CapturedReference() {
     add("input_ids", {1, kTokens}, {}, {{"class", "input"}});
     add("embed", {1, kTokens, kWidth}, {"input_ids"}, {});
-    add("h.0.a", {1, kTokens, kWidth}, {"embed"}, {{"also", {"h.0.a.inner"}}});
+    add("h.0.a", {1, kTokens, kWidth}, {"embed"}, {{"also", OrderedJson::array({"h.0.a.inner"})}});
     add("h.0.b", {1, kTokens, kWidth}, {"embed", "h.0.a"}, {});
     add("h.1.a", {1, kTokens, kWidth}, {"h.0.b"}, {});
     add("h.1.a#2", {1, kTokens, kWidth}, {"h.1.a"}, {});
@@ -100,6 +101,18 @@ class CapturedReference {
     return all;
   }
 
+  static double noise_of(std::span<const float> run, std::span<const float> exact) {
+    double error = 0;
+    double size = 0;
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const auto x = static_cast<double>(run[i]);
+      const auto y = static_cast<double>(exact[i]);
+      error += (x - y) * (x - y);
+      size += y * y;
+    }
+    return std::sqrt(error / size);
+  }
+
   void add(const std::string& name, const Shape& shape, const std::vector<std::string>& from,
            const OrderedJson& more) {
     const bool is_ids = name == "input_ids";
@@ -123,8 +136,9 @@ class CapturedReference {
                         {"module", name.substr(0, name.find('#'))},
                         {"class", "Own"},
                         {"from", from}};
+    if (!is_ids) json["noise"] = noise_of(rounded.as<float>(), exact.as<float>());
     if (shape.at(1) == kTokens) json["positions"] = 1;
-    json.update(more);
+    if (!more.is_null()) json.update(more);
     manifest["arrays"][name] = std::move(json);
     reference_.push_back(std::move(rounded));
     oracle_.push_back(std::move(exact));

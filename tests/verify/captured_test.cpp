@@ -38,7 +38,9 @@ TEST(Captured, ACorrectEnginePasses) {
   for (const TensorResult& tensor : result.tensors) {
     EXPECT_EQ(tensor.verdict, Verdict::kPass) << tensor.name;
     if (tensor.name == "input_ids") continue;
-    EXPECT_NEAR(*tensor.noise_ratio, 1, 0.01) << tensor.name;
+    // Below 1 where the noise is taken to be that of what it is computed from.
+    EXPECT_GT(*tensor.noise_ratio, 0.3) << tensor.name;
+    EXPECT_LT(*tensor.noise_ratio, 1.01) << tensor.name;
   }
   EXPECT_EQ(tensor_of(result, "h.1.b").block, "h.1");
   EXPECT_EQ(tensor_of(result, "h.1.b").module, "h.1.b (Own)");
@@ -90,7 +92,7 @@ TEST(Captured, ACallHasItsNumberInEitherSpelling) {
 
 TEST(Captured, NearlyEqualScoresMayChooseOtherwise) {
   CapturedReference own;
-  own.manifest["arrays"]["h.0.a"]["unsteady"] = {3};
+  own.manifest["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({3});
   std::vector<Array> arrays = own.candidate();
   CapturedReference::spoil(arrays, "h.0.a", 3);
   CapturedReference::spoil(arrays, "h.0.b", 3);
@@ -112,10 +114,9 @@ TEST(Captured, NearlyEqualScoresMayChooseOtherwise) {
 }
 
 TEST(Captured, AFewValuesMayBeRightByChance) {
-  CapturedReference own;
+  const CapturedReference own;
   std::vector<Array> arrays = own.candidate();
   for (float& x : CapturedReference::named(arrays, "pool").as<float>()) x *= 1.01F;
-  own.manifest["arrays"]["h.1.b"]["noise"] = 0.005;
   EXPECT_TRUE(compared(own, arrays).passed);
   CapturedReference::spoil(arrays, "pool");
   EXPECT_EQ(first_of(compared(own, arrays)), "pool");
@@ -150,23 +151,30 @@ TEST(Captured, ADamagedManifestIsAnError) {
     change(own.manifest);
     expect_error(ErrorKind::kInput, {what}, [&] { compared(own, own.candidate()); });
   };
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = {"h.0.a"}; },
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = OrderedJson::array({"h.0.a"}); },
       "names of arrays before it");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = {"h.1.b"}; },
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = OrderedJson::array({"h.1.b"}); },
       "names of arrays before it");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = {"nothing"}; }, "nothing");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = {3}; }, "from");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = OrderedJson::array({"nothing"}); },
+      "nothing");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = OrderedJson::array({3}); }, "from");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["from"] = "embed"; }, "from");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"].erase("module"); }, "module");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["class"] = 1; }, "class");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["also"] = {{"a", 1}}; }, "also");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["also"] = OrderedJson::array({1}); }, "also");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["positions"] = 3; }, "0 to 2");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["positions"] = -1; }, "0 to 2");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["shape"] = OrderedJson::array(); }, "shape");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["shape"] = {1, 1, 1, 1, 1, 1, 1}; },
+  bad(
+      [](OrderedJson& m) {
+        m["arrays"]["h.0.a"].erase("positions");
+        m["arrays"]["h.0.a"]["shape"] = OrderedJson::array({1, 1, 1, 1, 1, 1, 1});
+      },
       "axes or more");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["unsteady"] = {1'000'000}; }, "unsteady");
-  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["unsteady"] = {-1}; }, "unsteady");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({1'000'000}); },
+      "unsteady");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({-1}); },
+      "unsteady");
   bad([](OrderedJson& m) { m["arrays"]["more"] = m["arrays"]["h.0.a"]; }, "no array 'more'");
   bad([](OrderedJson& m) { m["arrays"] = 1; }, "arrays");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"] = nullptr; }, "an object");
