@@ -73,7 +73,7 @@ std::string zsh_action(const Completion& completion, const std::string& name,
   const std::string words =
       replaced(fmt::format("{}", fmt::join(completion.words, " ")), "*", "\\*");
   if (completion.files && !completion.words.empty()) {
-    const std::string helper = "_assay_" + name;
+    std::string helper = "_assay_" + name;
     helpers[helper] = fmt::format("{}() {{ compadd -- {}; _files }}\n", helper, words);
     return helper;
   }
@@ -150,7 +150,7 @@ _assay() {
       dashed.insert(dashed.end(), option_names.begin(), option_names.end());
       if (is_switch(*option)) continue;
       std::vector<std::string> cases;
-      for (const std::string& name : option_names) cases.push_back(called + ":" + name);
+      for (const std::string& name : option_names) cases.push_back(fmt::format("{}:{}", called, name));
       text += fmt::format("    {}){} return ;;\n", fmt::join(cases, " | "),
                           bash_offer(completion_of(*option)));
     }
