@@ -74,7 +74,9 @@ def golden(
         taps: Globs of the only arrays to take; None: whatever fits.
         max_bytes: The largest size of all files together; None: no limit.
         max_new_tokens: Tokens to generate greedily.
-        threads, stream, on_progress: As in `extract`.
+        threads: As in `extract`.
+        stream: As in `extract`.
+        on_progress: As in `extract`.
 
     Returns:
         The bundle.
@@ -117,7 +119,9 @@ def update_golden(
     Args:
         path: The bundle.
         model: The checkpoint; needed where the bundle was made from one that has no name in Hugging Face's cache.
-        threads, stream, on_progress: As in `extract`.
+        threads: As in `extract`.
+        stream: As in `extract`.
+        on_progress: As in `extract`.
 
     Raises:
         InputError: `path` holds no bundle; its manifest is damaged.

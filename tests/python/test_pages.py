@@ -125,3 +125,8 @@ def test_the_api_page_has_every_name():
 ])  # fmt: skip
 def test_differences_are_seen(shown, real, difference):
     assert first_difference(shown, real) == difference
+
+
+def test_no_page_has_a_conflict_in_it():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        assert not re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text(), re.MULTILINE), path
