@@ -114,6 +114,21 @@ def test_a_part_of_a_reference(reference, tmp_path):
     assert assay.compare(made, reference.path)
 
 
+def test_the_data_flow_of_a_captured_reference_leads_past_what_is_left_out(reference, tmp_path):
+    copy = shutil.copytree(reference.path, tmp_path / "captured")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for prompt in manifest["prompts"]:
+        names = list(prompt["arrays"])
+        for before, name in zip([None, *names], names, strict=False):  # each from the one before it
+            prompt["arrays"][name]["from"] = [before] if before else []
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    made = assay.golden(copy, tmp_path / "g", taps=["embedding_output", "layer_0[35]_output", "logits"])
+    flow = {name: record["from"] for name, record in made["prompt1"].manifest["arrays"].items()}
+    assert flow == {
+        "input_ids": [], "embedding_output": ["input_ids"], "layer_03_output": ["embedding_output"],
+        "layer_05_output": ["layer_03_output"], "logits": ["layer_05_output"], "generated_ids": ["logits"]}  # fmt: skip
+
+
 def test_modules_of_any_model_are_spread_over_the_run(tmp_path):
     assert _bisected(9) == [8, 0, 4, 2, 6, 1, 3, 5, 7]
     assert sorted(_bisected(28)) == list(range(28)) and _bisected(1) == [0] and _bisected(0) == []
