@@ -73,19 +73,31 @@ def main(arguments: list[str] | None = None) -> int:
             written = golden(options.model, options.out, prompts=prompts, taps=taps, max_bytes=options.max_bytes,
                              max_new_tokens=options.max_new_tokens, **shared)  # fmt: skip
     except ModuleNotFoundError as error:
-        print(f"assay: error: golden needs {error.name}: pip install assay for {sys.executable}, or name another"
-              " interpreter in ASSAY_PYTHON", file=sys.stderr)  # fmt: skip
-        return 4
+        message = f"golden needs {error.name}: pip install assay for {sys.executable}, or name another interpreter in"
+        return _fail(4, f"{message} ASSAY_PYTHON", options.json)
     except (AssayError, OSError) as error:
-        print(f"assay: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 3 if isinstance(error, InputError) else 4
+        code = 2 if isinstance(error, UsageError) else 3 if isinstance(error, InputError) else 4
+        parts = (error.where, error.found, error.expected) if isinstance(error, AssayError) else ()
+        return _fail(code, str(error), options.json, *parts)
     print(json.dumps(_described(written), indent=2) if options.json else _report(written))
     return 0
+
+
+def _fail(code: int, message: str, as_json: bool, where: str = "", found: str = "", expected: str = "") -> int:
+    """Prints the error as a line, and with --json as the program does (docs/json.md)."""
+    print(f"assay: error: {message}", file=sys.stderr)
+    if as_json:
+        kind = {2: "usage", 3: "input", 4: "system"}[code]
+        parts = {"where": where, "found": found or message, "expected": expected}
+        error = {"kind": kind, "exit_code": code, **parts, "message": message}
+        print(json.dumps({"schema": "assay.error/1", "error": error}, indent=2))
+    return code
 
 
 def _described(written: Reference) -> dict[str, Any]:
     files = {f for p in written.manifest["prompts"] for f in p["files"].values()} | {"manifest.json"}
     return {
+        "schema": "assay.golden/1",
         "out": str(written.path),
         "bytes": sum((written.path / f).stat().st_size for f in files),
         "prompts": [

@@ -12,41 +12,64 @@
 namespace assay {
 namespace {
 
-std::string text_in(const OrderedJson& json, const char* field, const std::string& where,
-                    bool required) {
-  const auto found = json.find(field);
-  if (found == json.end() && !required) return {};
-  if (found == json.end() || !found->is_string()) {
-    throw input_error(fmt::format("{}.{}", where, field), "missing or wrong", "a text");
-  }
-  return found->get<std::string>();
-}
+// Bounds what is remembered for each array that depends on a choice.
+constexpr std::uint64_t kMostPositions = 65536;
 
-// A list of texts; empty if there is no such field.
-std::vector<std::string> texts_in(const OrderedJson& json, const char* field,
-                                  const std::string& where) {
-  std::vector<std::string> texts;
-  const auto found = json.find(field);
-  if (found == json.end()) return texts;
-  if (!found->is_array()) {
-    throw input_error(fmt::format("{}.{}", where, field), "not a list", "a list of names");
+// An array's record, and how to name its fields in messages.
+struct Record {
+  const OrderedJson& json;
+  const std::string& file;
+  std::string path;
+
+  Error bad(std::string_view field, std::string_view found, std::string_view expected) const {
+    return input_error(field_text(file, fmt::format("{}.{}", path, field)), found, expected);
   }
-  for (const OrderedJson& text : *found) {
-    if (!text.is_string()) {
-      throw input_error(fmt::format("{}.{}", where, field), shown(text.dump()), "a name");
+  const OrderedJson* find(const char* field) const {
+    const auto found = json.find(field);
+    return found == json.end() ? nullptr : &*found;
+  }
+
+  std::string text(const char* field) const {
+    const OrderedJson* found = find(field);
+    if (found == nullptr || !found->is_string()) throw bad(field, "missing or wrong", "a text");
+    return found->get<std::string>();
+  }
+
+  // A list of texts; empty if there is no such field.
+  std::vector<std::string> texts(const char* field) const {
+    std::vector<std::string> texts;
+    const OrderedJson* found = find(field);
+    if (found == nullptr) return texts;
+    if (!found->is_array()) throw bad(field, "not a list", "a list of names");
+    for (const OrderedJson& text : *found) {
+      if (!text.is_string()) throw bad(field, shown(text.dump()), "names");
+      texts.push_back(text.get<std::string>());
     }
-    texts.push_back(text.get<std::string>());
+    return texts;
   }
-  return texts;
-}
 
-std::size_t rank_in(const OrderedJson& json, const std::string& where) {
-  const auto shape = json.find("shape");
-  if (shape == json.end() || !shape->is_array() || shape->empty()) {
-    throw input_error(where + ".shape", "missing or wrong", "the sizes of one axis or more");
+  std::size_t rank() const {
+    const OrderedJson* shape = find("shape");
+    if (shape == nullptr || !shape->is_array() || shape->empty()) {
+      throw bad("shape", "missing or wrong", "the sizes of one axis or more");
+    }
+    return shape->size();
   }
-  return shape->size();
-}
+
+  std::vector<std::int64_t> positions(const char* field) const {
+    std::vector<std::int64_t> all;
+    const OrderedJson* found = find(field);
+    if (found == nullptr) return all;
+    if (!found->is_array()) throw bad(field, "not a list", "a list of positions");
+    for (const OrderedJson& p : *found) {
+      if (!p.is_number_unsigned() || p.get<std::uint64_t>() >= kMostPositions) {
+        throw bad(field, shown(p.dump()), fmt::format("positions below {}", kMostPositions));
+      }
+      all.push_back(p.get<std::int64_t>());
+    }
+    return all;
+  }
+};
 
 }  // namespace
 
@@ -55,52 +78,57 @@ std::string ModuleArray::made_by() const {
   return fmt::format("{} ({})", module.empty() ? "the model" : shown(module, 200), shown(kind));
 }
 
-ModuleFlow::ModuleFlow(const OrderedJson& arrays, const std::string& where) {
-  if (!arrays.is_object()) throw input_error(where, "missing or wrong", "an object of arrays");
+ModuleFlow::ModuleFlow(const OrderedJson& arrays, const std::string& file,
+                       const std::string& field) {
+  if (!arrays.is_object()) {
+    throw input_error(field_text(file, field), "missing or wrong", "an object of arrays");
+  }
+  std::vector<std::vector<std::string>> others;
   for (const auto& [name, json] : arrays.items()) {
-    add(name, json, fmt::format("{}.{}", where, shown(name)));
+    const Record record{json, file, fmt::format("{}.{}", field, shown(name))};
+    if (!json.is_object()) {
+      throw input_error(field_text(file, record.path), "wrong", "an object");
+    }
+    ModuleArray array;
+    array.name = name;
+    array.module = record.text("module");
+    array.kind = record.text("class");
+    if (record.find("block") != nullptr) array.block = record.text("block");
+    array.is_integer = record.text("dtype").starts_with('I');
+    const std::size_t rank = record.rank();
+    array.axis = rank > 1 ? rank - 2 : 0;
+    if (const OrderedJson* axis = record.find("positions")) {
+      if (!axis->is_number_unsigned() || axis->get<std::uint64_t>() >= rank) {
+        throw record.bad("positions", shown(axis->dump()),
+                         fmt::format("an axis, 0 to {}", rank - 1));
+      }
+      array.axis = axis->get<std::size_t>();
+      array.counts_tokens = true;
+    }
+    for (const std::string& source : record.texts("from")) {
+      const auto found = own_.find(source);
+      if (found == own_.end()) {
+        throw record.bad("from", fmt::format("'{}'", shown(source)), "names of arrays before it");
+      }
+      array.from.push_back(found->second);
+    }
+    array.is_lookup = std::ranges::all_of(
+        array.from, [&](std::size_t source) { return arrays_[source].is_integer; });
+    array.unsteady = record.positions("unsteady");
+    others.push_back(record.texts("also"));
+    if (!own_.emplace(name, arrays_.size()).second) {
+      throw input_error(field_text(file, record.path), "given twice", "each array once");
+    }
+    arrays_.push_back(std::move(array));
   }
   // Any array's own name comes before other modules' names.
   for (std::size_t i = 0; i < arrays_.size(); ++i) add_name(arrays_[i].name, i);
-  for (const auto& [name, array] : others_) {
-    if (!own_.contains(name)) add_name(name, array);
-  }
-}
-
-void ModuleFlow::add(const std::string& name, const OrderedJson& json, const std::string& where) {
-  if (!json.is_object()) throw input_error(where, "wrong", "an object");
-  ModuleArray array;
-  array.name = name;
-  array.module = text_in(json, "module", where, true);
-  array.kind = text_in(json, "class", where, true);
-  array.block = text_in(json, "block", where, false);
-  const std::size_t rank = rank_in(json, where);
-  array.axis = rank > 1 ? rank - 2 : 0;
-  if (const auto axis = json.find("positions"); axis != json.end()) {
-    if (!axis->is_number_unsigned() || axis->get<std::uint64_t>() >= rank) {
-      throw input_error(where + ".positions", shown(axis->dump()),
-                        fmt::format("an axis, 0 to {}", rank - 1));
+  for (std::size_t i = 0; i < arrays_.size(); ++i) {
+    for (std::string& other : others[i]) {
+      if (!own_.contains(other)) add_name(other, i);
+      others_.emplace(std::move(other), i);
     }
-    array.axis = axis->get<std::size_t>();
-    array.counts_tokens = true;
   }
-  for (const std::string& source : texts_in(json, "from", where)) {
-    const auto found = own_.find(source);
-    if (found == own_.end()) {
-      throw input_error(where + ".from", fmt::format("'{}'", shown(source)),
-                        "names of arrays before it");
-    }
-    array.from.push_back(found->second);
-  }
-  array.is_integer = text_in(json, "dtype", where, true).starts_with('I');
-  array.is_lookup = std::ranges::all_of(
-      array.from, [&](std::size_t source) { return arrays_[source].is_integer; });
-  const std::size_t number = arrays_.size();
-  for (const std::string& other : texts_in(json, "also", where)) others_.emplace(other, number);
-  if (!own_.emplace(name, number).second) {
-    throw input_error(where, "given twice", "each array once");
-  }
-  arrays_.push_back(std::move(array));
 }
 
 void ModuleFlow::add_name(const std::string& name, std::size_t array) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -26,15 +27,19 @@ struct ModuleArray {
   bool is_lookup = false;         // computed from no activation: rows of a table, an input
   std::vector<std::size_t> from;  // the arrays that it is computed from; all precede it
 
+  // Positions at which a choice between nearly equal scores, made since those arrays, may be
+  // another.
+  std::vector<std::int64_t> unsteady;
+
   // "model.layers.3.mlp (LlamaMLP)", for messages.
   std::string made_by() const;
 };
 
 class ModuleFlow {
  public:
-  // arrays: a prompt's `arrays` in a manifest. where: names it in messages. Throws input errors:
-  // a field of the wrong type, a name of no earlier array, a name given twice.
-  ModuleFlow(const OrderedJson& arrays, const std::string& where);
+  // arrays: a prompt's `arrays` in a manifest. file, field: name it in messages. Throws input
+  // errors: a field of the wrong type, a name of no earlier array, a name given twice.
+  ModuleFlow(const OrderedJson& arrays, const std::string& file, const std::string& field);
 
   // In the order of execution.
   const std::vector<ModuleArray>& arrays() const { return arrays_; }
@@ -54,7 +59,6 @@ class ModuleFlow {
                        const std::function<bool(const ModuleArray&)>& is_there) const;
 
  private:
-  void add(const std::string& name, const OrderedJson& json, const std::string& where);
   void add_name(const std::string& name, std::size_t array);
   std::optional<std::size_t> exact(std::string_view name) const;
 

@@ -170,9 +170,9 @@ Pairing read_manifest(const fs::path& directory) {
                                read_own_noise(prompt),
                                read_noise(prompt, [&] { return bad("noise_f32", kNoiseFields); })});
     if (!of_modules) continue;
-    pairing.prompts.back().modules = std::make_shared<ModuleFlow>(
-        prompt.value("arrays", OrderedJson()),
-        field_text(file.string(), fmt::format("prompts.{}.arrays", std::string(prompt["id"]))));
+    pairing.prompts.back().modules =
+        std::make_shared<ModuleFlow>(prompt.value("arrays", OrderedJson()), file.string(),
+                                     fmt::format("prompts.{}.arrays", std::string(prompt["id"])));
   }
   if (pairing.prompts.empty()) throw bad("prompts", "at least one");
   return pairing;

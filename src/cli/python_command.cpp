@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/Option.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -10,21 +11,27 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "cli/option_values.h"
 
 namespace assay {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Arguments: the command, its module, what it needs, and then the command line.
+// Arguments: the command, its module, what it needs, and then its options.
 constexpr const char* kStart = R"(import importlib, sys
 name, module, needs = sys.argv[1:4]
 sys.argv[1:4] = []
 try:
     main = importlib.import_module(module).main
 except ModuleNotFoundError as error:
-    print(f"assay: error: {name} needs the Python package {error.name}: pip install {needs} for"
-          f" {sys.executable}, or name another interpreter in ASSAY_PYTHON", file=sys.stderr)
+    message = (f"{name} needs the Python package {error.name}: pip install {needs} for {sys.executable}, or name"
+               " another interpreter in ASSAY_PYTHON")
+    print(f"assay: error: {message}", file=sys.stderr)
+    if "--json" in sys.argv:
+        import json
+        print(json.dumps({"schema": "assay.error/1", "error": {"kind": "system", "exit_code": 4, "where": "",
+                          "found": message, "expected": "", "message": message}}, indent=2))
     sys.exit(4)
 sys.exit(main())
 )";
@@ -57,11 +64,33 @@ void let_python_find(const char* directory) {
   }
 }
 
-int run(const PythonCommand& command, const std::vector<std::string>& arguments) {
-  std::vector<std::string> words = {interpreter(), "-c",           kStart,
-                                    command.name,  command.module, command.needs};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  if (command.apart != nullptr) let_python_find(command.apart);
+// The options as the Python program takes them. --color is not one of its.
+std::vector<std::string> words_of(const CLI::App& command) {
+  std::vector<std::string> words;
+  std::vector<std::string> positional = {"--"};
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() == 0 || option->check_lname("color")) continue;
+    for (const std::string& value : option->results()) {
+      if (option->get_positional()) {
+        positional.push_back(value);
+      } else if (is_switch(*option)) {
+        words.push_back(option->get_name());
+      } else {
+        words.push_back(fmt::format("{}={}", option->get_name(), value));
+      }
+    }
+  }
+  words.insert(words.end(), positional.begin(), positional.end());
+  return words;
+}
+
+}  // namespace
+
+int become_python(const CLI::App& command, const PythonProgram& program) {
+  std::vector<std::string> words = {interpreter(),      "-c",           kStart,
+                                    command.get_name(), program.module, program.needs};
+  for (std::string& word : words_of(command)) words.push_back(std::move(word));
+  if (program.apart != nullptr) let_python_find(program.apart);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -69,19 +98,8 @@ int run(const PythonCommand& command, const std::vector<std::string>& arguments)
   throw system_error(words[0],
                      fmt::format("cannot run; install Python 3.11 or newer and `pip install {}`; "
                                  "ASSAY_PYTHON may name an interpreter that has them",
-                                 command.needs),
+                                 program.needs),
                      errno);
-}
-
-}  // namespace
-
-void add_python_command(CLI::App& app, Action& action, const PythonCommand& command) {
-  CLI::App* added = app.add_subcommand(command.name, command.summary);
-  added->set_help_flag();  // Python's
-  added->prefix_command();
-  added->callback([command, added, &action] {
-    action = [command, arguments = added->remaining()] { return run(command, arguments); };
-  });
 }
 
 }  // namespace assay

@@ -5,16 +5,16 @@
 
 namespace assay {
 
-struct PythonCommand {
-  const char* name;
-  const char* summary;
-  const char* module;  // its main() reads the rest of the command line, --help too
-  const char* needs;   // what to install
+struct PythonProgram {
+  const char* module;  // its main() reads the options
+  const char* needs;   // what to install with pip
   // The package's directory, below which the module is, where it needs nothing compiled and may be
   // taken from a source tree or from beside the program; else it must be installed in Python.
   const char* apart = nullptr;
 };
 
-void add_python_command(CLI::App& app, Action& action, const PythonCommand& command);
+// Runs the program with the options that `command` was given, which it declares with the same
+// names; --color is not handed on. Returns only by throwing a system error.
+int become_python(const CLI::App& command, const PythonProgram& program);
 
 }  // namespace assay

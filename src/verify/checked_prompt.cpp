@@ -15,6 +15,7 @@
 #include "verify/divergence.h"
 #include "verify/rope_rows.h"
 #include "verify/tokens.h"
+#include "verify/unsteady.h"
 
 namespace assay {
 namespace {
@@ -163,6 +164,11 @@ void CheckedPrompt::conclude(TensorResult& tensor, const ArrayView& candidate) {
 
 TensorResult CheckedPrompt::for_now(const TensorResult& tensor) const {
   TensorResult now = tensor;
+  if (now.verdict == Verdict::kFail && files_.modules() != nullptr) {
+    std::vector<TensorResult> settled = result_.tensors;
+    settle_choices(settled, *files_.modules());
+    return settled[static_cast<std::size_t>(&tensor - result_.tensors.data())];
+  }
   const auto found = proposals_.find(tensor.name);
   if (now.verdict != Verdict::kFail || found == proposals_.end()) return now;
   const std::optional<TapPlace> place = parse_tap_name(tensor.name);
@@ -466,6 +472,7 @@ PromptResult CheckedPrompt::so_far() const {
     compare_input_ids(all.tensors[0], ids_, doubtful_run_);
     all.remarks.clear();
   }
+  if (files_.modules() != nullptr) settle_choices(all.tensors, *files_.modules());
   find_first_divergence(all, layers_, files_.modules());
   return all;
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "assay/compare.h"
+#include "assay/error.h"
 #include "base/float_mode.h"
 #include "candidate/data_flow.h"
 #include "candidate/ids.h"
@@ -21,6 +22,11 @@ MapDraft draft_map(const CompareOptions& options) {
   const Pairing pairing = pair_prompts(options.reference, options.candidate, options.prompt, map);
   const auto pair = std::ranges::find_if(
       pairing.prompts, [](const PromptPair& p) { return p.candidate.has_value(); });
+  if (pair->modules && !pairing.model) {
+    throw usage_error("--suggest-map", "a captured reference, whose arrays are no taps",
+                      "rules written by hand, from the dump's names to those that assay inspect "
+                      "shows of the reference");
+  }
   const ReferenceFiles files(*pair);
   const ArrayFile& reference = files.arrays();
   const ArrayFile candidate(*pair->candidate);

@@ -31,6 +31,7 @@
 #include "verify/rope_rows.h"
 #include "verify/run_noise.h"
 #include "verify/tokens.h"
+#include "verify/unsteady.h"
 
 namespace assay {
 namespace {
@@ -409,6 +410,7 @@ bool shows_pairs(const MeasuredPrompt& prompt) {
 PromptResult conclude(MeasuredPrompt prompt, bool paired, const Profile& profile) {
   answer_dump_questions(prompt.result, prompt.proposals, prompt.model, paired);
   judge_precision(prompt.result.tensors, prompt.precision, profile);
+  if (prompt.modules) settle_choices(prompt.result.tensors, *prompt.modules);
   find_first_divergence(prompt.result, prompt.layers, prompt.modules.get());
   prompt.result.passed = passed(prompt.result);
   return std::move(prompt.result);

@@ -8,6 +8,7 @@ A run of the tests tries a part of the architectures, a different one each time;
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,20 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
-from architectures import ARCHITECTURES, Inputs
-from assay_cli import run_assay
+from architectures import ARCHITECTURES
+from assay_cli import ROOT, run_assay
 from families import SEED
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from assay.capture import memory
 from assay.capture.__main__ import parse_arguments
-from assay.capture.capture import capture
+from assay.capture.capture import capture, report
+from assay.capture.errors import InputError
 from assay.capture.run import inputs_of, load
 
 EVERY = os.environ.get("ALL") == "1"
@@ -58,9 +63,17 @@ class Captured:
     def arrays(self) -> dict[str, Any]:
         return self.manifest["prompts"][0]["arrays"]
 
+    def others(self) -> dict[str, str]:
+        """The names of arrays by those of the modules that return them."""
+        return {
+            name: array
+            for array, record in self.arrays.items()
+            for name in (array, *record.get("also", []))
+        }
+
     def array_of(self, module: str) -> str:
         """The name of the array that a module returns."""
-        return next(n for n, a in self.arrays.items() if module == n or module in a.get("also", []))
+        return self.others()[module]
 
 
 def captured(name: str, directory: Path) -> Captured:
@@ -86,8 +99,9 @@ def candidate(case: Captured, attention: str = "sdpa", numerics: str = "bf16") -
         return load(case.model, numerics)
 
 
-def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
-    """The arrays that hooks see which somebody may write in five minutes."""
+def dump(net: nn.Module, case: Captured, numerics: str = "bf16", threads: int = 0) -> Path:
+    """The arrays that hooks see which somebody may write in five minutes. threads: 0 for another
+    number than the capture had, which adds up in another order."""
     arrays: dict[str, np.ndarray] = {}
     handles = []
 
@@ -111,13 +125,26 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16") -> Path:
     for path, module in net.named_modules():
         if path:
             handles.append(module.register_forward_hook(keep(path)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or (1 if before > 1 else 2))
     with torch.inference_mode():
         net(**inputs_of(net, None, str(case.directory / "inputs.npz"), numerics))
+    torch.set_num_threads(before)
     for handle in handles:
         handle.remove()
     file = case.directory / "dump.npz"
     np.savez(file, **arrays)
     return file
+
+
+def test_its_json_is_as_documented(case: Captured) -> None:
+    schema = json.loads((ROOT / "docs/schema/capture-1.schema.json").read_text())["properties"]
+    found = json.loads(report(case.reference, case.manifest, as_json=True))
+    assert found["schema"] == schema["schema"]["const"]
+    assert set(found) == set(schema)
+    assert found["files"]
+    for file in found["files"]:
+        assert set(file) == set(schema["files"]["items"]["properties"])
 
 
 def compared(case: Captured, file: Path, code: int) -> dict[str, Any]:
@@ -136,6 +163,17 @@ def told(done: Any) -> str:
         if tensor["verdict"] not in ("pass", "not compared"):
             lines.append(f"{tensor['name']}: {tensor['verdict']}: {tensor['reason']}")
     return "\n".join(lines[:8])
+
+
+def test_bf16_arrays_are_what_plain_hooks_give(case: Captured) -> None:
+    """Bit for bit: following the data flow changes no value."""
+    own = np.load(case.reference / "prompt1" / "reference.npz")
+    plain_hooks = dump(load(case.model, "bf16"), case, threads=torch.get_num_threads())
+    with np.load(plain_hooks) as plain:
+        for path in plain.files:
+            if path in case.others():
+                assert np.array_equal(own[case.others()[path]], plain[path], equal_nan=True), path
+        assert len(plain.files) > len(own.files) / 3
 
 
 def test_a_correct_run_passes(case: Captured) -> None:
@@ -182,8 +220,7 @@ def test_wrong_frequencies_or_weights_are_found(case: Captured) -> None:
 
 def recorded(case: Captured, paths: list[str]) -> list[str]:
     """The modules that the model called."""
-    names = {name for n, a in case.arrays.items() for name in (n, *a.get("also", []))}
-    return [path for path in paths if path in names]
+    return [path for path in paths if path in case.others()]
 
 
 def first_divergence(case: Captured, net: nn.Module) -> str:
@@ -191,3 +228,110 @@ def first_divergence(case: Captured, net: nn.Module) -> str:
     first = report["prompts"][0]["first_divergence"]
     assert first["text"]
     return first["tensor"]
+
+
+def run_capture(*arguments: Any) -> Any:
+    """By the program, as users do."""
+    os.environ["ASSAY_PYTHON"] = sys.executable
+    return run_assay(["capture", *arguments], check=False)
+
+
+def test_the_program_captures_a_native_model_under_the_names_of_its_taps(scratch: Path) -> None:
+    out = scratch / "reference"
+    done = run_capture(checkpoints.BUNDLED, "--prompt", "Hello", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["files"]) == 2
+    run_assay(["extract", "--prompt", "Hello", "--taps", "*", "--out", scratch / "own"])
+    # An engine's dump by any of the known maps matches: here Assay's own.
+    done = run_assay(["compare", out, scratch / "own", "--json"], check=False)
+    assert done.returncode == 0, told(done)
+    tensors = json.loads(done.stdout)["prompts"][0]["tensors"]
+    compared = {t["name"] for t in tensors if t["verdict"] == "pass"}
+    for tap in ("q_norm", "attn_context", "attn_residual", "mlp_act", "output"):
+        assert f"layer_05_{tap}" in compared
+    # The data flow is the one that Assay knows for this model.
+    (record,) = json.loads((out / "manifest.json").read_text())["prompts"]
+    flow = {name: array["from"] for name, array in record["arrays"].items()}
+    assert flow["layer_05_q_norm"] == ["layer_05_q_proj"]
+    assert flow["layer_05_attn_residual"] == ["layer_04_output", "layer_05_attn_output"]
+    assert flow["layer_05_output"] == ["layer_05_attn_residual", "layer_05_mlp_output"]
+    assert flow["logits"] == ["final_norm_output"]
+    # Nothing but the reference is left.
+    assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "prompt1"]
+
+
+@pytest.fixture(scope="module")
+def vit() -> Iterator[Captured]:
+    with TemporaryDirectory(prefix="assay-capture-") as scratch:
+        yield captured("vit", Path(scratch))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 3, "--inputs FILE.npz (its main input: pixel_values)"),
+        (["--inputs", "nowhere.npz"], 3, "nowhere.npz"),
+        (["--runs", "bf16,f16"], 2, "f16"),
+        (["--runs", "f64,f64"], 2, "at most once"),
+        (["--map", "nowhere.json"], 3, "nowhere.json"),
+        (["--prompts", "nowhere.txt"], 3, "nowhere.txt"),
+        (["--frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_wrong_input_is_named(
+    vit: Captured, scratch: Path, arguments: list[str], code: int, message: str
+) -> None:
+    if not arguments:
+        (scratch / "ids.jsonl").write_text('{"input_ids": [1, 2]}\n')
+        arguments = ["--prompts", str(scratch / "ids.jsonl")]
+    done = run_capture(vit.model, "--out", scratch / "out", *arguments)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    out = scratch / "out"
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_what_does_not_fit_in_memory_is_refused(vit: Captured, monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 300_500_000)
+    with pytest.raises(InputError, match=r"the f64 run does not fit in memory: [\d,]+ parameters"):
+        memory.expect_room(vit.model, ["bf16", "f64", "f32"])
+    memory.expect_room(vit.model, ["bf16"])
+
+
+def test_a_missing_weight_is_an_error(vit: Captured, scratch: Path) -> None:
+    shutil.copytree(vit.model, scratch / "model")
+    weights = load_file(scratch / "model" / "model.safetensors")
+    del weights["classifier.bias"]
+    save_file(weights, scratch / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"1 weights are missing, classifier.bias"):
+        load(scratch / "model", "bf16")
+
+
+def test_diagnose_locates_what_it_cannot_name(vit: Captured) -> None:
+    net = candidate(vit)
+    path = "vit.layernorm"
+    net.get_submodule(path).forward = lambda x: x
+    options = ["diagnose", "--reference", vit.reference, "--candidate", dump(net, vit), "--json"]
+    done = run_assay(options, check=False)
+    assert done.returncode == 1, done.stderr
+    diagnosis = json.loads(done.stdout)
+    assert diagnosis["first"]["tap"] == path
+    assert "names mistakes only in the types" in " ".join(diagnosis["notes"])
+    right = run_assay([*options[:-3], "--candidate", dump(candidate(vit), vit), "--json"])
+    assert json.loads(right.stdout)["verdict"] == "correct"
+
+
+def test_a_map_names_modules_and_the_html_report_shows_them(vit: Captured) -> None:
+    net = candidate(vit)
+    with np.load(dump(net, vit)) as arrays:
+        others = {name.replace("vit.layers.", "blk/").replace(".", "/"): arrays[name] for name in arrays}
+    np.savez(vit.directory / "others.npz", **others)
+    (vit.directory / "map.json").write_text('{"blk/{layer}": "vit.layers.{layer}"}')
+    html = vit.directory / "report.html"
+    options = ["--map", vit.directory / "map.json", "--html", html, "--json"]
+    done = run_assay(["compare", vit.reference, vit.directory / "others.npz", *options])
+    tensors = {t["name"]: t for t in json.loads(done.stdout)["prompts"][0]["tensors"]}
+    layer = tensors["vit.layers.1"]
+    assert (layer["verdict"], layer["candidate_name"]) == ("pass", "blk/1")
+    assert layer["block"] == "vit.layers.1"
+    assert "vit.layers.1" in html.read_text()

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+from pathlib import Path
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,11 @@ def test_the_command(tmp_path):
     assert output.returncode == 0 and "Written to" in output.stdout and size_of(tmp_path / "g") <= 30_000
     output = command("--update", tmp_path / "g", "--json")
     described = json.loads(output.stdout)
+    jsonschema = pytest.importorskip("jsonschema")
+    schemas = Path(__file__).parents[2] / "docs/schema"
+    jsonschema.validate(described, json.loads((schemas / "golden-1.schema.json").read_text()))
+    failed = json.loads(command("no-such-model", "--out", tmp_path / "h", "--json").stdout)
+    jsonschema.validate(failed, json.loads((schemas / "error-1.schema.json").read_text()))
     assert described["bytes"] == size_of(tmp_path / "g") and described["prompts"][0]["id"] == "prompt1"
     assert command("--max-bytes", "lots").returncode == 2
     assert command("--out", tmp_path / "h", "--max-bytes", "1k").returncode == 2

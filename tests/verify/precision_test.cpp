@@ -245,7 +245,8 @@ TEST(Precision, WhatFollowsACoarserTypeIsJudgedByThatType) {
   // No value tells.
   EXPECT_EQ(types_of(results_of({{"layer_00_attn_probs", none}, {"rope_cos", kF32}}), {}),
             (Types{none, none}));
-  EXPECT_EQ(types_of(results_of({{"layer_00_output", kBf16}}), ExpectedType::kQ8), (Types{kF32}));
+  EXPECT_EQ(types_of(results_of({{"layer_00_output", kBf16}}), Precision{ExpectedType::kQ8}),
+            (Types{kF32}));
 }
 
 TEST(Precision, TheGridIsWhereTheValuesLie) {

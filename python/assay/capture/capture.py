@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ import numpy as np
 
 from assay.capture import files, memory
 from assay.capture.errors import InputError
+from assay.capture.names import names_of_file
 from assay.capture.prompts import Prompt, collect_prompts
 from assay.capture.reference import Runs, kept_arrays, write_prompt
 from assay.capture.spool import SpoolReader
-
-_LEVELS = {"none": None, "fast": 1, "small": 9}
 
 
 def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, Any]:
@@ -31,6 +30,8 @@ def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, 
     for package in ("torch", "transformers"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(name=package)
+    if options.map:
+        names_of_file(options.map, 1)  # reports what is wrong with it
     inputs = _read_inputs(options.inputs)
     prompts = _prompts(options, inputs)
     tokens = _tokenize(prompts, options.model)
@@ -186,17 +187,16 @@ def _write(
         for p in range(len(prompts))
     ]
 
-    def write(p: int) -> dict[str, Any]:
+    def write(p: int, pool: Executor) -> dict[str, Any]:
         directory = work / prompts[p].id
         directory.mkdir()
         kept = kept_arrays(runs[p], warnings, prompts[p].id)
         ids = prompts[p].input_ids
-        return write_prompt(
-            directory, runs[p], kept, len(ids) if ids else None, _LEVELS[options.compression]
-        )
+        tokens_here = len(ids) if ids else None
+        return write_prompt(directory, runs[p], kept, tokens_here, options.compression, pool)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        arrays = list(pool.map(write, range(len(prompts))))
+        arrays = [write(p, pool) for p in range(len(prompts))]
     has_oracle = "f64" in options.runs[1:]
     manifest: dict[str, Any] = {
         "schema": files.SCHEMA,
@@ -250,7 +250,8 @@ def report(out: Path, manifest: dict[str, Any], as_json: bool) -> str:
             )
     warnings = manifest.get("warnings", [])
     if as_json:
-        return json.dumps({"out": str(out), "files": written, "warnings": warnings}, indent=2)
+        what = {"schema": "assay.capture/1", "out": str(out), "files": written}
+        return json.dumps(what | {"warnings": warnings}, indent=2)
     width = max(len(file["path"]) for file in written)
     lines = [f"{'file':{width}}  arrays       size"]
     for file in written:

@@ -5,10 +5,8 @@ import json
 import os
 import platform
 import struct
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,28 +22,6 @@ _LONGEST_HEADER = 100 << 20
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Deflated members in the given order; the file appears only when it is complete."""
     _write_whole(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def write_npz_members(
-    path: Path, arrays: Iterable[tuple[str, np.ndarray]], level: int | None
-) -> None:
-    """The same with one array at a time in memory. level: zlib's, None to store."""
-    method = zipfile.ZIP_STORED if level is None else zipfile.ZIP_DEFLATED
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", method, compresslevel=level) as archive:
-            for name, array in arrays:
-                member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                member.compress_type = method
-                with archive.open(member, "w", force_zip64=True) as stream:
-                    header = BytesIO()
-                    np.lib.format.write_array_header_1_0(
-                        header, np.lib.format.header_data_from_array_1_0(array)
-                    )
-                    stream.write(header.getvalue())
-                    stream.write(memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B"))
-
-    _write_whole(path, write)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -173,9 +149,11 @@ def describe_array(array: np.ndarray) -> dict[str, Any]:
 
 def statistics(array: np.ndarray) -> dict[str, float | int]:
     """Statistics of the finite elements, in double; `std` is the population's."""
-    finite = array[np.isfinite(array)].astype(np.float64)
-    mean = float(finite.mean()) if finite.size else 0.0
-    square = float(np.square(finite).mean()) if finite.size else 0.0
+    is_finite = np.isfinite(array)
+    finite = array.ravel() if is_finite.all() else array[is_finite]
+    wide = finite.astype(np.float64)
+    mean = float(wide.mean()) if wide.size else 0.0
+    square = float(np.dot(wide, wide)) / wide.size if wide.size else 0.0
     return {
         "min": float(finite.min()) if finite.size else 0.0,
         "max": float(finite.max()) if finite.size else 0.0,
@@ -183,5 +161,5 @@ def statistics(array: np.ndarray) -> dict[str, float | int]:
         "std": max(0.0, square - mean * mean) ** 0.5,
         "nan": int(np.isnan(array).sum()),
         "inf": int(np.isinf(array).sum()),
-        "zeros": int((finite == 0).sum()),
+        "zeros": int(finite.size - np.count_nonzero(finite)),
     }

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assay.capture import files
+from assay.capture import files, npz
 from assay.capture.noise import by_position, relative_l2
 from assay.capture.spool import Member, SpoolReader
 
+_AHEAD = 4  # arrays that may wait in memory
 _BLOCK = re.compile(r"(?:[^.]+\.)*?\d+(?=\.|$)")
 
 
@@ -68,7 +70,12 @@ def _alike(a: Member, b: Member | None) -> bool:
 
 
 def write_prompt(
-    directory: Path, runs: Runs, kept: list[int], tokens: int | None, level: int | None
+    directory: Path,
+    runs: Runs,
+    kept: list[int],
+    tokens: int | None,
+    compression: str,
+    pool: Executor,
 ) -> dict[str, Any]:
     """Writes reference.npz and oracle.npz; returns the manifest's records of the arrays."""
     arrays = runs.first.notes["arrays"]
@@ -76,35 +83,42 @@ def write_prompt(
     sources = _Sources(arrays, set(kept))
     unsteady = [unsteady_positions(runs, c, tokens) for c in range(len(runs.first.notes["choices"]))]
 
-    def reference() -> Iterator[tuple[str, np.ndarray]]:
-        for number in kept:
-            array = runs.first.read(number)
-            traced = arrays[number]
-            record = files.describe_array(array)
-            axis = position_axis(array.shape, tokens)
-            if array.dtype.kind == "f":
-                _add_noise(record, runs, number, array, axis)
-            record["module"] = traced["module"]
-            record["class"] = traced["kind"]
-            if traced["also"]:
-                record["also"] = traced["also"]
-            block = _BLOCK.match(traced["hook"])
-            if block:
-                record["block"] = block[0]
-            if axis is not None:
-                record["positions"] = axis
-            before, choices = sources.of(number)
-            record["from"] = [arrays[source]["name"] for source in before]
-            if positions := sorted({p for choice in choices for p in unsteady[choice]}):
-                record["unsteady"] = positions
-            records[traced["name"]] = record
-            yield traced["name"], array
+    def encode(number: int) -> tuple[str, dict[str, Any], npz.Member]:
+        array = runs.first.read(number)
+        traced = arrays[number]
+        record = files.describe_array(array)
+        axis = position_axis(array.shape, tokens)
+        if array.dtype.kind == "f":
+            _add_noise(record, runs, number, array, axis)
+        record["module"] = traced["module"]
+        record["class"] = traced["kind"]
+        if traced["also"]:
+            record["also"] = traced["also"]
+        block = _BLOCK.match(traced["hook"])
+        if block:
+            record["block"] = block[0]
+        if axis is not None:
+            record["positions"] = axis
+        before, choices = sources.of(number)
+        record["from"] = [arrays[source]["name"] for source in before]
+        if positions := sorted({p for choice in choices for p in unsteady[choice]}):
+            record["unsteady"] = positions
+        return traced["name"], record, npz.encode(traced["name"], array, compression)
 
-    files.write_npz_members(directory / "reference.npz", reference(), level)
+    def reference() -> Iterator[npz.Member]:
+        for name, record, member in npz.in_order(pool, encode, kept, _AHEAD):
+            records[name] = record
+            yield member
+
+    npz.write_members(directory / "reference.npz", reference())
     oracle = runs.oracle
     if oracle is not None:
-        members = ((arrays[number]["name"], oracle.read(number)) for number in kept)
-        files.write_npz_members(directory / "oracle.npz", members, level)
+        # All bits of its values are in use: only a long search saves a tenth.
+        how = "small" if compression == "small" else "none"
+        members = npz.in_order(
+            pool, lambda n: npz.encode(arrays[n]["name"], oracle.read(n), how), kept, _AHEAD
+        )
+        npz.write_members(directory / "oracle.npz", members)
     return records
 
 
