@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ._compare import explain
 from ._errors import InputError, MachineError, UsageError
 from ._members import Member, archive_bytes, read_members, write_files
 from ._models import find_model
-from ._reference import OnProgress, Reference, extract, reference_path
+from ._reference import OnProgress, PromptReference, Reference, extract, reference_path
 
 # Short ones for details, a longer one for what grows with the position.
 DEFAULT_PROMPTS = [
@@ -325,10 +325,33 @@ def _files_of(whole: Reference, taken: list[_Item], offered: list[_Item], how: d
         paths = {role: f"{prompt_id}/{role}.npz" for role in ("reference", "oracle")}
         for which, path in enumerate(paths.values()):
             files[path] = archive_bytes([i.members[which] for i in own if which < len(i.members)])
-        prompts.append(prompt.manifest | {"files": paths, "arrays": {i.name: i.record for i in own}})
+        prompts.append(prompt.manifest | {"files": paths, "arrays": _records(prompt, by_name)})
     manifest = whole.manifest | {"golden": how | {"left_out": left_out}, "prompts": prompts}
     files["manifest.json"] = (_pretty(manifest) + "\n").encode()
     return files
+
+
+def _records(prompt: PromptReference, taken: Mapping[str, _Item]) -> dict[str, Any]:
+    """The manifest's records of what is taken. Where they name sources, these lead past what is left out."""
+    offered = prompt.manifest["arrays"]
+    records = {}
+    for name in prompt:
+        if name not in taken:
+            continue
+        record = taken[name].record
+        if "from" in record:
+            sources, open_, seen = set(), list(record["from"]), set(record["from"])
+            while open_:
+                source = open_.pop()
+                if source in taken:
+                    sources.add(source)
+                    continue
+                further = [s for s in offered.get(source, {}).get("from", []) if s not in seen]
+                seen.update(further)
+                open_ += further
+            record = record | {"from": [n for n in prompt if n in sources]}
+        records[name] = record
+    return records
 
 
 def _as_globs(offered: list[str], taken: set[str]) -> list[str]:

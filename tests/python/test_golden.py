@@ -6,6 +6,7 @@ from pathlib import Path
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import assay
 import numpy as np
@@ -80,6 +81,9 @@ def test_the_same_arguments_give_the_same_bytes(bundle, tmp_path):
     assert files == sorted(p.relative_to(again.path) for p in again.path.rglob("*") if p.is_file())
     for file in files:
         assert (bundle.path / file).read_bytes() == (again.path / file).read_bytes()
+        if file.suffix == ".npz":  # nor do they depend on when
+            with zipfile.ZipFile(again.path / file) as archive:
+                assert {m.date_time for m in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_an_update_follows_the_bundles_own_manifest(tmp_path, model):
@@ -109,6 +113,21 @@ def test_a_part_of_a_reference(reference, tmp_path):
     assert set(made["prompt2"]) == {n for n in reference["prompt2"] if n.startswith("layer_05_")} | {
         "logits", "input_ids", "generated_ids"}  # fmt: skip
     assert assay.compare(made, reference.path)
+
+
+def test_the_data_flow_of_a_captured_reference_leads_past_what_is_left_out(reference, tmp_path):
+    copy = shutil.copytree(reference.path, tmp_path / "captured")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for prompt in manifest["prompts"]:
+        names = list(prompt["arrays"])
+        for before, name in zip([None, *names], names, strict=False):  # each from the one before it
+            prompt["arrays"][name]["from"] = [before] if before else []
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    made = assay.golden(copy, tmp_path / "g", taps=["embedding_output", "layer_0[35]_output", "logits"])
+    flow = {name: record["from"] for name, record in made["prompt1"].manifest["arrays"].items()}
+    assert flow == {
+        "input_ids": [], "embedding_output": ["input_ids"], "layer_03_output": ["embedding_output"],
+        "layer_05_output": ["layer_03_output"], "logits": ["layer_05_output"], "generated_ids": ["logits"]}  # fmt: skip
 
 
 def test_modules_of_any_model_are_spread_over_the_run(tmp_path):

@@ -254,6 +254,22 @@ def test_update_makes_bundles_again(project, bundle):
     assert (golden / "manifest.json").is_file()
 
 
+def test_an_update_runs_once_whatever_the_number_of_workers(project):
+    pytest.importorskip("xdist")
+    project.makeconftest("""
+        from assay import _golden
+        real = _golden.update_golden
+        def logged(*arguments, **options):
+            with open("updates.txt", "a") as log:
+                log.write("once\\n")
+            return real(*arguments, **options)
+        _golden.update_golden = logged
+    """)
+    project.makepyfile("def test_it(assay_reference, assay_prompt): pass")
+    run(project, "--assay-update", "-n", "2").assert_outcomes(passed=4)
+    assert (project.path / "updates.txt").read_text() == "once\n"
+
+
 def test_xdist(project):
     pytest.importorskip("xdist")
     project.makepyfile("""
