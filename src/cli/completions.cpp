@@ -150,7 +150,8 @@ _assay() {
       dashed.insert(dashed.end(), option_names.begin(), option_names.end());
       if (is_switch(*option)) continue;
       std::vector<std::string> cases;
-      for (const std::string& name : option_names) cases.push_back(fmt::format("{}:{}", called, name));
+      for (const std::string& name : option_names)
+        cases.push_back(fmt::format("{}:{}", called, name));
       text += fmt::format("    {}){} return ;;\n", fmt::join(cases, " | "),
                           bash_offer(completion_of(*option)));
     }
