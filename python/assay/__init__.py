@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._check import Check, check
     from ._compare import compare, diagnose, draft_map, explain, known_mistakes, save
     from ._errors import AssayError, CheckFailed, InputError, MachineError, UsageError
+    from ._golden import golden, update_golden
     from ._models import bundled_model, find_model
     from ._reference import Arrays, PromptReference, Reference, extract
     from ._results import Comparison, Diagnosis, Divergence, PromptResult, TensorResult
@@ -31,6 +32,7 @@ _MODULES = {
     "_check": ["Check", "check"],
     "_compare": ["compare", "diagnose", "draft_map", "explain", "known_mistakes", "save"],
     "_errors": ["AssayError", "CheckFailed", "InputError", "MachineError", "UsageError"],
+    "_golden": ["golden", "update_golden"],
     "_models": ["bundled_model", "find_model"],
     "_reference": ["Arrays", "PromptReference", "Reference", "extract"],
     "_results": ["Comparison", "Diagnosis", "Divergence", "PromptResult", "TensorResult"],
@@ -41,7 +43,7 @@ __all__ = [
     "Arrays", "AssayError", "Check", "CheckFailed", "Comparison", "Diagnosis", "Divergence", "InputError",
     "MachineError", "PromptReference", "PromptResult", "Reference", "TensorResult", "UsageError",
     "bundled_model", "check", "compare", "diagnose", "draft_map", "explain", "extract", "find_model",
-    "known_mistakes", "record", "save", "__version__",
+    "golden", "known_mistakes", "record", "save", "update_golden", "__version__",
 ]  # fmt: skip
 
 

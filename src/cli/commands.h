@@ -22,6 +22,7 @@ using Action = std::function<int()>;
 
 void add_extract(CLI::App& app, Action& action);
 void add_capture(CLI::App& app, Action& action);
+void add_golden(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_diagnose(CLI::App& app, Action& action);

@@ -17,6 +17,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_explain(app, action);
   add_extract(app, action);
   add_capture(app, action);
+  add_golden(app, action);
   add_compare(app, action);
   add_diagnose(app, action);
   add_inspect(app, action);

@@ -73,7 +73,7 @@ std::string zsh_action(const Completion& completion, const std::string& name,
   const std::string words =
       replaced(fmt::format("{}", fmt::join(completion.words, " ")), "*", "\\*");
   if (completion.files && !completion.words.empty()) {
-    const std::string helper = "_assay_" + name;
+    std::string helper = "_assay_" + name;
     helpers[helper] = fmt::format("{}() {{ compadd -- {}; _files }}\n", helper, words);
     return helper;
   }
@@ -126,7 +126,8 @@ _assay_paths() {
 _assay() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
   for ((i = 1; i < COMP_CWORD; ++i)); do
-    if [[ ${COMP_WORDS[i]} != -* ]]; then
+    # The command comes after the program's own options.
+    if [[ ${COMP_WORDS[i]} != -* && ${COMP_WORDS[i]} != = && ${COMP_WORDS[i - 1]} != @(=|--color) ]]; then
       command=${COMP_WORDS[i]}
       break
     fi
@@ -147,9 +148,10 @@ _assay() {
     for (const CLI::Option* option : options_of(command, false)) {
       const std::vector<std::string> option_names = dashed_names(*option);
       dashed.insert(dashed.end(), option_names.begin(), option_names.end());
-      if (option->get_type_size() == 0) continue;
+      if (is_switch(*option)) continue;
       std::vector<std::string> cases;
-      for (const std::string& name : option_names) cases.push_back(called + ":" + name);
+      for (const std::string& name : option_names)
+        cases.push_back(fmt::format("{}:{}", called, name));
       text += fmt::format("    {}){} return ;;\n", fmt::join(cases, " | "),
                           bash_offer(completion_of(*option)));
     }
@@ -182,7 +184,7 @@ std::string zsh_completion(const CLI::App& app) {
       const bool many = option->get_expected_max() >= CLI::detail::expected_max_vector_size;
       for (const std::string& name : dashed_names(*option)) {
         std::string spec = fmt::format("{}{}", many ? "*" : "", name);
-        if (option->get_type_size() == 0) {
+        if (is_switch(*option)) {
           spec += fmt::format("[{}]", help);
         } else {
           spec += fmt::format(
@@ -237,7 +239,7 @@ std::string fish_completion(const CLI::App& app) {
       text += fmt::format("complete -c assay -n {}", fish_quoted(condition));
       for (const std::string& name : option->get_snames()) text += " -s " + name;
       for (const std::string& name : option->get_lnames()) text += " -l " + name;
-      if (option->get_type_size() != 0) text += fish_values(completion_of(*option));
+      if (!is_switch(*option)) text += fish_values(completion_of(*option));
       text += fmt::format(" -d {}\n", fish_quoted(in_short(option->get_description())));
     }
     for (const CLI::Option* option : options_of(command, true)) {

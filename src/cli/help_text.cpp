@@ -66,7 +66,7 @@ std::string option_text(const CLI::Option& option) {
   std::string text = option.get_description();
   std::string value = option.get_default_str();
   std::erase_if(value, [](char c) { return c == '[' || c == ']'; });  // of a list
-  if (option.get_type_size() == 0 || value.empty()) return text;
+  if (is_switch(option) || value.empty()) return text;
   return fmt::format("{} (default: {})", text, value);
 }
 

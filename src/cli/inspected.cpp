@@ -92,11 +92,10 @@ Inspected reference(const fs::path& path) {
       pairing.prompts, [](const PromptPair& prompt) { return prompt.oracle.has_value(); });
   Inspected found{"reference", {}, Json::object(), {}};
   const std::string model =
-      model_text(pairing.model, "its config is not in the manifest", found.about);
+      model_text(pairing.model, "compare knows its arrays, but not its config", found.about);
   found.about["numerics"] = numerics_name(pairing.numerics);
   found.about["oracle"] = oracle;
-  found.summary = fmt::format("reference: {}\n{}, {}\n\n", pairing.model ? model : "unknown model",
-                              numerics_name(pairing.numerics),
+  found.summary = fmt::format("reference: {}\n{}, {}\n\n", model, numerics_name(pairing.numerics),
                               oracle ? "with the f64 oracle" : "without an oracle");
   for (const PromptPair& prompt : pairing.prompts) {
     found.files.push_back(
@@ -119,6 +118,15 @@ bool has_arrays_of_its_own(const fs::path& directory) {
   });
 }
 
+// In whatever form.
+bool has_arrays(const fs::path& path) {
+  try {
+    return !ArrayFile(path).names().empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 Inspected directory_of(const fs::path& path) {
   if (is_present(path / "manifest.json")) return reference(path);
   if (has_arrays_of_its_own(path)) {
@@ -134,8 +142,11 @@ Inspected directory_of(const fs::path& path) {
         {*prompt.candidate, name_below(path, *prompt.candidate), prompt.id, "dump"});
   }
   std::erase_if(found.files, [](const InspectedFile& file) {
-    return is_folder(file.path) && !has_arrays_of_its_own(file.path);
+    return is_folder(file.path) && !has_arrays(file.path);
   });
+  if (found.files.empty() && has_arrays(path)) {
+    return {"arrays", {}, nullptr, {{path, path.string()}}};
+  }
   if (found.files.empty()) {
     throw input_error(path.string(), "a directory without arrays",
                       "a checkpoint, a reference_data directory, or .npz, .npy, .safetensors, .pt "

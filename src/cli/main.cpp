@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
   bool licenses = false;
   app.add_flag("--licenses", licenses, "Print the licences of Assay and of all that it contains")
       ->group(assay::kCommonOptions);
-  assay::add_common(app, json_flag, "With --version: print JSON");
+  assay::add_common(app, json_flag, "Print JSON (with --version)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success&) {

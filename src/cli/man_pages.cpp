@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/help_text.h"
+#include "cli/option_values.h"
 
 namespace assay {
 namespace {
@@ -42,7 +43,7 @@ std::string roff_title(const CLI::Option& option) {
   const std::string title = option_title(option);
   if (option.get_positional()) return italic(title);
   const std::size_t type = title.rfind(' ');
-  const bool has_type = option.get_type_size() != 0 && type != title.npos;
+  const bool has_type = !is_switch(option) && type != title.npos;
   std::string text;
   std::string names = title.substr(0, has_type ? type : title.size());
   for (std::size_t comma; (comma = names.find(", ")) != names.npos; names.erase(0, comma + 2)) {

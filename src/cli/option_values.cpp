@@ -59,8 +59,10 @@ CLI::Option* take_number(CLI::Option* option, std::int64_t low, std::int64_t hig
   });
 }
 
+bool is_switch(const CLI::Option& option) { return option.get_expected_max() == 0; }
+
 std::string type_of(const CLI::Option& option) {
-  return option.get_type_size() == 0 ? std::string() : option.get_type_name();
+  return is_switch(option) ? std::string() : option.get_type_name();
 }
 
 Completion completion_of(const CLI::Option& option) {

@@ -33,7 +33,10 @@ struct Completion {
 };
 Completion completion_of(const CLI::Option& option);
 
-// An option's or argument's type name: "FILE", "bf16|f32|f64"; empty for a flag.
+// Whether the option takes no value.
+bool is_switch(const CLI::Option& option);
+
+// An option's or argument's type name: "FILE", "bf16|f32|f64"; empty for a switch.
 std::string type_of(const CLI::Option& option);
 
 }  // namespace assay

@@ -10,6 +10,7 @@
 #include "base/nearest_name.h"
 #include "base/text.h"
 #include "cli/help_text.h"
+#include "cli/option_values.h"
 
 namespace assay {
 namespace {
@@ -96,8 +97,8 @@ Error usage_of(const CLI::App& app, const CLI::ParseError& error) {
     if (const CLI::Option* option = option_in(command, error.what())) {
       return usage_error(
           fmt::format("{} {}", command.get_name(), option->get_name()),
-          option->get_type_size() == 0 ? "a value" : "no value",
-          option->get_type_size() == 0 ? "none: this option is a switch" : option_title(*option));
+          is_switch(*option) ? "a value" : "no value",
+          is_switch(*option) ? "none: this option is a switch" : option_title(*option));
     }
   }
   if (dynamic_cast<const CLI::ValidationError*>(&error) != nullptr) {

@@ -71,11 +71,10 @@ std::size_t copy_part(const std::byte* from, std::span<const std::int64_t> shape
   return written;
 }
 
-// Another source's arrays, some of them in parts, and some more.
+// Another source's arrays, some of them in parts.
 class PartsSource : public Source {
  public:
-  PartsSource(std::unique_ptr<Source> whole, fs::path path, std::vector<ArrayPart> parts,
-              std::vector<Array> more)
+  PartsSource(std::unique_ptr<Source> whole, fs::path path, std::vector<ArrayPart> parts)
       : whole_(std::move(whole)), path_(std::move(path)) {
     std::set<std::string> in_parts;
     for (const ArrayPart& part : parts) in_parts.insert(part.from);
@@ -89,39 +88,26 @@ class PartsSource : public Source {
       names_.push_back(part.name);
       parts_.emplace(part.name, std::move(part));
     }
-    for (Array& array : more) {
-      if (own.contains(array.name)) continue;
-      names_.push_back(array.name);
-      more_.emplace(array.name, std::move(array));
-    }
   }
 
   std::vector<std::string> names() const override { return names_; }
   std::uint64_t size_of(std::string_view name) const override {
-    if (const auto own = more_.find(name); own != more_.end()) return own->second.bytes.size();
     const auto part = parts_.find(name);
     if (part == parts_.end()) return whole_->size_of(name);
     const ArrayForm form = form_of(name);
     return static_cast<std::uint64_t>(element_count(form.shape, name)) * dtype_size(form.dtype);
   }
   ArrayForm form_of(std::string_view name) const override {
-    if (const auto own = more_.find(name); own != more_.end()) {
-      return {own->second.dtype, own->second.shape};
-    }
     const auto part = parts_.find(name);
     if (part == parts_.end()) return whole_->form_of(name);
     return {whole_->form_of(part->second.from).dtype, shape_of(part->second)};
   }
   LoadedArray load(std::string_view name) const override {
-    LoadedArray array;
-    if (const auto own = more_.find(name); own != more_.end()) {
-      array.view = own->second.view();
-      return array;
-    }
     const auto found = parts_.find(name);
     if (found == parts_.end()) return whole_->load(name);
     const ArrayPart& part = found->second;
     const LoadedArray whole = whole_->load(part.from);
+    LoadedArray array;
     const std::span<std::byte> room = make_room(array, size_of(name), path_.string());
     if (!room.empty()) {
       copy_part(whole.view.bytes.data(), whole.view.shape, dtype_size(whole.view.dtype),
@@ -136,7 +122,6 @@ class PartsSource : public Source {
   fs::path path_;
   std::vector<std::string> names_;
   std::map<std::string, ArrayPart, std::less<>> parts_;
-  std::map<std::string, Array, std::less<>> more_;
 };
 
 // The integers of a small array.
@@ -244,23 +229,6 @@ class EdgeDump {
     return parts;
   }
 
-  // The tokens that each round chose.
-  Array generated() const {
-    Array all{"generated_token_ids", DType::kI64, {0}, {}};
-    for (std::int64_t round = 0;; ++round) {
-      const std::string name = fmt::format("round_{}.generated_token_ids", round);
-      if (!names_.contains(name)) break;
-      const std::vector<std::int64_t> tokens = integers_of(file_, name, where(name));
-      if (tokens.size() != 1) {
-        throw input_error(where(name), fmt::format("{} tokens", tokens.size()), "one");
-      }
-      const auto* bytes = reinterpret_cast<const std::byte*>(tokens.data());
-      all.bytes.insert(all.bytes.end(), bytes, bytes + sizeof(std::int64_t));
-      ++all.shape[0];
-    }
-    return all;
-  }
-
  private:
   std::string where(const std::string& name) const {
     return fmt::format("{}: tensor '{}'", path_.string(), shown(name));
@@ -278,13 +246,9 @@ std::unique_ptr<Source> with_parts_apart(std::unique_ptr<Source> whole, const fs
   const std::set<std::string> names(all.begin(), all.end());
   std::vector<ArrayPart> parts = states_apart(*whole, names);
   if (parts.empty()) parts = listed_states(*whole, names);
-  std::vector<Array> more;
-  if (const EdgeDump edge(*whole, names, path); edge.is_one()) {
-    parts = edge.caches();
-    if (Array tokens = edge.generated(); tokens.shape[0] > 0) more.push_back(std::move(tokens));
-  }
-  if (parts.empty() && more.empty()) return whole;
-  return std::make_unique<PartsSource>(std::move(whole), path, std::move(parts), std::move(more));
+  if (const EdgeDump edge(*whole, names, path); edge.is_one()) parts = edge.caches();
+  if (parts.empty()) return whole;
+  return std::make_unique<PartsSource>(std::move(whole), path, std::move(parts));
 }
 
 }  // namespace assay

@@ -20,8 +20,7 @@ namespace assay {
 // TensorRT Edge-LLM's dumps (EDGELLM_DUMP_LOGITS_KVCACHE_DIR): for each round R (0: the prompt,
 // then one per token) round_R.logits [B, V] of the last position, round_R.layer_L.kv [B, 2, heads,
 // longest, head size], round_R.context_lengths [B] and round_R.generated_token_ids [B]. Round 0's
-// caches become "round_0.layer_L.kv[0]" (keys) and "...[1]" (values), [heads, length, head size],
-// and the generated tokens of all rounds the array "generated_token_ids".
+// caches become "round_0.layer_L.kv[0]" (keys) and "...[1]" (values), [heads, length, head size].
 //
 // path: for messages. Throws an input error when such a file contradicts itself, or holds a batch.
 std::unique_ptr<ArrayFile::Source> with_parts_apart(std::unique_ptr<ArrayFile::Source> whole,

@@ -11,9 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const std::vector<std::string> kCommands = {"doctor",   "explain", "extract",    "compare",
-                                            "diagnose", "inspect", "generate",   "tokenize",
-                                            "synth",    "bench",   "completion", "help"};
+const std::vector<std::string> kCommands = {
+    "doctor",   "capture",  "explain", "extract", "compare",    "diagnose", "inspect",
+    "generate", "tokenize", "synth",   "bench",   "completion", "help"};
 
 std::string output_of(const std::vector<std::string>& arguments) {
   const Result result = run_program(arguments);

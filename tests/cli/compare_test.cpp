@@ -235,7 +235,7 @@ TEST_F(CompareCommand, TellsBadInputFromAFailedCheck) {
   expect_failure(
       run_program({"compare", ref(), right(), "--profile", "table", "--tolerance", "0.1"}), 2,
       {"--tolerance"});
-  expect_failure(run_program({"compare", ref()}), 2, {"candidate"});
+  expect_failure(run_program({"compare", ref()}), 2, {"CANDIDATE"});
   // Truncated.
   const fs::path cut = *directory_ / "cut.npz";
   const std::string bytes = read_text(right());

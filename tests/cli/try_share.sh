@@ -33,8 +33,11 @@ mkdir "$scratch/dumps"
 touch "$scratch/dump file.npz"
 in_bash assay "" | expect "bash: commands" compare diagnose help completion '!write-share' '!--json'
 in_bash assay comp | expect "bash: comp" compare completion '!diagnose'
+in_bash assay --color never comp | expect "bash: after an option" compare
+in_bash assay --color = never comp | expect "bash: after an option with =" compare
 in_bash assay - | expect "bash: -" --version -V --help
 in_bash assay compare --m | expect "bash: options" --map --model '!--prompt'
+in_bash assay compare --strict --js | expect "bash: after a switch" --json
 in_bash assay compare --map v | expect "bash: --map" '!llama.cpp'
 in_bash assay compare --map vL | expect "bash: --map" vLLM
 in_bash assay compare --map = "" | expect "bash: --map=" vLLM llama.cpp
@@ -70,8 +73,8 @@ autoload -U compinit && compinit -u -D
 assay() { print "ran[\$*]" }
 EOF
   type_in "env ZDOTDIR=$scratch TERM=dumb zsh -i" \
-    "assay compa\treference --jun\tx.xml --map vL\t--col\tnev\t\nassay extract --taps 'layer_*_attn_c\t\nexit\n" >"$scratch/zsh"
-  grep -qE 'ran\[compare reference --junit[ =]x.xml --map vLLM --color[ =]never' "$scratch/zsh" ||
+    "assay compa\treference --jun\tx.xml --strict --map vL\t--col\tnev\t\nassay extract --taps 'layer_*_attn_c\t\nexit\n" >"$scratch/zsh"
+  grep -qE 'ran\[compare reference --junit[ =]x.xml --strict --map vLLM --color[ =]never' "$scratch/zsh" ||
     { cat "$scratch/zsh"; fail "zsh, typed"; }
 else
   echo "no zsh"
@@ -84,6 +87,7 @@ if command -v fish >/dev/null; then
   }
   in_fish 'assay ' | expect "fish: commands" compare help '!write-share'
   in_fish 'assay compare --m' | expect "fish: options" --map --model '!--prompt'
+  in_fish 'assay compare --strict --js' | expect "fish: after a switch" --json
   in_fish 'assay compare --map vL' | expect "fish: --map" vLLM
   in_fish 'assay compare d' | expect "fish: arguments" dumps/
   in_fish 'assay extract --color n' | expect "fish: --color" never
@@ -113,5 +117,16 @@ for page in "$share"/man/man1/*.1; do
     done
   pages=$((pages + 1))
 done
-[ "$pages" -eq 13 ] || fail "$pages manual pages"
+[ "$pages" -eq 15 ] || fail "$pages manual pages"
+
+# The program declares the options of capture and golden, which Python reads.
+options_in() { grep -oE '^  (-[a-zA-Z], )?--[a-z-]+' | grep -oE -e '--[a-z-]+' | grep -v -e --color | sort; }
+python=$(PYTHONPATH=$(dirname "$0")/../../python python3 -c '
+import assay.capture.__main__ as program
+program.parse_arguments(["--help"])' | options_in)
+[ "$python" = "$("$program" capture --help | options_in)" ] || fail "options of capture: $python"
+python=$(PYTHONPATH=$(dirname "$0")/../../python python3 -c '
+import assay.golden
+assay.golden._parser().parse_args(["--help"])' | options_in)
+[ "$python" = "$("$program" golden --help | options_in)" ] || fail "options of golden: $python"
 echo "completed, typed, read"

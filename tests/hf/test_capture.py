@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 import torch
 from architectures import ARCHITECTURES
-from assay_cli import run_assay
+from assay_cli import ROOT, run_assay
 from families import SEED
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from assay.capture import memory
 from assay.capture.__main__ import parse_arguments
-from assay.capture.capture import capture
+from assay.capture.capture import capture, report
 from assay.capture.errors import InputError
 from assay.capture.run import inputs_of, load
 
@@ -135,6 +135,16 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16", threads: int = 
     file = case.directory / "dump.npz"
     np.savez(file, **arrays)
     return file
+
+
+def test_its_json_is_as_documented(case: Captured) -> None:
+    schema = json.loads((ROOT / "docs/schema/capture-1.schema.json").read_text())["properties"]
+    found = json.loads(report(case.reference, case.manifest, as_json=True))
+    assert found["schema"] == schema["schema"]["const"]
+    assert set(found) == set(schema)
+    assert found["files"]
+    for file in found["files"]:
+        assert set(file) == set(schema["files"]["items"]["properties"])
 
 
 def compared(case: Captured, file: Path, code: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ TEST(Published, NamesAreOneInAnyCase) {
     for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     EXPECT_TRUE(folded.insert(name).second) << name;
   }
-  expect_error(ErrorKind::kUsage, {"--like", "GPT-7", "gemma-3-270m"},
+  expect_error(ErrorKind::kUsage, {"--like", "GPT-7", "assay synth --list"},
                [] { published_config("GPT-7"); });
 }
 

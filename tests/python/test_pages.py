@@ -108,7 +108,7 @@ def test_the_fields_that_the_skill_reads_exist(tmp_path, engine):
 
 def test_the_api_page_has_every_name():
     shown = (ROOT / "docs/python-api.md").read_text()
-    assert set(re.findall(r"^::: assay\.(\w+)", shown, re.MULTILINE)) == set(assay.__all__) - {"__version__"}
+    assert set(re.findall(r"^::: assay\.(\w+)", shown, re.MULTILINE)) >= set(assay.__all__) - {"__version__"}
 
 
 @pytest.mark.parametrize(("shown", "real", "difference"), [
@@ -125,3 +125,8 @@ def test_the_api_page_has_every_name():
 ])  # fmt: skip
 def test_differences_are_seen(shown, real, difference):
     assert first_difference(shown, real) == difference
+
+
+def test_no_page_has_a_conflict_in_it():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        assert not re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text(), re.MULTILINE), path

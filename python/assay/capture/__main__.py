@@ -1,6 +1,7 @@
 """assay capture: reference activations of any HuggingFace transformers model."""
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
@@ -89,26 +90,30 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "assay":
             raise
-        say(f"capture needs the Python package {error.name}: {NEEDED}")
-        return 4
+        return fail(4, f"capture needs the Python package {error.name}: {NEEDED}", options.json)
     try:
         print(report(options.out, capture(options), as_json=options.json))
     except UsageError as error:
-        say(str(error))
-        return 2
+        return fail(2, str(error), options.json)
     except InputError as error:
-        say(str(error))
-        return 3
+        return fail(3, str(error), options.json)
     except (OSError, MemoryError, RuntimeError) as error:
-        say(str(error))
-        return 4
+        return fail(4, str(error), options.json)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def say(text: str) -> None:
-    print(f"assay: error: {visible(text)}", file=sys.stderr)
+def fail(exit_code: int, message: str, as_json: bool) -> int:
+    """Prints the error as a line, and with --json as the program does (docs/json.md)."""
+    message = visible(message)
+    print(f"assay: error: {message}", file=sys.stderr)
+    if as_json:
+        kind = {2: "usage", 3: "input", 4: "system"}[exit_code]
+        error = {"kind": kind, "exit_code": exit_code, "where": "", "found": message}
+        error |= {"expected": "", "message": message}
+        print(json.dumps({"schema": "assay.error/1", "error": error}, indent=2))
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -283,7 +283,8 @@ def report(out: Path, manifest: dict[str, Any], as_json: bool) -> str:
             )
     warnings = manifest.get("warnings", [])
     if as_json:
-        return json.dumps({"out": str(out), "files": written, "warnings": warnings}, indent=2)
+        what = {"schema": "assay.capture/1", "out": str(out), "files": written}
+        return json.dumps(what | {"warnings": warnings}, indent=2)
     width = max(len(file["path"]) for file in written)
     lines = [f"{'file':{width}}  arrays       size"]
     for file in written:

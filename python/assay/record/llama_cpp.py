@@ -147,8 +147,6 @@ class _LlamaRecording(GraphRecording):
                 (len(ran) if a.ndim < 2 else a.shape[-2] for a in self.values()), len(ran)
             )
             self["input_ids"] = ran[None, :tokens]
-            if len(ran) > tokens:
-                self["generated_ids"] = ran[None]
         super().__exit__(kind, *rest)
 
 
@@ -169,7 +167,7 @@ def record(
 
     Names are llama.cpp's ("l_out-0", "result_output"); tensors have their axes in numpy's order, and
     BF16 becomes FP32. Quantised tensors, views and nodes without a name are left out. "input_ids"
-    has the prompt's tokens, and "generated_ids" these and the following, if the block runs more.
+    has the prompt's tokens.
 
     Returns the :class:`assay.record.Recording`. Raises what llama_cpp raises if there is no memory
     for a second context.
