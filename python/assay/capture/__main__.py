@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
+    # What is half written is removed, and the runs are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         from assay.capture.capture import capture, report
     except ModuleNotFoundError as error:

@@ -127,52 +127,70 @@ def _run_all(
     in_process: bool,
 ) -> None:
     ids = [None if "input_ids" in inputs or not p.input_ids else p.input_ids for p in prompts]
+    jobs = []
     for numerics in options.runs:
         out = work / numerics
         out.mkdir()
-        job = {
-            "model": str(options.model),
-            "numerics": numerics,
-            "store": options.store if numerics == "f64" else "f32",
-            "prompts": ids,
-            "inputs": str(options.inputs) if options.inputs else None,
-            "out": str(out),
-            "plan": None if numerics == options.runs[0] else str(work / options.runs[0]),
-            "taps": [glob for taps in options.taps for glob in taps.split(",")],
-            "map": str(options.map) if options.map else None,
-            "threads": options.threads,
-            "progress": sys.stderr.isatty(),
-        }
-        if in_process:
-            from assay.capture.run import Job, run
+        jobs.append(
+            {
+                "model": str(options.model),
+                "numerics": numerics,
+                "store": options.store if numerics == "f64" else "f32",
+                "prompts": ids,
+                "inputs": str(options.inputs) if options.inputs else None,
+                "out": str(out),
+                "plan": None if numerics == options.runs[0] else str(work / options.runs[0]),
+                "taps": [glob for taps in options.taps for glob in taps.split(",")],
+                "map": str(options.map) if options.map else None,
+                "threads": options.threads,
+                "progress": sys.stderr.isatty(),
+            }
+        )
+    if in_process:
+        from assay.capture.run import Job, run
 
+        for job in jobs:
             run(Job(**job))
-        else:
-            _run_process(job, work / f"{numerics}.json")
+        return
+    # Only the running process has a model in memory. The next one meanwhile imports torch and
+    # transformers, which takes seconds, and waits for its job.
+    started = [_start()]
+    try:
+        for n, job in enumerate(jobs):
+            if n + 1 < len(jobs):
+                started.append(_start())
+            _run_process(started[n], job, work / f"{job['numerics']}.json")
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
 
-def _run_process(job: dict[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(job), encoding="utf-8")
+def _start() -> "subprocess.Popen[str]":
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-m", "assay.capture.run", str(file)],
+    return subprocess.Popen(
+        [sys.executable, "-m", "assay.capture.run"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stderr=None if job["progress"] else subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stderr=None if sys.stderr.isatty() else subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,  # an interrupt is for this process, which ends the others
     )
-    if done.returncode == 0:
-        return
+
+
+def _run_process(process: "subprocess.Popen[str]", job: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(job), encoding="utf-8")
+    _, told = process.communicate(f"{file}\n")
     _say("")
+    if process.returncode == 0:
+        return
     error = Path(job["out"]) / "error"
-    if done.returncode == 3 and error.is_file():
+    if process.returncode == 3 and error.is_file():
         raise InputError(error.read_text(encoding="utf-8"))
-    if done.returncode in (130, -2):
-        raise KeyboardInterrupt
-    lines = (done.stderr or "").strip().splitlines()
-    if done.returncode == -9:
+    lines = (told or "").strip().splitlines()
+    if process.returncode == -9:
         raise MemoryError(
             f"the {job['numerics']} run was killed, probably because the memory was full: fewer"
             " --runs or a larger machine"

@@ -153,7 +153,7 @@ def statistics(array: np.ndarray) -> dict[str, float | int]:
     finite = array.ravel() if is_finite.all() else array[is_finite]
     wide = finite.astype(np.float64)
     mean = float(wide.mean()) if wide.size else 0.0
-    square = float(np.dot(wide, wide)) / wide.size if wide.size else 0.0
+    square = float(np.square(wide, out=wide).mean()) if wide.size else 0.0
     return {
         "min": float(finite.min()) if finite.size else 0.0,
         "max": float(finite.max()) if finite.size else 0.0,

@@ -194,14 +194,15 @@ def _say(job: Job, text: str) -> None:
 
 
 def main() -> int:
-    job = Job.read(Path(sys.argv[1]))
+    file = sys.stdin.readline().rstrip("\n")
+    if not file:  # nobody wants the run any more
+        return 0
+    job = Job.read(Path(file))
     try:
         run(job)
     except InputError as error:
         job.error_file.write_text(str(error), encoding="utf-8", errors="replace")
         return 3
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
