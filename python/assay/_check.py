@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._arrays import on_host
-from ._errors import CheckFailed
+from ._errors import CheckFailed, UsageError
 from ._models import find_model
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
@@ -31,6 +32,7 @@ class Check:
         self._stop = stop
         self._record = record
         self._hooks = ExitStack()
+        self._unwanted: dict[str, None] = {}  # names of tensors that nothing is compared with
         self.results: list[TensorResult] = []
 
     def wants(self, name: str) -> bool:
@@ -75,7 +77,8 @@ class Check:
     def raise_on_failure(self) -> None:
         """Raises `CheckFailed` with the report if anything failed, or if nothing could be compared."""
         if not any(r.verdict != "not compared" for r in self.results):
-            names = ", ".join(dict.fromkeys(r.candidate_name or r.name for r in self.results)) or "none"
+            seen = dict.fromkeys([*(r.candidate_name or r.name for r in self.results), *self._unwanted])
+            names = ", ".join(seen) or "none"
             raise CheckFailed(f"nothing was compared; tensors seen: {names[:400]}", "check", "nothing compared")
         self.result.raise_on_failure()
 
@@ -112,7 +115,13 @@ class Check:
             calls[path] = calls.get(path, 0) + 1
             name = path if calls[path] == 1 else f"{path}#{calls[path]}"
             for tensor_name, tensor in tensors_in(returned, name):
-                self(tensor_name, tensor)
+                if not self.wants(tensor_name):  # before it is copied from its device
+                    self._unwanted[tensor_name] = None
+                    continue
+                try:
+                    self(tensor_name, tensor)
+                except UsageError as error:  # complex numbers: what cannot be compared must not stop the model
+                    warnings.warn(f"not checked: {error}", stacklevel=2)
 
         watch(module, after, self._hooks, before)
 

@@ -13,7 +13,7 @@ from typing import Any
 from ._arrays import on_host
 from ._errors import UsageError
 from ._models import find_model
-from ._reference import OnProgress, Reference, reference_path
+from ._reference import OnProgress, Reference, check_prompt_id, reference_path
 from ._results import Comparison, Diagnosis
 
 
@@ -49,6 +49,7 @@ def _on_disk(candidate: Any) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="assay-") as directory:
         if all(isinstance(value, Mapping) for value in candidate.values()):
             for prompt, arrays in candidate.items():
+                check_prompt_id(prompt)
                 save(Path(directory, f"{prompt}.npz"), arrays)
             yield Path(directory)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -165,6 +166,13 @@ def reference_path(reference: Reference | str | os.PathLike[str]) -> Path:
     return reference.path if isinstance(reference, Reference) else Path(reference)
 
 
+def check_prompt_id(name: Any) -> None:
+    """Raises `UsageError` for an id that cannot name a prompt's directory."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        expected = "letters, digits, '-', '_' and '.', not first"
+        raise UsageError(f"prompt id {name!r}; expected {expected}", "prompt id", repr(name), expected)
+
+
 def _prompt(item: Any, number: int) -> _core.Prompt:
     from . import _core
 
@@ -173,6 +181,7 @@ def _prompt(item: Any, number: int) -> _core.Prompt:
         return _core.prompt(name, item, [], None)
     if isinstance(item, Mapping):
         name = item.get("id", name)
+        check_prompt_id(name)
         if "messages" in item:
             os.environ.setdefault("ASSAY_PYTHON", sys.executable)  # runs the chat template
             messages = {key: item[key] for key in ("messages", "tools") if key in item}

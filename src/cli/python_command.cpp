@@ -87,7 +87,8 @@ std::vector<std::string> words_of(const CLI::App& command) {
 }  // namespace
 
 int become_python(const CLI::App& command, const PythonProgram& program) {
-  std::vector<std::string> words = {interpreter(),      "-c",           kStart,
+  // -P: nothing is imported from the current directory, which may be somebody's checkpoint.
+  std::vector<std::string> words = {interpreter(),      "-P",           "-c",         kStart,
                                     command.get_name(), program.module, program.needs};
   for (std::string& word : words_of(command)) words.push_back(std::move(word));
   if (program.apart != nullptr) let_python_find(program.apart);

@@ -252,7 +252,7 @@ def errors(scratch):
     run("capture", code=2, schema="assay.error/1")
     # A Python that has nothing to import.
     os.environ["ASSAY_PYTHON"] = str(scratch / "python")
-    Path(os.environ["ASSAY_PYTHON"]).write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -I -S -c "$@"\n')
+    Path(os.environ["ASSAY_PYTHON"]).write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -I -S -c "$@"\n')
     Path(os.environ["ASSAY_PYTHON"]).chmod(0o755)
     run("capture", scratch, code=4, schema="assay.error/1")
     del os.environ["ASSAY_PYTHON"]

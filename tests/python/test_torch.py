@@ -37,6 +37,29 @@ def test_a_correct_model_passes(reference, engine):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in engine.modules())
 
 
+def test_what_cannot_be_compared_does_not_stop_the_model(reference):
+    class Table(torch.nn.Module):
+        def forward(self, x):
+            return x.to(torch.complex64)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer_05_output = Table()  # the name of a tap
+            self.unknown = torch.nn.Identity()
+
+        def forward(self, x):
+            return self.unknown(self.layer_05_output(x))
+
+    with (
+        assay.check(reference, module=(m := Model()), prompt="prompt2") as c,
+        pytest.warns(UserWarning, match="not checked"),
+    ):
+        m(torch.zeros(1, 5, 64))
+    with pytest.raises(assay.CheckFailed, match="unknown"):
+        c.raise_on_failure()
+
+
 def test_decoding_with_a_cache_is_followed(reference, engine):
     ids = ids_of(reference)
     with assay.check(reference, module=engine, prompt="prompt2") as c, torch.no_grad():

@@ -171,7 +171,7 @@ def _start() -> "subprocess.Popen[str]":
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", "assay.capture.run"],
+        [sys.executable, "-P", "-m", "assay.capture.run"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.PIPE,
         stderr=None if sys.stderr.isatty() else subprocess.PIPE,

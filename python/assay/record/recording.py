@@ -158,8 +158,9 @@ def record(
             keep(module, returned)
             return
         ids = token_ids(inputs, more)
+        # They tell which prompt the dump is of, whatever `only` says.
         if ids is not None and "input_ids" not in recording:
-            keep("input_ids", ids)
+            recording["input_ids"] = ids
         # A module may have that name too; its output is then what the model returns, or near it.
         if not is_tensor(returned):
             keep("", returned)
