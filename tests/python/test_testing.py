@@ -134,6 +134,11 @@ def test_arrays_of_ones_own():
     assert result and result.cases[0].dtype == "float64"
 
 
+def test_wrong_outputs_on_a_grid_are_not_called_rounded():
+    checked = check_op(lambda x, w: np.zeros_like(x), op="rms_norm")
+    assert not checked and checked.mistakes == ()
+
+
 def test_infinities_and_nans():
     def kernel(x):
         with np.errstate(all="ignore"):

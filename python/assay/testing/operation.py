@@ -341,14 +341,22 @@ def _named(runs: list[_Run], op: str, params: dict[str, Any]) -> tuple[str, ...]
             continue
     found.sort(key=lambda pair: pair[0])
     named = [text for score, text in found if score <= 2 * found[0][0] + 0.01]
-    return (*_coarse_values(runs), *named)
+    return (*_coarse_values(runs, op, params), *named)
 
 
-def _coarse_values(runs: list[_Run]) -> list[str]:
-    """Outputs in FP32 that are all values of a narrower type: they were rounded to it."""
+def _coarse_values(runs: list[_Run], op: str, params: dict[str, Any]) -> list[str]:
+    """Outputs in FP32 that are all values of a narrower type, and right but for the rounding to it.
+
+    Outputs that are wrong altogether, such as zeros, may lie on any grid by chance.
+    """
     outputs = [run.output for run in runs if run.result.dtype == "float32"]
     if len(outputs) < len(runs):
         return []
+    for run in runs:
+        exact = _computed(op, EXACT, run.case, params)
+        with np.errstate(all="ignore"):
+            if not np.linalg.norm(run.output - exact) <= 0.05 * np.linalg.norm(exact):
+                return []
     for grid, shown in (("bfloat16", "BF16"), ("float16", "FP16"), ("tf32", "TF32")):
         with np.errstate(all="ignore"):
             if all(np.array_equal(round_to(o, grid), o, equal_nan=True) for o in outputs):
