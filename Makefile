@@ -84,6 +84,7 @@ test-hf: build venv
 	@scripts/test-hf
 
 test-python: deps venv
+	@scripts/install-deps test
 	@scripts/test-python
 
 # Wheels for pip, in dist/.

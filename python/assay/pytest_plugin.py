@@ -314,23 +314,30 @@ def _options_of(node: Any) -> dict[str, Any]:
     return options
 
 
+def _base(config: pytest.Config) -> Path:
+    """The project's directory. pytest takes the value of `--assay-model PATH` for a test, and may find another one."""
+    found = config.inipath.parent if config.inipath else config.rootpath
+    here = config.invocation_params.dir
+    return found if here.is_relative_to(found) else here
+
+
 def _configured(config: pytest.Config) -> list[Path]:
     """The references of the command line, or else of pytest.ini, or else the default ones."""
     given = config.getoption("assay_reference")
     if given is not None:
         return [Path(config.invocation_params.dir, given)]
-    base = config.inipath.parent if config.inipath else config.rootpath
+    base = _base(config)
     lines = [line for line in config.getini("assay_reference") if line]
     if lines:
         return [base / line for line in lines]
-    there = [config.rootpath / name for name in _DEFAULTS if (config.rootpath / name).is_dir()]
-    return there[:1] or [config.rootpath / _DEFAULTS[0]]
+    there = [base / name for name in _DEFAULTS if (base / name).is_dir()]
+    return there[:1] or [base / _DEFAULTS[0]]
 
 
 def _path_for(config: pytest.Config, options: dict[str, Any]) -> Path:
     if "reference" not in options or config.getoption("assay_reference") is not None:
         return _configured(config)[0]
-    base = config.inipath.parent if config.inipath else config.rootpath
+    base = _base(config)
     return Path(base, options["reference"])
 
 
@@ -363,7 +370,7 @@ def _update(config: pytest.Config, path: Path) -> str:
     from ._errors import AssayError
     from ._golden import golden, update_golden
 
-    base = config.inipath.parent if config.inipath else config.rootpath
+    base = _base(config)
     model = config.getoption("assay_model") or config.getini("assay_model") or None
     if model is not None and (base / model).exists():
         model = base / model

@@ -228,7 +228,7 @@ def test_bf16_with_and_without_ml_dtypes(tmp_path, monkeypatch, model):
     (lambda d: assay.extract(prompts=[3.5]), assay.UsageError, "prompt1: float"),
     (lambda d: assay.extract(prompts=[[10**9]]), assay.InputError, "1000000000"),
     (lambda d: assay.extract(prompts=[{"id": "../up", "text": "a"}], out=d / "o"), assay.UsageError, "'../up'"),
-    (lambda d: assay.compare(d, {"/tmp/up": {"a": [1.0]}}), assay.UsageError, "'/tmp/up'"),
+    (lambda d: assay.compare(d, {"/up": {"a": [1.0]}}), assay.UsageError, "'/up'"),
     (lambda d: assay.extract(store="f16"), assay.UsageError, "store: f16"),
     (lambda d: assay.extract(prompts=["a"], out="/proc/no"), assay.MachineError, "/proc/no"),
 ])  # fmt: skip

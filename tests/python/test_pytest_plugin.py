@@ -247,7 +247,12 @@ def test_update_makes_bundles_again(project, bundle):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*does not tell where the checkpoint 'tiny-qwen3' is*"])
     model = assay.bundled_model()
-    run(project, "--assay-update", "--assay-model", str(model)).assert_outcomes(passed=4)
+    # In another project: it is not taken for the one that is tested.
+    other = project.path.parent / "other"
+    shutil.copytree(model, other / "model")
+    (other / "pyproject.toml").touch()
+    run(project, "--assay-update", "--assay-model", str(other / "model")).assert_outcomes(passed=4)
+    assert sorted(p.name for p in other.iterdir()) == ["model", "pyproject.toml"]
     shutil.rmtree(golden)
     project.makeini(f"[pytest]\nassay_model = {model}\n")
     run(project, "--assay-update").assert_outcomes(passed=4)
