@@ -311,7 +311,8 @@ TEST(Search, NamesWhatIsWrongInDecodeAfterPromptsOfDifferentLengths) {
     for (const std::size_t tokens : {kTokens, kTokens - 4}) {
       const std::vector<std::int64_t> ids = some_ids(tokens, model.spec.vocab_size);
       // own_run() begins to decode in the middle.
-      all.push_back(own_run(model, wrong, ids, [](Tap, std::int64_t) { return true; }, pool));
+      all.push_back(own_run(
+          model, wrong, ids, [](Tap, std::int64_t) { return true; }, pool));
       all.back().prompt = tokens / 2;
       all.back().id = std::to_string(tokens);
     }
