@@ -76,7 +76,7 @@ std::vector<Entry> mlp_entries() {
                  .group = "MLP",
                  .name = "wrong activation",
                  .explanation = "The function on the MLP's gate is not the config's.",
-                 .look_at = "hidden_act",
+                 .look_at = "hidden_act (Gemma: hidden_activation); GELU has an exact and a tanh form",
                  .frequency = 3,
                  .variants = other_activation});
   all.push_back(
