@@ -16,14 +16,14 @@ namespace fs = std::filesystem;
 fs::path bundled_model() {
   std::error_code ignored;
   const fs::path program = program_path();
-  const fs::path installed =
+  fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
   if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
 #ifdef ASSAY_EMBED_MODEL
   return unpacked_model();
 #else
 #ifdef ASSAY_SOURCE
-  const fs::path source = ASSAY_SOURCE "/models/tiny-qwen3";
+  fs::path source = ASSAY_SOURCE "/models/tiny-qwen3";
   if (fs::exists(source / "config.json", ignored)) return source;
 #endif
   throw input_error(installed.string(), "the bundled model is missing",
