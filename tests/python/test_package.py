@@ -192,7 +192,8 @@ def test_a_model_of_plain_objects_is_checked_too(reference, tmp_path):
     model = Model(outputs)
     with assay.check(reference, module=model, map=rules) as c:
         model(prompt["input_ids"])
-    assert [r.verdict for r in c.results[1:]] == ["pass", "fail", "pass"]
+    assert [r.verdict for r in c.results[1:4]] == ["pass", "fail", "pass"]
+    assert [r.verdict for r in c.results[4:]] == ["not compared"]  # what the model returns: no logits
     assert c.first_failure.name == "layer_01_output"
 
 
@@ -242,9 +243,9 @@ def test_errors_say_what_and_where(call, kind, text, tmp_path):
 
 def test_a_manifest_names_only_files_below(tmp_path):
     prompt = {"id": "p", "input_ids": [1], "files": {"reference": "../../etc/passwd"}}
-    (tmp_path / "manifest.json").write_text(json.dumps({"prompts": [prompt]}))
-    with pytest.raises(assay.InputError, match="below the directory"):
-        assay.Reference(tmp_path)["p"]
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": "assay.reference/1", "prompts": [prompt]}))
+    with pytest.raises(assay.InputError, match="'prompts.p.files.reference'.*below the directory"):
+        assay.Reference(tmp_path)
 
 
 def test_a_cached_model_is_found(tmp_path, monkeypatch, model):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from .values import is_tensor, library_of
+from assay._arrays import is_tensor, library_of
 
 # Path of the module, what it was called with (positional, by name), what it returned.
 After = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
