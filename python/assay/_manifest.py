@@ -28,12 +28,15 @@ def is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
-def field_error(file: Path, field: str, found: Any, expected: str) -> InputError:
-    """The error for a field of a manifest. found: the field's value, or a description of what is wrong with it."""
-    text = visible(found if isinstance(found, str) else repr(found))
-    text = text if len(text) <= 100 else text[:97] + "..."
-    where = f"{visible(str(file))}: field {visible(field)!r}"
-    return InputError(f"{where}: {text}; expected {expected}", where, text, expected)
+def field_error(file: Path, field: str, found: str, expected: str) -> InputError:
+    """The error for a field of a manifest. found: what is wrong with it."""
+    where = f"{visible(str(file))}: field '{visible(field)}'"
+    return InputError(f"{where}: {found}; expected {expected}", where, found, expected)
+
+
+def _quoted(value: Any) -> str:
+    text = visible(repr(value))
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -45,6 +48,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     file = directory / FILE
     try:
         manifest = json.loads(file.read_bytes())
+        # Refuses what Python reads and JSON does not have: NaN, infinity, halves of characters.
+        json.dumps(manifest, ensure_ascii=False, allow_nan=False).encode()
     except OSError as error:
         expected = "a directory that assay extract has written"
         found = error.strerror or str(error)
@@ -68,7 +73,7 @@ class _Checked:
     def check(self) -> None:
         top = self._manifest
         if top.get("schema") != SCHEMA:
-            raise field_error(self._file, "schema", top.get("schema"), f'"{SCHEMA}"')
+            raise field_error(self._file, "schema", _quoted(top.get("schema")), f'"{SCHEMA}"')
         if "model" in top:
             model = self._object(top, "model", "")
             self._maybe(model, "path_name", "model", _is_text, "a text")
@@ -123,7 +128,7 @@ class _Checked:
         if not isinstance(owner, dict) or field not in owner:
             raise field_error(self._file, path, "missing", expected)
         if not is_right(owner[field]):
-            raise field_error(self._file, path, owner[field], expected)
+            raise field_error(self._file, path, _quoted(owner[field]), expected)
         return owner[field]
 
 
