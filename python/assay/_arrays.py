@@ -49,9 +49,9 @@ def on_host(array: Any, name: str = "array") -> tuple[Any, str]:
 
     if is_torch(array):
         return torch_on_host(array), ""
-    if hasattr(array, "__dlpack_device__") and not isinstance(array, (np.ndarray, np.generic)):
-        if int(array.__dlpack_device__()[0]) == 1:  # kDLCPU
-            return array, ""
+    is_numpys = isinstance(array, (np.ndarray, np.generic))
+    if not is_numpys and hasattr(array, "__dlpack_device__") and int(array.__dlpack_device__()[0]) == 1:  # kDLCPU
+        return array, ""
     if not isinstance(array, np.ndarray):
         found = type(array).__name__
         try:
@@ -63,7 +63,7 @@ def on_host(array: Any, name: str = "array") -> tuple[Any, str]:
     kind = array.dtype.name
     if kind in _AS_BYTES:
         return array.view(_AS_BYTES[kind]), kind
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biufc" or array.dtype.name in ("float128", "float96", "longdouble"):
         raise _no_array(name, f"an array of {array.dtype}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -117,8 +117,9 @@ def as_numpy(value: Any) -> np.ndarray[Any, Any]:
         if value.dtype == mx.bfloat16:
             value = value.astype(mx.float32)
     elif library == "tinygrad":
-        from tinygrad import dtypes
+        import tinygrad
 
+        dtypes: Any = tinygrad.dtypes  # type: ignore[attr-defined]
         if dtypes.is_float(value.dtype) and value.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64):
             value = value.float()
         value = value.numpy()

@@ -15,6 +15,7 @@ from ._judging import judging
 from ._outputs import call_name, outputs_of, safe_name, unused
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
+from ._text import visible
 
 if TYPE_CHECKING:
     from ._core import Checker
@@ -58,6 +59,9 @@ class Check:
             CheckFailed: The tensor fails, and the check was made with ``stop=True``.
             InputError: The tensor cannot be compared.
         """
+        if not isinstance(name, str):
+            found, expected = visible(repr(name)), "a tap's name"
+            raise UsageError(f"name: {found}; expected {expected}", "name", found, expected)
         host, dtype = on_host(array, name)
         result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))
         self.results.append(result)
@@ -102,7 +106,7 @@ class Check:
             if ids is None:
                 return
             cache = more.get("past_key_values")
-            past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
+            past = 0 if cache is None or not hasattr(cache, "get_seq_length") else int(cache.get_seq_length())
             # The ids choose the prompt where none was named: then they must be all of its ids.
             if not self._has_prompt:
                 self("input_ids", ids)

@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         MachineError: The file cannot be written.
     """
-    target = Path(path)
+    target = Path(os.fsdecode(path))
     partial = partial_name(target)
     try:
         with machine_errors(target):

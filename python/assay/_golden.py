@@ -16,7 +16,7 @@ from typing import Any
 from ._compare import explain
 from ._errors import InputError, UsageError
 from ._files import machine_errors, write_files
-from ._manifest import FILE, field_error
+from ._manifest import FILE, field_error, is_id
 from ._models import find_model
 from ._npz import Member, archive_bytes, read_members
 from ._reference import OnProgress, PromptReference, Reference, extract, missing_in_manifest, reference_path
@@ -93,8 +93,9 @@ def golden(
     """
     target = Path(os.fsdecode(out))
     globs = [taps] if isinstance(taps, str) else None if taps is None else list(taps)
-    if max_bytes is not None and max_bytes < 1:
-        raise UsageError(f"max_bytes: {max_bytes}; expected at least 1", "max_bytes", str(max_bytes))
+    if max_bytes is not None and (not is_id(max_bytes) or max_bytes < 1):
+        found = visible(repr(max_bytes))
+        raise UsageError(f"max_bytes: {found}; expected a whole number, at least 1, or None", "max_bytes", found)
     _expect_bundle_or_nothing(target)
     if isinstance(model, Reference) or (model is not None and Path(os.fsdecode(model), FILE).is_file()):
         if prompts is not None:
@@ -278,7 +279,8 @@ def _write(
         if max_bytes is not None and _total(files) > max_bytes:
             needed = _total(files) + max(0, len(str(_total(files))) - len(str(max_bytes)))  # it holds max_bytes too
             raise UsageError(f"max_bytes: {max_bytes}; expected at least {needed}, which these prompts take with one "
-                             "array; shorter or fewer prompts take less", "max_bytes", str(max_bytes), str(needed))  # fmt: skip
+                             "array; shorter or fewer prompts take less",
+                             "max_bytes", str(max_bytes), str(needed))  # fmt: skip
     old = _named_files(target)
     write_files(target, files)
     with machine_errors(target):

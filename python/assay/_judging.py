@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 from typing import Any
 
@@ -29,7 +31,7 @@ def judging(
         ("prompt", prompt, isinstance(prompt, str), "a prompt's id"),
         ("map", map, isinstance(map, (str, os.PathLike)), "a name, or the path of a .json file"),
         ("profile", profile, isinstance(profile, (str, os.PathLike)), "a name, or the path of a .json file"),
-        ("tolerance", tolerance, tolerance is None or _is_number(tolerance), "a number or None"),
+        ("tolerance", tolerance, tolerance is None or _is_limit(tolerance), "a number of at least 0, or None"),
         ("as_type", as_type, isinstance(as_type, str), '"f32", "f16", "bf16" or "q8"'),
     ):
         if not is_right:
@@ -45,5 +47,5 @@ def judging(
     }
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf

@@ -38,11 +38,11 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     except TypeError as error:
         found, expected = type(model).__name__, "a path or a name"
         raise UsageError(f"model: {found}; expected {expected}", "model", found, expected) from error
-    if "\0" not in str(path) and os.path.exists(path):
+    if os.fspath(model) and "\0" not in str(path) and os.path.exists(path):
         return path
     from ._core import cached_model
 
-    name = str(path)
+    name = os.fsdecode(model)
     cached = cached_model(name)
     if cached is not None:
         return cached

@@ -64,7 +64,8 @@ def encode(name: str, array: np.ndarray[Any, Any], compression: str) -> Member:
 
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    parts: tuple[Any, ...] = (header.getvalue(), memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B"))
+    elements = np.ascontiguousarray(array).reshape(-1).data.cast("B") if array.size else b""
+    parts: tuple[Any, ...] = (header.getvalue(), elements)
     size = sum(len(part) for part in parts)
     crc = 0
     for part in parts:

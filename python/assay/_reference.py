@@ -15,7 +15,7 @@ from ._arrays import named
 from ._errors import AssayError, InputError, UsageError
 from ._manifest import FILE, field_error, is_id, is_prompt_id, read_manifest
 from ._models import find_model
-from ._text import visible
+from ._text import missing_name, visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,8 +49,8 @@ class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
         return Arrays, (self.path,)
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        if name not in self._file:
-            raise KeyError(_missing(name, self._file.names, str(self.path)))
+        if name not in self:
+            raise KeyError(missing_name(name, self._file.names, str(self.path)))
         array: np.ndarray[Any, Any] = named(self._file.load(name), self._file.form(name)[0])
         return array
 
@@ -66,19 +66,12 @@ class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
     def form(self, name: str) -> tuple[str, tuple[int, ...]]:
         """An array's element type, as torch names it, and its shape. The elements are not read."""
         if name not in self._file:
-            raise KeyError(_missing(name, self._file.names, str(self.path)))
+            raise KeyError(missing_name(name, self._file.names, str(self.path)))
         dtype, shape = self._file.form(name)
         return dtype, tuple(shape)
 
     def __repr__(self) -> str:
         return f"<assay.Arrays: {len(self)} in {self.path}>"
-
-
-def _missing(name: str, names: Sequence[str], where: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(str(name), names, 1)
-    return f"{where} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 class PromptReference(Arrays):
@@ -164,7 +157,7 @@ class Reference(Mapping[str, PromptReference]):
 
     def __getitem__(self, prompt: str) -> PromptReference:
         if prompt not in self._prompts:
-            raise KeyError(_missing(prompt, list(self._prompts), str(self.path)))
+            raise KeyError(missing_name(prompt, list(self._prompts), str(self.path)))
         return PromptReference(self.path, self._prompts[prompt], self._owner)
 
     def __iter__(self) -> Iterator[str]:
@@ -226,6 +219,15 @@ def _text_of(item: Mapping[str, Any], name: str) -> str | None:
     text = item.get("text")
     if text is not None and not isinstance(text, str):
         raise _no_prompt(f"{name}: text", text, "a text")
+    return None if text is None else _unicode(text, name)
+
+
+def _unicode(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found, expected = f"half of a character at place {error.start}", "Unicode"
+        raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected) from error
     return text
 
 
@@ -234,7 +236,7 @@ def _prompt(item: Any, number: int) -> _core.Prompt:
 
     name = f"prompt{number}"
     if isinstance(item, str):
-        return _core.prompt(name, item, [], None)
+        return _core.prompt(name, _unicode(item, name), [], None)
     if isinstance(item, Mapping):
         name = item.get("id", name)
         check_prompt_id(name)
@@ -316,6 +318,8 @@ def extract(
     if out is None:
         owner = tempfile.TemporaryDirectory(prefix="assay-")
         out = Path(owner.name) / "reference_data"
+    if not os.fspath(out):
+        raise UsageError("out: empty; expected a directory", "out", "empty", "a directory")
     directory = Path(os.fsdecode(out))
     if isinstance(numerics, str):
         numerics = numerics.split(",")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import CheckFailed
 from ._files import replacing
+from ._text import missing_name
 
 if TYPE_CHECKING:
     from . import _core
@@ -112,7 +113,7 @@ class PromptResult:
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor
-        raise KeyError(name)
+        raise KeyError(missing_name(name, [t.name for t in self.tensors], f"the comparison of {self.id}"))
 
     def __iter__(self) -> Iterator[TensorResult]:
         return iter(self.tensors)
@@ -145,9 +146,7 @@ class Comparison:
         coarse: Whether an array is within BF16's noise but less accurate than its own type allows.
     """
 
-    def __init__(
-        self, report: _core.Report | _WrittenReport, detailed: Callable[[], _core.Report] | None = None
-    ):
+    def __init__(self, report: _core.Report | _WrittenReport, detailed: Callable[[], _core.Report] | None = None):
         self._report = report
         self._detailed = detailed
         self.passed: bool = report.passed
@@ -183,7 +182,7 @@ class Comparison:
         for result in self.prompts:
             if result.id == prompt:
                 return result
-        raise KeyError(prompt)
+        raise KeyError(missing_name(prompt, [p.id for p in self.prompts], "the comparison"))
 
     @property
     def failed(self) -> list[TensorResult]:

@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="first make the golden bundles again, from their checkpoints")  # fmt: skip
     group.addoption("--assay-model", metavar="MODEL", help="the checkpoint from which --assay-update makes them")
     group.addoption("--assay-dump", metavar="DIR",
-                    help="write the tensors that each test compares, for `assay compare` and `assay diagnose`")  # fmt: skip
+                    help="write the tensors that each test compares, for `assay compare` and `diagnose`")  # fmt: skip
     parser.addini("assay_reference", "references or golden bundles, one on each line, the first by default "
                   f"[{_DEFAULTS[0]}]", type="linelist")  # fmt: skip
     parser.addini("assay_model", "the checkpoint from which --assay-update makes golden bundles")

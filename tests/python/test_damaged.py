@@ -16,8 +16,8 @@ def bundle(tmp_path_factory):
                         taps=["layer_00_output", "layer_01_output", "logits"], max_bytes=None)  # fmt: skip
 
 
-STRANGE = [None, True, -1, 0, 2**70, 1.5, float("nan"), "", "x", "../up", "/etc/passwd", "a\0b", "\ud800", "\x1b[31m", [], {}, [[]],
-           [None], {"a": 1}, ["x"], [1.5], "bf16"]  # fmt: skip
+STRANGE = [None, True, -1, 0, 2**70, 1.5, float("nan"), "", "x", "../up", "/etc/passwd", "a\0b", "\ud800", "\x1b[31m", [], {},
+          [[]], [None], {"a": 1}, ["x"], [1.5], "bf16"]  # fmt: skip
 
 
 def places_in(value, place=()):
@@ -79,7 +79,9 @@ def test_every_damaged_manifest_is_refused_or_read(bundle, tmp_path):
     assert {outcomes.count("read") > 50, outcomes.count("refused") > 100} == {True}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "nul", '"x"', "[" * 100_000, '{"a":' * 50_000, "\xff", '{"schema": 1}', "9" * 10_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "nul", '"x"', "[" * 100_000, '{"a":' * 50_000, "\xff", '{"schema": 1}', "9" * 10_000]
+)
 def test_what_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(assay.InputError, match=r"manifest\.json"):

@@ -3,12 +3,12 @@
 import fnmatch
 import json
 import os
-from pathlib import Path
 import shutil
 import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import assay
 import numpy as np
@@ -89,7 +89,7 @@ def test_the_same_arguments_give_the_same_bytes(bundle, tmp_path):
 
 
 def test_an_update_follows_the_bundles_own_manifest(tmp_path, model):
-    made = assay.golden(out=tmp_path / "g", prompts=["Hello there", [378, 379]], taps="layer_0?_output,logits".split(","),
+    made = assay.golden(out=tmp_path / "g", prompts=["Hello there", [378, 379]], taps=["layer_0?_output", "logits"],
                         max_bytes=100_000, max_new_tokens=3)  # fmt: skip
     before = {p.relative_to(made.path): p.read_bytes() for p in made.path.rglob("*") if p.is_file()}
     (made.path / "notes.txt").write_text("mine")

@@ -1,8 +1,7 @@
 """Tensors of torch, and a real transformers model checked from inside."""
 
-import pytest
-
 import assay
+import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -32,7 +32,9 @@ class Traced:
     kind: str  # that module's class
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
-    choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
+    choices: list[int] = field(
+        default_factory=list
+    )  # numbers of the choices it depends on directly
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

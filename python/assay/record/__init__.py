@@ -21,7 +21,7 @@ __all__ = ["Recording", "record"]
 
 
 class _CallableModule(types.ModuleType):
-    """So that ``assay.record(model)`` works whether or not this package was imported by its name."""
+    """So that ``assay.record(model)`` works whether or not this package was imported by name."""
 
     def __call__(
         self, model: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None

@@ -135,8 +135,8 @@ def record(
         with assay.record(model, "dump/prompt1.npz") as dump:
             dump["logits"] = model(ids)
 
-    model: a torch or MLX module, or any object whose attributes, lists and dictionaries hold objects
-    that are called (tinygrad's models). Names are the modules' paths, as in the model
+    model: a torch or MLX module, or any object whose attributes, lists and dictionaries hold
+    objects that are called (tinygrad's models). Names are the modules' paths, as in the model
     ("model.layers.0.self_attn.q_proj"). A module's second call in the block is PATH#2; run one
     prompt per block. Of several tensors the first has the name itself, the others their place in
     brackets: NAME[1], NAME[KEY], NAME[1][0]. What the model itself returns has the names of its
@@ -153,8 +153,8 @@ def record(
     mx.compile, TinyJit) calls no modules: what it hides cannot be recorded.
 
     Returns the :class:`Recording`, a dictionary of numpy arrays. Raises TypeError if the model has
-    no modules that can be called, UsageError (a ValueError) if nothing was recorded, MachineError if
-    the file cannot be written.
+    no modules that can be called, UsageError (a ValueError) if nothing was recorded, MachineError
+    if the file cannot be written.
     """
     recording = Recording(path, only)
     keep: Callable[[str, Any], None] = recording.add
