@@ -66,7 +66,8 @@ class Check:
         result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))
         self.results.append(result)
         if self._stop and not result:
-            raise CheckFailed(f"{name}: {result.reason}", name, result.reason)
+            whose = name if result.name == name else f"{name} ({result.name})"
+            raise CheckFailed(f"{whose}: {result.reason}", name, result.reason)
         return result
 
     @property

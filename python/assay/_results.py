@@ -42,8 +42,8 @@ class TensorResult:
     candidate_name: str = ""
     relative_l2: float | None = None
     noise_ratio: float | None = None
-    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
-    json: dict[str, Any] = field(default_factory=dict, repr=False)
+    metrics: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    json: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def passed(self) -> bool:
@@ -201,7 +201,7 @@ class Comparison:
 
     def text(self, *, every_tensor: bool = False, color: bool = False) -> str:
         """The report for a terminal. every_tensor: a line for each array instead of each layer."""
-        return self._report.text(every_tensor, color)
+        return self._report.text(bool(every_tensor), bool(color))
 
     def raise_on_failure(self) -> None:
         """Raises `CheckFailed` with the report if the comparison failed."""
@@ -308,7 +308,7 @@ class Diagnosis:
 
     def text(self, *, color: bool = False) -> str:
         """The report for a terminal."""
-        return self._diagnosis.text(color)
+        return self._diagnosis.text(bool(color))
 
     def __reduce__(self) -> tuple[Any, ...]:
         texts = (self._diagnosis.text(False), self._diagnosis.text(True))

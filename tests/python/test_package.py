@@ -382,7 +382,7 @@ def _compared(reference, candidate):
 
 
 @pytest.mark.parametrize("value", [None, "x", ["x"], object(), [[1], [1, 2]], np.array(["2020"], "M8[D]"), b"x", int,
-                                   [2**70], np.zeros(2, [("x", "f4")]), np.zeros(2, np.longdouble), np.zeros(2, complex)], ids=str)  # fmt: skip
+                                   [2**70], np.zeros(2, [("x", "f4")]), np.zeros(2, np.longdouble), np.zeros(2, complex)])  # fmt: skip
 def test_what_is_no_array_is_refused_by_name(reference, tmp_path, value):
     for call in (lambda: assay.save(tmp_path / "a.npz", {"mine": value}),
                  lambda: assay.compare(reference, {"mine": value}),
