@@ -21,7 +21,7 @@ def size_of(directory):
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "assay.golden", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "assay._golden_command", *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_what_was_there(reference, tmp_path):
     code = (
         "import resource, sys, assay\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "from assay.golden import main\n"
+        "from assay._golden_command import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     arguments = [reference.path, "--out", tmp_path / "new/g", "--taps", "layer_0*", "--json"]
@@ -251,7 +251,7 @@ def test_a_signal_ends_the_command_and_leaves_nothing(tmp_path, stop, status):
     (tmp_path / "tmp").mkdir()
     code = (
         "import assay, sys, assay._golden\n"
-        "from assay.golden import main\n"
+        "from assay._golden_command import main\n"
         "extract = assay._golden.extract\n"
         "def told(*a, **k): return extract(*a, **{**k, 'on_progress': lambda *_: print('at work', flush=True)})\n"
         "assay._golden.extract = told\n"

@@ -2,8 +2,8 @@
 
     import assay
 
-    with assay.record(model, "dump/prompt1.npz") as dump:
-        dump["logits"] = model(ids)
+    with assay.record(model, "dump/prompt1.npz"):
+        model(ids)
 
 It needs numpy alone, and the library that the model is written in: torch, MLX, tinygrad or JAX, or
 any other whose modules are Python objects that are called. :mod:`assay.record.llama_cpp` does the

@@ -133,7 +133,8 @@ def record(
     ::
 
         with assay.record(model, "dump/prompt1.npz") as dump:
-            dump["logits"] = model(ids)
+            model(ids)
+            dump["mine"] = hidden      # arrays of one's own, if need be
 
     model: a torch or MLX module, or any object whose attributes, lists and dictionaries hold
     objects that are called (tinygrad's models). Names are the modules' paths, as in the model

@@ -1,4 +1,4 @@
-"""The command `assay golden`: python -m assay.golden. The function is `assay.golden`."""
+"""The command `assay golden`, which the program starts. The function is `assay.golden`."""
 
 from __future__ import annotations
 
