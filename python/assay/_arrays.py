@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._errors import UsageError
-from ._text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +70,6 @@ def on_host(array: Any, name: str = "array") -> tuple[Any, str]:
 
 
 def _no_array(name: str, found: str) -> UsageError:
-    name, found = visible(name), visible(found)
     return UsageError(f"{name}: {found}; expected {_EXPECTED}", name, found, _EXPECTED)
 
 

@@ -15,7 +15,6 @@ from ._judging import judging
 from ._outputs import call_name, outputs_of, safe_name, unused
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
-from ._text import visible
 
 if TYPE_CHECKING:
     from ._core import Checker
@@ -60,7 +59,7 @@ class Check:
             InputError: The tensor cannot be compared.
         """
         if not isinstance(name, str):
-            found, expected = visible(repr(name)), "a tap's name"
+            found, expected = repr(name), "a tap's name"
             raise UsageError(f"name: {found}; expected {expected}", "name", found, expected)
         host, dtype = on_host(array, name)
         result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))

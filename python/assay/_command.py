@@ -24,7 +24,7 @@ def fail(error: BaseException, as_json: bool) -> int:
     print(f"assay: error: {message}", file=sys.stderr)
     if as_json:
         parts = (error.where, error.found, error.expected) if isinstance(error, AssayError) else ("", "", "")
-        where, found, expected = map(visible, parts)
+        where, found, expected = parts
         described = {"kind": _KINDS[code], "exit_code": code, "where": where, "found": found or message,
                      "expected": expected, "message": message}  # fmt: skip
         print(json.dumps({"schema": "assay.error/1", "error": described}, indent=2))

@@ -16,7 +16,6 @@ from ._judging import judging
 from ._models import find_model
 from ._reference import OnProgress, Reference, check_prompt_id, reference_path
 from ._results import Comparison, Diagnosis
-from ._text import visible
 
 
 def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
@@ -38,7 +37,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     recorder = Checker("", judging(), Path(os.fsdecode(path)))
     for name, array in arrays.items():
         if not isinstance(name, str):
-            found = visible(repr(name))
+            found = repr(name)
             raise UsageError(f"arrays: a name {found}; expected a text", "arrays", f"a name {found}", "a text")
         host, dtype = on_host(array, name)
         recorder.check(name, host, dtype)

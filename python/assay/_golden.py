@@ -94,7 +94,7 @@ def golden(
     target = Path(os.fsdecode(out))
     globs = [taps] if isinstance(taps, str) else None if taps is None else list(taps)
     if max_bytes is not None and (not is_id(max_bytes) or max_bytes < 1):
-        found = visible(repr(max_bytes))
+        found = repr(max_bytes)
         raise UsageError(f"max_bytes: {found}; expected a whole number, at least 1, or None", "max_bytes", found)
     _expect_bundle_or_nothing(target)
     if isinstance(model, Reference) or (model is not None and Path(os.fsdecode(model), FILE).is_file()):
@@ -140,7 +140,7 @@ def update_golden(
         raise InputError(f"{file}: no field 'golden'; expected a bundle that `assay golden` wrote", file,
                          "no field 'golden'", "a bundle that `assay golden` wrote")  # fmt: skip
     if model is None and how.get("model") is None:
-        name = visible(manifest.get("model", {}).get("path_name", "?"))
+        name = manifest.get("model", {}).get("path_name", "?")
         raise UsageError(f"{file}: does not tell where the checkpoint '{name}' is; expected model=", file,
                          "no checkpoint", "model=")  # fmt: skip
     if "max_new_tokens" not in manifest.get("generation", {}):
@@ -320,7 +320,7 @@ def _items_of(whole: Reference, globs: list[str] | None) -> tuple[list[_Item], l
             item = _Item(number, name, members, records[name])
             (always if name in _IDS else items).append(item)
     if unused:
-        glob = visible(repr(min(unused)))
+        glob = repr(min(unused))
         raise UsageError(f"taps: {glob} matches no array; expected globs such as 'layer_0?_output'", "taps", glob)
     if not items:
         raise UsageError("taps: no array but ids; expected at least one", "taps", "only ids")

@@ -9,7 +9,6 @@ from typing import Any
 
 from ._errors import UsageError
 from ._models import find_model
-from ._text import visible
 
 
 def judging(
@@ -35,7 +34,7 @@ def judging(
         ("as_type", as_type, isinstance(as_type, str), '"f32", "f16", "bf16" or "q8"'),
     ):
         if not is_right:
-            found = visible(repr(value))[:100]
+            found = repr(value)[:100]
             raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
     return {
         "prompt": prompt,

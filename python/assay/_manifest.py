@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import InputError
-from ._text import visible
 
 SCHEMA = "assay.reference/1"
 FILE = "manifest.json"
@@ -30,12 +29,12 @@ def is_id(value: Any) -> bool:
 
 def field_error(file: Path, field: str, found: str, expected: str) -> InputError:
     """The error for a field of a manifest. found: what is wrong with it."""
-    where = f"{visible(str(file))}: field '{visible(field)}'"
+    where = f"{file}: field '{field}'"
     return InputError(f"{where}: {found}; expected {expected}", where, found, expected)
 
 
 def _quoted(value: Any) -> str:
-    text = visible(repr(value))
+    text = repr(value)
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -53,10 +52,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     except OSError as error:
         expected = "a directory that assay extract has written"
         found = error.strerror or str(error)
-        raise InputError(f"{visible(str(file))}: {found}; expected {expected}", str(file), found, expected) from error
+        raise InputError(f"{file}: {found}; expected {expected}", str(file), found, expected) from error
     except (ValueError, RecursionError) as error:
-        found = f"not valid JSON: {visible(str(error))}"
-        raise InputError(f"{visible(str(file))}: {found}", str(file), found, "JSON") from error
+        found = f"not valid JSON: {error}"
+        raise InputError(f"{file}: {found}", str(file), found, "JSON") from error
     if not isinstance(manifest, dict):
         raise field_error(file, "schema", "no object", f'"{SCHEMA}"')
     _Checked(file, manifest).check()

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from ._errors import InputError, UsageError
-from ._text import visible
 
 _PACKAGE = Path(__file__).parent
 
@@ -48,4 +47,4 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
         return cached
     problem = "no such file, directory or cached model"
     expected = "a checkpoint directory, a .gguf file, or a model in Hugging Face's cache"
-    raise InputError(f"{visible(name)}: {problem}; expected {expected}", visible(name), problem, expected)
+    raise InputError(f"{name}: {problem}; expected {expected}", name, problem, expected)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ._errors import InputError
-from ._text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,13 +90,13 @@ def read_members(path: Path, names: Sequence[str]) -> dict[str, Member]:
             for name in names:
                 entry = entries.get(f"{name}.npy")
                 if entry is None:
-                    raise InputError(f"{path}: no array {visible(name)!r}, which the manifest names", str(path),
-                                     f"no array {visible(name)!r}", "an array that the manifest names")  # fmt: skip
+                    raise InputError(f"{path}: no array {name!r}, which the manifest names", str(path),
+                                     f"no array {name!r}", "an array that the manifest names")  # fmt: skip
                 members[name] = _read(name, entry, file)
     except (zipfile.BadZipFile, struct.error, zlib.error, OSError, ValueError, EOFError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        found = f"not a readable .npz archive: {visible(str(error))}"
+        found = f"not a readable .npz archive: {error}"
         raise InputError(f"{path}: {found}", str(path), found) from error
     return members
 

@@ -15,7 +15,7 @@ from ._arrays import named
 from ._errors import AssayError, InputError, UsageError
 from ._manifest import FILE, field_error, is_id, is_prompt_id, read_manifest
 from ._models import find_model
-from ._text import missing_name, visible
+from ._text import missing_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,7 +190,7 @@ def check_prompt_id(name: Any) -> None:
     """Raises `UsageError` for an id that cannot name a prompt's directory."""
     if not is_prompt_id(name):
         expected = "letters, digits, '-', '_' and '.' (not first), at most 100"
-        found = visible(repr(name))
+        found = repr(name)
         raise UsageError(f"prompt id {found}; expected {expected}", "prompt id", found, expected)
 
 
@@ -205,7 +205,7 @@ def _ids_of(item: Any, name: str) -> list[int]:
     ids = [i.item() if hasattr(i, "item") else i for i in ids]  # numpy's and torch's own numbers
     for place, token in enumerate(ids):
         if not is_id(token):
-            found, expected = visible(f"{token!r} at place {place}"), "token ids, which are whole numbers"
+            found, expected = f"{token!r} at place {place}", "token ids, which are whole numbers"
             raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
     return ids
 

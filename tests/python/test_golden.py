@@ -21,7 +21,9 @@ def size_of(directory):
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "assay._golden_command", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "assay._golden_command", *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")

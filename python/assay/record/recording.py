@@ -17,7 +17,6 @@ from assay._errors import UsageError
 from assay._files import machine_errors, replacing
 from assay._npz import encode, write_archive
 from assay._outputs import call_name, outputs_of, safe_name, unused
-from assay._text import visible
 
 from .modules import token_ids, watch
 
@@ -45,7 +44,7 @@ class Recording(MutableMapping[str, np.ndarray]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str) or not name:
-            found = visible(repr(name))
+            found = repr(name)
             raise UsageError(f"an array's name: {found}; expected a text", "name", found, "a text")
         if is_tensor(value):
             self._arrays[name] = as_numpy(value)
@@ -55,9 +54,9 @@ class Recording(MutableMapping[str, np.ndarray]):
         except (ValueError, TypeError):  # rows of different lengths
             array = np.array(None)
         if array.dtype.kind not in "biuf":
-            where, found = visible(name), type(value).__name__
+            found = type(value).__name__
             expected = "a tensor, a number, or a list of numbers"
-            raise UsageError(f"{where}: {found}; expected {expected}", where, found, expected)
+            raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
         self._arrays[name] = array
 
     def __delitem__(self, name: str) -> None:
@@ -104,7 +103,7 @@ class Recording(MutableMapping[str, np.ndarray]):
             raise UsageError("path: none to save the recording to", "path", "none", "a path")
         if not self._arrays:
             why = f": {self.skipped[0]}" if self.skipped else ": was the model called in the block?"
-            found = visible(f"nothing was recorded{why}")
+            found = f"nothing was recorded{why}"
             raise UsageError(f"{to}: {found}", str(to), found)
         with machine_errors(to):
             to.parent.mkdir(parents=True, exist_ok=True)
