@@ -11,7 +11,7 @@ install(FILES LICENSE THIRD_PARTY_NOTICES.md DESTINATION ${CMAKE_INSTALL_DOCDIR}
 install(DIRECTORY docs/schema DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
 install(DIRECTORY python/assay/capture DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
         COMPONENT program FILES_MATCHING PATTERN "*.py")
-install(FILES SKILL.md DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
+install(FILES SKILL.md docs/json.md DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
 
 # Manual pages and completions, which the program writes itself; not a program for another machine.
 if(NOT CMAKE_CROSSCOMPILING)

@@ -69,7 +69,9 @@ void add_golden(CLI::App& app, Action& action) {
       "assay golden Qwen3-0.6B --out tests/assay_golden\n"
       "assay golden --update tests/assay_golden");
   command->callback([args, command, &action] {
-    action = [args, command] { return become_python(*command, {"assay._golden_command", "assay"}); };
+    action = [args, command] {
+      return become_python(*command, {"assay._golden_command", "assay"});
+    };
   });
 }
 

@@ -118,7 +118,7 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   for (const TokenStep& step : tokens.steps) ++counts[step.verdict];
   const std::size_t all = tokens.steps.size();
   if (!tokens.replayed) {
-    if (!tokens.first_difference) {
+    if (!tokens.first_difference || (tokens.verdict == Verdict::kPass && !reason.empty())) {
       return reason.empty() ? fmt::format("Text: all {} tokens equal the reference's\n", all)
                             : fmt::format("Text: {}\n", reason);
     }

@@ -391,8 +391,10 @@ const TokenResult& CheckedPrompt::compare_text(const std::string& name,
   if (reference_.contains("logits")) logits = reference_.load("logits");
   const std::optional<Sequence> padded = find_prompt(ids_, text);
   if (padded && padded->sure) text.erase(text.begin(), text.begin() + padded->front);
-  result_.tokens = judge_text(ids_, read_ids(reference_, "generated_ids"), text,
-                              logits ? &logits->view : nullptr, nullptr, name);
+  const std::vector<std::int64_t> own = read_ids(reference_, "generated_ids");
+  const std::vector<std::int64_t> exact = files_.exact_text();
+  result_.tokens =
+      judge_text({ids_, own, exact}, text, logits ? &logits->view : nullptr, nullptr, name);
   return result_.tokens;
 }
 

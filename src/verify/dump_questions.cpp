@@ -312,7 +312,10 @@ bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
           return source != place && is_wrong(other) && !proposals.contains(other.name);
         });
         if (has_other_cause) continue;
-        fails = fails || is_wrong(follower);
+        // A small error that goes on is the engine's own, not the dump's.
+        const bool goes_on =
+            flow.find(place)->verdict == Verdict::kCoarse && follower.verdict == Verdict::kCoarse;
+        fails = fails || is_wrong(follower) || goes_on;
         passes = passes || (is_good(follower) && depends_on(f, place, *flow.find(place)));
       }
     }

@@ -51,14 +51,14 @@ class DumpQuestions {
   const Profile& profile_;
 };
 
-// Accepts proposals if nothing after them fails and something passes (or nothing follows and the
-// trap is a known one): the tensor passes in that form, or is not compared if it contains another
-// tap's values, which are compared as that tap's if it has no others. Without a proposal for a
-// gross failure, if everything that is computed only from the array passes, the engine did not
-// compute with the array: it is not compared. Findings report this, one line per kind, unless
-// `result` already has a more specific one for the tensor. paired: another prompt of the same
-// engine has shown that q and k are in pairs; then they are here too, whatever follows. Returns
-// whether they are.
+// Accepts proposals if nothing after them fails (or is coarse after a coarse one) and something
+// passes (or nothing follows and the trap is a known one): the tensor passes in that form, or is
+// not compared if it contains another tap's values, which are compared as that tap's if it has no
+// others. Without a proposal for a gross failure, if everything that is computed only from the
+// array passes, the engine did not compute with the array: it is not compared. Findings report
+// this, one line per kind, unless `result` already has a more specific one for the tensor. paired:
+// another prompt of the same engine has shown that q and k are in pairs; then they are here too,
+// whatever follows. Returns whether they are.
 bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
                            const ModelSpec& spec, bool paired = false);
 

@@ -130,7 +130,7 @@ void judge(TensorResult& tensor, const Profile& profile) {
   }
   if (m.not_hidden > 0) {
     reasons.push_back(
-        fmt::format("{} entries that the causal mask should hide are not hidden", m.not_hidden));
+        fmt::format("{} entries that the mask should hide are not hidden", m.not_hidden));
   }
   std::optional<Limits> limits = profile.limits(tensor.name);
   // An engine of a coarser type rounds its tables: by at most half a step below 1. A short prompt's

@@ -83,8 +83,11 @@ def test_the_dumpers_of_the_skill_write_what_assay_reads(tmp_path, language, res
 
 
 def test_the_skill_is_installed():
-    installed = Path(assay.__file__).parent / "share/assay/SKILL.md"
-    assert installed.read_text() == (ROOT / "SKILL.md").read_text()
+    share = Path(assay.__file__).parent / "share/assay"
+    assert (share / "SKILL.md").read_text() == (ROOT / "SKILL.md").read_text()
+    # It says that these lie beside it.
+    assert (share / "json.md").read_text() == (ROOT / "docs/json.md").read_text()
+    assert {path.name for path in (share / "schema").iterdir()} == {p.name for p in (ROOT / "docs/schema").iterdir()}
 
 
 def test_the_fields_that_the_skill_reads_exist(tmp_path, engine):
