@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
+#include "model/cached_models.h"
 #include "model/synth.h"
 
 namespace assay {
@@ -36,12 +37,14 @@ fs::path model_directory(const std::string& given) {
   std::error_code error;
   const fs::file_status status = fs::status(given, error);
   constexpr const char* kExpected =
-      "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
+      "a checkpoint directory with config.json, tokenizer.json and weights, a .gguf file, or the "
+      "name of a model in Hugging Face's cache";
   if (!fs::exists(status)) {
+    if (const auto cached = cached_model(given)) return *cached;
     const std::vector<std::string> known = known_models();
     const bool is_published = nearest_name(given, known).size() == given.size();
     throw input_error(
-        given, "no such file or directory",
+        given, "no such file, directory or cached model",
         is_published ? fmt::format("a downloaded checkpoint's directory; 'assay synth --like {0} "
                                    "--out DIR' makes a random one",
                                    nearest_name(given, known))

@@ -20,6 +20,7 @@ namespace assay {
 struct DumpProposal {
   DumpForm form;
   TensorResult judged;  // in that form; of the tap that it contains
+  bool known_trap;      // is_known_trap, of an array that is not known to be the engine's result
 };
 using DumpProposals = std::map<std::string, DumpProposal>;  // by the failed tensor's name
 
@@ -33,8 +34,10 @@ class DumpQuestions {
 
   // The first form in which the failed or coarse tensor would pass; none if there is none.
   // precision: what the candidate is judged by, if that is less strict than the profile.
+  // is_result: the engine also showed what a module returns, so that its name is no excuse.
   std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
-                                  const ReadingHints& hints, const Precision& precision) const;
+                                  const ReadingHints& hints, const Precision& precision,
+                                  bool is_result) const;
 
  private:
   Array in_reference_order(const ArrayView& reference, std::size_t axis, const ArrayView& candidate,

@@ -281,7 +281,7 @@ class PromptComparison {
     pool_.for_each_item(failed.size(), [&](std::size_t f) {
       const TensorResult& tensor = result_.tensors[failed[f]];
       found[f] = questions_.ask(tensor, candidate_.load(tensor.candidate_name).view, dump_->hints(),
-                                precision);
+                                precision, dump_->find(tensor.name)->is_result);
     });
     DumpProposals proposals;
     for (std::size_t f = 0; f < failed.size(); ++f) {

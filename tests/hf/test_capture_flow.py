@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from assay.capture.flow import DataFlow
-from assay.capture.names import native_names, safe_name
+from assay._outputs import safe_name
+from assay.capture.names import native_names
 from assay.capture.noise import by_position, relative_l2
 from assay.capture.reference import default_axis, position_axis
 from assay.capture.trace import Trace, Traced

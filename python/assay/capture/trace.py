@@ -9,7 +9,7 @@ A module without children also shows its input, as `path.input`, if no module re
 the context before an output projection, the residual stream before a norm.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay._outputs import call_name, outputs_of, safe_name, unused
 from assay.capture.flow import Choice, Choices, DataFlow
-from assay.capture.names import Rename, safe_name
+from assay.capture.names import Rename
 
 
 @dataclass
@@ -31,7 +32,9 @@ class Traced:
     kind: str  # that module's class
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
-    choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
+    choices: list[int] = field(
+        default_factory=list
+    )  # numbers of the choices it depends on directly
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,7 +96,7 @@ class Trace:
 
         def leave(_: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             call = self._calls.leave()
-            for name, value in outputs_of(call if path else "", output):
+            for name, value in outputs_of(call if path else "", output, _is_tensor):
                 self._note(name, path, kind, value, is_output_of_model=not path)
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
@@ -174,7 +177,7 @@ class Calls:
     def enter(self, path: str, kind: str) -> str:
         """The name of this call: the path, `path#2` for the second."""
         count = self._counts[path] = self._counts.get(path, 0) + 1
-        call = path if count == 1 else f"{path}#{count}"
+        call = call_name(path, count)
         self._running.append((call, path, kind))
         return call
 
@@ -223,7 +226,7 @@ class Replay:
 
         def leave(_: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             call = self._calls.leave()
-            for name, value in outputs_of(call if path else "", output):
+            for name, value in outputs_of(call if path else "", output, _is_tensor):
                 self._keep(name, value)
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
@@ -237,14 +240,6 @@ class Replay:
         self._write(number, value)
 
 
-def unused(name: str, names: Mapping[str, Any]) -> str:
-    count, candidate = 1, name
-    while candidate in names:
-        count += 1
-        candidate = f"{name}~{count}"
-    return candidate
-
-
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
     """The first activation among a module's arguments."""
     for value in (*args, *kwargs.values()):
@@ -253,31 +248,8 @@ def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor |
     return None
 
 
-def outputs_of(call: str, output: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors that a call returned, by name. call: "" for the model itself."""
-    for place, value in tensors_of(output):
-        if call and place in ((), (0,), (_first_key(output),)):
-            yield call, value
-        elif call or not place or isinstance(place[0], int):
-            yield (call or "output") + "".join(f"[{key}]" for key in place), value
-        else:
-            yield str(place[0]) + "".join(f"[{key}]" for key in place[1:]), value
-
-
-def tensors_of(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """All tensors in tuples, lists and dicts (transformers' ModelOutput is one), with their place."""
-    if isinstance(value, torch.Tensor):
-        yield place, value
-    elif isinstance(value, Mapping):
-        for key, element in value.items():
-            yield from tensors_of(element, (*place, key))
-    elif isinstance(value, (list, tuple)):
-        for index, element in enumerate(value):
-            yield from tensors_of(element, (*place, index))
-
-
-def _first_key(output: Any) -> Any:
-    return next(iter(output), None) if isinstance(output, Mapping) else None
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
 
 
 def _is_array(value: Any) -> bool:
