@@ -78,6 +78,7 @@ struct TensorResult {
   std::string module;  // of a captured array: what made it, "model.layers.3.mlp (LlamaMLP)"
   Verdict verdict = Verdict::kNotCompared;
   std::string reason;          // why it is not a pass; empty for a pass
+  bool other_rows = false;     // of an error: it has more or fewer rows than the reference's
   std::string candidate_name;  // the array's own name in the candidate
   std::string reading;         // how the candidate's layout was read, if it differs
   TensorMetrics metrics;

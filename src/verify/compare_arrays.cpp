@@ -29,6 +29,7 @@ std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
       readings_of(tensor.name, shape, truth.position_axis, candidate.shape, truth.hints);
   if (all.empty()) {
     tensor.verdict = Verdict::kError;
+    tensor.other_rows = differs_in_rows(candidate.shape, shape, truth.position_axis);
     tensor.reason = fmt::format("shape {} cannot be read as the reference's {}",
                                 shape_text(candidate.shape), shape_text(shape));
     return std::nullopt;

@@ -11,7 +11,7 @@ from torch import nn
 from assay.capture.flow import DataFlow
 from assay.capture.names import native_names, safe_name
 from assay.capture.noise import by_position, relative_l2
-from assay.capture.reference import default_axis, position_axis
+from assay.capture.positions import default_axis, position_axis
 from assay.capture.trace import Trace, Traced
 
 
@@ -138,7 +138,7 @@ def test_outputs_in_tuples_lists_and_dicts() -> None:
 
 
 def test_storage_of_weights_is_no_source() -> None:
-    flow = DataFlow(lambda _: None)
+    flow = DataFlow(lambda *_: None)
     weight = torch.randn(4, 4)
     with torch.inference_mode(), flow:
         y = weight @ weight

@@ -21,6 +21,7 @@ from torch import nn  # noqa: E402
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
 from assay.capture.errors import InputError  # noqa: E402
 from assay.capture.names import Rename, names_of_file, native_names  # noqa: E402
+from assay.capture.reach import Probe, probed_positions, widest  # noqa: E402
 from assay.capture.spool import Spool, SpoolReader  # noqa: E402
 from assay.capture.state import RunState  # noqa: E402
 from assay.capture.trace import Replay, Trace  # noqa: E402
@@ -47,9 +48,6 @@ class Job:
     @staticmethod
     def read(file: Path) -> "Job":
         return Job(**json.loads(file.read_text(encoding="utf-8")))
-
-    def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @property
     def error_file(self) -> Path:
@@ -140,20 +138,47 @@ def run(job: Job, net: nn.Module | None = None) -> None:
         spool = Spool(job.spool(p), job.store)
         untouched.restore()
         torch.manual_seed(0)
-        recorder: Trace | Replay
-        if job.plan is None:
-            recorder = Trace(net, spool.write, rename, _wanted(job.taps))
-        else:
-            told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
-            numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
-            recorder = Replay(net, spool.write, numbers, has_choices=bool(told["choices"]))
-        with torch.inference_mode(), double():
-            _forward(net, recorder, inputs)
         notes: dict[str, Any] = {"architecture": type(net).__name__}
-        if isinstance(recorder, Trace):
-            notes["arrays"] = [array.as_json() for array in recorder.arrays]
-            notes["choices"] = recorder.chosen.counts
+        if job.plan is None:
+            trace = Trace(net, spool.write, rename, _wanted(job.taps))
+            with torch.inference_mode(), double():
+                _forward(net, trace, inputs)
+            notes["arrays"] = [array.as_json() for array in trace.arrays]
+            notes["choices"] = [asdict(choice) for choice in trace.choices]
+            spool.close(notes)
+            continue
+        told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
+        numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
+        choices = {(c["call"], c["nth"]): i for i, c in enumerate(told["choices"])}
+        with torch.inference_mode(), double():
+            _forward(net, Replay(net, spool.write, numbers, choices), inputs)
         spool.close(notes)
+        if job.numerics == "f64" and choices and "input_ids" in inputs:
+            _say(job, f"{job.numerics}: prompt {p + 1} of {len(job.prompts)}, reach of positions")
+            untouched.restore()
+            with torch.inference_mode(), double():
+                reach = _measured_reach(net, SpoolReader(job.spool(p)), numbers, choices, inputs)
+            spool.close(notes | {"reach": reach})
+
+
+def _measured_reach(
+    net: nn.Module,
+    first: SpoolReader,
+    numbers: dict[str, int],
+    choices: dict[tuple[str, int], int],
+    inputs: dict[str, torch.Tensor],
+) -> dict[int, str]:
+    """How far positions reach, by the numbers of arrays; empty if the model does not run so."""
+    tokens = inputs["input_ids"].shape[1]
+    probes = [Probe(net, first, numbers, choices, tokens, p) for p in probed_positions(tokens)]
+    try:
+        for probe in probes:
+            torch.manual_seed(0)
+            probe.run(inputs)
+    except Exception:  # any of the model's own code, on values that it never has
+        return {}
+    seen = set.intersection(*(set(probe.reach) for probe in probes))
+    return {number: widest(probe.reach[number] for probe in probes) for number in sorted(seen)}
 
 
 def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.capture.flow import Choice, Choices, DataFlow
+from assay.capture.choices import Choice, Choices, choice_in
+from assay.capture.flow import DataFlow
 from assay.capture.names import Rename, safe_name
 
 
@@ -32,6 +33,8 @@ class Traced:
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
     choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
+    is_integer: bool = False
+    is_moved: bool = False  # whether its elements are those of its sources, or of weights
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,16 +43,13 @@ class Traced:
 Write = Callable[[int, torch.Tensor], None]
 
 
-class ChosenScores:
-    """Stores the scores of all choices of a run, under numbers below 0."""
+@dataclass
+class NumberedChoice:
+    """A choice of a run. Its scores are stored under -1 - its number."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
-        self.counts: list[int] = []
-
-    def __call__(self, choice: Choice) -> None:
-        self._write(-1 - len(self.counts), choice.scores)
-        self.counts.append(choice.count)
+    call: str  # the module's call in which it was made
+    nth: int  # of the choices and comparisons in this call
+    count: int
 
 
 class Trace:
@@ -66,8 +66,8 @@ class Trace:
         self._write = write
         self._rename = rename
         self._wanted = wanted
-        self.chosen = ChosenScores(write)
-        self._flow = DataFlow(self.chosen)
+        self.choices: list[NumberedChoice] = []
+        self._flow = DataFlow(self._choose)
         self._names: dict[str, int] = {}
         self._calls = Calls()
 
@@ -81,6 +81,16 @@ class Trace:
                     stack.callback(hook.remove)
             stack.enter_context(self._flow)
             return self._net(**inputs)
+
+    def _choose(self, func: Any, args: Any, kwargs: dict[str, Any], counts: bool) -> int | None:
+        call, nth = self._calls.next_choice()
+        choice = choice_in(func, args, kwargs) if counts else None
+        if choice is None:
+            return None
+        number = len(self.choices)
+        self.choices.append(NumberedChoice(call, nth, choice.count))
+        self._write(-1 - number, choice.scores)
+        return number
 
     def _hooks(self, path: str, module: nn.Module) -> Iterator[Any]:
         kind = type(module).__name__
@@ -128,11 +138,13 @@ class Trace:
             return
         sources = sorted(self._flow.sources_of(value))
         choices = sorted(self._flow.choices_of(value))
+        is_moved = self._flow.is_moved(value)
         new = self._rename(name)
         if not self._wanted(name) and not (new is not None and self._wanted(new)):
             return
         number = self._add(new or name, name, module, kind, value, sources)
         self.arrays[number].choices = choices
+        self.arrays[number].is_moved = is_moved
         if new is not None and new != name:
             self.arrays[number].also.append(name)
         self._flow.record(value, number)
@@ -159,6 +171,7 @@ class Trace:
         name = unused(safe_name(name), self._names)
         number = len(self.arrays)
         self.arrays.append(Traced(name, hook, module, kind, [], sources))
+        self.arrays[number].is_integer = not value.is_floating_point()
         self._names[name] = number
         self._write(number, value)
         return number
@@ -170,6 +183,7 @@ class Calls:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._running: list[tuple[str, str, str]] = []
+        self._choices: dict[str, int] = {}
 
     def enter(self, path: str, kind: str) -> str:
         """The name of this call: the path, `path#2` for the second."""
@@ -181,6 +195,12 @@ class Calls:
     def leave(self) -> str:
         return self._running.pop()[0]
 
+    def next_choice(self) -> tuple[str, int]:
+        """The place of an operation that chooses or compares: the running call, and its number there."""
+        call = self._running[-1][0] if self._running else ""
+        nth = self._choices[call] = self._choices.get(call, -1) + 1
+        return call, nth
+
     def caller(self) -> tuple[str, str]:
         """Path and class of the module that called the running one."""
         if len(self._running) < 2:
@@ -189,18 +209,21 @@ class Calls:
 
 
 class Replay:
-    """Records the same arrays in a later run, by their hooks' names."""
+    """Records the same arrays and choices in a later run, by their hooks' names and places."""
 
     def __init__(
-        self, net: nn.Module, write: Write, numbers: dict[str, int], *, has_choices: bool
+        self,
+        net: nn.Module,
+        write: Write,
+        numbers: dict[str, int],
+        choices: dict[tuple[str, int], int],
     ) -> None:
         self._net = net
         self._write = write
         self._numbers = numbers
         self._calls = Calls()
         self._seen: set[int] = set()
-        self._chosen = ChosenScores(write)
-        self._has_choices = has_choices
+        self._choices = choices
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
         for name, value in inputs.items():
@@ -209,8 +232,8 @@ class Replay:
             for path, module in self._net.named_modules():
                 for hook in self._hooks(path, module):
                     stack.callback(hook.remove)
-            if self._has_choices:
-                stack.enter_context(Choices(self._chosen))
+            if self._choices:
+                stack.enter_context(Choices(self._calls.next_choice, self._choices, self._choose))
             return self._net(**inputs)
 
     def _hooks(self, path: str, module: nn.Module) -> Iterator[Any]:
@@ -228,6 +251,9 @@ class Replay:
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
         yield module.register_forward_hook(leave)
+
+    def _choose(self, number: int, choice: Choice) -> None:
+        self._write(-1 - number, choice.scores)
 
     def _keep(self, name: str, value: torch.Tensor | None) -> None:
         number = self._numbers.get(name)
