@@ -68,6 +68,8 @@ constexpr std::string_view verdict_name(Verdict verdict) {
 struct OracleError {
   double whole = 0;
   std::vector<double> positions;  // as TensorMetrics::position_error
+  // The reference's, at least a rounding; empty if only the last position was read.
+  std::vector<double> own = {};
 };
 
 // The result for one array.

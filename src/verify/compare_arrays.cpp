@@ -58,6 +58,9 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
     tensor.noise_ratio = tensor.position_ratio = other.position_error.back() / *tensor.noise;
     return;
   }
+  for (const double error : own.position_error) {
+    tensor.oracle_error->own.push_back(std::max(error, floor));
+  }
   tensor.noise = std::max(own.relative_l2, floor);
   tensor.noise_ratio = other.relative_l2 / *tensor.noise;
   tensor.position_ratio = truth.judges_positions

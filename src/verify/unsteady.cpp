@@ -164,45 +164,45 @@ class Settlement {
   }
 
   static void settle_activations(TensorResult& tensor, const ModuleArray& array, State& state) {
-    // Few values may be the same by chance, whatever was chosen.
-    constexpr double kFew = 16;
-    const bool by_position = array.counts_tokens && tensor.oracle_error && tensor.position_ratio &&
-                             tensor.limits && tensor.limits->noise_ratio;
-    if (tensor.verdict != Verdict::kFail) {
-      const auto positions = static_cast<double>(tensor.metrics.position_error.size());
-      const bool tells =
-          by_position && static_cast<double>(tensor.metrics.compared) >= kFew * positions;
-      if (tells) state.open.clear();
-      return;
-    }
-    if (tensor.metrics.nan_candidate > 0 || tensor.metrics.unlike > 0) return;
+    const std::optional<OracleError>& error = tensor.oracle_error;
+    const bool by_position = array.counts_tokens && error && !error->own.empty() &&
+                             error->own.size() == error->positions.size() && tensor.limits &&
+                             tensor.limits->noise_ratio;
+    const bool failed = tensor.verdict == Verdict::kFail;
+    if (failed && (tensor.metrics.nan_candidate > 0 || tensor.metrics.unlike > 0)) return;
     if (!by_position) {
-      leave_out(tensor);
+      if (failed) leave_out(tensor);
       return;
     }
-    const std::vector<double>& errors = tensor.oracle_error->positions;
-    const double limit =
-        *tensor.limits->noise_ratio * root_mean_square(errors) / *tensor.position_ratio;
+    const double ratio = *tensor.limits->noise_ratio;
+    const double same = ratio * steady_noise(error->own, state);
     std::set<std::int64_t> left_out;
     std::set<std::int64_t> chosen;
-    std::vector<double> kept;
-    for (std::size_t at = 0; at < errors.size(); ++at) {
+    std::vector<double> own;
+    std::vector<double> theirs;
+    for (std::size_t at = 0; at < error->own.size(); ++at) {
       const auto p = static_cast<std::int64_t>(at);
       if (state.other.contains(p)) {
         if (p < state.other.from()) left_out.insert(p);
-      } else if (state.open.contains(p) && !(errors[at] <= limit)) {
+      } else if (state.open.contains(p) && !(error->positions[at] <= same)) {
         left_out.insert(p);
         chosen.insert(p);
       } else {
-        kept.push_back(errors[at]);
+        own.push_back(error->own[at]);
+        theirs.push_back(error->positions[at]);
       }
     }
-    const bool all_kept = left_out.empty() && state.other.from() == kNever;
-    if (kept.empty() || (all_kept && root_mean_square(kept) <= limit)) {
+    if (failed && !own.empty() && root_mean_square(theirs) > ratio * root_mean_square(own)) return;
+    // Few values may be the same by chance, whatever was chosen.
+    constexpr double kFew = 16;
+    const auto positions = static_cast<double>(error->own.size());
+    if (static_cast<double>(tensor.metrics.compared) >= kFew * positions) state.open.clear();
+    for (const std::int64_t p : chosen) state.other.add(p);
+    if (!failed) return;
+    if (own.empty() || (left_out.empty() && state.other.from() == kNever)) {
       leave_out(tensor);
       return;
     }
-    if (root_mean_square(kept) > limit) return;
     if (!left_out.empty()) {
       take_back(tensor, fmt::format("positions {} left out: {}", list_of(left_out), kWhy));
     }
@@ -210,8 +210,16 @@ class Settlement {
       if (left_out.empty()) tensor.same_until = state.other.from();
       take_back(tensor, fmt::format("positions from {} on left out: {}", state.other.from(), kWhy));
     }
-    state.open.clear();
-    for (const std::int64_t p : chosen) state.other.add(p);
+  }
+
+  // The reference's own error where no choice is in doubt. It may itself have chosen otherwise than
+  // the oracle: where all are in doubt, its least.
+  static double steady_noise(std::span<const double> own, const State& state) {
+    std::vector<double> steady;
+    for (std::size_t at = 0; at < own.size(); ++at) {
+      if (!state.contains(static_cast<std::int64_t>(at))) steady.push_back(own[at]);
+    }
+    return steady.empty() ? *std::ranges::min_element(own) : root_mean_square(steady);
   }
 
   static void take_back(TensorResult& tensor, const std::string& reading) {

@@ -23,10 +23,11 @@ _LATENT = {
 
 @dataclass
 class Routed:
-    """An architecture whose last two sparse layers have such routers: the last part of their names."""
+    """An architecture, and the last part of its routers' names."""
 
     architecture: Architecture
     router: str = "gate"
+    is_local: bool = True  # whether a token's experts depend on this token's scores alone
 
 
 def _switch() -> SwitchTransformersConfig:
@@ -197,6 +198,7 @@ ROUTED: dict[str, Routed] = {
             text,
         ),
         "router_gate",
+        is_local=False,
     ),
     "longcat_flash": Routed(
         Architecture(
@@ -229,13 +231,12 @@ def routers(net: nn.Module, suffix: str) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def tie(net: nn.Module, router: str) -> None:
-    """Makes all experts but the first nearly equal for every token: their scores differ by roundings."""
+    """Makes all experts nearly equal for every token: their scores differ by roundings."""
     block = net.get_submodule(router.rpartition(".")[0])
     module = net.get_submodule(router)
     with torch.no_grad():
         weight = next(p for p in module.parameters() if p.dim() == 2)
-        one = weight[1].clone()
-        weight[2:] = one * (1 + 2**-7 * torch.randn_like(weight[2:]))
+        weight[1:] = weight[0] * (1 + 2**-7 * torch.randn_like(weight[1:]))
         for bias in (*block.parameters(), *block.buffers()):
             if bias.numel() == len(weight):
-                bias[..., 2:] = bias[..., 1:2]
+                bias[..., 1:] = bias[..., :1]

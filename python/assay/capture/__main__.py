@@ -12,6 +12,7 @@ NEEDED = "pip install numpy torch transformers"
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The options by name; None: those of the command line. Wrong ones end the program with 2."""
     parser = argparse.ArgumentParser(
         prog="assay capture",
         description="Write reference activations of any HuggingFace transformers model, made by"
@@ -82,6 +83,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. Returns the exit code; errors are printed."""
     options = parse_arguments(arguments)
     # What is half written is removed, and the runs are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

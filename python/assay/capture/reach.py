@@ -19,7 +19,7 @@ from torch import nn
 from assay.capture.choices import OtherChoices
 from assay.capture.positions import position_axis
 from assay.capture.spool import SpoolReader, stored
-from assay.capture.trace import Calls, first_input, outputs_of, tensors_of
+from assay.capture.trace import Calls, first_input, outputs_of
 
 # Of the size of a position. Arrays are read back as F32; what is smaller than this explains no failure.
 _SAME = 1e-5
@@ -93,13 +93,11 @@ class Probe:
 
         def leave(_: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             call = self._calls.leave()
-            new: dict[tuple[Any, ...], torch.Tensor] = {}
-            named = outputs_of(call if path else "", output)
-            for (place, value), (name, _) in zip(tensors_of(output), named, strict=True):
+            new: list[torch.Tensor] = []
+            for name, value in outputs_of(call if path else "", output):
                 number = self._numbers.get(name)
-                if number is not None:
-                    new[place] = self._seen(number, value)
-            return _replaced(output, new) if new else None
+                new.append(value if number is None else self._seen(number, value))
+            return _with_tensors(output, iter(new))
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
         yield module.register_forward_hook(leave)
@@ -146,16 +144,16 @@ def _other_positions(before: np.ndarray, now: np.ndarray, axis: int) -> list[int
     return np.flatnonzero(~(error <= _SAME * size)).tolist()
 
 
-def _replaced(value: Any, new: dict[tuple[Any, ...], torch.Tensor], place: tuple[Any, ...] = ()) -> Any:
-    """A module's output with other tensors at these places."""
+def _with_tensors(value: Any, new: Iterator[torch.Tensor]) -> Any:
+    """A module's output with other tensors, in the order in which outputs_of() names them."""
     if isinstance(value, torch.Tensor):
-        return new.get(place, value)
+        return next(new)
     if isinstance(value, Mapping):
         result: Any = copy.copy(value)
         for key, element in value.items():
-            result[key] = _replaced(element, new, (*place, key))
+            result[key] = _with_tensors(element, new)
         return result
     if isinstance(value, (list, tuple)):
-        elements = [_replaced(element, new, (*place, i)) for i, element in enumerate(value)]
+        elements = [_with_tensors(element, new) for element in value]
         return value._make(elements) if hasattr(value, "_make") else type(value)(elements)
     return value

@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
-from assay.capture.errors import InputError  # noqa: E402
+from assay.capture.errors import InputError, said  # noqa: E402
 from assay.capture.names import Rename, names_of_file, native_names  # noqa: E402
 from assay.capture.reach import Probe, probed_positions, widest  # noqa: E402
 from assay.capture.spool import Spool, SpoolReader  # noqa: E402
@@ -47,6 +48,7 @@ class Job:
 
     @staticmethod
     def read(file: Path) -> "Job":
+        """The job that a file of JSON holds."""
         return Job(**json.loads(file.read_text(encoding="utf-8")))
 
     @property
@@ -55,6 +57,7 @@ class Job:
         return Path(self.out) / "error"
 
     def spool(self, prompt: int) -> Path:
+        """The spool of one prompt, by its number."""
         return Path(self.out) / f"{prompt}.bin"
 
 
@@ -77,8 +80,10 @@ def load(directory: Path, numerics: str, attention: str = "eager") -> nn.Module:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise InputError(f"{directory}: transformers cannot load it: {_line(error)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged checkpoint transformers throws all kinds
+        raise InputError(f"{directory}: transformers cannot load it: {said(error)}") from error
     missing = sorted(told["missing_keys"])
     if missing:
         raise InputError(
@@ -184,11 +189,15 @@ def _measured_reach(
 def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:
     try:
         recorder.run(inputs)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the model's code was not written for such inputs
+        if "can't allocate memory" in str(error):
+            raise MemoryError(said(error)) from error
         given = ", ".join(inputs) or "nothing"
         advice = "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
         raise InputError(
-            f"{type(net).__name__}: it does not run on {given}: {_line(error)}; further inputs are"
+            f"{type(net).__name__}: it does not run on {given}: {said(error)}; further inputs are"
             f" given by --inputs FILE.npz{advice}"
         ) from error
 
@@ -209,16 +218,14 @@ def _wanted(globs: list[str]) -> Callable[[str], bool]:
     return lambda name: name == "input_ids" or any(fnmatch.fnmatchcase(name, g) for g in globs)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__
-
-
 def _say(job: Job, text: str) -> None:
     if job.progress:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> int:
+    """Runs the job whose file standard input names. Returns the exit code; what went wrong is in the
+    job's error file: 3 for what the user can mend, else 4."""
     file = sys.stdin.readline().rstrip("\n")
     if not file:  # nobody wants the run any more
         return 0
@@ -226,9 +233,20 @@ def main() -> int:
     try:
         run(job)
     except InputError as error:
-        job.error_file.write_text(str(error), encoding="utf-8", errors="replace")
-        return 3
+        return _failed(job, 3, str(error))
+    except MemoryError as error:
+        return _failed(job, 4, f"the {job.numerics} run has too little memory: {said(error)}")
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        text = f"the {job.numerics} run failed: {type(error).__name__}: {said(error)} ({where})"
+        return _failed(job, 4, text)
     return 0
+
+
+def _failed(job: Job, exit_code: int, message: str) -> int:
+    job.error_file.write_text(message, encoding="utf-8", errors="replace")
+    return exit_code
 
 
 if __name__ == "__main__":
