@@ -84,7 +84,9 @@ def dump(net: nn.Module, case: Captured, numerics: str = "bf16", threads: int = 
                     call += 1
                     name = f"{path}#{call}"
                 value = first.detach()
-                arrays[name] = (value.float() if value.is_floating_point() else value).numpy().copy()
+                arrays[name] = (
+                    (value.float() if value.is_floating_point() else value).numpy().copy()
+                )
 
         return hook
 

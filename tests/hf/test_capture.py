@@ -92,7 +92,9 @@ def test_a_run_in_fp32_passes_and_is_not_coarse(case: Captured) -> None:
 
 def test_a_skipped_norm_is_found(case: Captured) -> None:
     net = candidate(case)
-    norms = [p for p, m in net.named_modules() if "Norm" in type(m).__name__ and not list(m.children())]
+    norms = [
+        p for p, m in net.named_modules() if "Norm" in type(m).__name__ and not list(m.children())
+    ]
     norms = recorded(case, norms)
     path = norms[len(norms) // 2]
     net.get_submodule(path).forward = lambda x, *_, **__: x
@@ -210,7 +212,9 @@ def test_diagnose_locates_what_it_cannot_name(vit: Captured) -> None:
 def test_a_map_names_modules_and_the_html_report_shows_them(vit: Captured) -> None:
     net = candidate(vit)
     with np.load(dump(net, vit)) as arrays:
-        others = {name.replace("vit.layers.", "blk/").replace(".", "/"): arrays[name] for name in arrays}
+        others = {
+            name.replace("vit.layers.", "blk/").replace(".", "/"): arrays[name] for name in arrays
+        }
     np.savez(vit.directory / "others.npz", **others)
     (vit.directory / "map.json").write_text('{"blk/{layer}": "vit.layers.{layer}"}')
     html = vit.directory / "report.html"

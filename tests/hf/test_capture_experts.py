@@ -158,7 +158,9 @@ def test_positions_that_attention_mixes_are_measured(tied: Captured) -> None:
     assert embedded and all(reach[name] == "position" for name in embedded if "decoder" not in name)
     bidirectional = [name for name in reach if "encoder" in name and name.endswith("o.input")]
     assert all(reach[name] is None for name in bidirectional)
-    causal = [name for name in reach if name.startswith("model.layers.") and ".o_proj.input" in name]
+    causal = [
+        name for name in reach if name.startswith("model.layers.") and ".o_proj.input" in name
+    ]
     assert all(reach[name] == "causal" for name in causal)
 
 

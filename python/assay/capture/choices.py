@@ -1,10 +1,10 @@
 """Operations that choose by value: which experts a token goes to.
 
-Where the values are nearly equal, one more rounding chooses otherwise, and what follows differs although
-nothing is wrong.
+Where the values are nearly equal, one more rounding chooses otherwise, and what follows differs
+although nothing is wrong.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.capture.positions import only_axis_of
+
+Place = tuple[str, int]  # a module's call, and the number of the operation in it
 
 RANDOM = -1  # the count of a choice by chance
 COMPARED = 0  # that of a comparison
@@ -108,7 +110,9 @@ def compares(func: Any) -> bool:
 def choice_in(func: Any, args: Any, kwargs: dict[str, Any]) -> Choice | None:
     """What the operation chooses from, if chooses() holds."""
     if compares(func):
-        difference = args[0] - args[1]
+        # Exactly: where both are constants, all runs must give the same.
+        other = args[1].double() if isinstance(args[1], torch.Tensor) else args[1]
+        difference = args[0].double() - other
         return Choice(difference if difference.dim() else difference.reshape(1), COMPARED)
     return _CHOOSE[func._overloadpacket.__name__].choice(args[0], _argument(func, args, kwargs))
 
@@ -116,7 +120,7 @@ def choice_in(func: Any, args: Any, kwargs: dict[str, Any]) -> Choice | None:
 def choose_otherwise(
     func: Any, args: Any, kwargs: dict[str, Any], position: int, tokens: int
 ) -> Any:
-    """The operation's result with another choice at that position, and the right one at all others."""
+    """The operation's result with another choice at that position alone."""
     if compares(func):
         result = func(*args, **kwargs)
         axis = only_axis_of(result.shape, tokens)
@@ -165,8 +169,8 @@ class Choices(TorchDispatchMode):
 
     def __init__(
         self,
-        place: Callable[[], Hashable],
-        wanted: dict[Hashable, int],
+        place: Callable[[], Place],
+        wanted: dict[Place, int],
         choose: Callable[[int, Choice], None],
     ) -> None:
         super().__init__()
@@ -191,8 +195,8 @@ class OtherChoices(TorchDispatchMode):
 
     def __init__(
         self,
-        place: Callable[[], Hashable],
-        wanted: dict[Hashable, int],
+        place: Callable[[], Place],
+        wanted: dict[Place, int],
         position: int,
         tokens: int,
     ) -> None:

@@ -22,7 +22,7 @@ _LONGEST_HEADER = 100 << 20
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes deflated members in the given order; the file appears only when it is complete."""
-    _write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    _write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ def describe_array(array: np.ndarray) -> dict[str, Any]:
     record: dict[str, Any] = {
         "shape": list(array.shape),
         "dtype": _DTYPE_NAMES[array.dtype.name],
-        "sha256": hashlib.sha256(np.ascontiguousarray(array)).hexdigest(),
+        "sha256": hashlib.sha256(np.ascontiguousarray(array).data).hexdigest(),
     }
     if array.dtype.kind == "f":
         record["stats"] = statistics(array)

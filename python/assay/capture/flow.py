@@ -1,5 +1,7 @@
-"""Which recorded arrays, and which choices, a tensor was computed from: followed through every operation
-of a run."""
+"""Which recorded arrays, and which choices, a tensor was computed from.
+
+This is followed through every operation of a run.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -48,8 +50,8 @@ class DataFlow(TorchDispatchMode):
 
     Tensors are told apart by their memory, since views share what an operation writes in place.
 
-    choose(func, args, kwargs, counts): called at every operation that chooses or compares. counts: whether
-    what follows depends on it. Then it returns the number of the choice."""
+    choose(func, args, kwargs, counts): called at every operation that chooses or compares. counts:
+    whether what follows depends on it. Then it returns the number of the choice."""
 
     def __init__(self, choose: Callable[[Any, Any, dict[str, Any], bool], int | None]) -> None:
         super().__init__()
@@ -111,6 +113,7 @@ class DataFlow(TorchDispatchMode):
         return NONE if memory is None or _place(tensor) in memory.recorded else memory.choices
 
     def sources_of(self, tensor: torch.Tensor) -> Sources:
+        """Numbers of the nearest recorded arrays that it is computed from; its own if it is one."""
         memory = self._memory_of(tensor)
         if memory is None:
             return NONE
@@ -134,6 +137,7 @@ class DataFlow(TorchDispatchMode):
         return memory.recorded.get(_place(tensor)) if memory else None
 
     def record(self, tensor: torch.Tensor, array: int) -> None:
+        """From now on the tensor stands for what it was computed from. array: its number."""
         storage = _storage(tensor)
         if storage is None:
             return

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 def position_axis(shape: Sequence[int], tokens: int | None) -> int | None:
     """The axis that counts the prompt's tokens: the second, after the batch; the third of scores
-    and of heads; the first where the batch is flattened. None for images, and for what is pooled."""
+    and of heads; the first where the batch is flattened. None for images and what is pooled."""
     if tokens is None or len(shape) < 2:
         return None
     if len(shape) == 4 and shape[2] == tokens and (shape[1] != tokens or shape[3] == tokens):
@@ -18,7 +18,7 @@ def position_axis(shape: Sequence[int], tokens: int | None) -> int | None:
 
 
 def default_axis(shape: Sequence[int], axis: int | None) -> int:
-    """The axis along which errors are told apart: that of the positions, or else the last but one."""
+    """The axis along which errors are told apart: that of positions, or else the last but one."""
     return axis if axis is not None else max(len(shape) - 2, 0)
 
 

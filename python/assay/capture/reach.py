@@ -1,10 +1,11 @@
-"""How far positions reach: whether a position of an array is computed from the same position alone, from no
-later one, or from any.
+"""How far positions reach.
 
-It is measured. The run is repeated with everything at one position changed: each module returns what it
-did in the first run but for that position, and all choices are made otherwise there. The positions at
-which an array then differs are those that can be reached from one position of its sources. Arrays without
-positions, such as the rows of an expert, are passed over: what counts is where their values go.
+Is a position of an array computed from the same position alone, from no later one, or from any? It is
+measured. The run is repeated with everything at one position changed: each module returns what it did
+in the first run but for that position, and all choices are made otherwise there. The positions at
+which an array then differs are those that can be reached from one position of its sources. Arrays
+without positions, such as the rows of an expert, are passed over: what counts is where their values
+go.
 """
 
 import copy
@@ -16,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay.capture.choices import OtherChoices
+from assay.capture.choices import OtherChoices, Place
 from assay.capture.positions import position_axis
 from assay.capture.spool import SpoolReader, stored
 from assay.capture.trace import Calls, first_input, outputs_of
 
-# Of the size of a position. Arrays are read back as F32; what is smaller than this explains no failure.
+# Of the size of a position. Arrays are read back as F32; less than this explains no failure.
 _SAME = 1e-5
 
 # Of an expert's rows, which only by chance are as many as the prompt's tokens.
@@ -42,15 +43,15 @@ def probed_positions(tokens: int) -> list[int]:
 class Probe:
     """Runs the model with one position changed, and notes how far that reaches.
 
-    first: the arrays of the run as it was. numbers: theirs, by their hooks' names. choices: the numbers of
-    choices, by their place."""
+    first: the arrays of the run as it was. numbers: theirs, by their hooks' names. choices: the
+    numbers of choices, by their place."""
 
     def __init__(
         self,
         net: nn.Module,
         first: SpoolReader,
         numbers: Mapping[str, int],
-        choices: dict[tuple[str, int], int],
+        choices: dict[Place, int],
         tokens: int,
         position: int,
     ) -> None:
@@ -70,9 +71,7 @@ class Probe:
                 for hook in self._hooks(path, module):
                     stack.callback(hook.remove)
             stack.enter_context(
-                OtherChoices(
-                    self._calls.next_choice, self._choices, self._position, self._tokens
-                )
+                OtherChoices(self._calls.next_choice, self._choices, self._position, self._tokens)
             )
             self._net(**inputs)
 
@@ -139,7 +138,9 @@ def _other_positions(before: np.ndarray, now: np.ndarray, axis: int) -> list[int
     same = (rows == others) | (np.isnan(rows) & np.isnan(others))
     x, y = (np.where(same, 0, a.astype(np.float64)) for a in (rows, others))
     with np.errstate(invalid="ignore", over="ignore"):
-        size = np.sqrt(np.square(np.where(np.isfinite(rows), rows, 0), dtype=np.float64).sum(axis=1))
+        size = np.sqrt(
+            np.square(np.where(np.isfinite(rows), rows, 0), dtype=np.float64).sum(axis=1)
+        )
         error = np.sqrt(np.square(x - y).sum(axis=1))
     return np.flatnonzero(~(error <= _SAME * size)).tolist()
 

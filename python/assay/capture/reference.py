@@ -28,15 +28,18 @@ class Runs:
 
     @property
     def first(self) -> SpoolReader:
+        """The reference's."""
         return next(iter(self.spools.values()))
 
     @property
     def oracle(self) -> SpoolReader | None:
+        """That of the run in double, unless it is the reference."""
         others = list(self.spools.items())[1:]
         return next((spool for numerics, spool in others if numerics == "f64"), None)
 
     @property
     def f32(self) -> SpoolReader | None:
+        """That of the FP32 run, unless it is the reference."""
         others = list(self.spools.items())[1:]
         return next((spool for numerics, spool in others if numerics == "f32"), None)
 
@@ -84,7 +87,9 @@ def write_prompt(
     arrays = runs.first.notes["arrays"]
     records: dict[str, Any] = {}
     sources = _Sources(runs, set(kept), tokens)
-    unsteady = [unsteady_positions(runs, c, tokens) for c in range(len(runs.first.notes["choices"]))]
+    unsteady = [
+        unsteady_positions(runs, c, tokens) for c in range(len(runs.first.notes["choices"]))
+    ]
 
     def encode(number: int) -> tuple[str, dict[str, Any], npz.Member]:
         array = runs.first.read(number)
@@ -231,15 +236,18 @@ def _nearly_same_order(scores: np.ndarray, right: np.ndarray, count: int) -> np.
         best = -np.sort(-right, axis=-1)[..., : count + 1]
         margin = np.min(best[..., :-1] - best[..., 1:], axis=-1, initial=np.inf)
     order = [np.argsort(-x, axis=-1, kind="stable")[..., :count] for x in (scores, right)]
-    return (margin <= _NEARLY * noise) | (order[0] != order[1]).any(axis=-1)
+    unsteady: np.ndarray = (margin <= _NEARLY * noise) | (order[0] != order[1]).any(axis=-1)
+    return unsteady
 
 
 def _nearly_equal(differences: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For each pair that was compared whether the other one may be the larger. What was compared with
-    itself, such as a maximum with its own row, is equal in every engine."""
+    """For each pair that was compared whether the other one may be the larger. Where the runs agree
+    exactly, no activation is in it, such as where a row's maximum is compared with the row."""
     noise = _noise(differences, right)[..., np.newaxis]
-    itself = (differences == 0) & (right == 0)
-    return ~itself & ((np.abs(right) <= _NEARLY * noise) | (np.sign(differences) != np.sign(right)))
+    steady = differences == right
+    near = np.abs(right) <= _NEARLY * noise
+    unsteady: np.ndarray = ~steady & (near | (np.sign(differences) != np.sign(right)))
+    return unsteady
 
 
 def _noise(run: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -248,4 +256,5 @@ def _noise(run: np.ndarray, right: np.ndarray) -> np.ndarray:
         size = np.where(np.isfinite(right), right, 0)
         error = np.where(np.isfinite(run - right), run - right, 0)
     noise = np.sqrt(np.square(error).mean(axis=-1))
-    return np.maximum(noise, _BF16_ROUNDING * np.sqrt(np.square(size).mean(axis=-1)))
+    least = _BF16_ROUNDING * np.sqrt(np.square(size).mean(axis=-1))
+    return np.asarray(np.maximum(noise, least))

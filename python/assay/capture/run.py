@@ -19,6 +19,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
+from assay.capture.choices import Place  # noqa: E402
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
 from assay.capture.errors import InputError, said  # noqa: E402
 from assay.capture.names import Rename, names_of_file, native_names  # noqa: E402
@@ -90,10 +91,10 @@ def load(directory: Path, numerics: str, attention: str = "eager") -> nn.Module:
             f"{directory}: {len(missing)} weights are missing, {', '.join(missing[:3])}, expected"
             f" those of {type(net).__name__}"
         )
-    net = net.eval()
+    model: nn.Module = net.eval()
     if numerics == "f64":
-        widen_constants(net)
-    return net
+        widen_constants(model)
+    return model
 
 
 def inputs_of(
@@ -170,7 +171,7 @@ def _measured_reach(
     net: nn.Module,
     first: SpoolReader,
     numbers: dict[str, int],
-    choices: dict[tuple[str, int], int],
+    choices: dict[Place, int],
     inputs: dict[str, torch.Tensor],
 ) -> dict[int, str]:
     """How far positions reach, by the numbers of arrays; empty if the model does not run so."""
@@ -195,7 +196,9 @@ def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]
         if "can't allocate memory" in str(error):
             raise MemoryError(said(error)) from error
         given = ", ".join(inputs) or "nothing"
-        advice = "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
+        advice = (
+            "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
+        )
         raise InputError(
             f"{type(net).__name__}: it does not run on {given}: {said(error)}; further inputs are"
             f" given by --inputs FILE.npz{advice}"

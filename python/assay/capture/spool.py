@@ -52,8 +52,8 @@ class Spool:
 
 
 def stored(tensor: torch.Tensor, store: str) -> np.ndarray:
-    """Activations as F32, or doubles as `store` ("f32", "f64") says; integers as I64. BF16 values stay
-    what they are. The array may be the tensor's own memory."""
+    """Activations as F32, or doubles as `store` ("f32", "f64") says; integers as I64. BF16 values
+    stay what they are. The array may be the tensor's own memory."""
     value = tensor.detach()
     if not value.is_floating_point():
         return value.to(_I64).contiguous().numpy()
@@ -67,13 +67,16 @@ def stored(tensor: torch.Tensor, store: str) -> np.ndarray:
 class SpoolReader:
     """The arrays of a run that has ended.
 
-    notes: what the run told with them. members: the arrays, by number; choices' scores are below 0."""
+    notes: what the run told with them. members: the arrays, by number; choices' scores have
+    numbers below 0."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         self.notes: dict[str, Any] = told["notes"]
-        self.members = {n: Member(dtype, tuple(shape), at) for n, dtype, shape, at in told["members"]}
+        self.members = {
+            n: Member(dtype, tuple(shape), at) for n, dtype, shape, at in told["members"]
+        }
 
     def read(self, number: int) -> np.ndarray:
         """One array; KeyError if the run has none of that number."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.capture.choices import Choice, Choices, choice_in
+from assay.capture.choices import Choice, Choices, Place, choice_in
 from assay.capture.flow import DataFlow
 from assay.capture.names import Rename, safe_name
 
@@ -32,11 +32,14 @@ class Traced:
     kind: str  # that module's class
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
-    choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
+    choices: list[int] = field(
+        default_factory=list
+    )  # numbers of the choices it depends on directly
     is_integer: bool = False
     is_moved: bool = False  # whether its elements are those of its sources, or of weights
 
     def as_json(self) -> dict[str, Any]:
+        """For the notes of a spool."""
         return asdict(self)
 
 
@@ -72,6 +75,7 @@ class Trace:
         self._calls = Calls()
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's output; `arrays` and `choices` then tell what was recorded."""
         for name, value in inputs.items():
             if _is_array(value) and self._wanted(name):
                 self._flow.record(value, self._add(name, name, "", "input", value, []))
@@ -193,10 +197,11 @@ class Calls:
         return call
 
     def leave(self) -> str:
+        """The name of the call that ends."""
         return self._running.pop()[0]
 
     def next_choice(self) -> tuple[str, int]:
-        """The place of an operation that chooses or compares: the running call, and its number there."""
+        """The place of an operation that chooses or compares: the call, and its number there."""
         call = self._running[-1][0] if self._running else ""
         nth = self._choices[call] = self._choices.get(call, -1) + 1
         return call, nth
@@ -216,7 +221,7 @@ class Replay:
         net: nn.Module,
         write: Write,
         numbers: dict[str, int],
-        choices: dict[tuple[str, int], int],
+        choices: dict[Place, int],
     ) -> None:
         self._net = net
         self._write = write
@@ -226,6 +231,7 @@ class Replay:
         self._choices = choices
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's output."""
         for name, value in inputs.items():
             self._keep(name, value)
         with ExitStack() as stack:
@@ -264,6 +270,7 @@ class Replay:
 
 
 def unused(name: str, names: Mapping[str, Any]) -> str:
+    """The name, or the first of `name~2`, `name~3`, ... that is not taken."""
     count, candidate = 1, name
     while candidate in names:
         count += 1
