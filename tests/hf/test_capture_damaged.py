@@ -24,7 +24,19 @@ from assay.capture import capture as captures
 from assay.capture import files
 
 TIMES = 200 if os.environ.get("ALL") == "1" else 15
-BYTES = [b"null", b"-1", b"1e999", b"{}", b"[]", b"NaN", b"9" * 20, b"../../x", b"\xff\xfe", b"\0", b"[["]
+BYTES = [
+    b"null",
+    b"-1",
+    b"1e999",
+    b"{}",
+    b"[]",
+    b"NaN",
+    b"9" * 20,
+    b"../../x",
+    b"\xff\xfe",
+    b"\0",
+    b"[[",
+]
 VALUES = [None, -1, 0, 1.5, "x", [], {}, [1], True, 1e400, 10**30, "../../x", "\x1b[31m", "", [[]]]
 FILES = [
     "inputs.npz",
@@ -148,12 +160,16 @@ def test_damage_is_found_before_the_runs(
     shutil.copytree(whole / "model", scratch / "model")
     (scratch / "model" / name).write_text(text)
     monkeypatch.setattr(captures, "_run_all", lambda *_: pytest.fail("it ran"))
-    assert program.main([str(scratch / "model"), "--prompt", "w1", "--out", str(scratch / "o")]) == 3
+    assert (
+        program.main([str(scratch / "model"), "--prompt", "w1", "--out", str(scratch / "o")]) == 3
+    )
     told = capsys.readouterr().err
     assert message in told and name in told
 
 
-def test_a_prompt_cannot_be_called_as_the_manifest_is(whole: Path, scratch: Path, capsys: Any) -> None:
+def test_a_prompt_cannot_be_called_as_the_manifest_is(
+    whole: Path, scratch: Path, capsys: Any
+) -> None:
     (scratch / "p.jsonl").write_text('{"id": "manifest.json", "text": "w1"}')
     arguments = ["--prompts", str(scratch / "p.jsonl"), "--out", str(scratch / "out")]
     assert program.main([str(whole / "model"), *arguments]) == 3

@@ -35,7 +35,18 @@ class _Memory:
 _MOVE = {
     *("embedding", "index", "index_select", "gather", "take_along_dim", "slice", "select", "cat"),
     *("stack", "repeat", "expand", "clone", "contiguous", "reshape", "view", "flatten", "to"),
-    *("_to_copy", "type_as", "detach", "squeeze", "unsqueeze", "transpose", "permute", "t"),
+    *(
+        "_to_copy",
+        "type_as",
+        "detach",
+        "detach_",
+        "lift_fresh",
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "t",
+    ),
 }
 # After these a chosen score is no threshold any more, but one of many terms.
 _MIX = {
