@@ -1,5 +1,5 @@
 # Where the program finds the bundled model: beside it where it is installed, otherwise in the source tree or,
-# with ASSAY_EMBED_MODEL, inside the program.
+# with ASSAY_EMBED_MODEL, inside the program. What is released knows no source tree.
 option(ASSAY_EMBED_MODEL "Put the bundled model into the program instead of installing it" OFF)
 set(models ${PROJECT_SOURCE_DIR}/models)
 file(RELATIVE_PATH models_from_program ${CMAKE_INSTALL_FULL_BINDIR}
@@ -19,7 +19,7 @@ if(ASSAY_EMBED_MODEL)
     COMPILE_DEFINITIONS "ASSAY_MODEL=\"${models}/tiny-qwen3\";ASSAY_MODEL_HASH=\"${hash}\""
     OBJECT_DEPENDS "${model_files}")
   list(APPEND definitions "ASSAY_EMBED_MODEL")
-else()
-  list(APPEND definitions "ASSAY_SOURCE_MODELS=\"${models}\"")
+elseif(NOT SKBUILD)
+  list(APPEND definitions "ASSAY_SOURCE=\"${PROJECT_SOURCE_DIR}\"")
 endif()
 target_compile_definitions(assay PRIVATE ${definitions})

@@ -3,6 +3,7 @@
 #include "assay/error.h"
 #include "base/hash_memory.h"
 #include "base/nearest_name.h"
+#include "base/program_path.h"
 #include "cli/commands.h"
 #include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
@@ -14,16 +15,17 @@ namespace fs = std::filesystem;
 
 fs::path bundled_model() {
   std::error_code ignored;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  const fs::path program = program_path();
   const fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
-  // Without /proc there is no program to be relative to.
   if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
 #ifdef ASSAY_EMBED_MODEL
   return unpacked_model();
 #else
-  const fs::path source = ASSAY_SOURCE_MODELS "/tiny-qwen3";
+#ifdef ASSAY_SOURCE
+  const fs::path source = ASSAY_SOURCE "/models/tiny-qwen3";
   if (fs::exists(source / "config.json", ignored)) return source;
+#endif
   throw input_error(installed.string(), "the bundled model is missing",
                     "a checkpoint directory given with --model");
 #endif

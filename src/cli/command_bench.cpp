@@ -9,6 +9,7 @@
 
 #include "assay/error.h"
 #include "base/directory.h"
+#include "base/program_path.h"
 #include "bench/bench.h"
 #include "cli/commands.h"
 #include "cli/lists.h"
@@ -73,7 +74,7 @@ int run(const BenchArguments& args) {
   const Scratch scratch;
   BenchOptions options;
   options.scratch = scratch.path();
-  options.program = fs::read_symlink("/proc/self/exe");
+  options.program = program_path();
   options.threads = args.threads;
   options.runs = args.runs;
   std::vector<BenchFigure> figures;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "assay/error.h"
+#include "base/program_path.h"
 #include "cli/option_values.h"
 
 namespace assay {
@@ -36,10 +37,7 @@ except ModuleNotFoundError as error:
 sys.exit(main())
 )";
 
-fs::path own_directory() {
-  std::error_code ignored;
-  return fs::read_symlink("/proc/self/exe", ignored).parent_path();
-}
+fs::path own_directory() { return program_path().parent_path(); }
 
 // $ASSAY_PYTHON, the interpreter of the environment that the program is installed in, or python3.
 std::string interpreter() {
@@ -52,8 +50,14 @@ std::string interpreter() {
 
 // The package may lie in a source tree or beside the program, where Python does not look.
 void let_python_find(const char* directory) {
-  const fs::path installed = (own_directory() / ASSAY_PYTHON_FROM_PROGRAM).lexically_normal();
-  for (const fs::path& root : {installed, fs::path(ASSAY_SOURCE_PYTHON)}) {
+  std::vector<fs::path> roots;
+  if (const fs::path own = own_directory(); !own.empty()) {
+    roots.push_back((own / ASSAY_PYTHON_FROM_PROGRAM).lexically_normal());
+  }
+#ifdef ASSAY_SOURCE
+  roots.emplace_back(ASSAY_SOURCE "/python");
+#endif
+  for (const fs::path& root : roots) {
     std::error_code ignored;
     if (!fs::exists(root / "assay" / directory / "__main__.py", ignored)) continue;
     const char* before = std::getenv("PYTHONPATH");

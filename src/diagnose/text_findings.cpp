@@ -96,6 +96,13 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
     const TextVerdict text = explain_text(model, std::span(*whole).first(judged), prompt.size(),
                                           own.find(Tap::kLogits, 0) != nullptr,
                                           same ? expected[e].generated : std::nullopt, pool);
+    if (text.missing > 0 && judged == whole->size()) {
+      const std::size_t found = judged - prompt.size();
+      d.notes.push_back(
+          fmt::format("{}: generated_ids is right as far as it goes, {} of {} tokens. If the "
+                      "engine was to write them all, check its stop ids",
+                      own.id, found, found + text.missing));
+    }
     if (text.good) continue;
     if (text.mistake) {
       add(d, *text.mistake, fmt::format("in the text of prompt {}", own.id), "generated_ids");

@@ -33,6 +33,9 @@ struct TextVerdict {
   bool good = true;
   std::int64_t position = 0;  // of the first token that greedy decoding does not choose
   std::optional<TextMistake> mistake;
+  // Tokens that the expected text has after a right one that no end token ends. No mistake: the
+  // engine may have been asked for fewer.
+  std::size_t missing = 0;
 };
 // text: prompt and continuation. logits_seen: the candidate's logits are known to be right;
 // otherwise a wrong token may come from the forward pass, and only mistakes that explain the whole

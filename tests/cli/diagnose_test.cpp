@@ -61,6 +61,37 @@ TEST(Diagnose, CallsARightCandidateRight) {
   EXPECT_NE(result.out.find("CORRECT"), std::string::npos) << result.out;
 }
 
+// As compare does. How many tokens the engine was to write is not known.
+TEST(Diagnose, CallsARightTextRightThatIsShorter) {
+  const TemporaryDirectory directory;
+  const NpzReader reference(kReference + "/prompt1/reference.npz");
+  const Array ids = reference.read("input_ids");
+  Array text = reference.read("generated_ids");
+  constexpr std::int64_t kMissing = 4;
+  text.shape.back() -= kMissing;
+  text.bytes.resize(text.bytes.size() - kMissing * dtype_size(text.dtype));
+  const std::string path = directory / "candidate.npz";
+  write_npz(path, std::vector{ids.view(), text.view()});
+  const Result result = run_program({"diagnose", "--candidate", path, "--reference", kReference});
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_NE(result.out.find("as far as it goes, 16 of 20 tokens"), std::string::npos) << result.out;
+}
+
+TEST(Diagnose, TakesPathsAsCompareDoes) {
+  const TemporaryDirectory directory;
+  const std::string dump = faulty(directory);
+  const auto verdict = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {"diagnose", "--json"});
+    return nlohmann::json::parse(run_program(words).out).at("verdict").get<std::string>();
+  };
+  EXPECT_EQ(verdict({kReference, dump}), "unexplained");
+  EXPECT_EQ(verdict({dump}), "unexplained");
+  EXPECT_EQ(verdict({"--candidate", dump, kReference}), "unexplained");
+  EXPECT_EQ(verdict({"--reference", kReference, dump}), "unexplained");
+  expect_failure(run_program({"diagnose", kReference, dump, "--candidate", dump}), 2,
+                 {"unexpected argument", "one reference and one candidate"});
+}
+
 TEST(Diagnose, SaysWhereAnUnknownFaultIs) {
   const TemporaryDirectory directory;
   const Result result = run_program({"diagnose", "--json", "--candidate", faulty(directory)});

@@ -92,8 +92,18 @@ class ExplainText : public testing::Test {
 
 TEST_F(ExplainText, OfARightTextSaysNothing) { EXPECT_EQ(verdict(right_), "good"); }
 
-TEST_F(ExplainText, SeesThatItStopsEarly) {
-  EXPECT_EQ(verdict(Ids(right_.begin(), right_.end() - 4)), "gen-stops-early");
+TEST_F(ExplainText, PassesARightTextThatIsShorter) {
+  const Ids shorter(right_.begin(), right_.end() - 4);
+  const TextVerdict found = explain_text(model_, shorter, prompt_.size(), false, right_, pool_);
+  EXPECT_TRUE(found.good);
+  EXPECT_FALSE(found.mistake);
+  EXPECT_EQ(found.missing, 4U);
+}
+
+TEST_F(ExplainText, MissesNothingAfterAnEndToken) {
+  const Ids shorter(right_.begin(), right_.end() - 4);
+  model_.eos_token_ids = {shorter.back()};
+  EXPECT_EQ(explain_text(model_, shorter, prompt_.size(), false, right_, pool_).missing, 0U);
 }
 
 TEST_F(ExplainText, SeesThatTheEndWasPassed) {
