@@ -41,7 +41,8 @@ def encode(name: str, array: np.ndarray, compression: str) -> Member:
     header = BytesIO()
     fields = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(header, fields)
-    parts = [header.getvalue(), memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")]
+    values = np.ascontiguousarray(array).reshape(-1).data.cast("B")
+    parts: list[Any] = [header.getvalue(), values]
     size = sum(len(part) for part in parts)
     crc = 0
     for part in parts:
