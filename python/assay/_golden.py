@@ -20,7 +20,6 @@ from ._manifest import FILE, field_error, is_id
 from ._models import find_model
 from ._npz import Member, archive_bytes, read_members
 from ._reference import OnProgress, PromptReference, Reference, extract, missing_in_manifest, reference_path
-from ._text import visible
 
 # Short ones for details, a longer one for what grows with the position.
 DEFAULT_PROMPTS = [
@@ -348,7 +347,8 @@ def _files_of(whole: Reference, taken: list[_Item], offered: list[_Item], how: d
 
 
 def _records(prompt: PromptReference, taken: Mapping[str, _Item]) -> dict[str, Any]:
-    """The manifest's records of what is taken. Where they name sources, these lead past what is left out."""
+    """The manifest's records of what is taken. Where they name sources, these lead past what is left out, whose
+    unsteady choices and mixing of positions then lie before the array."""
     offered = prompt.manifest["arrays"]
     records = {}
     for name in prompt:
@@ -356,18 +356,33 @@ def _records(prompt: PromptReference, taken: Mapping[str, _Item]) -> dict[str, A
             continue
         record = taken[name].record
         if "from" in record:
-            sources, open_, seen = set(), list(record["from"]), set(record["from"])
+            sources: set[str] = set()
+            between, open_ = {name}, [name]
             while open_:
-                source = open_.pop()
-                if source in taken:
-                    sources.add(source)
-                    continue
-                further = [s for s in offered.get(source, {}).get("from", []) if s not in seen]
-                seen.update(further)
-                open_ += further
-            record = record | {"from": [n for n in prompt if n in sources]}
+                for source in offered.get(open_.pop(), {}).get("from", []):
+                    if source in taken:
+                        sources.add(source)
+                    elif source not in between:
+                        between.add(source)
+                        open_.append(source)
+            record = _past({n: offered.get(n, {}) for n in between}, record)
+            record["from"] = [n for n in prompt if n in sources]
         records[name] = record
     return records
+
+
+def _past(between: Mapping[str, dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
+    """A captured array's record with what holds of those on the way to it too."""
+    rest = {key: value for key, value in record.items() if key not in ("unsteady", "reach", "lookup")}
+    unsteady = sorted({p for other in between.values() for p in other.get("unsteady", [])})
+    if unsteady:
+        rest["unsteady"] = unsteady
+    reaches = {other.get("reach") for other in between.values() if "positions" in other}
+    if "reach" in record and None not in reaches:
+        rest["reach"] = "causal" if "causal" in reaches else "position"
+    if all(other.get("lookup") for other in between.values()):
+        rest["lookup"] = True
+    return rest
 
 
 def _as_globs(offered: list[str], taken: set[str]) -> list[str]:

@@ -317,7 +317,9 @@ void Candidate::read_arrays(const Claims& claims) {
 }
 
 CandidateArray Candidate::read_array(const std::string& tap, const std::string& name) const {
-  CandidateArray array{tap, name, {}, {}, false};
+  CandidateArray array;
+  array.tap = tap;
+  array.name = name;
   const Shape wanted = *known_.shape(tap, std::ssize(judged_));
   try {
     const Shape shape = file_.form_of(name).shape;
@@ -327,6 +329,7 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
     if (array.readings.empty()) {
       array.problem = fmt::format("shape {} cannot be read as the reference's {}",
                                   shape_text(shape), shape_text(wanted));
+      array.other_rows = differs_in_rows(shape, wanted, axis);
       if (sequence_ && !sequence_->plain()) {
         // It may be the last position of a run with another length.
         const std::vector<Reading> last = readings_of(tap, wanted, axis, shape, {});

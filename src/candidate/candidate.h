@@ -41,8 +41,9 @@ struct CandidateArray {
   std::vector<Reading> readings;  // that its shape allows, likeliest first; empty: see `problem`
   std::string problem;            // why it cannot be read
   bool other_position = false;    // the last position of a longer run; not an error
-  bool is_result =
-      false;  // the dump also has what a module returns: this is no step before the tap
+  // The dump also has what a module returns: this is no step before the tap.
+  bool is_result = false;
+  bool other_rows = false;        // unreadable because it has more or fewer rows
 };
 
 // Tokens before the prompt are padding if the deepest tap is this near without them: one token too

@@ -2,7 +2,6 @@
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <nlohmann/json.hpp>
 
@@ -30,17 +29,6 @@ Diagnosis diagnose_files(const fs::path& reference, const fs::path& candidate,
   });
 }
 
-std::string blind_spots(const fs::path& model, const std::vector<Prompt>& prompts, int threads,
-                        nb::object on_progress) {
-  Run run(std::move(on_progress));
-  return run.result_of([&] {
-    const std::vector<BlindSpot> spots =
-        find_blind_spots(model, prompts, threads,
-                         [&](std::string_view what, double done) { run.progress(what, done); });
-    return json_text(power_json(spots, prompts), 2);
-  });
-}
-
 }  // namespace
 
 void bind_diagnose(nb::module_& module) {
@@ -51,8 +39,6 @@ void bind_diagnose(nb::module_& module) {
              nb::arg("judging"), nb::arg("threads"), nb::arg("on_progress").none(),
              "judging: what assay._judging.judging returns.");
   module.def("known_mistakes", [] { return json_text(mistakes_json(known_mistakes()), 2); });
-  module.def("find_blind_spots", &blind_spots, nb::arg("model"), nb::arg("prompts"),
-             nb::arg("threads"), nb::arg("on_progress").none());
 }
 
 }  // namespace assay::python

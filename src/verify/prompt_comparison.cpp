@@ -78,6 +78,7 @@ class PromptComparison {
       if (own->problem.empty()) continue;
       tensor.verdict = own->other_position ? Verdict::kNotCompared : Verdict::kError;
       tensor.reason = own->problem;
+      tensor.other_rows = own->other_rows;
     }
     compare_ids();
     judge_experts();

@@ -11,6 +11,7 @@ NEEDED = "pip install numpy torch transformers"
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The options by name; None: those of the command line. Wrong ones end the program with 2."""
     parser = argparse.ArgumentParser(
         prog="assay capture",
         description="Write reference activations of any HuggingFace transformers model, made by"
@@ -81,6 +82,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. Returns the exit code; errors are printed."""
     options = parse_arguments(arguments)
     end_cleanly_on_sigterm()  # and the runs are ended
     try:

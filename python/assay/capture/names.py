@@ -68,7 +68,7 @@ def names_of_file(file: Path, layers: int) -> Rename:
         rules = json.loads(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not valid JSON: {error}") from error
     if not isinstance(rules, dict):
         raise InputError(f"{file}: expected an object of rules, module path to name")
