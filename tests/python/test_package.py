@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -463,3 +464,15 @@ def test_the_command_finds_a_cached_model_too(tmp_path, model):
         "tokenize", "--model", "Other/Tiny", "Hello", cwd=tmp_path, env={**environment, "HF_HUB_CACHE": str(hub)}
     )
     assert refused.returncode == 3 and "no such file, directory or cached model" in refused.stderr
+
+
+def test_what_capture_imports_is_installed_with_the_program():
+    root = Path(__file__).resolve().parents[2]
+    needed, open_ = set(), list((root / "python/assay/capture").glob("*.py"))
+    while open_:
+        for name in re.findall(r"^from (?:assay)?\.(_\w+) import", open_.pop().read_text(), re.MULTILINE):
+            if name not in needed:
+                needed.add(name)
+                open_.append(root / f"python/assay/{name}.py")
+    (installed,) = re.findall(r"foreach\(file (_[\w ]+)\)", (root / "cmake/Install.cmake").read_text())
+    assert set(installed.split()) == needed
