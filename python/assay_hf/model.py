@@ -55,6 +55,7 @@ class HfModel:
         ).eval()
         if numerics is Numerics.F64:
             widen_constants(self.net)
+            self.net.double()  # what the class keeps in FP32, such as a router's bias
         self.eos_token_ids = read_eos_token_ids(directory)
         self._untouched = RunState(self.net)
 

@@ -46,6 +46,11 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
+// The scores come after the logits, and only where they decide.
+constexpr bool decides_on_experts(Tap tap) {
+  return tap == Tap::kRouterLogits || tap == Tap::kRouterScores;
+}
+
 // Sets the residual stream that enters a layer when the one before was not run. The number of
 // layers stands for the head.
 template <class Real>
@@ -55,9 +60,14 @@ using Stream = std::function<void(std::int64_t layer, std::span<Real> stream)>;
 template <class Real>
 class Forcing : public Observer<Real> {
  public:
+  // unrounded: taps whose values `round` must not round.
   Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
-          Real (*round)(Real))
-      : evidence_(evidence), options_(options), same_logits_(same_logits(rounding)), round_(round) {
+          Real (*round)(Real), std::vector<Tap> unrounded)
+      : evidence_(evidence),
+        options_(options),
+        same_logits_(same_logits(rounding)),
+        round_(round),
+        unrounded_(std::move(unrounded)) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -73,14 +83,13 @@ class Forcing : public Observer<Real> {
   }
 
   bool wants(Tap tap, std::int64_t layer) const override {
-    // Experts are judged by their router logits.
-    return tap == Tap::kRouterLogits || evidence_.index_of(tap, layer) >= 0;
+    return decides_on_experts(tap) || evidence_.index_of(tap, layer) >= 0;
   }
 
   void rows(Tap tap, std::int64_t layer, std::int64_t /*first*/, std::int64_t count,
             std::size_t width, Real* values) override {
     const auto tokens = static_cast<std::size_t>(count);
-    if (tap == Tap::kRouterLogits) experts_ = width;
+    if (decides_on_experts(tap)) experts_ = width;
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
@@ -101,7 +110,7 @@ class Forcing : public Observer<Real> {
         put(site, 0, site.values.size(), values + first * width);
       }
     }
-    if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
+    if (decides_on_experts(tap)) router_scores_.assign(values, values + tokens * width);
   }
 
   void attention(Tap tap, std::int64_t layer, const AttentionRows<Real>& rows) override {
@@ -166,7 +175,7 @@ class Forcing : public Observer<Real> {
     const std::vector<float>& other = compared_with(i);
     const std::size_t width = values.size();
     if (other.empty()) return;
-    const std::span<const Real> logits(&router_logits_[token * experts_], experts_);
+    const std::span<const Real> logits(&router_scores_[token * experts_], experts_);
     if (!is_same_choice(std::span(&other[r * width], width), values, logits, same_logits_)) return;
     result_.row_errors[i][r] = 0;
     equal_[i][r] = width;
@@ -187,15 +196,20 @@ class Forcing : public Observer<Real> {
   }
 
   void put(const Site& site, std::size_t first, std::size_t count, Real* to) const {
-    std::transform(&site.values[first], &site.values[first] + count, to,
-                   [this](float x) { return round_(static_cast<Real>(x)); });
+    const bool rounds = std::ranges::count(unrounded_, site.place.tap) == 0;
+    std::transform(&site.values[first], &site.values[first] + count, to, [&](float x) {
+      return rounds ? round_(static_cast<Real>(x)) : static_cast<Real>(x);
+    });
   }
 
   const Evidence& evidence_;
   const ReplayOptions& options_;
   double same_logits_;
   Real (*round_)(Real);
-  std::vector<Real> router_logits_;  // of the layer being run, [tokens, experts_]
+  std::vector<Tap> unrounded_;
+  // What decides on the experts of the layer being run, [tokens, experts_]: the router's logits, or
+  // its corrected scores.
+  std::vector<Real> router_scores_;
   std::size_t experts_ = 0;
   ReplayResult result_;
   std::vector<std::vector<std::size_t>> equal_;
@@ -291,7 +305,9 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
                  const Evidence& evidence, Rounding rounding, const ReplayOptions& options,
                  ThreadPool& pool) {
   using Real = typename N::Real;
-  Forcing<Real> forcing(evidence, options, rounding, [](Real x) { return N::round(x); });
+  Forcing<Real> forcing(
+      evidence, options, rounding, [](Real x) { return N::round(x); },
+      unrounded_taps(model.program));
   const auto stream = [&](std::int64_t l, std::span<Real> to) { forcing.fill_stream(l, to); };
   pass<N>(model, hypothesis, store, evidence.ids, options, stream, forcing, pool);
   return forcing.finish();

@@ -121,7 +121,7 @@ class Synthesis {
       stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
     }
     const bool vector = tensor.shape.size() == 1;
-    const bool bias = tensor.name.ends_with(".bias");
+    const bool bias = tensor.name.ends_with("bias");
     const float centre = vector && !bias && !one_plus_norms_ ? 1.0F : 0.0F;
     const float spread = vector ? 0.1F : static_cast<float>(range_);
     const std::size_t size = dtype_size(tensor.dtype);

@@ -32,7 +32,10 @@ std::string name_of(const Block& block, ValueId value) {
     return std::ranges::find(step.writes, value) != step.writes.end();
   };
   const auto step = std::ranges::find_if(block.steps, writes);
-  return std::holds_alternative<ExpertLinear>(step->operation) ? "expert_outputs" : "raw_logits";
+  if (std::holds_alternative<ExpertLinear>(step->operation)) return "expert_outputs";
+  if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
+  if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
+  return "raw_logits";
 }
 
 // The name with the layer's number, or with "*" if the block stands for several layers.

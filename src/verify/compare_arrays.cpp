@@ -77,7 +77,7 @@ void measure_and_judge(TensorResult& tensor, const Truth& truth, const ArrayView
 // Judges a failed tensor by the positions before `same_until`, because later ones may differ.
 void judge_before(TensorResult& tensor, const Truth& truth, const ArrayView& candidate,
                   const Reading& reading, const Profile& profile, ThreadPool* pool) {
-  constexpr std::string_view kWhy = "a token went to other experts, of nearly equal router logits";
+  constexpr std::string_view kWhy = "a token went to other experts, of nearly equal router scores";
   if (truth.same_until == 0 || reading.last_position) {
     tensor.verdict = Verdict::kNotCompared;
     tensor.reason = fmt::format("{} before what is here", kWhy);

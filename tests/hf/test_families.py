@@ -21,7 +21,7 @@ from parity import PromptFigures, TapFigures, geometric_mean, measure
 NEW_TOKENS = 8
 CONFIGURATIONS = {made.name: made for made in families.configurations()}
 every_configuration = pytest.mark.parametrize("name", CONFIGURATIONS)
-mixtures = pytest.mark.parametrize("name", [n for n in CONFIGURATIONS if "moe" in n])
+mixtures = pytest.mark.parametrize("name", [n for n, c in CONFIGURATIONS.items() if c.is_mixture])
 
 Figures = Callable[[str], list[PromptFigures]]
 
