@@ -66,7 +66,7 @@ def tap_names(model: HfModel) -> list[str]:
     """Every tap of the model, in data-flow order."""
     layers = model.config.num_hidden_layers
     names = ["embedding_output"]
-    for i, layer in enumerate(model.net.model.layers):
+    for i, layer in enumerate(model.text.layers):
         absent = _absent_taps(layer)
         names += [layer_tap(i, tap, layers) for tap in LAYER_TAPS if tap not in absent]
     return [*names, "final_norm_output", "logits"]
@@ -210,8 +210,8 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
             hook = module.register_forward_pre_hook(lambda _m, args: keep(name, change(args[0])))
             stack.callback(hook.remove)
 
-        on_output(model.net.model.embed_tokens, "embedding_output")
-        for i, layer in enumerate(model.net.model.layers):
+        on_output(model.text.embed_tokens, "embedding_output")
+        for i, layer in enumerate(model.text.layers):
             attn, mlp = layer.self_attn, layer.mlp
 
             def named(*taps: str, layer: int = i) -> list[str]:
@@ -275,7 +275,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                 on_output(mlp.down_proj, name("mlp_output"))
             # The layer itself, not output_hidden_states, whose last entry has been normed.
             on_output(layer, name("output"))
-        on_output(model.net.model.norm, "final_norm_output")
+        on_output(model.text.norm, "final_norm_output")
         stack.enter_context(_inside_attention(model, keep))
         yield
 
@@ -383,7 +383,7 @@ def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
         keep(layer_tap(layer, "attn_probs", layers), probs)
         return context, probs
 
-    entered = [x.self_attn.register_forward_pre_hook(enter) for x in model.net.model.layers]
+    entered = [x.self_attn.register_forward_pre_hook(enter) for x in model.text.layers]
     modeling.apply_rotary_pos_emb = rotate_and_keep
     modeling.eager_attention_forward = attend_and_keep
     try:

@@ -104,6 +104,9 @@ class Planner {
     const std::optional<std::string> name = name_in_layer(rest.substr(1), type_.names);
     if (!name) return add_unknown(std::move(plan));
     if (name->find("{}") != name->npos) return add_experts(file, plan, at + *name);
+    // Some converters leave out an axis of length 1.
+    Shape& shape = plan.tensor.view.shape;
+    if (inner == "ffn_gate_inp_shexp" && shape.size() == 1) shape.insert(shape.begin(), 1);
     plan.minus_one = type_.adds_one_to_norms && inner.ends_with("norm");
     if (type_.reorders_q_and_k && (inner == "attn_q" || inner == "attn_k")) {
       const std::int64_t heads = integer("attention.head_count");

@@ -119,6 +119,8 @@ struct ModelSpec {
   bool qk_norm = false;  // RMSNorm on queries and keys, before the rotary embedding
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool tie_word_embeddings = false;
+  // Fused experts are stored with their last two axes exchanged, where the shape does not tell.
+  bool exchanged_experts = false;
   bool runs_anew_when_long = false;  // see starts_anew(); Phi-3, as in transformers
   // By layer: whether its attention is limited to attention.window, and whether its MLP is an MoE.
   // Empty: all layers, if there is a window or an MoE.

@@ -15,6 +15,7 @@
 #include "base/directory.h"
 #include "formats/gguf_parts.h"
 #include "model/checkpoint.h"
+#include "model/fused_experts.h"
 #include "model/read_spec.h"
 #include "models/program.h"
 #include "numerics/rope_table.h"
@@ -234,7 +235,10 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
   }
   // A config alone tells everything except the types of the weights.
   std::optional<Weights> weights;
-  if (has_weights(checkpoint)) weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
+  if (has_weights(checkpoint)) {
+    weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
+    split_fused_experts(*weights, spec, DequantiseNow::kNo);
+  }
   const Weights* stored = weights ? &*weights : nullptr;
   const Program program = program_of(spec, stored != nullptr && stored->find(kLmHead) != nullptr);
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
-from assay_hf.model import HfModel, Numerics
+from assay_hf.model import HfModel, Numerics, auto_class
 from assay_hf.taps import record, shared_expert, tap_names
 from checkpoints import Prompts
 
@@ -38,6 +39,8 @@ class Configuration:
     seed: str  # for its weights and prompts
     shard_size: str = "5GB"
     tied_experts: bool = False  # pairs of experts that always have equal logits, in each router
+    exchanged_experts: bool = False  # fused, with the last two axes exchanged
+    fused_experts: bool = False  # stored as transformers 5 holds them in memory
     further_lengths: list[int] = field(default_factory=list)  # of additional prompts
 
     @property
@@ -45,8 +48,13 @@ class Configuration:
         return self.config["model_type"]
 
     @property
+    def text(self) -> Config:
+        """The language model's config, perhaps within a multimodal one."""
+        return self.config.get("text_config", self.config)
+
+    @property
     def is_mixture(self) -> bool:
-        return experts_in(self.config) > 0
+        return experts_in(self.text) > 0
 
 
 def experts_in(config: Config) -> int:
@@ -110,7 +118,7 @@ def _draw_heads(config: Config, rng: Random) -> None:
     config["head_dim"] = 4 * rng.randint(3, 10) if model_type in MIXTURES else 2 * rng.randint(5, 20)
 
 
-MIXTURES = ("qwen3_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
+MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
 WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
 
 
@@ -482,7 +490,90 @@ def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
     return vary
 
 
+def _tower(text_type: str, vary: Variant, vision: Config, **fields: Any) -> Variant:
+    """A multimodal config around the language model's."""
+
+    def wrap(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        outside = ("model_type", "architectures", "dtype", "torch_dtype", "tie_word_embeddings")
+        text = {n: v for n, v in made.config.items() if n not in outside}
+        text["model_type"] = text_type
+        made.config = {n: made.config[n] for n in outside if n in made.config}
+        made.config |= {"text_config": text, "vision_config": vision, **fields}
+
+    return wrap
+
+
+SIGLIP = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+SIGLIP |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+PIXTRAL = {**SIGLIP, "model_type": "pixtral", "head_dim": 8}
+QWEN_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+QWEN_VISION |= {"patch_size": 4, "deepstack_visual_indexes": [], "num_position_embeddings": 16}
+
+
+def _gemma3_defaults(made: Configuration, rng: Random) -> None:
+    """Fields that published configs leave out."""
+    _gemma3_linear(made, rng)
+    del made.config["final_logit_softcapping"]
+    for name in ("rope_theta", "rope_local_base_freq", "rms_norm_eps", "max_position_embeddings"):
+        del made.config[name]
+    made.config |= {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64}
+    del made.config["num_attention_heads"], made.config["num_key_value_heads"]
+    made.config["sliding_window_pattern"] = 6
+    made.config["num_hidden_layers"] = 6
+
+
+def _mrope(vary: Variant) -> Variant:
+    def with_sections(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        for name in ("rope_parameters", "rope_scaling", "rope_theta", "use_sliding_window"):
+            made.config.pop(name, None)
+        half = made.config["head_dim"] // 2
+        sections = [half - 2 * (half // 3), half // 3, half // 3]
+        rope(made.config, rng, rope_type="default", mrope_interleaved=True, mrope_section=sections)
+
+    return with_sections
+
+
+def _exchanged(vary: Variant) -> Variant:
+    def with_exchanged(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        made.exchanged_experts = True
+
+    return with_exchanged
+
+
+def _fused(vary: Variant) -> Variant:
+    def with_fused(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        made.fused_experts = True
+
+    return with_fused
+
+
 FAMILIES: dict[str, dict[str, Variant]] = {
+    "gemma3": {
+        "published": _tower("gemma3_text", _gemma3_published, SIGLIP, mm_tokens_per_image=4),
+        "fields left out": _tower("gemma3_text", _gemma3_defaults, SIGLIP, mm_tokens_per_image=4),
+        "layer types": _tower("gemma3_text", _gemma3_layer_types, SIGLIP, mm_tokens_per_image=4),
+    },
+    "mistral3": {
+        "published": _tower("mistral", _mistral(window=False, head_dim=True), PIXTRAL),
+        "window": _tower("mistral", _mistral(window=True, head_dim=True), PIXTRAL),
+        "no head_dim": _tower("mistral", _mistral(window=False, head_dim=False), PIXTRAL),
+    },
+    "qwen3_vl": {
+        "tied": _tower("qwen3_vl_text", _mrope(_qwen3_plain(tied=True)), QWEN_VISION),
+        "untied, bias": _tower("qwen3_vl_text", _mrope(_qwen3_plain(tied=False)), QWEN_VISION),
+        "shards": _tower("qwen3_vl_text", _mrope(_yarn), QWEN_VISION),
+    },
+    "qwen3_vl_moe": {
+        "published": _exchanged(_tower("qwen3_vl_moe_text", _mrope(_mixture), QWEN_VISION)),
+        "some layers dense": _exchanged(
+            _tower("qwen3_vl_moe_text", _mrope(_moe_some_dense), QWEN_VISION)
+        ),
+        "every second layer": _tower("qwen3_vl_moe_text", _mrope(_moe_every_second), QWEN_VISION),
+    },
     "qwen3": {
         "tied": _qwen3_plain(tied=True),
         "untied, bias": _qwen3_plain(tied=False),
@@ -507,11 +598,11 @@ FAMILIES: dict[str, dict[str, Variant]] = {
     "mixtral": {
         "published": _mixtral(),
         "window": _mixtral(sliding_window=None),
-        "tied": _mixtral(tie_word_embeddings=True),
+        "tied, experts fused": _fused(_mixtral(tie_word_embeddings=True)),
     },
     "olmoe": {
         "published": _olmoe(),
-        "normed, bias": _olmoe(norm_topk_prob=True, attention_bias=True),
+        "normed, bias, experts fused": _fused(_olmoe(norm_topk_prob=True, attention_bias=True)),
         "tied": _olmoe(tie_word_embeddings=True),
     },
     "glm4_moe": {
@@ -569,6 +660,10 @@ FAMILIES: dict[str, dict[str, Variant]] = {
 ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM",
+    "gemma3": "Gemma3ForConditionalGeneration",
+    "mistral3": "Mistral3ForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
     "qwen2_moe": "Qwen2MoeForCausalLM",
     "mixtral": "MixtralForCausalLM",
     "olmoe": "OlmoeForCausalLM",
@@ -590,7 +685,8 @@ def write(configuration: Configuration, directory: Path) -> Path:
     config_file = directory / "config.json"
     config_text = json.dumps(configuration.config, indent=2)
     config_file.write_text(config_text)
-    net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory))
+    config = AutoConfig.from_pretrained(directory)
+    net = auto_class(config).from_config(config)
     generator = torch.Generator().manual_seed(Random(configuration.seed).getrandbits(60))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
@@ -602,9 +698,24 @@ def write(configuration: Configuration, directory: Path) -> Path:
         for name, buffer in net.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 buffer.data = 0.1 * torch.randn(buffer.shape, generator=generator)
-    net.save_pretrained(directory, max_shard_size=configuration.shard_size)
+    net.save_pretrained(
+        directory,
+        max_shard_size=configuration.shard_size,
+        save_original_format=not configuration.fused_experts,
+    )
+    if configuration.exchanged_experts:
+        _exchange_experts(directory)
     config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
     return directory
+
+
+def _exchange_experts(directory: Path) -> None:
+    for file in directory.glob("*.safetensors"):
+        weights = load_file(file)
+        for name, weight in weights.items():
+            if ".experts." in name:
+                weights[name] = weight.transpose(1, 2).contiguous()
+        save_file(weights, file, metadata={"format": "pt"})
 
 
 def _values(
@@ -618,7 +729,7 @@ def _values(
     if "norm" in name:
         mean = 1.1 if "q_norm" in name or "k_norm" in name else 1.0
         return 0.2 * normal + (mean - 1 if gemma else mean)
-    hidden = configuration.config["hidden_size"]
+    hidden = configuration.text["hidden_size"]
     if name.endswith("embed_tokens.weight"):
         # Otherwise a tied head would predict each token itself, since the stream is mostly its
         # embedding.
@@ -639,12 +750,13 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
     The first channels of the stream hold a ranking of the experts for each token of the vocabulary.
     No layer writes to them, and each router reads them in a different order.
     """
-    experts = experts_in(made.config)
+    experts = experts_in(made.text)
     spread = 0.25 * (torch.arange(experts) - (experts - 1) / 2)
-    embedding = net.model.embed_tokens.weight
+    model = getattr(net.model, "language_model", net.model)
+    embedding = model.embed_tokens.weight
     for token in range(len(embedding)):
         embedding[token, :experts] = spread[torch.randperm(experts, generator=generator)]
-    for layer in net.model.layers:
+    for layer in model.layers:
         layer.post_attention_layernorm.weight[:experts] = 1
         layer.self_attn.o_proj.weight[:experts] = 0
         if layer.self_attn.o_proj.bias is not None:
@@ -668,7 +780,7 @@ def draw_prompts(configuration: Configuration, checkpoint: Path) -> Prompts:
     """A single token, a short and a long prompt, and those with lengths that matter here. In none does the
     choice of experts depend on the last bits of FP32."""
     rng = Random(configuration.seed)
-    vocab = configuration.config["vocab_size"]
+    vocab = configuration.text["vocab_size"]
     lengths = {"one": 1, "short": rng.randint(16, 24), "long": rng.randint(150, 250)}
     lengths |= {f"length{n}": n for n in configuration.further_lengths}
     model = None
