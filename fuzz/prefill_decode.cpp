@@ -21,7 +21,8 @@ std::vector<Small> make_models() {
     small["hidden_size"] = 20;
     small["num_attention_heads"] = 2;
     small["num_key_value_heads"] = 1;
-    small["head_dim"] = small["model_type"] == "phi3" ? 16 : 10;
+    const bool partly = small["model_type"] == "glm4_moe" || small["model_type"] == "minimax_m2";
+    small["head_dim"] = small["model_type"] == "phi3" ? 16 : partly ? 12 : 10;
     if (small["model_type"] == "phi3") small["hidden_size"] = 32;
     small["vocab_size"] = 31;
     small["intermediate_size"] = 13;

@@ -18,6 +18,11 @@ Weights = dict[str, torch.Tensor]
 ARCHITECTURES = {
     "qwen3": gguf.MODEL_ARCH.QWEN3,
     "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
+    "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
+    "mixtral": gguf.MODEL_ARCH.LLAMA,
+    "olmoe": gguf.MODEL_ARCH.OLMOE,
+    "glm4_moe": gguf.MODEL_ARCH.GLM4_MOE,
+    "minimax_m2": gguf.MODEL_ARCH.MINIMAXM2,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
@@ -26,6 +31,7 @@ ARCHITECTURES = {
     "olmo2": gguf.MODEL_ARCH.OLMO2,
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
+LLAMAS = ("llama", "mistral", "mixtral")  # their files have one architecture
 QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0}
 # Where a block's F16 scales are, and how large they are for weights of about 0.05.
 SCALES = {
@@ -88,13 +94,16 @@ def converted(config: Any, weights: Weights) -> Iterator[tuple[str, np.ndarray]]
     """GGUF's names and values."""
     names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)
     for name, weight in split_experts(weights):
+        name = name.replace("e_score_correction_bias", "e_score_correction.bias")
+        if config.model_type == "minimax_m2":
+            name = name.replace("mlp.e_score", "block_sparse_moe.e_score")
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         stem, suffix = name.rsplit(".", 1)
         new = names.get_name(stem)
         assert new is not None, name
         array = weight.detach().float().numpy()
-        if config.model_type in ("llama", "mistral"):
+        if config.model_type in LLAMAS:
             if ".attn_q" in new:
                 array = permuted(array, config.num_attention_heads)
             elif ".attn_k" in new:
@@ -175,7 +184,7 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
     if getattr(config, "head_dim", None):
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
-    if kind in ("llama", "mistral"):
+    if kind in LLAMAS:
         writer.add_rope_dimension_count(head_dim(config))
         writer.add_vocab_size(config.vocab_size)
     if kind == "phi3":
@@ -192,7 +201,7 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_factor(rope["factor"])
     if rope.get("rope_type") == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
-    if kind == "mistral" and config.sliding_window:
+    if kind in ("mistral", "mixtral") and config.sliding_window:
         writer.add_sliding_window(config.sliding_window)
     if kind.startswith("gemma"):
         writer.add_sliding_window(config.sliding_window)
@@ -201,10 +210,24 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
     if local is not None:
         writer.add_float32("gemma3.rope.freq_base_swa", local["rope_theta"])
-    if kind == "qwen3_moe":
-        writer.add_expert_count(config.num_experts)
+    experts = getattr(config, "num_local_experts", getattr(config, "num_experts", 0))
+    if experts:
+        writer.add_expert_count(experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
-        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    width = getattr(config, "moe_intermediate_size", config.intermediate_size)
+    if kind in ("qwen3_moe", "qwen2_moe", "glm4_moe", "minimax_m2"):
+        writer.add_expert_feed_forward_length(width)
+    if kind == "qwen2_moe":
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
+    if kind in ("glm4_moe", "minimax_m2"):
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        partial = rope.get("partial_rotary_factor", 1.0)
+        writer.add_rope_dimension_count(int(partial * config.head_dim))
+    if kind == "glm4_moe":
+        writer.add_leading_dense_block_count(config.first_k_dense_replace)
+        writer.add_expert_shared_count(config.n_shared_experts)
+        writer.add_expert_weights_scale(config.routed_scaling_factor)
+        writer.add_expert_weights_norm(config.norm_topk_prob)
 
 
 def add_tokenizer(

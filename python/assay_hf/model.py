@@ -14,7 +14,12 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch  # noqa: E402
-from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
@@ -37,6 +42,13 @@ class Numerics(Enum):
         return {"bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}[self.value]
 
 
+def auto_class(config: Any) -> Any:
+    """The class that loads a checkpoint with this config: a language model, perhaps within a multimodal
+    one."""
+    multimodal = config.get_text_config() is not config
+    return AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
+
+
 class HfModel:
     """A causal language model, with eager attention by default. Everything runs without
     gradients."""
@@ -47,7 +59,8 @@ class HfModel:
         self.directory = directory
         self.numerics = numerics
         # The dtype is given at load: a later .to() would round the rotary frequencies too.
-        self.net = AutoModelForCausalLM.from_pretrained(
+        loader = auto_class(AutoConfig.from_pretrained(directory, local_files_only=True))
+        self.net = loader.from_pretrained(
             directory,
             dtype=numerics.dtype,
             attn_implementation=attention,
@@ -55,17 +68,23 @@ class HfModel:
         ).eval()
         if numerics is Numerics.F64:
             widen_constants(self.net)
+            self.net.double()  # what the class keeps in FP32, such as a router's bias
         self.eos_token_ids = read_eos_token_ids(directory)
         self._untouched = RunState(self.net)
 
     @property
     def config(self) -> Any:
-        return self.net.config
+        return self.net.config.get_text_config()
+
+    @property
+    def text(self) -> Any:
+        """The model without its head: embed_tokens, layers, norm, rotary_emb."""
+        return getattr(self.net.model, "language_model", self.net.model)
 
     @property
     def modeling(self) -> ModuleType:
         """The module with this model's attention function, e.g. transformers' modeling_qwen3."""
-        return sys.modules[type(self.net).__module__]
+        return sys.modules[type(self.text).__module__]
 
     def forward(self, input_ids: list[int]) -> torch.Tensor:
         """Logits of all positions, [1, S, V]."""
@@ -99,12 +118,12 @@ class HfModel:
         run over so many tokens, and each later row p those of a sequence of p + 1 tokens.
         """
         kinds: dict[str, tuple[str, ...]] = {"rope": ()}
-        if isinstance(self.net.model.rotary_emb.rope_type, dict):  # Gemma 3: one per kind of layer
+        if isinstance(self.text.rotary_emb.rope_type, dict):  # Gemma 3: one per kind of layer
             kinds = {"rope": ("full_attention",), "rope_local": ("sliding_attention",)}
         tables: dict[str, torch.Tensor] = {}
         for name, kind in kinds.items():
             rows = [self._rope_rows(torch.arange(prompt), kind)]
-            if _knows_length(self.net.model.rotary_emb):
+            if _knows_length(self.text.rotary_emb):
                 rows += [self._rope_rows(torch.tensor([p]), kind) for p in range(prompt, positions)]
             elif positions > prompt:
                 rows.append(self._rope_rows(torch.arange(prompt, positions), kind))
@@ -117,7 +136,7 @@ class HfModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         with self._run():
             # The module answers in the dtype of its first argument.
-            return self.net.model.rotary_emb(torch.empty(1), positions[None], *kind)
+            return self.text.rotary_emb(torch.empty(1), positions[None], *kind)
 
     @contextmanager
     def _run(self) -> Iterator[None]:

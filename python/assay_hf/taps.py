@@ -34,11 +34,18 @@ LAYER_TAPS = (
     "attn_residual",
     "mlp_norm",
     "router_logits",
+    "router_scores",
     "expert_ids",
     "expert_weights",
     "gate_proj",
     "up_proj",
     "mlp_act",
+    "routed_output",
+    "shared_gate_proj",
+    "shared_up_proj",
+    "shared_mlp_act",
+    "shared_expert_output",
+    "shared_expert_gate",
     "mlp_output",
     "mlp_post_norm",
     "output",
@@ -59,7 +66,7 @@ def tap_names(model: HfModel) -> list[str]:
     """Every tap of the model, in data-flow order."""
     layers = model.config.num_hidden_layers
     names = ["embedding_output"]
-    for i, layer in enumerate(model.net.model.layers):
+    for i, layer in enumerate(model.text.layers):
         absent = _absent_taps(layer)
         names += [layer_tap(i, tap, layers) for tap in LAYER_TAPS if tap not in absent]
     return [*names, "final_norm_output", "logits"]
@@ -77,7 +84,24 @@ def _absent_taps(layer: nn.Module) -> set[str]:
         absent.add("mlp_norm")
     if not hasattr(layer.mlp, "experts"):
         absent |= {"router_logits", "expert_ids", "expert_weights"}
+    if not has_correction(layer.mlp):
+        absent.add("router_scores")
+    if shared_expert(layer.mlp) is None:
+        absent |= {"routed_output", "shared_expert_output"}
+        absent |= {"shared_gate_proj", "shared_up_proj", "shared_mlp_act"}
+    if not hasattr(layer.mlp, "shared_expert_gate"):
+        absent.add("shared_expert_gate")
     return absent
+
+
+def has_correction(mlp: nn.Module) -> bool:
+    """Whether a bias is added to the router's scores for the choice of experts."""
+    name = "e_score_correction_bias"
+    return hasattr(mlp, name) or hasattr(getattr(mlp, "gate", None), name)
+
+
+def shared_expert(mlp: nn.Module) -> nn.Module | None:
+    return getattr(mlp, "shared_expert", getattr(mlp, "shared_experts", None))
 
 
 def _has_post_norms(layer: nn.Module) -> bool:
@@ -149,6 +173,10 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
     def by_head(x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:-1], -1, head_dim)
 
+    def with_batch(x: torch.Tensor) -> torch.Tensor:
+        """Most mixtures flatten batch and tokens."""
+        return x if x.dim() == 3 else x[None]
+
     def head_norm(x: torch.Tensor) -> torch.Tensor:
         """OLMo 2 norms all heads together, Gemma 3 after the transpose."""
         if x.dim() == 3:
@@ -174,12 +202,16 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
 
             stack.callback(module.register_forward_hook(keep_parts).remove)
 
-        def on_input(module: nn.Module, name: str) -> None:
-            hook = module.register_forward_pre_hook(lambda _m, args: keep(name, args[0]))
+        def on_input(
+            module: nn.Module,
+            name: str,
+            change: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+        ) -> None:
+            hook = module.register_forward_pre_hook(lambda _m, args: keep(name, change(args[0])))
             stack.callback(hook.remove)
 
-        on_output(model.net.model.embed_tokens, "embedding_output")
-        for i, layer in enumerate(model.net.model.layers):
+        on_output(model.text.embed_tokens, "embedding_output")
+        for i, layer in enumerate(model.text.layers):
             attn, mlp = layer.self_attn, layer.mlp
 
             def named(*taps: str, layer: int = i) -> list[str]:
@@ -218,6 +250,17 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                     named("router_logits", "expert_weights", "expert_ids"),
                     lambda parts: (part[None] for part in parts),
                 )
+                if has_correction(mlp):
+                    stack.enter_context(_inside_router(mlp.gate, keep, name("router_scores")))
+                shared = shared_expert(mlp)
+                if shared is not None:
+                    on_output(mlp.experts, name("routed_output"), with_batch)
+                    on_output(shared.gate_proj, name("shared_gate_proj"), with_batch)
+                    on_output(shared.up_proj, name("shared_up_proj"), with_batch)
+                    on_input(shared.down_proj, name("shared_mlp_act"), with_batch)
+                    on_output(shared, name("shared_expert_output"), with_batch)
+                if hasattr(mlp, "shared_expert_gate"):
+                    on_output(mlp.shared_expert_gate, name("shared_expert_gate"), with_batch)
                 inside = named("gate_proj", "up_proj", "mlp_act")
                 stack.enter_context(_inside_experts(mlp.experts, keep, inside))
                 on_output(mlp, name("mlp_output"))
@@ -232,9 +275,48 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                 on_output(mlp.down_proj, name("mlp_output"))
             # The layer itself, not output_hidden_states, whose last entry has been normed.
             on_output(layer, name("output"))
-        on_output(model.net.model.norm, "final_norm_output")
+        on_output(model.text.norm, "final_norm_output")
         stack.enter_context(_inside_attention(model, keep))
         yield
+
+
+@contextmanager
+def _inside_router(router: nn.Module, keep: Keep, name: str) -> Iterator[None]:
+    """Wraps torch.topk while the router runs: its first call gets the corrected scores, perhaps in
+    groups."""
+    topk = torch.topk
+    method = torch.Tensor.topk
+    first = False
+
+    def look(x: torch.Tensor) -> None:
+        nonlocal first
+        if first:
+            keep(name, x.reshape(1, x.shape[0], -1))
+        first = False
+
+    def function(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        look(x)
+        return topk(x, *args, **kwargs)
+
+    def of_tensor(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        look(x)
+        return method(x, *args, **kwargs)
+
+    def enter(*_: Any) -> None:
+        nonlocal first
+        first = True
+        torch.topk, torch.Tensor.topk = function, of_tensor
+
+    def leave(*_: Any) -> None:
+        torch.topk, torch.Tensor.topk = topk, method
+
+    hooks = [router.register_forward_pre_hook(enter), router.register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        leave()
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -301,7 +383,7 @@ def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
         keep(layer_tap(layer, "attn_probs", layers), probs)
         return context, probs
 
-    entered = [x.self_attn.register_forward_pre_hook(enter) for x in model.net.model.layers]
+    entered = [x.self_attn.register_forward_pre_hook(enter) for x in model.text.layers]
     modeling.apply_rotary_pos_emb = rotate_and_keep
     modeling.eager_attention_forward = attend_and_keep
     try:

@@ -23,6 +23,9 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
     if (tap == Tap::kRouterLogits || tap == Tap::kExpertIds || tap == Tap::kExpertWeights) {
       sparse.push_back(place->layer);
     }
+    if (tap == Tap::kRouterScores) model.moe.router.bias = RouterSpec::Bias::kOwnType;
+    if (tap == Tap::kRoutedOutput || tap == Tap::kSharedOutput) model.moe.shared_size = 1;
+    if (tap == Tap::kSharedGate) model.moe.shared_gated = true;
   }
   // A type whose layers have norms in these places.
   model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";

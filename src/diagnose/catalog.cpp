@@ -46,9 +46,10 @@ std::vector<Variant> variants_of(const Entry& entry, const Circumstances& at) {
 const std::vector<Entry>& catalog() {
   static const std::vector<Entry> entries = [] {
     std::vector<Entry> all;
-    for (auto* part : {embedding_entries, weight_entries, head_entries, norm_entries,
-                       norm_weight_entries, rope_entries, rotary_entries, attention_entries,
-                       mlp_entries, quantized_entries, rounding_entries, foreign_entries}) {
+    for (auto* part :
+         {embedding_entries, weight_entries, head_entries, norm_entries, norm_weight_entries,
+          rope_entries, rotary_entries, attention_entries, mlp_entries, expert_entries,
+          quantized_entries, rounding_entries, foreign_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

@@ -54,7 +54,7 @@ std::vector<Entry> foreign_entries() {
        .frequency = 2,
        .variants = in_survey([](const Circumstances& at) {
          Rotary rotary;
-         rotary.inv_freq.assign(static_cast<std::size_t>(at.spec.head_dim) / 2, 0.01);
+         rotary.inv_freq.assign(static_cast<std::size_t>(at.spec.rotary_dims()) / 2, 0.01);
          return std::vector<Variant>{{"the same for all pairs",
                                       [rotary](Hypothesis& h) { set_rotary(h.program, rotary); }}};
        })});

@@ -19,6 +19,7 @@ std::vector<Entry> rope_entries();
 std::vector<Entry> rotary_entries();     // positions, and numbers in low precision
 std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> mlp_entries();        // and dtype
+std::vector<Entry> expert_entries();
 std::vector<Entry> quantized_entries();  // weights, activations, both
 std::vector<Entry> rounding_entries();   // types coarser than the engine's own
 std::vector<Entry> foreign_entries();    // what other models have

@@ -1,7 +1,3 @@
-#include <fmt/format.h>
-
-#include <cstdlib>
-
 #include "diagnose/catalog_list.h"
 
 namespace assay {
@@ -28,42 +24,6 @@ std::vector<Variant> other_activation(const Circumstances&) {
   std::vector<Variant> all;
   for (const auto& [name, function] : kAll) {
     all.push_back({std::string(name), gates([f = function](OddGate& g) { g.function = f; })});
-  }
-  return all;
-}
-
-template <class Apply>
-auto with_experts(Apply apply) {
-  return [apply](const Circumstances& at) {
-    return at.spec.moe.num_experts > 0 ? only(apply) : std::vector<Variant>{};
-  };
-}
-
-std::vector<Variant> fewer_experts(const Circumstances& at) {
-  std::vector<Variant> all;
-  const std::int64_t own = at.spec.moe.num_experts_per_tok;
-  for (const std::int64_t n : {std::int64_t{1}, own / 2, own - 1}) {
-    const std::string text = fmt::format("{} of {}", n, own);
-    const bool known = !all.empty() && all.back().detail == text;
-    if (n < 1 || n >= own || known) continue;
-    all.push_back({text, [n](Hypothesis& h) {
-                     change_layers<OddSum>(h.program, [n](OddSum& sum) { sum.used = n; });
-                   }});
-  }
-  return all;
-}
-
-// All numbers if there are few experts; otherwise common ones and those near the config's.
-std::vector<Variant> other_count(const Circumstances& at) {
-  const std::int64_t own = at.spec.moe.num_experts_per_tok;
-  const std::int64_t most = at.spec.moe.num_experts;
-  std::vector<Variant> all;
-  for (std::int64_t n = 1; n <= most; ++n) {
-    const bool common = n == 1 || n == 2 || n == 4 || n == 6 || n == 8 || n == 16 || n == most;
-    const bool near = n == 2 * own || 2 * n == own || std::abs(n - own) <= 2;
-    if (n == own || (most > 16 && !common && !near)) continue;
-    all.push_back({fmt::format("{}, not {}", n, own),
-                   [n](Hypothesis& h) { set_experts_per_token(h.program, n); }});
   }
   return all;
 }
@@ -115,67 +75,6 @@ std::vector<Entry> mlp_entries() {
            h.weights.push_back({WeightChange::Kind::kGateUpMixed, Part::kGate, Part::kUp, 0});
          });
        }});
-  all.push_back(
-      {.id = "topk-norm",
-       .group = "experts",
-       .name = "expert weights (not) normalised",
-       .explanation =
-           "norm_topk_prob says whether a token's expert weights are divided by their sum.",
-       .look_at = "norm_topk_prob, and softmax over all logits or over the chosen ones",
-       .frequency = 3,
-       .variants = with_experts([](Hypothesis& h) {
-         change_layers<OddExpertWeights>(
-             h.program, [](OddExpertWeights& w) { w.weights.sum_to_one = !w.weights.sum_to_one; });
-       })});
-  all.push_back(
-      {.id = "router-sigmoid",
-       .group = "experts",
-       .name = "sigmoid instead of the router's softmax",
-       .explanation = "Each router logit is converted by itself, as in DeepSeek-V3.",
-       .look_at = "the router's function",
-       .variants = with_experts([](Hypothesis& h) {
-         change_layers<OddTopExperts>(h.program, [](OddTopExperts& top) { top.sigmoid = true; });
-         change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) { w.sigmoid = true; });
-       })});
-  all.push_back({.id = "experts-unweighted",
-                 .group = "experts",
-                 .name = "experts' outputs not weighted",
-                 .explanation = "The outputs of a token's experts are added without their weights.",
-                 .look_at = "what multiplies an expert's output",
-                 .frequency = 2,
-                 .variants = with_experts([](Hypothesis& h) {
-                   change_layers<OddSum>(h.program, [](OddSum& sum) { sum.weighted = false; });
-                 })});
-  all.push_back({.id = "experts-fewer",
-                 .group = "experts",
-                 .name = "fewer experts than the config says",
-                 .explanation = "Only the first few of a token's experts are added.",
-                 .look_at = "num_experts_per_tok",
-                 .frequency = 2,
-                 .variants = fewer_experts});
-  all.push_back({.id = "experts-count",
-                 .group = "experts",
-                 .name = "wrong number of experts",
-                 .explanation = "Each token goes to more or fewer experts than configured, and "
-                                "their weights are computed from those.",
-                 .look_at = "num_experts_per_tok, and k of the router's top-k",
-                 .frequency = 2,
-                 .variants = other_count});
-  all.push_back({.id = "experts-shifted",
-                 .group = "experts",
-                 .name = "experts off by one",
-                 .explanation = "The weights of the neighbouring expert are used.",
-                 .look_at = "how experts' tensors are stacked and indexed",
-                 .frequency = 2,
-                 .variants = [](const Circumstances& at) {
-                   std::vector<Variant> shifts;
-                   if (at.spec.moe.num_experts == 0) return shifts;
-                   for (const std::int64_t n : {1, -1}) {
-                     shifts.push_back({fmt::format("{:+}", n),
-                                       [n](Hypothesis& h) { shift_experts(h.program, n); }});
-                   }
-                   return shifts;
-                 }});
   all.push_back({.id = "bf16-as-fp16",
                  .group = "precision",
                  .name = "BF16 weights read as F16",

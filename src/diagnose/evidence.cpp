@@ -275,9 +275,11 @@ Grid grid_of_sites(const std::vector<Evidence>& all, const Wanted& wanted) {
 
 }  // namespace
 
-Grid grid_of(const std::vector<Evidence>& all) {
-  // The embedding may have another grid: that of the weights.
-  return grid_of_sites(all, [](Tap tap) { return tap != Tap::kEmbeddingOutput; });
+Grid grid_of(const std::vector<Evidence>& all, const Program& program) {
+  // The embedding may have another grid, that of the weights; and some taps are never rounded.
+  std::vector<Tap> others = unrounded_taps(program);
+  others.push_back(Tap::kEmbeddingOutput);
+  return grid_of_sites(all, [&](Tap tap) { return std::ranges::count(others, tap) == 0; });
 }
 
 Grid grid_of(const std::vector<Evidence>& all, Tap tap) {

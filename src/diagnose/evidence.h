@@ -64,7 +64,7 @@ Evidence read_evidence(const std::filesystem::path& file, const NameMap& map, co
                        std::string id, const ArrayFile* reference, ThreadPool& pool);
 
 // The grid of all values together, or of those of one tap.
-Grid grid_of(const std::vector<Evidence>& all);
+Grid grid_of(const std::vector<Evidence>& all, const Program& program);
 Grid grid_of(const std::vector<Evidence>& all, Tap tap);
 
 }  // namespace assay

@@ -29,9 +29,11 @@ struct Turns {
   std::vector<double> weight;  // of each angle; they add up to 1 at each position
 };
 
-// None if the values are not a rotation of these pairs.
-std::optional<Turns> turns(const Site& before, const Site& after, std::size_t n, bool interleaved) {
-  const std::size_t heads = before.width / n;
+// n: the first elements of each head that are rotated. None if the values are not a rotation of
+// these pairs.
+std::optional<Turns> turns(const Site& before, const Site& after, std::size_t head_dim,
+                           std::size_t n, bool interleaved) {
+  const std::size_t heads = before.width / head_dim;
   Turns t{after.place.layer, after.rows, n / 2, {}, {}};
   double turned = 0;
   double size = 0;
@@ -42,7 +44,7 @@ std::optional<Turns> turns(const Site& before, const Site& after, std::size_t n,
       const std::size_t b = interleaved ? 2 * i + 1 : i + n / 2;
       std::complex<double> sum = 0;
       for (std::size_t h = 0; h < heads; ++h) {
-        const std::size_t at = p * before.width + h * n;
+        const std::size_t at = p * before.width + h * head_dim;
         const std::complex<double> x(before.values[at + a], before.values[at + b]);
         const std::complex<double> y(after.values[at + a], after.values[at + b]);
         sum += y * std::conj(x);
@@ -202,9 +204,10 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     const std::optional<Tap> tap = layer.values[step.reads[0]].tap;
     if (!rotation || !tap) continue;
     const Site* before = evidence.find(*tap, l);
-    if (before == nullptr || before->last_only || rotation->rotate.dims != spec.head_dim) continue;
-    const auto n = static_cast<std::size_t>(spec.head_dim);
-    const auto found = turns(*before, after, n, rotation->interleaved);
+    if (before == nullptr || before->last_only) continue;
+    const auto n = static_cast<std::size_t>(rotation->rotate.dims);
+    const auto found =
+        turns(*before, after, static_cast<std::size_t>(spec.head_dim), n, rotation->interleaved);
     if (!found) return {};
     const auto own = rope_frequencies<double>(known.program.ropes[rotation->rotate.table], n,
                                               evidence.ids.size());

@@ -46,6 +46,18 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
+template <class Real>
+double root_mean_square(std::span<const Real> values) {
+  double squares = 0;
+  for (const Real x : values) squares += static_cast<double>(x) * static_cast<double>(x);
+  return std::sqrt(squares / static_cast<double>(values.size()));
+}
+
+// The scores come after the logits, and only where they decide.
+constexpr bool decides_on_experts(Tap tap) {
+  return tap == Tap::kRouterLogits || tap == Tap::kRouterScores;
+}
+
 // Sets the residual stream that enters a layer when the one before was not run. The number of
 // layers stands for the head.
 template <class Real>
@@ -55,9 +67,14 @@ using Stream = std::function<void(std::int64_t layer, std::span<Real> stream)>;
 template <class Real>
 class Forcing : public Observer<Real> {
  public:
+  // unrounded: taps whose values `round` must not round.
   Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
-          Real (*round)(Real))
-      : evidence_(evidence), options_(options), same_logits_(same_logits(rounding)), round_(round) {
+          Real (*round)(Real), std::vector<Tap> unrounded)
+      : evidence_(evidence),
+        options_(options),
+        same_logits_(same_logits(rounding)),
+        round_(round),
+        unrounded_(std::move(unrounded)) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -73,14 +90,13 @@ class Forcing : public Observer<Real> {
   }
 
   bool wants(Tap tap, std::int64_t layer) const override {
-    // Experts are judged by their router logits.
-    return tap == Tap::kRouterLogits || evidence_.index_of(tap, layer) >= 0;
+    return decides_on_experts(tap) || evidence_.index_of(tap, layer) >= 0;
   }
 
   void rows(Tap tap, std::int64_t layer, std::int64_t /*first*/, std::int64_t count,
             std::size_t width, Real* values) override {
     const auto tokens = static_cast<std::size_t>(count);
-    if (tap == Tap::kRouterLogits) experts_ = width;
+    if (decides_on_experts(tap)) experts_ = width;
     const std::ptrdiff_t at = evidence_.index_of(tap, layer);
     if (at >= 0) {
       const auto i = static_cast<std::size_t>(at);
@@ -88,8 +104,11 @@ class Forcing : public Observer<Real> {
       // If the number of experts differs from the candidate's, so do the shapes.
       if (site.width != width) return;
       const std::size_t first = site.last_only ? tokens - 1 : 0;
+      // A token's single value may have cancelled: its error is relative to those of all tokens.
+      const bool single = width == 1 && tap != Tap::kExpertIds;
+      const double typical = single ? root_mean_square<Real>(std::span(values, tokens)) : 0;
       for (std::size_t r = 0; r < site.rows; ++r) {
-        row(i, r, std::span<const Real>(values + (first + r) * width, width));
+        row(i, r, std::span<const Real>(values + (first + r) * width, width), typical);
         if (tap == Tap::kExpertIds) {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
@@ -101,7 +120,7 @@ class Forcing : public Observer<Real> {
         put(site, 0, site.values.size(), values + first * width);
       }
     }
-    if (tap == Tap::kRouterLogits) router_logits_.assign(values, values + tokens * width);
+    if (decides_on_experts(tap)) router_scores_.assign(values, values + tokens * width);
   }
 
   void attention(Tap tap, std::int64_t layer, const AttentionRows<Real>& rows) override {
@@ -166,19 +185,22 @@ class Forcing : public Observer<Real> {
     const std::vector<float>& other = compared_with(i);
     const std::size_t width = values.size();
     if (other.empty()) return;
-    const std::span<const Real> logits(&router_logits_[token * experts_], experts_);
+    const std::span<const Real> logits(&router_scores_[token * experts_], experts_);
     if (!is_same_choice(std::span(&other[r * width], width), values, logits, same_logits_)) return;
     result_.row_errors[i][r] = 0;
     equal_[i][r] = width;
   }
 
-  void row(std::size_t i, std::size_t r, std::span<const Real> values) {
+  // typical: the size of such a row's value, if it has only one; 0: the row's own size counts.
+  void row(std::size_t i, std::size_t r, std::span<const Real> values, double typical = 0) {
     const Site& site = evidence_.sites[i];
     const std::vector<float>& other = compared_with(i);
     if (other.empty()) return;
     const std::size_t begin = r * site.width;
-    result_.row_errors[i][r] =
-        row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
+    double& error = result_.row_errors[i][r];
+    error = row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
+    const double apart = std::abs(static_cast<double>(other[begin]) - values[0]);
+    if (typical > 0 && std::isfinite(apart)) error = std::min(apart / typical, kFar);
     // Heads come from several threads, and all write the same value.
     std::atomic_ref(result_.sites[i].seen).store(true, std::memory_order_relaxed);
     if (!options_.keep) return;
@@ -187,15 +209,20 @@ class Forcing : public Observer<Real> {
   }
 
   void put(const Site& site, std::size_t first, std::size_t count, Real* to) const {
-    std::transform(&site.values[first], &site.values[first] + count, to,
-                   [this](float x) { return round_(static_cast<Real>(x)); });
+    const bool rounds = std::ranges::count(unrounded_, site.place.tap) == 0;
+    std::transform(&site.values[first], &site.values[first] + count, to, [&](float x) {
+      return rounds ? round_(static_cast<Real>(x)) : static_cast<Real>(x);
+    });
   }
 
   const Evidence& evidence_;
   const ReplayOptions& options_;
   double same_logits_;
   Real (*round_)(Real);
-  std::vector<Real> router_logits_;  // of the layer being run, [tokens, experts_]
+  std::vector<Tap> unrounded_;
+  // What decides on the experts of the layer being run, [tokens, experts_]: the router's logits, or
+  // its corrected scores.
+  std::vector<Real> router_scores_;
   std::size_t experts_ = 0;
   ReplayResult result_;
   std::vector<std::vector<std::size_t>> equal_;
@@ -293,7 +320,9 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
                  const Evidence& evidence, Rounding rounding, const ReplayOptions& options,
                  ThreadPool& pool) {
   using Real = typename N::Real;
-  Forcing<Real> forcing(evidence, options, rounding, [](Real x) { return N::round(x); });
+  Forcing<Real> forcing(
+      evidence, options, rounding, [](Real x) { return N::round(x); },
+      unrounded_taps(model.program));
   const auto stream = [&](std::int64_t l, std::span<Real> to) { forcing.fill_stream(l, to); };
   pass<N>(model, hypothesis, store, evidence.ids, evidence.prompt, options, stream, forcing, pool);
   return forcing.finish();

@@ -214,16 +214,16 @@ void change_window(Program& program, std::int64_t window) {
 
 void set_experts_per_token(Program& program, std::int64_t count) {
   for (Block& layer : program.layers) {
-    change_each<OddTopExperts>(layer,
-                               [&](OddTopExperts& top, const Step&) { top.top.per_token = count; });
     for (Step& step : layer.steps) {
+      if (auto* top = std::get_if<TopExperts>(&step.operation)) top->per_token = count;
       if (auto* linear = std::get_if<ExpertLinear>(&step.operation)) linear->per_token = count;
       // Resize ids, weights, and values with a row per expert.
       for (const ValueId v : step.writes) {
         Value& value = layer.values[v];
-        const bool of_slots =
-            OddTopExperts::of(step.operation) || OddExpertWeights::of(step.operation) ||
-            foreign_as<ShiftedIds>(step.operation) != nullptr || value.shape.size() > 1;
+        const bool of_slots = std::holds_alternative<TopExperts>(step.operation) ||
+                              OddExpertWeights::of(step.operation) ||
+                              foreign_as<ShiftedIds>(step.operation) != nullptr ||
+                              value.shape.size() > 1;
         const bool of_attention = value.tap && *value.tap < Tap::kAttnContext;
         const bool sparse = layer.step_showing(Tap::kExpertIds).has_value();
         if (sparse && of_slots && !of_attention) value.shape[0] = count;
@@ -236,8 +236,9 @@ void shift_experts(Program& program, std::int64_t by) {
   for (Block& layer : program.layers) {
     const std::optional<std::size_t> ids = layer.step_showing(Tap::kExpertIds);
     if (!ids) continue;
-    const auto top = OddTopExperts::of(layer.steps[*ids].operation);
-    if (!top) continue;
+    const auto* top = std::get_if<TopExperts>(&layer.steps[*ids].operation);
+    if (top == nullptr) continue;
+    const std::int64_t experts = top->experts;
     const ValueId own = made_by(layer, *ids);
     Value value = layer.values[own];
     value.tap.reset();
@@ -248,7 +249,7 @@ void shift_experts(Program& program, std::int64_t by) {
       ++at;
     }
     const ValueId shifted =
-        insert_step(layer, at, foreign(ShiftedIds{top->top.experts, by}), {own}, std::move(value));
+        insert_step(layer, at, foreign(ShiftedIds{experts, by}), {own}, std::move(value));
     for (std::size_t s = at + 1; s < layer.steps.size(); ++s) {
       if (std::holds_alternative<ExpertLinear>(layer.steps[s].operation)) {
         layer.steps[s].reads[1] = shifted;

@@ -44,7 +44,7 @@ Scene::Scene(const Model& model, std::vector<Evidence> evidence, ThreadPool& poo
     : model_(model),
       evidence_(std::move(evidence)),
       pool_(pool),
-      grid_(grid ? *grid : grid_of(evidence_)),
+      grid_(grid ? *grid : grid_of(evidence_, model.program)),
       rounding_(grid_ == Grid::kBf16  ? Rounding::kBf16
                 : grid_ == Grid::kF16 ? Rounding::kF16
                                       : Rounding::kF32),
@@ -82,6 +82,7 @@ void Scene::find_coarse_taps() {
   // Weights have their own grid, and expert ids lie on any.
   taps.erase(Tap::kEmbeddingOutput);
   taps.erase(Tap::kExpertIds);
+  for (const Tap tap : unrounded_taps(model_.program)) taps.erase(tap);
   for (const Tap tap : taps) {
     const Grid grid = grid_of(evidence_, tap);
     if (grid == Grid::kF32) continue;

@@ -39,6 +39,10 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
     "up_proj.bias",
     "down_proj.bias",
     "post_feedforward_layernorm",
+    "the shared expert's gate_proj",
+    "the shared expert's up_proj",
+    "the shared expert's down_proj",
+    "shared_expert_gate",
 };
 
 constexpr std::array kNorms = {Part::kInputNorm,    Part::kQNorm,   Part::kKNorm,
@@ -156,9 +160,11 @@ std::string_view part_name(const ModelSpec& spec, Part part) {
 namespace {
 
 // The part that a tensor of a step belongs to, by the tap of the step's result.
-std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
+std::optional<Part> part_of(const Step& step, std::optional<Tap> tap, bool bias) {
   // The outputs of experts have no tap.
-  switch (tap.value_or(Tap::kMlpOutput)) {
+  if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) return Part::kDown;
+  if (!tap || std::holds_alternative<CorrectScores>(step.operation)) return std::nullopt;
+  switch (*tap) {
     case Tap::kInputNorm:
       return Part::kInputNorm;
     case Tap::kQProj:
@@ -183,6 +189,14 @@ std::optional<Part> part_of(std::optional<Tap> tap, bool bias) {
       return bias ? Part::kGateBias : Part::kGate;
     case Tap::kUpProj:
       return bias ? Part::kUpBias : Part::kUp;
+    case Tap::kSharedGateProj:
+      return Part::kSharedGate;
+    case Tap::kSharedUpProj:
+      return Part::kSharedUp;
+    case Tap::kSharedOutput:
+      return Part::kSharedDown;
+    case Tap::kSharedGate:
+      return Part::kSharedExpertGate;
     case Tap::kMlpOutput:
       return bias ? Part::kDownBias : Part::kDown;
     case Tap::kMlpPostNorm:
@@ -201,9 +215,9 @@ void find_tensors(const Block& layer, Part part, const Found& found) {
     std::size_t matrices = 0;
     for (std::size_t t = 0; t < step.tensors.size(); ++t) {
       const bool bias = !of_norm && step.tensors[t].rows == 0;
-      if (!bias) ++matrices;
+      if (!bias || matrices == 0) ++matrices;
       const std::size_t output = matrices - 1;
-      if (part_of(layer.values[step.writes[output]].tap, bias) == part) found(s, t);
+      if (part_of(step, layer.values[step.writes[output]].tap, bias) == part) found(s, t);
     }
   }
 }

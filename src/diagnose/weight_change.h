@@ -34,10 +34,15 @@ enum class Part : std::uint8_t {
   kUpBias,
   kDownBias,
   kMlpPostNorm,
+  kSharedGate,
+  kSharedUp,
+  kSharedDown,
+  kSharedExpertGate,
 };
-inline constexpr int kPartCount = static_cast<int>(Part::kMlpPostNorm) + 1;
-inline constexpr std::array kMatrices = {Part::kQ,    Part::kK,  Part::kV,   Part::kO,
-                                         Part::kGate, Part::kUp, Part::kDown};
+inline constexpr int kPartCount = static_cast<int>(Part::kSharedExpertGate) + 1;
+inline constexpr std::array kMatrices = {
+    Part::kQ,  Part::kK,    Part::kV,          Part::kO,        Part::kGate,
+    Part::kUp, Part::kDown, Part::kSharedGate, Part::kSharedUp, Part::kSharedDown};
 // Whether a layer of the model has it.
 bool has_part(const Program& program, Part part);
 // The name in the checkpoint: "q_proj", "input_layernorm".

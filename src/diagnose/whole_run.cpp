@@ -47,23 +47,23 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
   for (const Site& site : evidence.sites) {
     if (site.place.tap != Tap::kExpertIds || site.last_only) continue;
     taps.add(site.name);
-    taps.add(tap_name(Tap::kRouterLogits, site.place.layer, model.spec));
+    for (const std::string& scores : decided_by(site.place.layer, model.spec)) taps.add(scores);
   }
   std::map<std::string, Array> oracle;
   run_prompt(
       model, Numerics::kF64, evidence.ids, taps,
       [&](Array array) { oracle.emplace(array.name, std::move(array)); }, pool);
   ExpertChoices choices;
-  Array router_logits;  // of the layer being run
+  Array router_scores;  // that decide on the experts of the layer being run
   const auto judge_choice = [&](const Array& ids, const Site& site) {
     const ArrayView own = ids.view();
     const ArrayView truth = oracle.at(ids.name).view();
-    const ArrayView logits = router_logits.view();
+    const ArrayView scores = router_scores.view();
     const ArrayView theirs = view_of(site, model.spec, evidence.ids.size());
     TensorResult result;
     choices.judge(
         result, site.place.layer,
-        {.reference = own, .oracle = &truth, .router_logits = &logits, .candidate = theirs});
+        {.reference = own, .oracle = &truth, .router_scores = &scores, .candidate = theirs});
   };
   const auto measure = [&](const Array& reference) {
     const auto result = std::ranges::find(results, reference.name, &TensorResult::name);
@@ -72,7 +72,9 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
     if (site != evidence.sites.end() && place->tap == Tap::kExpertIds) {
       return judge_choice(reference, *site);
     }
-    if (place->tap == Tap::kRouterLogits) router_logits = reference;
+    if (place->tap == Tap::kRouterLogits || place->tap == Tap::kRouterScores) {
+      router_scores = reference;
+    }
     if (result == results.end()) return;
     const ArrayView own = reference.view();
     const ArrayView truth = oracle.at(reference.name).view();

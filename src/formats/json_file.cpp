@@ -309,6 +309,14 @@ JsonObject JsonObject::updated(const JsonObject& with) const {
   return result;
 }
 
+JsonObject JsonObject::completed(OrderedJson defaults, const OrderedJson& fixed) const {
+  JsonObject result = *this;
+  defaults.update(json_);
+  defaults.update(fixed);
+  result.json_ = std::move(defaults);
+  return result;
+}
+
 std::string JsonObject::where(std::string_view field) const {
   return field_text(file_, prefix_ + std::string(field));
 }

@@ -57,6 +57,9 @@ class JsonObject {
   // This object with the other object's fields added; they replace fields with the same name.
   JsonObject updated(const JsonObject& with) const;
 
+  // This object with those of `defaults` that it lacks, and with all of `fixed` instead of its own.
+  JsonObject completed(OrderedJson defaults, const OrderedJson& fixed) const;
+
   // "FILE: field 'NAME'" (nested ones with dots) and the value's JSON text, for messages.
   std::string where(std::string_view field) const;
   std::string text(std::string_view field) const;

@@ -174,6 +174,35 @@ void Weights::rename(const std::function<std::string(const std::string&)>& new_n
   impl_->index(std::move(all));
 }
 
+void Weights::replace(std::map<std::string, std::vector<ArrayView>, std::less<>> parts) {
+  std::vector<StoredTensor> all;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < impl_->tensors.size(); ++i) {
+    const std::size_t file = impl_->tensor_file[i];
+    const auto found = parts.find(impl_->tensors[i].name);
+    if (found == parts.end()) {
+      all.push_back({std::move(impl_->tensors[i]), 0, 0, file});
+      continue;
+    }
+    for (ArrayView& part : found->second) all.push_back({std::move(part), 0, 0, file});
+  }
+  for (const StoredTensor& tensor : all) {
+    const std::string where = tensor_where(impl_->files[tensor.file], tensor.view.name);
+    bytes += static_cast<std::size_t>(element_count(tensor.view.shape, where)) *
+             dtype_size(tensor.view.dtype);
+  }
+  if (!impl_->in_place) impl_->bytes = bytes;
+  impl_->tensors.clear();
+  impl_->tensor_file.clear();
+  impl_->index(std::move(all));
+}
+
+std::span<std::byte> Weights::make(std::size_t bytes) {
+  impl_->in_place = false;
+  impl_->made.emplace_back().resize(bytes);
+  return impl_->made.back();
+}
+
 const fs::path& Weights::file_of(std::string_view name) const {
   const auto at = impl_->position(name);
   return at ? impl_->files[impl_->tensor_file[*at]] : impl_->directory;

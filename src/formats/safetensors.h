@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -41,6 +42,10 @@ class Weights {
   const ArrayView& get(std::string_view name, std::span<const std::int64_t> shape) const;
   // Gives each tensor the name that new_name has for its own, unless another tensor has it.
   void rename(const std::function<std::string(const std::string&)>& new_name);
+  // Puts other tensors in the place of each named one: views into its bytes, or into make()'s.
+  void replace(std::map<std::string, std::vector<ArrayView>, std::less<>> parts);
+  // Memory for tensors that are made from the files' contents; in_place() is false from then on.
+  std::span<std::byte> make(std::size_t bytes);
   // The file that holds the tensor, for messages.
   const std::filesystem::path& file_of(std::string_view name) const;
 

@@ -19,6 +19,9 @@ std::size_t width_of(const Value& value) {
 std::vector<ValueId> may_write_over(const Step& step) {
   if (std::holds_alternative<RmsNorm>(step.operation) ||
       std::holds_alternative<Rotate>(step.operation) ||
+      std::holds_alternative<SigmoidGate>(step.operation) ||
+      std::holds_alternative<RouterScores>(step.operation) ||
+      std::holds_alternative<CorrectScores>(step.operation) ||
       std::holds_alternative<Softcap>(step.operation)) {
     return {step.reads[0]};
   }

@@ -6,6 +6,7 @@
 #include "model/gguf_chat.h"
 #include "model/gguf_tokenizer.h"
 #include "models/gguf_config.h"
+#include "models/text_tower.h"
 
 namespace assay {
 
@@ -14,8 +15,10 @@ namespace fs = std::filesystem;
 namespace {
 
 // Converts names saved by another class to the causal model's: like transformers, adds the `model.`
-// that a base model lacks (every Qwen3-Embedding), and removes the one that a wrapper added.
-std::string causal_name(const std::string& stored) {
+// that a base model lacks (every Qwen3-Embedding), and removes the one that a wrapper added, and
+// the prefix of a language model within a multimodal one.
+std::string causal_name(const std::string& original) {
+  const std::string stored = language_name(original);
   constexpr std::string_view kBase = "model.";
   for (const char* part : {"embed_tokens.", "layers.", "norm."}) {
     if (stored.starts_with(part)) return std::string(kBase) + stored;

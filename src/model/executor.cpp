@@ -199,10 +199,10 @@ void Executor<N>::operate(Run& run, const RmsNorm& norm) {
 }
 
 template <class N>
-void Executor<N>::operate(Run& run, const Linear&) {
+void Executor<N>::operate(Run& run, const Linear& linear) {
   auto projections = projections_of<N>(run.block.steps[run.step], run.weights[run.step]);
   for (std::size_t i = 0; i < projections.size(); ++i) projections[i].out = written(run, i).data();
-  ops_.linear(read(run, 0), projections);
+  ops_.linear(linear, read(run, 0), projections);
 }
 
 template <class N>
@@ -244,6 +244,25 @@ void Executor<N>::operate(Run& run, const Gate& gate) {
 }
 
 template <class N>
+void Executor<N>::operate(Run& run, const SigmoidGate&) {
+  const Step& step = run.block.steps[run.step];
+  ops_.sigmoid_gate(read(run, 0), read(run, 1),
+                    run.plan.widths[step.reads[0]] / run.plan.widths[step.reads[1]],
+                    written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const RouterScores& scores) {
+  const Step& step = run.block.steps[run.step];
+  ops_.router_scores(scores, run.plan.widths[step.reads[0]], read(run, 0), written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const CorrectScores& correct) {
+  ops_.correct_scores(correct, read(run, 0), run.weights[run.step][0], written(run, 0));
+}
+
+template <class N>
 void Executor<N>::operate(Run& run, const TopExperts& top) {
   ops_.top_experts(top, read(run, 0), written(run, 0));
 }
@@ -267,9 +286,9 @@ void Executor<N>::operate(Run& run, const ExpertLinear& linear) {
 }
 
 template <class N>
-void Executor<N>::operate(Run& run, const SumExperts&) {
+void Executor<N>::operate(Run& run, const SumExperts& sum) {
   const Step& step = run.block.steps[run.step];
-  ops_.sum_experts(read(run, 0), read(run, 1), run.plan.widths[step.writes[0]],
+  ops_.sum_experts(sum, read(run, 0), read(run, 1), run.plan.widths[step.writes[0]],
                    run.plan.widths[step.reads[1]], written(run, 0));
 }
 

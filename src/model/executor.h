@@ -101,6 +101,9 @@ class Executor {
   void operate(Run&, const Context&) {}
   void operate(Run& run, const Add& add);
   void operate(Run& run, const Gate& gate);
+  void operate(Run& run, const SigmoidGate& gate);
+  void operate(Run& run, const RouterScores& scores);
+  void operate(Run& run, const CorrectScores& correct);
   void operate(Run& run, const TopExperts& top);
   void operate(Run& run, const ExpertWeights& weights);
   void operate(Run& run, const ExpertLinear& linear);

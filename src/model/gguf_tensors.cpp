@@ -101,11 +101,12 @@ class Planner {
     const std::string_view ending = rest.substr(dot);
     if (ending != ".weight" && ending != ".bias") return add_unknown(std::move(plan));
     const std::string at = fmt::format("model.layers.{}.", layer);
-    if (const auto part = name_of_experts(inner)) {
-      return add_experts(file, plan, at + "mlp.experts.", fmt::format(".{}{}", *part, ending));
-    }
-    const std::optional<std::string_view> name = name_in_layer(inner, type_.names);
+    const std::optional<std::string> name = name_in_layer(rest.substr(1), type_.names);
     if (!name) return add_unknown(std::move(plan));
+    if (name->find("{}") != name->npos) return add_experts(file, plan, at + *name);
+    // Some converters leave out an axis of length 1.
+    Shape& shape = plan.tensor.view.shape;
+    if (inner == "ffn_gate_inp_shexp" && shape.size() == 1) shape.insert(shape.begin(), 1);
     plan.minus_one = type_.adds_one_to_norms && inner.ends_with("norm");
     if (type_.reorders_q_and_k && (inner == "attn_q" || inner == "attn_k")) {
       const std::int64_t heads = integer("attention.head_count");
@@ -115,7 +116,7 @@ class Planner {
                           fmt::format("{} heads of pairs of rows", plan.heads));
       }
     }
-    add_named(file, std::move(plan), at + std::string(*name) + std::string(ending));
+    add_named(file, std::move(plan), at + *name);
   }
 
   void add_unknown(Plan plan) {
@@ -142,9 +143,8 @@ class Planner {
     plans_.push_back(std::move(plan));
   }
 
-  // Splits [experts, out, in] into one tensor per expert.
-  void add_experts(const GgufFile& file, const Plan& all, const std::string& before,
-                   const std::string& after) {
+  // Splits [experts, out, in] into one tensor per expert. name: with "{}" for its number.
+  void add_experts(const GgufFile& file, const Plan& all, const std::string& name) {
     const ArrayView& view = all.tensor.view;
     if (view.shape.size() != 3) {
       throw input_error(file.tensor_where(view.name), "shape " + shape_text(view.shape),
@@ -157,7 +157,7 @@ class Planner {
       plan.from = all.from.subspan(e * bytes, bytes);
       plan.tensor.view.shape.erase(plan.tensor.view.shape.begin());
       plan.tensor.view.bytes = plan.from;
-      add_named(file, std::move(plan), fmt::format("{}{}{}", before, e, after));
+      add_named(file, std::move(plan), fmt::format(fmt::runtime(name), e));
     }
   }
 

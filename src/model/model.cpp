@@ -12,6 +12,7 @@
 #include "model/buffers.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_fault.h"
+#include "model/fused_experts.h"
 #include "model/read_spec.h"
 #include "models/program.h"
 
@@ -108,6 +109,13 @@ Model load(const std::filesystem::path& directory, bool stream, const OnWeights&
   }
   Model model{directory, spec, read_eos_token_ids(directory),
               open_weights(directory, DequantiseNow::kYes, on_weights)};
+  split_fused_experts(model.files, spec, stream ? DequantiseNow::kNo : DequantiseNow::kYes,
+                      on_weights);
+  if (stream && !model.files.in_place()) {
+    throw usage_error("--stream",
+                      directory.string() + " has experts that must be laid out in memory",
+                      "a checkpoint whose weights can be used directly from its files");
+  }
   const bool stored_head = model.files.find(kLmHead) != nullptr;
   model.program.ropes = ropes_of(spec);
   model.program.embedding = embedding_of(spec);

@@ -30,6 +30,48 @@ constexpr std::string_view kQwen3Moe = R"({
   "sliding_window": null, "tie_word_embeddings": false, "use_cache": true,
   "use_sliding_window": false})";
 
+constexpr std::string_view kQwen2Moe = R"({
+  "architectures": ["Qwen2MoeForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
+  "decoder_sparse_step": 1, "eos_token_id": 151643, "hidden_act": "silu",
+  "initializer_range": 0.02, "model_type": "qwen2_moe", "norm_topk_prob": false,
+  "output_router_logits": false, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+  "router_aux_loss_coef": 0.001, "tie_word_embeddings": false, "use_cache": true,
+  "use_sliding_window": false})";
+
+constexpr std::string_view kMixtral = R"({
+  "architectures": ["MixtralForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1,
+  "eos_token_id": 2, "hidden_act": "silu", "initializer_range": 0.02,
+  "max_position_embeddings": 32768, "model_type": "mixtral", "num_experts_per_tok": 2,
+  "num_local_experts": 8, "output_router_logits": false, "rms_norm_eps": 1e-05,
+  "rope_theta": 1000000.0, "router_aux_loss_coef": 0.02, "sliding_window": null,
+  "tie_word_embeddings": false, "use_cache": true})";
+
+constexpr std::string_view kOlmoe = R"({
+  "architectures": ["OlmoeForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "clip_qkv": null, "eos_token_id": 50279, "hidden_act": "silu", "initializer_range": 0.02,
+  "max_position_embeddings": 4096, "model_type": "olmoe", "norm_topk_prob": false,
+  "num_experts": 64, "num_experts_per_tok": 8, "output_router_logits": false, "pad_token_id": 1,
+  "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000.0,
+  "router_aux_loss_coef": 0.01, "tie_word_embeddings": false, "use_cache": true})";
+
+constexpr std::string_view kGlm4Moe = R"({
+  "architectures": ["Glm4MoeForCausalLM"], "attention_bias": true, "attention_dropout": 0.0,
+  "eos_token_id": [151329, 151336, 151338], "head_dim": 128, "hidden_act": "silu",
+  "initializer_range": 0.02, "max_position_embeddings": 131072, "model_type": "glm4_moe",
+  "n_group": 1, "n_shared_experts": 1, "norm_topk_prob": true, "num_experts_per_tok": 8,
+  "num_nextn_predict_layers": 1, "pad_token_id": 151329, "partial_rotary_factor": 0.5,
+  "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 1000000, "tie_word_embeddings": false,
+  "topk_group": 1, "use_cache": true})";
+
+constexpr std::string_view kMinimaxM2 = R"({
+  "architectures": ["MiniMaxM2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 200034,
+  "eos_token_id": 200020, "head_dim": 128, "hidden_act": "silu", "initializer_range": 0.02,
+  "max_position_embeddings": 196608, "model_type": "minimax_m2", "num_experts_per_tok": 8,
+  "num_local_experts": 256, "output_router_logits": false, "qk_norm_type": "per_layer",
+  "rms_norm_eps": 1e-06, "rope_theta": 5000000, "rotary_dim": 64, "router_aux_loss_coef": 0.001,
+  "scoring_func": "sigmoid", "shared_intermediate_size": 0, "tie_word_embeddings": false,
+  "use_cache": true, "use_qk_norm": true, "use_routing_bias": true})";
+
 constexpr std::string_view kQwen2 = R"({
   "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
   "eos_token_id": 151643, "hidden_act": "silu", "initializer_range": 0.02,
@@ -178,6 +220,15 @@ constexpr Published kPublished[] = {
     {"Qwen3-235B-A22B", kQwen3Moe, 94, 4096, 64, 4, 12288, 151936,
      R"({"moe_intermediate_size": 1536})"},
 
+    {"Qwen1.5-MoE-A2.7B", kQwen2Moe, 24, 2048, 16, 16, 5632, 151936,
+     R"({"max_position_embeddings": 8192, "moe_intermediate_size": 1408, "num_experts": 60,
+         "num_experts_per_tok": 4, "shared_expert_intermediate_size": 5632,
+         "sliding_window": 32768})"},
+    {"Qwen2-57B-A14B", kQwen2Moe, 28, 3584, 28, 4, 18944, 151936,
+     R"({"max_position_embeddings": 131072, "moe_intermediate_size": 2560, "num_experts": 64,
+         "num_experts_per_tok": 8, "shared_expert_intermediate_size": 20480,
+         "sliding_window": 65536})"},
+
     {"Qwen2-0.5B", kQwen2, 24, 896, 14, 2, 4864, 151936, kTied},
     {"Qwen2-1.5B", kQwen2, 28, 1536, 12, 2, 8960, 151936, kTied},
     {"Qwen2-7B", kQwen2, 28, 3584, 28, 4, 18944, 152064},
@@ -213,6 +264,10 @@ constexpr Published kPublished[] = {
     {"Mistral-Small-24B", kMistral, 40, 5120, 32, 8, 32768, 131072,
      R"({"head_dim": 128, "rope_theta": 100000000.0})"},
 
+    {"Mixtral-8x7B", kMixtral, 32, 4096, 32, 8, 14336, 32000},
+    {"Mixtral-8x22B", kMixtral, 56, 6144, 48, 8, 16384, 32000,
+     R"({"max_position_embeddings": 65536})"},
+
     {"gemma-2-2b", kGemma2, 26, 2304, 8, 4, 9216, 256000},
     {"gemma-2-9b", kGemma2, 42, 3584, 16, 8, 14336, 256000},
     {"gemma-2-27b", kGemma2, 46, 4608, 32, 16, 36864, 256000,
@@ -224,6 +279,19 @@ constexpr Published kPublished[] = {
     {"OLMo-2-7B", kOlmo2, 32, 4096, 32, 32, 11008, 100352},
     {"OLMo-2-13B", kOlmo2, 40, 5120, 40, 40, 13824, 100352},
     {"OLMo-2-32B", kOlmo2, 64, 5120, 40, 8, 27648, 100352},
+    {"OLMoE-1B-7B", kOlmoe, 16, 2048, 16, 16, 1024, 50304},
+
+    {"GLM-4.5-Air", kGlm4Moe, 46, 4096, 96, 8, 10944, 151552,
+     R"({"first_k_dense_replace": 1, "moe_intermediate_size": 1408, "n_routed_experts": 128,
+         "routed_scaling_factor": 1.0, "use_qk_norm": false})"},
+    {"GLM-4.5", kGlm4Moe, 92, 5120, 96, 8, 12288, 151552,
+     R"({"first_k_dense_replace": 3, "moe_intermediate_size": 1536, "n_routed_experts": 160,
+         "routed_scaling_factor": 2.5, "use_qk_norm": true})"},
+    {"GLM-4.7", kGlm4Moe, 92, 5120, 96, 8, 12288, 151552,
+     R"({"first_k_dense_replace": 3, "max_position_embeddings": 202752,
+         "moe_intermediate_size": 1536, "n_routed_experts": 160, "routed_scaling_factor": 2.5,
+         "use_qk_norm": true})"},
+    {"MiniMax-M2.5", kMinimaxM2, 62, 3072, 48, 8, 1536, 200064},
 
     {"Phi-3-mini-4k", kPhi3, 32, 3072, 32, 32, 8192, 32064},
     {"Phi-3-mini-128k", kPhi3, 32, 3072, 32, 32, 8192, 32064, kPhi3Mini128k},

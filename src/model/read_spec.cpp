@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "models/config_fields.h"
 #include "models/model_type.h"
+#include "models/text_tower.h"
 
 namespace assay {
 namespace {
@@ -39,8 +40,9 @@ void read_sizes(const JsonObject& config, ModelSpec& spec) {
 }  // namespace
 
 std::vector<std::string> model_types() {
-  std::vector<std::string> names;
+  std::vector<std::string> names = tower_types();
   for (const ModelType& type : all_model_types()) names.emplace_back(type.name);
+  std::ranges::sort(names);
   return names;
 }
 
@@ -54,7 +56,8 @@ ModelSpec read_spec_file(const fs::path& config_json) {
   return read_spec_config(JsonObject(config_json));
 }
 
-ModelSpec read_spec_config(const JsonObject& config) {
+ModelSpec read_spec_config(const JsonObject& whole) {
+  const JsonObject config = language_config(whole);
   ModelSpec spec;
   spec.model_type = config.string("model_type");
   const auto types = all_model_types();
@@ -66,6 +69,7 @@ ModelSpec read_spec_config(const JsonObject& config) {
   read_sizes(config, spec);
   spec.tie_word_embeddings = config.boolean("tie_word_embeddings", type->ties);
   read_activation(config, type->activation_field, type->activation, spec);
+  spec.exchanged_experts = exchanges_experts(whole.string("model_type"));
   type->read(config, spec);
   if (type->read_rope != nullptr) {
     type->read_rope(config, spec);
@@ -87,6 +91,10 @@ std::vector<std::int64_t> read_eos_token_ids(const fs::path& directory) {
     if (!is_there(directory / file)) continue;
     const JsonObject config(directory / file);
     if (config.has(kField)) return config.integers(kField);
+    if (!config.has("text_config")) continue;
+    if (const JsonObject text = config.object("text_config"); text.has(kField)) {
+      return text.integers(kField);
+    }
   }
   return {};
 }

@@ -20,6 +20,7 @@
 #include "model/model.h"
 #include "model/published.h"
 #include "model/read_spec.h"
+#include "models/text_tower.h"
 
 namespace assay {
 namespace {
@@ -121,7 +122,7 @@ class Synthesis {
       stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
     }
     const bool vector = tensor.shape.size() == 1;
-    const bool bias = tensor.name.ends_with(".bias");
+    const bool bias = tensor.name.ends_with("bias");
     const float centre = vector && !bias && !one_plus_norms_ ? 1.0F : 0.0F;
     const float spread = vector ? 0.1F : static_cast<float>(range_);
     const std::size_t size = dtype_size(tensor.dtype);
@@ -169,8 +170,12 @@ void write_checkpoint(const SynthOptions& options, const Json& config, double in
     copy.write(tokenizer->bytes());
     copy.commit();
   }
+  std::vector<TensorInfo> tensors = checkpoint_tensors(spec, options.dtype);
+  if (config.contains("text_config")) {
+    for (TensorInfo& tensor : tensors) tensor.name = tower_name(tensor.name);
+  }
   Synthesis(options, out, initializer_range, spec.norm.one_plus, on_progress)
-      .write_weights(checkpoint_tensors(spec, options.dtype));
+      .write_weights(tensors);
 }
 
 }  // namespace

@@ -9,8 +9,12 @@ Builder::Builder(const ModelSpec& spec, std::int64_t layer, std::string prefix)
   block_.values.push_back({{spec.hidden_size}, std::nullopt});
 }
 
+TensorUse Builder::named(std::string_view name, std::int64_t size) const {
+  return {prefix_ + std::string(name), 0, size, 0, 0};
+}
+
 TensorUse Builder::vector(std::string_view name, std::int64_t size) const {
-  return {prefix_ + std::string(name) + ".weight", 0, size, 0, 0};
+  return named(std::string(name) + ".weight", size);
 }
 
 TensorUse Builder::matrix(std::string_view name, std::int64_t rows, std::int64_t cols) const {
@@ -18,7 +22,7 @@ TensorUse Builder::matrix(std::string_view name, std::int64_t rows, std::int64_t
 }
 
 TensorUse Builder::bias(std::string_view name, std::int64_t size) const {
-  return {prefix_ + std::string(name) + ".bias", 0, size, 0, 0};
+  return named(std::string(name) + ".bias", size);
 }
 
 ValueId Builder::step(Operation operation, std::vector<ValueId> reads, Value value,

@@ -21,6 +21,8 @@ class Builder {
   // The current value of the residual stream.
   ValueId stream() const { return stream_; }
 
+  // A vector by its whole name within the block.
+  TensorUse named(std::string_view name, std::int64_t size) const;
   // A tensor by its name within the block; `.weight` is added to it.
   TensorUse vector(std::string_view name, std::int64_t size) const;
   TensorUse matrix(std::string_view name, std::int64_t rows, std::int64_t cols) const;

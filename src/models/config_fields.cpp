@@ -64,6 +64,24 @@ void read_layer_types(const JsonObject& config, ModelSpec& spec,
   }
 }
 
+void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& spec) {
+  MoeSpec& moe = spec.moe;
+  moe.num_experts = config.positive_integer(fields.count);
+  refuse_unless(moe.num_experts <= kMostExperts, config, fields.count,
+                fmt::format("at most {}", kMostExperts));
+  moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");
+  moe.intermediate_size = config.positive_integer(fields.width);
+  refuse_unless(moe.num_experts_per_tok <= moe.num_experts, config, "num_experts_per_tok",
+                fmt::format("at most {} ({})", moe.num_experts, fields.count));
+}
+
+void set_sparse_layers(ModelSpec& spec, const std::function<bool(std::int64_t)>& is_sparse) {
+  spec.sparse_layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    spec.sparse_layers[static_cast<std::size_t>(l)] = is_sparse(l);
+  }
+}
+
 double number_or_null(const JsonObject& config, std::string_view field, double fallback) {
   return config.is_null(field) ? 0 : config.positive_number(field, fallback);
 }

@@ -29,6 +29,17 @@ void read_layer_types(const JsonObject& config, ModelSpec& spec,
 // Reads `sliding_window`, a number or null (no window); fallback if it is absent.
 void read_window(const JsonObject& config, ModelSpec& spec, std::int64_t fallback);
 
+// An MoE's sizes: the number of experts, each token's and each expert's size, which the config must
+// have under these names. All layers are sparse.
+struct MoeFields {
+  std::string_view count = "num_experts";
+  std::string_view width = "moe_intermediate_size";
+};
+void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& spec);
+
+// Sets which layers are sparse.
+void set_sparse_layers(ModelSpec& spec, const std::function<bool(std::int64_t layer)>& is_sparse);
+
 // A number, or 0 for null; fallback if the field is absent.
 double number_or_null(const JsonObject& config, std::string_view field, double fallback);
 

@@ -12,7 +12,7 @@ constexpr std::array<GgufName, 4> kOutside = {{{"token_embd.weight", "model.embe
                                                {"output_norm.weight", "model.norm.weight"},
                                                {"output.weight", "lm_head.weight"},
                                                {"output.bias", "lm_head.bias"}}};
-constexpr std::array<GgufName, 14> kInLayer = {{{"attn_norm", "input_layernorm"},
+constexpr std::array<GgufName, 17> kInLayer = {{{"attn_norm", "input_layernorm"},
                                                 {"attn_q", "self_attn.q_proj"},
                                                 {"attn_k", "self_attn.k_proj"},
                                                 {"attn_v", "self_attn.v_proj"},
@@ -25,9 +25,10 @@ constexpr std::array<GgufName, 14> kInLayer = {{{"attn_norm", "input_layernorm"}
                                                 {"ffn_gate", "mlp.gate_proj"},
                                                 {"ffn_up", "mlp.up_proj"},
                                                 {"ffn_down", "mlp.down_proj"},
-                                                {"ffn_gate_inp", "mlp.gate"}}};
-constexpr std::array<GgufName, 3> kExperts = {
-    {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
+                                                {"ffn_gate_inp", "mlp.gate"},
+                                                {"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
+                                                {"ffn_up_exps", "mlp.experts.{}.up_proj"},
+                                                {"ffn_down_exps", "mlp.experts.{}.down_proj"}}};
 
 using Names = std::span<const GgufName>;
 
@@ -53,34 +54,32 @@ std::optional<std::string_view> name_outside_layers(std::string_view gguf) {
   return to_transformers(kOutside, gguf);
 }
 
-std::optional<std::string_view> name_in_layer(std::string_view gguf, Names own) {
-  const auto found = to_transformers(own, gguf);
-  return found ? found : to_transformers(kInLayer, gguf);
-}
-
-std::optional<std::string_view> name_of_experts(std::string_view gguf) {
-  return to_transformers(kExperts, gguf);
+std::optional<std::string> name_in_layer(std::string_view gguf, Names own) {
+  if (const auto whole = to_transformers(own, gguf)) return std::string(*whole);
+  const std::size_t ending = gguf.rfind('.');
+  if (ending == gguf.npos) return std::nullopt;
+  auto found = to_transformers(own, gguf.substr(0, ending));
+  if (!found) found = to_transformers(kInLayer, gguf.substr(0, ending));
+  if (!found) return std::nullopt;
+  return std::string(*found) + std::string(gguf.substr(ending));
 }
 
 std::optional<std::string> gguf_name_of(std::string_view transformers, Names own) {
   if (const auto outside = to_gguf(kOutside, transformers)) return std::string(*outside);
   constexpr std::string_view kLayers = "model.layers.";
-  constexpr std::string_view kNumbered = "mlp.experts.{}.";
-  const std::size_t ending = transformers.rfind('.');
-  if (!transformers.starts_with(kLayers) || ending < kLayers.size()) return std::nullopt;
+  if (!transformers.starts_with(kLayers)) return std::nullopt;
   const std::size_t dot = transformers.find('.', kLayers.size());
-  if (dot >= ending) return std::nullopt;
-  std::string_view inner = transformers.substr(dot + 1, ending - dot - 1);
-  std::optional<std::string_view> found;
-  if (inner.starts_with(kNumbered)) {
-    found = to_gguf(kExperts, inner.substr(kNumbered.size()));
-  } else {
-    found = to_gguf(own, inner);
-    if (!found) found = to_gguf(kInLayer, inner);
-  }
+  if (dot == transformers.npos) return std::nullopt;
+  const std::string_view inner = transformers.substr(dot + 1);
+  const std::string block =
+      fmt::format("blk.{}.", transformers.substr(kLayers.size(), dot - kLayers.size()));
+  if (const auto whole = to_gguf(own, inner)) return block + std::string(*whole);
+  const std::size_t ending = inner.rfind('.');
+  if (ending == inner.npos) return std::nullopt;
+  auto found = to_gguf(own, inner.substr(0, ending));
+  if (!found) found = to_gguf(kInLayer, inner.substr(0, ending));
   if (!found) return std::nullopt;
-  return fmt::format("blk.{}.{}{}", transformers.substr(kLayers.size(), dot - kLayers.size()),
-                     *found, transformers.substr(ending));
+  return block + std::string(*found) + std::string(inner.substr(ending));
 }
 
 }  // namespace assay

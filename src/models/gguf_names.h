@@ -16,11 +16,10 @@ struct GgufName {
 
 // Of tensors outside the layers: "output_norm.weight", "model.norm.weight".
 std::optional<std::string_view> name_outside_layers(std::string_view gguf);
-// Of a layer's tensors, without ending: "attn_q", "self_attn.q_proj". own: the family's names,
-// which go before those that all families share.
-std::optional<std::string_view> name_in_layer(std::string_view gguf, std::span<const GgufName> own);
-// Of the matrices of all experts in one: "ffn_up_exps", "up_proj".
-std::optional<std::string_view> name_of_experts(std::string_view gguf);
+// Of a layer's tensors: "attn_q.weight", "self_attn.q_proj.weight"; of the matrices of all experts
+// in one, "ffn_up_exps.weight", with "{}" for an expert's number. own: the family's names, which go
+// before those that all families share; without ending, or whole names.
+std::optional<std::string> name_in_layer(std::string_view gguf, std::span<const GgufName> own);
 
 // The inverse: "model.layers.3.self_attn.q_proj.weight" is "blk.3.attn_q.weight", and that of the
 // numbered experts ("model.layers.3.mlp.experts.{}.up_proj.weight") "blk.3.ffn_up_exps.weight".

@@ -8,15 +8,11 @@
 #include "models/config_fields.h"
 #include "models/gguf_fields.h"
 #include "models/model_type.h"
-#include "models/parts/attention.h"
-#include "models/parts/mlp.h"
+#include "models/parts/pre_norm.h"
 
 namespace assay {
 
-void llama_layer(Builder& b) {
-  b.add(attention(b, b.norm(b.stream(), "input_layernorm", Tap::kInputNorm)), Tap::kAttnResidual);
-  b.add(mlp(b, b.norm(b.stream(), "post_attention_layernorm", Tap::kMlpNorm)), Tap::kLayerOutput);
-}
+void llama_layer(Builder& b) { pre_norm_layer(b, {}, {}); }
 
 namespace {
 
@@ -78,15 +74,17 @@ OrderedJson frequency_factors(const GgufFields& gguf, const std::vector<float>& 
 }
 
 void read_llama_gguf(GgufFields& gguf) {
-  if (gguf.integer("expert_count", 0) != 0) {
-    throw input_error(gguf.where("expert_count"), std::to_string(gguf.integer("expert_count")),
-                      "0 (MoE models of this architecture are not supported)");
-  }
-  // Mistral's files have this architecture too; only a window distinguishes them.
+  // Mistral's and Mixtral's files have this architecture too; a window and experts distinguish
+  // them.
   const std::int64_t window = gguf.integer("attention.sliding_window", 0);
   if (window > 0) {
     gguf.config["model_type"] = "mistral";
     gguf.config["sliding_window"] = window;
+  }
+  if (gguf.integer("expert_count", 0) != 0) {
+    gguf.config["model_type"] = "mixtral";
+    gguf.config["num_local_experts"] = gguf.integer("expert_count");
+    gguf.config["num_experts_per_tok"] = gguf.integer("expert_used_count");
   }
   gguf.config["mlp_bias"] = gguf.parts().find("blk.0.ffn_gate.bias") != nullptr;
   if (gguf.parts().find("rope_freqs.weight") != nullptr) {
@@ -100,7 +98,10 @@ ModelType llama_type() {
   return {.name = "llama",
           .read = read_llama,
           .layer = llama_layer,
-          .gguf = {.architecture = "llama", .read = read_llama_gguf, .reorders_q_and_k = true}};
+          .gguf = {.architecture = "llama",
+                   .read = read_llama_gguf,
+                   .names = mixtral_gguf_names(),
+                   .reorders_q_and_k = true}};
 }
 ModelType mistral_type() { return {.name = "mistral", .read = read_mistral, .layer = llama_layer}; }
 

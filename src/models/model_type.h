@@ -47,4 +47,7 @@ void add_model_type(const ModelType& type);
 // Llama's layer, with the names that most families share: norms before both blocks.
 void llama_layer(Builder& b);
 
+// The names of Mixtral's experts in its GGUF files.
+std::span<const GgufName> mixtral_gguf_names();
+
 }  // namespace assay

@@ -5,8 +5,7 @@
 #include "models/config_fields.h"
 #include "models/gguf_fields.h"
 #include "models/model_type.h"
-#include "models/parts/attention.h"
-#include "models/parts/mlp.h"
+#include "models/parts/pre_norm.h"
 
 namespace assay {
 namespace {
@@ -18,10 +17,7 @@ void read_phi3(const JsonObject& config, ModelSpec& spec) {
 }
 
 void phi3_layer(Builder& b) {
-  const ValueId x = b.norm(b.stream(), "input_layernorm", Tap::kInputNorm);
-  b.add(attention(b, x, {.fused = "qkv_proj"}), Tap::kAttnResidual);
-  const ValueId y = b.norm(b.stream(), "post_attention_layernorm", Tap::kMlpNorm);
-  b.add(mlp(b, y, {.fused = "gate_up_proj"}), Tap::kLayerOutput);
+  pre_norm_layer(b, {.fused = "qkv_proj"}, {.fused = "gate_up_proj", .moe = {}});
 }
 
 void read_phi3_gguf(GgufFields& gguf) {

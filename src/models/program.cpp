@@ -10,6 +10,27 @@
 
 namespace assay {
 
+bool rounds(const Operation& operation) {
+  if (const auto* linear = std::get_if<Linear>(&operation)) return linear->rounded;
+  if (const auto* weights = std::get_if<ExpertWeights>(&operation)) return weights->rounded;
+  return !std::holds_alternative<RouterScores>(operation) &&
+         !std::holds_alternative<CorrectScores>(operation);
+}
+
+std::vector<Tap> unrounded_taps(const Program& program) {
+  std::vector<Tap> taps;
+  for (const Block& layer : program.layers) {
+    for (const Step& step : layer.steps) {
+      if (rounds(step.operation)) continue;
+      for (const ValueId v : step.writes) {
+        const std::optional<Tap> tap = layer.values[v].tap;
+        if (tap && std::ranges::count(taps, *tap) == 0) taps.push_back(*tap);
+      }
+    }
+  }
+  return taps;
+}
+
 std::vector<TensorUse> each_tensor(const Step& step) {
   const std::int64_t count = step.tensors.empty() ? 0 : step.tensors.front().count;
   std::vector<TensorUse> all;

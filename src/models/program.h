@@ -61,6 +61,7 @@ struct RmsNorm {
 
 // x w^T + bias: a matrix for each value that it writes, followed by its bias, if any.
 struct Linear {
+  bool rounded = true;  // false: the results stay in FP32 (in double in numerics f64)
   bool operator==(const Linear&) const = default;
 };
 
@@ -99,14 +100,37 @@ struct Gate {
   bool operator==(const Gate&) const = default;
 };
 
-// The ids of each token's experts, those with the greatest logits; and their weights.
+// x * sigmoid(gate), with a gate for each element of x or one for each token.
+struct SigmoidGate {
+  bool operator==(const SigmoidGate&) const = default;
+};
+
+// A router's scores, from its logits; not rounded.
+struct RouterScores {
+  RouterFunction function = RouterFunction::kSoftmax;
+  bool operator==(const RouterScores&) const = default;
+};
+// scores + bias, by which experts are chosen but not weighted; not rounded.
+struct CorrectScores {
+  bool rounds_bias = false;  // to the run's type; otherwise it keeps its own
+  bool operator==(const CorrectScores&) const = default;
+};
+// The ids of each token's experts, those with the greatest scores. With groups, of equal sizes,
+// only experts of the `kept` groups with the greatest sums of their two best scores.
 struct TopExperts {
   std::int64_t experts = 0;
   std::int64_t per_token = 0;
+  bool sorted = true;  // greatest first; otherwise as torch.topk(sorted=False) leaves them
+  std::int64_t groups = 1;
+  std::int64_t kept = 1;
   bool operator==(const TopExperts&) const = default;
 };
+// The scores of a token's experts, divided by their sum + eps if sum_to_one, times the factor.
 struct ExpertWeights {
   bool sum_to_one = false;
+  double eps = 0;
+  double factor = 1;
+  bool rounded = true;
   bool operator==(const ExpertWeights&) const = default;
 };
 // Like Linear, each token with the matrices of its own experts. The weights are all of the first
@@ -118,6 +142,7 @@ struct ExpertLinear {
 };
 // The sum of the outputs of a token's experts, each times its weight.
 struct SumExperts {
+  bool rounds_products = true;
   bool operator==(const SumExperts&) const = default;
 };
 
@@ -147,9 +172,9 @@ struct Foreign {
   bool operator==(const Foreign& other) const { return operation->equals(*other.operation); }
 };
 
-using Operation =
-    std::variant<Lookup, RmsNorm, Linear, Rotate, Scores, Softmax, Context, Add, Gate, TopExperts,
-                 ExpertWeights, ExpertLinear, SumExperts, Softcap, Foreign>;
+using Operation = std::variant<Lookup, RmsNorm, Linear, Rotate, Scores, Softmax, Context, Add, Gate,
+                               SigmoidGate, RouterScores, CorrectScores, TopExperts, ExpertWeights,
+                               ExpertLinear, SumExperts, Softcap, Foreign>;
 
 struct Step {
   Operation operation;
@@ -158,6 +183,9 @@ struct Step {
   std::vector<TensorUse> tensors;
   bool operator==(const Step&) const = default;
 };
+
+// Whether a BF16 run rounds the operation's results.
+bool rounds(const Operation& operation);
 
 // The tensors of a step one by one, in the order of its weights.
 std::vector<TensorUse> each_tensor(const Step& step);
@@ -181,6 +209,9 @@ struct Program {
   Block head;
   bool operator==(const Program&) const = default;
 };
+
+// The taps of the layers that a BF16 run does not round.
+std::vector<Tap> unrounded_taps(const Program& program);
 
 // The program for a spec from read_spec(). A pure function. stored_head: the checkpoint has an
 // lm_head.weight, which is used although the config ties it: transformers 5 ties only if it equals

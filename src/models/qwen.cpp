@@ -1,14 +1,17 @@
-// Qwen2, Qwen3 and Qwen3-MoE: Llama's layer; Qwen2 with a bias on q, k and v, Qwen3 with a norm on
-// each query and key head, Qwen3-MoE with experts in most layers.
+// Qwen2 and Qwen3: Llama's layer; Qwen2 with a bias on q, k and v, Qwen3 with a norm on each query
+// and key head. Their MoE types have experts in most layers; Qwen2's also one for all tokens, whose
+// output is gated.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
 #include "models/config_fields.h"
 #include "models/gguf_fields.h"
 #include "models/model_type.h"
+#include "models/parts/pre_norm.h"
 
 namespace assay {
 namespace {
@@ -22,26 +25,18 @@ void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
   read_layer_types(config, spec, [&](std::size_t l) { return l >= from; });
 }
 
-void read_moe(const JsonObject& config, ModelSpec& spec) {
-  const char* count = config.has("num_local_experts") ? "num_local_experts" : "num_experts";
-  MoeSpec& moe = spec.moe;
-  moe.num_experts = config.positive_integer(count);
-  refuse_unless(moe.num_experts <= kMostExperts, config, count,
-                fmt::format("at most {}", kMostExperts));
-  moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");
-  moe.intermediate_size = config.positive_integer("moe_intermediate_size");
-  moe.norm_topk_prob = config.boolean("norm_topk_prob", false);
-  refuse_unless(moe.num_experts_per_tok <= moe.num_experts, config, "num_experts_per_tok",
-                fmt::format("at most {} ({})", moe.num_experts, count));
+// Of every `decoder_sparse_step` layers one is sparse, unless it is among `mlp_only_layers`.
+void read_qwen_moe(const JsonObject& config, ModelSpec& spec) {
+  const bool local = config.has("num_local_experts");
+  read_experts(config, {.count = local ? "num_local_experts" : "num_experts"}, spec);
+  spec.moe.router.norm_topk_prob = config.boolean("norm_topk_prob", false);
   const std::int64_t step = config.positive_integer("decoder_sparse_step", 1);
   const std::vector<std::int64_t> dense = config.has("mlp_only_layers")
                                               ? config.integers("mlp_only_layers")
                                               : std::vector<std::int64_t>();
-  spec.sparse_layers.resize(static_cast<std::size_t>(spec.num_hidden_layers));
-  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    spec.sparse_layers[static_cast<std::size_t>(l)] =
-        (l + 1) % step == 0 && std::ranges::find(dense, l) == dense.end();
-  }
+  set_sparse_layers(spec, [&](std::int64_t l) {
+    return (l + 1) % step == 0 && std::ranges::find(dense, l) == dense.end();
+  });
 }
 
 void read_qwen2(const JsonObject& config, ModelSpec& spec) {
@@ -50,19 +45,36 @@ void read_qwen2(const JsonObject& config, ModelSpec& spec) {
   read_qwen_window(config, spec);
 }
 
+// Without layer_types, every second layer slides, up to max_window_layers.
+void read_qwen2_moe(const JsonObject& config, ModelSpec& spec) {
+  read_heads(config, spec, true);
+  spec.qkv_bias = config.boolean("qkv_bias", true);
+  if (config.boolean("use_sliding_window", false)) {
+    read_window(config, spec, 4096);
+    const auto until = config.unsigned_integer("max_window_layers", 28);
+    read_layer_types(config, spec, [&](std::size_t l) { return l % 2 == 0 && l < until; });
+  }
+  read_qwen_moe(config, spec);
+  spec.moe.shared_size = config.positive_integer("shared_expert_intermediate_size");
+  spec.moe.shared_gated = true;
+}
+
+void qwen2_moe_layer(Builder& b) {
+  pre_norm_layer(b, {}, {.fused = "", .moe = {.shared = "shared_expert"}});
+}
+
 void read_qwen3(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, false);
   spec.qk_norm = true;
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   read_qwen_window(config, spec);
-  if (spec.model_type == "qwen3_moe") read_moe(config, spec);
+  if (spec.model_type == "qwen3_moe") read_qwen_moe(config, spec);
 }
 
-void read_qwen3_moe_gguf(GgufFields& gguf) {
+void read_moe_gguf(GgufFields& gguf) {
   gguf.config["num_experts"] = gguf.integer("expert_count");
   gguf.config["num_experts_per_tok"] = gguf.integer("expert_used_count");
   gguf.config["moe_intermediate_size"] = gguf.integer("expert_feed_forward_length");
-  gguf.config["norm_topk_prob"] = gguf.boolean("expert_weights_norm", true);
   gguf.config["decoder_sparse_step"] = 1;
   OrderedJson dense = OrderedJson::array();
   for (std::int64_t l = 0; l < gguf.layers(); ++l) {
@@ -71,11 +83,37 @@ void read_qwen3_moe_gguf(GgufFields& gguf) {
   gguf.config["mlp_only_layers"] = dense;
 }
 
+// llama.cpp never divides the weights by their sum.
+void read_qwen2_moe_gguf(GgufFields& gguf) {
+  read_moe_gguf(gguf);
+  gguf.config["shared_expert_intermediate_size"] =
+      gguf.integer("expert_shared_feed_forward_length");
+  gguf.config["qkv_bias"] = gguf.config["attention_bias"];
+}
+
+void read_qwen3_moe_gguf(GgufFields& gguf) {
+  read_moe_gguf(gguf);
+  gguf.config["norm_topk_prob"] = gguf.boolean("expert_weights_norm", true);
+}
+
+constexpr std::array<GgufName, 4> kSharedGgufNames = {
+    {{"ffn_gate_inp_shexp", "mlp.shared_expert_gate"},
+     {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
+     {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
+     {"ffn_down_shexp", "mlp.shared_expert.down_proj"}}};
+
 }  // namespace
 
 ModelType qwen2_type() {
   return {
       .name = "qwen2", .read = read_qwen2, .layer = llama_layer, .gguf = {.architecture = "qwen2"}};
+}
+ModelType qwen2_moe_type() {
+  return {
+      .name = "qwen2_moe",
+      .read = read_qwen2_moe,
+      .layer = qwen2_moe_layer,
+      .gguf = {.architecture = "qwen2moe", .read = read_qwen2_moe_gguf, .names = kSharedGgufNames}};
 }
 ModelType qwen3_type() {
   return {

@@ -136,12 +136,18 @@ void read_rotary_dims(const JsonObject& config, const JsonObject& rope, const Ro
                       bool stretched, ModelSpec& spec) {
   if (!fields.rotates_partly && !stretched) return;
   const JsonObject& from = rope.has(kPartial) ? rope : config;
-  const double factor = from.positive_number(kPartial, 1);
+  double factor = from.positive_number(kPartial, fields.part);
+  const char* field = kPartial;
+  if (!from.has(kPartial) && !fields.dims_field.empty() && config.has(fields.dims_field)) {
+    field = fields.dims_field.data();
+    factor =
+        static_cast<double>(config.positive_integer(field)) / static_cast<double>(spec.head_dim);
+  }
   const auto dims =
       static_cast<std::int64_t>(static_cast<double>(spec.head_dim) * std::min(factor, 1.0));
   if (factor > 1 || dims < 2 || dims % 2 != 0) {
     throw input_error(
-        from.where(kPartial), from.text(kPartial),
+        from.where(field), from.text(field),
         fmt::format("a part of head_dim ({}) that is a positive even number", spec.head_dim));
   }
   if (dims == spec.head_dim) return;
@@ -172,7 +178,7 @@ void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& sp
   read_rotary_dims(config, rope, fields, scaling_of(rope, fields) != RopeScaling::kNone, spec);
   read_scaling(config, rope, rope, fields, spec, spec.rope_parameters);
   spec.rope_parameters.theta =
-      rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
+      rope.positive_number("rope_theta", config.positive_number("rope_theta", fields.theta));
 }
 
 }  // namespace assay

@@ -18,6 +18,9 @@ struct RopeFields {
   std::optional<double> original_length = {};
   // Part of a head may be rotated; partial_rotary_factor is read even without scaling.
   bool rotates_partly = false;
+  double part = 1;                   // partial_rotary_factor, unless the config says otherwise
+  std::string_view dims_field = {};  // the number of rotated elements instead of the factor
+  double theta = 10000;              // rope_theta, unless the config says otherwise
 };
 
 // Sets rope_parameters and rope.dims of a spec that has its sizes and model type. Throws input

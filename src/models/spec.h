@@ -57,13 +57,36 @@ struct MlpSpec {
   bool operator==(const MlpSpec&) const = default;
 };
 
-// A mixture of experts (MoE) instead of the MLP (Qwen3-MoE): each token's output is the weighted
-// sum of those of its num_experts_per_tok experts.
+enum class RouterFunction : std::uint8_t { kSoftmax, kSigmoid };
+
+// How a token's experts and their weights follow from its hidden state: logits, scores, choice,
+// weights. The defaults are those of Qwen3-MoE.
+struct RouterSpec {
+  bool fp32_logits = false;  // not rounded
+  RouterFunction function = RouterFunction::kSoftmax;
+  enum class Bias : std::uint8_t {
+    kNone,
+    kRounded,                                // to the run's type when it is loaded (MiniMax M2)
+    kOwnType,                                // as it is stored (GLM-4.5)
+  } bias = Bias::kNone;                      // added to the scores for the choice only
+  std::int64_t groups = 1, kept_groups = 1;  // see TopExperts
+  bool sorted = true;
+  bool norm_topk_prob = false;  // the weights of a token's experts add up to 1
+  double norm_eps = 0;          // added to their sum
+  double factor = 1;            // of the weights
+  bool rounded = true;  // weights, and their products with the outputs; otherwise both are FP32
+  bool operator==(const RouterSpec&) const = default;
+};
+
+// A mixture of experts (MoE) instead of the MLP: each token's output is the weighted sum of those
+// of its num_experts_per_tok experts.
 struct MoeSpec {
   std::int64_t num_experts = 0;  // 0: none
   std::int64_t num_experts_per_tok = 0;
   std::int64_t intermediate_size = 0;  // per expert
-  bool norm_topk_prob = false;         // the weights of a token's experts add up to 1
+  RouterSpec router;
+  std::int64_t shared_size = 0;  // intermediate size of the expert of all tokens; 0: none
+  bool shared_gated = false;     // its output is multiplied by the sigmoid of a gate
   bool operator==(const MoeSpec&) const = default;
 };
 
@@ -96,6 +119,8 @@ struct ModelSpec {
   bool qk_norm = false;  // RMSNorm on queries and keys, before the rotary embedding
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool tie_word_embeddings = false;
+  // Fused experts are stored with their last two axes exchanged, where the shape does not tell.
+  bool exchanged_experts = false;
   bool runs_anew_when_long = false;  // see starts_anew(); Phi-3, as in transformers
   // By layer: whether its attention is limited to attention.window, and whether its MLP is an MoE.
   // Empty: all layers, if there is a window or an MoE.

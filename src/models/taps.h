@@ -35,11 +35,18 @@ namespace assay {
   row(kAttnResidual, "attn_residual")        \
   row(kMlpNorm, "mlp_norm")                  \
   row(kRouterLogits, "router_logits")        \
+  row(kRouterScores, "router_scores")        \
   row(kExpertIds, "expert_ids")              \
   row(kExpertWeights, "expert_weights")      \
   row(kGateProj, "gate_proj")                \
   row(kUpProj, "up_proj")                    \
   row(kMlpAct, "mlp_act")                    \
+  row(kRoutedOutput, "routed_output")        \
+  row(kSharedGateProj, "shared_gate_proj")   \
+  row(kSharedUpProj, "shared_up_proj")       \
+  row(kSharedMlpAct, "shared_mlp_act")       \
+  row(kSharedOutput, "shared_expert_output") \
+  row(kSharedGate, "shared_expert_gate")     \
   row(kMlpOutput, "mlp_output")              \
   row(kMlpPostNorm, "mlp_post_norm")         \
   row(kLayerOutput, "output")                \

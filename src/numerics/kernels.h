@@ -164,6 +164,8 @@ struct Kernels {
   void (*softmax)(const Real* x, std::size_t count, Real* out);
   // The same without rounding, because an MoE router continues in FP32.
   void (*router_softmax)(const Real* x, std::size_t count, Real* out);
+  // out[i] = 1 / (1 + exp(-x[i])), not rounded either. In place is allowed.
+  void (*sigmoid)(const Real* x, std::size_t count, Real* out);
 
   // out[i * ldo + c] = round(sum over the positions j that query i sees of
   // probs[i * ldp + j] * values[j][c]), c < n. Positions count from the first of `values`, whose

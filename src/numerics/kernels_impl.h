@@ -253,6 +253,12 @@ struct KernelSet {
     for (std::size_t i = 0; i < count; ++i) out[i] = out[i] / total;
   }
 
+  static void sigmoid(const Real* x, std::size_t count, Real* out) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = -x[i];
+    exp(out, count, out);
+    for (std::size_t i = 0; i < count; ++i) out[i] = Real{1} / (Real{1} + out[i]);
+  }
+
   static void silu_mul(const Real* gate, const Real* up, std::size_t n, Real* out) {
     constexpr std::size_t kPiece = 64;
     Real e[kPiece];
@@ -346,6 +352,7 @@ struct KernelSet {
                                         .scores = scores,
                                         .softmax = softmax,
                                         .router_softmax = router_softmax,
+                                        .sigmoid = sigmoid,
                                         .weighted_sum = weighted_sum,
                                         .silu_mul = silu_mul,
                                         .gelu_tanh_mul = gelu_tanh_mul,

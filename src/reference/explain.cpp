@@ -15,6 +15,7 @@
 #include "base/directory.h"
 #include "formats/gguf_parts.h"
 #include "model/checkpoint.h"
+#include "model/fused_experts.h"
 #include "model/read_spec.h"
 #include "models/program.h"
 #include "numerics/rope_table.h"
@@ -32,7 +33,10 @@ std::string name_of(const Block& block, ValueId value) {
     return std::ranges::find(step.writes, value) != step.writes.end();
   };
   const auto step = std::ranges::find_if(block.steps, writes);
-  return std::holds_alternative<ExpertLinear>(step->operation) ? "expert_outputs" : "raw_logits";
+  if (std::holds_alternative<ExpertLinear>(step->operation)) return "expert_outputs";
+  if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
+  if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
+  return "raw_logits";
 }
 
 // The name with the layer's number, or with "*" if the block stands for several layers.
@@ -231,7 +235,10 @@ Json explain(const std::filesystem::path& checkpoint, std::optional<std::int64_t
   }
   // A config alone tells everything except the types of the weights.
   std::optional<Weights> weights;
-  if (has_weights(checkpoint)) weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
+  if (has_weights(checkpoint)) {
+    weights.emplace(open_weights(checkpoint, DequantiseNow::kNo));
+    split_fused_experts(*weights, spec, DequantiseNow::kNo);
+  }
   const Weights* stored = weights ? &*weights : nullptr;
   const Program program = program_of(spec, stored != nullptr && stored->find(kLmHead) != nullptr);
 

@@ -71,7 +71,7 @@ class Speaker {
         ""};
   }
 
-  StepWords of(const Linear&) const {
+  StepWords of(const Linear& linear) const {
     std::vector<std::string> all;
     std::size_t output = 0;
     bool biased = false;
@@ -85,8 +85,9 @@ class Speaker {
       all.push_back(std::move(formula));
     }
     return {fmt::format("{}", fmt::join(all, "; ")),
-            biased ? "once, after the bias; products and sums in FP32"
-                   : "once; products and sums in FP32",
+            !linear.rounded ? "none: the result stays in FP32"
+            : biased        ? "once, after the bias; products and sums in FP32"
+                            : "once; products and sums in FP32",
             ""};
   }
 
@@ -162,17 +163,48 @@ class Speaker {
             "a, which is computed in FP32, then the product", ""};
   }
 
+  StepWords of(const SigmoidGate&) const {
+    return {fmt::format("{} = {} / (1 + exp(-{}))", writes_[0], reads_[0], reads_[1]),
+            "the sigmoid, which is computed in FP32, then the product", ""};
+  }
+
+  StepWords of(const RouterScores& scores) const {
+    const bool sigmoid = scores.function == RouterFunction::kSigmoid;
+    return {sigmoid ? fmt::format("{} = 1 / (1 + exp(-{}))", writes_[0], reads_[0])
+                    : fmt::format("{} = softmax({}) over all experts", writes_[0], reads_[0]),
+            "none: in FP32", ""};
+  }
+
+  StepWords of(const CorrectScores& correct) const {
+    return {fmt::format("{} = {} + {}", writes_[0], reads_[0], short_name(step_.tensors[0])),
+            correct.rounds_bias ? "none: in FP32, to a bias that was rounded when it was loaded"
+                                : "none: in FP32, also the bias",
+            ""};
+  }
+
   StepWords of(const TopExperts& top) const {
-    return {fmt::format("{} = ids of the {} greatest of softmax({}) over {} experts, greatest "
-                        "first (for ties see docs/models.md)",
-                        writes_[0], top.per_token, reads_[0], top.experts),
-            "none: softmax in FP32", ""};
+    std::string formula = fmt::format("{} = ids of the {} greatest of {} over {} experts",
+                                      writes_[0], top.per_token, reads_[0], top.experts);
+    if (top.groups > 1) {
+      formula += fmt::format(
+          ", of those in {} of {} groups of neighbouring experts: the groups with the greatest "
+          "sums "
+          "of their two best",
+          top.kept, top.groups);
+    }
+    formula += top.sorted ? ", greatest first (for ties see docs/models.md)"
+                          : ", unsorted (see docs/models.md)";
+    return {formula, "none", ""};
   }
 
   StepWords of(const ExpertWeights& weights) const {
-    std::string formula = fmt::format("{} = softmax({}) at {}", writes_[0], reads_[0], reads_[1]);
+    std::string formula = fmt::format("{} = {} at {}", writes_[0], reads_[0], reads_[1]);
     if (weights.sum_to_one) formula += ", divided by the sum of a token's own";
-    return {formula, "once, at the end; softmax and division in FP32", ""};
+    if (weights.eps > 0) formula += fmt::format(" + {}", weights.eps);
+    if (weights.factor != 1) formula += fmt::format(", times {}", weights.factor);
+    return {formula,
+            weights.rounded ? "once, at the end; division in FP32" : "none: the result is in FP32",
+            ""};
   }
 
   StepWords of(const ExpertLinear& experts) const {
@@ -188,9 +220,11 @@ class Speaker {
             "once; products and sums in FP32", ""};
   }
 
-  StepWords of(const SumExperts&) const {
+  StepWords of(const SumExperts& sum) const {
     return {fmt::format("{} = sum over k of {}[k] * {}[k]", writes_[0], reads_[0], reads_[1]),
-            "each product, then their FP32 sum, in the order of expert_ids, greatest first", ""};
+            sum.rounds_products ? "each product, then their FP32 sum, in the order of expert_ids"
+                                : "once: the FP32 sum of FP32 products, in the order of expert_ids",
+            ""};
   }
 
   StepWords of(const Softcap& softcap) const {

@@ -51,7 +51,9 @@ void store_foreign(Block& block, Store store) {
 void store_sums(Block& block, Store store) {
   for (std::size_t s = 0; s < block.steps.size(); ++s) {
     const Operation& operation = block.steps[s].operation;
-    if (!std::holds_alternative<Linear>(operation) && !std::holds_alternative<Add>(operation) &&
+    const auto* linear = std::get_if<Linear>(&operation);
+    if ((linear == nullptr || !linear->rounded) && !std::holds_alternative<Add>(operation) &&
+        !std::holds_alternative<SigmoidGate>(operation) &&
         !std::holds_alternative<ExpertLinear>(operation)) {
       continue;
     }

@@ -10,21 +10,8 @@
 
 namespace assay {
 
-struct OddTopExperts {
-  TopExperts top;
-  bool sigmoid = false;  // instead of the softmax
-  bool operator==(const OddTopExperts&) const = default;
-
-  template <class N>
-  void compute(ForeignRun<N>& with) const;
-
-  static std::optional<OddTopExperts> of(const Operation& operation);
-  Operation operation() const;
-};
-
 struct OddExpertWeights {
   ExpertWeights weights;
-  bool sigmoid = false;
   Store store = Store::kOwn;
   bool operator==(const OddExpertWeights&) const = default;
 
@@ -36,6 +23,7 @@ struct OddExpertWeights {
 };
 
 struct OddSum {
+  SumExperts sum;
   bool weighted = true;   // false: the experts' outputs are added without weights
   std::int64_t used = 0;  // only a token's first experts are added; 0: all
   Store store = Store::kOwn;

@@ -104,6 +104,9 @@ std::optional<Operand> operand_of(const Block& block, const Step& step) {
       return Operand::kRouter;
     case Tap::kGateProj:
       return Operand::kGateUp;
+    case Tap::kSharedGateProj:
+      return Operand::kGateUp;
+    case Tap::kSharedOutput:
     case Tap::kMlpOutput:
       return Operand::kDown;
     case Tap::kLogits:

@@ -244,14 +244,17 @@ CheckedPrompt::Ordered CheckedPrompt::compare_ordered(TensorResult& tensor, cons
 void CheckedPrompt::judge_experts(TensorResult& tensor, std::int64_t layer, const ArrayView& own,
                                   const ArrayView& exact, const ArrayView& ids,
                                   Positions positions) {
-  const std::string logits = tap_name(Tap::kRouterLogits, layer, model_);
   Array routed;
-  if (reference_.contains(logits)) routed = part_of(reference_.load(logits).view, positions);
+  for (const std::string& scores : decided_by(layer, model_)) {
+    if (routed.shape.empty() && reference_.contains(scores)) {
+      routed = part_of(reference_.load(scores).view, positions);
+    }
+  }
   const ArrayView routed_view = routed.view();
   choices_.judge(tensor, layer,
                  {.reference = own,
                   .oracle = exact.shape.empty() ? nullptr : &exact,
-                  .router_logits = routed.shape.empty() ? nullptr : &routed_view,
+                  .router_scores = routed.shape.empty() ? nullptr : &routed_view,
                   .candidate = ids,
                   .first = positions.count < 0 ? 0 : positions.first});
 }

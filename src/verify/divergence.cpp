@@ -163,10 +163,23 @@ std::string operation_of(const TapPlace& place) {
       return "the RMSNorm before the MLP";
     case Tap::kRouterLogits:
       return "the router's projection";
+    case Tap::kRouterScores:
+      return "the router's scores (softmax or sigmoid, the correction's bias)";
     case Tap::kExpertIds:
-      return "the choice of experts (softmax, the greatest ones)";
+      return "the choice of experts (softmax or sigmoid, the greatest ones)";
     case Tap::kExpertWeights:
-      return "the weights of the chosen experts (softmax, norm_topk_prob)";
+      return "the weights of the chosen experts (softmax or sigmoid, their sum, a factor)";
+    case Tap::kRoutedOutput:
+      return "the experts' down_proj, their weights and their sum";
+    case Tap::kSharedGateProj:
+    case Tap::kSharedUpProj:
+      return "the shared expert's projections";
+    case Tap::kSharedMlpAct:
+      return "the shared expert's activation of gate times up";
+    case Tap::kSharedOutput:
+      return "the shared expert's down_proj projection";
+    case Tap::kSharedGate:
+      return "the projection that gates the shared expert";
     case Tap::kMlpAct:
       return "the activation of gate times up";
     case Tap::kMlpOutput:

@@ -43,8 +43,8 @@ std::vector<Swap> swaps_of(const ExpertSlots& slots, const RoutedTokens& tokens)
   return swaps;
 }
 
-// What is wrong with a swap; empty if the router's logits are nearly equal.
-std::string about(const Swap& swap, std::int64_t position, const std::vector<double>& logits,
+// What is wrong with a swap; empty if the router's scores are nearly equal.
+std::string about(const Swap& swap, std::int64_t position, const std::vector<double>& scores,
                   std::size_t experts) {
   const auto is_expert = [&](double id) {
     return id >= 0 && id < static_cast<double>(experts) && std::trunc(id) == id;
@@ -53,13 +53,17 @@ std::string about(const Swap& swap, std::int64_t position, const std::vector<dou
                                  swap.theirs, swap.own);
   if (!is_expert(swap.theirs) || !is_expert(swap.own)) return what;
   if (swap.twice) return what + fmt::format(": {} is chosen twice", swap.theirs);
-  const double a = logits[swap.token * experts + static_cast<std::size_t>(swap.own)];
-  const double b = logits[swap.token * experts + static_cast<std::size_t>(swap.theirs)];
+  const double a = scores[swap.token * experts + static_cast<std::size_t>(swap.own)];
+  const double b = scores[swap.token * experts + static_cast<std::size_t>(swap.theirs)];
   if (std::abs(a - b) <= kTieSteps * bf16_step(a)) return {};
-  return what + fmt::format(": router logits {:.5g} and {:.5g}", b, a);
+  return what + fmt::format(": router scores {:.5g} and {:.5g}", b, a);
 }
 
 }  // namespace
+
+std::array<std::string, 2> decided_by(std::int64_t layer, const ModelSpec& model) {
+  return {tap_name(Tap::kRouterScores, layer, model), tap_name(Tap::kRouterLogits, layer, model)};
+}
 
 void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const RoutedTokens& tokens) {
   const std::int64_t last = tokens.reference.shape.at(1) - 1;
@@ -69,14 +73,14 @@ void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const Routed
   };
   const Array reference = of_last(&tokens.reference);
   const Array oracle = of_last(tokens.oracle);
-  const Array logits = of_last(tokens.router_logits);
+  const Array scores = of_last(tokens.router_scores);
   const ArrayView reference_view = reference.view();
   const ArrayView oracle_view = oracle.view();
-  const ArrayView logits_view = logits.view();
+  const ArrayView scores_view = scores.view();
   judge_all(tensor, layer,
             {.reference = reference_view,
              .oracle = tokens.oracle != nullptr ? &oracle_view : nullptr,
-             .router_logits = tokens.router_logits != nullptr ? &logits_view : nullptr,
+             .router_scores = tokens.router_scores != nullptr ? &scores_view : nullptr,
              .candidate = tokens.candidate,
              .first = tokens.first + last});
 }
@@ -101,19 +105,19 @@ void ExpertChoices::judge_all(TensorResult& tensor, std::int64_t layer,
   });
   if (others.empty()) return;
   const std::size_t count = slots->from.size() / slots->per_token;
-  const std::vector<double> logits =
-      tokens.router_logits != nullptr ? widened(*tokens.router_logits) : std::vector<double>();
+  const std::vector<double> scores =
+      tokens.router_scores != nullptr ? widened(*tokens.router_scores) : std::vector<double>();
   for (const Swap& swap : swaps_of(*slots, tokens)) {
     if (!others.contains(swap.token)) continue;
     const std::string wrong = about(swap, tokens.first + static_cast<std::int64_t>(swap.token),
-                                    logits, logits.size() / count);
+                                    scores, scores.size() / count);
     if (wrong.empty()) continue;
     tensor.verdict = Verdict::kFail;
     tensor.reason = wrong;
     return;
   }
   tensor.reason =
-      fmt::format("{} of {} positions go to other experts with nearly equal router logits",
+      fmt::format("{} of {} positions go to other experts with nearly equal router scores",
                   others.size(), count);
   const std::int64_t first = tokens.first + static_cast<std::int64_t>(*others.begin());
   const auto [known, is_new] = first_other_.emplace(layer, first);

@@ -154,6 +154,14 @@ std::optional<ExpectedType> parse_expected(const std::string& text) {
   throw usage_error("--as", "'" + text + "'", "f32, f16, bf16 or q8");
 }
 
+namespace {
+
+bool is_of_router(Tap tap) {
+  return tap == Tap::kRouterLogits || tap == Tap::kRouterScores || tap == Tap::kExpertWeights;
+}
+
+}  // namespace
+
 std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
                                           const Precision& precision) {
   std::vector<std::optional<Grid>> types(tensors.size());
@@ -167,6 +175,8 @@ std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
         module != nullptr ? module->is_lookup : place->tap == Tap::kEmbeddingOutput;
     if (precision.as) {
       types[i] = grid_of(*precision.as);
+    } else if (place && is_of_router(place->tap)) {
+      types[i] = coarsest;  // some models never round these
     } else if (is_lookup) {
       types[i] = tensor.grid;  // the weights' own, no evidence about later values
     } else {

@@ -188,13 +188,16 @@ class PromptComparison {
         const Array ids = laid_out(reference.view.shape, 1, array.view, reading);
         const ArrayView ids_view = ids.view();
         const LoadedArray exact = files_.exact(name);
-        const std::string logits = tap_name(Tap::kRouterLogits, layer, model_);
         LoadedArray recorded;
-        if (reference_.contains(logits)) recorded = reference_.load(logits);
+        for (const std::string& scores : decided_by(layer, model_)) {
+          if (recorded.view.shape.empty() && reference_.contains(scores)) {
+            recorded = reference_.load(scores);
+          }
+        }
         experts_.judge(routed_[name], layer,
                        {.reference = reference.view,
                         .oracle = exact.view.shape.empty() ? nullptr : &exact.view,
-                        .router_logits = recorded.view.shape.empty() ? nullptr : &recorded.view,
+                        .router_scores = recorded.view.shape.empty() ? nullptr : &recorded.view,
                         .candidate = ids_view});
       } catch (const Error&) {
         // Reported where the array itself is compared.

@@ -353,6 +353,9 @@ TEST(DataFlow, RunsForward) {
     for (const std::int64_t experts : {0, 1}) {
       model.model_type = type;
       model.moe.num_experts = experts;
+      model.moe.shared_size = experts;
+      model.moe.shared_gated = true;
+      model.moe.router.bias = RouterSpec::Bias::kOwnType;
       for (int t = 0; t < kTapCount; ++t) {
         const Tap tap = static_cast<Tap>(t);
         if (!has_tap(tap, 1, model)) continue;

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
-from assay_hf.model import HfModel, Numerics
-from assay_hf.taps import record, tap_names
+from assay_hf.model import HfModel, Numerics, auto_class
+from assay_hf.taps import record, shared_expert, tap_names
 from checkpoints import Prompts
 
 Config = dict[str, Any]
@@ -38,11 +39,27 @@ class Configuration:
     seed: str  # for its weights and prompts
     shard_size: str = "5GB"
     tied_experts: bool = False  # pairs of experts that always have equal logits, in each router
+    exchanged_experts: bool = False  # fused, with the last two axes exchanged
+    fused_experts: bool = False  # stored as transformers 5 holds them in memory
     further_lengths: list[int] = field(default_factory=list)  # of additional prompts
 
     @property
     def family(self) -> str:
         return self.config["model_type"]
+
+    @property
+    def text(self) -> Config:
+        """The language model's config, perhaps within a multimodal one."""
+        return self.config.get("text_config", self.config)
+
+    @property
+    def is_mixture(self) -> bool:
+        return experts_in(self.text) > 0
+
+
+def experts_in(config: Config) -> int:
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    return next((config[name] for name in names if name in config), 0)
 
 
 def configurations(seed: int = SEED, every: bool = os.environ.get("ALL") == "1") -> list[Configuration]:
@@ -89,13 +106,21 @@ def _draw_heads(config: Config, rng: Random) -> None:
     heads = kv * group
     config |= {"num_attention_heads": heads, "num_key_value_heads": kv}
     model_type = config["model_type"]
-    step = heads * (8 if model_type == "qwen3_moe" else 1)  # torch's grouped_mm: rows of 16 bytes
-    if model_type in ("qwen2", "olmo2", "phi3"):
-        step = heads * (8 if model_type == "phi3" else 2)  # phi3: rotary dimensions are even
+    if model_type in MIXTURES or model_type == "phi3":
+        # torch's grouped_mm: rows of 16 bytes; phi3: rotary dimensions are even
+        step = heads * 8
+    else:
+        step = heads * (2 if model_type in WITHOUT_HEAD_DIM else 1)
     config["hidden_size"] = rng.choice(range(-64 // step * -step, 193, step))
-    if model_type in ("qwen2", "olmo2", "phi3"):
+    if model_type in WITHOUT_HEAD_DIM:
         return
-    config["head_dim"] = 2 * rng.randint(5, 20)
+    # Half of a head, which some types rotate, is even.
+    config["head_dim"] = 4 * rng.randint(3, 10) if model_type in MIXTURES else 2 * rng.randint(5, 20)
+
+
+MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
+TOWERS = ("gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe")  # within multimodal checkpoints
+WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
 
 
 def rope(config: Config, rng: Random, **parameters: Any) -> None:
@@ -203,6 +228,105 @@ def _moe_ties(made: Configuration, rng: Random) -> None:
         num_experts_per_tok=rng.randint(2, 3),
         norm_topk_prob=rng.random() < 0.5,
     )
+
+
+def _mixtral(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        experts = rng.randint(5, 16)
+        made.config |= {
+            "num_local_experts": experts,
+            "num_experts_per_tok": rng.randint(2, 4),
+            "intermediate_size": 8 * rng.randint(3, 12),
+            **fields,
+        }
+        if "sliding_window" in fields:
+            made.config["sliding_window"] = rng.randint(4, 60)
+            del made.config["head_dim"]
+        rope(made.config, rng)
+
+    return vary
+
+
+def _qwen2_moe(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        made.config["num_hidden_layers"] = rng.randint(3, 5)
+        # As published, unless the variant says otherwise.
+        own = {"norm_topk_prob": False, "mlp_only_layers": [], "use_sliding_window": False}
+        own["shared_expert_intermediate_size"] = rng.randint(20, 90)
+        _mixture(made, rng, num_experts_per_tok=rng.randint(2, 4), **{**own, **fields})
+
+    return vary
+
+
+def _olmoe(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        _mixture(made, rng, norm_topk_prob=False, num_experts_per_tok=rng.randint(2, 4))
+        for name in ("moe_intermediate_size", "decoder_sparse_step", "mlp_only_layers"):
+            del made.config[name]
+        made.config |= {"intermediate_size": 8 * rng.randint(3, 12), "clip_qkv": None, **fields}
+
+    return vary
+
+
+def _glm4_moe(made: Configuration, rng: Random, **fields: Any) -> None:
+    groups = fields.get("n_group", 1)
+    experts = groups * rng.randint(2, 4) if groups > 1 else rng.randint(5, 16)
+    made.config |= {
+        "num_hidden_layers": rng.randint(3, 5),
+        "n_routed_experts": experts,
+        "num_experts_per_tok": rng.randint(2, min(4, experts // groups)),
+        "moe_intermediate_size": 8 * rng.randint(3, 12),
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 1.0,
+        **fields,
+    }
+    rope(made.config, rng)
+
+
+def _glm4_moe_published(made: Configuration, rng: Random) -> None:
+    _glm4_moe(made, rng, attention_bias=True, use_qk_norm=True, routed_scaling_factor=2.5)
+    made.config["partial_rotary_factor"] = 0.5
+    made.config["num_nextn_predict_layers"] = 1
+
+
+def _glm4_moe_air(made: Configuration, rng: Random) -> None:
+    _glm4_moe(made, rng, attention_bias=True, use_qk_norm=False, n_shared_experts=2)
+
+
+def _glm4_moe_groups(made: Configuration, rng: Random) -> None:
+    groups = rng.randint(3, 4)
+    _glm4_moe(
+        made,
+        rng,
+        n_group=groups,
+        topk_group=rng.randint(1, groups - 1),
+        norm_topk_prob=rng.random() < 0.5,
+        routed_scaling_factor=1.5,
+        first_k_dense_replace=0,
+    )
+
+
+def _minimax_m2(made: Configuration, rng: Random) -> None:
+    _mixtral()(made, rng)
+    made.config["rotary_dim"] = 2 * rng.randint(2, made.config["head_dim"] // 2 - 1)
+
+
+def _minimax_m2_whole(made: Configuration, rng: Random) -> None:
+    _mixtral()(made, rng)
+
+
+def _minimax_m2_factor(made: Configuration, rng: Random) -> None:
+    _mixtral()(made, rng)
+    made.config.pop("rope_theta", None)
+    made.config["rope_parameters"] = {
+        "rope_type": "default",
+        "rope_theta": 50_000.0,
+        "partial_rotary_factor": 0.5,
+    }
 
 
 def _llama_default(made: Configuration, rng: Random) -> None:
@@ -367,7 +491,90 @@ def _phi3_longrope(partial: float, old: bool, window: bool) -> Variant:
     return vary
 
 
+def _tower(text_type: str, vary: Variant, vision: Config, **fields: Any) -> Variant:
+    """A multimodal config around the language model's."""
+
+    def wrap(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        outside = ("model_type", "architectures", "dtype", "torch_dtype", "tie_word_embeddings")
+        text = {n: v for n, v in made.config.items() if n not in outside}
+        text["model_type"] = text_type
+        made.config = {n: made.config[n] for n in outside if n in made.config}
+        made.config |= {"text_config": text, "vision_config": vision, **fields}
+
+    return wrap
+
+
+SIGLIP = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+SIGLIP |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+PIXTRAL = {**SIGLIP, "model_type": "pixtral", "head_dim": 8}
+QWEN_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+QWEN_VISION |= {"patch_size": 4, "deepstack_visual_indexes": [], "num_position_embeddings": 16}
+
+
+def _gemma3_defaults(made: Configuration, rng: Random) -> None:
+    """Fields that published configs leave out."""
+    _gemma3_linear(made, rng)
+    del made.config["final_logit_softcapping"]
+    for name in ("rope_theta", "rope_local_base_freq", "rms_norm_eps", "max_position_embeddings"):
+        del made.config[name]
+    made.config |= {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64}
+    del made.config["num_attention_heads"], made.config["num_key_value_heads"]
+    made.config["sliding_window_pattern"] = 6
+    made.config["num_hidden_layers"] = 6
+
+
+def _mrope(vary: Variant) -> Variant:
+    def with_sections(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        for name in ("rope_parameters", "rope_scaling", "rope_theta", "use_sliding_window"):
+            made.config.pop(name, None)
+        half = made.config["head_dim"] // 2
+        sections = [half - 2 * (half // 3), half // 3, half // 3]
+        rope(made.config, rng, rope_type="default", mrope_interleaved=True, mrope_section=sections)
+
+    return with_sections
+
+
+def _exchanged(vary: Variant) -> Variant:
+    def with_exchanged(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        made.exchanged_experts = True
+
+    return with_exchanged
+
+
+def _fused(vary: Variant) -> Variant:
+    def with_fused(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        made.fused_experts = True
+
+    return with_fused
+
+
 FAMILIES: dict[str, dict[str, Variant]] = {
+    "gemma3": {
+        "published": _tower("gemma3_text", _gemma3_published, SIGLIP, mm_tokens_per_image=4),
+        "fields left out": _tower("gemma3_text", _gemma3_defaults, SIGLIP, mm_tokens_per_image=4),
+        "layer types": _tower("gemma3_text", _gemma3_layer_types, SIGLIP, mm_tokens_per_image=4),
+    },
+    "mistral3": {
+        "published": _tower("mistral", _mistral(window=False, head_dim=True), PIXTRAL),
+        "window": _tower("mistral", _mistral(window=True, head_dim=True), PIXTRAL),
+        "no head_dim": _tower("mistral", _mistral(window=False, head_dim=False), PIXTRAL),
+    },
+    "qwen3_vl": {
+        "tied": _tower("qwen3_vl_text", _mrope(_qwen3_plain(tied=True)), QWEN_VISION),
+        "untied, bias": _tower("qwen3_vl_text", _mrope(_qwen3_plain(tied=False)), QWEN_VISION),
+        "shards": _tower("qwen3_vl_text", _mrope(_yarn), QWEN_VISION),
+    },
+    "qwen3_vl_moe": {
+        "published": _exchanged(_tower("qwen3_vl_moe_text", _mrope(_mixture), QWEN_VISION)),
+        "some layers dense": _exchanged(
+            _tower("qwen3_vl_moe_text", _mrope(_moe_some_dense), QWEN_VISION)
+        ),
+        "every second layer": _tower("qwen3_vl_moe_text", _mrope(_moe_every_second), QWEN_VISION),
+    },
     "qwen3": {
         "tied": _qwen3_plain(tied=True),
         "untied, bias": _qwen3_plain(tied=False),
@@ -381,6 +588,33 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "some layers dense": _moe_some_dense,
         "window": _moe_window,
         "ties": _moe_ties,
+    },
+    "qwen2_moe": {
+        "published": _qwen2_moe(),
+        "normed, every second layer": _qwen2_moe(norm_topk_prob=True, decoder_sparse_step=2),
+        "no bias, window": _qwen2_moe(
+            qkv_bias=False, use_sliding_window=True, sliding_window=20, max_window_layers=3
+        ),
+    },
+    "mixtral": {
+        "published": _mixtral(),
+        "window": _mixtral(sliding_window=None),
+        "tied, experts fused": _fused(_mixtral(tie_word_embeddings=True)),
+    },
+    "olmoe": {
+        "published": _olmoe(),
+        "normed, bias, experts fused": _fused(_olmoe(norm_topk_prob=True, attention_bias=True)),
+        "tied": _olmoe(tie_word_embeddings=True),
+    },
+    "glm4_moe": {
+        "published": _glm4_moe_published,
+        "published, small": _glm4_moe_air,
+        "groups": _glm4_moe_groups,
+    },
+    "minimax_m2": {
+        "published": _minimax_m2,
+        "whole heads": _minimax_m2_whole,
+        "half heads": _minimax_m2_factor,
     },
     "qwen2": {
         "plain": lambda made, rng: rope(made.config, rng),
@@ -427,6 +661,15 @@ FAMILIES: dict[str, dict[str, Variant]] = {
 ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM",
+    "gemma3": "Gemma3ForConditionalGeneration",
+    "mistral3": "Mistral3ForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+    "mixtral": "MixtralForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
+    "glm4_moe": "Glm4MoeForCausalLM",
+    "minimax_m2": "MiniMaxM2ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -443,16 +686,37 @@ def write(configuration: Configuration, directory: Path) -> Path:
     config_file = directory / "config.json"
     config_text = json.dumps(configuration.config, indent=2)
     config_file.write_text(config_text)
-    net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory))
+    config = AutoConfig.from_pretrained(directory)
+    net = auto_class(config).from_config(config)
     generator = torch.Generator().manual_seed(Random(configuration.seed).getrandbits(60))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.copy_(_values(name, parameter, configuration, generator))
-        if configuration.family == "qwen3_moe":
+        if configuration.is_mixture:
             _part_experts(net, configuration, generator)
-    net.bfloat16().save_pretrained(directory, max_shard_size=configuration.shard_size)
+        net.bfloat16()
+        # Stored in FP32, as in published checkpoints.
+        for name, buffer in net.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.data = 0.1 * torch.randn(buffer.shape, generator=generator)
+    net.save_pretrained(
+        directory,
+        max_shard_size=configuration.shard_size,
+        save_original_format=not configuration.fused_experts,
+    )
+    if configuration.exchanged_experts:
+        _exchange_experts(directory)
     config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
     return directory
+
+
+def _exchange_experts(directory: Path) -> None:
+    for file in directory.glob("*.safetensors"):
+        weights = load_file(file)
+        for name, weight in weights.items():
+            if ".experts." in name:
+                weights[name] = weight.transpose(1, 2).contiguous()
+        save_file(weights, file, metadata={"format": "pt"})
 
 
 def _values(
@@ -466,7 +730,7 @@ def _values(
     if "norm" in name:
         mean = 1.1 if "q_norm" in name or "k_norm" in name else 1.0
         return 0.2 * normal + (mean - 1 if gemma else mean)
-    hidden = configuration.config["hidden_size"]
+    hidden = configuration.text["hidden_size"]
     if name.endswith("embed_tokens.weight"):
         # Otherwise a tied head would predict each token itself, since the stream is mostly its
         # embedding.
@@ -487,12 +751,13 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
     The first channels of the stream hold a ranking of the experts for each token of the vocabulary.
     No layer writes to them, and each router reads them in a different order.
     """
-    experts = net.config.num_experts
+    experts = experts_in(made.text)
     spread = 0.25 * (torch.arange(experts) - (experts - 1) / 2)
-    embedding = net.model.embed_tokens.weight
+    model = getattr(net.model, "language_model", net.model)
+    embedding = model.embed_tokens.weight
     for token in range(len(embedding)):
         embedding[token, :experts] = spread[torch.randperm(experts, generator=generator)]
-    for layer in net.model.layers:
+    for layer in model.layers:
         layer.post_attention_layernorm.weight[:experts] = 1
         layer.self_attn.o_proj.weight[:experts] = 0
         if layer.self_attn.o_proj.bias is not None:
@@ -501,6 +766,9 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
             layer.mlp.down_proj.weight[:experts] = 0
             continue
         layer.mlp.experts.down_proj[:, :experts] = 0
+        shared = shared_expert(layer.mlp)
+        if shared is not None:
+            shared.down_proj.weight[:experts] = 0
         router = layer.mlp.gate.weight
         router *= 0.05
         order = torch.randperm(experts, generator=generator)
@@ -513,11 +781,11 @@ def draw_prompts(configuration: Configuration, checkpoint: Path) -> Prompts:
     """A single token, a short and a long prompt, and those with lengths that matter here. In none does the
     choice of experts depend on the last bits of FP32."""
     rng = Random(configuration.seed)
-    vocab = configuration.config["vocab_size"]
+    vocab = configuration.text["vocab_size"]
     lengths = {"one": 1, "short": rng.randint(16, 24), "long": rng.randint(150, 250)}
     lengths |= {f"length{n}": n for n in configuration.further_lengths}
     model = None
-    if "num_experts" in configuration.config:
+    if configuration.is_mixture:
         model = HfModel(checkpoint, Numerics.F64)
     prompts: Prompts = {}
     for name, length in lengths.items():
@@ -536,9 +804,19 @@ NEAR = 3e-5  # between two experts' logits: far more than FP32's error, yet rare
 def _nearest_miss(model: HfModel, ids: list[int]) -> float:
     """The smallest difference of two logits that decides on an expert or its place; exact ties, which
     every engine sees, do not count."""
-    names = [name for name in tap_names(model) if name.endswith("router_logits")]
+    names = tap_names(model)
+    kind = "router_scores" if any(name.endswith("router_scores") for name in names) else "router_logits"
+    groups = getattr(model.config, "n_group", 1)
     nearest = np.inf
-    for logits in record(model, ids, names, np.float64).values():
-        gaps = -np.diff(-np.sort(-logits))[..., : model.config.num_experts_per_tok]
+    for scores in record(model, ids, [n for n in names if n.endswith(kind)], np.float64).values():
+        kept = scores
+        if groups > 1:
+            of_groups = scores.reshape(*scores.shape[:-1], groups, -1)
+            sums = np.sort(of_groups)[..., -2:].sum(-1)
+            limit = -np.sort(-sums)[..., model.config.topk_group - 1, None]
+            others = np.where(sums < limit, sums, -np.inf).max(-1, keepdims=True)
+            nearest = min(nearest, (limit - others).min())
+            kept = np.where((sums >= limit)[..., None], of_groups, -1e3).reshape(scores.shape)
+        gaps = -np.diff(-np.sort(-kept))[..., : model.config.num_experts_per_tok]
         nearest = min(nearest, gaps[gaps > 0].min(initial=np.inf))
     return nearest

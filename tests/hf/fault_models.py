@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from families import ARCHITECTURES, Configuration
+from families import ARCHITECTURES, WITHOUT_HEAD_DIM, Configuration
 
 SEED = "7"  # of all weights: docs/diagnose.md has the figures of these models
 HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM is not always HIDDEN / HEADS
@@ -30,7 +30,7 @@ def _model(model_type: str, **fields: Any) -> Configuration:
         "num_key_value_heads": 2,
         "hidden_size": HIDDEN,
     }
-    if model_type not in ("qwen2", "olmo2", "phi3", "llama"):
+    if model_type not in (*WITHOUT_HEAD_DIM, "llama"):
         config["head_dim"] = HEAD_DIM
     if model_type != "gemma3_text":
         config["rope_theta"] = 10_000.0
@@ -65,7 +65,34 @@ def _mixture(chosen: int = 3, normed: bool = True, dense: tuple[int, ...] = ()) 
     )
 
 
+# Of the types whose experts' width is called intermediate_size.
+_EXPERTS = {"num_experts_per_tok": 3, "intermediate_size": 32}
+
 MODELS = {
+    "mixtral": _model("mixtral", num_local_experts=8, **_EXPERTS),
+    "qwen2_moe": _model(
+        "qwen2_moe",
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=48,
+        norm_topk_prob=False,
+    ),
+    "olmoe": _model("olmoe", num_experts=8, norm_topk_prob=False, **_EXPERTS),
+    "glm4_moe": _model(
+        "glm4_moe",
+        n_routed_experts=12,
+        num_experts_per_tok=3,
+        moe_intermediate_size=32,
+        n_shared_experts=1,
+        first_k_dense_replace=1,
+        n_group=4,
+        topk_group=2,
+        routed_scaling_factor=2.5,
+        attention_bias=True,
+        use_qk_norm=True,
+    ),
+    "minimax_m2": _model("minimax_m2", num_local_experts=8, rotary_dim=12, **_EXPERTS),
     "qwen3_moe": _mixture(),
     "qwen3_moe, not normed": _mixture(chosen=4, normed=False, dense=(1,)),
     "qwen3_moe, ties": _mixture(),

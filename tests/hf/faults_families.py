@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from assay_hf.model import HfModel
+from assay_hf.taps import shared_expert
 from fault_base import Change, Fault, layers_of, norms_of, replace
 from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
@@ -65,10 +66,12 @@ def without_bias(*names: str) -> Change:
 def activation(act: Callable[[Tensor], Tensor]) -> Change:
     def change(model: HfModel, stack: ExitStack) -> None:
         for layer in layers_of(model):
-            mlp = layer.mlp.experts if hasattr(layer.mlp, "experts") else layer.mlp
-            name = "activation_fn" if hasattr(mlp, "activation_fn") else "act_fn"
-            delattr(mlp, name)
-            setattr(mlp, name, act)
+            mlps = [getattr(layer.mlp, "experts", layer.mlp), shared_expert(layer.mlp)]
+            for mlp in mlps:
+                if mlp is not None:
+                    name = "activation_fn" if hasattr(mlp, "activation_fn") else "act_fn"
+                    delattr(mlp, name)
+                    setattr(mlp, name, act)
 
     return change
 
@@ -434,6 +437,114 @@ add("qwen3_moe", "experts-fewer", "2", expert_weights(lambda w: first_dropped(w,
 add("qwen3_moe, not normed", "experts-fewer", "2", expert_weights(lambda w: first_dropped(w, 2)))
 add("qwen3_moe", "gate-up-swap", "", swapped_halves)
 add("qwen3_moe", "act-variant", "GELU", activation(F.gelu))
+
+
+def corrected_routers(**wrong: Any) -> Change:
+    """GLM's and MiniMax's routers with something wrong in them."""
+
+    def forward(self: Any, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        of_glm = bias is None
+        x = x.reshape(-1, x.shape[-1])
+        bias = self.e_score_correction_bias if bias is None else bias
+        if of_glm and not wrong.get("logits_bf16"):
+            logits = F.linear(x.float(), self.weight.float())
+        else:
+            logits = F.linear(x, self.weight)
+        scores = wrong.get("score", torch.sigmoid)(logits.float())
+        corrected = scores + (0 * bias if wrong.get("bias_missing") else bias)
+        groups = self.num_group if of_glm and not wrong.get("no_groups") else 1
+        choice = corrected
+        if groups > 1:
+            parted = corrected.view(len(x), groups, -1)
+            best = parted.topk(2, dim=-1)[0].sum(-1).topk(self.topk_group, dim=-1)[1]
+            kept = torch.zeros(len(x), groups).scatter_(1, best, 1).bool()
+            choice = parted.masked_fill(~kept[..., None], float("-inf")).flatten(1)
+        ids = torch.topk(choice, self.top_k, dim=-1, sorted=False)[1]
+        weights = (corrected if wrong.get("bias_in_weights") else scores).gather(1, ids)
+        if not wrong.get("not_normed"):
+            weights = weights / weights.sum(-1, keepdim=True)
+        if of_glm:
+            weights = weights * wrong.get("factor", self.routed_scaling_factor)
+        return logits, weights.to(wrong.get("weights", weights.dtype)), ids
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for gate in gates_of(model):
+            gate.forward = MethodType(forward, gate)
+
+    return change
+
+
+def mixtral_routers(normed: bool = True, dtype: torch.dtype | None = None) -> Change:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = F.linear(x, self.weight)
+        values, ids = torch.topk(logits.float().softmax(-1), self.top_k, dim=-1)
+        if normed:
+            values = values / values.sum(-1, keepdim=True)
+        return logits, values.to(dtype or values.dtype), ids
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for gate in gates_of(model):
+            gate.forward = MethodType(forward, gate)
+
+    return change
+
+
+def mixtures_with(shared: Callable[[Any, Tensor], Tensor | None]) -> Change:
+    """shared: what is added to the experts' sum."""
+
+    def forward(self: Any, hidden_states: Tensor) -> Tensor:
+        x = hidden_states.view(-1, hidden_states.shape[-1])
+        _, weights, ids = self.gate(x)
+        total = self.experts(x, ids, weights)
+        more = shared(self, x)
+        return (total if more is None else total + more).view(hidden_states.shape)
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for layer in layers_of(model):
+            if hasattr(layer.mlp, "experts"):
+                replace(layer.mlp, forward)
+
+    return change
+
+
+nothing_shared = mixtures_with(lambda mlp, x: None)
+
+for _name in ("mixtral", "qwen2_moe", "olmoe", "glm4_moe", "minimax_m2"):
+    add(_name, "experts-unweighted", "", expert_weights(torch.ones_like))
+    add(_name, "experts-shifted", "+1", shifted_experts(-1))
+    add(_name, "experts-fewer", "2", expert_weights(lambda w: first_dropped(w, 2)))
+    add(_name, "act-variant", "GELU", activation(F.gelu))
+for _name in ("mixtral", "olmoe", "minimax_m2"):
+    add(_name, "gate-up-swap", "", swapped_halves)
+add("mixtral", "topk-norm", "", mixtral_routers(normed=False))
+add("mixtral", "expert-weights-bf16", "", mixtral_routers(dtype=torch.bfloat16), f32=False)
+for _name in ("qwen2_moe", "olmoe"):
+    add(_name, "topk-norm", "", gates_with(norm_topk_prob=True))
+    add(_name, "router-sigmoid", "", routers(torch.sigmoid))
+add("qwen2_moe", "shared-expert-missing", "", nothing_shared)
+add(
+    "qwen2_moe",
+    "shared-expert-ungated",
+    "",
+    mixtures_with(lambda mlp, x: mlp.shared_expert(x)),
+)
+add("qwen2_moe", "bias-missing", "q, k, v", without_bias("q_proj", "k_proj", "v_proj"))
+add(
+    "olmoe",
+    "qk-norm-missing",
+    "both",
+    together(layer_norms("q_norm", as_it_is), layer_norms("k_norm", as_it_is)),
+)
+for _name in ("glm4_moe", "minimax_m2"):
+    add(_name, "router-softmax", "", corrected_routers(score=softmax))
+    add(_name, "router-bias-missing", "", corrected_routers(bias_missing=True))
+    add(_name, "router-bias-weights", "", corrected_routers(bias_in_weights=True))
+    add(_name, "topk-norm", "", corrected_routers(not_normed=True))
+add("glm4_moe", "router-factor", "left out", corrected_routers(factor=1.0))
+add("glm4_moe", "router-groups", "", corrected_routers(no_groups=True))
+add("glm4_moe", "router-logits-bf16", "", corrected_routers(logits_bf16=True), f32=False)
+add("glm4_moe", "shared-expert-missing", "", nothing_shared)
+add("minimax_m2", "rope-whole-head", "", with_parameters(partial_rotary_factor=1.0))
 
 
 # --- not in the catalog ---

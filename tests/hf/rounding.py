@@ -24,12 +24,23 @@ _INPUTS = {
     "attn_residual": ("in", "attn_post_norm|attn_output"),
     "mlp_norm": ("attn_residual",),
     "router_logits": ("mlp_norm",),
-    "expert_ids": ("router_logits",),
-    "expert_weights": ("router_logits",),
+    "router_scores": ("router_logits",),
+    "expert_ids": ("router_scores|router_logits",),
+    "expert_weights": ("router_logits", "expert_ids"),
     "gate_proj": ("mlp_norm|attn_residual", "expert_ids?"),
     "up_proj": ("mlp_norm|attn_residual", "expert_ids?"),
     "mlp_act": ("gate_proj", "up_proj"),
-    "mlp_output": ("mlp_act", "expert_ids?", "expert_weights?"),
+    "routed_output": ("mlp_act", "expert_ids", "expert_weights"),
+    "shared_gate_proj": ("mlp_norm",),
+    "shared_up_proj": ("mlp_norm",),
+    "shared_mlp_act": ("shared_gate_proj", "shared_up_proj"),
+    "shared_expert_output": ("shared_mlp_act",),
+    "shared_expert_gate": ("mlp_norm",),
+    "mlp_output": (
+        "routed_output|mlp_act",
+        "shared_expert_output|expert_ids?",
+        "shared_expert_gate|expert_weights?",
+    ),
     "mlp_post_norm": ("mlp_output",),
     "output": ("attn_residual", "mlp_post_norm|mlp_output"),
 }
@@ -37,7 +48,7 @@ _INPUTS = {
 
 def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
     """Among the tap's elements with equal inputs: the number that differ, and the total."""
-    differ = ours[tap] != theirs[tap]
+    differ = _differ(ours[tap], theirs[tap])
     if not tap.startswith("layer_"):
         before = {
             "embedding_output": None,
@@ -75,6 +86,14 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
     return int(differ.sum()), differ.size
 
 
+def _differ(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Values that transformers does not round, such as a router's in FP32, are equal up to the order of
+    summation."""
+    if theirs.dtype != np.float32 or not (theirs.view(np.uint32) & 0xFFFF).any():
+        return ours != theirs
+    return np.abs(ours - theirs) > 4e-6 * np.abs(theirs).max(axis=-1, keepdims=True)
+
+
 def _entering(number: str, arrays: Arrays) -> str:
     layer = int(number)
     return f"layer_{layer - 1:0{len(number)}d}_output" if layer else "embedding_output"
@@ -82,6 +101,6 @@ def _entering(number: str, arrays: Arrays) -> str:
 
 def _same_tokens(tap: str, ours: Arrays, theirs: Arrays) -> np.ndarray:
     """The tokens for which all elements are equal."""
-    same = ours[tap] == theirs[tap]
+    same = ~_differ(ours[tap], theirs[tap])
     axis = 2 if tap.endswith(("attn_scores", "attn_probs")) else 1
     return same.all(axis=tuple(i for i in range(same.ndim) if i != axis))

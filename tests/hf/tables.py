@@ -73,7 +73,7 @@ def family_table(families: dict[str, tuple[Configuration, list[PromptFigures]]])
     rows = []
     for name, (made, prompts) in families.items():
         long = next(prompt for prompt in prompts if prompt.prompt == "long").taps
-        config = made.config
+        config = {"num_attention_heads": 8, "num_key_value_heads": 4, **made.text}  # Gemma 3's own
         rows.append(
             [
                 *_row(name, [tap for prompt in prompts for tap in prompt.taps], long),

@@ -93,6 +93,11 @@ def test_faults_are_named(
 CORRECT = {
     "qwen3": ["qwen3", "qwen3, window"],
     "qwen3_moe": ["qwen3_moe", "qwen3_moe, not normed"],
+    "mixtral": ["mixtral"],
+    "qwen2_moe": ["qwen2_moe"],
+    "olmoe": ["olmoe"],
+    "glm4_moe": ["glm4_moe"],
+    "minimax_m2": ["minimax_m2"],
     "qwen2": ["qwen2", "qwen2, yarn"],
     "llama": ["llama, llama3", "llama, biases", "llama, dynamic"],
     "mistral": ["mistral"],

@@ -21,7 +21,7 @@ from parity import PromptFigures, TapFigures, geometric_mean, measure
 NEW_TOKENS = 8
 CONFIGURATIONS = {made.name: made for made in families.configurations()}
 every_configuration = pytest.mark.parametrize("name", CONFIGURATIONS)
-mixtures = pytest.mark.parametrize("name", [n for n in CONFIGURATIONS if "moe" in n])
+mixtures = pytest.mark.parametrize("name", [n for n, c in CONFIGURATIONS.items() if c.is_mixture])
 
 Figures = Callable[[str], list[PromptFigures]]
 
@@ -100,7 +100,7 @@ def test_the_oracle_never_computes_in_fp32(
     checkpoint: Callable[[str], Path], name: str
 ) -> None:
     model = HfModel(checkpoint(name), Numerics.F64)
-    assert {buffer.dtype for buffer in model.net.buffers()} == {torch.float64}
+    assert {buffer.dtype for buffer in model.text.buffers()} == {torch.float64}
     with NoFp32():
         model.generate([1, 2, 3], 2)
         tables = model.rope_tables(3, 5)
@@ -108,7 +108,7 @@ def test_the_oracle_never_computes_in_fp32(
     # One part in 1e12 of a weight would vanish in any narrower type.
     before = model.forward([1, 2, 3, 4])
     with torch.no_grad():
-        model.net.model.norm.weight.add_(1e-12)
+        model.text.norm.weight.add_(1e-12)
     after = model.forward([1, 2, 3, 4])
     change = ((after - before).norm() / before.norm()).item()
     assert 1e-14 < change < 1e-10

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-from assay_hf.gguf_file import SCALES, write_gguf
+from assay_hf.gguf_file import SCALES, converted, write_gguf
 
 KINDS = [Type.F32, Type.F16, Type.BF16, *SCALES]
 PROMPT = list(range(100, 140))
@@ -68,6 +68,25 @@ ARCHITECTURES: dict[str, dict] = {
     "qwen3": {},
     "qwen3_untied": {"model_type": "qwen3", "tie_word_embeddings": False},
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 256},
+    "qwen2_moe": {
+        "head_dim": None,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 256,
+        "shared_expert_intermediate_size": 512,
+    },
+    "mixtral": {"num_local_experts": 4, "tie_word_embeddings": False, "sliding_window": 16},
+    "olmoe": {"head_dim": None, "num_experts": 4, "num_experts_per_tok": 2},
+    "glm4_moe": {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 256,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 2.5,
+        "attention_bias": True,
+        "use_qk_norm": True,
+    },
+    "minimax_m2": {"num_local_experts": 4, "num_experts_per_tok": 2, "rotary_dim": 64},
     "qwen2": {"head_dim": None},
     "qwen2_yarn": {"model_type": "qwen2", "head_dim": None, "rope_parameters": YARN},
     "llama": {"head_dim": 64},
@@ -115,13 +134,23 @@ def extract(model: Path, out: Path) -> np.lib.npyio.NpzFile:
     return np.load(out / "p" / "reference.npz")
 
 
+def tied(config: AutoConfig) -> bool:
+    return config.tie_word_embeddings
+
+
 def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Tensor]:
     config = net.config
-    if config.model_type == "olmo2":  # unknown to transformers' reader; only the names differ
-        names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.OLMO2, config.num_hidden_layers)
+    # Unknown to transformers' reader, or only in part. The writer only moves elements, and shows with
+    # elements that are numbers of their places where each of the file's belongs.
+    if config.model_type in ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2"):
+        own = {n: w for n, w in net.state_dict().items() if n != "lm_head.weight" or not tied(config)}
+        places = torch.arange(sum(w.numel() for w in own.values())).split([w.numel() for w in own.values()])
+        numbered = {n: p.view(w.shape) for p, (n, w) in zip(places, own.items(), strict=True)}
         values = reader_values(file)
-        stems = {n: n.rsplit(".", 1)[0] for n in net.state_dict() if n != "lm_head.weight"}
-        return {n: torch.tensor(values[names.get_name(s) + ".weight"]) for n, s in stems.items()}
+        flat = torch.full((sum(map(len, places)),), torch.nan)
+        for name, order in converted(config, numbered):
+            flat[torch.tensor(order).long().flatten()] = torch.tensor(values[name]).flatten()
+        return {n: flat[order] for n, order in numbered.items()}
     if config.model_type == "mistral":  # gguf writes it as a llama
         fields = {**config.to_dict(), "model_type": "llama"}
         net = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))

@@ -23,47 +23,90 @@ std::int64_t parameters(const OrderedJson& config) {
   const std::int64_t kv = size("num_key_value_heads") * head_dim;
 
   std::int64_t layer = 2 * hidden * q + 2 * hidden * kv;
-  if (type == "qwen2") layer += q + 2 * kv;
-  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text") layer += 2 * head_dim;
-  if (type == "olmo2") layer += q + kv;
+  if (type == "qwen2" || type == "qwen2_moe" || type == "glm4_moe") layer += q + 2 * kv;
+  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text" ||
+      config.value("use_qk_norm", false)) {
+    layer += type == "minimax_m2" ? q + kv : 2 * head_dim;
+  }
+  if (type == "olmo2" || type == "olmoe") layer += q + kv;
   layer += (gemma ? 4 : 2) * hidden;
-  if (type == "qwen3_moe") {
-    const std::int64_t experts = size("num_experts");
-    layer += experts * (hidden + 3 * hidden * size("moe_intermediate_size"));
-  } else {
-    layer += 3 * hidden * size("intermediate_size");
+  const std::int64_t dense = 3 * hidden * size("intermediate_size");
+  std::int64_t mlps = size("num_hidden_layers") * dense;
+  for (const char* count : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+    if (!config.contains(count)) continue;
+    const std::int64_t width = config.value("moe_intermediate_size", size("intermediate_size"));
+    std::int64_t sparse = size(count) * (hidden + 3 * hidden * width);
+    if (type == "qwen2_moe")
+      sparse += hidden + 3 * hidden * size("shared_expert_intermediate_size");
+    if (type == "glm4_moe") sparse += 3 * hidden * width * size("n_shared_experts");
+    if (type == "glm4_moe" || type == "minimax_m2") sparse += size(count);
+    const std::int64_t dense_layers = config.value("first_k_dense_replace", std::int64_t{0});
+    mlps = dense_layers * dense + (size("num_hidden_layers") - dense_layers) * sparse;
   }
   const bool tied = config.value("tie_word_embeddings", gemma);
   const std::int64_t vocab = size("vocab_size");
-  return size("num_hidden_layers") * layer + hidden + (tied ? 1 : 2) * vocab * hidden;
+  return size("num_hidden_layers") * layer + mlps + hidden + (tied ? 1 : 2) * vocab * hidden;
 }
 
+// Without GLM's layers that predict further tokens, and MiniMax's scales of FP8.
 TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
-  const std::map<std::string, std::int64_t> totals = {
-      {"Qwen3-0.6B", 596049920},        {"Qwen3-1.7B", 1720574976},
-      {"Qwen3-4B", 4022468096},         {"Qwen3-8B", 8190735360},
-      {"Qwen3-14B", 14768307200},       {"Qwen3-32B", 32762123264},
-      {"Qwen3-30B-A3B", 30532122624},   {"Qwen3-235B-A22B", 235093634560},
-      {"Qwen2-0.5B", 494032768},        {"Qwen2-1.5B", 1543714304},
-      {"Qwen2-7B", 7615616512},         {"Qwen2-72B", 72706203648},
-      {"Qwen2.5-0.5B", 494032768},      {"Qwen2.5-1.5B", 1543714304},
-      {"Qwen2.5-3B", 3085938688},       {"Qwen2.5-7B", 7615616512},
-      {"Qwen2.5-14B", 14770033664},     {"Qwen2.5-32B", 32763876352},
-      {"Qwen2.5-72B", 72706203648},     {"Llama-2-7b", 6738415616},
-      {"Llama-2-13b", 13015864320},     {"Llama-2-70b", 68976648192},
-      {"Meta-Llama-3-8B", 8030261248},  {"Meta-Llama-3-70B", 70553706496},
-      {"Llama-3.1-8B", 8030261248},     {"Llama-3.1-70B", 70553706496},
-      {"Llama-3.1-405B", 405853388800}, {"Llama-3.2-1B", 1235814400},
-      {"Llama-3.2-3B", 3212749824},     {"Llama-3.3-70B", 70553706496},
-      {"Mistral-7B-v0.1", 7241732096},  {"Mistral-7B-v0.3", 7248023552},
-      {"Mistral-Nemo", 12247782400},    {"Mistral-Small-24B", 23572403200},
-      {"gemma-2-2b", 2614341888},       {"gemma-2-9b", 9241705984},
-      {"gemma-2-27b", 27227128320},     {"gemma-3-270m", 268098176},
-      {"gemma-3-1b", 999885952},        {"OLMo-2-1B", 1484916736},
-      {"OLMo-2-7B", 7298617344},        {"OLMo-2-13B", 13716198400},
-      {"OLMo-2-32B", 32234279936},      {"Phi-3-mini-4k", 3821079552},
-      {"Phi-3-mini-128k", 3821079552},  {"Phi-3-medium-4k", 13960238080},
-      {"phi-4", 14659507200},           {"Phi-4-mini", 3836021760}};
+  const std::map<std::string, std::int64_t> totals = {{"Qwen3-0.6B", 596049920},
+                                                      {"Qwen3-1.7B", 1720574976},
+                                                      {"Qwen3-4B", 4022468096},
+                                                      {"Qwen3-8B", 8190735360},
+                                                      {"Qwen3-14B", 14768307200},
+                                                      {"Qwen3-32B", 32762123264},
+                                                      {"Qwen3-30B-A3B", 30532122624},
+                                                      {"Qwen3-235B-A22B", 235093634560},
+                                                      {"Qwen2-0.5B", 494032768},
+                                                      {"Qwen2-1.5B", 1543714304},
+                                                      {"Qwen2-7B", 7615616512},
+                                                      {"Qwen2-72B", 72706203648},
+                                                      {"Qwen2.5-0.5B", 494032768},
+                                                      {"Qwen2.5-1.5B", 1543714304},
+                                                      {"Qwen2.5-3B", 3085938688},
+                                                      {"Qwen2.5-7B", 7615616512},
+                                                      {"Qwen2.5-14B", 14770033664},
+                                                      {"Qwen2.5-32B", 32763876352},
+                                                      {"Qwen2.5-72B", 72706203648},
+                                                      {"Llama-2-7b", 6738415616},
+                                                      {"Llama-2-13b", 13015864320},
+                                                      {"Llama-2-70b", 68976648192},
+                                                      {"Meta-Llama-3-8B", 8030261248},
+                                                      {"Meta-Llama-3-70B", 70553706496},
+                                                      {"Llama-3.1-8B", 8030261248},
+                                                      {"Llama-3.1-70B", 70553706496},
+                                                      {"Llama-3.1-405B", 405853388800},
+                                                      {"Llama-3.2-1B", 1235814400},
+                                                      {"Llama-3.2-3B", 3212749824},
+                                                      {"Llama-3.3-70B", 70553706496},
+                                                      {"Mistral-7B-v0.1", 7241732096},
+                                                      {"Mistral-7B-v0.3", 7248023552},
+                                                      {"Mistral-Nemo", 12247782400},
+                                                      {"Mistral-Small-24B", 23572403200},
+                                                      {"gemma-2-2b", 2614341888},
+                                                      {"gemma-2-9b", 9241705984},
+                                                      {"gemma-2-27b", 27227128320},
+                                                      {"gemma-3-270m", 268098176},
+                                                      {"gemma-3-1b", 999885952},
+                                                      {"OLMo-2-1B", 1484916736},
+                                                      {"OLMo-2-7B", 7298617344},
+                                                      {"OLMo-2-13B", 13716198400},
+                                                      {"OLMo-2-32B", 32234279936},
+                                                      {"Phi-3-mini-4k", 3821079552},
+                                                      {"Phi-3-mini-128k", 3821079552},
+                                                      {"Phi-3-medium-4k", 13960238080},
+                                                      {"phi-4", 14659507200},
+                                                      {"Phi-4-mini", 3836021760},
+                                                      {"Mixtral-8x7B", 46702792704},
+                                                      {"Mixtral-8x22B", 140620634112},
+                                                      {"Qwen1.5-MoE-A2.7B", 14315784192},
+                                                      {"Qwen2-57B-A14B", 57408658944},
+                                                      {"OLMoE-1B-7B", 6919161856},
+                                                      {"GLM-4.5-Air", 110468824832 - 3616573568},
+                                                      {"GLM-4.5", 358337791296 - 5539962272},
+                                                      {"GLM-4.7", 358337791296 - 5539962272},
+                                                      {"MiniMax-M2.5", 228703644928 - 13880064}};
   for (const std::string& name : published_models()) {
     ASSERT_TRUE(totals.contains(name)) << name;
     EXPECT_EQ(parameters(published_config(name)), totals.at(name)) << name;

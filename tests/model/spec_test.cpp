@@ -15,6 +15,7 @@
 #include "model/read_spec.h"
 #include "models/program.h"
 #include "models/taps.h"
+#include "models/text_tower.h"
 
 namespace assay {
 namespace {
@@ -128,6 +129,7 @@ TEST_F(SpecTest, ReadsEveryModelType) {
     EXPECT_EQ(spec.num_hidden_layers, 3);
     EXPECT_EQ(spec.rope_parameters.theta, 10000);
   }
+  for (const std::string& tower : tower_types()) seen.insert(tower);
   const std::vector<std::string> types = model_types();
   EXPECT_EQ(seen, std::set<std::string>(types.begin(), types.end()));
 }
@@ -209,6 +211,60 @@ TEST_F(SpecTest, MoesAreChecked) {
   EXPECT_EQ(read(config).moe.num_experts, 11);
   config["num_local_experts"] = kMostExperts + 1;
   EXPECT_NE(error_of(config).find("at most 1024"), std::string::npos);
+}
+
+TEST_F(SpecTest, RoutersAreOfTheirTypes) {
+  const RouterSpec glm = read(config_of("glm4_moe")).moe.router;
+  EXPECT_TRUE(glm.fp32_logits && glm.function == RouterFunction::kSigmoid && !glm.rounded);
+  EXPECT_EQ(glm.bias, RouterSpec::Bias::kOwnType);
+  EXPECT_EQ(glm.groups, 4);
+  EXPECT_EQ(glm.factor, 2.5);
+  Json config = config_of("glm4_moe");
+  config["n_group"] = 5;
+  EXPECT_NE(error_of(config).find("divisor of n_routed_experts"), std::string::npos);
+  config["n_group"] = 12;
+  EXPECT_NE(error_of(config).find("at least 2 experts"), std::string::npos);
+  config["n_group"] = 2;
+  config["topk_group"] = 3;
+  EXPECT_NE(error_of(config).find("at most n_group"), std::string::npos);
+  config = config_of("minimax_m2");
+  EXPECT_EQ(read(config).rope.dims, 12);
+  EXPECT_EQ(read(config).moe.router.bias, RouterSpec::Bias::kRounded);
+  config["rotary_dim"] = 23;
+  EXPECT_NE(error_of(config).find("'rotary_dim'"), std::string::npos);
+  config = config_of("olmoe");
+  config["clip_qkv"] = 8.0;
+  EXPECT_NE(error_of(config).find("clip_qkv"), std::string::npos);
+}
+
+// The language model's config within a multimodal one, with the fields that its class fills in.
+TEST_F(SpecTest, TextTowersAreRead) {
+  Json text = {
+      {"model_type", "gemma3_text"}, {"hidden_size", 2560},
+      {"intermediate_size", 10240},  {"num_hidden_layers", 34},
+      {"sliding_window", 1024},      {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}}};
+  Json config = {
+      {"model_type", "gemma3"}, {"text_config", text}, {"vision_config", Json::object()}};
+  const ModelSpec gemma = read(config);
+  EXPECT_EQ(gemma.model_type, "gemma3_text");
+  EXPECT_EQ(gemma.num_attention_heads, 8);
+  EXPECT_EQ(gemma.head_dim, 256);
+  EXPECT_EQ(gemma.vocab_size, 262208);
+  EXPECT_TRUE(gemma.tie_word_embeddings);
+  config["tie_word_embeddings"] = false;
+  EXPECT_FALSE(read(config).tie_word_embeddings);
+  config["text_config"]["model_type"] = "llama";
+  EXPECT_NE(error_of(config).find("\"gemma3_text\" within a gemma3"), std::string::npos);
+  config.erase("text_config");
+  EXPECT_NE(error_of(config).find("'text_config': missing"), std::string::npos);
+  text = config_of("qwen3_moe");
+  text["model_type"] = "qwen3_vl_moe_text";
+  text["norm_topk_prob"] = false;  // the class has no such field
+  text.erase("rope_theta");
+  const ModelSpec qwen = read({{"model_type", "qwen3_vl_moe"}, {"text_config", text}});
+  EXPECT_EQ(qwen.model_type, "qwen3_moe");
+  EXPECT_TRUE(qwen.moe.router.norm_topk_prob && qwen.exchanged_experts);
+  EXPECT_EQ(qwen.rope_parameters.theta, 500000);
 }
 
 TEST_F(SpecTest, OneExpertIsNumberedToo) {

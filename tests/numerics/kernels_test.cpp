@@ -329,6 +329,9 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
                     [&](const auto& k, typename TypeParam::Real* out) {
                       k.router_softmax(x.data(), 2 * n, out);
                     });
+      this->compare("sigmoid" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.sigmoid(x.data(), 2 * n, out);
+      });
       this->compare("add" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
         k.add(x.data(), y.data(), 2 * n, out);
       });

@@ -40,7 +40,7 @@ Judged judged(ExpertChoices& choices, std::int64_t layer, const Array& own, cons
   choices.judge(answer.result, layer,
                 {.reference = own_view,
                  .oracle = exact != nullptr ? &exact_view : nullptr,
-                 .router_logits = logits != nullptr ? &logits_view : nullptr,
+                 .router_scores = logits != nullptr ? &logits_view : nullptr,
                  .candidate = theirs_view,
                  .first = first});
   answer.until = choices.same_until({Tap::kLayerOutput, layer});
@@ -55,7 +55,7 @@ TEST(ExpertChoices, OthersWithNearlyEqualLogitsPassAndEndTheComparison) {
   const Judged first = judged(choices, 0, own, other, &logits);
   EXPECT_EQ(first.result.verdict, Verdict::kPass);
   EXPECT_EQ(first.result.reason,
-            "1 of 3 positions go to other experts with nearly equal router logits");
+            "1 of 3 positions go to other experts with nearly equal router scores");
   EXPECT_EQ(first.until, 1);
   EXPECT_EQ(choices.same_until({Tap::kRouterLogits, 0}), ExpertChoices::kAll);
   EXPECT_EQ(choices.same_until({Tap::kLogits, -1}), 1);
@@ -74,7 +74,7 @@ TEST(ExpertChoices, OthersAreWrong) {
   const Judged far = judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), &logits);
   EXPECT_EQ(far.result.verdict, Verdict::kFail);
   EXPECT_EQ(far.result.reason,
-            "position 1 is routed to expert 3 instead of 2: router logits 1 and 2");
+            "position 1 is routed to expert 3 instead of 2: router scores 1 and 2");
   EXPECT_EQ(far.until, ExpertChoices::kAll);
   EXPECT_EQ(judged(choices, 0, own, ids_of({0, 1, 2, 0, 1, 3}), nullptr).result.verdict,
             Verdict::kFail);

@@ -1,66 +1,132 @@
 #include "models/parts/mlp.h"
 
+#include <fmt/format.h>
+
+#include <optional>
 #include <string>
 
 namespace assay {
 namespace {
 
-ValueId dense(Builder& b, ValueId x, const MlpTensors& names) {
+// An MLP that all tokens pass through.
+struct Dense {
+  std::string block;  // its tensors' names begin with it
+  std::string_view fused;
+  std::int64_t width;
+  bool biased;
+  Tap gate = Tap::kGateProj, up = Tap::kUpProj, act = Tap::kMlpAct, output = Tap::kMlpOutput;
+};
+
+ValueId dense(Builder& b, ValueId x, const Dense& of) {
   const ModelSpec& s = b.spec();
-  const std::int64_t width = s.intermediate_size;
+  const std::int64_t width = of.width;
   std::vector<TensorUse> tensors;
-  if (!names.fused.empty()) {
+  if (!of.fused.empty()) {
     for (const std::int64_t first : {std::int64_t{0}, width}) {
-      TensorUse part = b.matrix("mlp." + std::string(names.fused), width, s.hidden_size);
+      TensorUse part = b.matrix(fmt::format("{}.{}", of.block, of.fused), width, s.hidden_size);
       part.first = first;
       part.stored = 2 * width;
       tensors.push_back(std::move(part));
     }
   } else {
-    for (const std::string name : {"mlp.gate_proj", "mlp.up_proj"}) {
+    for (const std::string& name : {of.block + ".gate_proj", of.block + ".up_proj"}) {
       tensors.push_back(b.matrix(name, width, s.hidden_size));
-      if (s.mlp_bias) tensors.push_back(b.bias(name, width));
+      if (of.biased) tensors.push_back(b.bias(name, width));
     }
   }
-  const std::vector<ValueId> both = b.steps(
-      Linear{}, {x}, {{{width}, Tap::kGateProj}, {{width}, Tap::kUpProj}}, std::move(tensors));
-  const ValueId act = b.step(Gate{s.mlp.activation}, both, {{width}, Tap::kMlpAct});
-  std::vector<TensorUse> down = {b.matrix("mlp.down_proj", s.hidden_size, width)};
-  if (s.mlp_bias) down.push_back(b.bias("mlp.down_proj", s.hidden_size));
-  return b.step(Linear{}, {act}, {{s.hidden_size}, Tap::kMlpOutput}, std::move(down));
+  const std::vector<ValueId> both =
+      b.steps(Linear{}, {x}, {{{width}, of.gate}, {{width}, of.up}}, std::move(tensors));
+  const ValueId act = b.step(Gate{s.mlp.activation}, both, {{width}, of.act});
+  const std::string name = of.block + ".down_proj";
+  std::vector<TensorUse> down = {b.matrix(name, s.hidden_size, width)};
+  if (of.biased) down.push_back(b.bias(name, s.hidden_size));
+  return b.step(Linear{}, {act}, {{s.hidden_size}, of.output}, std::move(down));
 }
 
-ValueId sparse(Builder& b, ValueId x) {
+// A token's experts and their weights.
+struct Routed {
+  ValueId ids, weights;
+};
+
+Routed route(Builder& b, ValueId x, const MoeTensors& names) {
+  const ModelSpec& s = b.spec();
+  const RouterSpec& router = s.moe.router;
+  const std::int64_t experts = s.moe.num_experts;
+  const std::int64_t k = s.moe.num_experts_per_tok;
+  const ValueId logits =
+      b.step(Linear{!router.fp32_logits}, {x}, {{experts}, Tap::kRouterLogits},
+             {b.matrix(fmt::format("{}.{}", names.block, names.router), experts, s.hidden_size)});
+  const ValueId scores = b.step(RouterScores{router.function}, {logits}, {{experts}, std::nullopt});
+  ValueId chosen_by = scores;
+  if (router.bias != RouterSpec::Bias::kNone) {
+    const CorrectScores correct{router.bias == RouterSpec::Bias::kRounded};
+    chosen_by = b.step(correct, {scores}, {{experts}, Tap::kRouterScores},
+                       {b.named(fmt::format("{}.{}", names.block, names.bias), experts)});
+  }
+  const ValueId ids =
+      b.step(TopExperts{experts, k, router.sorted, router.groups, router.kept_groups}, {chosen_by},
+             {{k}, Tap::kExpertIds});
+  const ValueId weights =
+      b.step(ExpertWeights{router.norm_topk_prob, router.norm_eps, router.factor, router.rounded},
+             {scores, ids}, {{k}, Tap::kExpertWeights});
+  return {ids, weights};
+}
+
+// The output of the expert that all tokens pass through, to be added to that of their own.
+ValueId shared(Builder& b, ValueId x, const MoeTensors& names) {
+  const ModelSpec& s = b.spec();
+  const ValueId output = dense(b, x,
+                               {.block = fmt::format("{}.{}", names.block, names.shared),
+                                .fused = "",
+                                .width = s.moe.shared_size,
+                                .biased = false,
+                                .gate = Tap::kSharedGateProj,
+                                .up = Tap::kSharedUpProj,
+                                .act = Tap::kSharedMlpAct,
+                                .output = Tap::kSharedOutput});
+  if (!s.moe.shared_gated) return output;
+  const ValueId gate =
+      b.step(Linear{}, {x}, {{1}, Tap::kSharedGate},
+             {b.matrix(fmt::format("{}.{}", names.block, names.shared_gate), 1, s.hidden_size)});
+  return b.step(SigmoidGate{}, {output, gate}, {{s.hidden_size}, std::nullopt});
+}
+
+ValueId sparse(Builder& b, ValueId x, const MoeTensors& names) {
   const ModelSpec& s = b.spec();
   const MoeSpec& moe = s.moe;
   const std::int64_t k = moe.num_experts_per_tok;
   const std::int64_t width = moe.intermediate_size;
-  const ValueId logits = b.step(Linear{}, {x}, {{moe.num_experts}, Tap::kRouterLogits},
-                                {b.matrix("mlp.gate", moe.num_experts, s.hidden_size)});
-  const ValueId ids = b.step(TopExperts{moe.num_experts, k}, {logits}, {{k}, Tap::kExpertIds});
-  const ValueId weights =
-      b.step(ExpertWeights{moe.norm_topk_prob}, {logits, ids}, {{k}, Tap::kExpertWeights});
+  const Routed routed = route(b, x, names);
   const auto of_experts = [&](std::string_view name, std::int64_t rows, std::int64_t cols) {
-    TensorUse tensor = b.matrix("mlp.experts.{}." + std::string(name), rows, cols);
+    TensorUse tensor = b.matrix(fmt::format("{}.experts.{{}}.{}", names.block, name), rows, cols);
     tensor.count = moe.num_experts;
     return tensor;
   };
-  std::vector<TensorUse> in = {of_experts("gate_proj", width, s.hidden_size),
-                               of_experts("up_proj", width, s.hidden_size)};
-  std::vector<TensorUse> out = {of_experts("down_proj", s.hidden_size, width)};
+  std::vector<TensorUse> in = {of_experts(names.gate, width, s.hidden_size),
+                               of_experts(names.up, width, s.hidden_size)};
+  std::vector<TensorUse> out = {of_experts(names.down, s.hidden_size, width)};
   const ExpertLinear linear{moe.num_experts, k};
-  const std::vector<ValueId> both = b.steps(
-      linear, {x, ids}, {{{k, width}, Tap::kGateProj}, {{k, width}, Tap::kUpProj}}, std::move(in));
+  const std::vector<ValueId> both =
+      b.steps(linear, {x, routed.ids}, {{{k, width}, Tap::kGateProj}, {{k, width}, Tap::kUpProj}},
+              std::move(in));
   const ValueId act = b.step(Gate{s.mlp.activation}, both, {{k, width}, Tap::kMlpAct});
   const ValueId outputs =
-      b.step(linear, {act, ids}, {{k, s.hidden_size}, std::nullopt}, std::move(out));
-  return b.step(SumExperts{}, {outputs, weights}, {{s.hidden_size}, Tap::kMlpOutput});
+      b.step(linear, {act, routed.ids}, {{k, s.hidden_size}, std::nullopt}, std::move(out));
+  const bool alone = moe.shared_size == 0;
+  const ValueId sum = b.step(SumExperts{moe.router.rounded}, {outputs, routed.weights},
+                             {{s.hidden_size}, alone ? Tap::kMlpOutput : Tap::kRoutedOutput});
+  if (alone) return sum;
+  return b.step(Add{}, {shared(b, x, names), sum}, {{s.hidden_size}, Tap::kMlpOutput});
 }
 
 }  // namespace
 
 ValueId mlp(Builder& b, ValueId x, const MlpTensors& tensors) {
-  return b.spec().is_sparse(b.layer()) ? sparse(b, x) : dense(b, x, tensors);
+  const ModelSpec& s = b.spec();
+  if (s.is_sparse(b.layer())) return sparse(b, x, tensors.moe);
+  return dense(
+      b, x,
+      {.block = "mlp", .fused = tensors.fused, .width = s.intermediate_size, .biased = s.mlp_bias});
 }
 
 }  // namespace assay

@@ -66,6 +66,19 @@ void Ops<N>::gate(const Gate& gate, std::span<const Real> g, std::span<const Rea
 }
 
 template <class N>
+void Ops<N>::sigmoid_gate(std::span<const Real> x, std::span<const Real> gate, std::size_t share,
+                          std::span<Real> out) {
+  pool_.parallel_for(gate.size(), kGrain / 8 / share + 1, [&](std::size_t begin, std::size_t end) {
+    std::vector<Real> factors(end - begin);
+    kernels_.sigmoid(&gate[begin], factors.size(), factors.data());
+    for (std::size_t g = begin; g < end; ++g) {
+      const Real factor = N::round(factors[g - begin]);
+      for (std::size_t i = g * share; i < (g + 1) * share; ++i) out[i] = N::round(x[i] * factor);
+    }
+  });
+}
+
+template <class N>
 void Ops<N>::softcap(const Softcap& softcap, std::span<Real> x) {
   const auto cap = static_cast<Real>(softcap.cap);
   pool_.parallel_for(x.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
@@ -84,6 +97,8 @@ void Ops<N>::softcap(const Softcap& softcap, std::span<Real> x) {
                             std::span<N::Real>);                                                  \
   template void Ops<N>::gate(const Gate&, std::span<const N::Real>, std::span<const N::Real>,     \
                              std::span<N::Real>);                                                 \
+  template void Ops<N>::sigmoid_gate(std::span<const N::Real>, std::span<const N::Real>,          \
+                                     std::size_t, std::span<N::Real>);                            \
   template void Ops<N>::softcap(const Softcap&, std::span<N::Real>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);

@@ -1,40 +1,69 @@
 // A mixture of experts: a token's choice of experts, and the sum of their outputs.
 #include <algorithm>
+#include <numeric>
 
+#include "base/widen.h"
 #include "ops/cpu/ops.h"
 #include "ops/cpu/top_k.h"
 
 namespace assay {
 
-// By the softmax over all experts, in FP32 (also in numerics bf16), as in transformers.
+// In FP32 also under bf16, as in transformers.
 template <class N>
-void Ops<N>::top_experts(const TopExperts& top, std::span<const Real> logits, std::span<Real> ids) {
+void Ops<N>::router_scores(const RouterScores& scores, std::size_t experts,
+                           std::span<const Real> logits, std::span<Real> out) {
+  for (std::size_t i = 0; i < logits.size(); i += experts) {
+    switch (scores.function) {
+      case RouterFunction::kSoftmax:
+        kernels_.router_softmax(&logits[i], experts, &out[i]);
+        break;
+      case RouterFunction::kSigmoid:
+        kernels_.sigmoid(&logits[i], experts, &out[i]);
+        break;
+    }
+  }
+}
+
+template <class N>
+void Ops<N>::correct_scores(const CorrectScores& correct, std::span<const Real> scores,
+                            const Weight& bias, std::span<Real> out) {
+  std::vector<Real> values(bias.cols);
+  if (correct.rounds_bias) {
+    kernels_.load_row(bias, 0, values.data());
+  } else {
+    widen(bias.dtype, bias.data, static_cast<std::ptrdiff_t>(dtype_size(bias.dtype)),
+          std::span<Real>(values));
+  }
+  for (std::size_t i = 0; i < scores.size(); ++i) out[i] = scores[i] + values[i % bias.cols];
+}
+
+template <class N>
+void Ops<N>::top_experts(const TopExperts& top, std::span<const Real> scores, std::span<Real> ids) {
   const auto experts = static_cast<std::size_t>(top.experts);
   const auto k = static_cast<std::size_t>(top.per_token);
-  std::vector<Real> probs(experts);
   for (std::size_t t = 0; t < ids.size() / k; ++t) {
-    kernels_.router_softmax(&logits[t * experts], experts, probs.data());
-    std::ranges::transform(top_k<Real>(probs, k), &ids[t * k],
+    std::ranges::transform(chosen_experts(top, scores.subspan(t * experts, experts)), &ids[t * k],
                            [](std::size_t e) { return static_cast<Real>(e); });
   }
 }
 
-// The chosen experts' probabilities, divided by their sum if the step says so, rounded at the end.
 template <class N>
 void Ops<N>::expert_weights(const ExpertWeights& weights, std::size_t experts,
-                            std::size_t per_token, std::span<const Real> logits,
+                            std::size_t per_token, std::span<const Real> scores,
                             std::span<const Real> ids, std::span<Real> out) {
-  std::vector<Real> probs(experts);
+  const auto eps = static_cast<Real>(weights.eps);
+  const auto factor = static_cast<Real>(weights.factor);
   for (std::size_t first = 0; first < ids.size(); first += per_token) {
-    kernels_.router_softmax(&logits[first / per_token * experts], experts, probs.data());
-    Real sum = 0;
-    for (std::size_t i = first; i < first + per_token; ++i) {
-      sum += probs[expert_of(ids[i], experts)];
+    const Real* of_token = &scores[first / per_token * experts];
+    const std::span<Real> own = out.subspan(first, per_token);
+    for (std::size_t i = 0; i < per_token; ++i) {
+      own[i] = of_token[expert_of(ids[first + i], experts)];
     }
-    for (std::size_t i = first; i < first + per_token; ++i) {
-      const Real prob = probs[expert_of(ids[i], experts)];
-      out[i] = N::round(weights.sum_to_one ? prob / sum : prob);
+    if (weights.sum_to_one) {
+      const Real sum = std::accumulate(own.begin(), own.end(), Real{0}) + eps;
+      for (Real& weight : own) weight /= sum;
     }
+    for (Real& weight : own) weight = weights.rounded ? N::round(weight * factor) : weight * factor;
   }
 }
 
@@ -66,7 +95,7 @@ void Ops<N>::expert_linear(const ExpertLinear& linear_of, std::span<const Weight
       const Weight& w = matrices[o];
       rows_out_.resize(slots.size() * w.rows);
       const Projection projection{w, {}, rows_out_.data(), w.rows};
-      linear(rows_in_, {&projection, 1});
+      linear({}, rows_in_, {&projection, 1});
       for (std::size_t i = 0; i < slots.size(); ++i) {
         std::copy_n(&rows_out_[i * w.rows], w.rows, &outs[o][slots[i] * w.rows]);
       }
@@ -75,32 +104,41 @@ void Ops<N>::expert_linear(const ExpertLinear& linear_of, std::span<const Weight
 }
 
 template <class N>
-void Ops<N>::sum_experts(std::span<const Real> outputs, std::span<const Real> weights,
-                         std::size_t width, std::size_t per_token, std::span<Real> out) {
+void Ops<N>::sum_experts(const SumExperts& of, std::span<const Real> outputs,
+                         std::span<const Real> weights, std::size_t width, std::size_t per_token,
+                         std::span<Real> out) {
   pool_.parallel_for(out.size() / width, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       Real* sum = &out[t * width];
       std::fill_n(sum, width, Real{0});
       for (std::size_t slot = t * per_token; slot < (t + 1) * per_token; ++slot) {
         const Real* from = &outputs[slot * width];
-        for (std::size_t i = 0; i < width; ++i) sum[i] += N::round(from[i] * weights[slot]);
+        const Real weight = weights[slot];
+        for (std::size_t i = 0; i < width; ++i) {
+          sum[i] += of.rounds_products ? N::round(from[i] * weight) : from[i] * weight;
+        }
       }
       for (std::size_t i = 0; i < width; ++i) sum[i] = N::round(sum[i]);
     }
   });
 }
 
-#define ASSAY_INSTANTIATE(N)                                                               \
-  template void Ops<N>::top_experts(const TopExperts&, std::span<const N::Real>,           \
-                                    std::span<N::Real>);                                   \
-  template void Ops<N>::expert_weights(const ExpertWeights&, std::size_t, std::size_t,     \
-                                       std::span<const N::Real>, std::span<const N::Real>, \
-                                       std::span<N::Real>);                                \
-  template void Ops<N>::expert_linear(                                                     \
-      const ExpertLinear&, std::span<const Weight>, std::span<const N::Real>, std::size_t, \
-      std::span<const N::Real>, std::span<const std::span<N::Real>>);                      \
-  template void Ops<N>::sum_experts(std::span<const N::Real>, std::span<const N::Real>,    \
-                                    std::size_t, std::size_t, std::span<N::Real>)
+#define ASSAY_INSTANTIATE(N)                                                                      \
+  template void Ops<N>::router_scores(const RouterScores&, std::size_t, std::span<const N::Real>, \
+                                      std::span<N::Real>);                                        \
+  template void Ops<N>::correct_scores(const CorrectScores&, std::span<const N::Real>,            \
+                                       const Weight&, std::span<N::Real>);                        \
+  template void Ops<N>::top_experts(const TopExperts&, std::span<const N::Real>,                  \
+                                    std::span<N::Real>);                                          \
+  template void Ops<N>::expert_weights(const ExpertWeights&, std::size_t, std::size_t,            \
+                                       std::span<const N::Real>, std::span<const N::Real>,        \
+                                       std::span<N::Real>);                                       \
+  template void Ops<N>::expert_linear(                                                            \
+      const ExpertLinear&, std::span<const Weight>, std::span<const N::Real>, std::size_t,        \
+      std::span<const N::Real>, std::span<const std::span<N::Real>>);                             \
+  template void Ops<N>::sum_experts(const SumExperts&, std::span<const N::Real>,                  \
+                                    std::span<const N::Real>, std::size_t, std::size_t,           \
+                                    std::span<N::Real>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
 ASSAY_INSTANTIATE(F64);

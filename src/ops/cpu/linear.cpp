@@ -6,7 +6,9 @@
 namespace assay {
 
 template <class N>
-void Ops<N>::linear(std::span<const Real> x, std::span<const Projection> projections) {
+void Ops<N>::linear(const Linear& of, std::span<const Real> x,
+                    std::span<const Projection> projections) {
+  if (!of.rounded && N::kRoundsWeights) return unrounded_linear(x, projections);
   lay_out(x, projections.front().w.cols);
   if (stream_ == nullptr) return project(x, projections);
   for (const Projection& p : projections) {
@@ -14,6 +16,31 @@ void Ops<N>::linear(std::span<const Real> x, std::span<const Projection> project
       const Projection part{block, p.bias, p.out + row, p.ldo, row};
       project(x, {&part, 1});
     });
+  }
+}
+
+// As FP32 computes it from the rounded operands.
+template <class N>
+void Ops<N>::unrounded_linear(std::span<const Real> x, std::span<const Projection> projections) {
+  if constexpr (N::kRoundsWeights) {
+    Ops<F32> wide(pool_, assay::kernels<F32>(chosen_simd()));
+    wide.lay_out(x, projections.front().w.cols);
+    AlignedVector<float> rounded;
+    for (const Projection& p : projections) {
+      assert(p.bias.data == nullptr);
+      for_each_block(p.w, [&](Weight block, std::size_t row) {
+        if (block.dtype != DType::kBF16) {
+          rounded.resize(block.rows * block.cols);
+          for (std::size_t r = 0; r < block.rows; ++r) {
+            kernels_.load_row(block, r, &rounded[r * block.cols]);
+          }
+          block.data = reinterpret_cast<const std::byte*>(rounded.data());
+          block.dtype = DType::kF32;
+        }
+        const Ops<F32>::Projection part{block, {}, p.out + row, p.ldo, row};
+        wide.project(x, {&part, 1});
+      });
+    }
   }
 }
 
@@ -69,9 +96,10 @@ void Ops<N>::project(std::span<const Real> x, std::span<const Projection> projec
   });
 }
 
-#define ASSAY_INSTANTIATE(N)                                                                   \
-  template void Ops<N>::linear(std::span<const N::Real>, std::span<const Ops<N>::Projection>); \
-  template void Ops<N>::lay_out(std::span<const N::Real>, std::size_t);                        \
+#define ASSAY_INSTANTIATE(N)                                            \
+  template void Ops<N>::linear(const Linear&, std::span<const N::Real>, \
+                               std::span<const Ops<N>::Projection>);    \
+  template void Ops<N>::lay_out(std::span<const N::Real>, std::size_t); \
   template void Ops<N>::project(std::span<const N::Real>, std::span<const Ops<N>::Projection>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);

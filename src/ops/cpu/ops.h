@@ -64,7 +64,8 @@ class Ops {
     std::size_t first_row = 0;  // w is a block of rows, beginning with this one
   };
   // out = x w^T + bias of each, for as many rows as x has.
-  void linear(std::span<const Real> x, std::span<const Projection> projections);
+  void linear(const Linear& linear, std::span<const Real> x,
+              std::span<const Projection> projections);
   // The same in two parts: rows of x are laid out once, and all matrices with that many columns
   // read them.
   void lay_out(std::span<const Real> x, std::size_t cols);
@@ -97,23 +98,34 @@ class Ops {
   // out = activation(gate) * up; out may be either of them.
   void gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
             std::span<Real> out);
+  // out = x * sigmoid(gate); each gate is for `share` elements of x. May work in place.
+  void sigmoid_gate(std::span<const Real> x, std::span<const Real> gate, std::size_t share,
+                    std::span<Real> out);
   void softcap(const Softcap& softcap, std::span<Real> x);
 
   // A mixture of experts. A slot is one of a token's choices: token * per_token + i; ids and
   // weights have one number per slot.
-  void top_experts(const TopExperts& top, std::span<const Real> logits, std::span<Real> ids);
+  // May work in place, as may the next one.
+  void router_scores(const RouterScores& scores, std::size_t experts, std::span<const Real> logits,
+                     std::span<Real> out);
+  void correct_scores(const CorrectScores& correct, std::span<const Real> scores,
+                      const Weight& bias, std::span<Real> out);
+  void top_experts(const TopExperts& top, std::span<const Real> scores, std::span<Real> ids);
   void expert_weights(const ExpertWeights& weights, std::size_t experts, std::size_t per_token,
-                      std::span<const Real> logits, std::span<const Real> ids, std::span<Real> out);
+                      std::span<const Real> scores, std::span<const Real> ids, std::span<Real> out);
   // Multiplies each slot's row of x by its expert's matrices. weights: for each expert one matrix
   // per output. slots_per_row: slots that read the same row of x (per_token, or 1).
   void expert_linear(const ExpertLinear& linear, std::span<const Weight> weights,
                      std::span<const Real> x, std::size_t slots_per_row, std::span<const Real> ids,
                      std::span<const std::span<Real>> outs);
-  // The sum of round(output * weight) over a token's slots in their order, rounded once.
-  void sum_experts(std::span<const Real> outputs, std::span<const Real> weights, std::size_t width,
-                   std::size_t per_token, std::span<Real> out);
+  // The sum of output * weight over a token's slots in their order, rounded once.
+  void sum_experts(const SumExperts& sum, std::span<const Real> outputs,
+                   std::span<const Real> weights, std::size_t width, std::size_t per_token,
+                   std::span<Real> out);
 
  private:
+  void unrounded_linear(std::span<const Real> x, std::span<const Projection> projections);
+
   // Consecutive tokens of one stretch, whose queries share one pass over a head's keys.
   struct Queries {
     std::size_t stretch;

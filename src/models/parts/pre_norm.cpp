@@ -1,0 +1,12 @@
+#include "models/parts/pre_norm.h"
+
+namespace assay {
+
+void pre_norm_layer(Builder& b, const AttentionTensors& of_attention, const MlpTensors& of_mlp) {
+  const ValueId x = b.norm(b.stream(), "input_layernorm", Tap::kInputNorm);
+  b.add(attention(b, x, of_attention), Tap::kAttnResidual);
+  const ValueId y = b.norm(b.stream(), "post_attention_layernorm", Tap::kMlpNorm);
+  b.add(mlp(b, y, of_mlp), Tap::kLayerOutput);
+}
+
+}  // namespace assay
