@@ -43,7 +43,7 @@ struct CandidateArray {
   bool other_position = false;    // the last position of a longer run; not an error
   // The dump also has what a module returns: this is no step before the tap.
   bool is_result = false;
-  bool other_rows = false;        // unreadable because it has more or fewer rows
+  bool other_rows = false;  // unreadable because it has more or fewer rows
 };
 
 // Tokens before the prompt are padding if the deepest tap is this near without them: one token too
