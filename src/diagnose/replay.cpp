@@ -46,6 +46,13 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
+template <class Real>
+double root_mean_square(std::span<const Real> values) {
+  double squares = 0;
+  for (const Real x : values) squares += static_cast<double>(x) * static_cast<double>(x);
+  return std::sqrt(squares / static_cast<double>(values.size()));
+}
+
 // The scores come after the logits, and only where they decide.
 constexpr bool decides_on_experts(Tap tap) {
   return tap == Tap::kRouterLogits || tap == Tap::kRouterScores;
@@ -97,8 +104,11 @@ class Forcing : public Observer<Real> {
       // If the number of experts differs from the candidate's, so do the shapes.
       if (site.width != width) return;
       const std::size_t first = site.last_only ? tokens - 1 : 0;
+      // A token's single value may have cancelled: its error is relative to those of all tokens.
+      const bool single = width == 1 && tap != Tap::kExpertIds;
+      const double typical = single ? root_mean_square<Real>(std::span(values, tokens)) : 0;
       for (std::size_t r = 0; r < site.rows; ++r) {
-        row(i, r, std::span<const Real>(values + (first + r) * width, width));
+        row(i, r, std::span<const Real>(values + (first + r) * width, width), typical);
         if (tap == Tap::kExpertIds) {
           choice(i, r, first + r, std::span<const Real>(values + (first + r) * width, width));
         }
@@ -181,13 +191,16 @@ class Forcing : public Observer<Real> {
     equal_[i][r] = width;
   }
 
-  void row(std::size_t i, std::size_t r, std::span<const Real> values) {
+  // typical: the size of such a row's value, if it has only one; 0: the row's own size counts.
+  void row(std::size_t i, std::size_t r, std::span<const Real> values, double typical = 0) {
     const Site& site = evidence_.sites[i];
     const std::vector<float>& other = compared_with(i);
     if (other.empty()) return;
     const std::size_t begin = r * site.width;
-    result_.row_errors[i][r] =
-        row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
+    double& error = result_.row_errors[i][r];
+    error = row_error(std::span(&other[begin], site.width), values, equal_[i][r]);
+    const double apart = std::abs(static_cast<double>(other[begin]) - values[0]);
+    if (typical > 0 && std::isfinite(apart)) error = std::min(apart / typical, kFar);
     // Heads come from several threads, and all write the same value.
     std::atomic_ref(result_.sites[i].seen).store(true, std::memory_order_relaxed);
     if (!options_.keep) return;

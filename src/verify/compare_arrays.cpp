@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "candidate/choose.h"
 #include "candidate/positions.h"
@@ -51,7 +52,13 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
   if (truth.files != nullptr) truth.files->expect_own_oracle(tensor.name, own, truth.is_whole);
   const TensorMetrics other = measure(*truth.oracle, truth.position_axis, candidate, reading, pool);
   tensor.oracle_error = {other.relative_l2, other.position_error};
-  const double floor = std::max(rounding_floor(truth.numerics), truth.least_noise);
+  double floor = std::max(rounding_floor(truth.numerics), truth.least_noise);
+  // A position's only value may have cancelled. Over many positions the reference's own error tells
+  // how far it is off then, over few it does not.
+  const auto positions = static_cast<double>(own.position_error.size());
+  const bool single =
+      static_cast<double>(element_count(truth.reference.shape, tensor.name)) == positions;
+  if (single) floor *= std::max(1.0, 16 / std::sqrt(positions));
   if (reading.last_position) {
     tensor.noise = std::max(largest(own.position_error), floor);
     tensor.noise_ratio = tensor.position_ratio = other.position_error.back() / *tensor.noise;
@@ -59,7 +66,7 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
   }
   tensor.noise = std::max(own.relative_l2, floor);
   tensor.noise_ratio = other.relative_l2 / *tensor.noise;
-  tensor.position_ratio = truth.judges_positions
+  tensor.position_ratio = truth.judges_positions && !single
                               ? root_mean_square(other.position_error) /
                                     std::max(root_mean_square(own.position_error), floor)
                               : tensor.noise_ratio;

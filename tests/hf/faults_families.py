@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from assay_hf.model import HfModel
+from assay_hf.taps import shared_expert
 from fault_base import Change, Fault, layers_of, norms_of, replace
 from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
@@ -66,10 +67,12 @@ def without_bias(*names: str) -> Change:
 def activation(act: Callable[[Tensor], Tensor]) -> Change:
     def change(model: HfModel, stack: ExitStack) -> None:
         for layer in layers_of(model):
-            mlp = layer.mlp.experts if hasattr(layer.mlp, "experts") else layer.mlp
-            name = "activation_fn" if hasattr(mlp, "activation_fn") else "act_fn"
-            delattr(mlp, name)
-            setattr(mlp, name, act)
+            mlps = [getattr(layer.mlp, "experts", layer.mlp), shared_expert(layer.mlp)]
+            for mlp in mlps:
+                if mlp is not None:
+                    name = "activation_fn" if hasattr(mlp, "activation_fn") else "act_fn"
+                    delattr(mlp, name)
+                    setattr(mlp, name, act)
 
     return change
 
@@ -442,6 +445,7 @@ def corrected_routers(**wrong: Any) -> Change:
 
     def forward(self: Any, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         of_glm = bias is None
+        x = x.reshape(-1, x.shape[-1])
         bias = self.e_score_correction_bias if bias is None else bias
         if of_glm and not wrong.get("logits_bf16"):
             logits = F.linear(x.float(), self.weight.float())
