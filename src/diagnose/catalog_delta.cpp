@@ -1,7 +1,7 @@
 // Mistakes in layers with a gated delta rule, and in the gate of the other layers' attention.
 #include <fmt/format.h>
 
-#include <numeric>
+#include <utility>
 
 #include "diagnose/catalog_list.h"
 #include "rewrite/delta_net.h"

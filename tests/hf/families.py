@@ -819,8 +819,8 @@ def _values(
     # Their norms multiply by 1 + weight, but not those of delta rules.
     gemma = "gemma" in configuration.family
     one_plus = gemma or ("qwen3_5" in configuration.family or "next" in configuration.family)
-    if name.endswith("A_log"):  # heads that forget at once, and some that hardly do
-        return torch.rand(parameter.shape, generator=generator) * 5 - 4
+    if name.endswith("A_log"):  # heads that soon forget, and some that hardly do
+        return torch.rand(parameter.shape, generator=generator) * 5 - 5
     if "conv1d" in name:
         return 0.6 * normal
     if "linear_attn.norm" in name:

@@ -164,12 +164,6 @@ def without_dt_bias(model: HfModel, stack: ExitStack) -> None:
 add("gdn-decay", "without dt_bias", without_dt_bias)
 
 
-def raw_a_log(model: HfModel, own: Any) -> Any:
-    return lambda x: x if x.dim() == 1 else own(x)
-
-
-add("gdn-decay", "A_log without exp", patched(lambda _: Tensor, "exp", raw_a_log))
-
 
 # --- the norm after it ---
 
