@@ -26,8 +26,8 @@ std::int64_t parameters(const OrderedJson& config) {
   std::int64_t layer = 2 * hidden * q + 2 * hidden * kv;
   if (linear) layer += hidden * q;  // the gate
   if (type == "qwen2" || type == "qwen2_moe" || type == "glm4_moe") layer += q + 2 * kv;
-  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text" ||
-      linear || config.value("use_qk_norm", false)) {
+  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text" || linear ||
+      config.value("use_qk_norm", false)) {
     layer += type == "minimax_m2" ? q + kv : 2 * head_dim;
   }
   if (type == "olmo2" || type == "olmoe") layer += q + kv;
@@ -62,8 +62,8 @@ std::int64_t parameters(const OrderedJson& config) {
   return mixers + mlps + hidden + (tied ? 1 : 2) * vocab * hidden;
 }
 
-// Qwen3.5's are those of transformers' class with these sizes, for the language model alone. Without
-// GLM's layers that predict further tokens, and MiniMax's scales of FP8.
+// Qwen3.5's are those of transformers' class with these sizes, for the language model alone.
+// Without GLM's layers that predict further tokens, and MiniMax's scales of FP8.
 TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
   const std::map<std::string, std::int64_t> totals = {{"Qwen3-0.6B", 596049920},
                                                       {"Qwen3-1.7B", 1720574976},
