@@ -51,7 +51,7 @@ constexpr std::string_view kQwen3Next = R"({
   "shared_expert_intermediate_size": 512, "tie_word_embeddings": false, "use_cache": true})";
 
 // The language model alone, without the part for images.
-constexpr std::string_view kQwen35 = R"({
+constexpr std::string_view kQwen35Text = R"({
   "architectures": ["Qwen3_5ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "eos_token_id": 248044, "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu",
   "initializer_range": 0.02, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
@@ -259,9 +259,10 @@ constexpr Published kPublished[] = {
          "sliding_window": 65536})"},
 
     {"Qwen3-Next-80B-A3B", kQwen3Next, 48, 2048, 16, 2, 5120, 151936},
-    {"Qwen3.5-9B", kQwen35, 32, 4096, 16, 4, 12288, 248320},
-    {"Qwen3.5-27B", kQwen35, 64, 5120, 24, 4, 17408, 248320, R"({"linear_num_value_heads": 48})"},
-    {"Qwen3.5-35B-A3B", kQwen35, 40, 2048, 16, 2, 512, 248320, kQwen35Moe},
+    {"Qwen3.5-9B", kQwen35Text, 32, 4096, 16, 4, 12288, 248320},
+    {"Qwen3.5-27B", kQwen35Text, 64, 5120, 24, 4, 17408, 248320,
+     R"({"linear_num_value_heads": 48})"},
+    {"Qwen3.5-35B-A3B", kQwen35Text, 40, 2048, 16, 2, 512, 248320, kQwen35Moe},
 
     {"Qwen2-0.5B", kQwen2, 24, 896, 14, 2, 4864, 151936, kTied},
     {"Qwen2-1.5B", kQwen2, 28, 1536, 12, 2, 8960, 151936, kTied},

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <variant>
@@ -30,8 +31,8 @@ class SequenceState {
           caches_.push_back(
               {{l, s},
                {static_cast<std::size_t>(keys[0]), static_cast<std::size_t>(keys[1]), capacity}});
-        } else if (const std::size_t size = recurrent_size(layer, step); size > 0) {
-          recurrent_.push_back({{l, s}, RecurrentState<N>(size)});
+        } else if (const std::optional<std::size_t> size = recurrent_size(layer, step)) {
+          recurrent_.push_back({{l, s}, RecurrentState<N>(*size)});
         }
       }
     }
@@ -75,8 +76,8 @@ class SequenceState {
     return found->state;
   }
 
-  // The number of values that a step remembers; 0 if it is not recurrent.
-  static std::size_t recurrent_size(const Block& layer, const Step& step) {
+  // The number of values that a step remembers; none if it is not recurrent.
+  static std::optional<std::size_t> recurrent_size(const Block& layer, const Step& step) {
     if (const auto* conv = std::get_if<CausalConv>(&step.operation)) {
       const std::int64_t channels = layer.values[step.reads[0]].shape[0];
       return static_cast<std::size_t>((conv->taps - 1) * channels);
@@ -84,7 +85,7 @@ class SequenceState {
     if (const auto* rule = std::get_if<DeltaRule>(&step.operation)) {
       return static_cast<std::size_t>(rule->value_heads * rule->key_dim * rule->value_dim);
     }
-    return 0;
+    return std::nullopt;
   }
 
   std::size_t capacity_;

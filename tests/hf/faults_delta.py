@@ -60,7 +60,7 @@ def rule(
 
     def run(
         query: Tensor, key: Tensor, value: Tensor, *, g: Tensor, beta: Tensor, **_: Any
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Tensor]:
         wide = torch.float32
         q, k, v, b, decay = (x.transpose(1, 2).to(wide) for x in (query, key, value, beta, g))
         if unit_queries:
@@ -90,7 +90,7 @@ def rule(
             if state_dtype is not None:
                 state = state.to(state_dtype).to(wide)
             out[:, :, t] = torch.einsum("bhkv,bhk->bhv", state, q[:, :, t])
-        return out.transpose(1, 2).contiguous().to(query.dtype), None
+        return out.transpose(1, 2).contiguous().to(query.dtype), state
 
     return patched(modeling, "torch_chunk_gated_delta_rule", lambda _m, _own: run)
 

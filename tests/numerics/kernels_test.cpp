@@ -402,7 +402,7 @@ TYPED_TEST(KernelsTest, DeltaRuleFollowsTheDocumentedOrder) {
   const auto v = this->values(kValues, false);
   const auto before = this->values(kKeys * kValues, false);
   const R factor(0.75);
-  const R beta(0.3);
+  const auto beta = static_cast<R>(0.3);
   std::vector<R> state(before.begin(), before.end());
   std::vector<R> out(kValues);
   kernels<TypeParam>(chosen_simd())
