@@ -280,7 +280,6 @@ class Bench {
           const auto state =
               static_cast<double>(rule->value_heads * rule->key_dim * rule->value_dim);
           step_bytes_ += 2 * sizeof(float) * state;
-          step_flops_ += 7 * state;
         }
       }
     };
