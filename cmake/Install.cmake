@@ -11,7 +11,12 @@ install(FILES LICENSE THIRD_PARTY_NOTICES.md DESTINATION ${CMAKE_INSTALL_DOCDIR}
 install(DIRECTORY docs/schema DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
 install(DIRECTORY python/assay/capture DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
         COMPONENT program FILES_MATCHING PATTERN "*.py")
-install(FILES SKILL.md DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
+# What capture takes from the rest of the package, which needs no compiled module.
+foreach(file _command _errors _files _npz _outputs _text)
+  install(FILES python/assay/${file}.py DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
+          COMPONENT program)
+endforeach()
+install(FILES SKILL.md docs/json.md DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONENT program)
 
 # Manual pages and completions, which the program writes itself; not a program for another machine.
 if(NOT CMAKE_CROSSCOMPILING)

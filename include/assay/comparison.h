@@ -68,6 +68,8 @@ constexpr std::string_view verdict_name(Verdict verdict) {
 struct OracleError {
   double whole = 0;
   std::vector<double> positions;  // as TensorMetrics::position_error
+  // The reference's, at least a rounding; empty if only the last position was read.
+  std::vector<double> own = {};
 };
 
 // The result for one array.
@@ -78,6 +80,7 @@ struct TensorResult {
   std::string module;  // of a captured array: what made it, "model.layers.3.mlp (LlamaMLP)"
   Verdict verdict = Verdict::kNotCompared;
   std::string reason;          // why it is not a pass; empty for a pass
+  bool other_rows = false;     // of an error: it has more or fewer rows than the reference's
   std::string candidate_name;  // the array's own name in the candidate
   std::string reading;         // how the candidate's layout was read, if it differs
   TensorMetrics metrics;

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._arrays import on_host
+from ._arrays import is_tensor, on_host
 from ._errors import CheckFailed, UsageError
-from ._models import find_model
+from ._judging import judging
+from ._outputs import call_name, outputs_of, safe_name, unused
 from ._reference import Reference, reference_path
 from ._results import Comparison, TensorResult
 
@@ -57,11 +58,15 @@ class Check:
             CheckFailed: The tensor fails, and the check was made with ``stop=True``.
             InputError: The tensor cannot be compared.
         """
-        host, dtype = on_host(array)
+        if not isinstance(name, str):
+            found, expected = repr(name), "a tap's name"
+            raise UsageError(f"name: {found}; expected {expected}", "name", found, expected)
+        host, dtype = on_host(array, name)
         result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))
         self.results.append(result)
         if self._stop and not result:
-            raise CheckFailed(f"{name}: {result.reason}", name, result.reason)
+            whose = name if result.name == name else f"{name} ({result.name})"
+            raise CheckFailed(f"{whose}: {result.reason}", name, result.reason)
         return result
 
     @property
@@ -85,11 +90,13 @@ class Check:
     def hook(self, module: Any) -> None:
         """Checks the outputs of all modules of a model from now on, under the names that `assay.record` gives them.
 
+        What the model itself returns is checked too, "logits" for example, and counts more than what a module returns
+        that leads to it: lm_head's logits are not soft-capped yet.
+
         Args:
             module: A torch or MLX module, or any model whose modules are Python objects that are called.
         """
         from .record.modules import token_ids, watch
-        from .record.values import tensors_in
 
         calls: dict[str, int] = {}
 
@@ -99,7 +106,7 @@ class Check:
             if ids is None:
                 return
             cache = more.get("past_key_values")
-            past = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
+            past = 0 if cache is None or not hasattr(cache, "get_seq_length") else int(cache.get_seq_length())
             # The ids choose the prompt where none was named: then they must be all of its ids.
             if not self._has_prompt:
                 self("input_ids", ids)
@@ -110,16 +117,17 @@ class Check:
                 self("input_ids", ids)
 
         def after(path: str, _inputs: Any, _more: Any, returned: Any) -> None:
-            if not path:
-                return
             calls[path] = calls.get(path, 0) + 1
-            name = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            for tensor_name, tensor in tensors_in(returned, name):
-                if not self.wants(tensor_name):  # before it is copied from its device
-                    self._unwanted[tensor_name] = None
+            call = call_name(path, calls[path]) if path else ""
+            for name, tensor in outputs_of(call, returned, is_tensor):
+                name = safe_name(name)
+                if not path:  # a module may be called as an output of the model is
+                    name = unused(name, calls)
+                if not self.wants(name):  # before it is copied from its device
+                    self._unwanted[name] = None
                     continue
                 try:
-                    self(tensor_name, tensor)
+                    self(name, tensor)
                 except UsageError as error:  # complex numbers: what cannot be compared must not stop the model
                     warnings.warn(f"not checked: {error}", stacklevel=2)
 
@@ -180,10 +188,10 @@ def check(
     """
     from ._core import Checker
 
+    how = judging(prompt=prompt, map=map, profile=profile, tolerance=tolerance, model=model, as_type=as_type)
     checker = Checker(
-        reference_path(reference) if reference is not None else "", prompt,
-        Path(record) if record is not None else "", "" if map == "auto" else os.fspath(map),
-        os.fspath(profile), tolerance, as_type, find_model(model) if model is not None else "",
+        reference_path(reference) if reference is not None else "", how,
+        Path(os.fsdecode(record)) if record is not None else "",
     )  # fmt: skip
     made = Check(checker, bool(prompt), stop, record is not None)
     if module is not None:

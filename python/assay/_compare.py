@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._arrays import on_host
+from ._arrays import is_tensor, on_host
 from ._errors import UsageError
+from ._judging import judging
 from ._models import find_model
 from ._reference import OnProgress, Reference, check_prompt_id, reference_path
 from ._results import Comparison, Diagnosis
@@ -26,14 +27,19 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: A name that no file can hold.
-        UsageError: An element type that Assay does not know.
+        UsageError: There are no arrays; an element type that Assay does not know.
         MachineError: The file cannot be written.
     """
     from ._core import Checker
 
-    recorder = Checker("", "", Path(path), "", "noise", None, "", "")
+    if not arrays:
+        raise UsageError("arrays: none; expected at least one", "arrays", "none", "at least one")
+    recorder = Checker("", judging(), Path(os.fsdecode(path)))
     for name, array in arrays.items():
-        host, dtype = on_host(array)
+        if not isinstance(name, str):
+            found = repr(name)
+            raise UsageError(f"arrays: a name {found}; expected a text", "arrays", f"a name {found}", "a text")
+        host, dtype = on_host(array, name)
         recorder.check(name, host, dtype)
     recorder.write_record()
 
@@ -41,8 +47,14 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def _on_disk(candidate: Any) -> Iterator[Path]:
     """The path of a dump that is a path or a mapping of arrays."""
+    if isinstance(candidate, Reference):
+        yield candidate.path
+        return
     if not isinstance(candidate, Mapping):
-        yield Path(candidate)
+        if is_tensor(candidate) or not isinstance(candidate, (str, bytes, os.PathLike)):
+            found, expected = type(candidate).__name__, "a path, or a mapping of names to arrays"
+            raise UsageError(f"candidate: {found}; expected {expected}", "candidate", found, expected)
+        yield Path(os.fsdecode(candidate))
         return
     if not candidate:
         raise UsageError("candidate: no arrays; expected at least one", "candidate", "no arrays")
@@ -95,15 +107,11 @@ def compare(
     """
     from . import _core
 
-    checkpoint = find_model(model) if model is not None else ""
-    names = "" if map == "auto" else os.fspath(map)
+    how = judging(prompt=prompt, map=map, profile=profile, tolerance=tolerance, model=model, as_type=as_type)
 
     def run(with_details: bool) -> _core.Report:
         with _on_disk(candidate) as path:
-            return _core.compare(
-                reference_path(reference), path, prompt, names, os.fspath(profile), tolerance, checkpoint,
-                threads, with_details, as_type, on_progress,
-            )  # fmt: skip
+            return _core.compare(reference_path(reference), path, how, threads, with_details, on_progress)
 
     return Comparison(run(details), None if details else lambda: run(True))
 
@@ -113,18 +121,28 @@ def draft_map(
     candidate: str | os.PathLike[str] | Mapping[str, Any],
     *,
     prompt: str = "",
-    map: str = "auto",
+    map: str | os.PathLike[str] = "auto",
 ) -> tuple[str, dict[str, Any]]:
     """Drafts rules for the unknown names of a dump from its values.
+
+    Args:
+        reference: As in `compare`.
+        candidate: As in `compare`.
+        prompt: As in `compare`.
+        map: As in `compare`: what is known of the names already.
 
     Returns:
         The text of a file of rules, which `compare` takes as ``map``, and the description of
         ``assay compare --suggest-map --json``. Read the rules before you use them.
+
+    Raises:
+        InputError: A file cannot be read; it is not clear which prompt the dump is of.
+        UsageError: An unknown map.
     """
     from . import _core
 
     with _on_disk(candidate) as path:
-        rules, description = _core.draft_map(reference_path(reference), path, prompt, "" if map == "auto" else map)
+        rules, description = _core.draft_map(reference_path(reference), path, judging(prompt=prompt, map=map))
     return rules, json.loads(description)
 
 
@@ -163,11 +181,9 @@ def diagnose(
         raise UsageError("model: not known; expected model=, since a reference on disk does not hold its path",
                          "model", "not known", "model=")  # fmt: skip
     path = reference_path(reference) if reference is not None else ""
+    how = judging(prompt=prompt, map=map, model=model, as_type=as_type)
     with _on_disk(candidate) as dump:
-        return Diagnosis(_core.diagnose(
-            find_model(model), dump, path, prompt, "" if map == "auto" else os.fspath(map), threads, as_type,
-            on_progress,
-        ))  # fmt: skip
+        return Diagnosis(_core.diagnose(path, dump, how, threads, on_progress))
 
 
 def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = None, form: str = "text") -> Any:
@@ -177,6 +193,10 @@ def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = 
         model: As `find_model` takes it. A directory with only a config.json is enough.
         layer: Only this layer; None: each kind of layer once.
         form: "text", "markdown", or "json" for an object.
+
+    Raises:
+        InputError: The config cannot be used.
+        UsageError: No such layer or form.
     """
     from . import _core
 
@@ -187,7 +207,7 @@ def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = 
 
 
 def known_mistakes() -> list[dict[str, Any]]:
-    """The catalog of mistakes that `diagnose` knows."""
+    """The catalog of mistakes that `diagnose` knows, as objects with "id", "name" and more (docs/json.md)."""
     from . import _core
 
     known = json.loads(_core.known_mistakes())

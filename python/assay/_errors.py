@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ._text import visible
+
 
 class AssayError(Exception):
-    """Something that Assay could not do.
+    """Something that Assay could not do. Its texts are safe to print, whatever they quote.
 
     Attributes:
         where: The file, tensor, field or argument.
@@ -13,10 +15,14 @@ class AssayError(Exception):
     """
 
     def __init__(self, message: str, where: str = "", found: str = "", expected: str = ""):
-        super().__init__(message)
-        self.where = where
-        self.found = found
-        self.expected = expected
+        super().__init__(self._safe(message))
+        self.where = visible(where)
+        self.found = visible(found)
+        self.expected = visible(expected)
+
+    @staticmethod
+    def _safe(message: str) -> str:
+        return visible(message)
 
     def __reduce__(self) -> tuple[type[AssayError], tuple[str, str, str, str]]:
         return type(self), (str(self), self.where, self.found, self.expected)
@@ -35,4 +41,8 @@ class MachineError(AssayError):
 
 
 class CheckFailed(AssayError, AssertionError):
-    """An engine's arrays differ from the reference."""
+    """An engine's arrays differ from the reference. The message may have several lines."""
+
+    @staticmethod
+    def _safe(message: str) -> str:
+        return "\n".join(visible(line) for line in message.split("\n"))

@@ -7,16 +7,19 @@ import json
 import os
 import re
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._compare import explain
-from ._errors import InputError, MachineError, UsageError
-from ._members import Member, archive_bytes, read_members, write_files
+from ._errors import InputError, UsageError
+from ._files import machine_errors, write_files
+from ._manifest import FILE, field_error, is_id
 from ._models import find_model
-from ._reference import OnProgress, PromptReference, Reference, extract, reference_path
+from ._npz import Member, archive_bytes, read_members
+from ._reference import OnProgress, PromptReference, Reference, extract, missing_in_manifest, reference_path
 
 # Short ones for details, a longer one for what grows with the position.
 DEFAULT_PROMPTS = [
@@ -27,7 +30,6 @@ DEFAULT_PROMPTS = [
 ]
 DEFAULT_MAX_BYTES = 1_000_000
 _IDS = ("input_ids", "generated_ids")
-_PROMPT_ID = re.compile(r"(?!\.+$)[\w.-]{1,100}", re.ASCII)
 _DETAILED_LAYERS = 8
 _LAYER = re.compile(r"layer_(\d+)_(\w+)")
 
@@ -63,8 +65,9 @@ def golden(
     A comparison with it needs no checkpoint: it is read wherever a reference is. It holds every array whole, as
     float32, with its oracle. If not all arrays fit, the most telling ones are taken: first the output of the final
     norm, which every mistake before it changes, the last and the first layer's output; then, of one short prompt
-    first, layer outputs spread over the depth and all taps of some layers, the first of each kind among them. What these are short of is in ``manifest["golden"]["left_out"]``, for
-    each prompt as names and globs. The same checkpoint and arguments give the same bytes.
+    first, layer outputs spread over the depth and all taps of some layers, the first of each kind among them. What is
+    left out is in ``manifest["golden"]["left_out"]``, for each prompt as names and globs. The same checkpoint and
+    arguments give the same bytes.
 
     Args:
         model: As `find_model` takes it; or a reference or its directory, of which the bundle becomes a part (its
@@ -87,12 +90,13 @@ def golden(
             matches no array; `out` holds something else.
         MachineError: `out` cannot be written.
     """
-    target = Path(out)
+    target = Path(os.fsdecode(out))
     globs = [taps] if isinstance(taps, str) else None if taps is None else list(taps)
-    if max_bytes is not None and max_bytes < 1:
-        raise UsageError(f"max_bytes: {max_bytes}; expected at least 1", "max_bytes", str(max_bytes))
+    if max_bytes is not None and (not is_id(max_bytes) or max_bytes < 1):
+        found = repr(max_bytes)
+        raise UsageError(f"max_bytes: {found}; expected a whole number, at least 1, or None", "max_bytes", found)
     _expect_bundle_or_nothing(target)
-    if isinstance(model, Reference) or (model is not None and Path(model, "manifest.json").is_file()):
+    if isinstance(model, Reference) or (model is not None and Path(os.fsdecode(model), FILE).is_file()):
         if prompts is not None:
             raise UsageError("prompts: given, but a reference has its own; expected a checkpoint", "prompts", "given")
         return _write(Reference(reference_path(model)), target, {"model": None}, globs, max_bytes, [])
@@ -127,50 +131,59 @@ def update_golden(
         InputError: `path` holds no bundle; its manifest is damaged.
         UsageError: It is not known where the checkpoint is.
     """
-    manifest = Reference(path).manifest
+    reference = Reference(path)
+    manifest = reference.manifest
+    file = str(reference.path / FILE)
     how = manifest.get("golden")
-    file = str(Path(path, "manifest.json"))
-    if not isinstance(how, dict):
+    if how is None:
         raise InputError(f"{file}: no field 'golden'; expected a bundle that `assay golden` wrote", file,
                          "no field 'golden'", "a bundle that `assay golden` wrote")  # fmt: skip
     if model is None and how.get("model") is None:
-        raise UsageError(f"{file}: does not tell where the checkpoint {manifest['model']['path_name']!r} is; "
-                         "expected model=", file, "no checkpoint", "model=")  # fmt: skip
+        name = manifest.get("model", {}).get("path_name", "?")
+        raise UsageError(f"{file}: does not tell where the checkpoint '{name}' is; expected model=", file,
+                         "no checkpoint", "model=")  # fmt: skip
+    if "max_new_tokens" not in manifest.get("generation", {}):
+        raise missing_in_manifest(reference, "generation.max_new_tokens", "a whole number")
     checkpoint = how["model"] if model is None else model
     return golden(
         None if checkpoint == "bundled" else checkpoint, path,
-        prompts=_prompts_of(manifest), taps=how.get("taps"), max_bytes=how.get("max_bytes"),
+        prompts=_prompts_of(reference), taps=how.get("taps"), max_bytes=how.get("max_bytes"),
         max_new_tokens=manifest["generation"]["max_new_tokens"], threads=threads, stream=stream,
         on_progress=on_progress,
     )  # fmt: skip
 
 
-def _prompts_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _prompts_of(reference: Reference) -> list[dict[str, Any]]:
     # A chat's text is rendered already. Only there do the files of the template belong to the checkpoint.
-    files = {file["file"] for file in manifest["model"].get("files", [])}
+    manifest = reference.manifest
+    files = {file["file"] for file in manifest.get("model", {}).get("files", [])}
     rendered = not files <= {"config.json", "generation_config.json"}
-    keys = ("id", "text", "input_ids") if rendered else ("id", "text")
-    return [
-        {key: p[key] for key in (("id", "input_ids") if p.get("text") is None else keys)} for p in manifest["prompts"]
-    ]
+    prompts = []
+    for prompt in manifest["prompts"]:
+        by_ids = rendered or prompt.get("text") is None
+        if by_ids and "input_ids" not in prompt:
+            raise missing_in_manifest(reference, f"prompts.{prompt['id']}.input_ids", "a list of whole numbers")
+        keys = ["id", *(["text"] if prompt.get("text") is not None else []), *(["input_ids"] if by_ids else [])]
+        prompts.append({key: prompt[key] for key in keys})
+    return prompts
 
 
 def _name_to_keep(model: str | os.PathLike[str] | None) -> str | None:
     """What finds the checkpoint again on another machine; a path does not."""
     if model is None:
         return "bundled"
-    return None if Path(model).exists() else os.fspath(model)
+    return None if Path(os.fsdecode(model)).exists() else os.fsdecode(model)
 
 
 def _expect_bundle_or_nothing(target: Path) -> None:
-    file = target / "manifest.json"
+    file = target / FILE
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target}: a file; expected a directory", str(target), "a file", "a directory")
     if not file.exists():
         return
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        manifest = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("golden"), dict):
         expected = "a directory without a manifest, or an earlier bundle"
@@ -189,9 +202,9 @@ def _layers_of(model: Path) -> tuple[list[int], int]:
 def _bisected(count: int) -> list[int]:
     """0 to count - 1: the ends first, then always the middle of the widest gap."""
     order = list(dict.fromkeys([count - 1, 0])) if count else []
-    gaps = [(0, count - 1)]
+    gaps = deque([(0, count - 1)])
     while gaps:
-        first, last = gaps.pop(0)
+        first, last = gaps.popleft()
         if last - first > 1:
             middle = (first + last) // 2
             order.append(middle)
@@ -208,9 +221,12 @@ def _by_importance(items: list[_Item], lengths: list[int], detailed: list[int]) 
     layers = {int(m[1]) for i in items if (m := _LAYER.fullmatch(i.name))}
     depth = {number: rank for rank, number in enumerate(_bisected(max(layers, default=-1) + 1))}
     within = {number: rank for rank, number in enumerate(dict.fromkeys([*detailed, *depth]))}
-    others: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for item in items:
-        others.setdefault(item.prompt, []).append(item.name)
+        names.setdefault(item.prompt, []).append(item.name)
+    spread = {  # over the run
+        prompt: {own[number]: rank for rank, number in enumerate(_bisected(len(own)))} for prompt, own in names.items()
+    }
 
     def rank(item: _Item) -> tuple[float, ...]:
         prompt = place[item.prompt]
@@ -229,8 +245,7 @@ def _by_importance(items: list[_Item], lengths: list[int], detailed: list[int]) 
             return (1, rank, prompt) if rank < 2 else (2 + further, prompt, rank)
         if layer:
             return (4 + further, within[int(layer[1])], prompt)
-        names = others[item.prompt]  # names of modules: spread over the run
-        return (4 + further, _bisected(len(names)).index(names.index(item.name)), prompt)
+        return (4 + further, spread[item.prompt][item.name], prompt)  # names of modules
 
     return sorted(items, key=rank)
 
@@ -263,14 +278,13 @@ def _write(
         if max_bytes is not None and _total(files) > max_bytes:
             needed = _total(files) + max(0, len(str(_total(files))) - len(str(max_bytes)))  # it holds max_bytes too
             raise UsageError(f"max_bytes: {max_bytes}; expected at least {needed}, which these prompts take with one "
-                             "array; shorter or fewer prompts take less", "max_bytes", str(max_bytes), str(needed))  # fmt: skip
+                             "array; shorter or fewer prompts take less",
+                             "max_bytes", str(max_bytes), str(needed))  # fmt: skip
     old = _named_files(target)
-    try:
-        write_files(target, files)
+    write_files(target, files)
+    with machine_errors(target):
         for name in old - set(files):
             (target / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise MachineError(f"{target}: cannot be written: {error}", str(target), str(error)) from error
     return Reference(target)
 
 
@@ -288,9 +302,6 @@ def _items_of(whole: Reference, globs: list[str] | None) -> tuple[list[_Item], l
     always: list[_Item] = []
     unused = set(globs or [])
     for number, (prompt_id, prompt) in enumerate(whole.items()):
-        if not _PROMPT_ID.fullmatch(prompt_id):
-            raise InputError(f"{whole.path}: prompt {prompt_id!r}; expected an id of letters, digits, '-', '_' and '.'",
-                             str(whole.path), prompt_id, "a plain id")  # fmt: skip
         if prompt.oracle is None:
             raise InputError(f"{whole.path}: prompt {prompt.id!r} has no oracle; expected a reference with one "
                              "(extract --numerics bf16,f64)", str(whole.path), "no oracle", "an oracle")  # fmt: skip
@@ -298,14 +309,18 @@ def _items_of(whole: Reference, globs: list[str] | None) -> tuple[list[_Item], l
         unused -= {g for g, names in matching.items() if names}
         wanted = set(prompt) if globs is None else set().union(*matching.values())
         kept = [name for name in prompt if name in wanted or name in _IDS]
+        records = prompt.manifest.get("arrays", {})
+        for name in kept:
+            if name not in records:
+                raise field_error(whole.path / FILE, f"prompts.{prompt_id}.arrays.{name}", "missing", "an object")
         archives = [read_members(arrays.path, [n for n in kept if n in arrays]) for arrays in (prompt, prompt.oracle)]
         for name in kept:
             members = tuple(a[name] for a in archives if name in a)
-            item = _Item(number, name, members, prompt.manifest["arrays"][name])
+            item = _Item(number, name, members, records[name])
             (always if name in _IDS else items).append(item)
     if unused:
-        raise UsageError(f"taps: {min(unused)!r} matches no array; expected globs such as 'layer_0?_output'",
-                         "taps", min(unused))  # fmt: skip
+        glob = repr(min(unused))
+        raise UsageError(f"taps: {glob} matches no array; expected globs such as 'layer_0?_output'", "taps", glob)
     if not items:
         raise UsageError("taps: no array but ids; expected at least one", "taps", "only ids")
     return items, always
@@ -327,12 +342,13 @@ def _files_of(whole: Reference, taken: list[_Item], offered: list[_Item], how: d
             files[path] = archive_bytes([i.members[which] for i in own if which < len(i.members)])
         prompts.append(prompt.manifest | {"files": paths, "arrays": _records(prompt, by_name)})
     manifest = whole.manifest | {"golden": how | {"left_out": left_out}, "prompts": prompts}
-    files["manifest.json"] = (_pretty(manifest) + "\n").encode()
+    files[FILE] = (_pretty(manifest) + "\n").encode()
     return files
 
 
 def _records(prompt: PromptReference, taken: Mapping[str, _Item]) -> dict[str, Any]:
-    """The manifest's records of what is taken. Where they name sources, these lead past what is left out."""
+    """The manifest's records of what is taken. Where they name sources, these lead past what is left out, whose
+    unsteady choices and mixing of positions then lie before the array."""
     offered = prompt.manifest["arrays"]
     records = {}
     for name in prompt:
@@ -340,18 +356,33 @@ def _records(prompt: PromptReference, taken: Mapping[str, _Item]) -> dict[str, A
             continue
         record = taken[name].record
         if "from" in record:
-            sources, open_, seen = set(), list(record["from"]), set(record["from"])
+            sources: set[str] = set()
+            between, open_ = {name}, [name]
             while open_:
-                source = open_.pop()
-                if source in taken:
-                    sources.add(source)
-                    continue
-                further = [s for s in offered.get(source, {}).get("from", []) if s not in seen]
-                seen.update(further)
-                open_ += further
-            record = record | {"from": [n for n in prompt if n in sources]}
+                for source in offered.get(open_.pop(), {}).get("from", []):
+                    if source in taken:
+                        sources.add(source)
+                    elif source not in between:
+                        between.add(source)
+                        open_.append(source)
+            record = _past({n: offered.get(n, {}) for n in between}, record)
+            record["from"] = [n for n in prompt if n in sources]
         records[name] = record
     return records
+
+
+def _past(between: Mapping[str, dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
+    """A captured array's record with what holds of those on the way to it too."""
+    rest = {key: value for key, value in record.items() if key not in ("unsteady", "reach", "lookup")}
+    unsteady = sorted({p for other in between.values() for p in other.get("unsteady", [])})
+    if unsteady:
+        rest["unsteady"] = unsteady
+    reaches = {other.get("reach") for other in between.values() if "positions" in other}
+    if "reach" in record and None not in reaches:
+        rest["reach"] = "causal" if "causal" in reaches else "position"
+    if all(other.get("lookup") for other in between.values()):
+        rest["lookup"] = True
+    return rest
 
 
 def _as_globs(offered: list[str], taken: set[str]) -> list[str]:
@@ -393,11 +424,10 @@ def _total(files: dict[str, bytes]) -> int:
 
 def _named_files(directory: Path) -> set[str]:
     """The files that the manifest in a directory names: those of an earlier bundle."""
-    if not (directory / "manifest.json").exists():
+    if not (directory / FILE).exists():
         return set()
-    return {
-        path
-        for prompt in Reference(directory).manifest.get("prompts", [])
-        for path in prompt["files"].values()
-        if not os.path.isabs(path) and ".." not in Path(path).parts
-    }
+    try:
+        prompts = Reference(directory).manifest["prompts"]
+    except InputError:  # it is damaged, and about to be replaced
+        return set()
+    return {path for prompt in prompts for path in prompt["files"].values()}

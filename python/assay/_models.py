@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-from ._errors import InputError
+from ._errors import InputError, UsageError
 
 _PACKAGE = Path(__file__).parent
 
@@ -29,32 +28,23 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
 
     Raises:
         InputError: There is no such file, directory or cached model, or several cached models have the name.
+        UsageError: It is neither a path nor a name.
     """
     if model is None:
         return bundled_model()
-    path = Path(model)
-    if path.exists():
+    try:
+        path = Path(os.fsdecode(model))
+    except TypeError as error:
+        found, expected = type(model).__name__, "a path or a name"
+        raise UsageError(f"model: {found}; expected {expected}", "model", found, expected) from error
+    if os.fspath(model) and "\0" not in str(path) and os.path.exists(path):
         return path
-    name = os.fspath(model)
-    found = _cached(name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else []
-    if len(found) == 1:
-        return found[0]
+    from ._core import cached_model
+
+    name = os.fsdecode(model)
+    cached = cached_model(name)
+    if cached is not None:
+        return cached
     problem = "no such file, directory or cached model"
-    if found:
-        problem = f"{len(found)} cached models have this name: {', '.join(map(str, found))}"
     expected = "a checkpoint directory, a .gguf file, or a model in Hugging Face's cache"
     raise InputError(f"{name}: {problem}; expected {expected}", name, problem, expected)
-
-
-def _cached(name: str) -> list[Path]:
-    home = os.environ.get("HF_HOME", os.path.expanduser("~/.cache/huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub")))
-    pattern = "models--" + ("*--" + name if "/" not in name else name.replace("/", "--"))
-    found = []
-    for repository in sorted(hub.glob(pattern)):
-        head = repository / "refs/main"
-        if head.is_file():
-            snapshot = repository / "snapshots" / head.read_text().strip()
-            if (snapshot / "config.json").exists():
-                found.append(snapshot)
-    return found

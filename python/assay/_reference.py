@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._arrays import named
-from ._errors import InputError, UsageError
+from ._errors import AssayError, InputError, UsageError
+from ._manifest import FILE, field_error, is_id, is_prompt_id, read_manifest
 from ._models import find_model
+from ._text import missing_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +42,15 @@ class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
     def __init__(self, path: str | os.PathLike[str]):
         from ._core import ArrayFile
 
-        self.path = Path(path)
+        self.path = Path(os.fsdecode(path))
         self._file = ArrayFile(self.path)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a compiled object is opened again
+        return Arrays, (self.path,)
+
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        if name not in self._file:
-            raise KeyError(_missing(name, self._file.names, str(self.path)))
+        if name not in self:
+            raise KeyError(missing_name(name, self._file.names, str(self.path)))
         array: np.ndarray[Any, Any] = named(self._file.load(name), self._file.form(name)[0])
         return array
 
@@ -62,28 +66,12 @@ class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
     def form(self, name: str) -> tuple[str, tuple[int, ...]]:
         """An array's element type, as torch names it, and its shape. The elements are not read."""
         if name not in self._file:
-            raise KeyError(_missing(name, self._file.names, str(self.path)))
+            raise KeyError(missing_name(name, self._file.names, str(self.path)))
         dtype, shape = self._file.form(name)
         return dtype, tuple(shape)
 
     def __repr__(self) -> str:
         return f"<assay.Arrays: {len(self)} in {self.path}>"
-
-
-def _missing(name: str, names: Sequence[str], where: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, 1)
-    return f"{where} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-def _below(directory: Path, name: str) -> Path:
-    """A file that a manifest names: it cannot lie elsewhere than below the manifest's directory."""
-    if os.path.isabs(name) or ".." in Path(name).parts:
-        expected = "a path below the directory"
-        where = f"{directory / 'manifest.json'}: field 'files'"
-        raise InputError(f"{where}: {name!r}; expected {expected}", where, name, expected)
-    return directory / name
 
 
 class PromptReference(Arrays):
@@ -95,22 +83,37 @@ class PromptReference(Arrays):
         oracle: The arrays of the run in double precision, or None if there was none.
     """
 
-    def __init__(self, directory: Path, manifest: dict[str, Any]):
+    def __init__(self, directory: Path, manifest: dict[str, Any], owner: Any = None):
         files = manifest["files"]
-        super().__init__(_below(directory, files["reference"]))
+        super().__init__(directory / files["reference"])
         self.id: str = manifest["id"]
         self.manifest = manifest
-        self.oracle = Arrays(_below(directory, files["oracle"])) if "oracle" in files else None
+        self.oracle = Arrays(directory / files["oracle"]) if "oracle" in files else None
+        self._directory = directory
+        self._owner = owner  # of a temporary directory, which lives as long as this
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PromptReference, (self._directory, self.manifest)
 
     @property
     def input_ids(self) -> list[int]:
-        """The prompt's token ids."""
-        return list(self.manifest["input_ids"])
+        """The prompt's token ids; empty if its model gets none (``assay capture`` of an image model)."""
+        return list(self.manifest.get("input_ids", []))
 
     @property
     def generated_ids(self) -> list[int]:
-        """The prompt's token ids and those of its greedy continuation."""
-        return list(self["generated_ids"][0].tolist())
+        """The prompt's token ids and those of its greedy continuation.
+
+        Raises:
+            KeyError: The reference has none, as those of ``assay capture``.
+            InputError: The array is not one of ids, [1, S].
+        """
+        array = self["generated_ids"]
+        if array.dtype.kind not in "iu" or array.ndim != 2 or len(array) != 1:
+            found, expected = f"{array.dtype} of shape {list(array.shape)}", "whole numbers of shape [1, S]"
+            where = f"{self.path}: array 'generated_ids'"
+            raise InputError(f"{where}: {found}; expected {expected}", where, found, expected)
+        return list(array[0].tolist())
 
     @property
     def text(self) -> str | None:
@@ -131,25 +134,31 @@ class Reference(Mapping[str, PromptReference]):
             Set it where you know it; `diagnose` uses it.
 
     Raises:
-        InputError: The directory has no manifest, or one that is not a reference's.
+        InputError: The directory has no manifest, or one that is not a reference's: the message names the field.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+        self.path = Path(os.fsdecode(path))
         self.model: Path | None = None
         self._owner: tempfile.TemporaryDirectory[str] | None = None
-        file = self.path / "manifest.json"
-        try:
-            self.manifest: dict[str, Any] = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
-            expected = "a directory that assay extract has written"
-            raise InputError(f"{file}: {error}; expected {expected}", str(file), str(error), expected) from error
-        self._prompts = {prompt["id"]: prompt for prompt in self.manifest.get("prompts", [])}
+        self.manifest: dict[str, Any] = read_manifest(self.path)
+        self._prompts = {prompt["id"]: prompt for prompt in self.manifest["prompts"]}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.model)
+
+    def __copy__(self) -> Reference:
+        copy = _reopened(self.path, self.model)
+        copy._owner = self._owner
+        return copy
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Reference:
+        return self.__copy__()  # a temporary directory lives as long as one of the copies
 
     def __getitem__(self, prompt: str) -> PromptReference:
         if prompt not in self._prompts:
-            raise KeyError(_missing(prompt, list(self._prompts), str(self.path)))
-        return PromptReference(self.path, self._prompts[prompt])
+            raise KeyError(missing_name(prompt, list(self._prompts), str(self.path)))
+        return PromptReference(self.path, self._prompts[prompt], self._owner)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._prompts)
@@ -161,16 +170,65 @@ class Reference(Mapping[str, PromptReference]):
         return f"<assay.Reference: {', '.join(self)} in {self.path}>"
 
 
+def _reopened(path: Path, model: Path | None) -> Reference:
+    reference = Reference(path)
+    reference.model = model
+    return reference
+
+
 def reference_path(reference: Reference | str | os.PathLike[str]) -> Path:
     """The path of a reference given as an object or as a path."""
-    return reference.path if isinstance(reference, Reference) else Path(reference)
+    return reference.path if isinstance(reference, Reference) else Path(os.fsdecode(reference))
+
+
+def missing_in_manifest(reference: Reference, field: str, expected: str) -> InputError:
+    """The error for a field that this use of a reference needs, and its manifest lacks."""
+    return field_error(reference.path / FILE, field, "missing", expected)
 
 
 def check_prompt_id(name: Any) -> None:
     """Raises `UsageError` for an id that cannot name a prompt's directory."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-        expected = "letters, digits, '-', '_' and '.', not first"
-        raise UsageError(f"prompt id {name!r}; expected {expected}", "prompt id", repr(name), expected)
+    if not is_prompt_id(name):
+        expected = "letters, digits, '-', '_' and '.' (not first), at most 100"
+        found = repr(name)
+        raise UsageError(f"prompt id {found}; expected {expected}", "prompt id", found, expected)
+
+
+def _ids_of(item: Any, name: str) -> list[int]:
+    """Token ids given as a list or an array, [S] or [1, S]."""
+    ids = item.tolist() if hasattr(item, "tolist") else item
+    if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
+        raise _no_prompt(name, ids, "a list or an array of token ids")
+    ids = list(ids)
+    if len(ids) == 1 and isinstance(ids[0], (list, tuple)):  # as models take them
+        ids = list(ids[0])
+    ids = [i.item() if hasattr(i, "item") else i for i in ids]  # numpy's and torch's own numbers
+    for place, token in enumerate(ids):
+        if not is_id(token):
+            found, expected = f"{token!r} at place {place}", "token ids, which are whole numbers"
+            raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
+    return ids
+
+
+def _no_prompt(name: str, item: Any, expected: str) -> UsageError:
+    found = type(item).__name__
+    return UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
+
+
+def _text_of(item: Mapping[str, Any], name: str) -> str | None:
+    text = item.get("text")
+    if text is not None and not isinstance(text, str):
+        raise _no_prompt(f"{name}: text", text, "a text")
+    return None if text is None else _unicode(text, name)
+
+
+def _unicode(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found, expected = f"half of a character at place {error.start}", "Unicode"
+        raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected) from error
+    return text
 
 
 def _prompt(item: Any, number: int) -> _core.Prompt:
@@ -178,27 +236,26 @@ def _prompt(item: Any, number: int) -> _core.Prompt:
 
     name = f"prompt{number}"
     if isinstance(item, str):
-        return _core.prompt(name, item, [], None)
+        return _core.prompt(name, _unicode(item, name), [], None)
     if isinstance(item, Mapping):
         name = item.get("id", name)
         check_prompt_id(name)
         if "messages" in item:
             os.environ.setdefault("ASSAY_PYTHON", sys.executable)  # runs the chat template
             messages = {key: item[key] for key in ("messages", "tools") if key in item}
-            return _core.prompt(name, None, [], json.dumps(messages))
+            try:
+                return _core.prompt(name, None, [], json.dumps(messages))
+            except (TypeError, ValueError, RecursionError) as error:
+                if isinstance(error, AssayError):
+                    raise
+                raise _no_prompt(f"{name}: messages", messages["messages"], f"what JSON can hold ({error})") from error
         if "input_ids" in item:
-            return _core.prompt(name, item.get("text"), [int(i) for i in item["input_ids"]], None)
-        if "text" in item:
-            return _core.prompt(name, item["text"], [], None)
+            return _core.prompt(name, _text_of(item, name), _ids_of(item["input_ids"], name), None)
+        if item.get("text") is not None:
+            return _core.prompt(name, _text_of(item, name), [], None)
     elif not isinstance(item, bytes) and hasattr(item, "__iter__"):
-        ids = item.tolist() if hasattr(item, "tolist") else list(item)
-        if len(ids) == 1 and isinstance(ids[0], list):  # [1, S], as models take them
-            ids = ids[0]
-        if all(isinstance(i, int) for i in ids):
-            return _core.prompt(name, None, ids, None)
-    expected = 'a text, token ids, or a dict with "text", "input_ids" or "messages"'
-    found = type(item).__name__
-    raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
+        return _core.prompt(name, None, _ids_of(item, name), None)
+    raise _no_prompt(name, item, 'a text, token ids, or a dict with "text", "input_ids" or "messages"')
 
 
 def extract(
@@ -208,7 +265,7 @@ def extract(
     out: str | os.PathLike[str] | None = None,
     taps: str | Sequence[str] = (),
     oracle: bool = True,
-    numerics: Sequence[str] | None = None,
+    numerics: str | Sequence[str] | None = None,
     max_new_tokens: int = 20,
     thinking: bool | None = None,
     store: str = "f32",
@@ -228,7 +285,7 @@ def extract(
         out: The directory to write. None: a temporary one that lives as long as the result.
         taps: Globs of more taps to record, "*" for all. The classic set is always recorded.
         oracle: Also run in double precision, which `compare` needs for its noise limits.
-        numerics: The runs by name instead ("bf16", "f32", "f64"); the first is the reference.
+        numerics: The runs by name instead ("bf16", "f32", "f64", or "bf16,f64"); the first is the reference.
         max_new_tokens: Tokens to generate greedily.
         thinking: For prompts with "messages": the chat template's enable_thinking.
         store: "f64" stores activations as float64.
@@ -253,7 +310,7 @@ def extract(
     if prompts is None:
         all_prompts = _core.default_prompts()
     elif isinstance(prompts, os.PathLike):
-        all_prompts = _core.read_prompts(Path(os.fspath(prompts)), 1)
+        all_prompts = _core.read_prompts(Path(os.fsdecode(prompts)), 1)
     else:
         items = [prompts] if isinstance(prompts, (str, Mapping)) else list(prompts)
         all_prompts = [_prompt(item, i) for i, item in enumerate(items, 1)]
@@ -261,7 +318,11 @@ def extract(
     if out is None:
         owner = tempfile.TemporaryDirectory(prefix="assay-")
         out = Path(owner.name) / "reference_data"
-    directory = Path(out)
+    if not os.fspath(out):
+        raise UsageError("out: empty; expected a directory", "out", "empty", "a directory")
+    directory = Path(os.fsdecode(out))
+    if isinstance(numerics, str):
+        numerics = numerics.split(",")
     runs = list(numerics) if numerics is not None else ["bf16", "f64"] if oracle else ["bf16"]
     for warning in _core.extract(
         path, directory, all_prompts, thinking, runs, [taps] if isinstance(taps, str) else list(taps),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._errors import CheckFailed
+from ._files import replacing
+from ._text import missing_name
 
 if TYPE_CHECKING:
     from . import _core
@@ -41,8 +42,8 @@ class TensorResult:
     candidate_name: str = ""
     relative_l2: float | None = None
     noise_ratio: float | None = None
-    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
-    json: dict[str, Any] = field(default_factory=dict, repr=False)
+    metrics: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    json: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def passed(self) -> bool:
@@ -86,7 +87,9 @@ class Divergence:
 
 
 class PromptResult:
-    """The comparison of one prompt's arrays, in the order of the data flow: ``result["layer_00_output"]``.
+    """The comparison of one prompt's arrays: ``result["layer_00_output"]``.
+
+    It has a length and can be iterated over: `TensorResult` after `TensorResult`, in the order of the data flow.
 
     Attributes:
         id: The prompt's id.
@@ -110,7 +113,16 @@ class PromptResult:
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor
-        raise KeyError(name)
+        raise KeyError(missing_name(name, [t.name for t in self.tensors], f"the comparison of {self.id}"))
+
+    def __iter__(self) -> Iterator[TensorResult]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in (t.name, t) for t in self.tensors)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -126,19 +138,34 @@ def _verdict(passed: bool) -> str:
 class Comparison:
     """What `compare` found. True if nothing failed; ``print(result)`` shows what ``assay compare`` prints.
 
+    It can be iterated over, `PromptResult` after `PromptResult`, copied and pickled. A copy's HTML report has no
+    histograms unless the comparison was made with details.
+
     Attributes:
         passed: Whether nothing failed.
         coarse: Whether an array is within BF16's noise but less accurate than its own type allows.
     """
 
-    def __init__(self, report: _core.Report, detailed: Callable[[], _core.Report] | None = None):
+    def __init__(self, report: _core.Report | _WrittenReport, detailed: Callable[[], _core.Report] | None = None):
         self._report = report
         self._detailed = detailed
         self.passed: bool = report.passed
         self.coarse: bool = report.coarse
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Comparison, (_WrittenReport.of(self._report),)
+
     def __bool__(self) -> bool:
         return self.passed
+
+    def __iter__(self) -> Iterator[PromptResult]:
+        return iter(self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __contains__(self, prompt: object) -> bool:
+        return any(prompt in (p.id, p) for p in self.prompts)
 
     @cached_property
     def json(self) -> dict[str, Any]:
@@ -155,7 +182,7 @@ class Comparison:
         for result in self.prompts:
             if result.id == prompt:
                 return result
-        raise KeyError(prompt)
+        raise KeyError(missing_name(prompt, [p.id for p in self.prompts], "the comparison"))
 
     @property
     def failed(self) -> list[TensorResult]:
@@ -174,7 +201,7 @@ class Comparison:
 
     def text(self, *, every_tensor: bool = False, color: bool = False) -> str:
         """The report for a terminal. every_tensor: a line for each array instead of each layer."""
-        return self._report.text(every_tensor, color)
+        return self._report.text(bool(every_tensor), bool(color))
 
     def raise_on_failure(self) -> None:
         """Raises `CheckFailed` with the report if the comparison failed."""
@@ -182,19 +209,30 @@ class Comparison:
             raise CheckFailed(f"{self.cause}\n{self.text()}", "assay", self.cause)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Writes what ``assay compare --json`` prints."""
+        """Writes what ``assay compare --json`` prints.
+
+        Raises:
+            MachineError: The file cannot be written.
+        """
         _write(path, self._report.json() + "\n")
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the HTML report, one page without references to anything outside.
 
         Its histograms need the arrays once more: the comparison is repeated if it was made without details.
+
+        Raises:
+            MachineError: The file cannot be written.
         """
         report = self._detailed() if self._detailed else self._report
         _write(path, report.html())
 
     def to_junit(self, path: str | os.PathLike[str]) -> None:
-        """Writes JUnit XML: a suite for each prompt, a case for each array."""
+        """Writes JUnit XML: a suite for each prompt, a case for each array.
+
+        Raises:
+            MachineError: The file cannot be written.
+        """
         _write(path, self._report.junit())
 
     def __str__(self) -> str:
@@ -222,8 +260,37 @@ class Comparison:
         return f"<p><b>{_verdict(self.passed)}</b>{note}</p>" + _html_table(columns, rows)
 
 
+@dataclass(frozen=True)
+class _WrittenReport:
+    """All that a report writes, for a copy that outlives the compiled object."""
+
+    passed: bool
+    coarse: bool
+    texts: dict[tuple[bool, bool], str]
+    pages: tuple[str, str, str]  # JSON, JUnit, HTML
+
+    @classmethod
+    def of(cls, report: _core.Report | _WrittenReport) -> _WrittenReport:
+        texts = {(every, color): report.text(every, color) for every in (False, True) for color in (False, True)}
+        return cls(report.passed, report.coarse, texts, (report.json(), report.junit(), report.html()))
+
+    def text(self, every_tensor: bool, color: bool) -> str:
+        return self.texts[bool(every_tensor), bool(color)]
+
+    def json(self) -> str:
+        return self.pages[0]
+
+    def junit(self) -> str:
+        return self.pages[1]
+
+    def html(self) -> str:
+        return self.pages[2]
+
+
 class Diagnosis:
     """What `diagnose` found; ``print(diagnosis)`` shows what ``assay diagnose`` prints.
+
+    It can be copied and pickled.
 
     Attributes:
         verdict: "correct", "rounding", "named", "partly named", "unexplained" or "incomplete".
@@ -232,7 +299,7 @@ class Diagnosis:
         json: The whole result, as ``assay diagnose --json`` prints it.
     """
 
-    def __init__(self, diagnosis: _core.Diagnosis):
+    def __init__(self, diagnosis: _core.Diagnosis | _WrittenDiagnosis):
         self._diagnosis = diagnosis
         self.json: dict[str, Any] = json.loads(diagnosis.json())
         self.verdict: str = self.json["verdict"]
@@ -241,7 +308,11 @@ class Diagnosis:
 
     def text(self, *, color: bool = False) -> str:
         """The report for a terminal."""
-        return self._diagnosis.text(color)
+        return self._diagnosis.text(bool(color))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        texts = (self._diagnosis.text(False), self._diagnosis.text(True))
+        return Diagnosis, (_WrittenDiagnosis(self._diagnosis.json(), texts),)
 
     def __bool__(self) -> bool:
         """Whether nothing is wrong."""
@@ -262,6 +333,20 @@ class Diagnosis:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
+@dataclass(frozen=True)
+class _WrittenDiagnosis:
+    """As _WrittenReport."""
+
+    page: str
+    texts: tuple[str, str]
+
+    def json(self) -> str:
+        return self.page
+
+    def text(self, color: bool) -> str:
+        return self.texts[bool(color)]
+
+
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -274,11 +359,5 @@ def _html_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Writes the whole file or nothing."""
-    target = Path(path)
-    partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())

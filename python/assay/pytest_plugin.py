@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="first make the golden bundles again, from their checkpoints")  # fmt: skip
     group.addoption("--assay-model", metavar="MODEL", help="the checkpoint from which --assay-update makes them")
     group.addoption("--assay-dump", metavar="DIR",
-                    help="write the tensors that each test compares, for `assay compare` and `assay diagnose`")  # fmt: skip
+                    help="write the tensors that each test compares, for `assay compare` and `diagnose`")  # fmt: skip
     parser.addini("assay_reference", "references or golden bundles, one on each line, the first by default "
                   f"[{_DEFAULTS[0]}]", type="linelist")  # fmt: skip
     parser.addini("assay_model", "the checkpoint from which --assay-update makes golden bundles")
@@ -92,7 +92,7 @@ def assay_reference(request: pytest.FixtureRequest) -> Iterator[AssayReference]:
     dump = config.getoption("assay_dump")
     record = None
     if dump is not None:
-        record = config.invocation_params.dir / dump / re.sub(r"[^\w.-]+", "_", request.node.nodeid, flags=re.ASCII)
+        record = config.invocation_params.dir / dump / _directory_of(request.node.nodeid)
     made = AssayReference(reference, prompt, options, record)
     yield made
     made._close()
@@ -266,6 +266,16 @@ class AssayReference:
         return "\n".join(lines)
 
 
+def _directory_of(test: str) -> str:
+    """A directory's name for a test; where characters are lost, a checksum tells apart what would be the same."""
+    name = re.sub(r"[^\w.-]+", "_", test.replace("::", "-"), flags=re.ASCII)[:150]
+    if name == test.replace("::", "-"):
+        return name
+    import hashlib
+
+    return f"{name}-{hashlib.sha256(test.encode()).hexdigest()[:8]}"
+
+
 def _shown(path: Path) -> str:
     """A path as one would type it here."""
     here = Path.cwd()
@@ -345,7 +355,7 @@ def _prompt_ids(path: Path) -> list[str]:
     """The prompts that a manifest names; none if it cannot be read, which the fixture reports."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        return [prompt["id"] for prompt in manifest["prompts"]]
+        return [prompt["id"] for prompt in manifest["prompts"] if isinstance(prompt["id"], str)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

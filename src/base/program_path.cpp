@@ -13,9 +13,9 @@ fs::path program_path() {
   fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error) return program;
   // A container or chroot may have no /proc. This is the path that execve was given, relative to
-  // the directory that the program was started in. NOLINTNEXTLINE(performance-no-int-to-ptr): the
-  // kernel passes the address as a number
-  const auto* given = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  // the directory that the program was started in; the kernel passes its address as a number.
+  const auto* given = reinterpret_cast<const char*>(  // NOLINT(performance-no-int-to-ptr)
+      ::getauxval(AT_EXECFN));
   if (given == nullptr) return {};
   program = fs::canonical(given, error);
   return error ? fs::path() : program;

@@ -9,6 +9,7 @@
 #include "assay/error.h"
 #include "base/text.h"
 #include "candidate/data_flow.h"
+#include "candidate/dump_forms.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "candidate/stacked_layers.h"
@@ -32,8 +33,12 @@ std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string&
 
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken) {
-  return fmt::format("'{}' and '{}' both mean {}: '{}' is used, because its content is nearer",
-                     shown(first), shown(second), tap, shown(taken));
+  const std::string& other = taken == first ? second : first;
+  return fmt::format("'{}' and '{}' both mean {}: '{}' is used, because {}", shown(first),
+                     shown(second), tap, shown(taken),
+                     kind_of_name(other) < kind_of_name(taken)
+                         ? fmt::format("what '{}' returns may be a step before it", shown(other))
+                         : "its content is nearer");
 }
 
 Candidate::Candidate(const ArrayFile& file, const NameMap& map, const KnownPrompt& known)
@@ -280,9 +285,10 @@ void Candidate::read_arrays(const Claims& claims) {
     for (const std::string& name : names) {
       if (known_.shape(tap, std::ssize(judged_))) {
         rivals.push_back(read_array(tap, name));
-      } else {
-        unmatched_.push_back(name);
+        if (!is_any_output(name) || !rivals.back().readings.empty()) continue;
+        rivals.pop_back();
       }
+      unmatched_.push_back(name);
     }
     if (!rivals.empty()) by_tap.push_back(std::move(rivals));
   }
@@ -296,6 +302,9 @@ void Candidate::read_arrays(const Claims& claims) {
       rival_lines.push_back(about_rivals(rivals[best].tap, rivals[0].name,
                                          rivals[i == 0 ? best : i].name, rivals[best].name));
     }
+    rivals[best].is_result = std::ranges::any_of(rivals, [&](const CandidateArray& rival) {
+      return kind_of_name(rival.name) < kind_of_name(rivals[best].name);
+    });
     arrays_.push_back(std::move(rivals[best]));
   }
   remark_first_of(std::move(rival_lines));
@@ -308,7 +317,9 @@ void Candidate::read_arrays(const Claims& claims) {
 }
 
 CandidateArray Candidate::read_array(const std::string& tap, const std::string& name) const {
-  CandidateArray array{tap, name, {}, {}, false};
+  CandidateArray array;
+  array.tap = tap;
+  array.name = name;
   const Shape wanted = *known_.shape(tap, std::ssize(judged_));
   try {
     const Shape shape = file_.form_of(name).shape;
@@ -318,6 +329,7 @@ CandidateArray Candidate::read_array(const std::string& tap, const std::string& 
     if (array.readings.empty()) {
       array.problem = fmt::format("shape {} cannot be read as the reference's {}",
                                   shape_text(shape), shape_text(wanted));
+      array.other_rows = differs_in_rows(shape, wanted, axis);
       if (sequence_ && !sequence_->plain()) {
         // It may be the last position of a run with another length.
         const std::vector<Reading> last = readings_of(tap, wanted, axis, shape, {});
@@ -370,14 +382,19 @@ Reading Candidate::reading_of(const CandidateArray& array, const ArrayView& load
   return reading;
 }
 
-// The best of several arrays that claim one tap.
+// The best of several arrays that claim one tap: a wrong engine's logits may be further off than
+// what its lm_head returns.
 std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const {
   if (rivals.size() == 1) return 0;
-  std::size_t best = 0;
+  NameKind kind = NameKind::kModule;
+  for (const CandidateArray& rival : rivals) {
+    if (!rival.readings.empty()) kind = std::max(kind, kind_of_name(rival.name));
+  }
+  std::size_t best = rivals.size();
   double least = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < rivals.size(); ++i) {
-    if (rivals[i].readings.empty()) continue;
-    if (rivals[best].readings.empty()) best = i;
+    if (rivals[i].readings.empty() || kind_of_name(rivals[i].name) < kind) continue;
+    if (best == rivals.size()) best = i;
     const std::optional<Choice> choice = choose(rivals[i]);
     const double error = choice ? choice->metrics.relative_l2 : least;
     // Among orders of one array's parts, keep the usual one unless another fits: otherwise chance
@@ -390,7 +407,7 @@ std::size_t Candidate::best_of(const std::vector<CandidateArray>& rivals) const 
       best = i;
     }
   }
-  return best;
+  return best == rivals.size() ? 0 : best;
 }
 
 // A dump writes all its shapes in the same order: arrays whose content shows it decide for those

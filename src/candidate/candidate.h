@@ -41,6 +41,9 @@ struct CandidateArray {
   std::vector<Reading> readings;  // that its shape allows, likeliest first; empty: see `problem`
   std::string problem;            // why it cannot be read
   bool other_position = false;    // the last position of a longer run; not an error
+  // The dump also has what a module returns: this is no step before the tap.
+  bool is_result = false;
+  bool other_rows = false;        // unreadable because it has more or fewer rows
 };
 
 // Tokens before the prompt are padding if the deepest tap is this near without them: one token too
@@ -50,7 +53,8 @@ constexpr double kSurelyPadding = 0.1;
 // None if the array cannot be read: that is reported when its values are needed.
 std::optional<Shape> shape_if_readable(const ArrayFile& file, const std::string& name);
 
-// The remark about two arrays that claim one tap.
+// The remark about two arrays that claim one tap. Their names decide which is used, or else their
+// content.
 std::string about_rivals(const std::string& tap, const std::string& first,
                          const std::string& second, const std::string& taken);
 

@@ -194,12 +194,20 @@ void apply_form(const DumpForm& form, const ModelSpec& spec, const TapPlace& pla
   }
 }
 
-bool is_module_name(std::string_view array_name) {
+NameKind kind_of_name(std::string_view array_name) {
   constexpr std::string_view kModules[] = {"lm_head",      "unembed", "embed_out",
                                            "embed_tokens", "wte",     "tok_embeddings"};
-  return array_name == "output" || std::ranges::any_of(kModules, [&](std::string_view module) {
-           return array_name.find(module) != array_name.npos;
-         });
+  if (array_name == "output") return NameKind::kOutput;
+  // onnxruntime-genai names the operations after the head by it: lm_head.softcap.Mul.
+  if (array_name.find(".softcap.") != array_name.npos) return NameKind::kValue;
+  const bool is_module = std::ranges::any_of(kModules, [&](std::string_view module) {
+    return array_name.find(module) != array_name.npos;
+  });
+  return is_module ? NameKind::kModule : NameKind::kValue;
+}
+
+bool is_any_output(std::string_view array_name) {
+  return array_name == "output" || array_name.starts_with("output~");
 }
 
 bool is_known_trap(const TapPlace& place, std::string_view array_name, const DumpForm& form) {
@@ -208,7 +216,7 @@ bool is_known_trap(const TapPlace& place, std::string_view array_name, const Dum
            (form.holds->tap == Tap::kFinalNormOutput || form.holds->tap == Tap::kLayerOutput ||
             form.holds->tap == Tap::kEmbeddingOutput);
   }
-  return is_module_name(array_name);
+  return kind_of_name(array_name) != NameKind::kValue;
 }
 
 std::string places_text(std::span<const TapPlace> places, const ModelSpec& spec) {

@@ -63,9 +63,17 @@ int family_of(Tap tap, const DumpForm& form);
 void apply_form(const DumpForm& form, const ModelSpec& spec, const TapPlace& place,
                 std::span<const float> weight, std::size_t width, std::span<float> values);
 
-// Whether the name is that of a module's return value, which may be a step before the tap: lm_head
-// returns logits that are not capped yet.
-bool is_module_name(std::string_view array_name);
+// What a name tells of an array that claims a tap. Of several, the one of the highest kind counts.
+enum class NameKind {
+  kModule,  // a module's return value, which may be a step before the tap: lm_head's logits are not
+            // capped yet
+  kOutput,  // "output": such a module in some engines, what the model returns in others
+  kValue,   // what the engine goes on with
+};
+NameKind kind_of_name(std::string_view array_name);
+// Whether the name is that of what a model returns, whatever it is ("output", or "output~2" where a
+// module has that name): if it cannot be read as logits, it is none.
+bool is_any_output(std::string_view array_name);
 
 // Whether the form is accepted without arrays after it in the dump: hidden_states, whose order is a
 // known trap, and what a module of that name returns.

@@ -48,6 +48,21 @@ struct Record {
     return texts;
   }
 
+  bool flag(const char* field) const {
+    const OrderedJson* found = find(field);
+    if (found == nullptr) return false;
+    if (!found->is_boolean()) throw bad(field, shown(found->dump()), "true or false");
+    return found->get<bool>();
+  }
+
+  Reach reach() const {
+    if (find("reach") == nullptr) return Reach::kAny;
+    const std::string name = text("reach");
+    if (name == "position") return Reach::kPosition;
+    if (name == "causal") return Reach::kCausal;
+    throw bad("reach", fmt::format("'{}'", shown(name)), "position or causal");
+  }
+
   std::size_t rank() const {
     const OrderedJson* shape = find("shape");
     if (shape == nullptr || !shape->is_array() || shape->empty()) {
@@ -112,8 +127,8 @@ ModuleFlow::ModuleFlow(const OrderedJson& arrays, const std::string& file,
       }
       array.from.push_back(found->second);
     }
-    array.is_lookup = std::ranges::all_of(
-        array.from, [&](std::size_t source) { return arrays_[source].is_integer; });
+    array.is_lookup = array.from.empty() || record.flag("lookup");
+    array.reach = record.reach();
     array.unsteady = record.positions("unsteady");
     others.push_back(record.texts("also"));
     if (!own_.emplace(name, arrays_.size()).second) {

@@ -16,15 +16,20 @@
 
 namespace assay {
 
+// What a position of an array is computed from in the arrays with positions before it: the same
+// position alone, no later one, or any.
+enum class Reach { kPosition, kCausal, kAny };
+
 struct ModuleArray {
   std::string name;
   std::string module;  // path of the module that made it; empty for the model itself
   std::string kind;    // that module's class
   std::string block;   // the layer that it is in: "model.layers.3"; may be empty
   bool is_integer = false;
-  std::size_t axis = 1;           // the axis that counts positions, or else the last but one
-  bool counts_tokens = false;     // whether these are the positions of the prompt
-  bool is_lookup = false;         // computed from no activation: rows of a table, an input
+  std::size_t axis = 1;        // the axis that counts positions, or else the last but one
+  bool counts_tokens = false;  // whether these are the positions of the prompt
+  bool is_lookup = false;      // values of a table or an input, not computed
+  Reach reach = Reach::kAny;
   std::vector<std::size_t> from;  // the arrays that it is computed from; all precede it
 
   // Positions at which a choice between nearly equal scores, made since those arrays, may be

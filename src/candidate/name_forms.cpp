@@ -105,10 +105,16 @@ std::optional<std::string> with_call(std::string_view text) {
   return std::nullopt;
 }
 
+// assay.record writes x~2 where another array has the name x already.
+std::string_view without_count(std::string_view name) {
+  std::string_view rest = name;
+  return take_number(rest) && take_end(rest, "~") ? rest : name;
+}
+
 }  // namespace
 
 std::vector<std::string> name_forms(std::string_view name) {
-  std::vector<std::string> forms = {without_wrappers(name)};
+  std::vector<std::string> forms = {without_wrappers(without_count(name))};
   if (auto form = with_call(forms.front())) forms.push_back(std::move(*form));
   for (std::size_t i = 0, literal = forms.size(); i < literal; ++i) {
     if (auto form = without_output(forms[i])) forms.push_back(std::move(*form));

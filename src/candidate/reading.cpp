@@ -377,6 +377,13 @@ std::vector<Reading> readings(std::span<const std::int64_t> reference, std::size
   return result;
 }
 
+bool differs_in_rows(const Shape& candidate, const Shape& reference, std::size_t axis) {
+  if (candidate.size() != reference.size() || axis >= reference.size()) return false;
+  Shape same = candidate;
+  same[axis] = reference[axis];
+  return candidate[axis] != reference[axis] && same == reference;
+}
+
 std::vector<Reading> readings_of(std::string_view tap, std::span<const std::int64_t> reference,
                                  std::size_t position_axis, std::span<const std::int64_t> candidate,
                                  const ReadingHints& hints) {

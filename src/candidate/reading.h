@@ -64,6 +64,9 @@ std::vector<Reading> readings_of(std::string_view tap, std::span<const std::int6
                                  std::size_t position_axis, std::span<const std::int64_t> candidate,
                                  const ReadingHints& hints);
 
+// Whether the shapes differ along that axis of the reference's and no other.
+bool differs_in_rows(const Shape& candidate, const Shape& reference, std::size_t axis);
+
 // Moves readings of a reversed shape before those with permuted axes.
 void prefer_reversed(std::vector<Reading>& readings);
 

@@ -107,6 +107,11 @@ void ReferenceFiles::expect_own_oracle(const std::string& tap, const TensorMetri
                   recorded->second));
 }
 
+std::vector<std::int64_t> ReferenceFiles::exact_text() const {
+  if (!oracle_ || !oracle_->contains("generated_ids")) return {};
+  return read_ids(*oracle_, "generated_ids");
+}
+
 double ReferenceFiles::least_noise(const std::string& name) const {
   constexpr double kMany = 512;
   const ModuleArray* array = modules_ ? modules_->find(name) : nullptr;

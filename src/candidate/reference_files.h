@@ -1,10 +1,12 @@
 // A prompt's reference: the arrays that candidates are compared with, and their oracle.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "assay/error.h"
 #include "candidate/prompt_pairs.h"
@@ -39,6 +41,8 @@ class ReferenceFiles {
   const ArrayFile* oracle() const { return oracle_ ? &*oracle_ : nullptr; }
   // The oracle's values of a tap; an array without axes if it has none.
   LoadedArray exact(const std::string& tap) const;
+  // The oracle's own text, prompt and continuation; empty if it has none.
+  std::vector<std::int64_t> exact_text() const;
   // A lower bound of the noise of a captured array: one of few values may be right by chance, so
   // its noise is at least that of the arrays that it is computed from. 0 for any other.
   double least_noise(const std::string& name) const;

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/embedded_model.h"
 #include "formats/gguf_parts.h"
+#include "model/cached_models.h"
 #include "model/synth.h"
 
 namespace assay {
@@ -16,14 +17,14 @@ namespace fs = std::filesystem;
 fs::path bundled_model() {
   std::error_code ignored;
   const fs::path program = program_path();
-  const fs::path installed =
+  fs::path installed =
       (program.parent_path() / ASSAY_MODELS_FROM_PROGRAM / "tiny-qwen3").lexically_normal();
   if (!program.empty() && fs::exists(installed / "config.json", ignored)) return installed;
 #ifdef ASSAY_EMBED_MODEL
   return unpacked_model();
 #else
 #ifdef ASSAY_SOURCE
-  const fs::path source = ASSAY_SOURCE "/models/tiny-qwen3";
+  fs::path source = ASSAY_SOURCE "/models/tiny-qwen3";
   if (fs::exists(source / "config.json", ignored)) return source;
 #endif
   throw input_error(installed.string(), "the bundled model is missing",
@@ -36,12 +37,14 @@ fs::path model_directory(const std::string& given) {
   std::error_code error;
   const fs::file_status status = fs::status(given, error);
   constexpr const char* kExpected =
-      "a checkpoint directory with config.json, tokenizer.json and weights, or a .gguf file";
+      "a checkpoint directory with config.json, tokenizer.json and weights, a .gguf file, or the "
+      "name of a model in Hugging Face's cache";
   if (!fs::exists(status)) {
+    if (const auto cached = cached_model(given)) return *cached;
     const std::vector<std::string> known = known_models();
     const bool is_published = nearest_name(given, known).size() == given.size();
     throw input_error(
-        given, "no such file or directory",
+        given, "no such file, directory or cached model",
         is_published ? fmt::format("a downloaded checkpoint's directory; 'assay synth --like {0} "
                                    "--out DIR' makes a random one",
                                    nearest_name(given, known))

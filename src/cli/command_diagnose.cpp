@@ -2,11 +2,15 @@
 #include <fmt/format.h>
 
 #include <CLI/Option.hpp>
+#include <array>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "assay/compare.h"
 #include "assay/diagnose.h"
 #include "assay/error.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "report/compare_report.h"
 #include "report/diagnose_report.h"
@@ -21,6 +25,7 @@ struct DiagnoseArguments {
   std::string model;
   std::string candidate;
   std::string reference;
+  std::array<std::string, 2> paths;  // without an option's name, as compare takes them
   std::vector<std::string> texts;
   std::vector<std::string> prompt_files;
   ChatArguments chat;
@@ -74,8 +79,22 @@ void write_html(const DiagnoseArguments& args, const Diagnosis& diagnosis, Progr
   write_text_file(args.html, compare_html(report, diagnose_json(diagnosis)));
 }
 
+// The last path is the candidate, unless --candidate is given.
+void take_paths(DiagnoseArguments& args) {
+  for (const std::string& path : {args.paths[1], args.paths[0]}) {
+    if (path.empty()) continue;
+    std::string& open = args.candidate.empty() ? args.candidate : args.reference;
+    if (!open.empty()) {
+      throw usage_error("diagnose", fmt::format("unexpected argument '{}'", shown(path)),
+                        "one reference and one candidate");
+    }
+    open = path;
+  }
+}
+
 int run(DiagnoseArguments& args) {
   if (args.list) return list(args);
+  take_paths(args);
   args.options.model = model_directory(args.model);
   if (args.power) return power(args);
   if (args.candidate.empty()) {
@@ -113,6 +132,9 @@ void add_diagnose(CLI::App& app, Action& action) {
   auto args = std::make_shared<DiagnoseArguments>();
   CLI::App* command =
       app.add_subcommand("diagnose", "Name the mistake that explains an engine's arrays");
+  command->add_option("REFERENCE", args->paths[0], "As --reference")->type_name("PATH");
+  command->add_option("CANDIDATE", args->paths[1], "As --candidate; the only path is this one")
+      ->type_name("PATH");
   add_model(*command, args->model);
   command
       ->add_option("--candidate", args->candidate,
@@ -149,7 +171,7 @@ void add_diagnose(CLI::App& app, Action& action) {
   add_common(*command, args->json, "Print JSON");
   add_rehash(*command);
   command->footer(
-      "assay diagnose --model Qwen3-0.6B --reference reference_data --candidate dump\n"
+      "assay diagnose reference_data dump --model Qwen3-0.6B\n"
       "assay diagnose --power --text \"Hello\"\n"
       "assay diagnose --list");
   command->callback([args, &action] { action = [args] { return run(*args); }; });

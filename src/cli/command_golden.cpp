@@ -28,7 +28,7 @@ struct GoldenArguments {
 
 }  // namespace
 
-// The options are those of python/assay/golden.py; tests/cli/try_share.sh compares them.
+// The options are those of python/assay/_golden_command.py; tests/cli/try_share.sh compares them.
 void add_golden(CLI::App& app, Action& action) {
   auto args = std::make_shared<GoldenArguments>();
   CLI::App* command = app.add_subcommand(
@@ -69,7 +69,9 @@ void add_golden(CLI::App& app, Action& action) {
       "assay golden Qwen3-0.6B --out tests/assay_golden\n"
       "assay golden --update tests/assay_golden");
   command->callback([args, command, &action] {
-    action = [args, command] { return become_python(*command, {"assay.golden", "assay"}); };
+    action = [args, command] {
+      return become_python(*command, {"assay._golden_command", "assay"});
+    };
   });
 }
 

@@ -55,7 +55,9 @@ CLI::Option* add_model(CLI::App& command, std::string& model, std::string_view n
   return command
       .add_option(
           "--model", model,
-          fmt::format("Checkpoint directory or .gguf file (default: the bundled model){}", note))
+          fmt::format("Checkpoint directory, .gguf file, or a model's name in Hugging Face's cache "
+                      "(default: the bundled model){}",
+                      note))
       ->type_name("PATH");
 }
 

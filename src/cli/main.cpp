@@ -109,8 +109,12 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success&) {
+    const std::vector<CLI::App*> called = app.get_subcommands();
+    const std::vector<std::string> unknown = app.remaining();
+    if (called.empty() && !unknown.empty()) {
+      return fail(assay::unknown_command(app, unknown.front()), json);
+    }
     return guarded(json, [&] {
-      const std::vector<CLI::App*> called = app.get_subcommands();
       assay::print(assay::help_text(called.empty() ? app : *called.front()));
       return 0;
     });

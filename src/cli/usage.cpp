@@ -71,16 +71,16 @@ Error unknown_command(const CLI::App& app, const std::string& name) {
 Error usage_of(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<CLI::App*> called = app.get_subcommands();
   const CLI::App& command = called.empty() ? app : *called.front();
-  // CLI11 has them in reverse, and reports other errors first.
-  std::vector<std::string> unknown = app.remaining(true);
-  std::ranges::reverse(unknown);
+  // CLI11 reports other errors first.
+  const std::vector<std::string> unknown = app.remaining(true);
+  const bool begins_with_word = !unknown.empty() && !unknown.front().starts_with('-');
+  if (&command == &app && begins_with_word) return unknown_command(app, unknown.front());
   for (const std::string& word : unknown) {
     if (!word.starts_with('-') || word == "-" || word == "--") continue;
     return unknown_option(app, command, word.substr(0, word.find('=')));
   }
   const bool unexpected = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
   if (unexpected && !unknown.empty()) {
-    if (&command == &app) return unknown_command(app, unknown.front());
     return usage_error(command.get_name(),
                        fmt::format("unexpected argument '{}'; the usage is: {}",
                                    shown(unknown.front()), usage_line(command)));

@@ -292,7 +292,9 @@ class Asking {
     return std::ranges::all_of(forms, [&](const auto& entry) {
       if (entry.second.pairs)
         return true;  // q and k are permuted alike, so the scores stay the same
-      return is_known_trap(site(entry.first).place, site(entry.first).array_name, entry.second);
+      const Site& of = site(entry.first);
+      if (of.is_result && !entry.second.holds) return false;
+      return is_known_trap(of.place, of.array_name, entry.second);
     });
   }
 

@@ -27,7 +27,7 @@ Weight with_rows(const Weight& w, const std::vector<EmbeddingRow>& rows,
   return {memory.data(), w.dtype, w.rows, w.cols};
 }
 
-Program lowered(const Hypothesis& hypothesis, Store store) {
+Program lowered(const Hypothesis& hypothesis, Store store, std::int64_t prompt) {
   Program program = hypothesis.program;
   for (std::size_t l = 0; l < hypothesis.order.size(); ++l) {
     if (hypothesis.order[l] < 0) program.layers[l] = passing(program.layers[l]);
@@ -35,15 +35,17 @@ Program lowered(const Hypothesis& hypothesis, Store store) {
   hold(program, hypothesis.held);
   if (store != Store::kOwn) store_results(program, store);
   for (Block& layer : program.layers) attend_in_full(layer);
+  begin_decoding_at(program, prompt);
   fill_in_tables(program);
   return program;
 }
 
 }  // namespace
 
-CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store)
+CarriedOut::CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store,
+                       std::int64_t prompt)
     : model_(model),
-      program_(lowered(hypothesis, store)),
+      program_(lowered(hypothesis, store, prompt)),
       order_(hypothesis.order),
       layers_(model, hypothesis.weights, hypothesis.order) {
   // Change the table, the final norm's weight and the head's matrix.

@@ -12,8 +12,9 @@ namespace assay {
 
 class CarriedOut {
  public:
-  // model must outlive it. store: replaces the hypothesis's own.
-  CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store);
+  // model must outlive it. store: replaces the hypothesis's own. prompt: the tokens before the
+  // decoded ones.
+  CarriedOut(const Model& model, const Hypothesis& hypothesis, Store store, std::int64_t prompt);
   CarriedOut(const CarriedOut&) = delete;
   CarriedOut& operator=(const CarriedOut&) = delete;
 

@@ -27,6 +27,8 @@ struct Circumstances {
   std::int64_t positions = 0;  // of the longest prompt
   // The first position with an error, unless it is 0: where decoding begins, or a window ends.
   std::optional<std::int64_t> first_bad_position = {};
+  // Whether there are decoded tokens after prompts of different lengths.
+  bool decodes_after_several = false;
   std::vector<std::int64_t> bad_layers = {};  // that have errors
   bool survey = false;                        // no candidate: list every variant of each mistake
 };

@@ -54,6 +54,45 @@ auto mask_variant(std::string detail, Mask mask, std::int64_t offset) {
                  })};
 }
 
+// The mistake begins where decoding does: at the first position with an error, or one before it.
+// make(from, amount) returns the change.
+template <class Make>
+std::vector<Variant> in_decode(const Circumstances& at, const Make& make,
+                               const std::vector<std::int64_t>& amounts, std::int64_t before) {
+  const std::int64_t first =
+      at.survey ? at.positions / 2 + before : at.first_bad_position.value_or(0);
+  const std::int64_t from = first - before;
+  std::vector<Variant> all;
+  for (const std::int64_t amount : amounts) {
+    const std::string by = amount != 0 ? fmt::format("by {:+} ", amount) : "";
+    if (at.decodes_after_several) {
+      all.push_back({fmt::format("{}after the prompt", by), make(kAfterPrompt, amount)});
+    }
+    if (from < 1 && !at.survey) continue;
+    all.push_back({fmt::format("{}from position {} on", by, from), make(from, amount)});
+  }
+  return all;
+}
+
+// Mistakes in the cache, or in which of it is seen.
+auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}) {
+  return [fault, amounts = std::move(amounts)](const Circumstances& at) {
+    const auto make = [fault](std::int64_t from, std::int64_t amount) {
+      return [fault, from, amount](Hypothesis& h) {
+        for (Block& layer : h.program.layers) {
+          const std::optional<std::size_t> keys = layer.step_showing(Tap::kKRope);
+          if (AttentionEdit a(layer); a) {
+            a->decoding = {fault, from, amount};
+            if (fault != DecodeFault::kRotatedAgain || !keys) continue;
+            a->again = OddRotate::of(layer.steps[*keys].operation).value_or(OddRotate{});
+          }
+        }
+      };
+    };
+    return in_decode(at, make, amounts, 0);
+  };
+}
+
 // Only for models with windows.
 std::vector<Variant> other_windows(const Circumstances& at) {
   const std::int64_t own = at.spec.attention.window;
@@ -67,6 +106,9 @@ std::vector<Variant> other_windows(const Circumstances& at) {
   // A shorter window hides positions from the first error on.
   if (at.first_bad_position && std::abs(*at.first_bad_position - own) > 1) {
     others.push_back(*at.first_bad_position);
+  }
+  for (Variant& variant : decode(DecodeFault::kNoWindow)(at)) {
+    all.push_back({"left out " + variant.detail, std::move(variant.apply)});
   }
   std::erase_if(others, [](std::int64_t w) { return w < 1; });
   for (const std::int64_t w : others) {
@@ -136,42 +178,6 @@ std::vector<Variant> softcaps(const Circumstances& at) {
 std::vector<Variant> low_cache(const Circumstances&) {
   return {{"int8, one scale per row", attention([](OddAttention& a) { a.cache = DType::kI8; })},
           {"FP8 E4M3", attention([](OddAttention& a) { a.cache = DType::kF8E4M3; })}};
-}
-
-// The mistake begins where decoding does: at the first position with an error, or one before it.
-// make(from, amount) returns the change.
-template <class Make>
-std::vector<Variant> in_decode(const Circumstances& at, const Make& make,
-                               const std::vector<std::int64_t>& amounts, std::int64_t before) {
-  const std::int64_t first =
-      at.survey ? at.positions / 2 + before : at.first_bad_position.value_or(0);
-  const std::int64_t from = first - before;
-  if (from < 1 && !at.survey) return {};
-  std::vector<Variant> all;
-  for (const std::int64_t amount : amounts) {
-    const std::string by = amount != 0 ? fmt::format("by {:+} ", amount) : "";
-    all.push_back({fmt::format("{}from position {} on", by, from), make(from, amount)});
-  }
-  return all;
-}
-
-// Mistakes in the cache, or in which of it is seen.
-auto decode(DecodeFault fault, std::vector<std::int64_t> amounts = {0}) {
-  return [fault, amounts = std::move(amounts)](const Circumstances& at) {
-    const auto make = [fault](std::int64_t from, std::int64_t amount) {
-      return [fault, from, amount](Hypothesis& h) {
-        for (Block& layer : h.program.layers) {
-          const std::optional<std::size_t> keys = layer.step_showing(Tap::kKRope);
-          if (AttentionEdit a(layer); a) {
-            a->decoding = {fault, from, amount};
-            if (fault != DecodeFault::kRotatedAgain || !keys) continue;
-            a->again = OddRotate::of(layer.steps[*keys].operation).value_or(OddRotate{});
-          }
-        }
-      };
-    };
-    return in_decode(at, make, amounts, 0);
-  };
 }
 
 // Mistakes in the positions of decoded tokens.

@@ -32,13 +32,14 @@ std::vector<Variant> other_activation(const Circumstances&) {
 
 std::vector<Entry> mlp_entries() {
   std::vector<Entry> all;
-  all.push_back({.id = "act-variant",
-                 .group = "MLP",
-                 .name = "wrong activation",
-                 .explanation = "The function on the MLP's gate is not the config's.",
-                 .look_at = "hidden_act",
-                 .frequency = 3,
-                 .variants = other_activation});
+  all.push_back(
+      {.id = "act-variant",
+       .group = "MLP",
+       .name = "wrong activation",
+       .explanation = "The function on the MLP's gate is not the config's.",
+       .look_at = "hidden_act (Gemma: hidden_activation); GELU has an exact and a tanh form",
+       .frequency = 3,
+       .variants = other_activation});
   all.push_back(
       {.id = "gate-up-swap",
        .group = "MLP",

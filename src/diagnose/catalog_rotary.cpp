@@ -70,6 +70,17 @@ std::vector<std::int64_t> beginnings(const Circumstances& at) {
 // Positions that restart once, or in every piece of that length.
 std::vector<Variant> restarted(const Circumstances& at) {
   std::vector<Variant> all;
+  const auto decoded = [&](std::string detail, DecodedPositions positions) {
+    all.push_back({std::move(detail), [positions](Hypothesis& h) {
+                     change_layers<OddRotate>(h.program,
+                                              [&](OddRotate& r) { r.decoded = positions; });
+                   }});
+  };
+  if (at.decodes_after_several) {
+    decoded("from 0 after the prompt", {.from = kAfterPrompt, .restart = true});
+    decoded("from 1 after the prompt", {.from = kAfterPrompt, .by = 1, .restart = true});
+    decoded("all after the prompt at 0", {.from = kAfterPrompt, .stuck = true, .restart = true});
+  }
   for (const std::int64_t from : beginnings(at)) {
     all.push_back(moved(at, fmt::format("from 0 at position {}", from),
                         [from](std::int64_t p) { return p < from ? p : p - from; }));

@@ -218,6 +218,7 @@ Evidence read_evidence(const std::filesystem::path& path, const NameMap& map, co
         const Reading reading = dump.reading_of(array, loaded.view);
         evidence.sites.push_back(
             read_site(*parse_tap_name(array.tap), spec, loaded.view, reading, evidence.ids.size()));
+        evidence.sites.back().is_result = array.is_result;
         if (reading.rank > 0) {
           std::string kind = reading.text;
           std::erase_if(kind, [](char c) {

@@ -30,6 +30,7 @@ struct Site {
   // False: only compared; the replay continues with its own value.
   bool taken = true;
   std::string array_name = {};  // in the dump
+  bool is_result = false;       // see CandidateArray
   bool is_attention() const {
     return place.tap == Tap::kAttnScores || place.tap == Tap::kAttnProbs;
   }

@@ -204,15 +204,27 @@ class Case {
     place.relations = relations(place, at, right, heads, positions);
   }
 
+  // Both with 0 wherever one of them is masked: masked scores are too large for any relation.
+  static std::pair<std::vector<float>, std::vector<float>> unmasked(std::span<const float> right,
+                                                                    std::span<const float> own) {
+    std::vector<float> x(right.begin(), right.end());
+    std::vector<float> y(own.begin(), own.end());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (x[i] < kHiddenScore || y[i] < kHiddenScore) x[i] = y[i] = 0;
+    }
+    return {std::move(x), std::move(y)};
+  }
+
   // Only over the positions and heads that have the error: a factor of one head is not a factor of
   // all of them.
   static std::vector<Relation> relations(const Place& place, const Site& at,
                                          std::span<const float> right, std::size_t heads,
                                          std::size_t positions) {
-    if (at.is_attention() || at.last_only) {
-      const std::size_t rows = at.is_attention() ? at.rows * positions : at.rows;
-      return find_relations({right, at.values, rows, 1});
+    if (at.is_attention()) {
+      const auto [x, y] = unmasked(right, at.values);
+      return find_relations({x, y, at.rows * positions, 1});
     }
+    if (at.last_only) return find_relations({right, at.values, at.rows, 1});
     std::vector<std::int64_t> rows = place.positions;
     std::vector<std::int64_t> parts = place.heads;
     const auto all = [](std::vector<std::int64_t>& list, std::size_t count) {

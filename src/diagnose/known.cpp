@@ -45,9 +45,13 @@ Circumstances Known::circumstances() const {
     if (segment.layers.size() == 1) layers.insert(segment.layers.front());
   }
   at.bad_layers.assign(layers.begin(), layers.end());
+  std::set<std::size_t> prompts;  // lengths of those with decoded tokens
   for (std::size_t e = 0; e < scene.evidence().size(); ++e) {
     const Evidence& evidence = scene.evidence()[e];
     at.positions = std::max(at.positions, std::ssize(evidence.ids));
+    if (evidence.prompt > 0 && evidence.prompt < evidence.ids.size()) {
+      prompts.insert(evidence.prompt);
+    }
     if (at.first_bad_position) continue;
     if (std::ranges::none_of(targets, [&](const SiteId& id) { return id.first == e; })) continue;
     const ReplayResult kept = scene.look(result.best, e);
@@ -56,6 +60,7 @@ Circumstances Known::circumstances() const {
       at.first_bad_position = first_bad(evidence, e, i, kept);
     }
   }
+  at.decodes_after_several = prompts.size() > 1;
   return at;
 }
 

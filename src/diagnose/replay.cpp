@@ -289,12 +289,14 @@ class Recording : public Observer<float> {
   Evidence evidence_;
 };
 
+// prompt: the tokens before the decoded ones; 0: not known.
 template <class N>
 void pass(const Model& model, const Hypothesis& hypothesis, Store store,
-          std::span<const std::int64_t> ids, const ReplayOptions& options,
+          std::span<const std::int64_t> ids, std::size_t prompt, const ReplayOptions& options,
           const Stream<typename N::Real>& stream, Observer<typename N::Real>& observer,
           ThreadPool& pool) {
-  CarriedOut carried_out(model, hypothesis, store);
+  CarriedOut carried_out(model, hypothesis, store,
+                         static_cast<std::int64_t>(prompt > 0 ? prompt : ids.size() / 2));
   Executor<N> executor(
       carried_out.program(),
       [&](std::int64_t which) -> const BlockWeights& { return carried_out.weights(which); }, pool);
@@ -322,7 +324,7 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
       evidence, options, rounding, [](Real x) { return N::round(x); },
       unrounded_taps(model.program));
   const auto stream = [&](std::int64_t l, std::span<Real> to) { forcing.fill_stream(l, to); };
-  pass<N>(model, hypothesis, store, evidence.ids, options, stream, forcing, pool);
+  pass<N>(model, hypothesis, store, evidence.ids, evidence.prompt, options, stream, forcing, pool);
   return forcing.finish();
 }
 
@@ -345,9 +347,9 @@ Evidence own_run(const Model& model, const Hypothesis& hypothesis,
   Recording recording(ids, model.spec, wanted);
   const Stream<float> none;  // unused, since all layers run
   if (by_hand || rounding == Rounding::kF32) {
-    pass<F32>(model, hypothesis, store, ids, options, none, recording, pool);
+    pass<F32>(model, hypothesis, store, ids, 0, options, none, recording, pool);
   } else {
-    pass<Bf16>(model, hypothesis, store, ids, options, none, recording, pool);
+    pass<Bf16>(model, hypothesis, store, ids, 0, options, none, recording, pool);
   }
   return recording.take();
 }

@@ -11,6 +11,7 @@
 #include "diagnose/findings.h"
 #include "diagnose/text_mistakes.h"
 #include "model/checkpoint.h"
+#include "model/generate.h"
 #include "tokenizer/tokenizer.h"
 
 namespace assay {
@@ -44,6 +45,19 @@ void unexplained(Diagnosis& d, const std::string& prompt, std::string tap, std::
   if (!d.first) d.first = place;
   d.unexplained.push_back(std::move(place));
   d.verdict = d.findings.empty() ? DiagnosisVerdict::kUnexplained : DiagnosisVerdict::kPartlyNamed;
+}
+
+// The best token by the candidate's own logits of the position before `at`, if it ran the text up
+// to there.
+std::optional<std::int64_t> own_best(const Evidence& own, std::span<const std::int64_t> text,
+                                     std::size_t at) {
+  const Site* logits = own.find(Tap::kLogits, 0);
+  if (logits == nullptr || at > own.ids.size() || at > text.size()) return std::nullopt;
+  if (!std::ranges::equal(std::span(own.ids).first(at), text.first(at))) return std::nullopt;
+  const std::size_t first_row = own.ids.size() - logits->rows;
+  if (at <= first_row) return std::nullopt;
+  return argmax(std::span<const float>(logits->values)
+                    .subspan((at - 1 - first_row) * logits->width, logits->width));
 }
 
 }  // namespace
@@ -93,9 +107,10 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
     }
     const std::size_t judged =
         std::min(whole->size(), static_cast<std::size_t>(model.spec.longest_sequence()));
-    const TextVerdict text = explain_text(model, std::span(*whole).first(judged), prompt.size(),
-                                          own.find(Tap::kLogits, 0) != nullptr,
-                                          same ? expected[e].generated : std::nullopt, pool);
+    const TextVerdict text = explain_text(
+        model, std::span(*whole).first(judged), prompt.size(),
+        [&](std::size_t at) { return own_best(own, *whole, at); },
+        same ? expected[e].generated : std::nullopt, pool);
     if (text.missing > 0 && judged == whole->size()) {
       const std::size_t found = judged - prompt.size();
       d.notes.push_back(
@@ -108,8 +123,8 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
       add(d, *text.mistake, fmt::format("in the text of prompt {}", own.id), "generated_ids");
     } else {
       unexplained(d, own.id, "generated_ids", "the forward pass or the choice of the token",
-                  fmt::format("not the best token at position {}; dump logits to check whether "
-                              "they are right",
+                  fmt::format("not the best token at position {}; dump the prompt and the new "
+                              "tokens as one run, with logits, to tell which",
                               text.position));
     }
   }

@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
+#include <set>
 
 #include "metrics/logits.h"
 #include "model/generate.h"
@@ -70,39 +71,55 @@ bool explains_all(Ids text, std::size_t prompt, const Choose& choose) {
   return true;
 }
 
+// The logits that decide each token of the text. A right token is the best of them in BF16, or of
+// exact ones, which an engine may be nearer to.
 class TextSteps {
  public:
   TextSteps(const Model& model, Ids text, ThreadPool& pool)
       : vocab_(static_cast<std::size_t>(model.spec.vocab_size)),
-        logits_(logits_over(Numerics::kBf16, model, text, pool)) {}
+        rounded_(logits_over(Numerics::kBf16, model, text, pool)),
+        exact_([&model, text, &pool] { return logits_over(Numerics::kF64, model, text, pool); }) {}
 
-  // The logits that decide the token at `i`.
-  std::span<const float> before(std::size_t i) const {
-    return logits_.as<float>().subspan((i - 1) * vocab_, vocab_);
+  // Whether the token is the best after `at` tokens, or so close to it that rounding decides.
+  // change: what is done to the logits before.
+  template <class Change>
+  bool is_best(std::size_t at, std::int64_t id, const Change& change) {
+    if (is_best(row(rounded_, at), id, change)) return true;
+    if (!exact_logits_) exact_logits_ = exact_();
+    return is_best(row(*exact_logits_, at), id, change);
   }
-  // The best token, or so close to it that rounding decides.
-  static bool is_best(std::span<const float> logits, std::int64_t id) {
-    const double best = logits[static_cast<std::size_t>(argmax(logits))];
-    return (best - logits[static_cast<std::size_t>(id)]) <= kTieSteps * bf16_step(best);
+  bool is_best(std::size_t at, std::int64_t id) {
+    return is_best(at, id, [](std::span<float>) {});
   }
 
  private:
+  std::vector<float> row(const Array& logits, std::size_t at) const {
+    const auto found = logits.as<float>().subspan((at - 1) * vocab_, vocab_);
+    return {found.begin(), found.end()};
+  }
+  template <class Change>
+  static bool is_best(std::vector<float> logits, std::int64_t id, const Change& change) {
+    change(std::span(logits));
+    const double best = logits[static_cast<std::size_t>(argmax(std::span<const float>(logits)))];
+    return (best - logits[static_cast<std::size_t>(id)]) <= kTieSteps * bf16_step(best);
+  }
+
   std::size_t vocab_;
-  Array logits_;
+  Array rounded_;
+  std::function<Array()> exact_;
+  std::optional<Array> exact_logits_;
 };
 
-bool with_penalty(const TextSteps& steps, Ids text, std::size_t prompt, double penalty) {
+bool with_penalty(TextSteps& steps, Ids text, std::size_t prompt, double penalty) {
   return explains_all(text, prompt, [&](std::size_t i, std::int64_t id) {
-    const auto own = steps.before(i);
-    std::vector<float> logits(own.begin(), own.end());
-    std::vector<std::int64_t> seen(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(i));
-    std::ranges::sort(seen);
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    for (const std::int64_t old : seen) {
-      float& x = logits[static_cast<std::size_t>(old)];
-      x = static_cast<float>(x > 0 ? x / penalty : x * penalty);
-    }
-    return TextSteps::is_best(logits, id);
+    return steps.is_best(i, id, [&](std::span<float> logits) {
+      const std::set<std::int64_t> seen(text.begin(),
+                                        text.begin() + static_cast<std::ptrdiff_t>(i));
+      for (const std::int64_t old : seen) {
+        float& x = logits[static_cast<std::size_t>(old)];
+        x = static_cast<float>(x > 0 ? x / penalty : x * penalty);
+      }
+    });
   });
 }
 
@@ -251,7 +268,7 @@ std::optional<TextMistake> explain_ids(Ids reference, Ids candidate, const Token
   return std::nullopt;
 }
 
-TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool logits_seen,
+TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, const OwnBest& own_best,
                          const std::optional<std::vector<std::int64_t>>& expected,
                          ThreadPool& pool) {
   TextVerdict verdict;
@@ -259,9 +276,12 @@ TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool 
   const auto is_end = [&](std::int64_t id) {
     return std::ranges::find(model.eos_token_ids, id) != model.eos_token_ids.end();
   };
-  const TextSteps steps(model, text, pool);
+  TextSteps steps(model, text, pool);
+  const auto is_right = [&](std::size_t i) {
+    return own_best(i) == text[i] || steps.is_best(i, text[i]);
+  };
   std::size_t first = prompt;
-  while (first < text.size() && TextSteps::is_best(steps.before(first), text[first])) ++first;
+  while (first < text.size() && is_right(first)) ++first;
   const auto end = std::ranges::find_if(text.subspan(prompt), is_end);
   const auto after = static_cast<std::size_t>(end - text.begin()) + 1;
   if (after < text.size() && after <= first) {
@@ -285,10 +305,10 @@ TextVerdict explain_text(const Model& model, Ids text, std::size_t prompt, bool 
     }
   }
   if (prompt >= 2 && explains_all(text, prompt, [&](std::size_t i, std::int64_t id) {
-        return TextSteps::is_best(steps.before(i - 1), id);
+        return steps.is_best(i - 1, id);
       })) {
     verdict.mistake = TextMistake{entry("gen-stale-logits"), ""};
-  } else if (logits_seen) {
+  } else if (own_best(first)) {
     verdict.mistake =
         TextMistake{entry("gen-not-greedy"), fmt::format("first at position {}", first)};
   }

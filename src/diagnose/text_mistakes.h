@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,11 +38,15 @@ struct TextVerdict {
   // engine may have been asked for fewer.
   std::size_t missing = 0;
 };
-// text: prompt and continuation. logits_seen: the candidate's logits are known to be right;
-// otherwise a wrong token may come from the forward pass, and only mistakes that explain the whole
-// text are named. expected: the reference's text, if any.
+// The best token by the candidate's own logits for position `at`, which are known to be right; none
+// where it has none.
+using OwnBest = std::function<std::optional<std::int64_t>(std::size_t at)>;
+// text: prompt and continuation. A token that own_best() gives is right. Where it gives another,
+// the choice of the token is wrong; where it gives none, a wrong token may come from the forward
+// pass, and only mistakes that explain the whole text are named. expected: the reference's text, if
+// any.
 TextVerdict explain_text(const Model& model, std::span<const std::int64_t> text,
-                         std::size_t prompt_tokens, bool logits_seen,
+                         std::size_t prompt_tokens, const OwnBest& own_best,
                          const std::optional<std::vector<std::int64_t>>& expected,
                          ThreadPool& pool);
 

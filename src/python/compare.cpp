@@ -12,6 +12,7 @@
 #include "base/float_mode.h"
 #include "python/bindings.h"
 #include "python/host_array.h"
+#include "python/judging.h"
 #include "python/run.h"
 #include "report/compare_report.h"
 #include "report/json_text.h"
@@ -24,12 +25,13 @@ namespace nb = nanobind;
 namespace fs = std::filesystem;
 
 CompareReport compare_files(const fs::path& reference, const fs::path& candidate,
-                            const std::string& prompt, const std::string& map,
-                            const std::string& profile, std::optional<double> tolerance,
-                            const fs::path& model, int threads, bool details, const std::string& as,
+                            const nb::dict& judging, int threads, bool details,
                             nb::object on_progress) {
-  const CompareOptions options = {reference, candidate, prompt,  map,     profile,
-                                  tolerance, model,     threads, details, as};
+  auto options = with_judging<CompareOptions>(judging);
+  options.reference = reference;
+  options.candidate = candidate;
+  options.threads = threads;
+  options.details = details;
   Run run(std::move(on_progress));
   return run.result_of([&] {
     return compare(options, [&](std::string_view what, double done) { run.progress(what, done); });
@@ -37,12 +39,10 @@ CompareReport compare_files(const fs::path& reference, const fs::path& candidate
 }
 
 std::pair<std::string, std::string> draft(const fs::path& reference, const fs::path& candidate,
-                                          const std::string& prompt, const std::string& map) {
-  CompareOptions options;
+                                          const nb::dict& judging) {
+  auto options = with_judging<CompareOptions>(judging);
   options.reference = reference;
   options.candidate = candidate;
-  options.prompt = prompt;
-  options.map = map;
   Run run{nb::none()};
   const MapDraft found = run.result_of([&] { return draft_map(options); });
   return {map_draft_rules(found), json_text(map_draft_json(found), 2)};
@@ -67,23 +67,20 @@ void bind_compare(nb::module_& module) {
       .def("junit", &compare_junit)
       .def("html", [](const CompareReport& r) { return compare_html(r); });
   module.def("compare", &compare_files, nb::arg("reference"), nb::arg("candidate"),
-             nb::arg("prompt"), nb::arg("map"), nb::arg("profile"), nb::arg("tolerance").none(),
-             nb::arg("model"), nb::arg("threads"), nb::arg("details"), nb::arg("as_type"),
-             nb::arg("on_progress").none());
-  module.def("draft_map", &draft, nb::arg("reference"), nb::arg("candidate"), nb::arg("prompt"),
-             nb::arg("map"), "The drafted rules as the text of a file, and as JSON.");
+             nb::arg("judging"), nb::arg("threads"), nb::arg("details"),
+             nb::arg("on_progress").none(), "judging: what assay._judging.judging returns.");
+  module.def("draft_map", &draft, nb::arg("reference"), nb::arg("candidate"), nb::arg("judging"),
+             "The drafted rules as the text of a file, and as JSON.");
   nb::class_<Checker>(module, "Checker", "The check of one tensor at a time.")
       .def(
           "__init__",
-          [](Checker* self, fs::path reference, std::string prompt, fs::path record,
-             std::string map, std::string profile, std::optional<double> tolerance, std::string as,
-             fs::path model) {
-            new (self)
-                Checker({std::move(reference), std::move(prompt), std::move(record), std::move(map),
-                         std::move(profile), tolerance, std::move(as), std::move(model)});
+          [](Checker* self, fs::path reference, const nb::dict& judging, fs::path record) {
+            auto options = with_judging<CheckerOptions>(judging);
+            options.reference = std::move(reference);
+            options.record = std::move(record);
+            new (self) Checker(std::move(options));
           },
-          nb::arg("reference"), nb::arg("prompt"), nb::arg("record"), nb::arg("map"),
-          nb::arg("profile"), nb::arg("tolerance").none(), nb::arg("as_type"), nb::arg("model"))
+          nb::arg("reference"), nb::arg("judging"), nb::arg("record"))
       .def("wants", &Checker::wants, nb::arg("name"))
       .def("set_positions", &Checker::set_positions, nb::arg("first"), nb::arg("count"))
       .def("check", &check_array, nb::arg("name"), nb::arg("array"), nb::arg("dtype") = "",

@@ -2,11 +2,11 @@
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <nlohmann/json.hpp>
 
 #include "python/bindings.h"
+#include "python/judging.h"
 #include "python/run.h"
 #include "report/diagnose_report.h"
 #include "report/json_text.h"
@@ -17,25 +17,15 @@ namespace {
 namespace nb = nanobind;
 namespace fs = std::filesystem;
 
-Diagnosis diagnose_files(const fs::path& model, const fs::path& candidate,
-                         const fs::path& reference, const std::string& prompt,
-                         const std::string& map, int threads, const std::string& as,
-                         nb::object on_progress) {
-  const DiagnoseOptions options = {model, candidate, reference, prompt, map, threads, as};
+Diagnosis diagnose_files(const fs::path& reference, const fs::path& candidate,
+                         const nb::dict& judging, int threads, nb::object on_progress) {
+  auto options = with_judging<DiagnoseOptions>(judging);
+  options.reference = reference;
+  options.candidate = candidate;
+  options.threads = threads;
   Run run(std::move(on_progress));
   return run.result_of([&] {
     return diagnose(options, [&](std::string_view what, double done) { run.progress(what, done); });
-  });
-}
-
-std::string blind_spots(const fs::path& model, const std::vector<Prompt>& prompts, int threads,
-                        nb::object on_progress) {
-  Run run(std::move(on_progress));
-  return run.result_of([&] {
-    const std::vector<BlindSpot> spots =
-        find_blind_spots(model, prompts, threads,
-                         [&](std::string_view what, double done) { run.progress(what, done); });
-    return json_text(power_json(spots, prompts), 2);
   });
 }
 
@@ -45,12 +35,10 @@ void bind_diagnose(nb::module_& module) {
   nb::class_<Diagnosis>(module, "Diagnosis", "Which mistakes explain a dump.")
       .def("text", &diagnose_text, nb::arg("color"))
       .def("json", [](const Diagnosis& d) { return json_text(diagnose_json(d), 2); });
-  module.def("diagnose", &diagnose_files, nb::arg("model"), nb::arg("candidate"),
-             nb::arg("reference"), nb::arg("prompt"), nb::arg("map"), nb::arg("threads"),
-             nb::arg("as_type"), nb::arg("on_progress").none());
+  module.def("diagnose", &diagnose_files, nb::arg("reference"), nb::arg("candidate"),
+             nb::arg("judging"), nb::arg("threads"), nb::arg("on_progress").none(),
+             "judging: what assay._judging.judging returns.");
   module.def("known_mistakes", [] { return json_text(mistakes_json(known_mistakes()), 2); });
-  module.def("find_blind_spots", &blind_spots, nb::arg("model"), nb::arg("prompts"),
-             nb::arg("threads"), nb::arg("on_progress").none());
 }
 
 }  // namespace assay::python

@@ -3,6 +3,7 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "assay/diagnose.h"
 #include "assay/error.h"
+#include "model/cached_models.h"
 #include "python/bindings.h"
 #include "python/run.h"
 #include "reference/explain.h"
@@ -120,6 +122,8 @@ void bind_extract(nb::module_& module) {
              nb::arg("max_new_tokens"), nb::arg("store"), nb::arg("compression"),
              nb::arg("threads"), nb::arg("stream"), nb::arg("blind_spots"),
              nb::arg("on_progress").none(), "Writes reference activations; returns warnings.");
+  module.def("cached_model", &cached_model, nb::arg("name"),
+             "The directory of a model in Hugging Face's cache; None: it has no such model.");
   module.def("explain", &explain_as, nb::arg("model"), nb::arg("layer").none(), nb::arg("form"),
              "The model's computation step by step, as \"text\", \"markdown\" or \"json\".");
 }

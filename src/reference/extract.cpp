@@ -76,6 +76,15 @@ class Extraction {
     if (options.store != DType::kF32 && options.store != DType::kF64) {
       throw usage_error("store", dtype_name(options.store), "F32 or F64");
     }
+    if (options.numerics.empty()) throw usage_error("--numerics", "none", "at least one");
+    for (auto own = options.numerics.begin(); own != options.numerics.end(); ++own) {
+      if (std::find(options.numerics.begin(), own, *own) == own) continue;
+      throw usage_error("--numerics", fmt::format("'{}' given twice", numerics_name(*own)),
+                        "each at most once");
+    }
+    if (options.max_new_tokens < 0) {
+      throw usage_error("--max-new-tokens", std::to_string(options.max_new_tokens), "at least 0");
+    }
     for (const std::string& glob : options.taps) {
       if (taps_.add(glob) == 0) {
         throw usage_error("--taps", "'" + glob + "' matches no tap of this model",

@@ -5,9 +5,11 @@
 #include <map>
 #include <tuple>
 
+#include "base/nearest_name.h"
 #include "base/text.h"
 #include "report/compare_report.h"
 #include "report/layout_kinds.h"
+#include "report/like_lines.h"
 #include "report/table.h"
 
 namespace assay {
@@ -116,7 +118,7 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   for (const TokenStep& step : tokens.steps) ++counts[step.verdict];
   const std::size_t all = tokens.steps.size();
   if (!tokens.replayed) {
-    if (!tokens.first_difference) {
+    if (!tokens.first_difference || (tokens.verdict == Verdict::kPass && !reason.empty())) {
       return reason.empty() ? fmt::format("Text: all {} tokens equal the reference's\n", all)
                             : fmt::format("Text: {}\n", reason);
     }
@@ -178,14 +180,33 @@ std::string names_text(const std::vector<std::string>& names) {
   return text;
 }
 
+// The name of a layer's tap without the layer; empty for other names.
+std::string_view base_in_layer(std::string_view name) {
+  constexpr std::string_view kLayer = "layer_";
+  if (!name.starts_with(kLayer)) return {};
+  const std::size_t end = name.find_first_not_of("0123456789", kLayer.size());
+  if (end == name.npos || end == kLayer.size() || name[end] != '_') return {};
+  return name.substr(end + 1);
+}
+
 // Arrays that match no rule were not compared, which is easily overlooked.
 std::string unused_text(const PromptResult& prompt, bool color) {
   const std::size_t count = prompt.unmatched.size();
   if (count == 0) return "";
-  return fmt::format(
-      "{}: {} of the dump's arrays {} no rule: {}; --suggest-map drafts rules, --map reads them\n",
-      colored("Not used", Color::kYellow, color), count, count == 1 ? "matches" : "match",
-      names_text(prompt.unmatched));
+  std::vector<std::string> known;
+  for (const TensorResult& t : prompt.tensors) {
+    if (t.verdict == Verdict::kNotCompared) known.emplace_back(base_in_layer(t.name));
+  }
+  std::string hint = "--suggest-map drafts rules, --map reads them";
+  for (const std::string& name : prompt.unmatched) {
+    const std::string meant = nearest_name(base_in_layer(name), known);
+    if (meant.empty()) continue;
+    hint = fmt::format("did you mean '{}'?", meant);
+    break;
+  }
+  return fmt::format("{}: {} of the dump's arrays {} no rule: {}; {}\n",
+                     colored("Not used", Color::kYellow, color), count,
+                     count == 1 ? "matches" : "match", names_text(prompt.unmatched), hint);
 }
 
 // Coarse arrays do not fail, but they are less accurate than their own type allows.
@@ -229,8 +250,12 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
     }
   }
   text += coarse_text(prompt, color);
+  std::vector<std::string> about_dump;
   for (const DumpFinding& f : prompt.findings) {
-    std::string line = wrapped(fmt::format("The dump: {}: {}\n", f.tensor, f.text), 2);
+    about_dump.push_back(fmt::format("{}: {}", f.tensor, f.text));
+  }
+  for (const std::string& finding : one_of_each_kind(about_dump)) {
+    std::string line = wrapped(fmt::format("The dump: {}\n", finding), 2);
     line.replace(0, std::string_view("The dump").size(),
                  colored("The dump", Color::kYellow, color));
     text += line;
@@ -238,7 +263,10 @@ std::string prompt_text(const PromptResult& prompt, bool every_tensor, bool colo
   for (const std::string& remark : prompt.remarks) text += fmt::format("Read: {}\n", remark);
   std::map<std::string, std::vector<std::string>> incomplete;
   for (const TensorResult& t : prompt.tensors) {
-    if (t.verdict == Verdict::kNotCompared && !t.reason.empty()) {
+    const bool is_said = std::ranges::any_of(prompt.findings, [&](const DumpFinding& f) {
+      return f.tensor == t.name && f.text == t.reason;
+    });
+    if (t.verdict == Verdict::kNotCompared && !t.reason.empty() && !is_said) {
       incomplete[t.reason].push_back(t.name);
     }
   }
@@ -336,16 +364,17 @@ std::string compare_text(const CompareReport& report, bool every_tensor, bool co
   if (report.passed && report.coarse) {
     end +=
         "Something is computed in a coarser type than the values are stored in, or slightly wrong: "
-        "assay diagnose tells which.\n";
+        "assay diagnose tells which. With --strict this fails.\n";
   }
   if (!report.precision.empty()) end += fmt::format("Precision: {}\n", report.precision);
   const std::string verdict = !report.passed  ? colored("FAIL", Color::kRed, color)
                               : report.coarse ? colored("COARSE", Color::kYellow, color)
                                               : colored("PASS", Color::kGreen, color);
-  end += fmt::format("{}: {}\n", verdict,
-                     report.passed ? fmt::format("profile {}, which requires that {}",
-                                                 report.profile, report.statement)
-                                   : failure_cause(report));
+  end += fmt::format(
+      "{}: {}\n", verdict,
+      report.passed ? fmt::format("{}profile {}, which requires that {}",
+                                  report.coarse ? "passes " : "", report.profile, report.statement)
+                    : failure_cause(report));
   return text + wrapped(end, 2);
 }
 

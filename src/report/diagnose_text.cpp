@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "report/diagnose_report.h"
+#include "report/like_lines.h"
 #include "report/table.h"
 
 namespace assay {
@@ -111,7 +112,7 @@ std::string diagnose_text(const Diagnosis& d, bool color) {
   for (const Place& p : d.unexplained) {
     text += place_text(d.findings.empty() ? "first error" : "unexplained", p);
   }
-  for (const std::string& finding : d.dump) {
+  for (const std::string& finding : one_of_each_kind(d.dump)) {
     text += wrapped(fmt::format("The dump: {}\n", finding), 2);
   }
   for (const std::string& one : d.unreadable) {

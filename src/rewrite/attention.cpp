@@ -115,6 +115,7 @@ bool is_visible(const OddAttention& odd, std::int64_t p, std::int64_t j) {
     if (decoding.fault == DecodeFault::kAlone) return j == p;
     if (decoding.fault == DecodeFault::kFirstOnly) return j == 0;
     if (decoding.fault == DecodeFault::kNotItself) return j < p;
+    if (decoding.fault == DecodeFault::kNoWindow) return j <= p;
   }
   if (odd.mask == Mask::kNone) return true;
   if (odd.scores.window > 0 && j <= p - odd.scores.window) return false;

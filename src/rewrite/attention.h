@@ -28,11 +28,12 @@ enum class DecodeFault : std::uint8_t {
   kSlot,          // keys and values are written `amount` slots too far; the skipped one is zero
   kNotRotated,    // keys of the prompt are cached before their rotary embedding
   kRotatedAgain,  // keys of the prompt are rotated again when read
+  kNoWindow,      // a token sees all positions before it
 };
 
 struct Decoding {
   DecodeFault fault = DecodeFault::kNone;
-  std::int64_t from = 0;  // position of the first decoded token
+  std::int64_t from = 0;  // position of the first decoded token, or kAfterPrompt
   std::int64_t amount = 0;
   bool operator==(const Decoding&) const = default;
 };

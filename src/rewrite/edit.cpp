@@ -186,6 +186,17 @@ void attend_in_full(Block& block) {
   put_in_full(block, *at, odd);
 }
 
+void begin_decoding_at(Program& program, std::int64_t prompt) {
+  for (Block& layer : program.layers) {
+    change_each<OddRotate>(layer, [&](OddRotate& odd, const Step&) {
+      if (odd.decoded && odd.decoded->from == kAfterPrompt) odd.decoded->from = prompt;
+    });
+    if (AttentionEdit attention(layer); attention && attention->decoding.from == kAfterPrompt) {
+      attention->decoding.from = prompt;
+    }
+  }
+}
+
 void fill_in_tables(Program& program) {
   const auto fill = [&](OddRotate& odd) { odd.parameters = program.ropes[odd.rotate.table]; };
   for (Block& layer : program.layers) {

@@ -73,6 +73,9 @@ std::optional<std::size_t> attention_step(const Block& block);
 // Gives odd rotary embeddings the parameters of the program's tables. Call it before running.
 void fill_in_tables(Program& program);
 
+// Puts the prompt's length in the place of kAfterPrompt. Call it before running.
+void begin_decoding_at(Program& program, std::int64_t prompt);
+
 // Stores all results in this way.
 void store_results(Program& program, Store store);
 

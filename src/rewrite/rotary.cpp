@@ -16,7 +16,10 @@ std::int64_t position_of(const OddRotate& odd, std::size_t token) {
   const auto own = static_cast<std::int64_t>(token);
   if (token < odd.position_of.size()) return odd.position_of[token];
   if (!odd.decoded || own < odd.decoded->from) return own;
-  return odd.decoded->stuck ? odd.decoded->from : std::max<std::int64_t>(own + odd.decoded->by, 0);
+  const DecodedPositions& decoded = *odd.decoded;
+  const std::int64_t first = decoded.restart ? 0 : decoded.from;
+  const std::int64_t after = decoded.stuck ? 0 : own - decoded.from;
+  return std::max<std::int64_t>(first + after + decoded.by, 0);
 }
 
 }  // namespace

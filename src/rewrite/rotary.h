@@ -22,11 +22,15 @@ struct RotaryTypes {
   bool operator==(const RotaryTypes&) const = default;
 };
 
+// In place of the position of the first decoded token: the end of the prompt, whichever is run.
+inline constexpr std::int64_t kAfterPrompt = -1;
+
 // Positions of tokens that are decoded one by one after a prompt.
 struct DecodedPositions {
-  std::int64_t from = 0;  // position of the first decoded token
+  std::int64_t from = 0;  // position of the first decoded token, or kAfterPrompt
   std::int64_t by = 0;    // added to their positions
   bool stuck = false;     // all have the first one's position
+  bool restart = false;   // the first one has position 0
   bool operator==(const DecodedPositions&) const = default;
 };
 

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
 #include "candidate/candidate.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
+#include "candidate/dump_forms.h"
 #include "candidate/ids.h"
 #include "metrics/metrics.h"
 #include "verify/compare_arrays.h"
@@ -156,7 +158,8 @@ void CheckedPrompt::conclude(TensorResult& tensor, const ArrayView& candidate) {
   judge_precision(tensor, types_of(result_.tensors, precision_)[i], precision_, profile_);
   proposals_.erase(tensor.name);
   std::erase_if(result_.findings, [&](const DumpFinding& f) { return f.tensor == tensor.name; });
-  if (auto proposal = questions_.ask(tensor, candidate, hints_, precision_)) {
+  if (auto proposal =
+          questions_.ask(tensor, candidate, hints_, precision_, results_.contains(tensor.name))) {
     proposals_.emplace(tensor.name, std::move(*proposal));
   }
   note_findings(tensor, candidate);
@@ -173,7 +176,9 @@ TensorResult CheckedPrompt::for_now(const TensorResult& tensor) const {
   if (now.verdict != Verdict::kFail || found == proposals_.end()) return now;
   const std::optional<TapPlace> place = parse_tap_name(tensor.name);
   const DumpForm& form = found->second.form;
-  if (form.holds && !is_known_trap(*place, tensor.candidate_name, form)) return now;
+  // Nothing is computed from the logits.
+  const bool is_settled = form.holds || place->tap == Tap::kLogits;
+  if (is_settled && !found->second.known_trap) return now;
   now.verdict = Verdict::kNotCompared;
   now.reason = fmt::format("{}? Later tensors will tell", form.text);
   return now;
@@ -271,8 +276,17 @@ std::optional<TensorResult> CheckedPrompt::compare_rival(TensorResult& tensor,
                       files_.least_noise(tensor.name), false)
           .reading;
   const bool was_read = tensor.verdict != Verdict::kError;
-  const bool better =
-      reading && (!was_read || rival.metrics.relative_l2 < tensor.metrics.relative_l2);
+  const NameKind own_kind = kind_of_name(tensor.candidate_name);
+  const NameKind kind = kind_of_name(candidate.name);
+  const bool nearer = kind == own_kind && rival.metrics.relative_l2 < tensor.metrics.relative_l2;
+  const bool better = reading && (!was_read || kind > own_kind || nearer);
+  if (reading && was_read && kind != own_kind) {
+    results_.insert(tensor.name);
+    const auto proposal = proposals_.find(tensor.name);
+    if (proposal != proposals_.end() && !proposal->second.form.holds) {
+      proposal->second.known_trap = false;
+    }
+  }
   const bool alike = reading && was_read && rival.metrics.mse == tensor.metrics.mse &&
                      rival.metrics.cosine == tensor.metrics.cosine;
   if (!alike) {
@@ -380,8 +394,10 @@ const TokenResult& CheckedPrompt::compare_text(const std::string& name,
   if (reference_.contains("logits")) logits = reference_.load("logits");
   const std::optional<Sequence> padded = find_prompt(ids_, text);
   if (padded && padded->sure) text.erase(text.begin(), text.begin() + padded->front);
-  result_.tokens = judge_text(ids_, read_ids(reference_, "generated_ids"), text,
-                              logits ? &logits->view : nullptr, nullptr, name);
+  const std::vector<std::int64_t> own = read_ids(reference_, "generated_ids");
+  const std::vector<std::int64_t> exact = files_.exact_text();
+  result_.tokens =
+      judge_text({ids_, own, exact}, text, logits ? &logits->view : nullptr, nullptr, name);
   return result_.tokens;
 }
 
@@ -408,6 +424,28 @@ CheckedPrompt::OpenTap& CheckedPrompt::open(const TensorResult& tensor, std::siz
   return open_taps_.emplace(tensor.name, std::move(tap)).first->second;
 }
 
+bool CheckedPrompt::takes_piece(const TensorResult& tensor, const ArrayView& piece,
+                                Positions positions) {
+  const NameKind kind = kind_of_name(piece.name);
+  const auto [known, is_new] = piece_kinds_.emplace(tensor.name, kind);
+  if (is_new || known->second == kind) return true;
+  if (std::isinf(distance_from(tensor.name, piece, positions))) return false;  // the token, perhaps
+  results_.insert(tensor.name);
+  if (kind < known->second) return false;
+  known->second = kind;
+  open_taps_.erase(tensor.name);
+  return true;
+}
+
+// Whether an array of that name may have been taken before a scale or a cap of this model.
+bool CheckedPrompt::may_be_before(const std::string& tap, std::string_view name) const {
+  const std::optional<TapPlace> place = parse_tap_name(tap);
+  if (!place || results_.contains(tap) || kind_of_name(name) == NameKind::kValue) return false;
+  return std::ranges::any_of(forms_of(*place, model_), [](const DumpForm& form) {
+    return !form.holds && !form.pairs && !form.lacks_weight;
+  });
+}
+
 TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositions& held,
                                           const ArrayView& candidate) {
   const Positions positions = held.prompt;
@@ -432,6 +470,12 @@ TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositi
             : fmt::format("{} to {}", positions.first, positions.first + positions.count - 1),
         piece.reason);
   }
+  const bool is_early =
+      piece.verdict == Verdict::kFail && may_be_before(tensor.name, candidate.name);
+  if (is_early) {
+    piece.verdict = Verdict::kNotCompared;
+    piece.reason += "; taken a step before the tap? The whole run will tell";
+  }
   const bool is_worse = tap.worst.verdict == Verdict::kPass ||
                         (tap.worst.verdict == Verdict::kNotCompared &&
                          (piece.verdict == Verdict::kFail || piece.verdict == Verdict::kError));
@@ -442,9 +486,9 @@ TensorResult CheckedPrompt::compare_piece(TensorResult& tensor, const HeldPositi
   if (tap.pieces.complete()) {
     // One bad position is enough, even if the whole array's error hides it.
     if (tap.worst.verdict != Verdict::kError) compare_whole(tensor, tap.pieces.whole(), true);
-    if (tensor.verdict != Verdict::kFail && tap.worst.verdict != Verdict::kPass) {
-      tensor = tap.worst;
-    }
+    const bool is_judged =
+        tap.worst.verdict == Verdict::kPass || may_be_before(tensor.name, candidate.name);
+    if (tensor.verdict != Verdict::kFail && !is_judged) tensor = tap.worst;
     open_taps_.erase(tensor.name);
   }
   return piece;

@@ -61,11 +61,15 @@ class CheckedPrompt {
 
   // A tensor of the whole run. of_pieces: joined from the pieces of several passes.
   void compare_whole(TensorResult& tensor, const ArrayView& candidate, bool of_pieces = false);
+  // Whether a piece of that name counts. What a module returns does not once the engine has shown
+  // what it goes on with, and then what was begun with the module's pieces is dropped.
+  bool takes_piece(const TensorResult& tensor, const ArrayView& piece, Positions positions);
   // A tensor of some positions; the returned verdict is theirs. `tensor` is judged once all are
   // there.
   TensorResult compare_piece(TensorResult& tensor, const HeldPositions& held,
                              const ArrayView& candidate);
-  // Another array that claims the tap: the one that fits better stays. None if it was tried before.
+  // Another array that claims the tap: the one whose name tells more stays, or else the one that
+  // fits better. None if it was tried before.
   std::optional<TensorResult> compare_rival(TensorResult& tensor, const ArrayView& candidate);
   // The tokens that the engine runs: they tell where its arrays have the prompt's positions.
   void compare_tokens_of_run(TensorResult& tensor, const std::vector<std::int64_t>& run);
@@ -128,6 +132,7 @@ class CheckedPrompt {
   void conclude(TensorResult& tensor, const ArrayView& candidate);
   void note_findings(const TensorResult& tensor, const ArrayView& candidate);
   OpenTap& open(const TensorResult& tensor, std::size_t axis);
+  bool may_be_before(const std::string& tap, std::string_view name) const;
 
   ReferenceFiles files_;
   const ArrayFile& reference_;
@@ -147,7 +152,9 @@ class CheckedPrompt {
   ExpertChoices choices_;
   Twins twins_;
   std::set<std::pair<std::string, std::string>>
-      rivals_;  // taps and arrays that were compared with them
+      rivals_;                                   // taps and arrays that were compared with them
+  std::set<std::string> results_;                // taps of which what a module returns was seen too
+  std::map<std::string, NameKind> piece_kinds_;  // by tap, of the pieces that count
   std::map<std::string, OpenTap> open_taps_;
   PromptResult result_;
 };

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "base/sizes.h"
 #include "candidate/choose.h"
 #include "candidate/data_flow.h"
+#include "candidate/dump_forms.h"
 #include "candidate/fused_file.h"
 #include "candidate/ids.h"
 #include "candidate/name_map.h"
@@ -186,6 +188,10 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
                                       widths_of(prompt.reference(), prompt.model()));
     return because(split.empty() ? "no tap has that name (see the map)" : std::move(split));
   }
+  if (is_any_output(tensor.name) && std::isinf(prompt.distance_from(*tap, tensor, positions_))) {
+    prompt.add_unmatched(tensor.name);
+    return because(fmt::format("what the model returns cannot be read as {}", *tap));
+  }
   if (positions_ && tap->starts_with("rope_") && tensor.shape.size() > 1) {
     const std::int64_t width = std::max<std::int64_t>(tensor.shape.back(), 1);
     const std::int64_t rows = element_count(tensor.shape, tensor.name) / width;
@@ -207,6 +213,9 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
       if (!is_open && result->verdict != Verdict::kNotCompared) {
         return because("its positions were handed over before");
       }
+      if (!prompt.takes_piece(*result, tensor, *positions_)) {
+        return because("another array shows what the engine goes on with");
+      }
       result->candidate_name = tensor.name;
       return prompt.compare_piece(*result, held, tensor);
     }
@@ -218,7 +227,7 @@ TensorResult Checker::Impl::compare(const ArrayView& tensor) {
     if (prompt.compare_tokens_of_pass(*result, ids, *positions_)) return *result;
   }
   if (result->verdict != Verdict::kNotCompared) {
-    // Two names may map to the same tap: the array that fits better counts.
+    // Two names may map to the same tap.
     if (result->candidate_name != tensor.name && has_positions && tap != "input_ids") {
       if (std::optional<TensorResult> own = prompt.compare_rival(*result, tensor)) return *own;
     }

@@ -30,6 +30,7 @@ std::optional<Reading> read_by_content(TensorResult& tensor, const Truth& truth,
       readings_of(tensor.name, shape, truth.position_axis, candidate.shape, truth.hints);
   if (all.empty()) {
     tensor.verdict = Verdict::kError;
+    tensor.other_rows = differs_in_rows(candidate.shape, shape, truth.position_axis);
     tensor.reason = fmt::format("shape {} cannot be read as the reference's {}",
                                 shape_text(candidate.shape), shape_text(shape));
     return std::nullopt;
@@ -63,6 +64,9 @@ void measure_noise(TensorResult& tensor, const Truth& truth, const ArrayView& ca
     tensor.noise = std::max(largest(own.position_error), floor);
     tensor.noise_ratio = tensor.position_ratio = other.position_error.back() / *tensor.noise;
     return;
+  }
+  for (const double error : own.position_error) {
+    tensor.oracle_error->own.push_back(std::max(error, floor));
   }
   tensor.noise = std::max(own.relative_l2, floor);
   tensor.noise_ratio = other.relative_l2 / *tensor.noise;

@@ -42,16 +42,23 @@ class Divergence {
         fmt::format("{} {}: ", fmt::join(good, ", "), good.size() == 1 ? "passes" : "pass");
     if (!before.gap) return text + fmt::format("look at {}", operation);
     text += fmt::format("the fault lies {}", operation);
-    if (place->layer >= 0) {
-      const std::size_t prefix = tensor.name.size() - tap_base_name(place->tap).size();
-      text +=
-          fmt::format("; extract with --taps '{}*' and dump the same to see which operation it is",
-                      tensor.name.substr(0, prefix));
-    }
-    return text;
+    if (place->layer < 0) return text;
+    const std::size_t length = tensor.name.size() - tap_base_name(place->tap).size();
+    const std::string layer = tensor.name.substr(0, length) + '*';
+    text += has_more_of(*place)
+                ? fmt::format("; dump the reference's other {} too", layer)
+                : fmt::format("; extract with --taps '{}' and dump the same", layer);
+    return text + " to see which operation it is";
   }
 
  private:
+  // Whether the reference has taps of this layer that the candidate lacks.
+  bool has_more_of(const TapPlace& place) const {
+    return std::ranges::any_of(tensors_, [&](const TensorResult& t) {
+      return t.layer == place.layer && t.verdict == Verdict::kNotCompared;
+    });
+  }
+
   static std::vector<std::string> names_of(const std::vector<TensorResult>& tensors) {
     std::vector<std::string> names;
     for (const TensorResult& tensor : tensors) names.push_back(tensor.name);

@@ -191,7 +191,7 @@ DumpQuestions::DumpQuestions(const ReferenceFiles& files, const ModelSpec& spec,
 std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
                                                const ArrayView& candidate,
                                                const ReadingHints& hints,
-                                               const Precision& precision) const {
+                                               const Precision& precision, bool is_result) const {
   const std::optional<TapPlace> place = parse_tap_name(failed.name);
   const bool coarse = failed.verdict == Verdict::kCoarse;
   const bool wrong = is_wrong(failed) && failed.metrics.relative_l2 >= kLeastDifference;
@@ -211,7 +211,9 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
     // If the error is within BF16's noise, accept only what the array's own name makes likely.
     const bool by_value = !form.holds && !form.pairs && !form.lacks_weight;
     if (last_only && (!by_value || form.masks)) continue;
-    if (coarse && !(by_value && is_known_trap(*place, failed.candidate_name, form))) continue;
+    const bool known_trap =
+        !(is_result && by_value) && is_known_trap(*place, failed.candidate_name, form);
+    if (coarse && !(by_value && known_trap)) continue;
     const std::string name =
         form.holds ? tap_name(form.holds->tap, std::max<std::int64_t>(form.holds->layer, 0), spec_)
                    : failed.name;
@@ -234,7 +236,7 @@ std::optional<DumpProposal> DumpQuestions::ask(const TensorResult& failed,
                  turned.as<float>());
     }
     std::optional<TensorResult> judged = judge_as(failed, name, turned.view(), precision);
-    if (judged) return DumpProposal{form, std::move(*judged)};
+    if (judged) return DumpProposal{form, std::move(*judged), known_trap};
   }
   return std::nullopt;
 }
@@ -310,13 +312,15 @@ bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
           return source != place && is_wrong(other) && !proposals.contains(other.name);
         });
         if (has_other_cause) continue;
-        fails = fails || is_wrong(follower);
+        // A small error that goes on is the engine's own, not the dump's.
+        const bool goes_on =
+            flow.find(place)->verdict == Verdict::kCoarse && follower.verdict == Verdict::kCoarse;
+        fails = fails || is_wrong(follower) || goes_on;
         passes = passes || (is_good(follower) && depends_on(f, place, *flow.find(place)));
       }
     }
     const bool known = std::ranges::all_of(places, [&](const TapPlace& place) {
-      const TensorResult& tensor = *flow.find(place);
-      return is_known_trap(place, tensor.candidate_name, proposals.at(tensor.name).form);
+      return proposals.at(flow.find(place)->name).known_trap;
     });
     const bool exchanged = std::ranges::all_of(places, [&](const TapPlace& place) {
       const DumpForm& form = proposals.at(flow.find(place)->name).form;

@@ -20,6 +20,7 @@ namespace assay {
 struct DumpProposal {
   DumpForm form;
   TensorResult judged;  // in that form; of the tap that it contains
+  bool known_trap;      // is_known_trap, of an array that is not known to be the engine's result
 };
 using DumpProposals = std::map<std::string, DumpProposal>;  // by the failed tensor's name
 
@@ -33,8 +34,10 @@ class DumpQuestions {
 
   // The first form in which the failed or coarse tensor would pass; none if there is none.
   // precision: what the candidate is judged by, if that is less strict than the profile.
+  // is_result: the engine also showed what a module returns, so that its name is no excuse.
   std::optional<DumpProposal> ask(const TensorResult& failed, const ArrayView& candidate,
-                                  const ReadingHints& hints, const Precision& precision) const;
+                                  const ReadingHints& hints, const Precision& precision,
+                                  bool is_result) const;
 
  private:
   Array in_reference_order(const ArrayView& reference, std::size_t axis, const ArrayView& candidate,
@@ -48,14 +51,14 @@ class DumpQuestions {
   const Profile& profile_;
 };
 
-// Accepts proposals if nothing after them fails and something passes (or nothing follows and the
-// trap is a known one): the tensor passes in that form, or is not compared if it contains another
-// tap's values, which are compared as that tap's if it has no others. Without a proposal for a
-// gross failure, if everything that is computed only from the array passes, the engine did not
-// compute with the array: it is not compared. Findings report this, one line per kind, unless
-// `result` already has a more specific one for the tensor. paired: another prompt of the same
-// engine has shown that q and k are in pairs; then they are here too, whatever follows. Returns
-// whether they are.
+// Accepts proposals if nothing after them fails (or is coarse after a coarse one) and something
+// passes (or nothing follows and the trap is a known one): the tensor passes in that form, or is
+// not compared if it contains another tap's values, which are compared as that tap's if it has no
+// others. Without a proposal for a gross failure, if everything that is computed only from the
+// array passes, the engine did not compute with the array: it is not compared. Findings report
+// this, one line per kind, unless `result` already has a more specific one for the tensor. paired:
+// another prompt of the same engine has shown that q and k are in pairs; then they are here too,
+// whatever follows. Returns whether they are.
 bool answer_dump_questions(PromptResult& result, const DumpProposals& proposals,
                            const ModelSpec& spec, bool paired = false);
 

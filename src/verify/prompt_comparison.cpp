@@ -78,6 +78,7 @@ class PromptComparison {
       if (own->problem.empty()) continue;
       tensor.verdict = own->other_position ? Verdict::kNotCompared : Verdict::kError;
       tensor.reason = own->problem;
+      tensor.other_rows = own->other_rows;
     }
     compare_ids();
     judge_experts();
@@ -284,7 +285,7 @@ class PromptComparison {
     pool_.for_each_item(failed.size(), [&](std::size_t f) {
       const TensorResult& tensor = result_.tensors[failed[f]];
       found[f] = questions_.ask(tensor, candidate_.load(tensor.candidate_name).view, dump_->hints(),
-                                precision);
+                                precision, dump_->find(tensor.name)->is_result);
     });
     DumpProposals proposals;
     for (std::size_t f = 0; f < failed.size(); ++f) {
@@ -352,8 +353,9 @@ class PromptComparison {
     std::optional<LoadedArray> logits;
     if (reference_.contains("logits")) logits = reference_.load("logits");
     const std::optional<LoadedArray> own_logits = logits_as_computed();
+    const std::vector<std::int64_t> exact = files_.exact_text();
     result_.tokens = judge_text(
-        known_.ids, own, other, logits ? &logits->view : nullptr,
+        {known_.ids, own, exact}, other, logits ? &logits->view : nullptr,
         own_logits ? &own_logits->view : nullptr,
         fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
   }

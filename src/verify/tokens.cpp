@@ -32,6 +32,14 @@ Array logits_over(const Model& model, std::span<const std::int64_t> ids, ThreadP
   return std::move(recorder.take().front());
 }
 
+// How far the token's logit is below the best, in BF16 steps; infinitely far for no token at all.
+double steps_below_best(std::span<const float> logits, std::int64_t id) {
+  if (id < 0 || id >= std::ssize(logits)) return std::numeric_limits<double>::infinity();
+  const double best = logits[static_cast<std::size_t>(argmax(logits))];
+  const double own = logits[static_cast<std::size_t>(id)];
+  return best == own ? 0 : (best - own) / bf16_step(best);
+}
+
 // Sets verdict and reason from the steps.
 void conclude(TokenResult& tokens) {
   tokens.verdict = tokens.compared ? Verdict::kPass : Verdict::kNotCompared;
@@ -105,11 +113,11 @@ void judge_split(TokenResult& tokens, const ArrayView& logits) {
   step->verdict = step->steps <= kTieSteps ? StepVerdict::kTie : StepVerdict::kDiverged;
 }
 
-TokenResult judge_text(std::span<const std::int64_t> prompt,
-                       std::span<const std::int64_t> reference,
-                       std::span<const std::int64_t> candidate, const ArrayView* reference_logits,
-                       const ArrayView* candidate_logits, std::string_view where) {
-  const std::optional<std::vector<std::int64_t>> whole = whole_text(prompt, candidate, reference);
+TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> candidate,
+                       const ArrayView* reference_logits, const ArrayView* candidate_logits,
+                       std::string_view where) {
+  const std::optional<std::vector<std::int64_t>> whole =
+      whole_text(known.prompt, candidate, known.reference);
   if (!whole) {
     TokenResult result;
     result.verdict = Verdict::kError;
@@ -118,10 +126,20 @@ TokenResult judge_text(std::span<const std::int64_t> prompt,
         where);
     return result;
   }
-  TokenResult result = compare_tokens(reference, *whole, prompt.size());
+  TokenResult result = compare_tokens(known.reference, *whole, known.prompt.size());
   if (reference_logits != nullptr) judge_split(result, *reference_logits);
   if (candidate_logits != nullptr) judge_split(result, *candidate_logits);
   conclude(result);
+  if (result.verdict != Verdict::kFail || known.exact.empty()) return result;
+  const TokenResult exact = compare_tokens(known.exact, *whole, known.prompt.size());
+  if (!exact.compared || exact.first_difference) return result;
+  std::ranges::find(result.steps, *result.first_difference, &TokenStep::position)->verdict =
+      StepVerdict::kTie;
+  result.verdict = Verdict::kPass;
+  result.reason = fmt::format(
+      "equals the f64 oracle's, as far as it goes; the reference's is another from "
+      "position {} on",
+      *result.first_difference);
   return result;
 }
 
@@ -147,16 +165,22 @@ TokenResult replay_tokens(const std::filesystem::path& model_directory, Numerics
     step.position = static_cast<std::int64_t>(i);
     step.candidate_id = candidate[i];
     step.reference_id = argmax(row);
-    const double best = row[static_cast<std::size_t>(step.reference_id)];
-    const double chosen =
-        is_token(step.candidate_id)
-            ? static_cast<double>(row[static_cast<std::size_t>(step.candidate_id)])
-            : -std::numeric_limits<double>::infinity();
-    step.steps = best == chosen ? 0 : (best - chosen) / bf16_step(best);
+    step.steps = steps_below_best(row, step.candidate_id);
     step.verdict = step.candidate_id == step.reference_id ? StepVerdict::kMatch
                    : step.steps <= kTieSteps              ? StepVerdict::kTie
                                                           : StepVerdict::kDiverged;
     result.steps.push_back(step);
+  }
+  // An engine that is more exact than the reference may choose what exact logits choose.
+  if (numerics != Numerics::kF64 &&
+      std::ranges::count(result.steps, StepVerdict::kDiverged, &TokenStep::verdict) > 0) {
+    const Array exact = logits_over(Numerics::kF64, model, candidate.first(run), pool);
+    for (TokenStep& step : result.steps) {
+      if (step.verdict != StepVerdict::kDiverged) continue;
+      const auto before = static_cast<std::size_t>(step.position - 1);
+      const auto row = exact.as<float>().subspan(before * vocab, vocab);
+      if (steps_below_best(row, step.candidate_id) <= kTieSteps) step.verdict = StepVerdict::kTie;
+    }
   }
   conclude(result);
   return result;

@@ -29,19 +29,26 @@ TokenResult compare_tokens(std::span<const std::int64_t> reference,
 // the same text up to there.
 void judge_split(TokenResult& tokens, const ArrayView& logits);
 
+// The texts that a candidate's may equal.
+struct KnownText {
+  std::span<const std::int64_t> prompt;
+  std::span<const std::int64_t> reference;   // prompt and continuation
+  std::span<const std::int64_t> exact = {};  // the oracle's; empty: none
+};
+
 // Compares the candidate's text with the reference's: prompt and continuation, or only new tokens.
 // A first difference is judged by either engine's logits, if there are any (null: none). A text
-// that does not belong to the prompt is an error in the result; `where` names the array in it.
-TokenResult judge_text(std::span<const std::int64_t> prompt,
-                       std::span<const std::int64_t> reference,
-                       std::span<const std::int64_t> candidate, const ArrayView* reference_logits,
-                       const ArrayView* candidate_logits, std::string_view where);
+// that equals the oracle's is right. One that does not belong to the prompt is an error in the
+// result; `where` names the array in it.
+TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> candidate,
+                       const ArrayView* reference_logits, const ArrayView* candidate_logits,
+                       std::string_view where);
 
 // Runs the model once over the candidate's own text and judges at every step whether its token is
-// the reference engine's choice there (kMatch), nearly so (kTie: within kTieSteps BF16 steps), or
-// not (kDiverged). Since each step is judged given the candidate's own text, an early tie does not
-// condemn later tokens. An invalid token id ends the text (kDiverged), as does the longest sequence
-// that the model allows. numerics: the reference's.
+// the reference engine's choice there (kMatch), nearly so (kTie: within kTieSteps BF16 steps of it,
+// or of an f64 run's), or not (kDiverged). Since each step is judged given the candidate's own
+// text, an early tie does not condemn later tokens. An invalid token id ends the text (kDiverged),
+// as does the longest sequence that the model allows. numerics: the reference's.
 TokenResult replay_tokens(const std::filesystem::path& model, Numerics numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,

@@ -24,9 +24,9 @@ void expect_refused(const CheckpointCopy& model, int exit_code,
 }
 
 TEST(BadModel, DirectoryThatIsMissingOrAFile) {
-  expect_failure(
-      run_program({"extract", "--model", "/nowhere/at/all"}), 3,
-      {"/nowhere/at/all", "no such file or directory", "expected a checkpoint directory"});
+  expect_failure(run_program({"extract", "--model", "/nowhere/at/all"}), 3,
+                 {"/nowhere/at/all", "no such file, directory or cached model",
+                  "expected a checkpoint directory"});
   const CheckpointCopy model;
   const std::string file = model.file("config.json");
   expect_failure(run_program({"extract", "--model", file}), 3, {file, "not a directory"});

@@ -77,6 +77,10 @@ TEST(CommandLine, SaysWhatWasProbablyMeant) {
     expect_failure(run_program(words), 2, {hint});
   };
   expect_hint({"compar"}, "unknown command 'compar'; did you mean 'compare'?");
+  expect_hint({"compar", "ref", "dump"}, "unknown command 'compar'; did you mean 'compare'?");
+  expect_hint({"compar", "ref", "--html", "x"},
+              "unknown command 'compar'; did you mean 'compare'?");
+  expect_hint({"compar", "--help"}, "unknown command 'compar'; did you mean 'compare'?");
   expect_hint({"help", "dignose"}, "did you mean 'diagnose'?");
   expect_hint({"improve"}, "expected one of doctor, explain, extract");
   expect_hint({"extract", "--promt", "x"}, "unknown option '--promt'; did you mean '--prompt'?");
@@ -95,7 +99,7 @@ TEST(CommandLine, SaysWhatWasProbablyMeant) {
   expect_hint({"bench", "--like", "lama-3.1-8b"}, "did you mean 'Llama-3.1-8B'?");
   expect_hint({"compare"}, "no REFERENCE");
   expect_hint({"compare", "a"}, "no CANDIDATE");
-  expect_hint({"compare", "a", "b", "c"}, "unexpected argument 'c'");
+  expect_hint({"compare", "a", "b", "c", "d"}, "unexpected argument 'c'");
   expect_hint({"explain", "--json", "--markdown"}, "excludes");
   const TemporaryDirectory directory;
   const std::string reference = directory / "ref";

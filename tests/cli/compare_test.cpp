@@ -1,4 +1,5 @@
 // assay compare as a person or a CI job uses it.
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "assay/npz.h"
@@ -54,6 +55,52 @@ TEST_F(CompareCommand, PassesAndFailsByExitCode) {
   EXPECT_NE(bad.out.find(" arrays fail profile noise, which requires that "), std::string::npos);
   const Result all = run_program({"compare", "--all", ref(), wrong()});
   EXPECT_NE(all.out.find("\n  layer_05_k_norm"), std::string::npos);
+}
+
+// Writes the reference's arrays, as `change` leaves them; it returns false for those to be left
+// out.
+std::string changed(const TemporaryDirectory& directory, const std::string& npz_file,
+                    const std::function<bool(Array&)>& change) {
+  const NpzReader npz(npz_file);
+  std::vector<Array> arrays;
+  for (const std::string& name : npz.names()) {
+    arrays.push_back(npz.read(name));
+    if (!change(arrays.back())) arrays.pop_back();
+  }
+  std::vector<ArrayView> views;
+  for (const Array& array : arrays) views.push_back(array.view());
+  const std::string path = directory / "changed.npz";
+  write_npz(path, views);
+  return path;
+}
+
+TEST_F(CompareCommand, SaysWhatIsMissingBeforeTheFirstDivergence) {
+  const TemporaryDirectory directory;
+  const std::string dump = changed(directory, right(), [](Array& array) {
+    if (array.name == "layer_05_output") {
+      for (float& x : array.as<float>()) x += 1;
+    }
+    return array.name == "layer_04_output" || array.name == "layer_05_output";
+  });
+  const std::string out = run_program({"compare", ref(), dump}).out;
+  EXPECT_NE(out.find("the reference's other"), std::string::npos) << out;
+  EXPECT_EQ(out.find("extract with --taps"), std::string::npos) << out;
+}
+
+TEST_F(CompareCommand, SuggestsTheTapThatAMisspeltNameMeans) {
+  const TemporaryDirectory directory;
+  const std::string dump = changed(directory, right(), [](Array& array) {
+    if (array.name == "layer_05_attn_scores") array.name = "layer_05_atn_scores";
+    return true;
+  });
+  const std::string out = run_program({"compare", ref(), dump}).out;
+  EXPECT_NE(out.find("mean 'attn_scores'?"), std::string::npos) << out;
+}
+
+TEST_F(CompareCommand, WarnsWhenTheReferenceComesLast) {
+  const Result result = run_program({"compare", wrong(), ref()});
+  EXPECT_NE(result.err.find("the reference comes first"), std::string::npos) << result.err;
+  EXPECT_EQ(run_program({"compare", ref(), ref()}).err.find("comes first"), std::string::npos);
 }
 
 // The reference's arrays with a different text.
@@ -204,7 +251,7 @@ TEST_F(CompareCommand, SaysWhatIsCoarse) {
   const Result result = run_program({"compare", ref(), dump, "--junit", junit, "--html", html});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_NE(result.out.find("\nCoarse: "), std::string::npos) << result.out;
-  EXPECT_NE(result.out.find("COARSE: profile noise"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("COARSE: passes profile noise"), std::string::npos) << result.out;
   EXPECT_EQ(result.out.find("First divergence"), std::string::npos);
   const std::string xml = read_text(junit);
   EXPECT_NE(xml.find("failures=\"0\""), std::string::npos);

@@ -77,6 +77,21 @@ TEST(Diagnose, CallsARightTextRightThatIsShorter) {
   EXPECT_NE(result.out.find("as far as it goes, 16 of 20 tokens"), std::string::npos) << result.out;
 }
 
+TEST(Diagnose, TakesPathsAsCompareDoes) {
+  const TemporaryDirectory directory;
+  const std::string dump = faulty(directory);
+  const auto verdict = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {"diagnose", "--json"});
+    return nlohmann::json::parse(run_program(words).out).at("verdict").get<std::string>();
+  };
+  EXPECT_EQ(verdict({kReference, dump}), "unexplained");
+  EXPECT_EQ(verdict({dump}), "unexplained");
+  EXPECT_EQ(verdict({"--candidate", dump, kReference}), "unexplained");
+  EXPECT_EQ(verdict({"--reference", kReference, dump}), "unexplained");
+  expect_failure(run_program({"diagnose", kReference, dump, "--candidate", dump}), 2,
+                 {"unexpected argument", "one reference and one candidate"});
+}
+
 TEST(Diagnose, SaysWhereAnUnknownFaultIs) {
   const TemporaryDirectory directory;
   const Result result = run_program({"diagnose", "--json", "--candidate", faulty(directory)});

@@ -126,7 +126,7 @@ import assay.capture.__main__ as program
 program.parse_arguments(["--help"])' | options_in)
 [ "$python" = "$("$program" capture --help | options_in)" ] || fail "options of capture: $python"
 python=$(PYTHONPATH=$(dirname "$0")/../../python python3 -c '
-import assay.golden
-assay.golden._parser().parse_args(["--help"])' | options_in)
+import assay._golden_command
+assay._golden_command._parser().parse_args(["--help"])' | options_in)
 [ "$python" = "$("$program" golden --help | options_in)" ] || fail "options of golden: $python"
 echo "completed, typed, read"

@@ -13,6 +13,7 @@
 #include "base/half.h"
 #include "base/temporary_directory.h"
 #include "candidate/data_flow.h"
+#include "candidate/positions.h"
 #include "diagnose/rewrites.h"
 #include "diagnose/run_of_program.h"
 #include "model/families.h"
@@ -304,6 +305,79 @@ TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
     const bool of_head = std::string_view(name) == "lm_head";
     EXPECT_EQ(report.coarse, !of_head) << name;
     EXPECT_EQ(report.prompts.at(0).findings.size(), of_head ? 1U : 0U) << name;
+  }
+}
+
+// A model whose logits are not capped at its end, though its config says so: what lm_head returns
+// is right, and no excuse for the model's own logits.
+TEST(AgreementOnAMissingCap, TheModelsOwnLogitsCount) {
+  const TemporaryDirectory directory;
+  for (auto [name, config] : family_configs()) {
+    if (!name.starts_with("gemma2")) continue;
+    config["final_logit_softcapping"] = 2;
+    write_text(directory / "config.json", config.dump());
+  }
+  SynthOptions synth;
+  synth.config = directory / "config.json";
+  synth.out = directory / "model";
+  synth.seed = 4;
+  synthesize(synth);
+  const std::vector<std::int64_t> tokens = {5, 50, 17, 3, 88, 21, 9, 64, 30, 2};
+  ExtractOptions extracted;
+  extracted.model = synth.out;
+  extracted.out = directory / "ref";
+  extracted.numerics = {Numerics::kBf16, Numerics::kF64};
+  extracted.max_new_tokens = 0;
+  extract(extracted, {{"p", std::nullopt, tokens}});
+  const Model model = load_model(synth.out);
+  Model uncapped = load_model(synth.out);
+  cap_logits(uncapped.program, 0);
+  ThreadPool pool(2);
+  const Array right = run_of_program<Bf16>(model, model.program, tokens, pool).back();
+  const Array before = run_of_program<Bf16>(uncapped, uncapped.program, tokens, pool).back();
+  const auto named = [](Array array, std::string_view name) {
+    array.name = name;
+    return array;
+  };
+  for (const std::string_view own : {"logits", "output"}) {
+    for (const Array* result : {&right, &before}) {
+      const std::vector<Array> arrays = {named(before, "lm_head"), named(*result, own)};
+      const bool is_right = result == &right;
+      write_npz(directory / "p.npz", std::vector<ArrayView>{arrays[0].view(), arrays[1].view()},
+                Compression::kNone);
+      CompareOptions options;
+      options.reference = directory / "ref";
+      options.candidate = directory / "p.npz";
+      options.prompt = "p";
+      const CompareReport report = compare(options);
+      EXPECT_EQ(report.passed, is_right) << own;
+      const auto& tensors = report.prompts.at(0).tensors;
+      EXPECT_EQ(std::ranges::find(tensors, "logits", &TensorResult::name)->candidate_name, own);
+      DiagnoseOptions asked;
+      asked.model = synth.out;
+      asked.reference = directory / "ref";
+      asked.candidate = directory / "p.npz";
+      asked.prompt = "p";
+      EXPECT_EQ(diagnose(asked).verdict == DiagnosisVerdict::kCorrect, is_right) << own;
+      for (const bool by_position : {false, true}) {
+        CheckerOptions running;
+        running.reference = directory / "ref";
+        Checker checker(running);
+        for (std::int64_t p = 0; p < (by_position ? std::ssize(tokens) : 1); ++p) {
+          if (by_position) checker.set_positions(p, 1);
+          for (const Array& array : arrays) {
+            const Array piece = by_position ? slice_positions(array.view(), 1, {p, 1}) : array;
+            const bool is_own = array.name == own;
+            const Verdict verdict = checker.check(piece.view()).verdict;
+            EXPECT_EQ(verdict == Verdict::kFail, is_own && !is_right) << own << " at " << p;
+            if (is_own && is_right) {
+              EXPECT_EQ(verdict, Verdict::kPass) << own << " at " << p;
+            }
+          }
+        }
+        EXPECT_EQ(checker.report().passed, is_right) << own;
+      }
+    }
   }
 }
 

@@ -285,6 +285,49 @@ INSTANTIATE_TEST_SUITE_P(Catalog, EveryMistake, testing::ValuesIn(cases()),
                            return name;
                          });
 
+std::size_t config_of_type(std::string_view type) {
+  for (std::size_t m = 0; m < configs().size(); ++m) {
+    if (configs()[m].second.at("model_type") == type) return m;
+  }
+  throw std::runtime_error("no model of that type");
+}
+
+// A dump with two prompts, each with decoded tokens, whose first one's position differs.
+TEST(Search, NamesWhatIsWrongInDecodeAfterPromptsOfDifferentLengths) {
+  ThreadPool pool(1);
+  const auto named = [&](std::string_view type, std::string_view id) {
+    const Model model = load_model(checkpoint(config_of_type(type)));
+    const auto entry = std::ranges::find(catalog(), id, &Entry::id);
+    Circumstances at = circumstances(model.spec, model.program);
+    at.decodes_after_several = true;
+    const std::vector<Variant> variants = variants_of(*entry, at);
+    const auto variant = std::ranges::find_if(variants, [](const Variant& v) {
+      return v.detail.find("after the prompt") != v.detail.npos;
+    });
+    ASSERT_NE(variant, variants.end()) << id;
+    Hypothesis wrong{model.program};
+    variant->apply(wrong);
+    std::vector<Evidence> all;
+    for (const std::size_t tokens : {kTokens, kTokens - 4}) {
+      const std::vector<std::int64_t> ids = some_ids(tokens, model.spec.vocab_size);
+      // own_run() begins to decode in the middle.
+      all.push_back(own_run(
+          model, wrong, ids, [](Tap, std::int64_t) { return true; }, pool));
+      all.back().prompt = tokens / 2;
+      all.back().id = std::to_string(tokens);
+    }
+    const Scene scene(model, std::move(all), pool);
+    const SearchResult result = search(scene, model.spec.tie_word_embeddings, {});
+    ASSERT_EQ(result.culprits.size(), 1U) << id;
+    EXPECT_EQ(result.culprits[0].suspect.entry->id, id);
+    EXPECT_EQ(result.culprits[0].suspect.variant.detail, variant->detail);
+  };
+  for (const char* id : {"pos-decode", "pos-stuck", "pos-restart", "kv-late", "mask-alignment"}) {
+    named("qwen3", id);
+  }
+  named("gemma2", "window-wrong");
+}
+
 TEST(Search, FindsNothingInARightRun) {
   ThreadPool pool(1);
   for (std::size_t m = 0; m < configs().size(); ++m) {
@@ -294,13 +337,6 @@ TEST(Search, FindsNothingInARightRun) {
     const Scene scene(model, std::move(all), pool);
     EXPECT_TRUE(search(scene, false, {}).culprits.empty()) << configs()[m].first;
   }
-}
-
-std::size_t config_of_type(std::string_view type) {
-  for (std::size_t m = 0; m < configs().size(); ++m) {
-    if (configs()[m].second.at("model_type") == type) return m;
-  }
-  throw std::runtime_error("no model of that type");
 }
 
 // Two mistakes in one operation that cannot be mistaken for others: named together, from all taps
@@ -558,7 +594,7 @@ TEST(Catalog, EveryVariantHasTheWeightsOfItsSteps) {
       for (const Variant& variant : variants_of(entry, at)) {
         Hypothesis hypothesis{model.program};
         variant.apply(hypothesis);
-        CarriedOut carried_out(model, hypothesis, Store::kOwn);
+        CarriedOut carried_out(model, hypothesis, Store::kOwn, kTokens / 2);
         const auto check = [&](const Block& block, std::int64_t which) {
           const BlockWeights& weights = carried_out.weights(which);
           ASSERT_EQ(weights.size(), block.steps.size()) << entry.id << " " << variant.detail;

@@ -77,9 +77,9 @@ class ExplainText : public testing::Test {
     right_ = generate_greedy<Bf16>(executor, model_, {&request, 1}, 12, {})[0].ids;
   }
 
-  std::string verdict(const Ids& text, bool logits_seen = false) {
-    const TextVerdict found =
-        explain_text(model_, text, prompt_.size(), logits_seen, right_, pool_);
+  static std::optional<std::int64_t> nothing(std::size_t /*at*/) { return std::nullopt; }
+  std::string verdict(const Ids& text, const OwnBest& own_best = nothing) {
+    const TextVerdict found = explain_text(model_, text, prompt_.size(), own_best, right_, pool_);
     return found.good ? "good" : found.mistake ? std::string(found.mistake->entry->id) : "unknown";
   }
 
@@ -94,7 +94,7 @@ TEST_F(ExplainText, OfARightTextSaysNothing) { EXPECT_EQ(verdict(right_), "good"
 
 TEST_F(ExplainText, PassesARightTextThatIsShorter) {
   const Ids shorter(right_.begin(), right_.end() - 4);
-  const TextVerdict found = explain_text(model_, shorter, prompt_.size(), false, right_, pool_);
+  const TextVerdict found = explain_text(model_, shorter, prompt_.size(), nothing, right_, pool_);
   EXPECT_TRUE(found.good);
   EXPECT_FALSE(found.mistake);
   EXPECT_EQ(found.missing, 4U);
@@ -103,7 +103,7 @@ TEST_F(ExplainText, PassesARightTextThatIsShorter) {
 TEST_F(ExplainText, MissesNothingAfterAnEndToken) {
   const Ids shorter(right_.begin(), right_.end() - 4);
   model_.eos_token_ids = {shorter.back()};
-  EXPECT_EQ(explain_text(model_, shorter, prompt_.size(), false, right_, pool_).missing, 0U);
+  EXPECT_EQ(explain_text(model_, shorter, prompt_.size(), nothing, right_, pool_).missing, 0U);
 }
 
 TEST_F(ExplainText, SeesThatTheEndWasPassed) {
@@ -114,8 +114,21 @@ TEST_F(ExplainText, SeesThatTheEndWasPassed) {
 TEST_F(ExplainText, NamesSamplingOnlyWhereTheLogitsAreRight) {
   Ids other = right_;
   other[prompt_.size() + 2] = (other[prompt_.size() + 2] + 100) % 2000;
-  EXPECT_EQ(verdict(other, true), "gen-not-greedy");
-  EXPECT_EQ(verdict(other, false), "unknown");
+  EXPECT_EQ(verdict(other, [&](std::size_t at) { return right_[at]; }), "gen-not-greedy");
+  EXPECT_EQ(verdict(other), "unknown");
+  // Logits of the prompt alone say nothing about how later tokens were chosen.
+  EXPECT_EQ(verdict(other,
+                    [&](std::size_t at) {
+                      return at == prompt_.size() ? std::optional(right_[at]) : std::nullopt;
+                    }),
+            "unknown");
+}
+
+TEST_F(ExplainText, PassesTheBestOfTheEnginesOwnLogits) {
+  // An 8-bit engine's logits are right within their noise, and may have another best token.
+  Ids other = right_;
+  other.back() = (other.back() + 100) % 2000;
+  EXPECT_EQ(verdict(other, [&](std::size_t at) { return other[at]; }), "good");
 }
 
 TEST_F(ExplainText, FindsARepetitionPenalty) {

@@ -83,7 +83,7 @@ def _config(name: str, **fields: Any) -> Any:
     return getattr(transformers, name)(**fields)
 
 
-def _decoder(name: str, **fields: Any) -> Callable[[], Any]:
+def decoder(name: str, **fields: Any) -> Callable[[], Any]:
     """Most decoders call their sizes by the same names."""
     sizes = {
         "vocab_size": VOCABULARY,
@@ -139,8 +139,8 @@ _KV = {"num_key_value_heads": 2}
 _MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "llama": Architecture("LlamaForCausalLM", _decoder("LlamaConfig", **_KV), text),
-    "mistral": Architecture("MistralForCausalLM", _decoder("MistralConfig", **_KV), text),
+    "llama": Architecture("LlamaForCausalLM", decoder("LlamaConfig", **_KV), text),
+    "mistral": Architecture("MistralForCausalLM", decoder("MistralConfig", **_KV), text),
     "gpt2": Architecture(
         "GPT2LMHeadModel",
         lambda: _config(
@@ -148,7 +148,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         text,
     ),
-    "gpt_neox": Architecture("GPTNeoXForCausalLM", _decoder("GPTNeoXConfig"), text),
+    "gpt_neox": Architecture("GPTNeoXForCausalLM", decoder("GPTNeoXConfig"), text),
     "gptj": Architecture(
         "GPTJForCausalLM",
         lambda: _config(
@@ -164,7 +164,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "opt": Architecture(
         "OPTForCausalLM",
-        _decoder("OPTConfig", ffn_dim=96, word_embed_proj_dim=HIDDEN, max_position_embeddings=64),
+        decoder("OPTConfig", ffn_dim=96, word_embed_proj_dim=HIDDEN, max_position_embeddings=64),
         text,
     ),
     "bloom": Architecture(
@@ -176,17 +176,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "falcon": Architecture(
         "FalconForCausalLM",
-        _decoder("FalconConfig", multi_query=True, new_decoder_architecture=False, bias=True),
+        decoder("FalconConfig", multi_query=True, new_decoder_architecture=False, bias=True),
         text,
     ),
-    "phi": Architecture("PhiForCausalLM", _decoder("PhiConfig"), text),
-    "stablelm": Architecture("StableLmForCausalLM", _decoder("StableLmConfig", **_KV), text),
-    "olmo": Architecture("OlmoForCausalLM", _decoder("OlmoConfig"), text),
-    "cohere": Architecture("CohereForCausalLM", _decoder("CohereConfig", **_KV), text),
-    "granite": Architecture("GraniteForCausalLM", _decoder("GraniteConfig", **_KV), text),
-    "starcoder2": Architecture("Starcoder2ForCausalLM", _decoder("Starcoder2Config", **_KV), text),
-    "glm4": Architecture("Glm4ForCausalLM", _decoder("Glm4Config", **_KV, head_dim=16), text),
-    "smollm3": Architecture("SmolLM3ForCausalLM", _decoder("SmolLM3Config", **_KV), text),
+    "phi": Architecture("PhiForCausalLM", decoder("PhiConfig"), text),
+    "stablelm": Architecture("StableLmForCausalLM", decoder("StableLmConfig", **_KV), text),
+    "olmo": Architecture("OlmoForCausalLM", decoder("OlmoConfig"), text),
+    "cohere": Architecture("CohereForCausalLM", decoder("CohereConfig", **_KV), text),
+    "granite": Architecture("GraniteForCausalLM", decoder("GraniteConfig", **_KV), text),
+    "starcoder2": Architecture("Starcoder2ForCausalLM", decoder("Starcoder2Config", **_KV), text),
+    "glm4": Architecture("Glm4ForCausalLM", decoder("Glm4Config", **_KV, head_dim=16), text),
+    "smollm3": Architecture("SmolLM3ForCausalLM", decoder("SmolLM3Config", **_KV), text),
     "mamba": Architecture(
         "MambaForCausalLM",
         lambda: _config(
@@ -214,19 +214,61 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         text,
     ),
+    "bamba": Architecture(
+        "BambaForCausalLM",
+        decoder(
+            "BambaConfig",
+            **_KV,
+            attn_layer_indices=[1],
+            mamba_n_heads=8,
+            mamba_d_head=16,
+            mamba_d_state=8,
+            mamba_chunk_size=8,
+        ),
+        text,
+    ),
+    "falcon_h1": Architecture(
+        "FalconH1ForCausalLM",
+        decoder(
+            "FalconH1Config",
+            **_KV,
+            head_dim=16,
+            mamba_d_ssm=128,
+            mamba_n_heads=8,
+            mamba_d_head=16,
+            mamba_d_state=8,
+            mamba_chunk_size=8,
+        ),
+        text,
+    ),
+    "nemotron_h": Architecture(
+        "NemotronHForCausalLM",
+        decoder(
+            "NemotronHConfig",
+            **_KV,
+            head_dim=16,
+            hybrid_override_pattern="M*",
+            mamba_num_heads=8,
+            mamba_head_dim=16,
+            ssm_state_size=8,
+            n_groups=2,
+            chunk_size=8,
+        ),
+        text,
+    ),
     "mixtral": Architecture(
         "MixtralForCausalLM",
-        _decoder("MixtralConfig", **_KV, num_local_experts=4, num_experts_per_tok=2),
+        decoder("MixtralConfig", **_KV, num_local_experts=4, num_experts_per_tok=2),
         text,
     ),
     "qwen2_moe": Architecture(
         "Qwen2MoeForCausalLM",
-        _decoder("Qwen2MoeConfig", **_KV, **_MOE, shared_expert_intermediate_size=48),
+        decoder("Qwen2MoeConfig", **_KV, **_MOE, shared_expert_intermediate_size=48),
         text,
     ),
     "deepseek_v3": Architecture(
         "DeepseekV3ForCausalLM",
-        _decoder(
+        decoder(
             "DeepseekV3Config",
             num_key_value_heads=4,
             q_lora_rank=32,
@@ -243,11 +285,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         text,
     ),
-    "bert": Architecture("BertForMaskedLM", _decoder("BertConfig"), text),
-    "roberta": Architecture("RobertaForMaskedLM", _decoder("RobertaConfig"), text),
+    "bert": Architecture("BertForMaskedLM", decoder("BertConfig"), text),
+    "roberta": Architecture("RobertaForMaskedLM", decoder("RobertaConfig"), text),
     "deberta_v2": Architecture(
         "DebertaV2Model",
-        _decoder(
+        decoder(
             "DebertaV2Config",
             relative_attention=True,
             pos_att_type=["p2c", "c2p"],
@@ -255,7 +297,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         text,
     ),
-    "modernbert": Architecture("ModernBertModel", _decoder("ModernBertConfig"), text),
+    "modernbert": Architecture("ModernBertModel", decoder("ModernBertConfig"), text),
     "t5": Architecture(
         "T5ForConditionalGeneration",
         lambda: _config(

@@ -118,7 +118,10 @@ def _draw_heads(config: Config, rng: Random) -> None:
     config["head_dim"] = 4 * rng.randint(3, 10) if model_type in MIXTURES else 2 * rng.randint(5, 20)
 
 
-MIXTURES = ("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next", "qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
+MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
+MIXTURES += ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text")
+TOWERS = ("gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe")  # within multimodal checkpoints
+TOWERS += ("qwen3_5", "qwen3_5_moe")
 WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
 
 

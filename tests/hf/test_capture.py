@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -22,15 +21,14 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from assay_cli import ROOT, run_assay
+from captures import Captured, candidate, captured, compared, dump, first_divergence, recorded, told
 from families import SEED
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from assay.capture import memory
-from assay.capture.__main__ import parse_arguments
-from assay.capture.capture import capture, report
+from assay.capture.capture import report
 from assay.capture.errors import InputError
-from assay.capture.run import inputs_of, load
+from assay.capture.run import load
 
 EVERY = os.environ.get("ALL") == "1"
 # These cover what the others are made of: encoder-decoders, towers, experts, recurrences.
@@ -44,97 +42,15 @@ def chosen() -> list[str]:
     return ALWAYS + Random(SEED).sample(others, 8)
 
 
-@dataclass
-class Captured:
-    """A checkpoint on disk and its reference set."""
-
-    directory: Path
-    manifest: dict[str, Any]
-
-    @property
-    def model(self) -> Path:
-        return self.directory / "model"
-
-    @property
-    def reference(self) -> Path:
-        return self.directory / "reference"
-
-    @property
-    def arrays(self) -> dict[str, Any]:
-        return self.manifest["prompts"][0]["arrays"]
-
-    def others(self) -> dict[str, str]:
-        """The names of arrays by those of the modules that return them."""
-        return {
-            name: array
-            for array, record in self.arrays.items()
-            for name in (array, *record.get("also", []))
-        }
-
-    def array_of(self, module: str) -> str:
-        """The name of the array that a module returns."""
-        return self.others()[module]
-
-
-def captured(name: str, directory: Path) -> Captured:
+def build(name: str, directory: Path) -> Captured:
     architecture = ARCHITECTURES[name]
-    net = architecture.build(SEED)
-    net.save_pretrained(directory / "model")
-    np.savez(directory / "inputs.npz", **architecture.inputs(np.random.default_rng(SEED)))
-    options = [str(directory / "model"), "--inputs", str(directory / "inputs.npz")]
-    options += ["--out", str(directory / "reference")]
-    return Captured(directory, capture(parse_arguments(options), in_process=True))
+    return captured(architecture, architecture.build(SEED), directory)
 
 
 @pytest.fixture(scope="module", params=chosen())
 def case(request: pytest.FixtureRequest) -> Iterator[Captured]:
     with TemporaryDirectory(prefix="assay-capture-") as scratch:
-        yield captured(request.param, Path(scratch))
-
-
-def candidate(case: Captured, attention: str = "sdpa", numerics: str = "bf16") -> nn.Module:
-    try:
-        return load(case.model, numerics, attention)
-    except Exception:  # has no fused attention
-        return load(case.model, numerics)
-
-
-def dump(net: nn.Module, case: Captured, numerics: str = "bf16", threads: int = 0) -> Path:
-    """The arrays that hooks see which somebody may write in five minutes. threads: 0 for another
-    number than the capture had, which adds up in another order."""
-    arrays: dict[str, np.ndarray] = {}
-    handles = []
-
-    def keep(path: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            first = output
-            if isinstance(output, dict):
-                first = next(iter(output.values()), None)
-            elif isinstance(output, (tuple, list)):
-                first = output[0]
-            if isinstance(first, torch.Tensor) and first.dim() > 0:
-                name, call = path, 1
-                while name in arrays:
-                    call += 1
-                    name = f"{path}#{call}"
-                value = first.detach()
-                arrays[name] = (value.float() if value.is_floating_point() else value).numpy().copy()
-
-        return hook
-
-    for path, module in net.named_modules():
-        if path:
-            handles.append(module.register_forward_hook(keep(path)))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or (1 if before > 1 else 2))
-    with torch.inference_mode():
-        net(**inputs_of(net, None, str(case.directory / "inputs.npz"), numerics))
-    torch.set_num_threads(before)
-    for handle in handles:
-        handle.remove()
-    file = case.directory / "dump.npz"
-    np.savez(file, **arrays)
-    return file
+        yield build(request.param, Path(scratch))
 
 
 def test_its_json_is_as_documented(case: Captured) -> None:
@@ -145,24 +61,6 @@ def test_its_json_is_as_documented(case: Captured) -> None:
     assert found["files"]
     for file in found["files"]:
         assert set(file) == set(schema["files"]["items"]["properties"])
-
-
-def compared(case: Captured, file: Path, code: int) -> dict[str, Any]:
-    done = run_assay(["compare", case.reference, file, "--json"], check=False)
-    assert done.returncode == code, told(done)
-    return json.loads(done.stdout)
-
-
-def told(done: Any) -> str:
-    """What a comparison found, for a failing test."""
-    if done.returncode > 1:
-        return done.stderr
-    prompt = json.loads(done.stdout)["prompts"][0]
-    lines = [f"exit code {done.returncode}, {prompt['first_divergence']}", *prompt["remarks"]]
-    for tensor in prompt["tensors"]:
-        if tensor["verdict"] not in ("pass", "not compared"):
-            lines.append(f"{tensor['name']}: {tensor['verdict']}: {tensor['reason']}")
-    return "\n".join(lines[:8])
 
 
 def test_bf16_arrays_are_what_plain_hooks_give(case: Captured) -> None:
@@ -194,7 +92,9 @@ def test_a_run_in_fp32_passes_and_is_not_coarse(case: Captured) -> None:
 
 def test_a_skipped_norm_is_found(case: Captured) -> None:
     net = candidate(case)
-    norms = [p for p, m in net.named_modules() if "Norm" in type(m).__name__ and not list(m.children())]
+    norms = [
+        p for p, m in net.named_modules() if "Norm" in type(m).__name__ and not list(m.children())
+    ]
     norms = recorded(case, norms)
     path = norms[len(norms) // 2]
     net.get_submodule(path).forward = lambda x, *_, **__: x
@@ -216,18 +116,6 @@ def test_wrong_frequencies_or_weights_are_found(case: Captured) -> None:
         weight = net.get_submodule(path).weight
         weight.copy_(weight.roll(1, dims=0))
     assert first_divergence(case, net) == case.array_of(path)
-
-
-def recorded(case: Captured, paths: list[str]) -> list[str]:
-    """The modules that the model called."""
-    return [path for path in paths if path in case.others()]
-
-
-def first_divergence(case: Captured, net: nn.Module) -> str:
-    report = compared(case, dump(net, case), 1)
-    first = report["prompts"][0]["first_divergence"]
-    assert first["text"]
-    return first["tensor"]
 
 
 def run_capture(*arguments: Any) -> Any:
@@ -263,7 +151,7 @@ def test_the_program_captures_a_native_model_under_the_names_of_its_taps(scratch
 @pytest.fixture(scope="module")
 def vit() -> Iterator[Captured]:
     with TemporaryDirectory(prefix="assay-capture-") as scratch:
-        yield captured("vit", Path(scratch))
+        yield build("vit", Path(scratch))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +212,9 @@ def test_diagnose_locates_what_it_cannot_name(vit: Captured) -> None:
 def test_a_map_names_modules_and_the_html_report_shows_them(vit: Captured) -> None:
     net = candidate(vit)
     with np.load(dump(net, vit)) as arrays:
-        others = {name.replace("vit.layers.", "blk/").replace(".", "/"): arrays[name] for name in arrays}
+        others = {
+            name.replace("vit.layers.", "blk/").replace(".", "/"): arrays[name] for name in arrays
+        }
     np.savez(vit.directory / "others.npz", **others)
     (vit.directory / "map.json").write_text('{"blk/{layer}": "vit.layers.{layer}"}')
     html = vit.directory / "report.html"

@@ -1,6 +1,8 @@
 """What `assay capture` knows about a run: sources through views and writes in place, names, choices."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from assay._golden import _records
+from assay.capture.choices import COMPARED, RANDOM, choose_otherwise
 from assay.capture.flow import DataFlow
-from assay.capture.names import native_names, safe_name
+from assay._outputs import safe_name
+from assay.capture.names import native_names
 from assay.capture.noise import by_position, relative_l2
-from assay.capture.reference import default_axis, position_axis
+from assay.capture.positions import default_axis, position_axis
+from assay.capture.reference import Runs, unsteady_positions
+from assay.capture.spool import Spool, SpoolReader
 from assay.capture.trace import Trace, Traced
 
 
@@ -114,6 +121,114 @@ def test_only_indices_depend_on_a_choice() -> None:
     assert arrays["indices"].choices == arrays["rows"].choices == [0]
 
 
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda x: x.topk(2, dim=-1)[1],
+        lambda x: x.topk(2, dim=1, largest=False).indices,
+        lambda x: x.kthvalue(2, dim=-1).indices,
+        lambda x: x.max(dim=-1).indices,
+        lambda x: x.min(dim=1, keepdim=True)[1],
+        lambda x: x.argmax(-1),
+        lambda x: x.argmin(),
+        lambda x: x.sort(descending=True)[1],
+        lambda x: x.argsort(dim=1),
+        lambda x: x.median(dim=-1).indices,
+        lambda x: x.softmax(-1).squeeze(0).multinomial(1),
+        # A threshold: what is at least the second largest.
+        lambda x: x >= x.topk(2, dim=-1).values[..., -1:],
+        lambda x: (x.max(dim=-1, keepdim=True).values - x) / x.abs() > 0.02,
+    ],
+)
+def test_whatever_chooses_by_value_is_a_choice(choose: Callable[..., Any]) -> None:
+    """In inference mode, where torch does not take operations apart, and without."""
+    net = Calls(lambda m, x: m.b.weight[choose(m.a(x)).flatten().long() % 4] * 2)
+    for mode in (torch.inference_mode, torch.no_grad):
+        trace = Trace(net, lambda *_: None, lambda _: None, lambda _: True)
+        with mode():
+            trace.run({"x0": X})
+        # Of a threshold: that it was chosen, and what was compared with it.
+        assert trace.arrays[-1].choices == [len(trace.choices) - 1]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: torch.where(x > 0, x, 0.1 * x),  # an activation function
+        lambda x: x.max() * x,
+        lambda x: x.amax(-1, keepdim=True) * x,
+        lambda x: torch.max(x, 2 * x),
+        lambda x: x.long().sort()[1],  # of ids
+    ],
+)
+def test_what_is_continuous_is_no_choice(compute: Callable[..., Any]) -> None:
+    arrays = traced(Calls(lambda m, x: compute(m.a(x)) + 1), X)
+    assert arrays["output"].choices == []
+
+
+def runs_of(tmp_path: Path, count: int, *scores: np.ndarray) -> Runs:
+    """The scores of one choice in BF16 and in double."""
+    for name, value in zip(("bf16", "f64"), scores, strict=True):
+        spool = Spool(tmp_path / f"{name}.bin", "f64")
+        spool.write(-1, torch.from_numpy(value))
+        spool.close({"choices": [{"call": "", "nth": 0, "count": count}]})
+    return Runs({name: SpoolReader(tmp_path / f"{name}.bin") for name in ("bf16", "f64")})
+
+
+def test_unsteady_are_positions_whose_order_a_rounding_may_change(scratch: Path) -> None:
+    right = np.array([[5, 3, 1], [5, 4.999, 1], [3, 1, 1.001], [3, 2, 1]], np.float64)
+    other = right.copy()
+    other[3] = [2, 3, 1]
+    assert unsteady_positions(runs_of(scratch, 1, other, right), 0, 4) == [1, 3]
+    assert unsteady_positions(runs_of(scratch, 2, right, right), 0, 4) == [1, 2]
+    # With an axis of groups, and without positions.
+    groups = np.stack([right, right[::-1]])
+    assert unsteady_positions(runs_of(scratch, 1, groups, groups), 0, 4) == [1, 2]
+    assert unsteady_positions(runs_of(scratch, 1, right, right), 0, 9) == list(range(9))
+    assert unsteady_positions(runs_of(scratch, 1, right[:1], right[:1]), 0, 9) == []
+    assert unsteady_positions(runs_of(scratch, RANDOM, right, right), 0, 2) == [0, 1]
+
+
+def test_unsteady_comparisons_are_those_of_nearly_equal_values(scratch: Path) -> None:
+    right = np.array([[0, 1, 2], [0, 1e-4, 2], [0, 1, 2], [0, -1, 2]], np.float64)
+    # Of what is compared with itself the difference is 0 in every run.
+    other = right + np.array([0, 1e-5, 1e-3])
+    assert unsteady_positions(runs_of(scratch, COMPARED, other, right), 0, 4) == [1]
+    other[3, 1] = 1
+    assert unsteady_positions(runs_of(scratch, COMPARED, other, right), 0, 4) == [1, 3]
+
+
+def test_a_choice_can_be_made_otherwise_at_one_position() -> None:
+    scores = torch.arange(12.0).reshape(1, 4, 3)
+    for func, arguments in (
+        (torch.ops.aten.topk.default, (2,)),
+        (torch.ops.aten.max.dim, (-1,)),
+        (torch.ops.aten.sort.default, ()),
+    ):
+        values, indices = func(scores, *arguments)
+        others, elsewhere = choose_otherwise(func, (scores, *arguments), {}, 2, 4)
+        changed = (indices != elsewhere).reshape(4, -1).any(dim=1)
+        assert changed.tolist() == [False, False, True, False]
+        assert torch.equal(others[0, :2], values[0, :2])  # the scores of what was chosen
+        assert others[0, 2].flatten()[0] in scores[0, 2]
+
+
+def test_a_tables_rows_are_told_from_what_is_computed() -> None:
+    class Embeds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+        def forward(self, x0: torch.Tensor) -> Any:
+            scaled = self.table(x0) * torch.tensor(2.0)
+            return {"rows": scaled, "deep": self.head(scaled)}
+
+    trace = Trace(Embeds(), lambda *_: None, lambda _: None, lambda name: name in ("rows", "deep"))
+    with torch.inference_mode():
+        trace.run({"x0": torch.tensor([[1, 2]])})
+    assert {array.name: array.is_moved for array in trace.arrays} == {"rows": True, "deep": False}
+
+
 def test_outputs_in_tuples_lists_and_dicts() -> None:
     class Inner(nn.Module):
         def forward(self, x: torch.Tensor) -> Any:
@@ -137,8 +252,39 @@ def test_outputs_in_tuples_lists_and_dicts() -> None:
     ]
 
 
+def test_a_bundle_that_leaves_arrays_out_knows_what_they_mixed_and_chose() -> None:
+    """A golden bundle of a captured reference: a, then b (causal), c (an expert's rows), d."""
+
+    class Prompt(dict[str, Any]):
+        manifest: dict[str, Any]
+
+    def record(*sources: str, **fields: Any) -> dict[str, Any]:
+        return {"from": list(sources), **fields}
+
+    arrays = {
+        "a": record(positions=1, reach="position", lookup=True),
+        "b": record("a", positions=1, reach="causal", unsteady=[2]),
+        "c": record("b", unsteady=[1, 2]),
+        "d": record("c", positions=1, reach="position"),
+    }
+    prompt: Any = Prompt.fromkeys(arrays)
+    prompt.manifest = {"arrays": arrays}
+
+    def records_of(*names: str) -> dict[str, Any]:
+        taken: Any = {name: SimpleNamespace(record=arrays[name]) for name in names}
+        return _records(prompt, taken)
+
+    assert records_of(*arrays) == arrays
+    assert records_of("a", "d") == {
+        "a": arrays["a"],
+        "d": record("a", positions=1, reach="causal", unsteady=[1, 2]),
+    }
+    del arrays["b"]["reach"]  # unknown: any position
+    assert records_of("a", "d")["d"] == record("a", positions=1, unsteady=[1, 2])
+
+
 def test_storage_of_weights_is_no_source() -> None:
-    flow = DataFlow(lambda _: None)
+    flow = DataFlow(lambda *_: None)
     weight = torch.randn(4, 4)
     with torch.inference_mode(), flow:
         y = weight @ weight
@@ -148,7 +294,13 @@ def test_storage_of_weights_is_no_source() -> None:
 
 @pytest.mark.parametrize(
     ("name", "safe"),
-    [("a/b\\c", "a.b.c"), ("x\n\x1b[31m", "x__[31m"), ("", "_"), ("é", "é"), ("y" * 999, "y" * 300)],
+    [
+        ("a/b\\c", "a.b.c"),
+        ("x\n\x1b[31m", "x__[31m"),
+        ("", "_"),
+        ("é", "é"),
+        ("y" * 999, "y" * 300),
+    ],
 )
 def test_names_are_safe_in_an_archive(name: str, safe: str) -> None:
     assert safe_name(name) == safe

@@ -13,6 +13,7 @@ from checkpoints import BUNDLED, text_prompts
 from transformers import AutoModelForCausalLM
 
 import assay.record
+from assay.capture.trace import Trace
 from assay.record import Recording, record
 
 
@@ -45,13 +46,13 @@ def test_every_module_every_call_every_tensor(tmp_path: Path) -> None:
         net(x)
     written = np.load(tmp_path / "new" / "x.npz")
     assert list(written) == list(dump) == [
-        "shared", "shared#2", "pair", "pair[1].twice", "pair[1].twice[1]", "file",
-        "logits", "inner.twice", "inner.twice[1]",
+        "shared", "shared#2", "pair", "pair[1][twice][0]", "pair[1][twice][1]", "file",
+        "logits", "inner[twice][0]", "inner[twice][1]",
     ]  # fmt: skip
     # A copy from before the change in place.
     assert np.array_equal(written["shared"], expected.numpy())
     assert np.array_equal(written["file"], written["logits"])
-    assert written["pair[1].twice[1]"].dtype == bool
+    assert written["pair[1][twice][1]"].dtype == bool
     assert not any(m._forward_hooks for m in net.modules())
     assert not list(tmp_path.glob("new/.*"))
 
@@ -94,7 +95,7 @@ def test_an_exception_in_the_block_writes_nothing(tmp_path: Path) -> None:
     assert not net[0]._forward_hooks
     # A directory has the file's name.
     (tmp_path / "d.npz").mkdir()
-    with pytest.raises(OSError), record(net, tmp_path / "d.npz"):
+    with pytest.raises(assay.MachineError, match="cannot write"), record(net, tmp_path / "d.npz"):
         net(torch.ones(1, 2))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.npz", "x.npz"]
 
@@ -103,7 +104,7 @@ def test_only_what_was_asked_for() -> None:
     net = Net()
     with record(net, only="pair*") as dump:
         net(torch.ones(1, 4))
-    assert list(dump) == ["pair", "pair[1].twice", "pair[1].twice[1]"]
+    assert list(dump) == ["pair", "pair[1][twice][0]", "pair[1][twice][1]"]
 
 
 class Base:
@@ -217,3 +218,39 @@ def test_llama_cpp(tmp_path: Path) -> None:
     assert dump["l_out-0"].shape == (1, 1, 3, model.config.hidden_size)
     llm.eval(ids)
     assert np.array_equal(dump["result_output"][0, 0], llm.scores[:3])
+
+
+def test_names_are_those_of_a_capture() -> None:
+    net, x = Net(), torch.randn(2, 4)
+    with torch.no_grad(), record(net) as dump:
+        net(x)
+    trace = Trace(net, lambda *_: None, lambda _: None, lambda _: True)
+    with torch.inference_mode():
+        trace.run({"x": x})
+    captured = {name for array in trace.arrays for name in (array.name, array.hook, *array.also)}
+    assert {name for name in dump if dump[name].dtype != bool} <= captured
+
+
+def test_what_the_model_returns_has_a_name_of_its_own() -> None:
+    class Meta(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.output = torch.nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * self.output(x)
+
+    net = Meta()
+    with record(net) as dump:
+        net(torch.ones(1, 2))
+        net(torch.ones(1, 2))
+    assert list(dump) == ["output", "output~2", "output#2", "output#2~2"]
+    assert dump["output"].tolist() == [[1, 1]] and dump["output~2"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize("value", [None, "x", {"logits": torch.ones(1)}, [[1], [1, 2]], object()])
+def test_what_is_no_tensor_is_refused_by_name(value: object) -> None:
+    with pytest.raises(assay.UsageError, match="^mine: "):
+        Recording()["mine"] = value
+    with pytest.raises(assay.UsageError, match="name"):
+        Recording()[""] = torch.ones(1)

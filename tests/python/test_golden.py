@@ -2,16 +2,18 @@
 
 import fnmatch
 import json
-from pathlib import Path
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import assay
 import numpy as np
 import pytest
-from assay._golden import _bisected
+from assay._golden import _bisected, _by_importance, _Item
 
 
 def size_of(directory):
@@ -19,7 +21,9 @@ def size_of(directory):
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "assay.golden", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "assay._golden_command", *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def test_the_same_arguments_give_the_same_bytes(bundle, tmp_path):
 
 
 def test_an_update_follows_the_bundles_own_manifest(tmp_path, model):
-    made = assay.golden(out=tmp_path / "g", prompts=["Hello there", [378, 379]], taps="layer_0?_output,logits".split(","),
+    made = assay.golden(out=tmp_path / "g", prompts=["Hello there", [378, 379]], taps=["layer_0?_output", "logits"],
                         max_bytes=100_000, max_new_tokens=3)  # fmt: skip
     before = {p.relative_to(made.path): p.read_bytes() for p in made.path.rglob("*") if p.is_file()}
     (made.path / "notes.txt").write_text("mine")
@@ -227,3 +231,75 @@ def test_the_command(tmp_path):
     assert command("--out", tmp_path / "h", "--max-bytes", "1k").returncode == 2
     missing = command("no-such-model", "--out", tmp_path / "h")
     assert missing.returncode == 3 and "no-such-model" in missing.stderr and "Traceback" not in missing.stderr
+
+
+def test_a_full_disk_leaves_what_was_there(reference, tmp_path):
+    """A limit on the size of files stands for it: the system's answer comes from the same call."""
+    code = (
+        "import resource, sys, assay\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from assay._golden_command import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = [reference.path, "--out", tmp_path / "new/g", "--taps", "layer_0*", "--json"]
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert ran.returncode == 4 and "cannot write: File too large" in ran.stderr and "Traceback" not in ran.stderr
+    assert json.loads(ran.stdout)["error"]["where"] == str(tmp_path / "new/g")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop, status", [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_the_command_and_leaves_nothing(tmp_path, stop, status):
+    (tmp_path / "tmp").mkdir()
+    code = (
+        "import assay, sys, assay._golden\n"
+        "from assay._golden_command import main\n"
+        "extract = assay._golden.extract\n"
+        "def told(*a, **k): return extract(*a, **{**k, 'on_progress': lambda *_: print('at work', flush=True)})\n"
+        "assay._golden.extract = told\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["--out", tmp_path / "g", "--prompt", "Hello " * 400]
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})  # fmt: skip
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(getattr(signal, stop))
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == status and "Traceback" not in errors
+    assert [str(p) for p in tmp_path.rglob("*")] == [str(tmp_path / "tmp")]
+
+
+def test_an_interrupted_overwrite_never_looks_complete(bundle, tmp_path, monkeypatch):
+    here = shutil.copytree(bundle.path, tmp_path / "g")
+    replace, calls = os.replace, []
+
+    def stopping(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        assay.golden(bundle, here, taps="logits")
+    assert len(calls) == 2 and not (here / "manifest.json").exists()
+    assert not [p for p in here.rglob("*") if p.name.startswith(".partial")]
+    monkeypatch.undo()
+    assay.golden(bundle, here, taps="final_norm_output")
+    assert assay.compare(here, bundle.path)
+
+
+def test_names_are_printed_safely(reference, tmp_path):
+    copy = shutil.copytree(reference.path, tmp_path / "r")
+    text = (copy / "manifest.json").read_text().replace('"layer_03_output"', '"layer\\u001b[31m"')
+    (copy / "manifest.json").write_text(text)
+    ran = command(copy, "--out", tmp_path / "g")
+    assert ran.returncode == 3 and "\x1b" not in ran.stderr and "layer_03_output" in ran.stderr
+    ran = command("no\x1b[31m\u202e-model", "--out", tmp_path / "g")
+    assert ran.returncode == 3 and r"no\x1b[31m\u202e-model" in ran.stderr
+
+
+def test_a_reference_with_many_modules_is_ordered_quickly(tmp_path):
+    items = [_Item(0, f"module.{i}", (), {}) for i in range(20_000)]
+    order = [int(i.name[7:]) for i in _by_importance(items, [5], [])]
+    assert order[:3] == [19_999, 0, 9_999] and sorted(order) == list(range(20_000))

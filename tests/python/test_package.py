@@ -1,18 +1,23 @@
+import concurrent.futures
+import copy
+import gc
 import inspect
 import json
+import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
+import assay
 import numpy as np
 import pytest
-
-import assay
 
 
 def run(*arguments, **options):
@@ -192,7 +197,8 @@ def test_a_model_of_plain_objects_is_checked_too(reference, tmp_path):
     model = Model(outputs)
     with assay.check(reference, module=model, map=rules) as c:
         model(prompt["input_ids"])
-    assert [r.verdict for r in c.results[1:]] == ["pass", "fail", "pass"]
+    assert [r.verdict for r in c.results[1:4]] == ["pass", "fail", "pass"]
+    assert [r.verdict for r in c.results[4:]] == ["not compared"]  # what the model returns: no logits
     assert c.first_failure.name == "layer_01_output"
 
 
@@ -242,9 +248,9 @@ def test_errors_say_what_and_where(call, kind, text, tmp_path):
 
 def test_a_manifest_names_only_files_below(tmp_path):
     prompt = {"id": "p", "input_ids": [1], "files": {"reference": "../../etc/passwd"}}
-    (tmp_path / "manifest.json").write_text(json.dumps({"prompts": [prompt]}))
-    with pytest.raises(assay.InputError, match="below the directory"):
-        assay.Reference(tmp_path)["p"]
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": "assay.reference/1", "prompts": [prompt]}))
+    with pytest.raises(assay.InputError, match="'prompts.p.files.reference'.*below the directory"):
+        assay.Reference(tmp_path)
 
 
 def test_a_cached_model_is_found(tmp_path, monkeypatch, model):
@@ -325,3 +331,148 @@ def test_everything_public_is_documented_and_typed():
     package = Path(assay.__file__).parent
     assert (package / "py.typed").exists() and "def compare" in (package / "_core.pyi").read_text()
     assert os.access(package / "bin/assay", os.X_OK)
+
+
+def test_results_are_copied_pickled_and_iterated_over(reference, wrong_rope, tmp_path):
+    result = assay.compare(reference, wrong_rope.path)
+    diagnosis = assay.diagnose(reference, wrong_rope.path)
+    for other in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result), copy.copy(result)):
+        assert other.json == result.json and str(other) == str(result) and not other
+        assert other.text(every_tensor=True, color=True) == result.text(every_tensor=True, color=True)
+        other.to_html(tmp_path / "copy.html")
+        assert "layer_00_q_rope" in (tmp_path / "copy.html").read_text()
+    for other in (pickle.loads(pickle.dumps(diagnosis)), copy.deepcopy(diagnosis)):
+        assert other.json == diagnosis.json and other.text(color=True) == diagnosis.text(color=True)
+    assert [p.id for p in result] == list(reference) and len(result) == 3 and "prompt2" in result
+    assert [t.name for t in result["prompt1"]] == [t.name for t in result["prompt1"].tensors]
+    assert "logits" in result["prompt1"] and "nothing" not in result["prompt1"]
+    with pytest.raises(KeyError, match="did you mean 'logits'"):
+        result["prompt1"]["logit"]
+
+
+def test_references_are_copied_and_pickled_and_outlive_each_other():
+    reference = assay.extract(prompts=["a"], max_new_tokens=1)
+    path = reference.path
+    again = pickle.loads(pickle.dumps(reference))
+    assert list(again) == ["prompt1"] and again.model == reference.model
+    prompt = copy.deepcopy(reference)["prompt1"]
+    array, expected = reference["prompt1"]["logits"], again["prompt1"]["logits"].copy()
+    del reference, again
+    gc.collect()
+    assert path.is_dir() and pickle.loads(pickle.dumps(prompt.oracle))["logits"].shape == expected.shape
+    np.testing.assert_array_equal(prompt["logits"], expected)
+    del prompt
+    gc.collect()
+    assert not path.exists()  # what was temporary
+    np.testing.assert_array_equal(array, expected)
+
+
+def test_threads_and_a_forked_process_compare_at_once(reference, wrong_rope):
+    expected = str(assay.compare(reference, wrong_rope.path).first_divergence)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: str(assay.compare(reference, wrong_rope.path).first_divergence), range(6)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork, where there are threads
+        with multiprocessing.get_context("fork").Pool(1) as process:
+            found.append(process.apply(_compared, (reference.path, wrong_rope.path)))
+    assert set(found) == {expected}
+
+
+def _compared(reference, candidate):
+    return str(assay.compare(reference, candidate).first_divergence)
+
+
+@pytest.mark.parametrize("value", [None, "x", ["x"], object(), [[1], [1, 2]], np.array(["2020"], "M8[D]"), b"x", int,
+                                   [2**70], np.zeros(2, [("x", "f4")]), np.zeros(2, np.longdouble), np.zeros(2, complex)])  # fmt: skip
+def test_what_is_no_array_is_refused_by_name(reference, tmp_path, value):
+    for call in (lambda: assay.save(tmp_path / "a.npz", {"mine": value}),
+                 lambda: assay.compare(reference, {"mine": value}),
+                 lambda: assay.check(reference, prompt="prompt1")("mine", value)):  # fmt: skip
+        with pytest.raises(assay.UsageError, match="^mine: "):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ids, text", [
+    ([1, 2.5], "2.5 at place 1"), (np.array([3.0]), "3.0 at place 0"), ([True], "True at place 0"),
+    ([2**70], "at place 0"),
+    ([[1], [2]], "at place 0"), ({"input_ids": [1.0]}, "1.0 at place 0"), ({"input_ids": "12"}, "str; expected a list"),
+    ({"text": 3}, "int; expected a text"), ("\ud800", "half of a character"), ({"messages": {1: object()}}, "JSON"),
+])  # fmt: skip
+def test_what_is_no_prompt_is_refused(ids, text):
+    with pytest.raises(assay.UsageError, match=text):
+        assay.extract(prompts=[ids])
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"numerics": []}, "none"), ({"numerics": ["bf16", "bf16"]}, "twice"), ({"numerics": "b"}, "'b'"),
+    ({"max_new_tokens": -1}, "-1"), ({"out": ""}, "empty"),
+])  # fmt: skip
+def test_what_extract_cannot_do_is_refused(options, text):
+    with pytest.raises(assay.UsageError, match=text):
+        assay.extract(prompts=["a"], **options)
+
+
+def test_runs_may_be_named_in_a_text(tmp_path):
+    made = assay.extract(prompts=["a"], numerics="bf16,f64", max_new_tokens=1, out=tmp_path / "a")
+    assert made["prompt1"].oracle is not None
+    assert assay.extract(prompts=["a"], numerics="f32", max_new_tokens=1).manifest["numerics"] == "f32"
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"prompt": 3}, "prompt: 3"), ({"map": 3}, "map: 3"), ({"tolerance": -1}, "tolerance: -1"),
+    ({"tolerance": float("nan")}, "tolerance: nan"), ({"tolerance": "x"}, "tolerance: 'x'"),
+    ({"as_type": None}, "as_type: None"),
+    ({"profile": "x"}, "'x'"), ({"model": 3}, "model: int"),
+])  # fmt: skip
+def test_compare_and_check_refuse_the_same_options(reference, options, text):
+    for call in (lambda: assay.compare(reference, reference, **options), lambda: assay.check(reference, **options)):
+        with pytest.raises(assay.UsageError, match=text):
+            call()
+
+
+def test_what_cannot_be_written_is_a_machine_error(reference, wrong_rope, tmp_path):
+    result = assay.compare(reference, wrong_rope.path)
+    for write in (result.to_html, result.to_json, result.to_junit):
+        with pytest.raises(assay.MachineError, match="cannot write: No such file or directory") as raised:
+            write(tmp_path / "no/report")
+        assert raised.value.where == str(tmp_path / "no/report")
+        with pytest.raises(assay.MachineError, match="directory"):
+            write(tmp_path)
+        write(os.fsencode(tmp_path / "report"))
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_command_finds_a_cached_model_too(tmp_path, model):
+    hub = tmp_path / "hub"
+    for owner in ("Somebody", "Other"):
+        snapshot = hub / f"models--{owner}--Tiny/snapshots/abc"
+        snapshot.parent.mkdir(parents=True)
+        snapshot.symlink_to(model)
+        (hub / f"models--{owner}--Tiny/refs").mkdir()
+        (hub / f"models--{owner}--Tiny/refs/main").write_text("abc\n")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    for variables in ({"HF_HUB_CACHE": str(hub)}, {"HF_HOME": str(tmp_path)}):
+        shown = run("tokenize", "--model", "Somebody/Tiny", "Hello", cwd=tmp_path, env={**environment, **variables})
+        assert shown.returncode == 0, shown.stderr
+    refused = run("tokenize", "--model", "Tiny", "Hello", cwd=tmp_path, env={**environment, "HF_HUB_CACHE": str(hub)})
+    assert refused.returncode == 3 and "2 models in Hugging Face's cache have this name" in refused.stderr
+    (hub / "models--Other--Tiny/refs/main").write_text("../../../..")
+    shown = run("tokenize", "--model", "Tiny", "Hello", cwd=tmp_path, env={**environment, "HF_HUB_CACHE": str(hub)})
+    assert shown.returncode == 0, shown.stderr
+    refused = run(
+        "tokenize", "--model", "Other/Tiny", "Hello", cwd=tmp_path, env={**environment, "HF_HUB_CACHE": str(hub)}
+    )
+    assert refused.returncode == 3 and "no such file, directory or cached model" in refused.stderr
+
+
+def test_what_capture_imports_is_installed_with_the_program():
+    root = Path(__file__).resolve().parents[2]
+    needed, open_ = set(), list((root / "python/assay/capture").glob("*.py"))
+    while open_:
+        for name in re.findall(r"^from (?:assay)?\.(_\w+) import", open_.pop().read_text(), re.MULTILINE):
+            if name not in needed:
+                needed.add(name)
+                open_.append(root / f"python/assay/{name}.py")
+    (installed,) = re.findall(r"foreach\(file (_[\w ]+)\)", (root / "cmake/Install.cmake").read_text())
+    assert set(installed.split()) == needed

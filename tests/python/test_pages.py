@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import assay
@@ -82,8 +83,11 @@ def test_the_dumpers_of_the_skill_write_what_assay_reads(tmp_path, language, res
 
 
 def test_the_skill_is_installed():
-    installed = Path(assay.__file__).parent / "share/assay/SKILL.md"
-    assert installed.read_text() == (ROOT / "SKILL.md").read_text()
+    share = Path(assay.__file__).parent / "share/assay"
+    assert (share / "SKILL.md").read_text() == (ROOT / "SKILL.md").read_text()
+    # It says that these lie beside it.
+    assert (share / "json.md").read_text() == (ROOT / "docs/json.md").read_text()
+    assert {path.name for path in (share / "schema").iterdir()} == {p.name for p in (ROOT / "docs/schema").iterdir()}
 
 
 def test_the_fields_that_the_skill_reads_exist(tmp_path, engine):
@@ -127,3 +131,87 @@ def test_differences_are_seen(shown, real, difference):
 def test_no_page_has_a_conflict_in_it():
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         assert not re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text(), re.MULTILINE), path
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A directory as a page's reader has it: the model in Hugging Face's cache, and a dump."""
+    model = assay.bundled_model()
+    hub = tmp_path / "hub/models--Qwen--Qwen3-0.6B"
+    (hub / "snapshots").mkdir(parents=True)
+    (hub / "snapshots/abc").symlink_to(model)
+    (hub / "refs").mkdir()
+    (hub / "refs/main").write_text("abc")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    ref = assay.extract(prompts=["The capital of France is"], taps="*")
+    for name in ("dump", "reference_data"):
+        shutil.copytree(ref.path, tmp_path / name)
+    return ref
+
+
+def namespace_of(ref):
+    """What the snippets of the pages take for granted."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(ref.model, dtype=torch.bfloat16).eval()
+    prompt = ref["prompt1"]
+    return {
+        "assay": assay, "ids": torch.tensor([prompt.input_ids]), "model": model.requires_grad_(False), "my_model": model,
+        "hidden": prompt["layer_00_output"], "logits": prompt["logits"],
+        "my_rms_norm": lambda x, weight, eps=1e-6: torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps),
+    }  # fmt: skip
+
+
+def test_the_snippets_of_the_python_guide_run(reader):
+    blocks = [block for block in Page("docs/python.md").of("python") if "def test" not in block]
+    names = namespace_of(reader)
+    assert len(blocks) == 6
+    for block in blocks:
+        if "embed(" in block:  # the parts of a model of one's own
+            names |= {"embed": lambda _: reader["prompt1"]["embedding_output"], "layer": lambda _: names["hidden"]}
+        exec(block, names)
+    assert names["result"] and names["c"].result
+    assert {p.name for p in Path.cwd().iterdir()} >= {"report.html", "dump.npz"}
+    readme = next(block for block in Page("README.md").of("python") if "assay.extract" in block)
+    exec(readme, names)
+
+
+def test_the_snippets_that_read_files_run(reader, monkeypatch):
+    names = {}
+    monkeypatch.chdir(Path.cwd())
+    shell("assay extract --out reference_data", Path.cwd())
+    for page in ("docs/extract.md", "docs/reference-data-format.md"):
+        for block in Page(page).of("python"):
+            exec(block, names)
+    assert names["hidden"].shape[-1] == 64
+
+
+def test_the_tests_of_the_pages_run(reader, tmp_path):
+    pytest.importorskip("torch")
+    assay.golden(out=tmp_path / "tests/assay_golden", max_bytes=300_000)
+    blocks = [block for page in ("docs/ci.md", "docs/python.md", "README.md") for block in Page(page).of("python")]
+    tests = [re.sub(r"def test_(\w+)", rf"def test_{i}_\1", b) for i, b in enumerate(blocks) if "def test" in b]
+    (tmp_path / "tests/test_it.py").write_text("\n".join([HELPERS, *tests]).replace('device="cuda"', 'device="cpu"'))
+    shutil.rmtree(tmp_path / "dump")
+    shutil.copytree(tmp_path / "tests/assay_golden", tmp_path / "dump")
+    ran = shell("python -m pytest -q -p no:cacheprovider tests", tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    assert "18 passed" in ran.stdout  # four tests for each of four prompts, and two that take none
+
+
+HELPERS = """
+import assay, pytest, torch, transformers
+from types import SimpleNamespace
+
+@pytest.fixture(scope="session")
+def model():
+    return transformers.AutoModelForCausalLM.from_pretrained(assay.bundled_model(), dtype=torch.bfloat16).eval()
+
+BY_IDS = {tuple(p.input_ids): p for p in assay.Reference("tests/assay_golden").values()}
+def my_first_layer(ids):
+    return BY_IDS[tuple(ids)]["layer_00_output"]
+my_layer, my_engine = my_first_layer, SimpleNamespace(first_layer=my_first_layer)
+def my_rms_norm(x, weight, eps=1e-6):
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps)
+"""

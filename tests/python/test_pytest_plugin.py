@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import textwrap
 
 import assay
 import pytest
@@ -288,6 +289,24 @@ def test_xdist(project):
     result.assert_outcomes(passed=4, failed=4)
     result.stdout.fnmatch_lines(["*of prompt river is not what *"])
     assert len(list((project.path / "dumps").rglob("*.npz"))) == 8
+
+
+def test_tests_of_like_names_have_dumps_of_their_own(project):
+    body = """
+        from engine import run
+        def test_it(assay_reference, assay_prompt):
+            assay_reference.assert_matches("layer_00_output", run(assay_prompt, "layer_00_output", {factor}))
+    """
+    for directory, factor in (("a/b", 1.0), ("a_b", 1.1)):
+        path = project.path / directory / "test_x.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(textwrap.dedent(body.format(factor=factor)))
+    options = ["--assay-dump", "dumps", "--import-mode=importlib", "-k", "capital"]
+    run(project, *options, "a/b", "a_b").assert_outcomes(passed=1, failed=1)
+    dumps = list((project.path / "dumps").rglob("*.npz"))
+    assert len(dumps) == 2
+    golden = project.path / "tests/assay_golden"
+    assert sorted(bool(assay.compare(golden, dump, prompt="capital")) for dump in dumps) == [False, True]
 
 
 def test_options_and_fixtures_are_documented(pytester):

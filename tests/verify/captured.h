@@ -16,21 +16,24 @@
 namespace assay {
 
 // Two blocks of two modules: embed -> h.0.a -> h.0.b -> h.1.a -> h.1.b -> head. Every h.N.b also
-// reads what its block reads. "pool" has no positions, "gate" chooses.
+// reads what its block reads. "pool" and "expert" have no positions.
 class CapturedReference {
  public:
   static constexpr std::int64_t kTokens = 6;
   static constexpr std::int64_t kWidth = 40;
+  static constexpr std::int64_t kRows = 4;  // of the tokens that "expert" got
 
   CapturedReference() {
     add("input_ids", {1, kTokens}, {}, {{"class", "input"}});
-    add("embed", {1, kTokens, kWidth}, {"input_ids"}, {});
-    add("h.0.a", {1, kTokens, kWidth}, {"embed"}, {{"also", OrderedJson::array({"h.0.a.inner"})}});
-    add("h.0.b", {1, kTokens, kWidth}, {"embed", "h.0.a"}, {});
-    add("h.1.a", {1, kTokens, kWidth}, {"h.0.b"}, {});
-    add("h.1.a#2", {1, kTokens, kWidth}, {"h.1.a"}, {});
-    add("h.1.b", {1, kTokens, kWidth}, {"h.0.b", "h.1.a#2"}, {});
+    add("embed", {1, kTokens, kWidth}, {"input_ids"}, {{"lookup", true}});
+    add("h.0.a", {1, kTokens, kWidth}, {"embed"},
+        {{"also", OrderedJson::array({"h.0.a.inner"})}, {"reach", "position"}});
+    add("h.0.b", {1, kTokens, kWidth}, {"embed", "h.0.a"}, {{"reach", "position"}});
+    add("h.1.a", {1, kTokens, kWidth}, {"h.0.b"}, {{"reach", "causal"}});
+    add("h.1.a#2", {1, kTokens, kWidth}, {"h.1.a"}, {{"reach", "position"}});
+    add("h.1.b", {1, kTokens, kWidth}, {"h.0.b", "h.1.a#2"}, {{"reach", "position"}});
     add("pool", {1, kWidth}, {"h.1.b"}, {});
+    add("expert", {kRows, kWidth}, {"h.1.b"}, {});
     manifest["arrays"]["h.0.a"]["block"] = manifest["arrays"]["h.0.b"]["block"] = "h.0";
     for (const char* name : {"h.1.a", "h.1.a#2", "h.1.b"})
       manifest["arrays"][name]["block"] = "h.1";

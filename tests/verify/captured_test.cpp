@@ -10,6 +10,7 @@
 #include "assay/compare.h"
 #include "base/expect_error.h"
 #include "candidate/positions.h"
+#include "numerics/numerics.h"
 
 namespace assay {
 namespace {
@@ -33,7 +34,7 @@ TEST(Captured, ACorrectEnginePasses) {
   const CapturedReference own;
   const PromptResult result = compared(own, own.candidate());
   EXPECT_TRUE(result.passed) << first_of(result);
-  EXPECT_EQ(result.tensors.size(), 8u);
+  EXPECT_EQ(result.tensors.size(), 9u);
   EXPECT_TRUE(result.unmatched.empty());
   for (const TensorResult& tensor : result.tensors) {
     EXPECT_EQ(tensor.verdict, Verdict::kPass) << tensor.name;
@@ -101,7 +102,15 @@ TEST(Captured, NearlyEqualScoresMayChooseOtherwise) {
   const PromptResult chosen = compared(own, arrays);
   EXPECT_TRUE(chosen.passed) << first_of(chosen);
   EXPECT_NE(tensor_of(chosen, "h.0.a").reading.find("positions 3 left out"), std::string::npos);
+  EXPECT_NE(tensor_of(chosen, "h.0.b").reading.find("positions 3 left out"), std::string::npos);
+  EXPECT_NE(tensor_of(chosen, "h.1.b").reading.find("positions from 3 on"), std::string::npos);
   EXPECT_EQ(tensor_of(chosen, "pool").verdict, Verdict::kNotCompared);
+
+  // Until positions are mixed, later ones are judged too.
+  CapturedReference::spoil(arrays, "h.0.b", 5);
+  EXPECT_EQ(first_of(compared(own, arrays)), "h.0.b");
+  arrays = own.candidate();
+  CapturedReference::spoil(arrays, "h.0.a", 3);
 
   // An error at another position is the engine's own.
   CapturedReference::spoil(arrays, "h.1.a", 2);
@@ -111,6 +120,61 @@ TEST(Captured, NearlyEqualScoresMayChooseOtherwise) {
   std::vector<Array> others = own.candidate();
   CapturedReference::spoil(others, "h.1.b", 4);
   EXPECT_EQ(first_of(compared(own, others)), "h.1.b");
+}
+
+TEST(Captured, AChoiceThatNobodySawReachesWhatIsMixed) {
+  CapturedReference own;
+  own.manifest["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({3});
+  std::vector<Array> arrays = own.candidate();
+  CapturedReference::spoil(arrays, "h.1.a", 5);
+  std::erase_if(arrays, [](const Array& a) { return a.name.starts_with("h.0"); });
+  EXPECT_TRUE(compared(own, arrays).passed);
+  CapturedReference::spoil(arrays, "h.1.a", 2);
+  EXPECT_EQ(first_of(compared(own, arrays)), "h.1.a");
+}
+
+TEST(Captured, WithoutCausalityNoPositionIsSafe) {
+  CapturedReference own;
+  own.manifest["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({3});
+  std::vector<Array> arrays = own.candidate();
+  CapturedReference::spoil(arrays, "h.0.a", 3);
+  CapturedReference::spoil(arrays, "h.0.b", 3);
+  CapturedReference::spoil(arrays, "h.1.a", 1);
+  EXPECT_EQ(first_of(compared(own, arrays)), "h.1.a");
+  own.manifest["arrays"]["h.1.a"].erase("reach");  // it attends in both directions
+  const PromptResult result = compared(own, arrays);
+  EXPECT_TRUE(result.passed) << first_of(result);
+  EXPECT_EQ(tensor_of(result, "h.1.a").verdict, Verdict::kNotCompared);
+}
+
+TEST(Captured, AnExpertsRowsAreAsManyAsTheTokensItGot) {
+  constexpr std::int64_t kGot = CapturedReference::kRows - 1;
+  CapturedReference own;
+  std::vector<Array> arrays = own.candidate();
+  Array& rows = CapturedReference::named(arrays, "expert");
+  rows.shape = {kGot, CapturedReference::kWidth};
+  rows.bytes.resize(kGot * CapturedReference::kWidth * sizeof(float));
+  EXPECT_EQ(tensor_of(compared(own, arrays), "expert").verdict, Verdict::kError);
+  own.manifest["arrays"]["expert"]["unsteady"] = OrderedJson::array({3});
+  const PromptResult result = compared(own, arrays);
+  EXPECT_TRUE(result.passed) << first_of(result);
+  EXPECT_EQ(tensor_of(result, "expert").verdict, Verdict::kNotCompared);
+  // Another width is the engine's own mistake.
+  rows.shape = {kGot * 2, CapturedReference::kWidth / 2};
+  EXPECT_EQ(tensor_of(compared(own, arrays), "expert").verdict, Verdict::kError);
+}
+
+TEST(Captured, OnlyATablesRowsTellNothingOfTheEnginesPrecision) {
+  const auto type_of_last = [](bool lookup) {
+    CapturedReference own;
+    own.manifest["arrays"]["h.0.a"]["from"] = OrderedJson::array({"input_ids"});
+    if (lookup) own.manifest["arrays"]["h.0.a"]["lookup"] = true;
+    std::vector<Array> arrays = own.candidate();
+    for (float& x : CapturedReference::named(arrays, "h.0.a").as<float>()) x = round_to_bf16(x);
+    return tensor_of(compared(own, arrays), "h.1.b").type;
+  };
+  EXPECT_EQ(type_of_last(true), Grid::kF32);
+  EXPECT_EQ(type_of_last(false), Grid::kBf16);
 }
 
 TEST(Captured, AFewValuesMayBeRightByChance) {
@@ -133,7 +197,7 @@ TEST(Captured, ARunningEngineIsCheckedByModules) {
   for (const Positions pass : {Positions{0, 4}, Positions{4, 2}}) {
     checker.set_positions(pass.first, pass.count);
     for (const Array& array : arrays) {
-      if (array.name == "pool") continue;
+      if (array.name == "pool" || array.name == "expert") continue;
       const Array part = slice_positions(array.view(), 1, pass);
       ASSERT_TRUE(checker.wants(array.name)) << array.name;
       checker.check({array.name, part.dtype, part.shape, part.bytes, false});
@@ -175,6 +239,9 @@ TEST(Captured, ADamagedManifestIsAnError) {
       "unsteady");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["unsteady"] = OrderedJson::array({-1}); },
       "unsteady");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["reach"] = "far"; }, "position or causal");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["reach"] = 1; }, "reach");
+  bad([](OrderedJson& m) { m["arrays"]["h.0.a"]["lookup"] = "no"; }, "true or false");
   bad([](OrderedJson& m) { m["arrays"]["more"] = m["arrays"]["h.0.a"]; }, "no array 'more'");
   bad([](OrderedJson& m) { m["arrays"] = 1; }, "arrays");
   bad([](OrderedJson& m) { m["arrays"]["h.0.a"] = nullptr; }, "an object");

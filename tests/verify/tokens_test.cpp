@@ -131,6 +131,25 @@ TEST(Text, OfOnlyNewTokensIsReplayedAfterThePrompt) {
   EXPECT_EQ(report.prompts[0].tokens.reason, "8 of 20 tokens: agrees as far as it goes");
 }
 
+// An engine in FP32 is nearer to the oracle than the reference, and may write what that writes.
+TEST(Text, MayEqualTheOraclesInsteadOfTheReferences) {
+  const std::vector<std::int64_t> prompt = {1, 2};
+  const std::vector<std::int64_t> reference = {1, 2, 3, 4, 5, 6};
+  const std::vector<std::int64_t> exact = {1, 2, 3, 9, 8, 7};
+  const auto judged = [&](const std::vector<std::int64_t>& text) {
+    return judge_text({prompt, reference, exact}, text, nullptr, nullptr, "ids");
+  };
+  const TokenResult whole = judged(exact);
+  EXPECT_EQ(whole.verdict, Verdict::kPass);
+  EXPECT_EQ(whole.first_difference, 3);
+  EXPECT_NE(whole.reason.find("from position 3 on"), std::string::npos) << whole.reason;
+  EXPECT_EQ(judged({1, 2, 3, 9}).verdict, Verdict::kPass);
+  EXPECT_EQ(judged({3, 9, 8, 7}).verdict, Verdict::kPass);
+  EXPECT_EQ(judged(reference).verdict, Verdict::kPass);
+  EXPECT_EQ(judged({1, 2, 3, 9, 8, 6}).verdict, Verdict::kFail);
+  EXPECT_EQ(judged({1, 2, 3, 4, 8, 7}).verdict, Verdict::kFail);
+}
+
 TEST(Text, ThatIsOfAnotherPromptIsAnErrorOfThatArrayAlone) {
   const CompareReport report = with_text([](std::vector<std::int64_t>& ids) {
     ids.assign({1, 2, 3});

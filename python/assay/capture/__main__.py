@@ -1,17 +1,17 @@
 """assay capture: reference activations of any HuggingFace transformers model."""
 
 import argparse
-import json
-import signal
 import sys
 from pathlib import Path
 
-from assay.capture.errors import InputError, UsageError, visible
+from assay._command import end_cleanly_on_sigterm, fail
+from assay._errors import AssayError, MachineError
 
 NEEDED = "pip install numpy torch transformers"
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The options by name; None: those of the command line. Wrong ones end the program with 2."""
     parser = argparse.ArgumentParser(
         prog="assay capture",
         description="Write reference activations of any HuggingFace transformers model, made by"
@@ -82,38 +82,23 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. Returns the exit code; errors are printed."""
     options = parse_arguments(arguments)
-    # What is half written is removed, and the runs are ended.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_cleanly_on_sigterm()  # and the runs are ended
     try:
         from assay.capture.capture import capture, report
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "assay":
             raise
-        return fail(4, f"capture needs the Python package {error.name}: {NEEDED}", options.json)
+        needed = MachineError(f"capture needs the Python package {error.name}: {NEEDED}")
+        return fail(needed, options.json)
     try:
         print(report(options.out, capture(options), as_json=options.json))
-    except UsageError as error:
-        return fail(2, str(error), options.json)
-    except InputError as error:
-        return fail(3, str(error), options.json)
-    except (OSError, MemoryError, RuntimeError) as error:
-        return fail(4, str(error), options.json)
+    except (AssayError, OSError, MemoryError, RuntimeError) as error:
+        return fail(error, options.json)
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def fail(exit_code: int, message: str, as_json: bool) -> int:
-    """Prints the error as a line, and with --json as the program does (docs/json.md)."""
-    message = visible(message)
-    print(f"assay: error: {message}", file=sys.stderr)
-    if as_json:
-        kind = {2: "usage", 3: "input", 4: "system"}[exit_code]
-        error = {"kind": kind, "exit_code": exit_code, "where": "", "found": message}
-        error |= {"expected": "", "message": message}
-        print(json.dumps({"schema": "assay.error/1", "error": error}, indent=2))
-    return exit_code
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from assay.capture import files, memory
-from assay.capture.errors import InputError
+from assay.capture.errors import InputError, said, visible
 from assay.capture.names import names_of_file
 from assay.capture.prompts import Prompt, collect_prompts
 from assay.capture.reference import Runs, kept_arrays, write_prompt
@@ -27,6 +27,7 @@ def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, 
     torch.float32 is as long as it lasts). Throws InputError and UsageError."""
     files.read_config(options.model)
     files.weight_files(options.model)
+    eos_token_ids = files.read_eos_token_ids(options.model)
     for package in ("torch", "transformers"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(name=package)
@@ -41,8 +42,10 @@ def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, 
     try:
         with ThreadPoolExecutor(1) as hashing:
             model = hashing.submit(files.describe_model, options.model)
-            _run_all(options, prompts, inputs, work, in_process)
-            return _write(options, prompts, inputs, tokens, work, model.result())
+            _run_all(options, prompts, inputs, work / "runs", in_process)
+            generation = {"max_new_tokens": 0, "eos_token_ids": eos_token_ids}
+            described = {"model": model.result(), "generation": generation}
+            return _write(options, prompts, tokens, work, described)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -53,8 +56,8 @@ def _read_inputs(file: Path | None) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             read = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{file}: not an .npz of arrays: {error}") from error
+    except Exception as error:  # of a damaged file numpy, zipfile and zlib throw all kinds
+        raise InputError(f"{file}: not an .npz of arrays: {said(error)}") from error
     for name, array in read.items():
         if not name.isidentifier() or array.dtype.kind not in "fiub" or array.size == 0:
             raise InputError(
@@ -63,7 +66,9 @@ def _read_inputs(file: Path | None) -> dict[str, np.ndarray]:
             )
     ids = read.get("input_ids")
     if ids is not None and (ids.ndim != 2 or len(ids) != 1 or ids.dtype.kind not in "iu"):
-        raise InputError(f"{file}: array 'input_ids' has shape {list(ids.shape)}, expected [1, S]")
+        raise InputError(
+            f"{file}: array 'input_ids' is {ids.dtype}{list(ids.shape)}, expected integers [1, S]"
+        )
     return read
 
 
@@ -88,14 +93,11 @@ def _tokenize(prompts: list[Prompt], directory: Path) -> list[list[str]] | None:
         try:
             tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         except Exception as error:  # tokenizers throws nothing more precise
-            raise InputError(f"{directory / 'tokenizer.json'}: {error}") from error
+            raise InputError(f"{directory / 'tokenizer.json'}: {said(error)}") from error
     for prompt in prompts:
         if prompt.text is None:
             continue
-        if tokenizer is not None:
-            prompt.input_ids = tokenizer.encode(prompt.text).ids
-        else:
-            prompt.input_ids = _encode(directory, prompt.text)
+        prompt.input_ids = _encode(directory, tokenizer, prompt.text)
         if not prompt.input_ids:
             raise InputError(f"{prompt.id}: no tokens, expected at least one")
     if tokenizer is None:
@@ -106,30 +108,37 @@ def _tokenize(prompts: list[Prompt], directory: Path) -> list[list[str]] | None:
     ]
 
 
-def _encode(directory: Path, text: str) -> list[int]:
-    from transformers import AutoTokenizer
-
+def _encode(directory: Path, tokenizer: Any, text: str) -> list[int]:
+    """tokenizer: of tokenizer.json, or None: then it is transformers that knows the files."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
+        if tokenizer is not None:
+            return list(tokenizer.encode(text).ids)
+        from transformers import AutoTokenizer
+
+        other = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return list(other(text)["input_ids"])
+    except MemoryError:
+        raise
+    except Exception as error:  # of damaged files both libraries throw all kinds
         raise InputError(
-            f"{directory}: no tokenizer that transformers can load, and prompts are text; expected"
-            ' one, or prompts as ids: .jsonl with "input_ids"'
+            f"{directory}: no tokenizer that can be used ({said(error)}), and prompts are text;"
+            ' expected one, or prompts as ids: .jsonl with "input_ids"'
         ) from error
-    return list(tokenizer(text)["input_ids"])
 
 
 def _run_all(
     options: argparse.Namespace,
     prompts: list[Prompt],
     inputs: dict[str, np.ndarray],
-    work: Path,
+    spools: Path,
     in_process: bool,
 ) -> None:
+    """Makes a directory of spools for each run."""
+    spools.mkdir()
     ids = [None if "input_ids" in inputs or not p.input_ids else p.input_ids for p in prompts]
     jobs = []
     for numerics in options.runs:
-        out = work / numerics
+        out = spools / numerics
         out.mkdir()
         jobs.append(
             {
@@ -139,7 +148,7 @@ def _run_all(
                 "prompts": ids,
                 "inputs": str(options.inputs) if options.inputs else None,
                 "out": str(out),
-                "plan": None if numerics == options.runs[0] else str(work / options.runs[0]),
+                "plan": None if numerics == options.runs[0] else str(spools / options.runs[0]),
                 "taps": [glob for taps in options.taps for glob in taps.split(",")],
                 "map": str(options.map) if options.map else None,
                 "threads": options.threads,
@@ -159,7 +168,7 @@ def _run_all(
         for n, job in enumerate(jobs):
             if n + 1 < len(jobs):
                 started.append(_start())
-            _run_process(started[n], job, work / f"{job['numerics']}.json")
+            _run_process(started[n], job, spools / f"{job['numerics']}.json")
     finally:
         for process in started:
             if process.poll() is None:
@@ -187,8 +196,9 @@ def _run_process(process: "subprocess.Popen[str]", job: dict[str, Any], file: Pa
     if process.returncode == 0:
         return
     error = Path(job["out"]) / "error"
-    if process.returncode == 3 and error.is_file():
-        raise InputError(error.read_text(encoding="utf-8"))
+    if process.returncode in (3, 4) and error.is_file():
+        text = error.read_text(encoding="utf-8")
+        raise InputError(text) if process.returncode == 3 else RuntimeError(text)
     lines = (told or "").strip().splitlines()
     if process.returncode == -9:
         raise MemoryError(
@@ -207,21 +217,21 @@ def _say(text: str) -> None:
 def _write(
     options: argparse.Namespace,
     prompts: list[Prompt],
-    inputs: dict[str, np.ndarray],
     tokens: list[list[str]] | None,
     work: Path,
-    model: dict[str, Any],
+    described: dict[str, Any],
 ) -> dict[str, Any]:
+    """described: the manifest's `model` and `generation`."""
     warnings: list[str] = []
     runs = [
-        Runs({n: SpoolReader(work / n / f"{p}.bin") for n in options.runs})
+        Runs({n: SpoolReader(work / "runs" / n / f"{p}.bin") for n in options.runs})
         for p in range(len(prompts))
     ]
 
     def write(p: int, pool: Executor) -> dict[str, Any]:
         _say(f"writing {prompts[p].id}")
-        directory = work / prompts[p].id
-        directory.mkdir()
+        directory = work / "prompts" / prompts[p].id
+        directory.mkdir(parents=True)
         kept = kept_arrays(runs[p], warnings, prompts[p].id)
         ids = prompts[p].input_ids
         tokens_here = len(ids) if ids else None
@@ -237,11 +247,7 @@ def _write(
         "oracle": "f64" if has_oracle else None,
         "data_flow": "modules",
         "architecture": runs[0].first.notes["architecture"],
-        "model": model,
-        "generation": {
-            "max_new_tokens": 0,
-            "eos_token_ids": files.read_eos_token_ids(options.model),
-        },
+        **described,
     }
     if warnings:
         manifest["warnings"] = warnings
@@ -266,7 +272,7 @@ def _write(
     (options.out / "manifest.json").unlink(missing_ok=True)
     for prompt in prompts:
         (options.out / prompt.id).mkdir(exist_ok=True)
-        for file in (work / prompt.id).iterdir():
+        for file in (work / "prompts" / prompt.id).iterdir():
             file.replace(options.out / prompt.id / file.name)
     files.write_json(options.out / "manifest.json", manifest)
     return manifest
@@ -294,7 +300,7 @@ def report(out: Path, manifest: dict[str, Any], as_json: bool) -> str:
         "  shape, SHA-256, statistics, noise and what it is computed from."
     )
     lines += [f"warning: {warning}" for warning in warnings]
-    return "\n".join(lines)
+    return "\n".join(visible(part) for line in lines for part in line.split("\n"))
 
 
 def _size(size: float) -> str:

@@ -20,7 +20,8 @@ def fp32_is_double() -> Iterator[None]:
     fp32, to_fp32, default = torch.float32, torch.Tensor.float, torch.get_default_dtype()
     can_use_grouped_mm = moe._can_use_grouped_mm
     torch.float32 = torch.float = torch.float64
-    torch.Tensor.float = torch.Tensor.double
+    tensor: Any = torch.Tensor
+    tensor.float = torch.Tensor.double
     torch.set_default_dtype(torch.float64)
     # torch's grouped_mm does not support double; transformers has a loop for that case.
     moe._can_use_grouped_mm = lambda *_: False
@@ -28,7 +29,7 @@ def fp32_is_double() -> Iterator[None]:
         yield
     finally:
         torch.float32 = torch.float = fp32
-        torch.Tensor.float = to_fp32
+        tensor.float = to_fp32
         torch.set_default_dtype(default)
         moe._can_use_grouped_mm = can_use_grouped_mm
 
@@ -59,13 +60,14 @@ def _widen_buffers(owner: Any, module: nn.Module) -> None:
     ]
     if not computed:
         return
-    for parameter in module.parameters(recurse=False):
-        parameter._is_hf_initialized = True  # stays as it was loaded
-    for name, buffer in module.named_buffers(recurse=False):
+    tensor: Any
+    for tensor in module.parameters(recurse=False):
+        tensor._is_hf_initialized = True  # stays as it was loaded
+    for name, tensor in module.named_buffers(recurse=False):
         if name in computed:
-            module._buffers[name] = buffer.double()
+            module._buffers[name] = tensor.double()
         else:
-            buffer._is_hf_initialized = True
+            tensor._is_hf_initialized = True
     owner._init_weights(module)
     if hasattr(module, "scalar_embed_scale"):  # Gemma's embedding
         module.embed_scale = torch.tensor(module.scalar_embed_scale)

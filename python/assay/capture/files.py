@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import os
+import math
 import platform
 import struct
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from assay._files import replacing
 from assay.capture.errors import InputError
 
 SCHEMA = "assay.reference/1"
@@ -20,38 +20,72 @@ _LONGEST_HEADER = 100 << 20
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Deflated members in the given order; the file appears only when it is complete."""
-    _write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    """Writes deflated members in the given order; the file appears only when it is complete."""
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _write_whole(path, lambda file: file.write(text.encode("utf-8")))
+    """Writes valid JSON; the file appears only when it is complete."""
+    text = json.dumps(_valid(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
-def _write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _valid(value: Any) -> Any:
+    """JSON has no infinities, and configs have (time_step_limit of Mamba 2). They become what
+    transformers itself writes: {"__float__": "Infinity"}."""
+    if isinstance(value, float) and not math.isfinite(value):
+        name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return {"__float__": name}
+    if isinstance(value, dict):
+        return {key: _valid(element) for key, element in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(element) for element in value]
+    return value
 
 
 def weight_files(directory: Path) -> list[Path]:
     """The checkpoint's files of weights, as transformers chooses them: model.safetensors or
-    pytorch_model.bin, or those that an index names."""
+    pytorch_model.bin, or those that an index names. Throws InputErrors: there is none, or one is
+    missing, or not below the directory."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (directory / name).is_file():
             return [directory / name]
         index = directory / f"{name}.index.json"
         if index.is_file():
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [directory / name for name in sorted(set(names))]
+            return [_below(index, name) for name in _names_in(index)]
     raise InputError(f"{directory}: neither model.safetensors nor its index is there")
+
+
+def _names_in(index: Path) -> list[str]:
+    names = _read_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{index}: no field 'weight_map', expected an object, tensor to file")
+    for tensor, name in names.items():
+        if not isinstance(name, str):
+            raise InputError(f"{index}: '{tensor}' is in {json.dumps(name)[:80]}, expected a file")
+    return sorted(set(names.values()))
+
+
+def _below(index: Path, name: str) -> Path:
+    path = Path(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise InputError(f"{index}: names '{name}', expected a file below the directory")
+    if not (index.parent / path).is_file():
+        raise InputError(f"{index}: names '{name}', which is not there")
+    return index.parent / path
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds; anything else is an InputError."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file}: expected an object")
+    return value
 
 
 def count_parameters(directory: Path) -> int:
@@ -71,31 +105,32 @@ def _elements_in(file: Path) -> int:
         try:
             header = json.loads(stream.read(length))
             shapes = [t["shape"] for name, t in header.items() if name != "__metadata__"]
-            return sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{file}: not a safetensors file: {error}") from error
+            sizes = [math.prod(shape) for shape in shapes]
+            if all(type(count) is int and 0 <= count <= size for count in sizes):
+                return sum(sizes)
+            found = "a shape that the file has no room for"
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            found = f"its header is damaged: {error}"
+    raise InputError(f"{file}: not a safetensors file: {found}")
 
 
 def describe_file(path: Path) -> dict[str, Any]:
+    """The manifest's record of a file: its name, size and SHA-256."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
 def read_config(directory: Path) -> dict[str, Any]:
+    """config.json; an InputError if there is none, or no object in it."""
     file = directory / "config.json"
     if not file.is_file():
         raise InputError(f"{directory}: no config.json, expected a checkpoint directory")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: expected an object")
-    return config
+    return _read_object(file)
 
 
 def describe_model(directory: Path) -> dict[str, Any]:
+    """The manifest's `model`: the config, and size and SHA-256 of the checkpoint's files."""
     tokenizer = directory / "tokenizer.json"
     return {
         "path_name": directory.resolve().name,
@@ -111,16 +146,26 @@ def describe_model(directory: Path) -> dict[str, Any]:
 
 
 def read_eos_token_ids(directory: Path) -> list[int]:
-    """Ids after which generation stops; may be empty."""
+    """Ids after which generation stops; may be empty. Throws InputErrors."""
     for name in ("generation_config.json", "config.json"):
-        if (directory / name).is_file():
-            eos = json.loads((directory / name).read_text(encoding="utf-8")).get("eos_token_id")
-            if eos is not None:
-                return list(eos) if isinstance(eos, list) else [eos]
+        if not (directory / name).is_file():
+            continue
+        eos = _read_object(directory / name).get("eos_token_id")
+        if eos is None:
+            continue
+        ids = eos if isinstance(eos, list) else [eos]
+        for id_ in ids:
+            if type(id_) is not int or id_ < 0:
+                raise InputError(
+                    f"{directory / name}: field 'eos_token_id' is {json.dumps(eos)[:80]}, expected"
+                    " an id or several"
+                )
+        return ids
     return []
 
 
 def describe_producer() -> dict[str, str]:
+    """The manifest's `producer`: the versions of what computes."""
     return {
         "name": "transformers",
         "version": _version("transformers"),
@@ -137,10 +182,11 @@ def _version(package: str) -> str:
 
 
 def describe_array(array: np.ndarray) -> dict[str, Any]:
+    """The manifest's record of an array (I64, F32 or F64): form, SHA-256, statistics."""
     record: dict[str, Any] = {
         "shape": list(array.shape),
         "dtype": _DTYPE_NAMES[array.dtype.name],
-        "sha256": hashlib.sha256(np.ascontiguousarray(array)).hexdigest(),
+        "sha256": hashlib.sha256(np.ascontiguousarray(array).data).hexdigest(),
     }
     if array.dtype.kind == "f":
         record["stats"] = statistics(array)

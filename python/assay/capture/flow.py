@@ -1,17 +1,17 @@
-"""Which recorded arrays a tensor was computed from, followed through every operation of a run.
+"""Which recorded arrays, and which choices, a tensor was computed from.
 
-Some operations choose by value: which experts a token goes to. Where the values are nearly equal, one
-more rounding chooses otherwise, and what follows is different although nothing is wrong. So it is also
-followed which choices a tensor depends on.
+This is followed through every operation of a run.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from assay.capture.choices import chooses, compares
 
 Sources = frozenset[int]
 NONE: Sources = frozenset()
@@ -22,62 +22,51 @@ class _Memory:
     """What a tensor's memory holds."""
 
     # Its address is not used again as long as this exists.
-    storage: StorageWeakRef
+    storage: StorageWeakRef | None
     sources: Sources = NONE
     choices: Sources = NONE  # since the recorded arrays that it was computed from
+    is_moved: bool = True  # whether the elements are those of its sources, or of constants
+    is_chosen: bool = False  # whether a choice's scores are in it: others may be compared with them
     # Recorded arrays that it still holds, by offset, shape, strides and dtype.
     recorded: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
 
-@dataclass
-class Choice:
-    """The largest `count` of the scores along the last axis; all of them where they are sorted."""
-
-    scores: torch.Tensor
-    count: int
-
-
-_CHOOSE = {
-    torch.ops.aten.topk.default: lambda scores, args: args[1],
-    torch.ops.aten.argmax.default: lambda scores, args: 1,
-    torch.ops.aten.sort.default: lambda scores, args: scores.shape[-1],
-    torch.ops.aten.sort.stable: lambda scores, args: scores.shape[-1],
-    torch.ops.aten.argsort.default: lambda scores, args: scores.shape[-1],
+# Their results are elements of their arguments.
+_MOVE = {
+    *("embedding", "index", "index_select", "gather", "take_along_dim", "slice", "select", "cat"),
+    *("stack", "repeat", "expand", "clone", "contiguous", "reshape", "view", "flatten", "to"),
+    *(
+        "_to_copy",
+        "type_as",
+        "detach",
+        "detach_",
+        "lift_fresh",
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "t",
+    ),
 }
-
-
-def choice_in(func: Any, args: Any) -> Choice | None:
-    """What an operation chooses from, if it does; ids do not count."""
-    if func not in _CHOOSE or not args or not args[0].is_floating_point() or args[0].dim() == 0:
-        return None
-    return Choice(args[0], _CHOOSE[func](args[0], args))
-
-
-class Choices(TorchDispatchMode):
-    """Hands over all choices of a run, in their order."""
-
-    def __init__(self, choose: Callable[[Choice], None]) -> None:
-        super().__init__()
-        self._choose = choose
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if (choice := choice_in(func, args)) is not None:
-            self._choose(choice)
-        return func(*args, **(kwargs or {}))
+# After these a chosen score is no threshold any more, but one of many terms.
+_MIX = {
+    *("linear", "matmul", "mm", "addmm", "bmm", "baddbmm", "einsum", "convolution", "softmax"),
+    *("_softmax", "scaled_dot_product_attention", "embedding"),
+}
 
 
 class DataFlow(TorchDispatchMode):
     """Sees every operation while it is entered. A recorded array stands for all that it was computed
     from: `sources_of` a tensor are the nearest recorded arrays, not those before them.
 
-    Tensors are told apart by their memory, since views share what an operation writes in place."""
+    Tensors are told apart by their memory, since views share what an operation writes in place.
 
-    def __init__(self, choose: Callable[[Choice], None]) -> None:
+    choose(func, args, kwargs, counts): called at every operation that chooses or compares. counts:
+    whether what follows depends on it. Then it returns the number of the choice."""
+
+    def __init__(self, choose: Callable[[Any, Any, dict[str, Any], bool], int | None]) -> None:
         super().__init__()
         self._choose = choose
-        self._chosen = 0
         self._memory: dict[int, _Memory] = {}
 
     def __torch_dispatch__(
@@ -85,32 +74,39 @@ class DataFlow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        name = func._overloadpacket.__name__
         own: set[int] = set()
-        sources = choices = NONE
+        new = _Memory(None, is_moved=name in _MOVE or _scales(name, args))
         for tensor in _tensors((args, kwargs)):
             if (storage := _storage(tensor)) is not None:
                 own.add(storage._cdata)
-                sources |= self.sources_of(tensor)
-                choices |= self.choices_of(tensor)
+                new.sources |= self.sources_of(tensor)
+                new.choices |= self.choices_of(tensor)
+                if (memory := self._memory.get(storage._cdata)) is not None:
+                    new.is_chosen |= memory.is_chosen
+                    if tensor.is_floating_point() and _place(tensor) not in memory.recorded:
+                        new.is_moved &= memory.is_moved
+        chosen: int | None = None
+        if chooses(func, args):
+            chosen = self._choose(func, args, kwargs, new.is_chosen or not compares(func))
+        new.is_chosen &= name not in _MIX
         if func._schema.is_mutable:
-            self._write(func, args, kwargs, sources, choices)
-        choice = choice_in(func, args)
-        if choice is not None:
-            self._choose(choice)
+            self._write(func, args, kwargs, new)
         for tensor in _tensors(result):
             storage = _storage(tensor)
             if storage is None or storage._cdata in own:  # a view, or written in place
                 continue
-            # Of a choice only the indices depend on it: the values move as little as the scores do.
-            is_index = choice is not None and not tensor.is_floating_point()
-            depends = choices | {self._chosen} if is_index else choices
-            self._memory[storage._cdata] = _Memory(StorageWeakRef(storage), sources, depends)
-        self._chosen += choice is not None
+            made = replace(new, storage=StorageWeakRef(storage), recorded={})
+            if chosen is not None:
+                # Only the indices depend on it: the values move as little as the scores do.
+                if tensor.is_floating_point():
+                    made.is_chosen = True
+                else:
+                    made.choices |= {chosen}
+            self._memory[storage._cdata] = made
         return result
 
-    def _write(
-        self, func: Any, args: Any, kwargs: dict[str, Any], sources: Sources, choices: Sources
-    ) -> None:
+    def _write(self, func: Any, args: Any, kwargs: dict[str, Any], new: _Memory) -> None:
         for i, argument in enumerate(func._schema.arguments):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
@@ -118,8 +114,8 @@ class DataFlow(TorchDispatchMode):
             for tensor in _tensors(written):
                 storage = _storage(tensor)
                 if storage is not None:
-                    self._memory[storage._cdata] = _Memory(
-                        StorageWeakRef(storage), sources, choices
+                    self._memory[storage._cdata] = replace(
+                        new, storage=StorageWeakRef(storage), recorded={}
                     )
 
     def choices_of(self, tensor: torch.Tensor) -> Sources:
@@ -128,11 +124,17 @@ class DataFlow(TorchDispatchMode):
         return NONE if memory is None or _place(tensor) in memory.recorded else memory.choices
 
     def sources_of(self, tensor: torch.Tensor) -> Sources:
+        """Numbers of the nearest recorded arrays that it is computed from; its own if it is one."""
         memory = self._memory_of(tensor)
         if memory is None:
             return NONE
         array = memory.recorded.get(_place(tensor))
         return memory.sources if array is None else frozenset({array})
+
+    def is_moved(self, tensor: torch.Tensor) -> bool:
+        """Whether its elements are those of its sources, or of weights."""
+        memory = self._memory_of(tensor)
+        return memory is None or _place(tensor) in memory.recorded or memory.is_moved
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Whether an operation made it that no recorded array shows: not a part or view of one, nor
@@ -146,6 +148,7 @@ class DataFlow(TorchDispatchMode):
         return memory.recorded.get(_place(tensor)) if memory else None
 
     def record(self, tensor: torch.Tensor, array: int) -> None:
+        """From now on the tensor stands for what it was computed from. array: its number."""
         storage = _storage(tensor)
         if storage is None:
             return
@@ -155,10 +158,16 @@ class DataFlow(TorchDispatchMode):
         if tensor.numel() * tensor.element_size() == storage.nbytes():
             memory.sources = frozenset({array})
             memory.choices = NONE
+            memory.is_moved = True
 
     def _memory_of(self, tensor: torch.Tensor) -> _Memory | None:
         storage = _storage(tensor)
         return self._memory.get(storage._cdata) if storage is not None else None
+
+
+def _scales(name: str, args: Any) -> bool:
+    """Whether an operation multiplies by one number, as embeddings do that are then added to others."""
+    return name == "mul" and (not isinstance(args[1], torch.Tensor) or args[1].numel() == 1)
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:

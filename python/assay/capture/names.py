@@ -68,7 +68,7 @@ def names_of_file(file: Path, layers: int) -> Rename:
         rules = json.loads(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not valid JSON: {error}") from error
     if not isinstance(rules, dict):
         raise InputError(f"{file}: expected an object of rules, module path to name")
@@ -115,11 +115,3 @@ def _pattern(path: str, where: str) -> tuple[re.Pattern[str], int, int]:
         else:
             text += re.escape(part)
     return re.compile(text), factor, offset
-
-
-def safe_name(name: str) -> str:
-    """A name that is fit for a member of an .npz: without separators of paths and control
-    characters, at most 300 characters."""
-    name = re.sub(r"[/\\]", ".", name)
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "_", name)
-    return name[:300] or "_"

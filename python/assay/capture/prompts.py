@@ -10,12 +10,14 @@ from assay.capture.errors import InputError
 
 DEFAULT_PROMPTS = ("Hello", "The capital of France is", "What is 2+2?")
 
-# A prompt's id becomes a directory name.
+# A prompt's id becomes a directory name beside the manifest; src/base/text.cpp has the same rule.
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass
 class Prompt:
+    """A prompt: its text, its ids, or both."""
+
     id: str
     text: str | None
     input_ids: list[int] | None  # None until the text is tokenized
@@ -61,18 +63,30 @@ def read_prompts(file: Path, first_number: int) -> list[Prompt]:
 def _parse_line(line: str, where: str, default_id: str) -> Prompt:
     try:
         fields: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(fields, dict) or ("text" in fields) == ("input_ids" in fields):
         raise InputError(f"{where}: expected an object with either 'text' or 'input_ids'")
     id_, text, ids = fields.get("id", default_id), fields.get("text"), fields.get("input_ids")
-    if not isinstance(id_, str) or not _SAFE_ID.fullmatch(id_):
+    if not isinstance(id_, str) or not _SAFE_ID.fullmatch(id_) or id_ == "manifest.json":
         raise InputError(
-            f"{where}: field 'id' is {id_!r}, expected letters, digits, '-', '_', '.', at most 100"
+            f"{where}: field 'id' is {_short(id_)}, expected letters, digits, '-', '_', '.', at most"
+            " 100, and not manifest.json"
         )
     if "text" in fields and not isinstance(text, str):
-        raise InputError(f"{where}: field 'text' is {text!r}, expected a string")
+        raise InputError(f"{where}: field 'text' is {_short(text)}, expected a string")
     if "input_ids" in fields:
-        if not isinstance(ids, list) or not ids or any(type(i) is not int for i in ids):
-            raise InputError(f"{where}: field 'input_ids' is {ids!r}, expected a list of token ids")
+        if not isinstance(ids, list) or not ids or not all(map(_is_token, ids)):
+            raise InputError(
+                f"{where}: field 'input_ids' is {_short(ids)}, expected a list of token ids"
+            )
     return Prompt(id_, text, ids)
+
+
+def _is_token(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -18,9 +19,11 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
+from assay.capture.choices import Place  # noqa: E402
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
-from assay.capture.errors import InputError  # noqa: E402
+from assay.capture.errors import InputError, said  # noqa: E402
 from assay.capture.names import Rename, names_of_file, native_names  # noqa: E402
+from assay.capture.reach import Probe, probed_positions, widest  # noqa: E402
 from assay.capture.spool import Spool, SpoolReader  # noqa: E402
 from assay.capture.state import RunState  # noqa: E402
 from assay.capture.trace import Replay, Trace  # noqa: E402
@@ -46,10 +49,8 @@ class Job:
 
     @staticmethod
     def read(file: Path) -> "Job":
+        """The job that a file of JSON holds."""
         return Job(**json.loads(file.read_text(encoding="utf-8")))
-
-    def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @property
     def error_file(self) -> Path:
@@ -57,6 +58,7 @@ class Job:
         return Path(self.out) / "error"
 
     def spool(self, prompt: int) -> Path:
+        """The spool of one prompt, by its number."""
         return Path(self.out) / f"{prompt}.bin"
 
 
@@ -79,18 +81,20 @@ def load(directory: Path, numerics: str, attention: str = "eager") -> nn.Module:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise InputError(f"{directory}: transformers cannot load it: {_line(error)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged checkpoint transformers throws all kinds
+        raise InputError(f"{directory}: transformers cannot load it: {said(error)}") from error
     missing = sorted(told["missing_keys"])
     if missing:
         raise InputError(
             f"{directory}: {len(missing)} weights are missing, {', '.join(missing[:3])}, expected"
             f" those of {type(net).__name__}"
         )
-    net = net.eval()
+    model: nn.Module = net.eval()
     if numerics == "f64":
-        widen_constants(net)
-    return net
+        widen_constants(model)
+    return model
 
 
 def inputs_of(
@@ -140,30 +144,63 @@ def run(job: Job, net: nn.Module | None = None) -> None:
         spool = Spool(job.spool(p), job.store)
         untouched.restore()
         torch.manual_seed(0)
-        recorder: Trace | Replay
-        if job.plan is None:
-            recorder = Trace(net, spool.write, rename, _wanted(job.taps))
-        else:
-            told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
-            numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
-            recorder = Replay(net, spool.write, numbers, has_choices=bool(told["choices"]))
-        with torch.inference_mode(), double():
-            _forward(net, recorder, inputs)
         notes: dict[str, Any] = {"architecture": type(net).__name__}
-        if isinstance(recorder, Trace):
-            notes["arrays"] = [array.as_json() for array in recorder.arrays]
-            notes["choices"] = recorder.chosen.counts
+        if job.plan is None:
+            trace = Trace(net, spool.write, rename, _wanted(job.taps))
+            with torch.inference_mode(), double():
+                _forward(net, trace, inputs)
+            notes["arrays"] = [array.as_json() for array in trace.arrays]
+            notes["choices"] = [asdict(choice) for choice in trace.choices]
+            spool.close(notes)
+            continue
+        told = SpoolReader(Path(job.plan) / f"{p}.bin").notes
+        numbers = {array["hook"]: i for i, array in enumerate(told["arrays"])}
+        choices = {(c["call"], c["nth"]): i for i, c in enumerate(told["choices"])}
+        with torch.inference_mode(), double():
+            _forward(net, Replay(net, spool.write, numbers, choices), inputs)
         spool.close(notes)
+        if job.numerics == "f64" and choices and "input_ids" in inputs:
+            _say(job, f"{job.numerics}: prompt {p + 1} of {len(job.prompts)}, reach of positions")
+            untouched.restore()
+            with torch.inference_mode(), double():
+                reach = _measured_reach(net, SpoolReader(job.spool(p)), numbers, choices, inputs)
+            spool.close(notes | {"reach": reach})
+
+
+def _measured_reach(
+    net: nn.Module,
+    first: SpoolReader,
+    numbers: dict[str, int],
+    choices: dict[Place, int],
+    inputs: dict[str, torch.Tensor],
+) -> dict[int, str]:
+    """How far positions reach, by the numbers of arrays; empty if the model does not run so."""
+    tokens = inputs["input_ids"].shape[1]
+    probes = [Probe(net, first, numbers, choices, tokens, p) for p in probed_positions(tokens)]
+    try:
+        for probe in probes:
+            torch.manual_seed(0)
+            probe.run(inputs)
+    except Exception:  # any of the model's own code, on values that it never has
+        return {}
+    seen = set.intersection(*(set(probe.reach) for probe in probes))
+    return {number: widest(probe.reach[number] for probe in probes) for number in sorted(seen)}
 
 
 def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:
     try:
         recorder.run(inputs)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the model's code was not written for such inputs
+        if "can't allocate memory" in str(error):
+            raise MemoryError(said(error)) from error
         given = ", ".join(inputs) or "nothing"
-        advice = "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
+        advice = (
+            "" if net.main_input_name in inputs else f" (its main input: {net.main_input_name})"
+        )
         raise InputError(
-            f"{type(net).__name__}: it does not run on {given}: {_line(error)}; further inputs are"
+            f"{type(net).__name__}: it does not run on {given}: {said(error)}; further inputs are"
             f" given by --inputs FILE.npz{advice}"
         ) from error
 
@@ -184,16 +221,14 @@ def _wanted(globs: list[str]) -> Callable[[str], bool]:
     return lambda name: name == "input_ids" or any(fnmatch.fnmatchcase(name, g) for g in globs)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__
-
-
 def _say(job: Job, text: str) -> None:
     if job.progress:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> int:
+    """Runs the job whose file standard input names. Returns the exit code; what went wrong is in the
+    job's error file: 3 for what the user can mend, else 4."""
     file = sys.stdin.readline().rstrip("\n")
     if not file:  # nobody wants the run any more
         return 0
@@ -201,9 +236,20 @@ def main() -> int:
     try:
         run(job)
     except InputError as error:
-        job.error_file.write_text(str(error), encoding="utf-8", errors="replace")
-        return 3
+        return _failed(job, 3, str(error))
+    except MemoryError as error:
+        return _failed(job, 4, f"the {job.numerics} run has too little memory: {said(error)}")
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        text = f"the {job.numerics} run failed: {type(error).__name__}: {said(error)} ({where})"
+        return _failed(job, 4, text)
     return 0
+
+
+def _failed(job: Job, exit_code: int, message: str) -> int:
+    job.error_file.write_text(message, encoding="utf-8", errors="replace")
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Member:
 
     @property
     def kind(self) -> str:
+        """The type as manifests name it: F32, F64 or I64."""
         return _NAMES[self.dtype]
 
 
@@ -32,21 +33,13 @@ class Spool:
 
     def __init__(self, file: Path, store: str) -> None:
         self._file = file
-        self._store = _FP64 if store == "f64" else _FP32
+        self._store = store
         self._stream = file.open("wb")
         self._members: dict[int, Member] = {}
 
     def write(self, number: int, tensor: torch.Tensor) -> None:
-        """Activations as F32 or F64, integers as I64. BF16 values stay what they are."""
-        value = tensor.detach()
-        if value.is_floating_point():
-            if value.dtype == _FP64 and self._store == _FP32:
-                # Masked scores, which FP32 could only hold as infinity.
-                value = torch.where(value.isinf(), value, value.clamp(min=_F32_LOWEST))
-            value = value.to(_FP32 if value.dtype != _FP64 else self._store)
-        else:
-            value = value.to(_I64)
-        array = value.contiguous().numpy()
+        """Appends an array, as `stored` makes it."""
+        array = stored(tensor, self._store)
         self._members[number] = Member(array.dtype.name, array.shape, self._stream.tell())
         array.tofile(self._stream)
 
@@ -58,14 +51,35 @@ class Spool:
         self._file.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
+def stored(tensor: torch.Tensor, store: str) -> np.ndarray:
+    """Activations as F32, or doubles as `store` ("f32", "f64") says; integers as I64. BF16 values
+    stay what they are. The array may be the tensor's own memory."""
+    value = tensor.detach()
+    if not value.is_floating_point():
+        return value.to(_I64).contiguous().numpy()
+    if value.dtype == _FP64 and store == "f32":
+        # Masked scores, which FP32 could only hold as infinity.
+        value = torch.where(value.isinf(), value, value.clamp(min=_F32_LOWEST))
+    keep = value.dtype == _FP64 and store == "f64"
+    return value.to(_FP64 if keep else _FP32).contiguous().numpy()
+
+
 class SpoolReader:
+    """The arrays of a run that has ended.
+
+    notes: what the run told with them. members: the arrays, by number; choices' scores have
+    numbers below 0."""
+
     def __init__(self, file: Path) -> None:
         self._file = file
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         self.notes: dict[str, Any] = told["notes"]
-        self.members = {n: Member(dtype, tuple(shape), at) for n, dtype, shape, at in told["members"]}
+        self.members = {
+            n: Member(dtype, tuple(shape), at) for n, dtype, shape, at in told["members"]
+        }
 
     def read(self, number: int) -> np.ndarray:
+        """One array; KeyError if the run has none of that number."""
         member = self.members[number]
         count = int(np.prod(member.shape))
         array = np.fromfile(self._file, member.dtype, count, offset=member.offset)

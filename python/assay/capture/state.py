@@ -13,6 +13,7 @@ class RunState:
         self._seen = [(m, _lengths(m), _buffers(m)) for m in net.modules() if _lengths(m)]
 
     def restore(self) -> None:
+        """Puts the model back into the state that it had when this was made."""
         for module, lengths, buffers in self._seen:
             for name in _lengths(module).keys() - lengths.keys():
                 delattr(module, name)

@@ -9,7 +9,7 @@ A module without children also shows its input, as `path.input`, if no module re
 the context before an output projection, the residual stream before a norm.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.capture.flow import Choice, Choices, DataFlow
-from assay.capture.names import Rename, safe_name
+from assay._outputs import call_name, outputs_of, safe_name, unused
+from assay.capture.choices import Choice, Choices, Place, choice_in
+from assay.capture.flow import DataFlow
+from assay.capture.names import Rename
 
 
 @dataclass
@@ -31,25 +33,27 @@ class Traced:
     kind: str  # that module's class
     also: list[str] = field(default_factory=list)  # further modules that return this very tensor
     source: list[int] = field(default_factory=list)  # numbers of the arrays it is computed from
-    choices: list[int] = field(default_factory=list)  # numbers of the choices it depends on directly
+    choices: list[int] = field(
+        default_factory=list
+    )  # numbers of the choices it depends on directly
+    is_integer: bool = False
+    is_moved: bool = False  # whether its elements are those of its sources, or of weights
 
     def as_json(self) -> dict[str, Any]:
+        """For the notes of a spool."""
         return asdict(self)
 
 
 Write = Callable[[int, torch.Tensor], None]
 
 
-class ChosenScores:
-    """Stores the scores of all choices of a run, under numbers below 0."""
+@dataclass
+class NumberedChoice:
+    """A choice of a run. Its scores are stored under -1 - its number."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
-        self.counts: list[int] = []
-
-    def __call__(self, choice: Choice) -> None:
-        self._write(-1 - len(self.counts), choice.scores)
-        self.counts.append(choice.count)
+    call: str  # the module's call in which it was made
+    nth: int  # of the choices and comparisons in this call
+    count: int
 
 
 class Trace:
@@ -66,12 +70,13 @@ class Trace:
         self._write = write
         self._rename = rename
         self._wanted = wanted
-        self.chosen = ChosenScores(write)
-        self._flow = DataFlow(self.chosen)
+        self.choices: list[NumberedChoice] = []
+        self._flow = DataFlow(self._choose)
         self._names: dict[str, int] = {}
         self._calls = Calls()
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's output; `arrays` and `choices` then tell what was recorded."""
         for name, value in inputs.items():
             if _is_array(value) and self._wanted(name):
                 self._flow.record(value, self._add(name, name, "", "input", value, []))
@@ -81,6 +86,16 @@ class Trace:
                     stack.callback(hook.remove)
             stack.enter_context(self._flow)
             return self._net(**inputs)
+
+    def _choose(self, func: Any, args: Any, kwargs: dict[str, Any], counts: bool) -> int | None:
+        call, nth = self._calls.next_choice()
+        choice = choice_in(func, args, kwargs) if counts else None
+        if choice is None:
+            return None
+        number = len(self.choices)
+        self.choices.append(NumberedChoice(call, nth, choice.count))
+        self._write(-1 - number, choice.scores)
+        return number
 
     def _hooks(self, path: str, module: nn.Module) -> Iterator[Any]:
         kind = type(module).__name__
@@ -93,7 +108,7 @@ class Trace:
 
         def leave(_: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             call = self._calls.leave()
-            for name, value in outputs_of(call if path else "", output):
+            for name, value in outputs_of(call if path else "", output, is_tensor):
                 self._note(name, path, kind, value, is_output_of_model=not path)
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
@@ -128,11 +143,13 @@ class Trace:
             return
         sources = sorted(self._flow.sources_of(value))
         choices = sorted(self._flow.choices_of(value))
+        is_moved = self._flow.is_moved(value)
         new = self._rename(name)
         if not self._wanted(name) and not (new is not None and self._wanted(new)):
             return
         number = self._add(new or name, name, module, kind, value, sources)
         self.arrays[number].choices = choices
+        self.arrays[number].is_moved = is_moved
         if new is not None and new != name:
             self.arrays[number].also.append(name)
         self._flow.record(value, number)
@@ -159,6 +176,7 @@ class Trace:
         name = unused(safe_name(name), self._names)
         number = len(self.arrays)
         self.arrays.append(Traced(name, hook, module, kind, [], sources))
+        self.arrays[number].is_integer = not value.is_floating_point()
         self._names[name] = number
         self._write(number, value)
         return number
@@ -170,16 +188,24 @@ class Calls:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._running: list[tuple[str, str, str]] = []
+        self._choices: dict[str, int] = {}
 
     def enter(self, path: str, kind: str) -> str:
         """The name of this call: the path, `path#2` for the second."""
         count = self._counts[path] = self._counts.get(path, 0) + 1
-        call = path if count == 1 else f"{path}#{count}"
+        call = call_name(path, count)
         self._running.append((call, path, kind))
         return call
 
     def leave(self) -> str:
+        """The name of the call that ends."""
         return self._running.pop()[0]
+
+    def next_choice(self) -> tuple[str, int]:
+        """The place of an operation that chooses or compares: the call, and its number there."""
+        call = self._running[-1][0] if self._running else ""
+        nth = self._choices[call] = self._choices.get(call, -1) + 1
+        return call, nth
 
     def caller(self) -> tuple[str, str]:
         """Path and class of the module that called the running one."""
@@ -189,28 +215,32 @@ class Calls:
 
 
 class Replay:
-    """Records the same arrays in a later run, by their hooks' names."""
+    """Records the same arrays and choices in a later run, by their hooks' names and places."""
 
     def __init__(
-        self, net: nn.Module, write: Write, numbers: dict[str, int], *, has_choices: bool
+        self,
+        net: nn.Module,
+        write: Write,
+        numbers: dict[str, int],
+        choices: dict[Place, int],
     ) -> None:
         self._net = net
         self._write = write
         self._numbers = numbers
         self._calls = Calls()
         self._seen: set[int] = set()
-        self._chosen = ChosenScores(write)
-        self._has_choices = has_choices
+        self._choices = choices
 
     def run(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's output."""
         for name, value in inputs.items():
             self._keep(name, value)
         with ExitStack() as stack:
             for path, module in self._net.named_modules():
                 for hook in self._hooks(path, module):
                     stack.callback(hook.remove)
-            if self._has_choices:
-                stack.enter_context(Choices(self._chosen))
+            if self._choices:
+                stack.enter_context(Choices(self._calls.next_choice, self._choices, self._choose))
             return self._net(**inputs)
 
     def _hooks(self, path: str, module: nn.Module) -> Iterator[Any]:
@@ -223,11 +253,14 @@ class Replay:
 
         def leave(_: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             call = self._calls.leave()
-            for name, value in outputs_of(call if path else "", output):
+            for name, value in outputs_of(call if path else "", output, is_tensor):
                 self._keep(name, value)
 
         yield module.register_forward_pre_hook(enter, with_kwargs=True)
         yield module.register_forward_hook(leave)
+
+    def _choose(self, number: int, choice: Choice) -> None:
+        self._write(-1 - number, choice.scores)
 
     def _keep(self, name: str, value: torch.Tensor | None) -> None:
         number = self._numbers.get(name)
@@ -235,14 +268,6 @@ class Replay:
             return
         self._seen.add(number)
         self._write(number, value)
-
-
-def unused(name: str, names: Mapping[str, Any]) -> str:
-    count, candidate = 1, name
-    while candidate in names:
-        count += 1
-        candidate = f"{name}~{count}"
-    return candidate
 
 
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -253,31 +278,8 @@ def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor |
     return None
 
 
-def outputs_of(call: str, output: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors that a call returned, by name. call: "" for the model itself."""
-    for place, value in tensors_of(output):
-        if call and place in ((), (0,), (_first_key(output),)):
-            yield call, value
-        elif call or not place or isinstance(place[0], int):
-            yield (call or "output") + "".join(f"[{key}]" for key in place), value
-        else:
-            yield str(place[0]) + "".join(f"[{key}]" for key in place[1:]), value
-
-
-def tensors_of(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """All tensors in tuples, lists and dicts (transformers' ModelOutput is one), with their place."""
-    if isinstance(value, torch.Tensor):
-        yield place, value
-    elif isinstance(value, Mapping):
-        for key, element in value.items():
-            yield from tensors_of(element, (*place, key))
-    elif isinstance(value, (list, tuple)):
-        for index, element in enumerate(value):
-            yield from tensors_of(element, (*place, index))
-
-
-def _first_key(output: Any) -> Any:
-    return next(iter(output), None) if isinstance(output, Mapping) else None
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
 
 
 def _is_array(value: Any) -> bool:

@@ -2,8 +2,8 @@
 
     import assay
 
-    with assay.record(model, "dump/prompt1.npz") as dump:
-        dump["logits"] = model(ids)
+    with assay.record(model, "dump/prompt1.npz"):
+        model(ids)
 
 It needs numpy alone, and the library that the model is written in: torch, MLX, tinygrad or JAX, or
 any other whose modules are Python objects that are called. :mod:`assay.record.llama_cpp` does the
@@ -21,7 +21,7 @@ __all__ = ["Recording", "record"]
 
 
 class _CallableModule(types.ModuleType):
-    """So that ``assay.record(model)`` works whether or not this package was imported by its name."""
+    """So that ``assay.record(model)`` works whether or not this package was imported by name."""
 
     def __call__(
         self, model: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None

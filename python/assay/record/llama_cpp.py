@@ -126,7 +126,7 @@ class _LlamaRecording(GraphRecording):
         params.flash_attn_type = 0
         params.cb_eval = callback
         own, own_batch = llm._ctx, llm.n_batch
-        context = _internals.LlamaContext(model=llm._model, params=params, verbose=False)
+        context: Any = _internals.LlamaContext(model=llm._model, params=params, verbose=False)
 
         def restore() -> None:
             llm._ctx, llm.n_batch = own, own_batch
@@ -165,8 +165,8 @@ def record(
     and after. Logits are those of the last position, unless llm was made with logits_all=True.
     path, only: as of :func:`assay.record`.
 
-    Names are llama.cpp's ("l_out-0", "result_output"); tensors have their axes in numpy's order, and
-    BF16 becomes FP32. Quantised tensors, views and nodes without a name are left out. "input_ids"
+    Names are llama.cpp's ("l_out-0", "result_output"); tensors have their axes in numpy's order,
+    and BF16 becomes FP32. Quantised tensors, views and nodes without a name are left out. "input_ids"
     has the prompt's tokens.
 
     Returns the :class:`assay.record.Recording`. Raises what llama_cpp raises if there is no memory

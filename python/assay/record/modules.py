@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from .values import is_tensor, library_of
+from assay._arrays import is_tensor, library_of
 
 # Path of the module, what it was called with (positional, by name), what it returned.
 After = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
@@ -91,7 +91,7 @@ def _objects_in(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_module(value: Any) -> bool:
-    call = getattr(type(value), "__call__", None)
+    call = getattr(type(value), "__call__", None)  # noqa: B004
     # Functions, methods and what a compiler wraps are callable too.
     return (
         hasattr(call, "__code__")
@@ -142,7 +142,7 @@ def _watch_classes(
 
 
 def _uncompile_tinygrad(modules: list[Any], until: ExitStack) -> None:
-    """Runs blocks that tinygrad would compile as one function step by step, so that values exist."""
+    """Runs blocks that tinygrad would compile as one function in steps, so that values exist."""
 
     def plain(*wrapped: Any, **_options: Any) -> Any:
         return wrapped[0] if wrapped else lambda f: f

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -14,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from assay._arrays import as_numpy, is_tensor
+from assay._errors import UsageError
+from assay._files import machine_errors, replacing
+from assay._npz import encode, write_archive
+from assay._outputs import call_name, outputs_of, safe_name, unused
+
 from .modules import token_ids, watch
-from .values import as_numpy, is_tensor, tensors_in
 
 
 class Recording(MutableMapping[str, np.ndarray]):
     """Arrays by name, in the order of the run: numpy arrays that own their elements.
 
     It is a dictionary, to which arrays may be added under names of one's own. Assigning a tensor of
-    any library converts it (:func:`assay.record.values.as_numpy`).
+    any library copies it; elements of types that numpy does not have become FP32.
 
     Attributes:
         skipped: what could not be read, as "NAME: why".
@@ -40,9 +43,21 @@ class Recording(MutableMapping[str, np.ndarray]):
         return self._arrays[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not name:
-            raise ValueError("an array needs a name")
-        self._arrays[name] = as_numpy(value) if is_tensor(value) else np.array(value)
+        if not isinstance(name, str) or not name:
+            found = repr(name)
+            raise UsageError(f"an array's name: {found}; expected a text", "name", found, "a text")
+        if is_tensor(value):
+            self._arrays[name] = as_numpy(value)
+            return
+        try:
+            array = np.array(value)
+        except (ValueError, TypeError):  # rows of different lengths
+            array = np.array(None)
+        if array.dtype.kind not in "biuf":
+            found = type(value).__name__
+            expected = "a tensor, a number, or a list of numbers"
+            raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
+        self._arrays[name] = array
 
     def __delitem__(self, name: str) -> None:
         del self._arrays[name]
@@ -60,12 +75,16 @@ class Recording(MutableMapping[str, np.ndarray]):
     def add(self, module: str, returned: Any) -> None:
         """Adds the tensors that a call of a module returned.
 
-        module: its path ("model.layers.0.mlp"). The second call's names are PATH#2, and so on. A
+        module: its path ("model.layers.0.mlp"), "" for the model itself. The second call's names
+        are PATH#2, and so on. A
         tensor that cannot be read is noted in ``skipped``: recording must not stop the run.
         """
-        call = self._calls[module] = self._calls.get(module, 0) + 1
-        path = module if call == 1 else f"{module}#{call}"
-        for name, tensor in tensors_in(returned, path):
+        count = self._calls[module] = self._calls.get(module, 0) + 1
+        call = call_name(module, count) if module else ""
+        for name, tensor in outputs_of(call, returned, is_tensor):
+            name = safe_name(name)
+            if not module:  # a module may be called as an output of the model is
+                name = unused(call_name(name, count), self)
             if self._only and not fnmatchcase(name, self._only):
                 continue
             try:
@@ -76,29 +95,21 @@ class Recording(MutableMapping[str, np.ndarray]):
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Writes the arrays as an .npz file, whole or not at all; its directory is made if need be.
 
-        path: the recording's own if None. Returns the path. Raises ValueError without a path or
-        without arrays, and OSError if it cannot be written.
+        path: the recording's own if None. Returns the path. Raises UsageError without a path or
+        without arrays, and MachineError if it cannot be written.
         """
         to = self.path if path is None else Path(path)
         if to is None:
-            raise ValueError("no path to save the recording to")
+            raise UsageError("path: none to save the recording to", "path", "none", "a path")
         if not self._arrays:
             why = f": {self.skipped[0]}" if self.skipped else ": was the model called in the block?"
-            raise ValueError(f"{to}: nothing was recorded{why}")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        partial = tempfile.NamedTemporaryFile(
-            dir=to.parent, prefix=f".{to.name}.", suffix=".npz", delete=False
-        )
-        try:
-            with partial:
-                _save_npz(partial, self._arrays)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(partial.name, 0o666 & ~umask)
-            os.replace(partial.name, to)
-        except BaseException:
-            os.unlink(partial.name)
-            raise
+            found = f"nothing was recorded{why}"
+            raise UsageError(f"{to}: {found}", str(to), found)
+        with machine_errors(to):
+            to.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(to) as file:
+            arrays = self._arrays.items()
+            write_archive(file, (encode(name, array, "none") for name, array in arrays))
         return to
 
     def __enter__(self) -> Recording:
@@ -113,14 +124,6 @@ class Recording(MutableMapping[str, np.ndarray]):
             self.save()
 
 
-def _save_npz(file: Any, arrays: dict[str, np.ndarray]) -> None:
-    """As np.savez does, which cannot take arrays called "file"."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape))
-
-
 def record(
     model: Any, path: str | os.PathLike[str] | None = None, *, only: str | None = None
 ) -> Recording:
@@ -129,14 +132,17 @@ def record(
     ::
 
         with assay.record(model, "dump/prompt1.npz") as dump:
-            dump["logits"] = model(ids)
+            model(ids)
+            dump["mine"] = hidden      # arrays of one's own, if need be
 
-    model: a torch or MLX module, or any object whose attributes, lists and dictionaries hold objects
-    that are called (tinygrad's models). Names are the modules' paths, as in the model
+    model: a torch or MLX module, or any object whose attributes, lists and dictionaries hold
+    objects that are called (tinygrad's models). Names are the modules' paths, as in the model
     ("model.layers.0.self_attn.q_proj"). A module's second call in the block is PATH#2; run one
-    prompt per block. Its first tensor has the name itself, the others NAME[1] and so on, those of a
-    dictionary NAME.KEY; what the model itself returns as a dictionary has the bare keys, and a bare
-    tensor of it is "output". Integers that the model is called with are "input_ids".
+    prompt per block. Of several tensors the first has the name itself, the others their place in
+    brackets: NAME[1], NAME[KEY], NAME[1][0]. What the model itself returns has the names of its
+    fields ("logits", "hidden_states[3]"), or is "output" if it has none; "output~2" where a module
+    has that name. Integers that the model is called with are "input_ids". ``assay capture`` and
+    :func:`assay.check` use the same names.
 
     path: the .npz file to write when the block ends without an exception; None: none.
     only: a glob of the names to keep ("model.layers.5.*"), for models whose arrays are too many.
@@ -147,25 +153,18 @@ def record(
     mx.compile, TinyJit) calls no modules: what it hides cannot be recorded.
 
     Returns the :class:`Recording`, a dictionary of numpy arrays. Raises TypeError if the model has
-    no modules that can be called, ValueError if nothing was recorded, OSError if the file cannot be
-    written.
+    no modules that can be called, UsageError (a ValueError) if nothing was recorded, MachineError
+    if the file cannot be written.
     """
     recording = Recording(path, only)
     keep: Callable[[str, Any], None] = recording.add
 
     def after(module: str, inputs: tuple[Any, ...], more: dict[str, Any], returned: Any) -> None:
-        if module:
-            keep(module, returned)
-            return
-        ids = token_ids(inputs, more)
+        ids = None if module else token_ids(inputs, more)
         # They tell which prompt the dump is of, whatever `only` says.
         if ids is not None and "input_ids" not in recording:
             recording["input_ids"] = ids
-        # A module may have that name too; its output is then what the model returns, or near it.
-        if not is_tensor(returned):
-            keep("", returned)
-        elif "output" not in recording:
-            keep("output", returned)
+        keep(module, returned)
 
     watch(model, after, recording._hooks)
     return recording

@@ -206,6 +206,17 @@ function card(kind, ...children) {
   return make("div", { className: `card ${kind}` }, ...children);
 }
 
+// As the text report does it (report/like_lines.h).
+function oneOfEachKind(lines) {
+  const kinds = new Map();
+  for (const line of lines) {
+    const kind = line.replace(/(layer_|\.)\d+(?=[_.])/g, "$1");
+    if (!kinds.has(kind)) kinds.set(kind, []);
+    kinds.get(kind).push(line);
+  }
+  return [...kinds.values()].map((all) => all[0] + (all.length > 1 ? ` (and ${all.length - 1} like it)` : ""));
+}
+
 function drawFindings() {
   const p = prompt();
   const parts = [];
@@ -226,7 +237,9 @@ function drawFindings() {
       parts.push(card("good", `All ${compared} compared arrays pass.`));
     }
   }
-  for (const f of p.findings) parts.push(card("warn", `The dump: ${f.tensor}: ${f.text}`));
+  for (const line of oneOfEachKind(p.findings.map((f) => `${f.tensor}: ${f.text}`))) {
+    parts.push(card("warn", `The dump: ${line}`));
+  }
   for (const t of p.tensors.filter((x) => x.verdict === "error")) {
     parts.push(card("", `${t.name}: ${t.reason}`));
   }

@@ -1,4 +1,4 @@
-"""The command `assay golden`: python -m assay.golden. The function is `assay.golden`."""
+"""The command `assay golden`, which the program starts. The function is `assay.golden`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import AssayError, InputError, UsageError
+from ._command import end_cleanly_on_sigterm, fail
+from ._errors import AssayError, MachineError, UsageError
+from ._manifest import FILE
+from ._text import visible
 
 if TYPE_CHECKING:
     from ._reference import Reference
@@ -59,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     from ._golden import golden, update_golden
 
     options = _parser().parse_args(arguments)
+    end_cleanly_on_sigterm()
     shared: dict[str, Any] = {"threads": options.threads, "stream": options.stream}
     try:
         if options.update:
@@ -74,34 +78,23 @@ def main(arguments: list[str] | None = None) -> int:
                              max_new_tokens=options.max_new_tokens, **shared)  # fmt: skip
     except ModuleNotFoundError as error:
         message = f"golden needs {error.name}: pip install assay for {sys.executable}, or name another interpreter in"
-        return _fail(4, f"{message} ASSAY_PYTHON", options.json)
-    except (AssayError, OSError) as error:
-        code = 2 if isinstance(error, UsageError) else 3 if isinstance(error, InputError) else 4
-        parts = (error.where, error.found, error.expected) if isinstance(error, AssayError) else ()
-        return _fail(code, str(error), options.json, *parts)
+        return fail(MachineError(f"{message} ASSAY_PYTHON"), options.json)
+    except (AssayError, OSError, MemoryError) as error:
+        return fail(error, options.json)
+    except KeyboardInterrupt:
+        return 130
     print(json.dumps(_described(written), indent=2) if options.json else _report(written))
     return 0
 
 
-def _fail(code: int, message: str, as_json: bool, where: str = "", found: str = "", expected: str = "") -> int:
-    """Prints the error as a line, and with --json as the program does (docs/json.md)."""
-    print(f"assay: error: {message}", file=sys.stderr)
-    if as_json:
-        kind = {2: "usage", 3: "input", 4: "system"}[code]
-        parts = {"where": where, "found": found or message, "expected": expected}
-        error = {"kind": kind, "exit_code": code, **parts, "message": message}
-        print(json.dumps({"schema": "assay.error/1", "error": error}, indent=2))
-    return code
-
-
 def _described(written: Reference) -> dict[str, Any]:
-    files = {f for p in written.manifest["prompts"] for f in p["files"].values()} | {"manifest.json"}
+    files = {f for p in written.manifest["prompts"] for f in p["files"].values()} | {FILE}
     return {
         "schema": "assay.golden/1",
         "out": str(written.path),
         "bytes": sum((written.path / f).stat().st_size for f in files),
         "prompts": [
-            {"id": p["id"], "tokens": len(p["input_ids"]), "arrays": list(p["arrays"]),
+            {"id": p["id"], "tokens": len(p.get("input_ids", [])), "arrays": list(p["arrays"]),
              "bytes": sum((written.path / f).stat().st_size for f in p["files"].values()),
              "left_out": written.manifest["golden"]["left_out"].get(p["id"], [])}
             for p in written.manifest["prompts"]
@@ -119,10 +112,10 @@ def _report(written: Reference) -> str:
     lines.append("")
     if left_out:
         names = list(left_out)
-        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        shown = ", ".join(map(visible, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         lines.append(f"Left out, at least of one prompt, to stay within {written.manifest['golden']['max_bytes']:,}"
                      f" bytes:\n  {shown}")  # fmt: skip
-    lines.append(f"Written to {described['out']}: {described['bytes'] / 1000:.1f} kB")
+    lines.append(f"Written to {visible(described['out'])}: {described['bytes'] / 1000:.1f} kB")
     return "\n".join(lines)
 
 
