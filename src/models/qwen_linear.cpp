@@ -56,7 +56,7 @@ void read_delta(const JsonObject& config, ModelSpec& spec) {
 
 void read_hybrid(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, false);
-  spec.norm.one_plus = true;
+  spec.norm.one_plus = spec.norm.rounded_once = true;
   spec.qk_norm = true;
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   spec.attention.gated = true;

@@ -282,6 +282,7 @@ TEST_F(SpecTest, LinearLayersAreRead) {
   EXPECT_EQ(spec.delta.conv_size(), 2 * 16 * 128 + 32 * 128);
   EXPECT_EQ(spec.delta.conv_taps, 4);
   EXPECT_EQ(spec.rope.dims, 6);  // a quarter of 24
+  EXPECT_TRUE(spec.norm.one_plus && spec.norm.rounded_once);
   config["layer_types"] = {"full_attention", "linear_attention", "full_attention",
                            "linear_attention"};
   spec = read(config);
