@@ -40,7 +40,7 @@ std::string name_of(const Block& block, ValueId value) {
     return std::holds_alternative<Unpack>(reader.operation) && reader.reads[0] == value;
   });
   if (is_packed) {
-    // It is named as the matrix.
+    // It is named after the matrix.
     const auto at =
         static_cast<std::size_t>(std::ranges::find(step->writes, value) - step->writes.begin());
     std::size_t matrix = 0;
@@ -50,7 +50,7 @@ std::string name_of(const Block& block, ValueId value) {
     const std::string& tensor = step->tensors[matrix].name;
     const std::size_t end = tensor.rfind('.');
     const std::size_t begin = tensor.rfind('.', end - 1);
-    return tensor.substr(begin + 1, end - begin - 1);
+    return tensor.substr(begin + 1, end - begin - 1) + "_output";
   }
   return "raw_logits";
 }
