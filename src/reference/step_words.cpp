@@ -177,10 +177,11 @@ class Speaker {
       std::int64_t first = 0;
       for (std::size_t p = 0; p < unpack.widths.size(); ++p) {
         const std::int64_t last = first + unpack.widths[p];
-        if (unpack.into[p] == o) parts.push_back(fmt::format("elements {} to {}", first, last - 1));
+        if (unpack.into[p] == o)
+          parts.push_back(fmt::format("elements {} to {} of every group", first, last - 1));
         first = last;
       }
-      all.push_back(fmt::format("{} = {} of each", writes_[o], fmt::join(parts, ", then ")));
+      all.push_back(fmt::format("{} = {}", writes_[o], fmt::join(parts, ", then ")));
     }
     return {fmt::format("{} is {} groups of {} elements; {}", reads_[0], unpack.groups, group,
                         fmt::join(all, "; ")),
