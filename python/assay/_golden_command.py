@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._command import end_cleanly_on_sigterm, fail
+from ._command import Parser, asks_for_json, end_cleanly_on_signals, fail, say
 from ._errors import AssayError, MachineError, UsageError
 from ._manifest import FILE
 from ._text import visible
@@ -31,7 +31,7 @@ def byte_count(text: str) -> int | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="assay golden",
         description="Write a golden bundle: a reference set small enough for a repository. `assay compare` and the"
         " pytest plugin compare with it, and need no checkpoint.",
@@ -59,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    from ._golden import golden, update_golden
-
-    options = _parser().parse_args(arguments)
-    end_cleanly_on_sigterm()
-    shared: dict[str, Any] = {"threads": options.threads, "stream": options.stream}
     try:
+        end_cleanly_on_signals()
+        options = _parser().parse_args(arguments)
+        from ._golden import golden, update_golden
+
+        shared: dict[str, Any] = {"threads": options.threads, "stream": options.stream}
         if options.update:
             written = update_golden(options.update, model=options.model, **shared)
         else:
@@ -76,14 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
             taps = [g for text in options.taps for g in text.split(",")] if options.taps else None
             written = golden(options.model, options.out, prompts=prompts, taps=taps, max_bytes=options.max_bytes,
                              max_new_tokens=options.max_new_tokens, **shared)  # fmt: skip
+        say(json.dumps(_described(written), indent=2) if options.json else _report(written))
     except ModuleNotFoundError as error:
         message = f"golden needs {error.name}: pip install assay for {sys.executable}, or name another interpreter in"
-        return fail(MachineError(f"{message} ASSAY_PYTHON"), options.json)
+        return fail(MachineError(f"{message} ASSAY_PYTHON"), asks_for_json(arguments))
     except (AssayError, OSError, MemoryError) as error:
-        return fail(error, options.json)
+        return fail(error, asks_for_json(arguments))
     except KeyboardInterrupt:
         return 130
-    print(json.dumps(_described(written), indent=2) if options.json else _report(written))
     return 0
 
 

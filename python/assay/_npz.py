@@ -62,8 +62,9 @@ def encode(name: str, array: np.ndarray[Any, Any], compression: str) -> Member:
     import numpy as np
 
     header = BytesIO()
+    array = np.asarray(array, order="C")  # the header must tell the order in which the elements are written
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    elements = np.ascontiguousarray(array).reshape(-1).data.cast("B") if array.size else b""
+    elements = array.reshape(-1).data.cast("B") if array.size else b""
     parts: tuple[Any, ...] = (header.getvalue(), elements)
     size = sum(len(part) for part in parts)
     crc = 0

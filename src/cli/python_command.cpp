@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // Arguments: the command, its module, what it needs, and then its options.
-constexpr const char* kStart = R"(import importlib, sys
+constexpr const char* kStart = R"(import importlib, os, signal, sys
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 name, module, needs = sys.argv[1:4]
 sys.argv[1:4] = []
 try:
@@ -31,8 +32,12 @@ except ModuleNotFoundError as error:
     print(f"assay: error: {message}", file=sys.stderr)
     if "--json" in sys.argv:
         import json
-        print(json.dumps({"schema": "assay.error/1", "error": {"kind": "system", "exit_code": 4, "where": "",
-                          "found": message, "expected": "", "message": message}}, indent=2))
+        text = json.dumps({"schema": "assay.error/1", "error": {"kind": "system", "exit_code": 4, "where": "",
+                           "found": message, "expected": "", "message": message}}, indent=2)
+        try:
+            print(text, flush=True)
+        except OSError:
+            os._exit(4)
     sys.exit(4)
 sys.exit(main())
 )";

@@ -6,6 +6,8 @@ A run of the tests tries a few changes of each file; ALL=1 tries 200.
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -23,6 +25,7 @@ from assay.capture import __main__ as program
 from assay.capture import capture as captures
 from assay.capture import files
 
+ROOT = Path(__file__).resolve().parents[2]
 TIMES = 200 if os.environ.get("ALL") == "1" else 15
 BYTES = [
     b"null",
@@ -95,6 +98,26 @@ def test_damaged_files(whole: Path, scratch: Path, name: str, capsys: Any) -> No
             shutil.rmtree(scratch / "out", ignore_errors=True)
     finally:
         (whole / name).write_bytes(original)
+
+
+def test_a_full_disk_is_an_error_in_one_line(whole: Path, scratch: Path) -> None:
+    """A limit on the size of files stands for it."""
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
+        " from assay.capture.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [str(whole / "model"), "--out", str(scratch / "out"), "--runs", "bf16"]
+    arguments += ["--prompts", str(whole / "prompts.jsonl")]
+    ran = subprocess.run(
+        [sys.executable, "-c", limited, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        capture_output=True,
+        text=True,
+    )
+    errors = [line for line in ran.stderr.splitlines() if "assay: error: " in line]
+    assert ran.returncode == 4 and len(errors) == 1, ran.stderr
+    assert "cannot write: File too large" in errors[0] and "Traceback" not in ran.stderr
+    assert not (scratch / "out/manifest.json").exists()
 
 
 def refuse(constant: str) -> None:

@@ -248,6 +248,25 @@ def test_a_full_disk_leaves_what_was_there(reference, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def run_golden(*arguments, **options):
+    command = [sys.executable, "-m", "assay._golden_command", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_full_standard_output_is_an_error_in_one_line(reference, tmp_path):
+    with open("/dev/full", "w") as full:
+        ran = run_golden(reference.path, "--out", tmp_path / "g", "--json", stdout=full)
+    assert ran.returncode == 4 and ran.stderr.count("\n") == 1, ran.stderr
+    assert "standard output: cannot write" in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--max-bytes", "x"], ["--nope"], ["a", "b"], ["--threads", "many"]])
+def test_wrong_usage_is_one_line_and_json(arguments):
+    ran = run_golden("--json", *arguments, stdout=subprocess.PIPE)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1, ran.stderr
+    assert json.loads(ran.stdout)["error"]["kind"] == "usage"
+
+
 @pytest.mark.parametrize("stop, status", [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_ends_the_command_and_leaves_nothing(tmp_path, stop, status):
     (tmp_path / "tmp").mkdir()

@@ -476,3 +476,18 @@ def test_what_capture_imports_is_installed_with_the_program():
                 open_.append(root / f"python/assay/{name}.py")
     (installed,) = re.findall(r"foreach\(file (_[\w ]+)\)", (root / "cmake/Install.cmake").read_text())
     assert set(installed.split()) == needed
+
+
+@pytest.mark.parametrize("compression", ["none", "fast", "small"])
+def test_archives_hold_arrays_of_any_order(tmp_path, compression):
+    from assay._npz import archive_bytes, encode
+
+    own = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {"c": own, "fortran": np.asfortranarray(own), "part": own[:, ::2], "axes": own.transpose(2, 0, 1),
+              "number": np.float32(3), "none": np.zeros((0, 3))}  # fmt: skip
+    path = tmp_path / "a.npz"
+    path.write_bytes(archive_bytes(encode(name, np.asarray(a), compression) for name, a in arrays.items()))
+    read = np.load(path)
+    for name, array in arrays.items():
+        assert np.array_equal(read[name], array) and read[name].shape == np.shape(array), name
+        assert np.array_equal(assay.Arrays(path)[name], array), name

@@ -4,15 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from assay._command import end_cleanly_on_sigterm, fail
+from assay._command import Parser, asks_for_json, end_cleanly_on_signals, fail, say
 from assay._errors import AssayError, MachineError
 
 NEEDED = "pip install numpy torch transformers"
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The options by name; None: those of the command line. Wrong ones end the program with 2."""
-    parser = argparse.ArgumentParser(
+    """The options by name; None: those of the command line. UsageError if they are wrong."""
+    parser = Parser(
         prog="assay capture",
         description="Write reference activations of any HuggingFace transformers model, made by"
         " transformers itself with hooks on every module.",
@@ -83,19 +83,19 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit code; errors are printed."""
-    options = parse_arguments(arguments)
-    end_cleanly_on_sigterm()  # and the runs are ended
     try:
+        end_cleanly_on_signals()  # and the runs are ended
+        options = parse_arguments(arguments)
         from assay.capture.capture import capture, report
+
+        say(report(options.out, capture(options), as_json=options.json))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "assay":
             raise
         needed = MachineError(f"capture needs the Python package {error.name}: {NEEDED}")
-        return fail(needed, options.json)
-    try:
-        print(report(options.out, capture(options), as_json=options.json))
+        return fail(needed, asks_for_json(arguments))
     except (AssayError, OSError, MemoryError, RuntimeError) as error:
-        return fail(error, options.json)
+        return fail(error, asks_for_json(arguments))
     except KeyboardInterrupt:
         return 130
     return 0

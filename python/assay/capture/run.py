@@ -19,6 +19,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
+from assay._errors import MachineError  # noqa: E402
 from assay.capture.choices import Place  # noqa: E402
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
 from assay.capture.errors import InputError, said  # noqa: E402
@@ -190,7 +191,7 @@ def _measured_reach(
 def _forward(net: Any, recorder: Trace | Replay, inputs: dict[str, torch.Tensor]) -> None:
     try:
         recorder.run(inputs)
-    except MemoryError:
+    except (MemoryError, MachineError):
         raise
     except Exception as error:  # the model's code was not written for such inputs
         if "can't allocate memory" in str(error):
@@ -237,6 +238,8 @@ def main() -> int:
         run(job)
     except InputError as error:
         return _failed(job, 3, str(error))
+    except MachineError as error:
+        return _failed(job, 4, str(error))
     except MemoryError as error:
         return _failed(job, 4, f"the {job.numerics} run has too little memory: {said(error)}")
     except Exception as error:

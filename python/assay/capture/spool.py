@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from assay._files import machine_errors
+
 # Kept from before a double run, which changes what torch.float32 is.
 _FP32, _FP64, _I64 = torch.float32, torch.float64, torch.int64
 _F32_LOWEST = float(np.finfo(np.float32).min)
@@ -39,16 +41,20 @@ class Spool:
 
     def write(self, number: int, tensor: torch.Tensor) -> None:
         """Appends an array, as `stored` makes it."""
-        array = stored(tensor, self._store)
+        array = np.asarray(stored(tensor, self._store), order="C")
         self._members[number] = Member(array.dtype.name, array.shape, self._stream.tell())
-        array.tofile(self._stream)
+        # Not tofile(), which takes no notice of a full disk.
+        with machine_errors(self._file):
+            if array.size:
+                self._stream.write(array.reshape(-1).data.cast("B"))
 
     def close(self, notes: dict[str, Any]) -> None:
         """notes: further things to tell whoever reads the spool."""
-        self._stream.close()
         members = [[n, m.dtype, m.shape, m.offset] for n, m in self._members.items()]
         text = json.dumps({"members": members, "notes": notes})
-        self._file.with_suffix(".json").write_text(text, encoding="utf-8")
+        with machine_errors(self._file):
+            self._stream.close()
+            self._file.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
 def stored(tensor: torch.Tensor, store: str) -> np.ndarray:
