@@ -22,7 +22,8 @@ std::vector<Small> make_models() {
     small["num_attention_heads"] = 2;
     small["num_key_value_heads"] = 1;
     const bool partly = small["model_type"] == "glm4_moe" || small["model_type"] == "minimax_m2";
-    small["head_dim"] = small["model_type"] == "phi3" ? 16 : partly ? 12 : 10;
+    const bool linear = small.contains("linear_num_key_heads");  // rotates a quarter of a head
+    small["head_dim"] = small["model_type"] == "phi3" || linear ? 16 : partly ? 12 : 10;
     if (small["model_type"] == "phi3") small["hidden_size"] = 32;
     small["vocab_size"] = 31;
     small["intermediate_size"] = 13;

@@ -7,6 +7,7 @@ function is the model's own, and what is recorded is what it hands to softmax an
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import torch
 from torch import nn
 
 from assay.capture.errors import UsageError
+from assay_hf.delta_taps import DELTA_TAPS, delta_hooks
 from assay_hf.model import HfModel
 
 # The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.
 LAYER_TAPS = (
     "input_norm",
     "q_proj",
+    "attn_gate",
     "k_proj",
     "v_proj",
     "q_norm",
@@ -29,7 +32,9 @@ LAYER_TAPS = (
     "attn_scores",
     "attn_probs",
     "attn_context",
+    "attn_gated",
     "attn_output",
+    *DELTA_TAPS,
     "attn_post_norm",
     "attn_residual",
     "mlp_norm",
@@ -76,8 +81,16 @@ def _absent_taps(layer: nn.Module) -> set[str]:
     absent: set[str] = set()
     if not hasattr(layer, "input_layernorm"):
         absent.add("input_norm")
-    if not hasattr(layer.self_attn, "q_norm"):
-        absent |= {"q_norm", "k_norm"}
+    attention = getattr(layer, "self_attn", None)
+    if attention is None:
+        absent.update(tap for tap in LAYER_TAPS if tap.startswith(_OF_ATTENTION))
+        absent -= {"attn_post_norm", "attn_residual"}
+    else:
+        absent.update(DELTA_TAPS)
+        if not hasattr(attention, "q_norm"):
+            absent |= {"q_norm", "k_norm"}
+        if not is_gated(attention):
+            absent |= {"attn_gate", "attn_gated"}
     if not _has_post_norms(layer):
         absent |= {"attn_post_norm", "mlp_post_norm"}
     if _mlp_norm(layer) is None:
@@ -92,6 +105,15 @@ def _absent_taps(layer: nn.Module) -> set[str]:
     if not hasattr(layer.mlp, "shared_expert_gate"):
         absent.add("shared_expert_gate")
     return absent
+
+
+_OF_ATTENTION = ("q_", "k_", "v_", "attn_")
+
+
+def is_gated(attention: nn.Module) -> bool:
+    """Whether q_proj has a gate after each head's query."""
+    q = getattr(attention, "q_proj", None)
+    return q is not None and q.out_features == 2 * attention.o_proj.in_features
 
 
 def has_correction(mlp: nn.Module) -> bool:
@@ -173,6 +195,10 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
     def by_head(x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:-1], -1, head_dim)
 
+    def query_and_gate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        q, gate = x.view(*x.shape[:-1], -1, 2 * head_dim).chunk(2, dim=-1)
+        return q, gate.flatten(2)
+
     def with_batch(x: torch.Tensor) -> torch.Tensor:
         """Most mixtures flatten batch and tokens."""
         return x if x.dim() == 3 else x[None]
@@ -212,7 +238,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
 
         on_output(model.text.embed_tokens, "embedding_output")
         for i, layer in enumerate(model.text.layers):
-            attn, mlp = layer.self_attn, layer.mlp
+            attn, mlp = getattr(layer, "self_attn", None), layer.mlp
 
             def named(*taps: str, layer: int = i) -> list[str]:
                 return [layer_tap(layer, tap, layers) for tap in taps]
@@ -222,21 +248,29 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
 
             if hasattr(layer, "input_layernorm"):
                 on_output(layer.input_layernorm, name("input_norm"))
-            if hasattr(attn, "qkv_proj"):
+            if attn is None:
+                tap = partial(layer_tap, i, layers=layers)
+                stack.enter_context(delta_hooks(layer.linear_attn, keep, tap))
+            elif hasattr(attn, "qkv_proj"):
                 heads = (config.num_attention_heads, *2 * (config.num_key_value_heads,))
                 on_parts(
                     attn.qkv_proj,
                     named("q_proj", "k_proj", "v_proj"),
                     lambda x, heads=heads: by_head(x).split(heads, dim=-2),
                 )
+            elif is_gated(attn):
+                on_parts(attn.q_proj, named("q_proj", "attn_gate"), query_and_gate)
+                for proj in ("k_proj", "v_proj"):
+                    on_output(getattr(attn, proj), name(proj), by_head)
             else:
                 for proj in ("q_proj", "k_proj", "v_proj"):
                     on_output(getattr(attn, proj), name(proj), by_head)
             for norm in ("q_norm", "k_norm"):
                 if hasattr(attn, norm):
                     on_output(getattr(attn, norm), name(norm), head_norm)
-            on_input(attn.o_proj, name("attn_context"))
-            on_output(attn.o_proj, name("attn_output"))
+            if attn is not None:
+                on_input(attn.o_proj, name("attn_gated" if is_gated(attn) else "attn_context"))
+                on_output(attn.o_proj, name("attn_output"))
             if _has_post_norms(layer):
                 on_output(layer.post_attention_layernorm, name("attn_post_norm"))
                 on_output(layer.post_feedforward_layernorm, name("mlp_post_norm"))
@@ -381,9 +415,12 @@ def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
         finally:
             nn.functional.softmax = softmax
         keep(layer_tap(layer, "attn_probs", layers), probs)
+        if is_gated(module):
+            keep(layer_tap(layer, "attn_context", layers), context.flatten(2))
         return context, probs
 
-    entered = [x.self_attn.register_forward_pre_hook(enter) for x in model.text.layers]
+    attentions = [x.self_attn for x in model.text.layers if hasattr(x, "self_attn")]
+    entered = [x.register_forward_pre_hook(enter) for x in attentions]
     modeling.apply_rotary_pos_emb = rotate_and_keep
     modeling.eager_attention_forward = attend_and_keep
     try:

@@ -258,7 +258,8 @@ class Bench {
     });
   }
 
-  // What one token reads and computes. In an MoE model, only its chosen experts count.
+  // What one token reads and computes. In an MoE model, only its chosen experts count. The state of
+  // a delta rule is also written.
   void count_step() {
     const auto count = [&](const Weight& w, double part) {
       const double elements = static_cast<double>(w.rows * w.cols) * part;
@@ -274,6 +275,11 @@ class Bench {
                                                      static_cast<double>(experts->experts);
         for (std::size_t i = 0; i < weights[s].size(); ++i) {
           if (step.tensors[i % step.tensors.size()].rows > 0) count(weights[s][i], part);
+        }
+        if (const auto* rule = std::get_if<DeltaRule>(&step.operation)) {
+          const auto state =
+              static_cast<double>(rule->value_heads * rule->key_dim * rule->value_dim);
+          step_bytes_ += 2 * sizeof(float) * state;
         }
       }
     };

@@ -11,7 +11,7 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
   ModelSpec model;
   bool before = false;
   bool after = false;
-  std::vector<std::int64_t> sparse;
+  std::vector<std::int64_t> sparse, linear;
   for (const std::string& name : names) {
     const std::optional<TapPlace> place = parse_tap_name(name);
     if (!place) continue;
@@ -26,12 +26,17 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
     if (tap == Tap::kRouterScores) model.moe.router.bias = RouterSpec::Bias::kOwnType;
     if (tap == Tap::kRoutedOutput || tap == Tap::kSharedOutput) model.moe.shared_size = 1;
     if (tap == Tap::kSharedGate) model.moe.shared_gated = true;
+    if (tap == Tap::kAttnGate || tap == Tap::kAttnGated) model.attention.gated = true;
+    if (tap >= Tap::kGdnQkv && tap <= Tap::kGdnOutput) linear.push_back(place->layer);
   }
   // A type whose layers have norms in these places.
   model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";
   model.moe.num_experts = sparse.empty() ? 0 : 1;
   model.sparse_layers.resize(static_cast<std::size_t>(model.num_hidden_layers));
   for (const std::int64_t l : sparse) model.sparse_layers[static_cast<std::size_t>(l)] = true;
+  if (linear.empty()) return model;
+  model.linear_layers.resize(model.sparse_layers.size());
+  for (const std::int64_t l : linear) model.linear_layers[static_cast<std::size_t>(l)] = true;
   return model;
 }
 

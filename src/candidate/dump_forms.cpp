@@ -47,7 +47,9 @@ std::string words_for(const TapPlace& own, const TapPlace& other, const ModelSpe
 
 // Whether `sum` is the residual stream after `part`, a block's output, was added.
 bool is_sum_of(Tap sum, Tap part) {
-  if (part == Tap::kAttnOutput || part == Tap::kAttnPostNorm) return sum == Tap::kAttnResidual;
+  if (part == Tap::kAttnOutput || part == Tap::kGdnOutput || part == Tap::kAttnPostNorm) {
+    return sum == Tap::kAttnResidual;
+  }
   return (part == Tap::kMlpOutput || part == Tap::kMlpPostNorm) && sum == Tap::kLayerOutput;
 }
 

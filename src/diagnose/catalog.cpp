@@ -15,10 +15,11 @@ bool is_possible(const Hypothesis& h, const ModelSpec& own, const Program& progr
     if (of_two && !has_part(program, change.other)) return false;
     if (!has_part(program, change.part)) return false;
   }
-  // An MoE layer cannot use an MLP's weights, nor the other way round.
+  // An MoE layer cannot use an MLP's weights, nor attention those of a delta rule.
   for (std::size_t l = 0; l < h.order.size(); ++l) {
-    if (h.order[l] >= 0 &&
-        own.is_sparse(h.order[l]) != own.is_sparse(static_cast<std::int64_t>(l))) {
+    const auto place = static_cast<std::int64_t>(l);
+    if (h.order[l] >= 0 && (own.is_sparse(h.order[l]) != own.is_sparse(place) ||
+                            own.is_linear(h.order[l]) != own.is_linear(place))) {
       return false;
     }
   }
@@ -48,8 +49,8 @@ const std::vector<Entry>& catalog() {
     std::vector<Entry> all;
     for (auto* part :
          {embedding_entries, weight_entries, head_entries, norm_entries, norm_weight_entries,
-          rope_entries, rotary_entries, attention_entries, mlp_entries, expert_entries,
-          quantized_entries, rounding_entries, foreign_entries}) {
+          rope_entries, rotary_entries, attention_entries, delta_entries, mlp_entries,
+          expert_entries, quantized_entries, rounding_entries, foreign_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

@@ -18,6 +18,7 @@ std::vector<Entry> norm_weight_entries();
 std::vector<Entry> rope_entries();
 std::vector<Entry> rotary_entries();     // positions, and numbers in low precision
 std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
+std::vector<Entry> delta_entries();      // the delta rule, the gate of attention
 std::vector<Entry> mlp_entries();        // and dtype
 std::vector<Entry> expert_entries();
 std::vector<Entry> quantized_entries();  // weights, activations, both

@@ -214,8 +214,13 @@ void change_window(Program& program, std::int64_t window) {
 
 void set_experts_per_token(Program& program, std::int64_t count) {
   for (Block& layer : program.layers) {
+    bool chosen = false;
     for (Step& step : layer.steps) {
-      if (auto* top = std::get_if<TopExperts>(&step.operation)) top->per_token = count;
+      if (auto* top = std::get_if<TopExperts>(&step.operation)) {
+        top->per_token = count;
+        chosen = true;
+      }
+      if (!chosen) continue;
       if (auto* linear = std::get_if<ExpertLinear>(&step.operation)) linear->per_token = count;
       // Resize ids, weights, and values with a row per expert.
       for (const ValueId v : step.writes) {
@@ -224,9 +229,7 @@ void set_experts_per_token(Program& program, std::int64_t count) {
                               OddExpertWeights::of(step.operation) ||
                               foreign_as<ShiftedIds>(step.operation) != nullptr ||
                               value.shape.size() > 1;
-        const bool of_attention = value.tap && *value.tap < Tap::kAttnContext;
-        const bool sparse = layer.step_showing(Tap::kExpertIds).has_value();
-        if (sparse && of_slots && !of_attention) value.shape[0] = count;
+        if (of_slots) value.shape[0] = count;
       }
     }
   }

@@ -20,6 +20,9 @@ std::vector<ValueId> may_write_over(const Step& step) {
   if (std::holds_alternative<RmsNorm>(step.operation) ||
       std::holds_alternative<Rotate>(step.operation) ||
       std::holds_alternative<SigmoidGate>(step.operation) ||
+      std::holds_alternative<Sigmoid>(step.operation) ||
+      std::holds_alternative<Decay>(step.operation) ||
+      std::holds_alternative<GatedNorm>(step.operation) ||
       std::holds_alternative<RouterScores>(step.operation) ||
       std::holds_alternative<CorrectScores>(step.operation) ||
       std::holds_alternative<Softcap>(step.operation)) {

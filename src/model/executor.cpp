@@ -252,6 +252,53 @@ void Executor<N>::operate(Run& run, const SigmoidGate&) {
 }
 
 template <class N>
+void Executor<N>::operate(Run& run, const Unpack& unpack) {
+  std::vector<std::span<Real>> outs;
+  for (std::size_t i = 0; i < run.block.steps[run.step].writes.size(); ++i) {
+    outs.push_back(written(run, i));
+  }
+  ops_.unpack(unpack, read(run, 0), outs);
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const Sigmoid&) {
+  ops_.sigmoid(read(run, 0), written(run, 0));
+}
+
+// Those of the current step, one per chunk.
+template <class N>
+std::vector<RecurrentState<N>*> Executor<N>::recurrent_states(const Run& run) {
+  std::vector<RecurrentState<N>*> states;
+  for (const Chunk<N>& chunk : chunks_) {
+    states.push_back(&chunk.sequence->recurrent(static_cast<std::size_t>(run.layer), run.step));
+  }
+  return states;
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const CausalConv& conv) {
+  ops_.causal_conv(conv, run.weights[run.step][0], stretches_, recurrent_states(run), read(run, 0),
+                   written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const Decay&) {
+  const std::vector<Weight>& weights = run.weights[run.step];
+  ops_.decay(weights[0], weights[1], read(run, 0), written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const DeltaRule& rule) {
+  ops_.delta_rule(rule, stretches_, recurrent_states(run), read(run, 0), read(run, 1), read(run, 2),
+                  written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const GatedNorm& norm) {
+  ops_.gated_norm(norm, run.weights[run.step][0], read(run, 0), read(run, 1), written(run, 0));
+}
+
+template <class N>
 void Executor<N>::operate(Run& run, const RouterScores& scores) {
   const Step& step = run.block.steps[run.step];
   ops_.router_scores(scores, run.plan.widths[step.reads[0]], read(run, 0), written(run, 0));

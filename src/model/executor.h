@@ -86,6 +86,7 @@ class Executor {
   std::span<Real> read(const Run& run, std::size_t i);
   std::span<Real> written(const Run& run, std::size_t i);
   void show(const Run& run, ValueId v);
+  std::vector<RecurrentState<N>*> recurrent_states(const Run& run);
   const BufferPlan& plan_of(const Block& block, std::int64_t which);
   const Rotation& rotation_of(const Rotate& rotate);
   void compute(Rotation& rotation);
@@ -102,6 +103,12 @@ class Executor {
   void operate(Run& run, const Add& add);
   void operate(Run& run, const Gate& gate);
   void operate(Run& run, const SigmoidGate& gate);
+  void operate(Run& run, const Unpack& unpack);
+  void operate(Run& run, const Sigmoid& sigmoid);
+  void operate(Run& run, const CausalConv& conv);
+  void operate(Run& run, const Decay& decay);
+  void operate(Run& run, const DeltaRule& rule);
+  void operate(Run& run, const GatedNorm& norm);
   void operate(Run& run, const RouterScores& scores);
   void operate(Run& run, const CorrectScores& correct);
   void operate(Run& run, const TopExperts& top);

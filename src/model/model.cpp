@@ -21,6 +21,7 @@ namespace {
 
 Shape stored_shape(const TensorUse& tensor) {
   if (tensor.rows == 0) return {tensor.cols};
+  if (tensor.depthwise) return {tensor.stored, 1, tensor.cols};
   return {tensor.stored, tensor.cols};
 }
 

@@ -38,6 +38,35 @@ constexpr std::string_view kQwen2Moe = R"({
   "router_aux_loss_coef": 0.001, "tie_word_embeddings": false, "use_cache": true,
   "use_sliding_window": false})";
 
+constexpr std::string_view kQwen3Next = R"({
+  "architectures": ["Qwen3NextForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "bos_token_id": 151643, "decoder_sparse_step": 1, "eos_token_id": 151645,
+  "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu", "initializer_range": 0.02,
+  "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+  "linear_num_value_heads": 32, "linear_value_head_dim": 128, "max_position_embeddings": 262144,
+  "mlp_only_layers": [], "model_type": "qwen3_next", "moe_intermediate_size": 512,
+  "norm_topk_prob": true, "num_experts": 512, "num_experts_per_tok": 10,
+  "output_router_logits": false, "partial_rotary_factor": 0.25, "rms_norm_eps": 1e-06,
+  "rope_scaling": null, "rope_theta": 10000000, "router_aux_loss_coef": 0.001,
+  "shared_expert_intermediate_size": 512, "tie_word_embeddings": false, "use_cache": true})";
+
+// The language model alone, without the part for images.
+constexpr std::string_view kQwen35Text = R"({
+  "architectures": ["Qwen3_5ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "eos_token_id": 248044, "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu",
+  "initializer_range": 0.02, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
+  "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_value_head_dim": 128,
+  "max_position_embeddings": 262144, "model_type": "qwen3_5_text", "rms_norm_eps": 1e-06,
+  "rope_parameters": {"partial_rotary_factor": 0.25, "rope_theta": 10000000,
+                      "rope_type": "default"},
+  "tie_word_embeddings": false, "use_cache": true})";
+
+constexpr std::string_view kQwen35Moe = R"({
+  "architectures": ["Qwen3_5MoeForCausalLM"], "model_type": "qwen3_5_moe_text",
+  "moe_intermediate_size": 512, "num_experts": 256, "num_experts_per_tok": 8,
+  "output_router_logits": false, "router_aux_loss_coef": 0.001,
+  "shared_expert_intermediate_size": 512})";
+
 constexpr std::string_view kMixtral = R"({
   "architectures": ["MixtralForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1,
   "eos_token_id": 2, "hidden_act": "silu", "initializer_range": 0.02,
@@ -228,6 +257,12 @@ constexpr Published kPublished[] = {
      R"({"max_position_embeddings": 131072, "moe_intermediate_size": 2560, "num_experts": 64,
          "num_experts_per_tok": 8, "shared_expert_intermediate_size": 20480,
          "sliding_window": 65536})"},
+
+    {"Qwen3-Next-80B-A3B", kQwen3Next, 48, 2048, 16, 2, 5120, 151936},
+    {"Qwen3.5-9B", kQwen35Text, 32, 4096, 16, 4, 12288, 248320},
+    {"Qwen3.5-27B", kQwen35Text, 64, 5120, 24, 4, 17408, 248320,
+     R"({"linear_num_value_heads": 48})"},
+    {"Qwen3.5-35B-A3B", kQwen35Text, 40, 2048, 16, 2, 512, 248320, kQwen35Moe},
 
     {"Qwen2-0.5B", kQwen2, 24, 896, 14, 2, 4864, 151936, kTied},
     {"Qwen2-1.5B", kQwen2, 28, 1536, 12, 2, 8960, 151936, kTied},

@@ -20,11 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Fields that all types have, under the same names.
-void read_sizes(const JsonObject& config, ModelSpec& spec) {
+// Fields that all types have.
+void read_sizes(const JsonObject& config, const ModelType& type, ModelSpec& spec) {
   spec.vocab_size = config.positive_integer("vocab_size");
   spec.hidden_size = config.positive_integer("hidden_size");
-  spec.intermediate_size = config.positive_integer("intermediate_size");
+  spec.intermediate_size = config.positive_integer(type.width_field);
   spec.num_hidden_layers = config.positive_integer("num_hidden_layers");
   spec.num_attention_heads = config.positive_integer("num_attention_heads");
   spec.max_position_embeddings = config.positive_integer("max_position_embeddings");
@@ -66,7 +66,7 @@ ModelSpec read_spec_config(const JsonObject& whole) {
     throw input_error(config.where("model_type"), "\"" + spec.model_type + "\"",
                       fmt::format("one of {}", fmt::join(model_types(), ", ")));
   }
-  read_sizes(config, spec);
+  read_sizes(config, *type, spec);
   spec.tie_word_embeddings = config.boolean("tie_word_embeddings", type->ties);
   read_activation(config, type->activation_field, type->activation, spec);
   spec.exchanged_experts = exchanges_experts(whole.string("model_type"));

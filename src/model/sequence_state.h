@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <variant>
@@ -11,6 +12,7 @@
 
 #include "models/program.h"
 #include "ops/kv_cache.h"
+#include "ops/recurrent_state.h"
 
 namespace assay {
 
@@ -23,11 +25,15 @@ class SequenceState {
     for (std::size_t l = 0; l < program.layers.size(); ++l) {
       const Block& layer = program.layers[l];
       for (std::size_t s = 0; s < layer.steps.size(); ++s) {
-        if (!std::holds_alternative<Scores>(layer.steps[s].operation)) continue;
-        const std::vector<std::int64_t>& keys = layer.values[layer.steps[s].reads[1]].shape;
-        caches_.push_back(
-            {{l, s},
-             {static_cast<std::size_t>(keys[0]), static_cast<std::size_t>(keys[1]), capacity}});
+        const Step& step = layer.steps[s];
+        if (std::holds_alternative<Scores>(step.operation)) {
+          const std::vector<std::int64_t>& keys = layer.values[step.reads[1]].shape;
+          caches_.push_back(
+              {{l, s},
+               {static_cast<std::size_t>(keys[0]), static_cast<std::size_t>(keys[1]), capacity}});
+        } else if (const std::optional<std::size_t> size = recurrent_size(layer, step)) {
+          recurrent_.push_back({{l, s}, RecurrentState<N>(*size)});
+        }
       }
     }
   }
@@ -35,29 +41,57 @@ class SequenceState {
   std::size_t length() const { return length_; }
   std::size_t capacity() const { return capacity_; }
   // The cache of the attention that begins with this step of the layer.
-  KvCache<N>& cache(std::size_t layer, std::size_t step) {
-    const std::pair place(layer, step);
-    const auto found = std::ranges::lower_bound(caches_, place, {}, &OfStep::place);
-    if (found == caches_.end() || found->place != place) {
-      throw std::logic_error("a sequence of another program");
-    }
-    return found->cache;
+  KvCache<N>& cache(std::size_t layer, std::size_t step) { return find(caches_, layer, step); }
+  // The state of the convolution or delta rule that is this step of the layer.
+  RecurrentState<N>& recurrent(std::size_t layer, std::size_t step) {
+    return find(recurrent_, layer, step);
   }
 
-  // Forgets what comes after this many positions, and keeps the memory.
-  void rewind(std::size_t length) { length_ = length; }
+  // Forgets what comes after this many positions, and keeps the memory. Recurrent states cannot go
+  // back to an earlier position except the first: throws a logic error.
+  void rewind(std::size_t length) {
+    if (!recurrent_.empty() && length != 0 && length != length_) {
+      throw std::logic_error("a sequence with recurrent states cannot be shortened");
+    }
+    length_ = length;
+  }
   // Call it when the new positions are in place in every layer.
   void advance(std::size_t positions) { length_ += positions; }
 
  private:
+  using Place = std::pair<std::size_t, std::size_t>;  // layer, step
+  template <class State>
   struct OfStep {
-    std::pair<std::size_t, std::size_t> place;  // layer, step
-    KvCache<N> cache;
+    Place place;
+    State state;
   };
+
+  template <class State>
+  static State& find(std::vector<OfStep<State>>& states, std::size_t layer, std::size_t step) {
+    const Place place(layer, step);
+    const auto found = std::ranges::lower_bound(states, place, {}, &OfStep<State>::place);
+    if (found == states.end() || found->place != place) {
+      throw std::logic_error("a sequence of another program");
+    }
+    return found->state;
+  }
+
+  // The number of values that a step remembers; none if it is not recurrent.
+  static std::optional<std::size_t> recurrent_size(const Block& layer, const Step& step) {
+    if (const auto* conv = std::get_if<CausalConv>(&step.operation)) {
+      const std::int64_t channels = layer.values[step.reads[0]].shape[0];
+      return static_cast<std::size_t>((conv->taps - 1) * channels);
+    }
+    if (const auto* rule = std::get_if<DeltaRule>(&step.operation)) {
+      return static_cast<std::size_t>(rule->value_heads * rule->key_dim * rule->value_dim);
+    }
+    return std::nullopt;
+  }
 
   std::size_t capacity_;
   std::size_t length_ = 0;
-  std::vector<OfStep> caches_;  // in order
+  std::vector<OfStep<KvCache<N>>> caches_;  // in order
+  std::vector<OfStep<RecurrentState<N>>> recurrent_;
 };
 
 }  // namespace assay

@@ -123,8 +123,12 @@ class Synthesis {
     }
     const bool vector = tensor.shape.size() == 1;
     const bool bias = tensor.name.ends_with("bias");
-    const float centre = vector && !bias && !one_plus_norms_ ? 1.0F : 0.0F;
-    const float spread = vector ? 0.1F : static_cast<float>(range_);
+    // The norm of a delta rule never adds 1. Its rates of decay, exp(A_log), spread around 1.
+    const bool plain_norm = !one_plus_norms_ || tensor.name.ends_with("linear_attn.norm.weight");
+    const bool rate = tensor.name.ends_with("A_log");
+    const bool conv = tensor.shape.size() == 3;  // of few inputs
+    const float centre = vector && !bias && !rate && plain_norm ? 1.0F : 0.0F;
+    const float spread = rate ? 1.0F : vector ? 0.1F : conv ? 0.5F : static_cast<float>(range_);
     const std::size_t size = dtype_size(tensor.dtype);
     std::vector<std::byte> buffer(std::min(kBlock, count(tensor)) * size);
     for (std::size_t first = 0; first < count(tensor); first += kBlock) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,19 @@ void set_sparse_layers(ModelSpec& spec, const std::function<bool(std::int64_t)>&
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     spec.sparse_layers[static_cast<std::size_t>(l)] = is_sparse(l);
   }
+}
+
+void read_qwen_moe(const JsonObject& config, ModelSpec& spec, bool normalises) {
+  const bool local = config.has("num_local_experts");
+  read_experts(config, {.count = local ? "num_local_experts" : "num_experts"}, spec);
+  spec.moe.router.norm_topk_prob = config.boolean("norm_topk_prob", normalises);
+  const std::int64_t step = config.positive_integer("decoder_sparse_step", 1);
+  const std::vector<std::int64_t> dense = config.has("mlp_only_layers")
+                                              ? config.integers("mlp_only_layers")
+                                              : std::vector<std::int64_t>();
+  set_sparse_layers(spec, [&](std::int64_t l) {
+    return (l + 1) % step == 0 && std::ranges::find(dense, l) == dense.end();
+  });
 }
 
 double number_or_null(const JsonObject& config, std::string_view field, double fallback) {

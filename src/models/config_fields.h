@@ -40,6 +40,10 @@ void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& 
 // Sets which layers are sparse.
 void set_sparse_layers(ModelSpec& spec, const std::function<bool(std::int64_t layer)>& is_sparse);
 
+// The MoE of Qwen2, Qwen3 and Qwen3-Next: of every `decoder_sparse_step` layers one is sparse,
+// unless it is among `mlp_only_layers`. normalises: norm_topk_prob, if the config lacks it.
+void read_qwen_moe(const JsonObject& config, ModelSpec& spec, bool normalises);
+
 // A number, or 0 for null; fallback if the field is absent.
 double number_or_null(const JsonObject& config, std::string_view field, double fallback);
 

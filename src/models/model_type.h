@@ -30,6 +30,8 @@ struct ModelType {
   // its models. Throws input errors that name the field.
   void (*read)(const JsonObject& config, ModelSpec& spec) = nullptr;
   void (*layer)(Builder& b) = nullptr;
+  // The MLP's width; of a type whose MLPs are all MoEs, an expert's.
+  const char* width_field = "intermediate_size";
   const char* activation_field = "hidden_act";
   const char* activation = "silu";  // unless the config says otherwise
   bool ties = false;                // ties embedding and lm_head, unless the config says otherwise

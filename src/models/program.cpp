@@ -14,6 +14,7 @@ bool rounds(const Operation& operation) {
   if (const auto* linear = std::get_if<Linear>(&operation)) return linear->rounded;
   if (const auto* weights = std::get_if<ExpertWeights>(&operation)) return weights->rounded;
   return !std::holds_alternative<RouterScores>(operation) &&
+         !std::holds_alternative<Decay>(operation) &&
          !std::holds_alternative<CorrectScores>(operation);
 }
 

@@ -39,6 +39,7 @@ struct TensorUse {
   std::int64_t first = 0;   // first row in the stored matrix
   std::int64_t stored = 0;  // rows of the stored matrix
   std::int64_t count = 1;   // number of equal tensors
+  bool depthwise = false;   // stored as [rows, 1, cols], a convolution's
   // Whether they are numbered by "{}" in the name.
   bool is_numbered() const { return name.find("{}") != name.npos; }
   bool operator==(const TensorUse&) const = default;
@@ -63,6 +64,15 @@ struct RmsNorm {
 struct Linear {
   bool rounded = true;  // false: the results stay in FP32 (in double in numerics f64)
   bool operator==(const Linear&) const = default;
+};
+
+// Takes apart what one projection has side by side, in `groups` of parts with these widths: part i
+// of all groups goes to the value into[i], after the parts that went there before.
+struct Unpack {
+  std::int64_t groups = 0;
+  std::vector<std::int64_t> widths;
+  std::vector<std::size_t> into;
+  bool operator==(const Unpack&) const = default;
 };
 
 // Rotary embedding of the first `dims` elements of each head, pairs (i, i + dims / 2), with
@@ -103,6 +113,42 @@ struct Gate {
 // x * sigmoid(gate), with a gate for each element of x or one for each token.
 struct SigmoidGate {
   bool operator==(const SigmoidGate&) const = default;
+};
+
+// 1 / (1 + exp(-x)).
+struct Sigmoid {
+  bool operator==(const Sigmoid&) const = default;
+};
+
+// silu of a causal convolution, each channel by itself: of its last `taps` inputs, zeros before the
+// sequence. The sum is rounded, and so is silu.
+struct CausalConv {
+  std::int64_t taps = 0;
+  bool operator==(const CausalConv&) const = default;
+};
+// The logarithm of the factor by which a head's state decays:
+// -exp(A_log) * softplus(x + dt_bias); not rounded.
+struct Decay {
+  bool operator==(const Decay&) const = default;
+};
+// The gated delta rule. Reads queries, keys and values side by side, then beta and decay of each
+// value head. A value head has a state S [key_dim, value_dim], zero before the sequence, and uses
+// the query q and key k of its group, both divided by sqrt(sum of squares + eps):
+//   S = S * exp(decay); S = S + k (beta * (v - k S)); result = scale * q S.
+// State and everything but the result are in FP32 (in double in numerics f64).
+struct DeltaRule {
+  std::int64_t key_heads = 0, value_heads = 0;
+  std::int64_t key_dim = 0, value_dim = 0;
+  double scale = 0;
+  double eps = 0;
+  bool operator==(const DeltaRule&) const = default;
+};
+// RMSNorm over each `width` elements, rounded before and after the weight, times silu(z), which is
+// not rounded before the product.
+struct GatedNorm {
+  double eps = 0;
+  std::int64_t width = 0;
+  bool operator==(const GatedNorm&) const = default;
 };
 
 // A router's scores, from its logits; not rounded.
@@ -172,8 +218,9 @@ struct Foreign {
   bool operator==(const Foreign& other) const { return operation->equals(*other.operation); }
 };
 
-using Operation = std::variant<Lookup, RmsNorm, Linear, Rotate, Scores, Softmax, Context, Add, Gate,
-                               SigmoidGate, RouterScores, CorrectScores, TopExperts, ExpertWeights,
+using Operation = std::variant<Lookup, RmsNorm, Linear, Unpack, Rotate, Scores, Softmax, Context,
+                               Add, Gate, SigmoidGate, Sigmoid, CausalConv, Decay, DeltaRule,
+                               GatedNorm, RouterScores, CorrectScores, TopExperts, ExpertWeights,
                                ExpertLinear, SumExperts, Softcap, Foreign>;
 
 struct Step {

@@ -25,20 +25,6 @@ void read_qwen_window(const JsonObject& config, ModelSpec& spec) {
   read_layer_types(config, spec, [&](std::size_t l) { return l >= from; });
 }
 
-// Of every `decoder_sparse_step` layers one is sparse, unless it is among `mlp_only_layers`.
-void read_qwen_moe(const JsonObject& config, ModelSpec& spec) {
-  const bool local = config.has("num_local_experts");
-  read_experts(config, {.count = local ? "num_local_experts" : "num_experts"}, spec);
-  spec.moe.router.norm_topk_prob = config.boolean("norm_topk_prob", false);
-  const std::int64_t step = config.positive_integer("decoder_sparse_step", 1);
-  const std::vector<std::int64_t> dense = config.has("mlp_only_layers")
-                                              ? config.integers("mlp_only_layers")
-                                              : std::vector<std::int64_t>();
-  set_sparse_layers(spec, [&](std::int64_t l) {
-    return (l + 1) % step == 0 && std::ranges::find(dense, l) == dense.end();
-  });
-}
-
 void read_qwen2(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, true);
   spec.qkv_bias = true;
@@ -54,7 +40,7 @@ void read_qwen2_moe(const JsonObject& config, ModelSpec& spec) {
     const auto until = config.unsigned_integer("max_window_layers", 28);
     read_layer_types(config, spec, [&](std::size_t l) { return l % 2 == 0 && l < until; });
   }
-  read_qwen_moe(config, spec);
+  read_qwen_moe(config, spec, false);
   spec.moe.shared_size = config.positive_integer("shared_expert_intermediate_size");
   spec.moe.shared_gated = true;
 }
@@ -68,7 +54,7 @@ void read_qwen3(const JsonObject& config, ModelSpec& spec) {
   spec.qk_norm = true;
   spec.qkv_bias = spec.o_bias = config.boolean("attention_bias", false);
   read_qwen_window(config, spec);
-  if (spec.model_type == "qwen3_moe") read_qwen_moe(config, spec);
+  if (spec.model_type == "qwen3_moe") read_qwen_moe(config, spec, false);
 }
 
 void read_moe_gguf(GgufFields& gguf) {

@@ -44,7 +44,21 @@ struct AttentionSpec {
   double scale = 0;         // factor of the scores (Gemma has its own); 0: 1 / sqrt(head_dim)
   std::int64_t window = 0;  // in sliding layers a query sees this many positions; 0: all
   double softcap = 0;       // cap * tanh(score / cap) (Gemma 2); 0: none
+  bool gated = false;       // its result is multiplied by the sigmoid of a gate (Qwen3.5)
   bool operator==(const AttentionSpec&) const = default;
+};
+
+// The gated delta rule, which replaces the attention of linear layers (Qwen3.5).
+struct DeltaSpec {
+  std::int64_t key_heads = 0, value_heads = 0;  // each key head serves value_heads / key_heads
+  std::int64_t key_dim = 0, value_dim = 0;      // of a head
+  std::int64_t conv_taps = 0;                   // inputs that the convolution sees
+  bool operator==(const DeltaSpec&) const = default;
+
+  std::int64_t key_size() const { return key_heads * key_dim; }
+  std::int64_t value_size() const { return value_heads * value_dim; }
+  // Queries, keys and values side by side.
+  std::int64_t conv_size() const { return 2 * key_size() + value_size(); }
 };
 
 enum class Activation : std::uint8_t {
@@ -99,6 +113,8 @@ struct HeadSpec {
 constexpr std::int64_t kMostLayers = 1000;
 // The most experts of a layer, beyond every published model.
 constexpr std::int64_t kMostExperts = 1024;
+// The most inputs that a convolution sees, beyond every published model.
+constexpr std::int64_t kMostConvTaps = 64;
 // The most elements of a head, beyond every published model.
 constexpr std::int64_t kMostHeadDim = 65536;
 
@@ -126,12 +142,15 @@ struct ModelSpec {
   // Empty: all layers, if there is a window or an MoE.
   std::vector<bool> sliding_layers;
   std::vector<bool> sparse_layers;
+  // By layer: whether it runs the delta rule instead of attention. Empty: none.
+  std::vector<bool> linear_layers;
 
   EmbeddingSpec embedding;
   NormSpec norm;  // all norms
   QkNormSpec qk_norms;
   RopeSpec rope;
   AttentionSpec attention;
+  DeltaSpec delta;
   MlpSpec mlp;
   MoeSpec moe;
   HeadSpec head;
@@ -157,6 +176,9 @@ struct ModelSpec {
   }
   bool is_sparse(std::int64_t layer) const {
     return moe.num_experts > 0 && is_among(sparse_layers, layer);
+  }
+  bool is_linear(std::int64_t layer) const {
+    return !linear_layers.empty() && is_among(linear_layers, layer);
   }
   // Whether a sequence that grows from `before` to `after` tokens is run again from its start,
   // because its keys have other frequencies from then on.

@@ -21,6 +21,7 @@ namespace assay {
   row(kEmbeddingOutput, "embedding_output")  \
   row(kInputNorm, "input_norm")              \
   row(kQProj, "q_proj")                      \
+  row(kAttnGate, "attn_gate")                \
   row(kKProj, "k_proj")                      \
   row(kVProj, "v_proj")                      \
   row(kQNorm, "q_norm")                      \
@@ -30,7 +31,18 @@ namespace assay {
   row(kAttnScores, "attn_scores")            \
   row(kAttnProbs, "attn_probs")              \
   row(kAttnContext, "attn_context")          \
+  row(kAttnGated, "attn_gated")              \
   row(kAttnOutput, "attn_output")            \
+  row(kGdnQkv, "gdn_qkv")                    \
+  row(kGdnZ, "gdn_z")                        \
+  row(kGdnB, "gdn_b")                        \
+  row(kGdnA, "gdn_a")                        \
+  row(kGdnConv, "gdn_conv")                  \
+  row(kGdnBeta, "gdn_beta")                  \
+  row(kGdnDecay, "gdn_decay")                \
+  row(kGdnCore, "gdn_core")                  \
+  row(kGdnNorm, "gdn_norm")                  \
+  row(kGdnOutput, "gdn_output")              \
   row(kAttnPostNorm, "attn_post_norm")       \
   row(kAttnResidual, "attn_residual")        \
   row(kMlpNorm, "mlp_norm")                  \

@@ -21,8 +21,8 @@ struct Tower {
   bool exchanges_experts = false;
 };
 
-// With text alone, the three rows of positions of Qwen3-VL's rotary embedding are the same.
-constexpr std::array<Tower, 4> kTowers = {
+// With text alone, the three rows of positions of Qwen's rotary embedding are the same.
+constexpr std::array<Tower, 6> kTowers = {
     {{.type = "gemma3",
       .text_type = "gemma3_text",
       .runs_as = "",
@@ -31,6 +31,19 @@ constexpr std::array<Tower, 4> kTowers = {
         "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
         "head_dim": 256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6})"},
      {.type = "mistral3", .text_type = "mistral", .runs_as = "", .ties = true},
+     {.type = "qwen3_5",
+      .text_type = "qwen3_5_text",
+      .runs_as = "",
+      .defaults = R"({"vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288,
+        "num_hidden_layers": 32, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "head_dim": 256, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6})"},
+     {.type = "qwen3_5_moe",
+      .text_type = "qwen3_5_moe_text",
+      .runs_as = "",
+      .defaults = R"({"vocab_size": 248320, "hidden_size": 2048, "num_hidden_layers": 40,
+        "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256,
+        "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512, "num_experts_per_tok": 8, "num_experts": 256})"},
      {.type = "qwen3_vl",
       .text_type = "qwen3_vl_text",
       .runs_as = "qwen3",

@@ -175,9 +175,26 @@ struct Kernels {
 
   // out[i] = round(round(g / (1 + exp(-g))) * up[i]), g = gate[i]. out may be gate or up.
   void (*silu_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+  // out[i] = round(x[i] * (g / (1 + exp(-g)))), g = gate[i]. out may be x.
+  void (*mul_silu)(const Real* x, const Real* gate, std::size_t n, Real* out);
   // out[i] = round(round(0.5 * g * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 * (g * g * g))))) *
   // up[i]). out may be gate or up.
   void (*gelu_tanh_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+
+  // out[c] = round(y / (1 + exp(-y))), y = round(w[0][c] * rows[0][c] + w[1][c] * rows[1][c] +
+  // ...): products and additions from the left, not fused. w: [taps, ldw].
+  void (*causal_conv)(const Real* const* rows, const Real* w, std::size_t ldw, std::size_t taps,
+                      std::size_t n, Real* out);
+  // out[i] = (x[i] * (1 / sqrt(sum(x * x) + eps))) * scale. In place is allowed.
+  void (*unit)(const Real* x, Real eps, Real scale, std::size_t n, Real* out);
+  // One token of one head of the delta rule, whose state [n, m] it brings forward. Each column c:
+  //   s[i][c] = s[i][c] * factor; d = beta * (v[c] - (s[0][c] * k[0] + s[1][c] * k[1] + ...));
+  //   s[i][c] = s[i][c] + k[i] * d; out[c] = round(s[0][c] * q[0] + s[1][c] * q[1] + ...),
+  // products and additions from the left, not fused. q and k: [n]; v and out: [m].
+  void (*delta_rule)(const Real* q, const Real* k, const Real* v, Real factor, Real beta,
+                     std::size_t n, std::size_t m, Real* state, Real* out);
+  // out[i] = exp(x[i]), not rounded. In place is allowed.
+  void (*exp)(const Real* x, std::size_t n, Real* out);
 
   // out[i] = round(round(tanh(round(x[i] / cap))) * cap). In place is allowed.
   void (*softcap)(const Real* x, Real cap, std::size_t n, Real* out);

@@ -272,6 +272,82 @@ struct KernelSet {
     }
   }
 
+  static void mul_silu(const Real* x, const Real* gate, std::size_t n, Real* out) {
+    constexpr std::size_t kPiece = 64;
+    Real e[kPiece];
+    for (std::size_t i = 0; i < n; i += kPiece) {
+      const std::size_t count = std::min(kPiece, n - i);
+      for (std::size_t j = 0; j < count; ++j) e[j] = -gate[i + j];
+      exp(e, count, e);
+      for (std::size_t j = 0; j < count; ++j) {
+        out[i + j] = N::round(x[i + j] * (gate[i + j] / (Real{1} + e[j])));
+      }
+    }
+  }
+
+  static void causal_conv(const Real* const* rows, const Real* w, std::size_t ldw, std::size_t taps,
+                          std::size_t n, Real* out) {
+    constexpr std::size_t kPiece = 64;
+    Real y[kPiece];
+    Real e[kPiece];
+    for (std::size_t c = 0; c < n; c += kPiece) {
+      const std::size_t count = std::min(kPiece, n - c);
+      for (std::size_t j = 0; j < count; ++j) y[j] = w[c + j] * rows[0][c + j];
+      for (std::size_t t = 1; t < taps; ++t) {
+        const Real* row = rows[t] + c;
+        const Real* weights = w + t * ldw + c;
+        for (std::size_t j = 0; j < count; ++j) y[j] = y[j] + weights[j] * row[j];
+      }
+      for (std::size_t j = 0; j < count; ++j) y[j] = N::round(y[j]);
+      for (std::size_t j = 0; j < count; ++j) e[j] = -y[j];
+      exp(e, count, e);
+      for (std::size_t j = 0; j < count; ++j) out[c + j] = N::round(y[j] / (Real{1} + e[j]));
+    }
+  }
+
+  static void unit(const Real* x, Real eps, Real scale, std::size_t n, Real* out) {
+    const Real r = Real{1} / square_root(sum_of_squares(x, n) + eps);
+    for (std::size_t i = 0; i < n; ++i) out[i] = x[i] * r * scale;
+  }
+
+  // Columns are independent: some at a time, whose sums stay in registers.
+  template <std::size_t kColumns>
+  ASSAY_INLINE static void delta_columns(const Real* q, const Real* k, const Real* v, Real factor,
+                                         Real beta, std::size_t n, std::size_t m, Real* state,
+                                         Real* out) {
+    Real sum[kColumns] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+      Real* row = state + i * m;
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        row[c] = row[c] * factor;
+        sum[c] = sum[c] + row[c] * k[i];
+      }
+    }
+    Real d[kColumns];
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      d[c] = beta * (v[c] - sum[c]);
+      sum[c] = 0;
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      Real* row = state + i * m;
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        row[c] = row[c] + k[i] * d[c];
+        sum[c] = sum[c] + row[c] * q[i];
+      }
+    }
+    for (std::size_t c = 0; c < kColumns; ++c) out[c] = N::round(sum[c]);
+  }
+
+  static void delta_rule(const Real* q, const Real* k, const Real* v, Real factor, Real beta,
+                         std::size_t n, std::size_t m, Real* state, Real* out) {
+    constexpr std::size_t kWide = 32;
+    std::size_t c = 0;
+    for (; c + kWide <= m; c += kWide) {
+      delta_columns<kWide>(q, k, v + c, factor, beta, n, m, state + c, out + c);
+    }
+    for (; c < m; ++c) delta_columns<1>(q, k, v + c, factor, beta, n, m, state + c, out + c);
+  }
+
   static void gelu_tanh_mul(const Real* gate, const Real* up, std::size_t n, Real* out) {
     constexpr std::size_t kPiece = 64;
     constexpr auto kRoot = static_cast<Real>(0.79788456080286535588);  // sqrt(2 / pi)
@@ -355,7 +431,12 @@ struct KernelSet {
                                         .sigmoid = sigmoid,
                                         .weighted_sum = weighted_sum,
                                         .silu_mul = silu_mul,
+                                        .mul_silu = mul_silu,
                                         .gelu_tanh_mul = gelu_tanh_mul,
+                                        .causal_conv = causal_conv,
+                                        .unit = unit,
+                                        .delta_rule = delta_rule,
+                                        .exp = exp,
                                         .softcap = softcap,
                                         .add = add,
                                         .multiply_adds = multiply_adds};

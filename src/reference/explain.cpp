@@ -36,6 +36,22 @@ std::string name_of(const Block& block, ValueId value) {
   if (std::holds_alternative<ExpertLinear>(step->operation)) return "expert_outputs";
   if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
   if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
+  const bool is_packed = std::ranges::any_of(block.steps, [value](const Step& reader) {
+    return std::holds_alternative<Unpack>(reader.operation) && reader.reads[0] == value;
+  });
+  if (is_packed) {
+    // It is named after the matrix.
+    const auto at =
+        static_cast<std::size_t>(std::ranges::find(step->writes, value) - step->writes.begin());
+    std::size_t matrix = 0;
+    for (std::size_t i = 0, seen = 0; i < step->tensors.size(); ++i) {
+      if (step->tensors[i].rows > 0 && seen++ == at) matrix = i;
+    }
+    const std::string& tensor = step->tensors[matrix].name;
+    const std::size_t end = tensor.rfind('.');
+    const std::size_t begin = tensor.rfind('.', end - 1);
+    return tensor.substr(begin + 1, end - begin - 1) + "_output";
+  }
   return "raw_logits";
 }
 
@@ -91,7 +107,8 @@ Json tensors_of(const Step& step, const std::vector<std::int64_t>& layers, const
     if (tensor.rows == 0) {
       entry["shape"] = {tensor.cols};
     } else {
-      entry["shape"] = {tensor.stored, tensor.cols};
+      entry["shape"] =
+          tensor.depthwise ? Json{tensor.stored, 1, tensor.cols} : Json{tensor.stored, tensor.cols};
       if (tensor.rows != tensor.stored) entry["rows"] = {tensor.first, tensor.first + tensor.rows};
     }
     if (weights != nullptr) {

@@ -168,6 +168,72 @@ class Speaker {
             "the sigmoid, which is computed in FP32, then the product", ""};
   }
 
+  StepWords of(const Unpack& unpack) const {
+    std::vector<std::string> all;
+    std::int64_t group = 0;
+    for (const std::int64_t width : unpack.widths) group += width;
+    for (std::size_t o = 0; o < writes_.size(); ++o) {
+      std::vector<std::string> parts;
+      std::int64_t first = 0;
+      for (std::size_t p = 0; p < unpack.widths.size(); ++p) {
+        const std::int64_t last = first + unpack.widths[p];
+        if (unpack.into[p] == o)
+          parts.push_back(fmt::format("elements {} to {} of every group", first, last - 1));
+        first = last;
+      }
+      all.push_back(fmt::format("{} = {}", writes_[o], fmt::join(parts, ", then ")));
+    }
+    return {fmt::format("{} is {} groups of {} elements; {}", reads_[0], unpack.groups, group,
+                        fmt::join(all, "; ")),
+            "none", ""};
+  }
+
+  StepWords of(const Sigmoid&) const {
+    return {fmt::format("{} = 1 / (1 + exp(-{}))", writes_[0], reads_[0]), "once; computed in FP32",
+            ""};
+  }
+
+  StepWords of(const CausalConv& conv) const {
+    return {
+        fmt::format("for each channel c: y = sum over 0 <= j < {0} of {1}[c][0][j] * {2}[p - {3} "
+                    "+ j][c]; {4}[p][c] = y / (1 + exp(-y))",
+                    conv.taps, short_name(step_.tensors[0]), reads_[0], conv.taps - 1, writes_[0]),
+        "y, which is computed in FP32, then the result",
+        fmt::format("p is the token's position; {} is 0 before position 0", reads_[0])};
+  }
+
+  StepWords of(const Decay&) const {
+    return {fmt::format("{} = -exp({}) * softplus({} + {}), with softplus(x) = log(1 + exp(x))",
+                        writes_[0], short_name(step_.tensors[0]), reads_[0],
+                        short_name(step_.tensors[1])),
+            "none: the result stays in FP32", ""};
+  }
+
+  StepWords of(const DeltaRule& rule) const {
+    const std::int64_t share = rule.value_heads / rule.key_heads;
+    const std::int64_t keys = rule.key_heads * rule.key_dim;
+    return {fmt::format(
+                "for each of {0} heads h, with a state S of [{1}, {2}], in the order of tokens: "
+                "q = the {1} elements of {3} from (h // {4}) * {1} on, k = those from {5} + (h // "
+                "{4}) * {1} on, v = the {2} from {6} + h * {2} on; q = q / sqrt(sum(q^2) + {7}), "
+                "k likewise; S = S * exp({8}[h]); S = S + k^T ({9}[h] * (v - k S)); {10}[h] = "
+                "(q * {11}) S",
+                rule.value_heads, rule.key_dim, rule.value_dim, reads_[0], share, keys, 2 * keys,
+                rule.eps, reads_[2], reads_[1], writes_[0], rule.scale),
+            "the result, once; S and everything before it in FP32", "S is 0 before position 0"};
+  }
+
+  StepWords of(const GatedNorm& norm) const {
+    return {
+        fmt::format("n = {0} / sqrt(mean({0}^2) + {1}) * {2}, the mean over the {3} elements of "
+                    "each head; {4} = n * {5} / (1 + exp(-{5}))",
+                    reads_[0], norm.eps, short_name(step_.tensors[0]), norm.width, writes_[0],
+                    reads_[1]),
+        "the normalised value (computed in FP32), its product with the weight, and the result; "
+        "not what n is multiplied by",
+        ""};
+  }
+
   StepWords of(const RouterScores& scores) const {
     const bool sigmoid = scores.function == RouterFunction::kSigmoid;
     return {sigmoid ? fmt::format("{} = 1 / (1 + exp(-{}))", writes_[0], reads_[0])

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "rewrite/delta_net.h"
 #include "rewrite/elementwise.h"
 #include "rewrite/experts.h"
 #include "rewrite/foreign_of.h"
@@ -47,13 +48,19 @@ void store_foreign(Block& block, Store store) {
   }
 }
 
+// What a layer with a delta rule has of its own, and rounds.
+bool is_of_delta_net(const Operation& operation) {
+  return std::holds_alternative<Sigmoid>(operation) || OddConv::of(operation) ||
+         OddDeltaRule::of(operation) || OddGatedNorm::of(operation);
+}
+
 // Sums of kernels are rounded after them.
 void store_sums(Block& block, Store store) {
   for (std::size_t s = 0; s < block.steps.size(); ++s) {
     const Operation& operation = block.steps[s].operation;
     const auto* linear = std::get_if<Linear>(&operation);
     if ((linear == nullptr || !linear->rounded) && !std::holds_alternative<Add>(operation) &&
-        !std::holds_alternative<SigmoidGate>(operation) &&
+        !std::holds_alternative<SigmoidGate>(operation) && !is_of_delta_net(operation) &&
         !std::holds_alternative<ExpertLinear>(operation)) {
       continue;
     }

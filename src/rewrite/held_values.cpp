@@ -20,12 +20,14 @@ std::vector<HeldValues> held_operands(std::initializer_list<Operand> operands, O
   return all;
 }
 
-// The tap that shows a value, possibly after operations that a rewrite has inserted.
+// The tap that shows a value, possibly after operations that a rewrite has inserted, or after it is
+// taken apart.
 std::optional<Tap> shown_as(const Block& block, ValueId v) {
   while (!block.values[v].tap) {
     const auto next = std::ranges::find_if(block.steps, [v](const Step& step) {
-      return std::holds_alternative<Foreign>(step.operation) && !step.reads.empty() &&
-             step.reads[0] == v;
+      const bool passes_on = std::holds_alternative<Foreign>(step.operation) ||
+                             std::holds_alternative<Unpack>(step.operation);
+      return passes_on && !step.reads.empty() && step.reads[0] == v;
     });
     if (next == block.steps.end()) return std::nullopt;
     v = next->writes[0];
@@ -97,8 +99,10 @@ std::optional<Operand> operand_of(const Block& block, const Step& step) {
   }
   switch (*tap) {
     case Tap::kQProj:
+    case Tap::kGdnQkv:
       return Operand::kQkv;
     case Tap::kAttnOutput:
+    case Tap::kGdnOutput:
       return Operand::kO;
     case Tap::kRouterLogits:
       return Operand::kRouter;

@@ -151,6 +151,27 @@ std::string operation_of(const TapPlace& place) {
       return "the softmax over the scores";
     case Tap::kAttnContext:
       return "the probabilities times the values (head mapping, joining of heads)";
+    case Tap::kAttnGate:
+      return "the gate of attention, which q_proj has after each head's queries";
+    case Tap::kAttnGated:
+      return "the attention's result times the sigmoid of its gate";
+    case Tap::kGdnQkv:
+    case Tap::kGdnZ:
+    case Tap::kGdnB:
+    case Tap::kGdnA:
+      return fmt::format("the {} projection", tap_base_name(place.tap));
+    case Tap::kGdnConv:
+      return "the causal convolution and its silu";
+    case Tap::kGdnBeta:
+      return "the sigmoid of gdn_b";
+    case Tap::kGdnDecay:
+      return "the decay (A_log, dt_bias, softplus, sign)";
+    case Tap::kGdnCore:
+      return "the gated delta rule (normalised queries and keys, state, decay, beta)";
+    case Tap::kGdnNorm:
+      return "the RMSNorm of each head, times silu of gdn_z";
+    case Tap::kGdnOutput:
+      return "the out_proj projection";
     case Tap::kAttnOutput:
       return "the o_proj projection";
     case Tap::kAttnPostNorm:

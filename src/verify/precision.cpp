@@ -156,8 +156,10 @@ std::optional<ExpectedType> parse_expected(const std::string& text) {
 
 namespace {
 
-bool is_of_router(Tap tap) {
-  return tap == Tap::kRouterLogits || tap == Tap::kRouterScores || tap == Tap::kExpertWeights;
+// In some models.
+bool is_never_rounded(Tap tap) {
+  return tap == Tap::kRouterLogits || tap == Tap::kRouterScores || tap == Tap::kExpertWeights ||
+         tap == Tap::kGdnDecay;
 }
 
 }  // namespace
@@ -175,8 +177,8 @@ std::vector<std::optional<Grid>> types_of(std::span<const TensorResult> tensors,
         module != nullptr ? module->is_lookup : place->tap == Tap::kEmbeddingOutput;
     if (precision.as) {
       types[i] = grid_of(*precision.as);
-    } else if (place && is_of_router(place->tap)) {
-      types[i] = coarsest;  // some models never round these
+    } else if (place && is_never_rounded(place->tap)) {
+      types[i] = coarsest;
     } else if (is_lookup) {
       types[i] = tensor.grid;  // the weights' own, no evidence about later values
     } else {

@@ -119,7 +119,9 @@ def _draw_heads(config: Config, rng: Random) -> None:
 
 
 MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
+MIXTURES += ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text")
 TOWERS = ("gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe")  # within multimodal checkpoints
+TOWERS += ("qwen3_5", "qwen3_5_moe")
 WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
 
 
@@ -508,6 +510,8 @@ def _tower(text_type: str, vary: Variant, vision: Config, **fields: Any) -> Vari
 SIGLIP = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
 SIGLIP |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
 PIXTRAL = {**SIGLIP, "model_type": "pixtral", "head_dim": 8}
+QWEN35_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+QWEN35_VISION |= {"patch_size": 4, "num_position_embeddings": 16, "out_hidden_size": 16}
 QWEN_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
 QWEN_VISION |= {"patch_size": 4, "deepstack_visual_indexes": [], "num_position_embeddings": 16}
 
@@ -552,7 +556,93 @@ def _fused(vary: Variant) -> Variant:
     return with_fused
 
 
+def _delta(made: Configuration, rng: Random, **fields: Any) -> None:
+    """Fields of layers with a delta rule. The prompts end around the borders of transformers' chunks."""
+    key_heads, share = rng.randint(1, 3), rng.choice([1, 2, 3])
+    made.config |= {
+        "num_hidden_layers": rng.randint(4, 6),
+        "head_dim": 8 * rng.randint(2, 5),
+        "linear_num_key_heads": key_heads,
+        "linear_num_value_heads": key_heads * share,
+        "linear_key_head_dim": 2 * rng.randint(4, 20),
+        "linear_value_head_dim": 2 * rng.randint(4, 24),
+        "linear_conv_kernel_dim": 4,
+        "attention_bias": False,
+        **fields,
+    }
+    made.further_lengths = [63, 64, 65, 130]
+
+
+def _qwen3_5(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        _delta(made, rng, **fields)
+        rope(made.config, rng, rope_type="default")
+
+    return vary
+
+
+def _qwen3_5_layer_types(made: Configuration, rng: Random) -> None:
+    kinds = ["full_attention", "linear_attention", "linear_attention"]
+    rng.shuffle(kinds)
+    _delta(
+        made,
+        rng,
+        layer_types=kinds,
+        num_hidden_layers=3,
+        linear_conv_kernel_dim=rng.choice([2, 3, 5]),
+        attention_bias=True,
+    )
+    rope(made.config, rng, rope_type="default", partial_rotary_factor=0.5)
+
+
+def _qwen3_5_moe(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        _mixture(made, rng, num_experts_per_tok=rng.randint(2, 4))
+        for name in ("decoder_sparse_step", "mlp_only_layers", "norm_topk_prob", "intermediate_size"):
+            del made.config[name]
+        made.config["shared_expert_intermediate_size"] = rng.randint(20, 90)
+        _delta(made, rng, **fields)
+
+    return vary
+
+
+def _qwen3_next(**fields: Any) -> Variant:
+    def vary(made: Configuration, rng: Random) -> None:
+        _mixture(made, rng, num_experts_per_tok=rng.randint(2, 4))
+        made.config["shared_expert_intermediate_size"] = rng.randint(20, 90)
+        _delta(made, rng, **fields)
+
+    return vary
+
+
 FAMILIES: dict[str, dict[str, Variant]] = {
+    "qwen3_5_text": {
+        "published": _qwen3_5(full_attention_interval=4),
+        "layer types, bias": _qwen3_5_layer_types,
+        "tied, every second layer": _qwen3_5(full_attention_interval=2, tie_word_embeddings=True),
+    },
+    "qwen3_5": {
+        "published": _tower("qwen3_5_text", _qwen3_5(full_attention_interval=4), QWEN35_VISION),
+        "layer types, bias": _tower("qwen3_5_text", _qwen3_5_layer_types, QWEN35_VISION),
+        "tied": _tower("qwen3_5_text", _qwen3_5(tie_word_embeddings=True), QWEN35_VISION),
+    },
+    "qwen3_5_moe_text": {
+        "published": _qwen3_5_moe(),
+        "experts fused": _fused(_qwen3_5_moe(full_attention_interval=2)),
+        "bias": _qwen3_5_moe(attention_bias=True, full_attention_interval=3),
+    },
+    "qwen3_5_moe": {
+        "published": _tower("qwen3_5_moe_text", _qwen3_5_moe(), QWEN35_VISION),
+        "tied": _tower(
+            "qwen3_5_moe_text", _qwen3_5_moe(tie_word_embeddings=True), QWEN35_VISION
+        ),
+        "experts fused": _fused(_tower("qwen3_5_moe_text", _qwen3_5_moe(), QWEN35_VISION)),
+    },
+    "qwen3_next": {
+        "published": _qwen3_next(),
+        "not normed, every second layer": _qwen3_next(norm_topk_prob=False, decoder_sparse_step=2),
+        "first layer dense, experts fused": _fused(_qwen3_next(mlp_only_layers=[0])),
+    },
     "gemma3": {
         "published": _tower("gemma3_text", _gemma3_published, SIGLIP, mm_tokens_per_image=4),
         "fields left out": _tower("gemma3_text", _gemma3_defaults, SIGLIP, mm_tokens_per_image=4),
@@ -665,6 +755,11 @@ ARCHITECTURES = {
     "mistral3": "Mistral3ForConditionalGeneration",
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
     "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
+    "qwen3_5_text": "Qwen3_5ForCausalLM",
+    "qwen3_5": "Qwen3_5ForConditionalGeneration",
+    "qwen3_5_moe_text": "Qwen3_5MoeForCausalLM",
+    "qwen3_5_moe": "Qwen3_5MoeForConditionalGeneration",
+    "qwen3_next": "Qwen3NextForCausalLM",
     "qwen2_moe": "Qwen2MoeForCausalLM",
     "mixtral": "MixtralForCausalLM",
     "olmoe": "OlmoeForCausalLM",
@@ -724,12 +819,20 @@ def _values(
 ) -> torch.Tensor:
     """Sizes at which nothing is degenerate: no saturated softmax, no vanishing residual."""
     normal = torch.randn(parameter.shape, generator=generator)
+    # Their norms multiply by 1 + weight, but not those of delta rules.
     gemma = "gemma" in configuration.family
+    one_plus = gemma or ("qwen3_5" in configuration.family or "next" in configuration.family)
+    if name.endswith("A_log"):  # heads that soon forget, and some that hardly do
+        return torch.rand(parameter.shape, generator=generator) * 5 - 5
+    if "conv1d" in name:
+        return 0.6 * normal
+    if "linear_attn.norm" in name:
+        one_plus = False
     if name.endswith("bias"):
         return 0.3 * normal
     if "norm" in name:
         mean = 1.1 if "q_norm" in name or "k_norm" in name else 1.0
-        return 0.2 * normal + (mean - 1 if gemma else mean)
+        return 0.2 * normal + (mean - 1 if one_plus else mean)
     hidden = configuration.text["hidden_size"]
     if name.endswith("embed_tokens.weight"):
         # Otherwise a tied head would predict each token itself, since the stream is mostly its
@@ -752,16 +855,19 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
     No layer writes to them, and each router reads them in a different order.
     """
     experts = experts_in(made.text)
+    one = 0 if "qwen3_5" in made.family or "next" in made.family else 1  # of 1 + weight
     spread = 0.25 * (torch.arange(experts) - (experts - 1) / 2)
     model = getattr(net.model, "language_model", net.model)
     embedding = model.embed_tokens.weight
     for token in range(len(embedding)):
         embedding[token, :experts] = spread[torch.randperm(experts, generator=generator)]
     for layer in model.layers:
-        layer.post_attention_layernorm.weight[:experts] = 1
-        layer.self_attn.o_proj.weight[:experts] = 0
-        if layer.self_attn.o_proj.bias is not None:
-            layer.self_attn.o_proj.bias[:experts] = 0
+        layer.post_attention_layernorm.weight[:experts] = one
+        mixer = getattr(layer, "self_attn", None)
+        out = layer.linear_attn.out_proj if mixer is None else mixer.o_proj
+        out.weight[:experts] = 0
+        if out.bias is not None:
+            out.bias[:experts] = 0
         if not hasattr(layer.mlp, "experts"):
             layer.mlp.down_proj.weight[:experts] = 0
             continue

@@ -68,7 +68,28 @@ def _mixture(chosen: int = 3, normed: bool = True, dense: tuple[int, ...] = ()) 
 # Of the types whose experts' width is called intermediate_size.
 _EXPERTS = {"num_experts_per_tok": 3, "intermediate_size": 32}
 
+# Heads for which repeating and tiling differ; the longest sum over keys is their size.
+_DELTA = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 20,
+    "linear_conv_kernel_dim": 4,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "rope_theta": 10_000.0,
+    "partial_rotary_factor": 0.5,
+}
+_SHARED = {
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 48,
+}
+
 MODELS = {
+    "qwen3_5_text": _model("qwen3_5_text", **_DELTA),
+    "qwen3_5_moe_text": _model("qwen3_5_moe_text", **_DELTA, **_SHARED),
+    "qwen3_next": _model("qwen3_next", **_DELTA, **_SHARED),
     "mixtral": _model("mixtral", num_local_experts=8, **_EXPERTS),
     "qwen2_moe": _model(
         "qwen2_moe",

@@ -20,6 +20,7 @@ from assay_hf.taps import shared_expert
 from fault_base import Change, Fault, layers_of, norms_of, replace
 from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
+from faults_delta import DELTA_FAULTS
 from unknown_faults import UnknownFault, fixed, on_output
 
 FAMILY_FAULTS: dict[str, list[Fault]] = {name: [] for name in MODELS}
@@ -545,6 +546,10 @@ add("glm4_moe", "router-groups", "", corrected_routers(no_groups=True))
 add("glm4_moe", "router-logits-bf16", "", corrected_routers(logits_bf16=True), f32=False)
 add("glm4_moe", "shared-expert-missing", "", nothing_shared)
 add("minimax_m2", "rope-whole-head", "", with_parameters(partial_rotary_factor=1.0))
+
+
+for _name in ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
+    FAMILY_FAULTS[_name] += DELTA_FAULTS
 
 
 # --- not in the catalog ---

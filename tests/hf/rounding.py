@@ -19,9 +19,19 @@ _INPUTS = {
     "q_rope": ("q_norm|q_proj",),
     "k_rope": ("k_norm|k_proj",),
     "attn_probs": ("attn_scores",),
-    "attn_output": ("attn_context",),
+    "attn_gate": ("input_norm",),
+    "attn_gated": ("attn_context", "attn_gate"),
+    "attn_output": ("attn_gated|attn_context",),
+    "gdn_qkv": ("input_norm",),
+    "gdn_z": ("input_norm",),
+    "gdn_b": ("input_norm",),
+    "gdn_a": ("input_norm",),
+    "gdn_beta": ("gdn_b",),
+    "gdn_decay": ("gdn_a",),
+    "gdn_norm": ("gdn_core", "gdn_z"),
+    "gdn_output": ("gdn_norm",),
     "attn_post_norm": ("attn_output",),
-    "attn_residual": ("in", "attn_post_norm|attn_output"),
+    "attn_residual": ("in", "attn_post_norm|attn_output|gdn_output"),
     "mlp_norm": ("attn_residual",),
     "router_logits": ("mlp_norm",),
     "router_scores": ("router_logits",),
@@ -43,6 +53,12 @@ _INPUTS = {
     ),
     "mlp_post_norm": ("mlp_output",),
     "output": ("attn_residual", "mlp_post_norm|mlp_output"),
+}
+
+# What is computed from these taps of the token and all before it.
+_OF_ALL_BEFORE = {
+    "gdn_conv": ("gdn_qkv",),
+    "gdn_core": ("gdn_conv", "gdn_beta", "gdn_decay"),
 }
 
 
@@ -73,6 +89,11 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
         group = differ.shape[-1] // values.size
         differ = differ[:, _same_tokens(full("attn_probs"), ours, theirs)]
         differ = differ[..., np.repeat(values, group, axis=0).ravel()]
+    elif name in _OF_ALL_BEFORE:
+        same = np.ones(differ.shape[1], dtype=bool)
+        for of in _OF_ALL_BEFORE[name]:
+            same &= np.logical_and.accumulate(_same_tokens(full(of), ours, theirs))
+        differ = differ[:, same]
     else:
         same = np.ones(differ.shape[2 if name == "attn_probs" else 1], dtype=bool)
         for wanted in _INPUTS[name]:

@@ -93,6 +93,9 @@ def test_faults_are_named(
 CORRECT = {
     "qwen3": ["qwen3", "qwen3, window"],
     "qwen3_moe": ["qwen3_moe", "qwen3_moe, not normed"],
+    "qwen3_5_text": ["qwen3_5_text"],
+    "qwen3_5_moe_text": ["qwen3_5_moe_text"],
+    "qwen3_next": ["qwen3_next"],
     "mixtral": ["mixtral"],
     "qwen2_moe": ["qwen2_moe"],
     "olmoe": ["olmoe"],

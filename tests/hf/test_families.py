@@ -63,16 +63,19 @@ def figures(checkpoint: Callable[[str], Path]) -> Figures:
     return of
 
 
+SINGLE_SUMS = ("attn_scores", "shared_expert_gate", "gdn_b", "gdn_a")
+
+
 def offenders(
     prompts: list[PromptFigures], value: Callable[[TapFigures], float], limit: float
 ) -> list[str]:
-    """Taps whose value exceeds the limit or is NaN, in data-flow order. The scores of a single token are
-    excluded: one sum per head, which may have cancelled completely."""
+    """Taps whose value exceeds the limit or is NaN, in data-flow order. Of a single token, taps that are
+    one sum, or one for each of few heads, are excluded: it may have cancelled completely."""
     return [
         f"{p.prompt} {t.tap}: {value(t):.3e}, limit {limit:.3e}"
         for p in prompts
         for t in p.taps
-        if not value(t) <= limit and not (p.prompt == "one" and t.tap.endswith("attn_scores"))
+        if not value(t) <= limit and not (p.prompt == "one" and t.tap.endswith(SINGLE_SUMS))
     ]
 
 

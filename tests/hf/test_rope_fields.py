@@ -51,6 +51,10 @@ def base(model_type: str) -> Config:
         config |= {"num_experts_per_tok": 1, "moe_intermediate_size": 8}
         config |= dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 2)
         config["shared_expert_intermediate_size"] = 8
+    if model_type in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
+        config |= dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 1)
+        config |= dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8)
+        config["full_attention_interval"] = 2  # transformers needs a layer with attention
     return config
 
 

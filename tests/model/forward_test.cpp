@@ -154,6 +154,36 @@ TYPED_TEST(ForwardTest, StreamedWeightsGiveTheSameBits) {
   }
 }
 
+// A state of fixed size holds only the newest position.
+TYPED_TEST(ForwardTest, RecurrentStatesGoBackOnlyToTheBeginning) {
+  for (const auto& [name, config] : family_configs()) {
+    if (!config.contains("linear_num_key_heads")) continue;
+    SCOPED_TRACE(name);
+    const OddModel made(DType::kBF16, config);
+    const Model& model = made.get();
+    const auto ids = some_ids(6, 101, 3);
+    ThreadPool pool(1);
+    Executor<TypeParam> executor(model, pool);
+    typename TestFixture::State sequence(model.program, ids.size());
+    const auto run = [&](std::span<const std::int64_t> some) {
+      const Chunk<TypeParam> chunk{some, &sequence};
+      const auto logits = executor.run({&chunk, 1});
+      return std::vector(logits.begin(), logits.end());
+    };
+    const auto first = run(ids);
+    EXPECT_THROW(sequence.rewind(3), std::logic_error);
+    sequence.rewind(0);
+    EXPECT_EQ(run(ids), first);
+    // The layers alone, without advance(), may also begin again only at the beginning.
+    sequence.rewind(0);
+    run(std::span(ids).first(4));
+    const Chunk<TypeParam> rest{std::span(ids).last(2), &sequence};
+    executor.start({&rest, 1});
+    executor.layer(0);
+    EXPECT_THROW(executor.layer(0), std::logic_error);
+  }
+}
+
 // A sliding layer's query sees what a mask over all keys would leave.
 TYPED_TEST(ForwardTest, AWindowHidesWhatIsFurtherBack) {
   for (const auto& [name, config] : family_configs()) {

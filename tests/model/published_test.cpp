@@ -22,9 +22,11 @@ std::int64_t parameters(const OrderedJson& config) {
   const std::int64_t q = size("num_attention_heads") * head_dim;
   const std::int64_t kv = size("num_key_value_heads") * head_dim;
 
+  const bool linear = config.contains("linear_num_key_heads");
   std::int64_t layer = 2 * hidden * q + 2 * hidden * kv;
+  if (linear) layer += hidden * q;  // the gate
   if (type == "qwen2" || type == "qwen2_moe" || type == "glm4_moe") layer += q + 2 * kv;
-  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text" ||
+  if (type == "qwen3" || type == "qwen3_moe" || type == "gemma3_text" || linear ||
       config.value("use_qk_norm", false)) {
     layer += type == "minimax_m2" ? q + kv : 2 * head_dim;
   }
@@ -36,18 +38,31 @@ std::int64_t parameters(const OrderedJson& config) {
     if (!config.contains(count)) continue;
     const std::int64_t width = config.value("moe_intermediate_size", size("intermediate_size"));
     std::int64_t sparse = size(count) * (hidden + 3 * hidden * width);
-    if (type == "qwen2_moe")
+    if (type == "qwen2_moe" || linear)
       sparse += hidden + 3 * hidden * size("shared_expert_intermediate_size");
     if (type == "glm4_moe") sparse += 3 * hidden * width * size("n_shared_experts");
     if (type == "glm4_moe" || type == "minimax_m2") sparse += size(count);
     const std::int64_t dense_layers = config.value("first_k_dense_replace", std::int64_t{0});
     mlps = dense_layers * dense + (size("num_hidden_layers") - dense_layers) * sparse;
   }
+  std::int64_t mixers = size("num_hidden_layers") * layer;
+  if (linear) {
+    const std::int64_t keys = size("linear_num_key_heads") * size("linear_key_head_dim");
+    const std::int64_t heads = size("linear_num_value_heads");
+    const std::int64_t values = heads * size("linear_value_head_dim");
+    const std::int64_t channels = 2 * keys + values;
+    const std::int64_t delta = hidden * (channels + 2 * values + 2 * heads) +
+                               channels * size("linear_conv_kernel_dim") + 2 * heads +
+                               size("linear_value_head_dim") + 2 * hidden;
+    const std::int64_t attending = size("num_hidden_layers") / size("full_attention_interval");
+    mixers = attending * layer + (size("num_hidden_layers") - attending) * delta;
+  }
   const bool tied = config.value("tie_word_embeddings", gemma);
   const std::int64_t vocab = size("vocab_size");
-  return size("num_hidden_layers") * layer + mlps + hidden + (tied ? 1 : 2) * vocab * hidden;
+  return mixers + mlps + hidden + (tied ? 1 : 2) * vocab * hidden;
 }
 
+// Qwen3.5's are those of transformers' class with these sizes, for the language model alone.
 // Without GLM's layers that predict further tokens, and MiniMax's scales of FP8.
 TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
   const std::map<std::string, std::int64_t> totals = {{"Qwen3-0.6B", 596049920},
@@ -102,6 +117,10 @@ TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
                                                       {"Mixtral-8x22B", 140620634112},
                                                       {"Qwen1.5-MoE-A2.7B", 14315784192},
                                                       {"Qwen2-57B-A14B", 57408658944},
+                                                      {"Qwen3-Next-80B-A3B", 79674391296},
+                                                      {"Qwen3.5-9B", 8953803264},
+                                                      {"Qwen3.5-27B", 26895998464},
+                                                      {"Qwen3.5-35B-A3B", 34660610688},
                                                       {"OLMoE-1B-7B", 6919161856},
                                                       {"GLM-4.5-Air", 110468824832 - 3616573568},
                                                       {"GLM-4.5", 358337791296 - 5539962272},

@@ -267,6 +267,43 @@ TEST_F(SpecTest, TextTowersAreRead) {
   EXPECT_EQ(qwen.rope_parameters.theta, 500000);
 }
 
+// Which layers have a delta rule, and its sizes.
+TEST_F(SpecTest, LinearLayersAreRead) {
+  Json config = config_of("qwen3_5_text");
+  config["num_hidden_layers"] = 4;
+  config.erase("full_attention_interval");
+  for (const char* field : {"linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim",
+                            "linear_value_head_dim"}) {
+    config.erase(field);
+  }
+  ModelSpec spec = read(config);
+  EXPECT_EQ(spec.linear_layers, (std::vector<bool>{true, true, true, false}));
+  EXPECT_EQ(spec.delta.value_heads, 32);
+  EXPECT_EQ(spec.delta.conv_size(), 2 * 16 * 128 + 32 * 128);
+  EXPECT_EQ(spec.delta.conv_taps, 4);
+  EXPECT_EQ(spec.rope.dims, 6);  // a quarter of 24
+  EXPECT_TRUE(spec.norm.one_plus && spec.norm.rounded_once);
+  config["layer_types"] = {"full_attention", "linear_attention", "full_attention",
+                           "linear_attention"};
+  spec = read(config);
+  EXPECT_EQ(spec.linear_layers, (std::vector<bool>{false, true, false, true}));
+  EXPECT_TRUE(layer_of(spec, 0).find(Tap::kAttnGated));
+  EXPECT_FALSE(layer_of(spec, 1).find(Tap::kQProj));
+  config["layer_types"][1] = "sliding_attention";
+  EXPECT_NE(error_of(config).find("\"linear_attention\" or \"full_attention\""), std::string::npos);
+  config.erase("layer_types");
+  config["linear_num_value_heads"] = 20;
+  EXPECT_NE(error_of(config).find("a multiple of linear_num_key_heads (16)"), std::string::npos);
+  config["linear_num_value_heads"] = 32;
+  config["hidden_act"] = "gelu_pytorch_tanh";
+  EXPECT_NE(error_of(config).find("\"silu\""), std::string::npos);
+  Json text = config_of("qwen3_5_moe_text");
+  text.erase("intermediate_size");  // the class has no such field
+  const ModelSpec within = read({{"model_type", "qwen3_5_moe"}, {"text_config", text}});
+  EXPECT_EQ(within.model_type, "qwen3_5_moe_text");
+  EXPECT_TRUE(within.moe.router.norm_topk_prob && within.moe.shared_gated);
+}
+
 TEST_F(SpecTest, OneExpertIsNumberedToo) {
   Json config = config_of("qwen3_moe");
   config["num_experts"] = 1;

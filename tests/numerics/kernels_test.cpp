@@ -318,6 +318,31 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
       this->compare("silu_mul" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
         k.silu_mul(x.data(), y.data(), 2 * n, out);
       });
+      this->compare("mul_silu" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.mul_silu(x.data(), y.data(), 2 * n, out);
+      });
+      this->compare("unit" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        using R = typename TypeParam::Real;
+        k.unit(x.data(), R(1e-6), R(0.3), 2 * n, out);
+      });
+      this->compare("exp" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        k.exp(x.data(), 2 * n, out);
+      });
+      const auto weights = this->values(3 * n, nasty);
+      this->compare("causal_conv" + size, n, [&](const auto& k, typename TypeParam::Real* out) {
+        const typename TypeParam::Real* rows[] = {x.data(), y.data(), x.data() + n};
+        k.causal_conv(rows, weights.data(), n, 3, n, out);
+      });
+      const std::vector<typename TypeParam::Real> kept(7 * n, 0.25);
+      this->compare("delta_rule" + size, 8 * n, [&](const auto& k, typename TypeParam::Real* out) {
+        using R = typename TypeParam::Real;
+        const R q[] = {1, -2, R(0.5), 3, R(-0.1), R(0.7), 1};
+        const R key[] = {R(0.3), R(-0.2), R(0.5), R(0.1), R(-0.7), R(0.2), R(0.9)};
+        std::copy(kept.begin(), kept.end(), out + n);  // the state
+        for (int token = 0; token < 3; ++token) {
+          k.delta_rule(q, key, x.data(), R(0.9), R(0.6), 7, n, out + n, out);
+        }
+      });
       this->compare("gelu_tanh_mul" + size, 2 * n,
                     [&](const auto& k, typename TypeParam::Real* out) {
                       k.gelu_tanh_mul(x.data(), y.data(), 2 * n, out);
@@ -364,6 +389,40 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
         }
       }
     }
+  }
+}
+
+// In the order that kernels.h documents; how many columns there are does not matter.
+TYPED_TEST(KernelsTest, DeltaRuleFollowsTheDocumentedOrder) {
+  using R = typename TypeParam::Real;
+  constexpr std::size_t kKeys = 5;
+  constexpr std::size_t kValues = 67;
+  const auto q = this->values(kKeys, false);
+  const auto k = this->values(kKeys, false);
+  const auto v = this->values(kValues, false);
+  const auto before = this->values(kKeys * kValues, false);
+  const R factor(0.75);
+  const auto beta = static_cast<R>(0.3);
+  std::vector<R> state(before.begin(), before.end());
+  std::vector<R> out(kValues);
+  kernels<TypeParam>(chosen_simd())
+      .delta_rule(q.data(), k.data(), v.data(), factor, beta, kKeys, kValues, state.data(),
+                  out.data());
+  for (std::size_t c = 0; c < kValues; ++c) {
+    R known = 0;
+    R result = 0;
+    R s[kKeys];
+    for (std::size_t i = 0; i < kKeys; ++i) {
+      s[i] = before[i * kValues + c] * factor;
+      known = known + s[i] * k[i];
+    }
+    const R d = beta * (v[c] - known);
+    for (std::size_t i = 0; i < kKeys; ++i) {
+      s[i] = s[i] + k[i] * d;
+      result = result + s[i] * q[i];
+      ASSERT_EQ(state[i * kValues + c], s[i]) << c;
+    }
+    ASSERT_EQ(out[c], TypeParam::round(result)) << c;
   }
 }
 

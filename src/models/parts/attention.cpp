@@ -5,9 +5,11 @@
 namespace assay {
 namespace {
 
-// One linear step for all three projections.
+// One linear step for all three projections. With an output gate, q_proj has each head's query
+// followed by its gate.
 std::vector<ValueId> projections(Builder& b, ValueId x, const AttentionTensors& names) {
   const ModelSpec& s = b.spec();
+  const bool gated = s.attention.gated;
   std::vector<TensorUse> tensors;
   if (!names.fused.empty()) {
     std::int64_t first = 0;
@@ -24,12 +26,14 @@ std::vector<ValueId> projections(Builder& b, ValueId x, const AttentionTensors& 
       tensors.push_back(b.matrix(name, rows, s.hidden_size));
       if (s.qkv_bias) tensors.push_back(b.bias(name, rows));
     };
-    project("self_attn.q_proj", s.q_size());
+    project("self_attn.q_proj", gated ? 2 * s.q_size() : s.q_size());
     project("self_attn.k_proj", s.kv_size());
     project("self_attn.v_proj", s.kv_size());
   }
+  Value q = {{s.num_attention_heads, s.head_dim}, Tap::kQProj};
+  if (gated) q = {{s.num_attention_heads, 2 * s.head_dim}, std::nullopt};
   return b.steps(Linear{}, {x},
-                 {{{s.num_attention_heads, s.head_dim}, Tap::kQProj},
+                 {std::move(q),
                   {{s.num_key_value_heads, s.head_dim}, Tap::kKProj},
                   {{s.num_key_value_heads, s.head_dim}, Tap::kVProj}},
                  std::move(tensors));
@@ -42,6 +46,14 @@ ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
   const std::vector<ValueId> qkv = projections(b, x, tensors);
   ValueId q = qkv[0];
   ValueId k = qkv[1];
+  ValueId gate = 0;
+  if (s.attention.gated) {
+    const std::vector<ValueId> parts = b.steps(
+        Unpack{s.num_attention_heads, {s.head_dim, s.head_dim}, {0, 1}}, {q},
+        {{{s.num_attention_heads, s.head_dim}, Tap::kQProj}, {{s.q_size()}, Tap::kAttnGate}});
+    q = parts[0];
+    gate = parts[1];
+  }
   if (s.qk_norm) {
     const bool all = s.qk_norms.full_width;
     q = b.norm(q, b.vector("self_attn.q_norm", all ? s.q_size() : s.head_dim), Tap::kQNorm);
@@ -57,7 +69,10 @@ ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
              {q, k}, {{s.num_attention_heads}, Tap::kAttnScores, true});
   const ValueId probs =
       b.step(Softmax{}, {scores}, {{s.num_attention_heads}, Tap::kAttnProbs, true});
-  const ValueId context = b.step(Context{}, {probs, qkv[2]}, {{s.q_size()}, Tap::kAttnContext});
+  ValueId context = b.step(Context{}, {probs, qkv[2]}, {{s.q_size()}, Tap::kAttnContext});
+  if (s.attention.gated) {
+    context = b.step(SigmoidGate{}, {context, gate}, {{s.q_size()}, Tap::kAttnGated});
+  }
   std::vector<TensorUse> o = {b.matrix("self_attn.o_proj", s.hidden_size, s.q_size())};
   if (s.o_bias) o.push_back(b.bias("self_attn.o_proj", s.hidden_size));
   return b.step(Linear{}, {context}, {{s.hidden_size}, Tap::kAttnOutput}, std::move(o));

@@ -17,6 +17,7 @@
 #include "numerics/kernels.h"
 #include "ops/kv_cache.h"
 #include "ops/observer.h"
+#include "ops/recurrent_state.h"
 #include "ops/weight_stream.h"
 
 namespace assay {
@@ -102,6 +103,24 @@ class Ops {
   void sigmoid_gate(std::span<const Real> x, std::span<const Real> gate, std::size_t share,
                     std::span<Real> out);
   void softcap(const Softcap& softcap, std::span<Real> x);
+  // May work in place.
+  void sigmoid(std::span<const Real> x, std::span<Real> out);
+
+  // Copies parts of each token; outs: one per value.
+  void unpack(const Unpack& unpack, std::span<const Real> x, std::span<const std::span<Real>> outs);
+  // Brings the stretches' states forward. w: [channels, taps].
+  void causal_conv(const CausalConv& conv, const Weight& w, std::span<const Stretch<N>> stretches,
+                   std::span<RecurrentState<N>* const> states, std::span<const Real> x,
+                   std::span<Real> out);
+  // May work in place.
+  void decay(const Weight& log, const Weight& bias, std::span<const Real> x, std::span<Real> out);
+  // x: queries, keys, values; beta and decay: one per value head.
+  void delta_rule(const DeltaRule& rule, std::span<const Stretch<N>> stretches,
+                  std::span<RecurrentState<N>* const> states, std::span<const Real> x,
+                  std::span<const Real> beta, std::span<const Real> decay, std::span<Real> out);
+  // May write over x.
+  void gated_norm(const GatedNorm& norm, const Weight& w, std::span<const Real> x,
+                  std::span<const Real> z, std::span<Real> out);
 
   // A mixture of experts. A slot is one of a token's choices: token * per_token + i; ids and
   // weights have one number per slot.
