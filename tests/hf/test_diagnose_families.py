@@ -98,6 +98,7 @@ CORRECT = {
     "olmoe": ["olmoe"],
     "glm4_moe": ["glm4_moe"],
     "minimax_m2": ["minimax_m2"],
+    "gpt_oss": ["gpt_oss"],
     "qwen2": ["qwen2", "qwen2, yarn"],
     "llama": ["llama, llama3", "llama, biases", "llama, dynamic"],
     "mistral": ["mistral"],
@@ -109,8 +110,9 @@ CORRECT = {
 
 
 def engines_of(name: str) -> list[tuple[str, str]]:
-    """Type and attention. Fused attention in transformers does not support Gemma 2's cap."""
-    attention = ["eager"] if name == "gemma2" else ["eager", "sdpa"]
+    """Type and attention. Fused attention in transformers does not support Gemma 2's cap, nor
+    sinks."""
+    attention = ["eager"] if name in ("gemma2", "gpt_oss") else ["eager", "sdpa"]
     return [(n, a) for n in ("bf16", "f32") for a in attention] + [("f16", "eager")]
 
 

@@ -12,7 +12,7 @@ struct AttentionTensors {
 };
 
 // The spec tells whether queries and keys are normalised (each head, or all together), which
-// projections have a bias, and how wide this layer's window is.
+// projections have a bias, how wide this layer's window is, and whether heads have sinks.
 ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors = {});
 
 }  // namespace assay
