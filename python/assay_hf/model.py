@@ -142,7 +142,10 @@ class HfModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         with self._run():
             # The module answers in the dtype of its first argument.
-            return self.text.rotary_emb(torch.empty(1), positions[None], *kind)
+            tables = self.text.rotary_emb(torch.empty(1), positions[None], *kind)
+        if self.config.model_type == "gpt_oss":  # each value once, all others twice
+            tables = tuple(torch.cat((table, table), dim=-1) for table in tables)
+        return tables
 
     @contextmanager
     def _run(self) -> Iterator[None]:

@@ -169,7 +169,9 @@ namespace {
 // The part that a tensor of a step belongs to, by the tap of the step's result.
 std::optional<Part> part_of(const Step& step, std::optional<Tap> tap, bool bias) {
   // The outputs of experts have no tap.
-  if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) return Part::kDown;
+  if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) {
+    return bias ? Part::kDownBias : Part::kDown;
+  }
   if (!tap || std::holds_alternative<CorrectScores>(step.operation)) return std::nullopt;
   switch (*tap) {
     case Tap::kInputNorm:
