@@ -35,7 +35,16 @@ struct DotKernels {
   [[gnu::noinline]] static void matmul(const Real* x, std::size_t tokens, const Weight& w,
                                        const Real* bias, std::size_t row_begin, std::size_t row_end,
                                        Real* out, std::size_t ldo) {
-    weights_dots<N, Lanes>(x, tokens, w, bias, row_begin, row_end, out, ldo);
+    weights_dots<N, Lanes, false>(x, tokens, w, bias, row_begin, row_end, out, ldo);
+  }
+
+  // The same for rows of BF16 that are in the cache.
+  [[gnu::noinline]] static void cached_matmul(const Real* x, std::size_t tokens, const Weight& w,
+                                              const Real* bias, Real* out, std::size_t ldo) {
+    using Rows = StoredWeights<N, typename Lanes::Pairs, DType::kBF16>;
+    all_dots<Lanes, Rows, true>(
+        x, w.cols, tokens, w.data, w.rows, w.cols, out, ldo,
+        [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, r); });
   }
 
   [[gnu::noinline]] static void pack_tile(const Real* x, std::size_t tokens, std::size_t k,
@@ -106,8 +115,10 @@ struct KernelSet {
                      std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
     if (w.is_mxfp4()) {
       return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
-        matmul(x, tokens, rows, bias == nullptr ? nullptr : bias + first, 0, rows.rows, out + first,
-               ldo);
+        const Real* own = bias == nullptr ? nullptr : bias + first;
+        flushing<N, Lanes>([&]<class L>() {
+          DotKernels<N, L>::cached_matmul(x, tokens, rows, own, out + first, ldo);
+        });
       });
     }
     flushing<N, Lanes>([&]<class L>() {
