@@ -198,6 +198,10 @@ void run_rows(Choices& choices, std::size_t which) {
         return k.gelu_tanh_mul(x.data(), y.data(), n - form, out);
       case 7:
         return k.softcap(x.data(), number, n - form, out);
+      case 8:
+        return k.swish_mul(x.data(), y.data(), {y[0], number, form == 1}, n - form, out);
+      case 9:
+        return k.sink_softmax(x.data(), n - form, y[0], out);
       default:
         return k.add(x.data(), y.data(), n - form, out);
     }
@@ -206,10 +210,10 @@ void run_rows(Choices& choices, std::size_t which) {
 
 template <class N>
 void run(Choices& choices) {
-  const std::size_t which = choices.below(13);
-  if (which < 9) return run_rows<N>(choices, which);
-  if (which < 11) return run_matmul<N>(choices, which == 10);
-  run_attention<N>(choices, which == 11);
+  const std::size_t which = choices.below(15);
+  if (which < 11) return run_rows<N>(choices, which);
+  if (which < 13) return run_matmul<N>(choices, which == 12);
+  run_attention<N>(choices, which == 13);
 }
 
 std::vector<PairSumsTable> sums_of_this_cpu() {

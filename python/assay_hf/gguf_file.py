@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "olmoe": gguf.MODEL_ARCH.OLMOE,
     "glm4_moe": gguf.MODEL_ARCH.GLM4_MOE,
     "minimax_m2": gguf.MODEL_ARCH.MINIMAXM2,
+    "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
@@ -32,7 +33,7 @@ ARCHITECTURES = {
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
 LLAMAS = ("llama", "mistral", "mixtral")  # their files have one architecture
-QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0}
+QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.MXFP4}
 # Where a block's F16 scales are, and how large they are for weights of about 0.05.
 SCALES = {
     Type.Q4_0: [(0, 0.1 / 8)],
@@ -47,6 +48,7 @@ SCALES = {
     Type.Q6_K: [(208, 0.1 / 4064)],
     Type.IQ4_NL: [(0, 0.1 / 127)],
     Type.IQ4_XS: [(0, 0.1 / 4064)],
+    Type.MXFP4: [],  # a byte
 }
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
@@ -80,7 +82,19 @@ def permuted(array: np.ndarray, heads: int) -> np.ndarray:
 def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     """Names as in a checkpoint, with an MoE layer's experts stacked: ...mlp.experts.gate_proj.weight."""
     for name, weight in weights.items():
-        if name.endswith("mlp.experts.gate_up_proj"):
+        if name.endswith(("_proj_bias", "experts.gate_up_proj", "experts.down_proj")) and any(
+            other.endswith("experts.gate_up_proj_bias") for other in weights
+        ):  # gpt-oss: [experts, in, out], of which gate and up alternate
+            stem, suffix = (name[:-5], "bias") if name.endswith("_bias") else (name, "weight")
+            rows = weight if suffix == "bias" else weight.transpose(1, 2)
+            if stem.endswith("gate_up_proj"):
+                yield f"{stem.replace('gate_up_proj', 'gate_proj')}.{suffix}", rows[:, ::2]
+                yield f"{stem.replace('gate_up_proj', 'up_proj')}.{suffix}", rows[:, 1::2]
+            else:
+                yield f"{stem}.{suffix}", rows
+        elif name.endswith("self_attn.sinks"):
+            yield name + ".weight", weight
+        elif name.endswith("mlp.experts.gate_up_proj"):
             gate, up = weight.chunk(2, dim=1)
             yield name.replace("gate_up_proj", "gate_proj.weight"), gate
             yield name.replace("gate_up_proj", "up_proj.weight"), up
@@ -215,7 +229,9 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
     width = getattr(config, "moe_intermediate_size", config.intermediate_size)
-    if kind in ("qwen3_moe", "qwen2_moe", "glm4_moe", "minimax_m2"):
+    if kind == "gpt_oss":
+        writer.add_sliding_window(config.sliding_window)
+    if kind in ("qwen3_moe", "qwen2_moe", "glm4_moe", "minimax_m2", "gpt_oss"):
         writer.add_expert_feed_forward_length(width)
     if kind == "qwen2_moe":
         writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)

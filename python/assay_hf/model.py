@@ -19,6 +19,7 @@ from transformers import (  # noqa: E402
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     GenerationConfig,
+    Mxfp4Config,
 )
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
@@ -59,12 +60,17 @@ class HfModel:
         self.directory = directory
         self.numerics = numerics
         # The dtype is given at load: a later .to() would round the rotary frequencies too.
-        loader = auto_class(AutoConfig.from_pretrained(directory, local_files_only=True))
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        loader = auto_class(config)
+        # On a CPU transformers widens MXFP4 anyway, but asks for packages first.
+        mxfp4 = getattr(config, "quantization_config", {}).get("quant_method") == "mxfp4"
+        options = {"quantization_config": Mxfp4Config(dequantize=True)} if mxfp4 else {}
         self.net = loader.from_pretrained(
             directory,
             dtype=numerics.dtype,
             attn_implementation=attention,
             local_files_only=True,
+            **options,
         ).eval()
         if numerics is Numerics.F64:
             widen_constants(self.net)
@@ -136,7 +142,10 @@ class HfModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         with self._run():
             # The module answers in the dtype of its first argument.
-            return self.text.rotary_emb(torch.empty(1), positions[None], *kind)
+            tables = self.text.rotary_emb(torch.empty(1), positions[None], *kind)
+        if self.config.model_type == "gpt_oss":  # each value once, all others twice
+            tables = tuple(torch.cat((table, table), dim=-1) for table in tables)
+        return tables
 
     @contextmanager
     def _run(self) -> Iterator[None]:

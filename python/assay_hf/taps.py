@@ -122,6 +122,11 @@ def has_correction(mlp: nn.Module) -> bool:
     return hasattr(mlp, name) or hasattr(getattr(mlp, "gate", None), name)
 
 
+def router_of(mlp: nn.Module) -> nn.Module:
+    """gpt-oss calls it `router`, all others `gate`."""
+    return getattr(mlp, "router", getattr(mlp, "gate", None))
+
+
 def shared_expert(mlp: nn.Module) -> nn.Module | None:
     return getattr(mlp, "shared_expert", getattr(mlp, "shared_experts", None))
 
@@ -280,7 +285,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                 on_output(mlp_norm, name("mlp_norm"))
             if hasattr(mlp, "experts"):
                 on_parts(
-                    mlp.gate,
+                    router_of(mlp),
                     named("router_logits", "expert_weights", "expert_ids"),
                     lambda parts: (part[None] for part in parts),
                 )
@@ -297,7 +302,11 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                     on_output(mlp.shared_expert_gate, name("shared_expert_gate"), with_batch)
                 inside = named("gate_proj", "up_proj", "mlp_act")
                 stack.enter_context(_inside_experts(mlp.experts, keep, inside))
-                on_output(mlp, name("mlp_output"))
+                on_output(
+                    mlp,
+                    name("mlp_output"),
+                    lambda out: out[0] if isinstance(out, tuple) else out,  # gpt-oss
+                )
             else:
                 if hasattr(mlp, "gate_up_proj"):
                     both = named("gate_proj", "up_proj")
@@ -358,7 +367,11 @@ def _inside_experts(experts: nn.Module, keep: Keep, names: list[str]) -> Iterato
     """Wraps the experts' gating while the context lasts. It sees a row for each choice of a token,
     sorted by expert; what is kept is [1, S, K, I], in the order of the choices."""
     gating = experts._apply_gate
+    alternate = type(experts).__name__ == "GptOssExperts"
     order = shape = None
+
+    def halves(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (rows[..., ::2], rows[..., 1::2]) if alternate else rows.chunk(2, dim=-1)
 
     def enter(_m: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         nonlocal order, shape
@@ -369,7 +382,7 @@ def _inside_experts(experts: nn.Module, keep: Keep, names: list[str]) -> Iterato
 
     def gate_and_keep(rows: torch.Tensor) -> torch.Tensor:
         act = gating(rows)
-        for name, part in zip(names, (*rows.chunk(2, dim=-1), act), strict=True):
+        for name, part in zip(names, (*halves(rows), act), strict=True):
             chosen = torch.empty_like(part)
             chosen[order] = part
             keep(name, chosen.view(shape))
@@ -403,17 +416,24 @@ def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
         return q, k
 
     def attend_and_keep(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        softmax = nn.functional.softmax
+        softmax, cat = nn.functional.softmax, torch.cat
 
         def softmax_and_keep(x: torch.Tensor, *a: Any, **k: Any) -> torch.Tensor:
             keep(layer_tap(layer, "attn_scores", layers), x)
             return softmax(x, *a, **k)
 
-        nn.functional.softmax = softmax_and_keep
+        def cat_and_keep(parts: list[torch.Tensor], *a: Any, **k: Any) -> torch.Tensor:
+            keep(layer_tap(layer, "attn_scores", layers), parts[0])
+            return cat(parts, *a, **k)
+
+        if hasattr(module, "sinks"):  # which are put beside the scores
+            torch.cat = cat_and_keep
+        else:
+            nn.functional.softmax = softmax_and_keep
         try:
             context, probs = attend(module, *args, **kwargs)
         finally:
-            nn.functional.softmax = softmax
+            nn.functional.softmax, torch.cat = softmax, cat
         keep(layer_tap(layer, "attn_probs", layers), probs)
         if is_gated(module):
             keep(layer_tap(layer, "attn_context", layers), context.flatten(2))

@@ -100,7 +100,7 @@ class Bench {
   // Bytes per second at which the weights are read, in the same way as in the measured run.
   double read_weights() {
     const Weight& w = head_matrix(model_);
-    return read_rate(pool_, {w.data, w.rows * w.cols * dtype_size(w.dtype)});
+    return read_rate(pool_, {w.data, w.byte_count()});
   }
 
   void measure_decode() {
@@ -263,7 +263,7 @@ class Bench {
   void count_step() {
     const auto count = [&](const Weight& w, double part) {
       const double elements = static_cast<double>(w.rows * w.cols) * part;
-      step_bytes_ += elements * static_cast<double>(dtype_size(w.dtype));
+      step_bytes_ += static_cast<double>(w.byte_count()) * part;
       step_flops_ += 2.0 * elements;
     };
     const auto count_block = [&](const Block& block, const BlockWeights& weights) {

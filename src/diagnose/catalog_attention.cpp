@@ -136,6 +136,15 @@ std::vector<Variant> other_windows(const Circumstances& at) {
   return all;
 }
 
+std::vector<Variant> other_sinks(const Circumstances& at) {
+  if (!at.spec.attention.sinks) return {};
+  const auto with = [](OwnSinks use) {
+    return attention([use](OddAttention& a) { a.own_sinks = use; });
+  };
+  return {{"left out", with(OwnSinks::kLeftOut)},
+          {"their probability given to the first key", with(OwnSinks::kOnFirstKey)}};
+}
+
 auto cap(double cap) {
   return attention([cap](OddAttention& a) { a.scores.cap = cap; });
 }
@@ -304,7 +313,18 @@ std::vector<Entry> attention_entries() {
                  .explanation = "There is one more score, which belongs to no position; if it is "
                                 "0, it adds 1 to the denominator.",
                  .look_at = "softmax variants: off by one, attention sinks",
-                 .variants = always(attention([](OddAttention& a) { a.sinks = {0}; }))});
+                 .variants = [](const Circumstances& at) {
+                   if (at.spec.attention.sinks) return std::vector<Variant>{};
+                   return only(attention([](OddAttention& a) { a.sinks = {0}; }));
+                 }});
+  all.push_back({.id = "sinks-missing",
+                 .group = "attention",
+                 .name = "attention sinks not used as sinks",
+                 .explanation = "Each head's softmax has one more score, its sink, which takes a "
+                                "part of the probability and has no value.",
+                 .look_at = "self_attn.sinks; fused attention kernels may not support them",
+                 .frequency = 3,
+                 .variants = other_sinks});
   all.push_back(
       {.id = "attn-softcap",
        .group = "attention",

@@ -129,10 +129,33 @@ std::vector<Entry> expert_entries() {
            "norm_topk_prob says whether a token's expert weights are divided by their sum.",
        .look_at = "norm_topk_prob, and softmax over all logits or over the chosen ones",
        .frequency = 3,
-       .variants = with_experts([](Hypothesis& h) {
-         change_layers<OddExpertWeights>(
-             h.program, [](OddExpertWeights& w) { w.weights.sum_to_one = !w.weights.sum_to_one; });
-       })});
+       .variants = [](const Circumstances& at) {
+         // The softmax of the chosen ones adds up to 1 already.
+         if (at.spec.moe.num_experts == 0 || at.spec.moe.router.softmax_of_chosen) {
+           return std::vector<Variant>{};
+         }
+         return only([](Hypothesis& h) {
+           change_layers<OddExpertWeights>(h.program, [](OddExpertWeights& w) {
+             w.weights.sum_to_one = !w.weights.sum_to_one;
+           });
+         });
+       }});
+  all.push_back({.id = "router-softmax-all",
+                 .group = "experts",
+                 .name = "router's softmax over all experts",
+                 .explanation =
+                     "This model's weights are the softmax of the chosen experts' logits "
+                     "alone.",
+                 .look_at = "whether softmax comes before or after top-k",
+                 .frequency = 3,
+                 .variants = with_router([](Block& layer) {
+                   const auto weights = step_of<ExpertWeights>(layer);
+                   if (!weights) return;
+                   auto& own = std::get<ExpertWeights>(layer.steps[*weights].operation);
+                   if (!own.softmax) return;
+                   own.softmax = false;
+                   before_read(layer, *weights, 0, RouterScores{});
+                 })});
   all.push_back({.id = "router-sigmoid",
                  .group = "experts",
                  .name = "sigmoid instead of the router's softmax",

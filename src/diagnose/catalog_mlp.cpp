@@ -28,6 +28,19 @@ std::vector<Variant> other_activation(const Circumstances&) {
   return all;
 }
 
+// Changes the parameters of a swish; models with another activation have none.
+template <class Change>
+auto swish(Change change) {
+  return [change](Hypothesis& h) {
+    for (Block& layer : h.program.layers) {
+      for (Step& step : layer.steps) {
+        auto* gate = std::get_if<Gate>(&step.operation);
+        if (gate != nullptr && gate->activation == Activation::kSwish) change(*gate);
+      }
+    }
+  };
+}
+
 }  // namespace
 
 std::vector<Entry> mlp_entries() {
@@ -75,6 +88,42 @@ std::vector<Entry> mlp_entries() {
            h.weights.push_back({WeightChange::Kind::kGateUpMixed, Part::kGate, Part::kUp, 0});
          });
        }});
+  all.push_back({.id = "swiglu-limit",
+                 .group = "MLP",
+                 .name = "gate and up not clamped",
+                 .explanation = "Before the activation, gate is limited from above and up on both "
+                                "sides, to swiglu_limit.",
+                 .look_at = "swiglu_limit",
+                 .frequency = 3,
+                 .variants = always(swish([](Gate& gate) { gate.limit = 0; }))});
+  all.push_back({.id = "swiglu-plus-one",
+                 .group = "MLP",
+                 .name = "up used without the added 1",
+                 .explanation = "gate * sigmoid(alpha * gate) is multiplied by up + 1.",
+                 .look_at = "what the activated gate is multiplied by",
+                 .frequency = 3,
+                 .variants = always(swish([](Gate& gate) { gate.up_plus_one = false; }))});
+  all.push_back({.id = "swiglu-alpha",
+                 .group = "MLP",
+                 .name = "SiLU instead of gate * sigmoid(alpha * gate)",
+                 .explanation = "The gate is multiplied by alpha (1.702) within the sigmoid.",
+                 .look_at = "swiglu_alpha, and whether the activation is plain SiLU",
+                 .frequency = 3,
+                 .variants = always(swish([](Gate& gate) { gate.alpha = 1; }))});
+  all.push_back({.id = "mxfp4-nibbles",
+                 .group = "MLP",
+                 .name = "MXFP4's nibbles in the wrong order",
+                 .explanation = "The low half of a byte is the first of its two elements.",
+                 .look_at = "how blocks are unpacked; GGUF has another order than safetensors",
+                 .frequency = 2,
+                 .variants = [](const Circumstances& at) {
+                   if (!at.spec.interleaved_experts) return std::vector<Variant>{};
+                   return only([](Hypothesis& h) {
+                     for (const Part part : {Part::kGate, Part::kUp, Part::kDown}) {
+                       h.weights.push_back({WeightChange::Kind::kNibbles, part, part, 0});
+                     }
+                   });
+                 }});
   all.push_back({.id = "bf16-as-fp16",
                  .group = "precision",
                  .name = "BF16 weights read as F16",

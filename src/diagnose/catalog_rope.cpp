@@ -102,6 +102,14 @@ std::vector<Variant> other_scaling(const Circumstances& at) {
     all.push_back({"with max_position_embeddings as the original length",
                    [length](Hypothesis& h) { h.program.ropes[0].original_length = length; }});
   }
+  if (own.scaling == RopeScaling::kYarn) {
+    all.push_back({own.truncate ? "with the ends of the ramp not rounded to whole channels"
+                                : "with the ends of the ramp rounded to whole channels (truncate)",
+                   [](Hypothesis& h) {
+                     bool& truncate = h.program.ropes[0].truncate;
+                     truncate = !truncate;
+                   }});
+  }
   if (own.scaling == RopeScaling::kLongrope) {
     all.push_back({"the lists for short and long sequences swapped", [](Hypothesis& h) {
                      std::swap(h.program.ropes[0].short_factor, h.program.ropes[0].long_factor);

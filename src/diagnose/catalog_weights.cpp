@@ -162,7 +162,7 @@ std::vector<Variant> missing_bias(const Circumstances& at) {
   };
   std::vector<Part> own;
   for (const Part part : {Part::kQBias, Part::kKBias, Part::kVBias, Part::kOBias, Part::kGateBias,
-                          Part::kUpBias, Part::kDownBias}) {
+                          Part::kUpBias, Part::kDownBias, Part::kRouterBias}) {
     if (has_part(at.program, part)) own.push_back(part);
   }
   if (own.empty()) return {};

@@ -82,8 +82,8 @@ bool is_hidden(std::size_t p, std::size_t j, std::size_t window) {
 
 // Many engines mask inside their softmax, or with a number that is not -inf (F16 has none as low as
 // kHiddenScore). What their scores contain where the mask hides is then meaningless. Rows of
-// probabilities that add up to 1 without those entries show it.
-bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window) {
+// probabilities that add up to 1 without those entries show it; to less, if sinks take a part.
+bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window, bool sinks) {
   for (std::size_t row = 0; row < probs.values.size() / tokens; ++row) {
     const float* values = &probs.values[row * tokens];
     const std::size_t p = row % tokens;
@@ -92,7 +92,7 @@ bool masks_in_softmax(const Site& probs, std::size_t tokens, std::size_t window)
       if (is_hidden(p, j, window) && values[j] != 0) return false;
       sum += static_cast<double>(values[j]);
     }
-    if (!(std::abs(sum - 1) < 0.03)) return false;
+    if (!(sum < 1.03 && (sinks || sum > 0.97))) return false;
   }
   return true;
 }
@@ -105,9 +105,11 @@ void hide_unused_scores(Evidence& evidence, const ModelSpec& spec) {
     const bool whole = probs != nullptr && !probs->last_only;
     auto window =
         static_cast<std::size_t>(spec.is_sliding(site.place.layer) ? spec.attention.window : 0);
-    if (whole && !masks_in_softmax(*probs, tokens, window))
-      window = 0;  // the candidate's window differs
-    const bool unused = whole && masks_in_softmax(*probs, tokens, window);
+    const auto masks = [&] {
+      return masks_in_softmax(*probs, tokens, window, spec.attention.sinks);
+    };
+    if (whole && !masks()) window = 0;  // the candidate's window differs
+    const bool unused = whole && masks();
     for (std::size_t i = 0; i < site.values.size(); ++i) {
       const bool hidden = is_hidden(i / tokens % tokens, i % tokens, window);
       if ((unused && hidden) || static_cast<double>(site.values[i]) < kHiddenScore)

@@ -175,6 +175,7 @@ void of_attention(const Circumstances& at, std::vector<Parameter>& all) {
   // Few positions show whether a window is nearly right, so each one up to here is tried.
   constexpr double kEachWindow = 64;
   all.back().grid = static_cast<std::size_t>(std::min(all.back().most, kEachWindow));
+  if (spec.attention.sinks) return;
   all.push_back(of_layers(
       "softmax-plus-one", "", -20, 20, Scale::kLinear,
       [](Hypothesis& h, double x) {

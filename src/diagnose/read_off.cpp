@@ -8,8 +8,8 @@
 #include <limits>
 #include <map>
 
-#include "base/widen.h"
 #include "diagnose/rewrites.h"
+#include "numerics/kernels.h"
 
 namespace assay {
 namespace {
@@ -23,9 +23,7 @@ constexpr std::size_t kShown = 4;
 
 std::vector<float> row_of(const Weight& w, std::size_t r) {
   std::vector<float> values(w.cols);
-  const std::size_t size = dtype_size(w.dtype);
-  widen(w.dtype, w.data + r * w.cols * size, static_cast<std::ptrdiff_t>(size),
-        std::span<float>(values));
+  kernels<F32>(chosen_simd()).load_row(w, r, values.data());
   return values;
 }
 

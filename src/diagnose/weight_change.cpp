@@ -32,6 +32,7 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
     "post_attention_layernorm",
     "pre_feedforward_layernorm",
     "mlp.gate",
+    "the router",
     "gate_proj",
     "up_proj",
     "down_proj",
@@ -48,15 +49,13 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
 constexpr std::array kNorms = {Part::kInputNorm,    Part::kQNorm,   Part::kKNorm,
                                Part::kAttnPostNorm, Part::kMlpNorm, Part::kMlpPostNorm};
 
-std::size_t row_bytes(const Weight& w) { return w.cols * dtype_size(w.dtype); }
-
-const std::byte* row(const Weight& w, std::size_t r) { return w.data + r * row_bytes(w); }
+const std::byte* row(const Weight& w, std::size_t r) { return w.data + r * w.row_bytes(); }
 
 // A copy of the matrix, row by row.
 template <class Source>
 Weight gather(const Weight& shape, std::byte* to, const Source& source) {
   for (std::size_t r = 0; r < shape.rows; ++r) {
-    std::memcpy(to + r * row_bytes(shape), source(r), row_bytes(shape));
+    std::memcpy(to + r * shape.row_bytes(), source(r), shape.row_bytes());
   }
   return {to, shape.dtype, shape.rows, shape.cols};
 }
@@ -141,6 +140,14 @@ Weight changed(const Weight& w, const WeightChange& change, std::byte* to) {
     case Kind::kZero:
       std::memset(to, 0, bytes_after(w, change.kind));
       return {to, w.dtype, w.rows, w.cols};
+    case Kind::kNibbles:
+      for (std::size_t r = 0; r < w.rows; ++r) {
+        const std::size_t size = dtype_size(w.dtype);
+        for (std::size_t c = 0; c < w.cols; ++c) {
+          std::memcpy(to + (r * w.cols + c) * size, row(w, r) + (c ^ 1) * size, size);
+        }
+      }
+      return {to, w.dtype, w.rows, w.cols};
     case Kind::kBf16AsF16:
       if (w.dtype != DType::kBF16) return w;
       return {w.data, DType::kF16, w.rows, w.cols};
@@ -162,7 +169,9 @@ namespace {
 // The part that a tensor of a step belongs to, by the tap of the step's result.
 std::optional<Part> part_of(const Step& step, std::optional<Tap> tap, bool bias) {
   // The outputs of experts have no tap.
-  if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) return Part::kDown;
+  if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) {
+    return bias ? Part::kDownBias : Part::kDown;
+  }
   if (!tap || std::holds_alternative<CorrectScores>(step.operation)) return std::nullopt;
   switch (*tap) {
     case Tap::kInputNorm:
@@ -184,7 +193,7 @@ std::optional<Part> part_of(const Step& step, std::optional<Tap> tap, bool bias)
     case Tap::kMlpNorm:
       return Part::kMlpNorm;
     case Tap::kRouterLogits:
-      return Part::kRouter;
+      return bias ? Part::kRouterBias : Part::kRouter;
     case Tap::kGateProj:
       return bias ? Part::kGateBias : Part::kGate;
     case Tap::kUpProj:
@@ -295,12 +304,32 @@ void for_each_pair(const std::vector<Weight*>& a, const std::vector<Weight*>& b,
 
 }  // namespace
 
+std::vector<Weight*> ChangedWeights::parts_of(std::int64_t l, BlockWeights& w, Part part) {
+  std::vector<Weight*> all = tensors_of(block(l), w, part);
+  std::vector<float> values;
+  for (Weight* weight : all) {
+    if (!weight->is_mxfp4()) continue;
+    values.resize(weight->cols);
+    std::byte* to = keep(weight->rows * weight->cols * sizeof(std::uint16_t));
+    for (std::size_t r = 0; r < weight->rows; ++r) {
+      kernels<F32>(chosen_simd()).load_row(*weight, r, values.data());
+      for (std::size_t c = 0; c < weight->cols; ++c) {
+        const std::uint16_t bits = f32_to_bf16(values[c]);
+        std::memcpy(to + (r * weight->cols + c) * sizeof bits, &bits, sizeof bits);
+      }
+    }
+    *weight = {to, DType::kBF16, weight->rows, weight->cols};
+  }
+  return all;
+}
+
 void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeights& w) {
-  const auto of = [&](Part part) { return tensors_of(block(l), w, part); };
+  const auto of = [&](Part part) { return parts_of(l, w, part); };
   switch (change.kind) {
     case Kind::kTransposed:
     case Kind::kRowsShifted:
     case Kind::kZero:
+    case Kind::kNibbles:
       for (Weight* part : of(change.part)) replace(*part, change);
       return;
     case Kind::kExchanged:
@@ -317,7 +346,7 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeig
       const std::int64_t from = l + change.amount;
       if (from < 0 || from >= std::ssize(model_.program.layers)) return;
       BlockWeights other = model_.weights.layers[static_cast<std::size_t>(from)];
-      for_each_pair(of(change.part), tensors_of(block(from), other, change.part),
+      for_each_pair(of(change.part), parts_of(from, other, change.part),
                     [](Weight& a, const Weight& b) { a = b; });
       return;
     }
@@ -330,6 +359,10 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeig
       const std::vector<Weight*> gates = of(Part::kGate);
       const std::vector<Weight*> ups = of(Part::kUp);
       for (std::size_t i = 0; i < gates.size(); ++i) mix(*gates[i], *ups[i]);
+      if (!has_part(model_.program, Part::kGateBias)) return;
+      const std::vector<Weight*> gate_biases = of(Part::kGateBias);
+      const std::vector<Weight*> up_biases = of(Part::kUpBias);
+      for (std::size_t i = 0; i < gate_biases.size(); ++i) mix(*gate_biases[i], *up_biases[i]);
       return;
     }
     case Kind::kInt8:
@@ -398,6 +431,14 @@ void ChangedWeights::split_by_groups(const Block& layer, BlockWeights& w) {
 }
 
 void ChangedWeights::mix(Weight& gate, Weight& up) {
+  if (gate.rows == 1) {  // biases: their elements are rows
+    std::swap(gate.rows, gate.cols);
+    std::swap(up.rows, up.cols);
+    mix(gate, up);
+    std::swap(gate.rows, gate.cols);
+    std::swap(up.rows, up.cols);
+    return;
+  }
   const auto fused = [gate, up](std::size_t r) { return row(r % 2 == 0 ? gate : up, r / 2); };
   const std::size_t rows = gate.rows;
   const std::size_t bytes = bytes_after(gate, Kind::kGateUpMixed);

@@ -27,6 +27,7 @@ enum class Part : std::uint8_t {
   kAttnPostNorm,
   kMlpNorm,
   kRouter,
+  kRouterBias,
   kGate,
   kUp,
   kDown,
@@ -65,6 +66,7 @@ struct WeightChange {
     kPermuted,     // rows of `part` in each head: amount 1 (i, i + n/2) -> (2i, 2i + 1); -1 back
     kQkvGrouped,   // q, k, v fused head group by head group, split as if one after the other
     kGateUpMixed,  // gate and up fused row by row, split as if one after the other
+    kNibbles,      // of experts' matrices, neighbouring elements 2i and 2i + 1 exchanged
     kInt8,         // all projections, one scale per row: largest / 127
     kInt8Wide,     // the same with largest / 127.5, which uses -128 too
     kInt4,         // all projections, one scale per 32 of a row
@@ -105,6 +107,8 @@ class ChangedWeights {
 
  private:
   const Block& block(std::int64_t l) const;
+  // Of a layer's weights; what is in MXFP4 is widened to BF16.
+  std::vector<Weight*> parts_of(std::int64_t l, BlockWeights& w, Part part);
   void apply(const WeightChange& change, std::int64_t l, BlockWeights& w);
   void replace(Weight& part, const WeightChange& change);
   Weight permuted(const Weight& part, std::int64_t way);

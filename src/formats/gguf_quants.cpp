@@ -7,6 +7,7 @@
 //   Q5_1     32: d, m, 32 high bits, 16 bytes of nibbles; x = d * q + m
 //   Q8_0     32: d, 32 signed bytes; x = q * d
 //   IQ4_NL   32: d, 16 bytes of nibbles; x = d * level[q]
+//   MXFP4    32: a byte e, 16 bytes of nibbles; x = 2^(e - 128) * twice the e2m1 value of q
 //   Q2_K    256: 16 bytes (scale low, minimum high nibble), 64 bytes of pairs of bits, d, dmin;
 //                x = (d * scale) * q - dmin * minimum, a scale for 16 elements
 //   Q3_K    256: 32 bytes of high bits, 64 bytes of pairs of bits, 12 bytes of 6-bit scales, d;
@@ -19,14 +20,15 @@
 //   IQ4_XS  256: d, 8 pairs of high bits, 4 bytes of low nibbles, 128 bytes of nibbles;
 //                x = (d * (scale - 32)) * level[q], a scale for 32 elements
 //
-// A byte of nibbles holds two elements that are half a block (Q4_0, Q4_1, Q5, IQ4) or 32 elements
-// (K) apart; the earlier one is in the low nibble.
+// A byte of nibbles holds two elements that are half a block (Q4_0, Q4_1, Q5, IQ4, MXFP4) or 32
+// elements (K) apart; the earlier one is in the low nibble.
 #include "formats/gguf_quants.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cstring>
 
@@ -37,7 +39,7 @@ namespace {
 
 constexpr std::size_t kSuper = 256;  // elements of a K block
 
-constexpr std::array<GgmlLayout, 15> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
+constexpr std::array<GgmlLayout, 16> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
                                                   {GgmlType::kF16, "F16", 1, 2},
                                                   {GgmlType::kBF16, "BF16", 1, 2},
                                                   {GgmlType::kQ4_0, "Q4_0", 32, 18},
@@ -51,10 +53,11 @@ constexpr std::array<GgmlLayout, 15> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
                                                   {GgmlType::kQ5_K, "Q5_K", kSuper, 176},
                                                   {GgmlType::kQ6_K, "Q6_K", kSuper, 210},
                                                   {GgmlType::kIQ4_NL, "IQ4_NL", 32, 18},
-                                                  {GgmlType::kIQ4_XS, "IQ4_XS", kSuper, 136}}};
+                                                  {GgmlType::kIQ4_XS, "IQ4_XS", kSuper, 136},
+                                                  {GgmlType::kMXFP4, "MXFP4", 32, 17}}};
 
 // Types that ggml knows but this reader does not. Errors can name them.
-constexpr std::array<std::pair<std::uint32_t, std::string_view>, 18> kOtherNames = {
+constexpr std::array<std::pair<std::uint32_t, std::string_view>, 17> kOtherNames = {
     {{9, "Q8_1"},
      {15, "Q8_K"},
      {16, "IQ2_XXS"},
@@ -71,11 +74,13 @@ constexpr std::array<std::pair<std::uint32_t, std::string_view>, 18> kOtherNames
      {29, "IQ1_M"},
      {34, "TQ1_0"},
      {35, "TQ2_0"},
-     {39, "MXFP4"},
      {40, "NVFP4"}}};
 
 constexpr std::array<std::int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
                                                     1,    13,   25,  38,  53,  69,  89,  113};
+
+constexpr std::array<std::int8_t, 16> kTwiceE2m1 = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                    0, -1, -2, -3, -4, -6, -8, -12};
 
 using Byte = std::uint8_t;
 
@@ -132,6 +137,15 @@ void iq4_nl(const Byte* b, float* x) {
   const float d = half(b);
   for (unsigned i = 0; i < 32; ++i) {
     x[i] = d * static_cast<float>(kIq4Levels[nibble(b + 2, i)]);
+  }
+}
+
+void mxfp4(const Byte* b, float* x) {
+  // 2^(e - 128), which the two least exponents leave subnormal.
+  const std::uint32_t bits = b[0] < 2 ? 0x00200000u << b[0] : (b[0] - std::uint32_t{1}) << 23;
+  const float d = std::bit_cast<float>(bits);
+  for (unsigned i = 0; i < 32; ++i) {
+    x[i] = d * static_cast<float>(kTwiceE2m1[nibble(b + 1, i)]);
   }
 }
 
@@ -268,6 +282,8 @@ DequantizeBlock block_function(GgmlType type) {
       return iq4_nl;
     case GgmlType::kIQ4_XS:
       return iq4_xs;
+    case GgmlType::kMXFP4:
+      return mxfp4;
   }
   return nullptr;
 }

@@ -43,6 +43,7 @@ struct Weights::Impl {
   std::vector<AlignedVector<std::byte>> made;
   std::optional<std::size_t> bytes;  // where it is not the files' size
   bool in_place = true;
+  std::map<std::string, Mxfp4Scales, std::less<>> scales;
 
   void add_file(const fs::path& path, std::vector<StoredTensor>& all) {
     mapped.emplace_back(path);
@@ -199,8 +200,21 @@ void Weights::replace(std::map<std::string, std::vector<ArrayView>, std::less<>>
 
 std::span<std::byte> Weights::make(std::size_t bytes) {
   impl_->in_place = false;
+  return make_vectors(bytes);
+}
+
+std::span<std::byte> Weights::make_vectors(std::size_t bytes) {
   impl_->made.emplace_back().resize(bytes);
   return impl_->made.back();
+}
+
+void Weights::set_scales(const std::string& name, const Mxfp4Scales& scales) {
+  impl_->scales[name] = scales;
+}
+
+const Mxfp4Scales* Weights::scales_of(std::string_view name) const noexcept {
+  const auto found = impl_->scales.find(name);
+  return found == impl_->scales.end() ? nullptr : &found->second;
 }
 
 const fs::path& Weights::file_of(std::string_view name) const {

@@ -16,6 +16,12 @@ namespace assay {
 
 struct WeightParts;  // src/formats/weight_parts.h
 
+// The scales of a tensor in MXFP4 (numerics/mxfp4.h), whose own bytes are its elements.
+struct Mxfp4Scales {
+  std::span<const std::byte> bytes;
+  std::size_t row_step = 1;  // every how many stored rows, of elements and scales, is the tensor's
+};
+
 // The weights of one checkpoint directory. Tensors are views into read-only mappings that live as
 // long as this object; nothing is copied. Headers are not trusted: see src/formats/safetensors.cpp
 // for the limits that are enforced.
@@ -46,6 +52,12 @@ class Weights {
   void replace(std::map<std::string, std::vector<ArrayView>, std::less<>> parts);
   // Memory for tensors that are made from the files' contents; in_place() is false from then on.
   std::span<std::byte> make(std::size_t bytes);
+  // The same for vectors, which are not streamed: in_place() stays.
+  std::span<std::byte> make_vectors(std::size_t bytes);
+  // Says that the tensor of that name is in MXFP4.
+  void set_scales(const std::string& name, const Mxfp4Scales& scales);
+  // nullptr when it is not.
+  const Mxfp4Scales* scales_of(std::string_view name) const noexcept;
   // The file that holds the tensor, for messages.
   const std::filesystem::path& file_of(std::string_view name) const;
 

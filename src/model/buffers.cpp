@@ -116,15 +116,24 @@ class Planner {
 
 }  // namespace
 
+namespace {
+
+std::size_t reader_of(const Block& block, std::size_t step) {
+  const ValueId written = block.steps[step].writes[0];
+  for (std::size_t s = step + 1; s < block.steps.size(); ++s) {
+    if (std::ranges::count(block.steps[s].reads, written) > 0) return s;
+  }
+  throw std::logic_error("attention without its softmax or context");
+}
+
+}  // namespace
+
+std::size_t softmax_step(const Block& block, std::size_t scores) {
+  return reader_of(block, scores);
+}
+
 std::size_t context_step(const Block& block, std::size_t scores) {
-  const auto reader_of = [&](std::size_t step) {
-    const ValueId written = block.steps[step].writes[0];
-    for (std::size_t s = step + 1; s < block.steps.size(); ++s) {
-      if (std::ranges::count(block.steps[s].reads, written) > 0) return s;
-    }
-    throw std::logic_error("attention without its softmax or context");
-  };
-  const std::size_t context = reader_of(reader_of(scores));
+  const std::size_t context = reader_of(block, softmax_step(block, scores));
   if (!std::holds_alternative<Context>(block.steps[context].operation)) {
     throw std::logic_error("attention's probabilities are not read by a Context step");
   }

@@ -24,8 +24,9 @@ BufferPlan plan_buffers(const Block& block, std::size_t steps);
 // The step of the head that makes logits, one part of its rows and columns after the other.
 std::size_t head_matrix_step(const Block& head);
 
-// The step of a block's attention that writes its context: scores, softmax and context run as one.
-// `scores`: the index of its first step.
+// The steps of a block's attention that write its probabilities and its context: scores, softmax
+// and context run as one. `scores`: the index of its first step.
+std::size_t softmax_step(const Block& block, std::size_t scores);
 std::size_t context_step(const Block& block, std::size_t scores);
 
 }  // namespace assay

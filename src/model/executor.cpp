@@ -227,10 +227,12 @@ void Executor<N>::operate(Run& run, const Scores& scores) {
     caches.push_back(&chunk.sequence->cache(static_cast<std::size_t>(run.layer), run.step));
   }
   ops_.append(stretches_, caches, value(run, keys), value(run, context.reads[1]));
+  const std::vector<Weight>& sinks = run.weights[softmax_step(block, run.step)];
   ops_.attend(scores,
               {static_cast<std::size_t>(block.values[queries].shape[0]),
                static_cast<std::size_t>(shape[0]), static_cast<std::size_t>(shape[1])},
-              run.layer, stretches_, caches, value(run, queries), value(run, context.writes[0]));
+              run.layer, stretches_, caches, value(run, queries),
+              sinks.empty() ? nullptr : sinks.data(), value(run, context.writes[0]));
 }
 
 template <class N>

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,20 +16,43 @@
 #include "base/thread_pool.h"
 #include "formats/safetensors_header.h"
 #include "models/program.h"
+#include "numerics/mxfp4.h"
 
 namespace assay {
 namespace {
 
-// A layer's fused tensor and the matrices in it, one after the other for each expert.
+constexpr std::string_view kBlocks = "_blocks";
+constexpr std::string_view kScales = "_scales";
+constexpr std::string_view kBias = "_bias";
+
+// A layer's fused tensor and the matrices in it, one after the other for each expert; with biases,
+// those of all experts.
 struct Fused {
   const ArrayView* stored;
   std::vector<TensorUse> parts;
   std::int64_t rows = 0;  // of all parts
   bool exchanged = false;
+  bool interleaved = false;           // the parts' rows alternate
+  const ArrayView* scales = nullptr;  // of MXFP4
+  const ArrayView* bias = nullptr;    // [experts, rows]
+  std::vector<TensorUse> biases = {};
+
+  std::size_t experts() const { return static_cast<std::size_t>(parts.front().count); }
+  std::size_t cols() const { return static_cast<std::size_t>(parts.front().cols); }
+  // Which stored row is row r of part p.
+  std::size_t stored_row(std::size_t p, std::size_t r) const {
+    if (interleaved) return r * parts.size() + p;
+    for (std::size_t before = 0; before < p; ++before) {
+      r += static_cast<std::size_t>(parts[before].rows);
+    }
+    return r;
+  }
 };
 
 bool is_fused(std::string_view name) {
-  if (name.ends_with(".weight")) name.remove_suffix(std::string_view(".weight").size());
+  for (const std::string_view ending : {std::string_view(".weight"), kBlocks}) {
+    if (name.ends_with(ending)) name.remove_suffix(ending.size());
+  }
   return name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");
 }
 
@@ -57,29 +81,81 @@ void rename_blocks(Weights& weights, const ModelSpec& spec) {
   }
 }
 
+[[noreturn]] void refuse_shape(const Weights& weights, const ArrayView& stored,
+                               const std::string& expected) {
+  throw input_error(tensor_where(weights.file_of(stored.name), stored.name),
+                    fmt::format("{} {}", dtype_name(stored.dtype), shape_text(stored.shape)),
+                    expected + " (by config.json)");
+}
+
+const ArrayView& companion(const Weights& weights, const std::string& name, const Shape& shape,
+                           const ArrayView& of) {
+  const ArrayView* found = weights.find(name);
+  if (found == nullptr) {
+    throw input_error(tensor_where(weights.file_of(of.name), name), "missing",
+                      fmt::format("{}, beside {}", shape_text(shape), of.name));
+  }
+  return *found;
+}
+
+// Elements [experts, rows, cols / 32, 16] and their scales [experts, rows, cols / 32].
+void find_mxfp4(const Weights& weights, const std::string& name, Fused& fused) {
+  const auto block = static_cast<std::int64_t>(kMxfp4Block);
+  const auto cols = static_cast<std::int64_t>(fused.cols());
+  const Shape of_scales = {fused.parts.front().count, fused.rows, cols / block};
+  Shape of_blocks = of_scales;
+  of_blocks.push_back(static_cast<std::int64_t>(kMxfp4Bytes));
+  if (fused.stored->dtype != DType::kU8 || fused.stored->shape != of_blocks || cols % block != 0) {
+    refuse_shape(weights, *fused.stored, "U8 " + shape_text(of_blocks));
+  }
+  fused.scales = &companion(weights, name + std::string(kScales), of_scales, *fused.stored);
+  if (fused.scales->dtype != DType::kU8 || fused.scales->shape != of_scales) {
+    refuse_shape(weights, *fused.scales, "U8 " + shape_text(of_scales));
+  }
+}
+
+void find_layout(const Weights& weights, const ModelSpec& spec, Fused& fused) {
+  const TensorUse& first = fused.parts.front();
+  const Shape plain = {first.count, fused.rows, first.cols};
+  const Shape exchanged = {first.count, first.cols, fused.rows};
+  fused.exchanged =
+      fused.stored->shape == exchanged && (exchanged != plain || spec.exchanged_experts);
+  const bool fits = fused.exchanged || (fused.stored->shape == plain && !fused.interleaved);
+  if (fits) return;
+  refuse_shape(weights, *fused.stored,
+               fused.interleaved
+                   ? shape_text(exchanged)
+                   : fmt::format("{} or {}", shape_text(plain), shape_text(exchanged)));
+}
+
 std::vector<Fused> find_fused(const Weights& weights, const ModelSpec& spec) {
   std::vector<Fused> all;
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     for (const Step& step : layer_of(spec, l).steps) {
       if (!std::holds_alternative<ExpertLinear>(step.operation)) continue;
-      const bool both = step.tensors.size() > 1;
+      Fused fused{};
+      for (const TensorUse& tensor : step.tensors) {
+        (tensor.rows == 0 ? fused.biases : fused.parts).push_back(tensor);
+        fused.rows += tensor.rows;
+      }
+      const bool both = fused.parts.size() > 1;
       const std::string name =
           stem_of(step.tensors.front().name) + (both ? ".gate_up_proj" : ".down_proj");
-      const ArrayView* stored = weights.find(name);
-      if (stored == nullptr) stored = weights.find(name + ".weight");
-      if (stored == nullptr) continue;
-      Fused fused{stored, step.tensors};
-      for (const TensorUse& part : step.tensors) fused.rows += part.rows;
-      const TensorUse& first = step.tensors.front();
-      const Shape plain = {first.count, fused.rows, first.cols};
-      const Shape exchanged = {first.count, first.cols, fused.rows};
-      fused.exchanged =
-          stored->shape == exchanged && (exchanged != plain || spec.exchanged_experts);
-      if (!fused.exchanged && stored->shape != plain) {
-        throw input_error(
-            tensor_where(weights.file_of(stored->name), stored->name),
-            "shape " + shape_text(stored->shape),
-            fmt::format("{} or {} (by config.json)", shape_text(plain), shape_text(exchanged)));
+      fused.interleaved = both && spec.interleaved_experts;
+      fused.stored = weights.find(name + std::string(kBlocks));
+      const bool mxfp4 = fused.stored != nullptr;
+      if (!mxfp4) fused.stored = weights.find(name);
+      if (fused.stored == nullptr) fused.stored = weights.find(name + ".weight");
+      if (fused.stored == nullptr) continue;
+      if (mxfp4) {
+        find_mxfp4(weights, name, fused);
+      } else {
+        find_layout(weights, spec, fused);
+      }
+      if (!fused.biases.empty()) {
+        const Shape shape = {fused.parts.front().count, fused.rows};
+        fused.bias = &companion(weights, name + std::string(kBias), shape, *fused.stored);
+        if (fused.bias->shape != shape) refuse_shape(weights, *fused.bias, shape_text(shape));
       }
       all.push_back(std::move(fused));
     }
@@ -87,15 +163,22 @@ std::vector<Fused> find_fused(const Weights& weights, const ModelSpec& spec) {
   return all;
 }
 
-// Writes [rows, cols] from [cols, rows].
-void exchange(const std::byte* from, std::size_t rows, std::size_t cols, std::size_t size,
-              std::byte* to) {
+// Writes the parts, [rows, cols] together, from [cols, rows].
+void exchange(const Fused& fused, const std::byte* from, std::byte* to) {
+  const std::size_t size = dtype_size(fused.stored->dtype);
+  const auto rows = static_cast<std::size_t>(fused.rows);
+  const std::size_t cols = fused.cols();
+  std::vector<std::size_t> stored;
+  for (std::size_t p = 0; p < fused.parts.size(); ++p) {
+    const auto of_part = static_cast<std::size_t>(fused.parts[p].rows);
+    for (std::size_t r = 0; r < of_part; ++r) stored.push_back(fused.stored_row(p, r));
+  }
   constexpr std::size_t kTile = 64;
   for (std::size_t r0 = 0; r0 < rows; r0 += kTile) {
     for (std::size_t c0 = 0; c0 < cols; c0 += kTile) {
       for (std::size_t r = r0; r < std::min(rows, r0 + kTile); ++r) {
         for (std::size_t c = c0; c < std::min(cols, c0 + kTile); ++c) {
-          std::memcpy(to + (r * cols + c) * size, from + (c * rows + r) * size, size);
+          std::memcpy(to + (r * cols + c) * size, from + (c * rows + stored[r]) * size, size);
         }
       }
     }
@@ -108,17 +191,124 @@ std::span<const std::byte> in_order(Weights& weights, const Fused& fused, Dequan
   const std::span<const std::byte> stored = fused.stored->bytes;
   if (!fused.exchanged) return stored;
   const std::span<std::byte> made = weights.make(now == DequantiseNow::kYes ? stored.size() : 0);
-  const auto experts = static_cast<std::size_t>(fused.parts.front().count);
-  const std::size_t bytes = made.size() / experts;
-  pool.for_each_item(made.empty() ? 0 : experts, [&](std::size_t e) {
-    exchange(&stored[e * bytes], static_cast<std::size_t>(fused.rows),
-             static_cast<std::size_t>(fused.parts.front().cols), dtype_size(fused.stored->dtype),
-             &made[e * bytes]);
-  });
+  const std::size_t bytes = made.size() / fused.experts();
+  pool.for_each_item(made.empty() ? 0 : fused.experts(),
+                     [&](std::size_t e) { exchange(fused, &stored[e * bytes], &made[e * bytes]); });
   return made;
 }
 
+// Views of single experts' matrices, in the order of the bytes that in_order() gives.
+void add_matrices(const Fused& fused, std::span<const std::byte> bytes,
+                  std::vector<ArrayView>& views) {
+  const std::size_t row = fused.cols() * dtype_size(fused.stored->dtype);
+  std::size_t at = 0;
+  for (std::size_t e = 0; e < fused.experts(); ++e) {
+    for (const TensorUse& part : fused.parts) {
+      ArrayView view = *fused.stored;
+      view.name = fmt::format(fmt::runtime(part.name), e);
+      view.shape = {part.rows, part.cols};
+      const std::size_t size = static_cast<std::size_t>(part.rows) * row;
+      view.bytes = bytes.empty() ? bytes : bytes.subspan(at, size);
+      view.mapped = !fused.exchanged;
+      at += size;
+      views.push_back(std::move(view));
+    }
+  }
+}
+
+// The same of MXFP4: from the first row of a matrix to its last one, with those of the other part
+// in between if rows alternate.
+void add_mxfp4(Weights& weights, const Fused& fused, std::vector<ArrayView>& views) {
+  const std::size_t step = fused.interleaved ? fused.parts.size() : 1;
+  const auto all = static_cast<std::size_t>(fused.rows);
+  const auto rows_of = [&](const ArrayView& stored, std::size_t e, std::size_t first,
+                           std::size_t count) {
+    const std::size_t row = stored.bytes.size() / fused.experts() / all;
+    return stored.bytes.subspan((e * all + first) * row, ((count - 1) * step + 1) * row);
+  };
+  for (std::size_t e = 0; e < fused.experts(); ++e) {
+    for (std::size_t p = 0; p < fused.parts.size(); ++p) {
+      const TensorUse& part = fused.parts[p];
+      const auto rows = static_cast<std::size_t>(part.rows);
+      const std::size_t first = fused.stored_row(p, 0);
+      ArrayView view = *fused.stored;
+      view.name = fmt::format(fmt::runtime(part.name), e);
+      view.shape = {part.rows, part.cols / 2};
+      view.bytes = rows_of(*fused.stored, e, first, rows);
+      weights.set_scales(view.name, {rows_of(*fused.scales, e, first, rows), step});
+      views.push_back(std::move(view));
+    }
+  }
+}
+
+void add_biases(Weights& weights, const Fused& fused, std::vector<ArrayView>& views) {
+  const std::size_t size = dtype_size(fused.bias->dtype);
+  const std::span<std::byte> made = weights.make_vectors(fused.bias->bytes.size());
+  std::size_t at = 0;
+  for (std::size_t e = 0; e < fused.experts(); ++e) {
+    const std::byte* from = &fused.bias->bytes[e * static_cast<std::size_t>(fused.rows) * size];
+    for (std::size_t p = 0; p < fused.biases.size(); ++p) {
+      const auto count = static_cast<std::size_t>(fused.biases[p].cols);
+      ArrayView view = *fused.bias;
+      view.name = fmt::format(fmt::runtime(fused.biases[p].name), e);
+      view.shape = {fused.biases[p].cols};
+      view.bytes = std::span<const std::byte>(made).subspan(at, count * size);
+      view.mapped = false;
+      for (std::size_t r = 0; r < count; ++r, at += size) {
+        std::memcpy(&made[at], from + fused.stored_row(p, r) * size, size);
+      }
+      views.push_back(std::move(view));
+    }
+  }
+}
+
 }  // namespace
+
+std::vector<TensorInfo> fused_tensors(std::vector<TensorInfo> tensors, const ModelSpec& spec,
+                                      bool in_mxfp4) {
+  std::map<std::string, std::vector<TensorInfo>> by_first;  // by the first expert's first matrix
+  std::set<std::string> single;
+  for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    for (const Step& step : layer_of(spec, l).steps) {
+      if (!std::holds_alternative<ExpertLinear>(step.operation)) continue;
+      const std::vector<TensorUse> all = each_tensor(step);
+      for (const TensorUse& tensor : all) single.insert(tensor.name);
+      const TensorUse& first = step.tensors.front();
+      std::int64_t rows = 0;
+      std::size_t matrices = 0;
+      for (const TensorUse& tensor : step.tensors) {
+        rows += tensor.rows;
+        if (tensor.rows > 0) ++matrices;
+      }
+      const std::string name =
+          stem_of(first.name) + (matrices > 1 ? ".gate_up_proj" : ".down_proj");
+      const DType dtype = tensors.front().dtype;
+      std::vector<TensorInfo>& fused = by_first[all.front().name];
+      if (in_mxfp4) {
+        const Shape scales = {first.count, rows,
+                              first.cols / static_cast<std::int64_t>(kMxfp4Block)};
+        Shape blocks = scales;
+        blocks.push_back(static_cast<std::int64_t>(kMxfp4Bytes));
+        fused.push_back({name + std::string(kBlocks), DType::kU8, blocks});
+        fused.push_back({name + std::string(kScales), DType::kU8, scales});
+      } else {
+        fused.push_back({name, dtype, {first.count, first.cols, rows}});
+      }
+      if (matrices < step.tensors.size()) {
+        fused.push_back({name + std::string(kBias), dtype, {first.count, rows}});
+      }
+    }
+  }
+  std::vector<TensorInfo> stored;
+  for (TensorInfo& tensor : tensors) {
+    if (const auto found = by_first.find(tensor.name); found != by_first.end()) {
+      stored.insert(stored.end(), found->second.begin(), found->second.end());
+    } else if (!single.contains(tensor.name)) {
+      stored.push_back(std::move(tensor));
+    }
+  }
+  return stored;
+}
 
 void split_fused_experts(Weights& weights, const ModelSpec& spec, DequantiseNow now,
                          const OnWeights& on_progress) {
@@ -139,24 +329,14 @@ void split_fused_experts(Weights& weights, const ModelSpec& spec, DequantiseNow 
   std::map<std::string, std::vector<ArrayView>, std::less<>> parts;
   std::size_t done = 0;
   for (const Fused& fused : all) {
-    const std::span<const std::byte> bytes = in_order(weights, fused, now, pool);
     std::vector<ArrayView>& views = parts[fused.stored->name];
-    const auto experts = static_cast<std::size_t>(fused.parts.front().count);
-    const std::size_t row =
-        static_cast<std::size_t>(fused.parts.front().cols) * dtype_size(fused.stored->dtype);
-    std::size_t at = 0;
-    for (std::size_t e = 0; e < experts; ++e) {
-      for (const TensorUse& part : fused.parts) {
-        ArrayView view = *fused.stored;
-        view.name = fmt::format(fmt::runtime(part.name), e);
-        view.shape = {part.rows, part.cols};
-        const std::size_t size = static_cast<std::size_t>(part.rows) * row;
-        view.bytes = bytes.empty() ? bytes : bytes.subspan(at, size);
-        view.mapped = !fused.exchanged;
-        at += size;
-        views.push_back(std::move(view));
-      }
+    if (fused.scales != nullptr) {
+      add_mxfp4(weights, fused, views);
+      parts[fused.scales->name];
+    } else {
+      add_matrices(fused, in_order(weights, fused, now, pool), views);
     }
+    if (fused.bias != nullptr) add_biases(weights, fused, parts[fused.bias->name]);
     done += 1;
     if (to_make > 0 && on_progress) {
       on_progress(static_cast<double>(done) / static_cast<double>(all.size()));

@@ -146,9 +146,10 @@ class Planner {
   // Splits [experts, out, in] into one tensor per expert. name: with "{}" for its number.
   void add_experts(const GgufFile& file, const Plan& all, const std::string& name) {
     const ArrayView& view = all.tensor.view;
-    if (view.shape.size() != 3) {
+    const bool bias = name.ends_with(".bias");
+    if (view.shape.size() != (bias ? 2 : 3)) {
       throw input_error(file.tensor_where(view.name), "shape " + shape_text(view.shape),
-                        "[experts, out, in]");
+                        bias ? "[experts, out]" : "[experts, out, in]");
     }
     const auto experts = static_cast<std::size_t>(view.shape.front());
     const std::size_t bytes = all.from.size() / experts;

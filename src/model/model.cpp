@@ -27,6 +27,14 @@ Shape stored_shape(const TensorUse& tensor) {
 
 // A view of the stored tensor, after checking its shape.
 Weight taken(const Weights& files, const TensorUse& tensor) {
+  if (const Mxfp4Scales* scales = files.scales_of(tensor.name)) {
+    return {files.find(tensor.name)->bytes.data(),
+            DType::kU8,
+            static_cast<std::size_t>(tensor.rows),
+            static_cast<std::size_t>(tensor.cols),
+            scales->bytes.data(),
+            scales->row_step};
+  }
   const ArrayView& stored = files.get(tensor.name, stored_shape(tensor));
   const auto cols = static_cast<std::size_t>(tensor.cols);
   const std::size_t before = static_cast<std::size_t>(tensor.first) * cols;
@@ -46,8 +54,6 @@ BlockWeights taken(const Weights& files, const Block& block) {
 // Block size when weights are streamed: enough rows for all threads.
 constexpr std::size_t kBlockBytes = std::size_t{32} << 20;
 
-std::size_t byte_count(const Weight& w) { return w.rows * w.cols * dtype_size(w.dtype); }
-
 std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t cached_bytes) {
   std::vector<Weight> all;
   std::size_t largest_matrix = 0;
@@ -64,8 +70,8 @@ std::unique_ptr<WeightStream> stream_weights(const Model& model, std::uint64_t c
       for (std::size_t i = 0; i < weights[s].size(); ++i) {
         if (tensors[i % tensors.size()].rows == 0) continue;
         all.push_back(weights[s][i]);
-        largest_matrix = std::max(largest_matrix, byte_count(all.back()));
-        bytes += byte_count(all.back());
+        largest_matrix = std::max(largest_matrix, all.back().byte_count());
+        bytes += all.back().byte_count();
       }
     }
     return bytes;

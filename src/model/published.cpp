@@ -101,6 +101,19 @@ constexpr std::string_view kMinimaxM2 = R"({
   "scoring_func": "sigmoid", "shared_intermediate_size": 0, "tie_word_embeddings": false,
   "use_cache": true, "use_qk_norm": true, "use_routing_bias": true})";
 
+constexpr std::string_view kGptOss = R"({
+  "architectures": ["GptOssForCausalLM"], "attention_bias": true, "attention_dropout": 0.0,
+  "eos_token_id": 200002, "experts_per_token": 4, "head_dim": 64, "hidden_act": "silu",
+  "initial_context_length": 4096, "initializer_range": 0.02, "max_position_embeddings": 131072,
+  "model_type": "gpt_oss", "num_experts_per_tok": 4, "output_router_logits": false,
+  "pad_token_id": 199999, "quantization_config": {"modules_to_not_convert":
+    ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
+    "quant_method": "mxfp4"},
+  "rms_norm_eps": 1e-05, "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 32.0,
+    "original_max_position_embeddings": 4096, "rope_type": "yarn", "truncate": false},
+  "rope_theta": 150000, "router_aux_loss_coef": 0.9, "sliding_window": 128, "swiglu_limit": 7.0,
+  "tie_word_embeddings": false, "use_cache": true})";
+
 constexpr std::string_view kQwen2 = R"({
   "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
   "eos_token_id": 151643, "hidden_act": "silu", "initializer_range": 0.02,
@@ -263,6 +276,8 @@ constexpr Published kPublished[] = {
     {"Qwen3.5-27B", kQwen35Text, 64, 5120, 24, 4, 17408, 248320,
      R"({"linear_num_value_heads": 48})"},
     {"Qwen3.5-35B-A3B", kQwen35Text, 40, 2048, 16, 2, 512, 248320, kQwen35Moe},
+    {"gpt-oss-20b", kGptOss, 24, 2880, 64, 8, 2880, 201088, R"({"num_local_experts": 32})"},
+    {"gpt-oss-120b", kGptOss, 36, 2880, 64, 8, 2880, 201088, R"({"num_local_experts": 128})"},
 
     {"Qwen2-0.5B", kQwen2, 24, 896, 14, 2, 4864, 151936, kTied},
     {"Qwen2-1.5B", kQwen2, 28, 1536, 12, 2, 8960, 151936, kTied},
@@ -367,6 +382,11 @@ OrderedJson published_config(std::string_view name) {
   config["vocab_size"] = model->vocab;
   config.update(nlohmann::json::parse(model->own));
   if (config.contains("use_sliding_window")) config["max_window_layers"] = model->layers;
+  if (config["model_type"] == "gpt_oss") {
+    for (int layer = 0; layer < model->layers; ++layer) {
+      config["layer_types"].push_back(layer % 2 == 0 ? "sliding_attention" : "full_attention");
+    }
+  }
   if (config.contains("_sliding_window_pattern")) {
     const int pattern = config["_sliding_window_pattern"];
     for (int layer = 1; layer <= model->layers; ++layer) {

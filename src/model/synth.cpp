@@ -17,6 +17,7 @@
 #include "base/thread_pool.h"
 #include "formats/json_file.h"
 #include "formats/safetensors.h"
+#include "model/fused_experts.h"
 #include "model/model.h"
 #include "model/published.h"
 #include "model/read_spec.h"
@@ -72,7 +73,10 @@ class Synthesis {
         pool_(options.threads) {}
 
   void write_weights(const std::vector<TensorInfo>& tensors) {
-    for (const TensorInfo& tensor : tensors) total_ += count(tensor);
+    for (const TensorInfo& tensor : tensors) {
+      total_ += count(tensor);
+      bytes_ += count(tensor) * dtype_size(tensor.dtype);
+    }
     ask_for_space();
     if (options_.shards <= 1) {
       write_file("model.safetensors", tensors);
@@ -88,9 +92,8 @@ class Synthesis {
       write_file(file, part);
       for (const TensorInfo& tensor : part) map[tensor.name] = file;
     }
-    const std::size_t bytes = total_ * dtype_size(options_.dtype);
     write_json(out_ / "model.safetensors.index.json",
-               Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}});
+               Json{{"metadata", {{"total_size", bytes_}}}, {"weight_map", std::move(map)}});
   }
 
  private:
@@ -98,7 +101,7 @@ class Synthesis {
   void ask_for_space() const {
     std::error_code error;
     const fs::space_info disk = fs::space(out_, error);
-    const std::uintmax_t bytes = total_ * dtype_size(options_.dtype);
+    const std::uintmax_t bytes = bytes_;
     if (error || bytes <= disk.available) return;
     throw Error(ErrorKind::kSystem, (out_ / "model.safetensors").string(),
                 fmt::format("the disk has {} free", bytes_text(disk.available)),
@@ -121,13 +124,15 @@ class Synthesis {
     for (const char c : tensor.name) {
       stream = random_bits(stream ^ static_cast<unsigned char>(c), 1);
     }
-    const bool vector = tensor.shape.size() == 1;
+    if (tensor.dtype == DType::kU8) return fill_mxfp4(tensor, stream, sink);
     const bool bias = tensor.name.ends_with("bias");
+    const bool vector = tensor.shape.size() == 1 || bias;
     // The norm of a delta rule never adds 1. Its rates of decay, exp(A_log), spread around 1.
     const bool plain_norm = !one_plus_norms_ || tensor.name.ends_with("linear_attn.norm.weight");
     const bool rate = tensor.name.ends_with("A_log");
-    const bool conv = tensor.shape.size() == 3;  // of few inputs
-    const float centre = vector && !bias && !rate && plain_norm ? 1.0F : 0.0F;
+    const bool conv = tensor.name.ends_with("conv1d.weight");  // of few inputs
+    const bool norm = vector && !bias && !rate && !tensor.name.ends_with("sinks");
+    const float centre = norm && plain_norm ? 1.0F : 0.0F;
     const float spread = rate ? 1.0F : vector ? 0.1F : conv ? 0.5F : static_cast<float>(range_);
     const std::size_t size = dtype_size(tensor.dtype);
     std::vector<std::byte> buffer(std::min(kBlock, count(tensor)) * size);
@@ -145,13 +150,37 @@ class Synthesis {
     }
   }
 
+  // Elements of all 16 values, and scales of three, whose products spread by about the range.
+  void fill_mxfp4(const TensorInfo& tensor, std::uint64_t stream, ByteSink& sink) {
+    constexpr double kSpread = 2.93;  // of the elements
+    constexpr std::size_t kBlock = std::size_t{1} << 20;
+    const auto middle =
+        std::clamp<std::int64_t>(std::lround(127 + std::log2(range_ / kSpread)), 1, 254);
+    const bool scales = tensor.name.ends_with("_scales");
+    std::vector<std::byte> buffer(std::min(kBlock, count(tensor)));
+    for (std::size_t first = 0; first < count(tensor); first += kBlock) {
+      const std::size_t n = std::min(kBlock, count(tensor) - first);
+      pool_.parallel_for(n, 4096, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+          const std::uint64_t bits = random_bits(stream, first + i);
+          buffer[i] = static_cast<std::byte>(
+              scales ? static_cast<std::uint64_t>(middle - 1) + bits % 3 : bits & 0xFF);
+        }
+      });
+      sink.write(std::span(buffer).first(n));
+      done_ += n;
+      if (on_progress_) on_progress_(static_cast<double>(done_) / static_cast<double>(total_));
+    }
+  }
+
   const SynthOptions& options_;
   fs::path out_;
   double range_;
   bool one_plus_norms_;
   const std::function<void(double)>& on_progress_;
   ThreadPool pool_;
-  std::size_t total_ = 0;
+  std::size_t total_ = 0;  // elements
+  std::size_t bytes_ = 0;
   std::size_t done_ = 0;
 };
 
@@ -175,6 +204,11 @@ void write_checkpoint(const SynthOptions& options, const Json& config, double in
     copy.commit();
   }
   std::vector<TensorInfo> tensors = checkpoint_tensors(spec, options.dtype);
+  if (spec.interleaved_experts) {
+    const Json quantized = config.value("quantization_config", Json::object());
+    const bool mxfp4 = quantized.value("quant_method", "") == "mxfp4";
+    tensors = fused_tensors(std::move(tensors), spec, mxfp4);
+  }
   if (config.contains("text_config")) {
     for (TensorInfo& tensor : tensors) tensor.name = tower_name(tensor.name);
   }

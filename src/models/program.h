@@ -92,7 +92,10 @@ struct Scores {
   std::int64_t window = 0;
   bool operator==(const Scores&) const = default;
 };
+// With the sinks of the heads, a vector: a row has one more score, which belongs to no key, and
+// what is subtracted from scores before their exponentials is rounded.
 struct Softmax {
+  bool sinks = false;
   bool operator==(const Softmax&) const = default;
 };
 // Probabilities times values, heads side by side.
@@ -104,9 +107,13 @@ struct Add {
   bool operator==(const Add&) const = default;
 };
 
-// activation(gate) * up.
+// activation(gate) * up. Swish has more: g * sigmoid(alpha * g) * (up + 1, or up), with g = gate
+// limited from above, and up limited on both sides, unless the limit is 0.
 struct Gate {
   Activation activation = Activation::kSilu;
+  double alpha = 1;
+  double limit = 0;
+  bool up_plus_one = false;
   bool operator==(const Gate&) const = default;
 };
 
@@ -171,16 +178,18 @@ struct TopExperts {
   std::int64_t kept = 1;
   bool operator==(const TopExperts&) const = default;
 };
-// The scores of a token's experts, divided by their sum + eps if sum_to_one, times the factor.
+// The scores of a token's experts, or their softmax; divided by their sum + eps if sum_to_one,
+// times the factor.
 struct ExpertWeights {
   bool sum_to_one = false;
   double eps = 0;
   double factor = 1;
   bool rounded = true;
+  bool softmax = false;
   bool operator==(const ExpertWeights&) const = default;
 };
-// Like Linear, each token with the matrices of its own experts. The weights are all of the first
-// expert's, then all of the second's.
+// Like Linear, each token with the matrices of its own experts, but a bias is added to the rounded
+// product. The weights are all of the first expert's, then all of the second's.
 struct ExpertLinear {
   std::int64_t experts = 0;
   std::int64_t per_token = 0;

@@ -45,6 +45,7 @@ struct AttentionSpec {
   std::int64_t window = 0;  // in sliding layers a query sees this many positions; 0: all
   double softcap = 0;       // cap * tanh(score / cap) (Gemma 2); 0: none
   bool gated = false;       // its result is multiplied by the sigmoid of a gate (Qwen3.5)
+  bool sinks = false;       // each head has one more score in its softmax (gpt-oss)
   bool operator==(const AttentionSpec&) const = default;
 };
 
@@ -64,10 +65,15 @@ struct DeltaSpec {
 enum class Activation : std::uint8_t {
   kSilu,
   kGeluTanh,  // GELU's tanh approximation (Gemma)
+  kSwish,     // x * sigmoid(alpha * x), each step rounded (gpt-oss)
 };
 
 struct MlpSpec {
   Activation activation = Activation::kSilu;
+  // Of kSwish; see Gate.
+  double alpha = 1;
+  double limit = 0;
+  bool up_plus_one = false;
   bool operator==(const MlpSpec&) const = default;
 };
 
@@ -77,6 +83,9 @@ enum class RouterFunction : std::uint8_t { kSoftmax, kSigmoid };
 // weights. The defaults are those of Qwen3-MoE.
 struct RouterSpec {
   bool fp32_logits = false;  // not rounded
+  bool logit_bias = false;   // added to the logits before they are rounded
+  // Experts are chosen by their logits, and weighted by the softmax of the chosen ones (gpt-oss).
+  bool softmax_of_chosen = false;
   RouterFunction function = RouterFunction::kSoftmax;
   enum class Bias : std::uint8_t {
     kNone,
@@ -98,6 +107,7 @@ struct MoeSpec {
   std::int64_t num_experts = 0;  // 0: none
   std::int64_t num_experts_per_tok = 0;
   std::int64_t intermediate_size = 0;  // per expert
+  bool biased = false;                 // each of an expert's matrices has a bias
   RouterSpec router;
   std::int64_t shared_size = 0;  // intermediate size of the expert of all tokens; 0: none
   bool shared_gated = false;     // its output is multiplied by the sigmoid of a gate
@@ -137,6 +147,8 @@ struct ModelSpec {
   bool tie_word_embeddings = false;
   // Fused experts are stored with their last two axes exchanged, where the shape does not tell.
   bool exchanged_experts = false;
+  // Where gate and up are stored in one tensor, their rows alternate.
+  bool interleaved_experts = false;
   bool runs_anew_when_long = false;  // see starts_anew(); Phi-3, as in transformers
   // By layer: whether its attention is limited to attention.window, and whether its MLP is an MoE.
   // Empty: all layers, if there is a window or an MoE.

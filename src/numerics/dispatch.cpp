@@ -59,6 +59,12 @@ std::byte* kernel_scratch(std::size_t bytes) {
   return memory.data();
 }
 
+std::byte* widened_scratch(std::size_t bytes) {
+  thread_local AlignedVector<std::byte> memory;
+  if (memory.size() < bytes) memory.resize(bytes);
+  return memory.data();
+}
+
 std::string_view simd_name(Simd simd) {
   switch (simd) {
     case Simd::kPlain:

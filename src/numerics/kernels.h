@@ -42,11 +42,42 @@ namespace assay {
 // A weight as it lies in the mapped file: row-major [rows, cols], BF16, F16 or F32, possibly
 // unaligned. A vector has one row. Read as Real; with Bf16 numerics F16 and F32 are first rounded
 // to BF16, as transformers does when it loads such a checkpoint with dtype=bfloat16.
+//
+// Or MXFP4, which has scales: for each 32 elements of a row, 16 bytes of data (see mxfp4.h) and one
+// of scales. cols is then a multiple of 32, and dtype U8.
 struct Weight {
   const std::byte* data = nullptr;
   DType dtype = DType::kBF16;
   std::size_t rows = 0;
   std::size_t cols = 0;
+  const std::byte* scales = nullptr;
+  std::size_t row_step = 1;  // of MXFP4: every how many stored rows is one of these
+
+  bool is_mxfp4() const { return scales != nullptr; }
+  // Bytes of a row's data, without its scales.
+  std::size_t row_bytes() const { return is_mxfp4() ? cols / 2 : cols * dtype_size(dtype); }
+  // Of a row's scales.
+  std::size_t scale_bytes() const { return is_mxfp4() ? cols / 32 : 0; }
+  // From the first row's begin to the last one's end.
+  std::size_t stored_rows() const { return rows == 0 ? 0 : (rows - 1) * row_step + 1; }
+  // What all rows take.
+  std::size_t byte_count() const { return rows * (row_bytes() + scale_bytes()); }
+  // The rows from `first` on.
+  Weight from_row(std::size_t first, std::size_t count) const {
+    Weight part = *this;
+    part.data += first * row_step * row_bytes();
+    if (is_mxfp4()) part.scales += first * row_step * scale_bytes();
+    part.rows = count;
+    return part;
+  }
+};
+
+// g * sigmoid(alpha * g) * u, see Kernels::swish_mul.
+template <class Real>
+struct SwishForm {
+  Real alpha = 1;
+  Real limit = std::numeric_limits<Real>::infinity();  // of gate above, of up on both sides
+  bool up_plus_one = false;
 };
 
 // Where an RMSNorm rounds, with r = 1 / sqrt(sum(x * x) / n + eps).
@@ -162,7 +193,10 @@ struct Kernels {
 
   // e[j] = exp(x[j] - max(x)); out[j] = round(e[j] / sum(e)). In place is allowed.
   void (*softmax)(const Real* x, std::size_t count, Real* out);
-  // The same without rounding, because an MoE router continues in FP32.
+  // With one more score that belongs to no position, the sink: m = max(max(x), sink), e[j] =
+  // exp(round(x[j] - m)), out[j] = round(e[j] / (sum(e) + exp(round(sink - m)))).
+  void (*sink_softmax)(const Real* x, std::size_t count, Real sink, Real* out);
+  // The first one without rounding, because an MoE router continues in FP32.
   void (*router_softmax)(const Real* x, std::size_t count, Real* out);
   // out[i] = 1 / (1 + exp(-x[i])), not rounded either. In place is allowed.
   void (*sigmoid)(const Real* x, std::size_t count, Real* out);
@@ -180,6 +214,11 @@ struct Kernels {
   // out[i] = round(round(0.5 * g * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 * (g * g * g))))) *
   // up[i]). out may be gate or up.
   void (*gelu_tanh_mul)(const Real* gate, const Real* up, std::size_t n, Real* out);
+  // g = min(gate, limit), u = max(min(up, limit), -limit), s = round(1 / (1 + exp(-round(g *
+  // alpha)))), v = round(u + 1) or u; out = round(v * round(g * s)). NaNs stay. As silu_mul's
+  // arguments.
+  void (*swish_mul)(const Real* gate, const Real* up, const SwishForm<Real>& form, std::size_t n,
+                    Real* out);
 
   // out[c] = round(y / (1 + exp(-y))), y = round(w[0][c] * rows[0][c] + w[1][c] * rows[1][c] +
   // ...): products and additions from the left, not fused. w: [taps, ldw].
@@ -222,6 +261,8 @@ void require_fma();
 // is not defined in the kernels' own sources, because the linker could use what they instantiate
 // for AVX-512 everywhere.
 std::byte* kernel_scratch(std::size_t bytes);
+// The same for weights that are widened before a kernel reads them.
+std::byte* widened_scratch(std::size_t bytes);
 
 // The instruction sets that kernels exist for.
 enum class Simd { kPlain, kAvx2, kAvx512, kAvx512Bf16, kNeon };

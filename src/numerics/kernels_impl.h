@@ -13,6 +13,7 @@
 #include "numerics/kernels.h"
 #include "numerics/matmul_impl.h"
 #include "numerics/matmul_packed_impl.h"
+#include "numerics/mxfp4_impl.h"
 #if defined(__x86_64__) || defined(__aarch64__)
 #include "numerics/flush_mode.h"
 #endif
@@ -34,7 +35,16 @@ struct DotKernels {
   [[gnu::noinline]] static void matmul(const Real* x, std::size_t tokens, const Weight& w,
                                        const Real* bias, std::size_t row_begin, std::size_t row_end,
                                        Real* out, std::size_t ldo) {
-    weights_dots<N, Lanes>(x, tokens, w, bias, row_begin, row_end, out, ldo);
+    weights_dots<N, Lanes, false>(x, tokens, w, bias, row_begin, row_end, out, ldo);
+  }
+
+  // The same for rows of BF16 that are in the cache.
+  [[gnu::noinline]] static void cached_matmul(const Real* x, std::size_t tokens, const Weight& w,
+                                              const Real* bias, Real* out, std::size_t ldo) {
+    using Rows = StoredWeights<N, typename Lanes::Pairs, DType::kBF16>;
+    all_dots<Lanes, Rows, true>(
+        x, w.cols, tokens, w.data, w.rows, w.cols, out, ldo,
+        [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, r); });
   }
 
   [[gnu::noinline]] static void pack_tile(const Real* x, std::size_t tokens, std::size_t k,
@@ -103,6 +113,14 @@ struct KernelSet {
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                      std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
+    if (w.is_mxfp4()) {
+      return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
+        const Real* own = bias == nullptr ? nullptr : bias + first;
+        flushing<N, Lanes>([&]<class L>() {
+          DotKernels<N, L>::cached_matmul(x, tokens, rows, own, out + first, ldo);
+        });
+      });
+    }
     flushing<N, Lanes>([&]<class L>() {
       DotKernels<N, L>::matmul(x, tokens, w, bias, row_begin, row_end, out, ldo);
     });
@@ -111,6 +129,12 @@ struct KernelSet {
   static void packed_matmul(const Real* packed, std::size_t tokens, const Weight& w,
                             const Real* bias, std::size_t row_begin, std::size_t row_end, Real* out,
                             std::size_t ldo) {
+    if (w.is_mxfp4()) {
+      return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
+        packed_matmul(packed, tokens, rows, bias == nullptr ? nullptr : bias + first, 0, rows.rows,
+                      out + first, ldo);
+      });
+    }
     flushing<N, Lanes>([&]<class L>() {
       DotKernels<N, L>::packed_matmul(packed, tokens, w, bias, row_begin, row_end, out, ldo);
     });
@@ -135,6 +159,10 @@ struct KernelSet {
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
+    if (w.is_mxfp4()) {
+      return in_widened_rows(
+          w, row, row + 1, [&](const Weight& widened, std::size_t) { load_row(widened, 0, out); });
+    }
     with_stored(w.dtype, [&]<DType kStored>() {
       using Elements = ElementsOf<N, kStored>;
       const std::byte* data = w.data + row * w.cols * Elements::kSize;
@@ -236,15 +264,29 @@ struct KernelSet {
     const Real highest = max(x, count);
     for (std::size_t j = 0; j < count; ++j) out[j] = x[j] - highest;
     exp(out, count, out);
-    Lanes sum = Lanes::zero();
+    return sum(out, count);
+  }
+  ASSAY_INLINE static Real sum(const Real* x, std::size_t count) {
+    Lanes lanes = Lanes::zero();
     std::size_t j = 0;
-    for (; j + kLanes <= count; j += kLanes) sum.add(Lanes::load(out + j));
-    if (j < count) sum.add(load_tail(out + j, count - j));
-    return tree_of(sum);
+    for (; j + kLanes <= count; j += kLanes) lanes.add(Lanes::load(x + j));
+    if (j < count) lanes.add(load_tail(x + j, count - j));
+    return tree_of(lanes);
   }
 
   static void softmax(const Real* x, std::size_t count, Real* out) {
     const Real total = exponentials(x, count, out);
+    for (std::size_t i = 0; i < count; ++i) out[i] = N::round(out[i] / total);
+  }
+
+  static void sink_softmax(const Real* x, std::size_t count, Real sink, Real* out) {
+    const Real own = max(x, count);
+    const Real highest = sink > own ? sink : own;
+    for (std::size_t j = 0; j < count; ++j) out[j] = N::round(x[j] - highest);
+    Real of_sink = N::round(sink - highest);
+    exp(&of_sink, 1, &of_sink);
+    exp(out, count, out);
+    const Real total = sum(out, count) + of_sink;
     for (std::size_t i = 0; i < count; ++i) out[i] = N::round(out[i] / total);
   }
 
@@ -367,6 +409,29 @@ struct KernelSet {
     }
   }
 
+  static void swish_mul(const Real* gate, const Real* up, const SwishForm<Real>& form,
+                        std::size_t n, Real* out) {
+    constexpr std::size_t kPiece = 64;
+    Real g[kPiece];
+    Real e[kPiece];
+    const Real limit = form.limit;
+    for (std::size_t i = 0; i < n; i += kPiece) {
+      const std::size_t count = std::min(kPiece, n - i);
+      for (std::size_t j = 0; j < count; ++j) {
+        g[j] = gate[i + j] > limit ? limit : gate[i + j];
+        e[j] = -N::round(g[j] * form.alpha);
+      }
+      exp(e, count, e);
+      for (std::size_t j = 0; j < count; ++j) {
+        const Real most = up[i + j] > limit ? limit : up[i + j];
+        const Real u = most < -limit ? -limit : most;
+        const Real v = form.up_plus_one ? N::round(u + Real{1}) : u;
+        const Real sigmoid_of = N::round(Real{1} / (Real{1} + e[j]));
+        out[i + j] = N::round(v * N::round(g[j] * sigmoid_of));
+      }
+    }
+  }
+
   static void softcap(const Real* x, Real cap, std::size_t n, Real* out) {
     for (std::size_t i = 0; i < n; ++i) out[i] = N::round(x[i] / cap);
     tanh(out, n, out);
@@ -427,12 +492,14 @@ struct KernelSet {
                                         .rope = rope,
                                         .scores = scores,
                                         .softmax = softmax,
+                                        .sink_softmax = sink_softmax,
                                         .router_softmax = router_softmax,
                                         .sigmoid = sigmoid,
                                         .weighted_sum = weighted_sum,
                                         .silu_mul = silu_mul,
                                         .mul_silu = mul_silu,
                                         .gelu_tanh_mul = gelu_tanh_mul,
+                                        .swish_mul = swish_mul,
                                         .causal_conv = causal_conv,
                                         .unit = unit,
                                         .delta_rule = delta_rule,

@@ -199,8 +199,9 @@ ASSAY_INLINE void with_tokens(std::size_t tokens, const Body& body) {
   body.template operator()<kMost>();
 }
 
-// out[t * ldo + r] = finish(dot(x[t], w[r]), r).
-template <class Lanes, class Rows, class Real, class Finish>
+// out[t * ldo + r] = finish(dot(x[t], w[r]), r). kCached: the rows are in the CPU's cache, so that
+// several at a time are faster than one stream.
+template <class Lanes, class Rows, bool kCached, class Real, class Finish>
 void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byte* w,
               std::size_t rows, std::size_t k, Real* out, std::size_t ldo, const Finish& finish) {
   using Pairs = typename Lanes::Pairs;
@@ -231,7 +232,7 @@ void all_dots(const Real* x, std::size_t ldx, std::size_t tokens, const std::byt
           }
         };
         // Several rows share the loaded tokens.
-        if (tile > 0) {
+        if (kCached || tile > 0) {
           groups.template operator()<Lanes::kRowTile, false>();
         } else {
           groups.template operator()<(kTokens > kTokensOfARow ? Lanes::kRowTile : 1), true>();
@@ -248,13 +249,13 @@ ASSAY_INLINE Real finished(Real dot, const Real* bias, std::size_t row) {
 }
 
 // Kernels::matmul.
-template <class N, class Lanes, class Real>
+template <class N, class Lanes, bool kCached, class Real>
 ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                                std::size_t row_begin, std::size_t row_end, Real* out,
                                std::size_t ldo) {
   with_stored(w.dtype, [&]<DType kStored>() {
     using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
-    all_dots<Lanes, Rows>(
+    all_dots<Lanes, Rows, kCached>(
         x, w.cols, tokens, w.data + row_begin * w.cols * Rows::kSize, row_end - row_begin, w.cols,
         out + row_begin, ldo,
         [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, row_begin + r); });

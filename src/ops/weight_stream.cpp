@@ -11,7 +11,9 @@ namespace {
 // Kernels compute this many rows together.
 constexpr std::size_t kTile = 16;
 
-std::size_t row_bytes(const Weight& w) { return w.cols * dtype_size(w.dtype); }
+// Bytes of the file that the rows are read with: with others in between, if they alternate.
+std::size_t data_bytes(const Weight& w) { return w.stored_rows() * w.row_bytes(); }
+std::size_t scale_bytes(const Weight& w) { return w.stored_rows() * w.scale_bytes(); }
 
 // The file that contains a view.
 std::size_t file_of(const Weights& files, const std::byte* data) {
@@ -32,17 +34,20 @@ WeightStream::WeightStream(const Weights& files, std::span<const Weight> matrice
   std::size_t largest = 1;
   std::uint64_t pass_bytes = 0;
   for (const Weight& w : matrices) {
-    const std::size_t file = file_of(files, w.data);
-    const std::size_t step = std::max(limits.block_bytes / row_bytes(w) / kTile, std::size_t{1});
+    const auto part_of = [&files](const std::byte* data, std::size_t size) {
+      const std::size_t file = file_of(files, data);
+      return Part{file, static_cast<std::uint64_t>(data - files.mapped(file).data()), size};
+    };
+    const std::size_t row_bytes = (w.row_bytes() + w.scale_bytes()) * w.row_step;
+    const std::size_t step = std::max(limits.block_bytes / row_bytes / kTile, std::size_t{1});
     for (std::size_t row = 0; row < w.rows; row += step * kTile) {
-      const std::size_t rows = std::min(step * kTile, w.rows - row);
-      const auto offset = static_cast<std::uint64_t>(w.data - files.mapped(file).data());
-      blocks_.push_back({{nullptr, w.dtype, rows, w.cols},
-                         file,
-                         offset + row * row_bytes(w),
-                         pass_bytes < limits.cached_bytes});
-      largest = std::max(largest, rows * row_bytes(w));
-      pass_bytes += rows * row_bytes(w);
+      const Weight rows = w.from_row(row, std::min(step * kTile, w.rows - row));
+      Block block{rows, {part_of(rows.data, data_bytes(rows))}, pass_bytes < limits.cached_bytes};
+      if (w.is_mxfp4()) block.parts.push_back(part_of(rows.scales, scale_bytes(rows)));
+      const std::size_t size = data_bytes(rows) + scale_bytes(rows);
+      blocks_.push_back(std::move(block));
+      largest = std::max(largest, size);
+      pass_bytes += size;
     }
   }
   block_bytes_ = largest;
@@ -83,6 +88,7 @@ Weight WeightStream::next() {
   if (read_ <= block) std::rethrow_exception(error_);
   Weight rows = blocks_[block].rows;
   rows.data = buffer(block);
+  if (rows.is_mxfp4()) rows.scales = rows.data + data_bytes(rows);
   return rows;
 }
 
@@ -117,9 +123,12 @@ void WeightStream::read_blocks() {
 
 void WeightStream::read(std::size_t block) {
   const Block& b = blocks_[block];
-  const std::size_t size = b.rows.rows * row_bytes(b.rows);
-  files_[b.file].read(b.offset, {buffer(block), size});
-  if (!b.cached) files_[b.file].let_go(b.offset, size);
+  std::byte* to = buffer(block);
+  for (const Part& part : b.parts) {
+    files_[part.file].read(part.offset, {to, part.size});
+    if (!b.cached) files_[part.file].let_go(part.offset, part.size);
+    to += part.size;
+  }
 }
 
 }  // namespace assay

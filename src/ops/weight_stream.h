@@ -44,11 +44,15 @@ class WeightStream {
   Weight next();
 
  private:
-  struct Block {
-    Weight rows;  // data: null
+  struct Part {
     std::size_t file;
     std::uint64_t offset;
-    bool cached;  // the page cache may keep it
+    std::size_t size;
+  };
+  struct Block {
+    Weight rows;              // as they lie in the file
+    std::vector<Part> parts;  // one after the other in the buffer: elements, scales
+    bool cached;              // the page cache may keep it
   };
 
   void read_blocks();

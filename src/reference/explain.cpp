@@ -83,7 +83,8 @@ std::string dtypes_of(const TensorUse& tensor, const std::vector<std::int64_t>& 
   const auto look = [&](const std::string& name) {
     const ArrayView* stored = weights.find(name);
     if (stored == nullptr) return;
-    const std::string_view dtype = dtype_name(stored->dtype);
+    const std::string_view dtype =
+        weights.scales_of(name) != nullptr ? "MXFP4" : dtype_name(stored->dtype);
     if (std::ranges::find(found, dtype) == found.end()) found.push_back(dtype);
   };
   Step step;

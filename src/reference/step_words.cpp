@@ -132,7 +132,14 @@ class Speaker {
     return words;
   }
 
-  StepWords of(const Softmax&) const {
+  StepWords of(const Softmax& softmax) const {
+    if (softmax.sinks) {
+      return {fmt::format("{0}[h][i][j] = exp({1}[h][i][j] - m) / (exp({2}[h] - m) + sum over k of "
+                          "exp({1}[h][i][k] - m)), with m the greatest of {1}[h][i][k] and {2}[h]",
+                          writes_[0], reads_[0], short_name(step_.tensors[0])),
+              "each difference from m, then the result; exponentials, sum and division in FP32",
+              "j and k are the keys that the query sees; all other probabilities are 0"};
+    }
     return {fmt::format("{0}[h][i][j] = exp({1}[h][i][j] - m) / sum over k of exp({1}[h][i][k] - "
                         "m), with m the greatest {1}[h][i][k]",
                         writes_[0], reads_[0]),
@@ -154,6 +161,17 @@ class Speaker {
   }
 
   StepWords of(const Gate& gate) const {
+    if (gate.activation == Activation::kSwish) {
+      const std::string limited =
+          gate.limit > 0 ? fmt::format("g = min({0}, {2}); u = max(min({1}, {2}), -{2})", reads_[0],
+                                       reads_[1], gate.limit)
+                         : fmt::format("g = {}; u = {}", reads_[0], reads_[1]);
+      return {fmt::format("{}; s = 1 / (1 + exp(-{} * g)); {} = {} * (g * s)", limited, gate.alpha,
+                          writes_[0], gate.up_plus_one ? "(u + 1)" : "u"),
+              fmt::format("{} * g, s, g * s, {}the result", gate.alpha,
+                          gate.up_plus_one ? "u + 1, " : ""),
+              ""};
+    }
     const bool silu = gate.activation == Activation::kSilu;
     const std::string formula =
         silu ? fmt::format("a = {0} / (1 + exp(-{0}))", reads_[0])
@@ -264,7 +282,8 @@ class Speaker {
   }
 
   StepWords of(const ExpertWeights& weights) const {
-    std::string formula = fmt::format("{} = {} at {}", writes_[0], reads_[0], reads_[1]);
+    std::string formula = fmt::format("{} = {}{} at {}", writes_[0],
+                                      weights.softmax ? "softmax of " : "", reads_[0], reads_[1]);
     if (weights.sum_to_one) formula += ", divided by the sum of a token's own";
     if (weights.eps > 0) formula += fmt::format(" + {}", weights.eps);
     if (weights.factor != 1) formula += fmt::format(", times {}", weights.factor);
@@ -276,14 +295,20 @@ class Speaker {
   StepWords of(const ExpertLinear& experts) const {
     std::vector<std::string> all;
     const std::size_t outputs = writes_.size();
+    const std::size_t per_output = step_.tensors.size() / outputs;
+    const bool biased = per_output > 1;
     for (std::size_t i = 0; i < outputs; ++i) {
-      all.push_back(fmt::format("{}[k] = {}{} @ experts[{}[k]].{}^T", writes_[i], reads_[0],
-                                outputs == 1 ? "[k]" : "", reads_[1],
-                                short_name(step_.tensors[i])));
+      const std::string of = fmt::format("experts[{}[k]]", reads_[1]);
+      all.push_back(fmt::format("{}[k] = {}{} @ {}.{}^T", writes_[i], reads_[0],
+                                outputs == 1 ? "[k]" : "", of,
+                                short_name(step_.tensors[i * per_output])));
+      if (biased) all.back() += fmt::format(" + {}.{}", of, short_name(step_.tensors[i * 2 + 1]));
     }
     return {fmt::format("for each of a token's {} experts k: {}", experts.per_token,
                         fmt::join(all, "; ")),
-            "once; products and sums in FP32", ""};
+            biased ? "twice: the product (products and sums in FP32), then its sum with the bias"
+                   : "once; products and sums in FP32",
+            ""};
   }
 
   StepWords of(const SumExperts& sum) const {

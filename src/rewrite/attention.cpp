@@ -30,26 +30,38 @@ void through_cache(DType dtype, std::span<typename N::Real> row) {
   }
 }
 
-// One softmax of `count` scores, `stride` apart. sink: one more score, which belongs to no
-// position.
+// One more score, which belongs to no position.
+struct Sink {
+  double score;
+  bool own;  // the model's: differences from the greatest score are rounded
+};
+
+// One softmax of `count` scores, `stride` apart.
 template <class N>
-void one_softmax(const OddAttention& odd, std::optional<double> sink, std::size_t count,
+void one_softmax(const OddAttention& odd, std::optional<Sink> sink, std::size_t count,
                  std::size_t stride, typename N::Real* x) {
   using Real = typename N::Real;
-  double highest = sink.value_or(static_cast<double>(N::kMasked));
+  double highest = sink ? sink->score : static_cast<double>(N::kMasked);
   for (std::size_t j = 0; j < count; ++j) {
     highest = std::max(highest, static_cast<double>(x[j * stride]));
   }
   const auto held = [&](double value) {
     return rounded_to(odd.softmax, static_cast<double>(static_cast<Real>(value)));
   };
-  double sum = sink ? held(exponential(held(*sink - highest))) : 0.0;
+  const bool rounds = sink && sink->own && odd.own_sinks != OwnSinks::kUnrounded;
+  const auto below = [&](double value) {
+    const auto difference = static_cast<Real>(value - highest);
+    return held(static_cast<double>(rounds ? stored<N>(odd.store, difference) : difference));
+  };
+  const double of_sink = sink ? held(exponential(below(sink->score))) : 0.0;
+  double sum = of_sink;
   std::vector<double> e(count);
   for (std::size_t j = 0; j < count; ++j) {
-    e[j] = held(exponential(held(static_cast<double>(x[j * stride]) - highest)));
+    e[j] = held(exponential(below(static_cast<double>(x[j * stride]))));
     sum += e[j];
   }
   sum = held(sum);
+  if (odd.own_sinks == OwnSinks::kOnFirstKey && sink && sink->own) e[0] += of_sink;
   for (std::size_t j = 0; j < count; ++j) {
     x[j * stride] = stored<N>(odd.store, static_cast<Real>(held(e[j] / sum)));
   }
@@ -58,18 +70,22 @@ void one_softmax(const OddAttention& odd, std::optional<double> sink, std::size_
 // Softmax over rows of `count` scores in place. Row i begins with element firsts[i]; what is before
 // it becomes 0.
 template <class N>
-void softmax_of(const OddAttention& odd, std::optional<double> sink, const Kernels<N>& kernels,
+void softmax_of(const OddAttention& odd, std::optional<Sink> sink, const Kernels<N>& kernels,
                 std::span<const std::size_t> firsts, std::size_t count, typename N::Real* x) {
   const std::size_t rows = firsts.size();
   if (odd.over_queries) {
     for (std::size_t j = 0; j < count; ++j) one_softmax<N>(odd, sink, rows, count, x + j);
     return;
   }
-  const bool plain = odd.softmax == DType::kF32 && !sink && odd.store == Store::kOwn;
+  const bool own = !sink || (sink->own && odd.own_sinks == OwnSinks::kUsed);
+  const bool plain = odd.softmax == DType::kF32 && own && odd.store == Store::kOwn;
   for (std::size_t i = 0; i < rows; ++i) {
     typename N::Real* row = x + i * count;
     const std::size_t first = firsts[i];
-    if (plain) {
+    if (plain && sink) {
+      kernels.sink_softmax(row + first, count - first, static_cast<typename N::Real>(sink->score),
+                           row + first);
+    } else if (plain) {
       kernels.softmax(row + first, count - first, row + first);
     } else {
       one_softmax<N>(odd, sink, count - first, 1, row + first);
@@ -251,6 +267,14 @@ class Attention {
         {static_cast<std::int64_t>(head), 0, count, 0, count, rows.data(), count_});
   }
 
+  std::optional<Sink> sink_of(std::size_t head) const {
+    if (!odd_.sinks.empty()) return Sink{odd_.sinks[std::min(head, odd_.sinks.size() - 1)], false};
+    if (with_.weights.empty() || odd_.own_sinks == OwnSinks::kLeftOut) return std::nullopt;
+    std::vector<Real> own(heads_);
+    with_.ops.kernels().load_row(with_.weights.front(), 0, own.data());
+    return Sink{static_cast<double>(own[head]), true};
+  }
+
   void attend(std::size_t head) {
     const std::size_t group = heads_ / kv_heads_;
     const bool modulo = odd_.modulo_heads;
@@ -268,10 +292,7 @@ class Attention {
     for (const OperandType type : odd_.scores_held) hold<N>(type, std::span(rows), count_);
     show(Tap::kAttnScores, head, rows);
     const std::vector<std::size_t> firsts = first_positions(rows);
-    const std::optional<double> sink =
-        odd_.sinks.empty() ? std::nullopt
-                           : std::optional(odd_.sinks[std::min(head, odd_.sinks.size() - 1)]);
-    softmax_of<N>(odd_, sink, with_.ops.kernels(), firsts, count_, rows.data());
+    softmax_of<N>(odd_, sink_of(head), with_.ops.kernels(), firsts, count_, rows.data());
     if (odd_.mask == Mask::kAfterSoftmax) {
       for (std::size_t p = 0; p < count_; ++p) {
         for (std::size_t j = p + 1; j < count_; ++j) rows[p * count_ + j] = 0;

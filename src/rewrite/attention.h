@@ -46,6 +46,14 @@ struct HeldRows {
   bool operator==(const HeldRows&) const = default;
 };
 
+// What happens to the model's own sinks.
+enum class OwnSinks : std::uint8_t {
+  kUsed,
+  kLeftOut,
+  kOnFirstKey,  // a sink's probability is added to that of the first key that the query sees
+  kUnrounded,   // used, but differences from the greatest score are not rounded
+};
+
 // Scores, softmax and context in one step. It reads queries, keys and values, and then the keys
 // before their rotation. It shows scores and probabilities to the observer itself, for all keys of
 // a head's queries at once.
@@ -54,7 +62,8 @@ struct OddAttention {
   bool modulo_heads = false;  // query head h reads key/value head h % n, not h / group
   bool keys_modulo = false;   // the same, only for keys
   Mask mask = Mask::kCausal;
-  std::int64_t mask_offset = 0;    // the query at p sees positions up to p + this
+  std::int64_t mask_offset = 0;  // the query at p sees positions up to p + this
+  OwnSinks own_sinks = OwnSinks::kUsed;
   std::vector<double> sinks = {};  // one more score in each head's softmax; a single one: in all
   std::vector<std::int64_t> cuts = {};  // no token sees across these positions
   bool over_queries = false;            // softmax along the other axis

@@ -78,6 +78,7 @@ void OddGate::compute(ForeignRun<N>& with) const {
 
 std::optional<OddGate> OddGate::of(const Operation& operation) {
   if (const auto* plain = std::get_if<Gate>(&operation)) {
+    if (plain->activation == Activation::kSwish) return std::nullopt;
     return OddGate{plain->activation == Activation::kSilu ? Function::kSilu : Function::kGeluTanh};
   }
   if (const auto* odd = foreign_as<OddGate>(operation)) return *odd;

@@ -24,7 +24,7 @@ enum class Function : std::uint8_t {
   kNone,
 };
 
-// f(gate) * up.
+// f(gate) * up; not of swish, whose mistakes are other parameters of the operation.
 struct OddGate {
   Function function = Function::kSilu;
   enum class On : std::uint8_t { kGate, kUp, kProduct } on = On::kGate;

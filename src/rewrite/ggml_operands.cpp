@@ -29,6 +29,7 @@ OperandType operand_of(GgmlType weights) {
     case GgmlType::kQ5_1:
     case GgmlType::kQ8_0:
     case GgmlType::kIQ4_NL:
+    case GgmlType::kMXFP4:
       return OperandType::kQ8Of32;
     case GgmlType::kQ2_K:
     case GgmlType::kQ3_K:

@@ -21,7 +21,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from assay_hf.model import HfModel, Numerics, auto_class
-from assay_hf.taps import record, shared_expert, tap_names
+from assay_hf.taps import record, router_of, shared_expert, tap_names
 from checkpoints import Prompts
 
 Config = dict[str, Any]
@@ -119,7 +119,7 @@ def _draw_heads(config: Config, rng: Random) -> None:
 
 
 MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
-MIXTURES += ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text")
+MIXTURES += ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text", "gpt_oss")
 TOWERS = ("gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe")  # within multimodal checkpoints
 TOWERS += ("qwen3_5", "qwen3_5_moe")
 WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
@@ -329,6 +329,59 @@ def _minimax_m2_factor(made: Configuration, rng: Random) -> None:
         "rope_theta": 50_000.0,
         "partial_rotary_factor": 0.5,
     }
+
+
+def _gpt_oss(made: Configuration, rng: Random, **fields: Any) -> None:
+    made.config |= {
+        "num_hidden_layers": rng.randint(3, 5),
+        "num_local_experts": rng.randint(5, 16),
+        "num_experts_per_tok": rng.randint(2, 4),
+        "intermediate_size": 8 * rng.randint(3, 12),
+        "sliding_window": rng.randint(5, 60),
+        "tie_word_embeddings": False,
+        # Far below the published 7, because the values of such a small model are small.
+        "swiglu_limit": rng.choice([0.7, 1.1]),
+        **fields,
+    }
+
+
+def _gpt_oss_published(made: Configuration, rng: Random, **fields: Any) -> None:
+    _gpt_oss(made, rng, **fields)
+    made.config |= {
+        "rope_theta": 150_000,
+        "rope_scaling": {
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "factor": 32.0,
+            "original_max_position_embeddings": 4096,
+            "rope_type": "yarn",
+            "truncate": False,
+        },
+    }
+
+
+def _gpt_oss_mxfp4(made: Configuration, rng: Random) -> None:
+    _gpt_oss_published(made, rng, intermediate_size=32 * rng.randint(2, 4))
+    heads = made.config["num_attention_heads"]
+    made.config["hidden_size"] = 32 * heads * rng.randint(1, 2)
+    made.config["head_dim"] = 32
+    made.config["quantization_config"] = {
+        "quant_method": "mxfp4",
+        "modules_to_not_convert": [
+            "model.layers.*.self_attn",
+            "model.layers.*.mlp.router",
+            "model.embed_tokens",
+            "lm_head",
+        ],
+    }
+
+
+def _gpt_oss_other(made: Configuration, rng: Random) -> None:
+    """Fields left out, and others than published."""
+    layers = rng.randint(3, 5)
+    kinds = ["full_attention", "sliding_attention", *["full_attention"] * (layers - 2)]
+    _gpt_oss(made, rng, num_hidden_layers=layers, layer_types=kinds, swiglu_alpha=1.3)
+    made.config["tie_word_embeddings"] = True
 
 
 def _llama_default(made: Configuration, rng: Random) -> None:
@@ -706,6 +759,11 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "whole heads": _minimax_m2_whole,
         "half heads": _minimax_m2_factor,
     },
+    "gpt_oss": {
+        "published, mxfp4": _gpt_oss_mxfp4,
+        "published, widened": _gpt_oss_published,
+        "layer types, rope left out": _gpt_oss_other,
+    },
     "qwen2": {
         "plain": lambda made, rng: rope(made.config, rng),
         "window": _window_from_layer,
@@ -765,6 +823,7 @@ ARCHITECTURES = {
     "olmoe": "OlmoeForCausalLM",
     "glm4_moe": "Glm4MoeForCausalLM",
     "minimax_m2": "MiniMaxM2ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -782,6 +841,9 @@ def write(configuration: Configuration, directory: Path) -> Path:
     config_text = json.dumps(configuration.config, indent=2)
     config_file.write_text(config_text)
     config = AutoConfig.from_pretrained(directory)
+    mxfp4 = getattr(config, "quantization_config", None) is not None
+    if mxfp4:
+        del config.quantization_config
     net = auto_class(config).from_config(config)
     generator = torch.Generator().manual_seed(Random(configuration.seed).getrandbits(60))
     with torch.no_grad():
@@ -801,6 +863,8 @@ def write(configuration: Configuration, directory: Path) -> Path:
     )
     if configuration.exchanged_experts:
         _exchange_experts(directory)
+    if mxfp4:
+        _to_mxfp4(directory, generator)
     config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
     return directory
 
@@ -811,6 +875,31 @@ def _exchange_experts(directory: Path) -> None:
         for name, weight in weights.items():
             if ".experts." in name:
                 weights[name] = weight.transpose(1, 2).contiguous()
+        save_file(weights, file, metadata={"format": "pt"})
+
+
+E2M1 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+
+
+def _to_mxfp4(directory: Path, generator: torch.Generator) -> None:
+    """Stores experts as gpt-oss does: blocks of 32 inputs, the first of two elements in the low
+    nibble."""
+    for file in directory.glob("*.safetensors"):
+        weights = load_file(file)
+        for name in [n for n in weights if n.endswith("_proj") and ".experts." in n]:
+            weight = weights.pop(name).float().transpose(1, 2)  # [experts, out, in]
+            blocks = weight.reshape(*weight.shape[:2], -1, 32)
+            largest = blocks.abs().amax(-1, keepdim=True).clamp(min=1e-20)
+            exponent = torch.floor(torch.log2(largest)) - 2
+            # A few blocks at the ends of the scales' range.
+            odd = torch.rand(exponent.shape, generator=generator) < 0.002
+            exponent = torch.where((largest > 1e-20) & odd, torch.full_like(exponent, -127.0), exponent)
+            exponent = exponent.clamp(-127, 120)
+            scaled = torch.where(exponent < -100, blocks * 64, blocks / 2.0**exponent)
+            nearest = (scaled.abs()[..., None] - E2M1).abs().argmin(-1)
+            codes = (nearest + 8 * (scaled < 0)).to(torch.uint8)
+            weights[f"{name}_blocks"] = (codes[..., ::2] | codes[..., 1::2] << 4).contiguous()
+            weights[f"{name}_scales"] = (exponent[..., 0] + 127).to(torch.uint8).contiguous()
         save_file(weights, file, metadata={"format": "pt"})
 
 
@@ -830,6 +919,8 @@ def _values(
         one_plus = False
     if name.endswith("bias"):
         return 0.3 * normal
+    if name.endswith("sinks"):
+        return 1.5 * normal
     if "norm" in name:
         mean = 1.1 if "q_norm" in name or "k_norm" in name else 1.0
         return 0.2 * normal + (mean - 1 if one_plus else mean)
@@ -844,7 +935,9 @@ def _values(
         return 1.0 * normal / hidden**0.5
     if "v_proj" in name or "o_proj" in name:
         return 1.2 * normal / parameter.shape[-1] ** 0.5
-    return 0.7 * normal / parameter.shape[-1] ** 0.5
+    # gpt-oss stores experts as [experts, in, out].
+    transposed = configuration.family == "gpt_oss" and ".experts." in name
+    return 0.7 * normal / parameter.shape[-2 if transposed else -1] ** 0.5
 
 
 def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generator) -> None:
@@ -871,11 +964,16 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
         if not hasattr(layer.mlp, "experts"):
             layer.mlp.down_proj.weight[:experts] = 0
             continue
-        layer.mlp.experts.down_proj[:, :experts] = 0
+        if made.family == "gpt_oss":
+            layer.mlp.experts.down_proj[..., :experts] = 0
+            layer.mlp.experts.down_proj_bias[:, :experts] = 0
+            layer.mlp.router.bias[:] = 0.1 * torch.randn(experts, generator=generator)
+        else:
+            layer.mlp.experts.down_proj[:, :experts] = 0
         shared = shared_expert(layer.mlp)
         if shared is not None:
             shared.down_proj.weight[:experts] = 0
-        router = layer.mlp.gate.weight
+        router = router_of(layer.mlp).weight
         router *= 0.05
         order = torch.randperm(experts, generator=generator)
         router[:, :experts] = 3.0 * torch.eye(experts)[order]

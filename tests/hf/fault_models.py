@@ -114,6 +114,22 @@ MODELS = {
         use_qk_norm=True,
     ),
     "minimax_m2": _model("minimax_m2", num_local_experts=8, rotary_dim=12, **_EXPERTS),
+    "gpt_oss": _model(
+        "gpt_oss",
+        num_local_experts=8,
+        sliding_window=WINDOW,
+        swiglu_limit=0.75,  # which F16 holds exactly, as the published 7
+        head_dim=32,
+        **_scaled(
+            "yarn",
+            factor=32.0,
+            beta_fast=32.0,
+            beta_slow=1.0,
+            truncate=False,
+            original_max_position_embeddings=4096,
+        ),
+        **_EXPERTS,
+    ),
     "qwen3_moe": _mixture(),
     "qwen3_moe, not normed": _mixture(chosen=4, normed=False, dense=(1,)),
     "qwen3_moe, ties": _mixture(),

@@ -87,6 +87,13 @@ ARCHITECTURES: dict[str, dict] = {
         "use_qk_norm": True,
     },
     "minimax_m2": {"num_local_experts": 4, "num_experts_per_tok": 2, "rotary_dim": 64},
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 16,
+        "head_dim": 64,
+        "rope_parameters": {**YARN, "truncate": False},
+    },
     "qwen2": {"head_dim": None},
     "qwen2_yarn": {"model_type": "qwen2", "head_dim": None, "rope_parameters": YARN},
     "llama": {"head_dim": 64},
@@ -142,7 +149,7 @@ def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Te
     config = net.config
     # Unknown to transformers' reader, or only in part. The writer only moves elements, and shows with
     # elements that are numbers of their places where each of the file's belongs.
-    if config.model_type in ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2"):
+    if config.model_type in ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss"):
         own = {n: w for n, w in net.state_dict().items() if n != "lm_head.weight" or not tied(config)}
         places = torch.arange(sum(w.numel() for w in own.values())).split([w.numel() for w in own.values()])
         numbered = {n: p.view(w.shape) for p, (n, w) in zip(places, own.items(), strict=True)}

@@ -144,6 +144,8 @@ TYPED_TEST(ForwardTest, OddSizesGiveTheSameBitsHoweverTheyAreRun) {
 TYPED_TEST(ForwardTest, StreamedWeightsGiveTheSameBits) {
   for (const auto& [name, config] : family_configs()) {
     SCOPED_TRACE(name);
+    // Its experts are streamed only in MXFP4: GptOss.RunsFromMxfp4InPlaceAndStreamed.
+    if (config["model_type"] == "gpt_oss") continue;
     const auto ids = some_ids(30, 101, 5);
     const OddModel mapped(DType::kBF16, config);
     const auto expected = this->record(mapped.get(), ids, {30}, 2);
@@ -205,7 +207,11 @@ TYPED_TEST(ForwardTest, AWindowHidesWhatIsFurtherBack) {
             }
             sum += value;
           }
-          ASSERT_NEAR(sum, 1, 0.02);
+          if (spec.attention.sinks) {
+            ASSERT_LT(sum, 1);
+          } else {
+            ASSERT_NEAR(sum, 1, 0.02);
+          }
         }
       }
     }

@@ -31,6 +31,8 @@ std::int64_t parameters(const OrderedJson& config) {
     layer += type == "minimax_m2" ? q + kv : 2 * head_dim;
   }
   if (type == "olmo2" || type == "olmoe") layer += q + kv;
+  const bool gpt_oss = type == "gpt_oss";
+  if (gpt_oss) layer += q + 2 * kv + hidden + size("num_attention_heads");  // biases, sinks
   layer += (gemma ? 4 : 2) * hidden;
   const std::int64_t dense = 3 * hidden * size("intermediate_size");
   std::int64_t mlps = size("num_hidden_layers") * dense;
@@ -41,6 +43,7 @@ std::int64_t parameters(const OrderedJson& config) {
     if (type == "qwen2_moe" || linear)
       sparse += hidden + 3 * hidden * size("shared_expert_intermediate_size");
     if (type == "glm4_moe") sparse += 3 * hidden * width * size("n_shared_experts");
+    if (gpt_oss) sparse += size(count) * (1 + 2 * width + hidden);  // biases
     if (type == "glm4_moe" || type == "minimax_m2") sparse += size(count);
     const std::int64_t dense_layers = config.value("first_k_dense_replace", std::int64_t{0});
     mlps = dense_layers * dense + (size("num_hidden_layers") - dense_layers) * sparse;
@@ -122,6 +125,8 @@ TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
                                                       {"Qwen3.5-27B", 26895998464},
                                                       {"Qwen3.5-35B-A3B", 34660610688},
                                                       {"OLMoE-1B-7B", 6919161856},
+                                                      {"gpt-oss-20b", 20914757184},
+                                                      {"gpt-oss-120b", 116829156672},
                                                       {"GLM-4.5-Air", 110468824832 - 3616573568},
                                                       {"GLM-4.5", 358337791296 - 5539962272},
                                                       {"GLM-4.7", 358337791296 - 5539962272},

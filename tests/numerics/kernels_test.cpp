@@ -347,6 +347,17 @@ TYPED_TEST(KernelsTest, EverythingElseEqualsPlain) {
                     [&](const auto& k, typename TypeParam::Real* out) {
                       k.gelu_tanh_mul(x.data(), y.data(), 2 * n, out);
                     });
+      for (const bool plus_one : {false, true}) {
+        const SwishForm<typename TypeParam::Real> form{
+            static_cast<typename TypeParam::Real>(1.702F), typename TypeParam::Real{2}, plus_one};
+        this->compare("swish_mul" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
+          k.swish_mul(x.data(), y.data(), form, 2 * n, out);
+        });
+      }
+      this->compare("sink_softmax" + size, 2 * n,
+                    [&](const auto& k, typename TypeParam::Real* out) {
+                      k.sink_softmax(x.data(), 2 * n, y[0], out);
+                    });
       this->compare("softcap" + size, 2 * n, [&](const auto& k, typename TypeParam::Real* out) {
         k.softcap(x.data(), typename TypeParam::Real{30}, 2 * n, out);
       });

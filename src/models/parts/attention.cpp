@@ -67,8 +67,10 @@ ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
   const ValueId scores =
       b.step(Scores{s.attention_scale(), s.attention.softcap, sliding ? s.attention.window : 0},
              {q, k}, {{s.num_attention_heads}, Tap::kAttnScores, true});
-  const ValueId probs =
-      b.step(Softmax{}, {scores}, {{s.num_attention_heads}, Tap::kAttnProbs, true});
+  std::vector<TensorUse> sinks;
+  if (s.attention.sinks) sinks.push_back(b.named("self_attn.sinks", s.num_attention_heads));
+  const ValueId probs = b.step(Softmax{s.attention.sinks}, {scores},
+                               {{s.num_attention_heads}, Tap::kAttnProbs, true}, std::move(sinks));
   ValueId context = b.step(Context{}, {probs, qkv[2]}, {{s.q_size()}, Tap::kAttnContext});
   if (s.attention.gated) {
     context = b.step(SigmoidGate{}, {context, gate}, {{s.q_size()}, Tap::kAttnGated});

@@ -8,6 +8,8 @@
 namespace assay {
 namespace {
 
+Gate gate_of(const MlpSpec& mlp) { return {mlp.activation, mlp.alpha, mlp.limit, mlp.up_plus_one}; }
+
 // An MLP that all tokens pass through.
 struct Dense {
   std::string block;  // its tensors' names begin with it
@@ -36,7 +38,7 @@ ValueId dense(Builder& b, ValueId x, const Dense& of) {
   }
   const std::vector<ValueId> both =
       b.steps(Linear{}, {x}, {{{width}, of.gate}, {{width}, of.up}}, std::move(tensors));
-  const ValueId act = b.step(Gate{s.mlp.activation}, both, {{width}, of.act});
+  const ValueId act = b.step(gate_of(s.mlp), both, {{width}, of.act});
   const std::string name = of.block + ".down_proj";
   std::vector<TensorUse> down = {b.matrix(name, s.hidden_size, width)};
   if (of.biased) down.push_back(b.bias(name, s.hidden_size));
@@ -53,10 +55,14 @@ Routed route(Builder& b, ValueId x, const MoeTensors& names) {
   const RouterSpec& router = s.moe.router;
   const std::int64_t experts = s.moe.num_experts;
   const std::int64_t k = s.moe.num_experts_per_tok;
+  const std::string name = fmt::format("{}.{}", names.block, names.router);
+  std::vector<TensorUse> matrix = {b.matrix(name, experts, s.hidden_size)};
+  if (router.logit_bias) matrix.push_back(b.bias(name, experts));
   const ValueId logits =
-      b.step(Linear{!router.fp32_logits}, {x}, {{experts}, Tap::kRouterLogits},
-             {b.matrix(fmt::format("{}.{}", names.block, names.router), experts, s.hidden_size)});
-  const ValueId scores = b.step(RouterScores{router.function}, {logits}, {{experts}, std::nullopt});
+      b.step(Linear{!router.fp32_logits}, {x}, {{experts}, Tap::kRouterLogits}, std::move(matrix));
+  const ValueId scores = router.softmax_of_chosen ? logits
+                                                  : b.step(RouterScores{router.function}, {logits},
+                                                           {{experts}, std::nullopt});
   ValueId chosen_by = scores;
   if (router.bias != RouterSpec::Bias::kNone) {
     const CorrectScores correct{router.bias == RouterSpec::Bias::kRounded};
@@ -67,7 +73,8 @@ Routed route(Builder& b, ValueId x, const MoeTensors& names) {
       b.step(TopExperts{experts, k, router.sorted, router.groups, router.kept_groups}, {chosen_by},
              {{k}, Tap::kExpertIds});
   const ValueId weights =
-      b.step(ExpertWeights{router.norm_topk_prob, router.norm_eps, router.factor, router.rounded},
+      b.step(ExpertWeights{router.norm_topk_prob, router.norm_eps, router.factor, router.rounded,
+                           router.softmax_of_chosen},
              {scores, ids}, {{k}, Tap::kExpertWeights});
   return {ids, weights};
 }
@@ -97,19 +104,25 @@ ValueId sparse(Builder& b, ValueId x, const MoeTensors& names) {
   const std::int64_t k = moe.num_experts_per_tok;
   const std::int64_t width = moe.intermediate_size;
   const Routed routed = route(b, x, names);
-  const auto of_experts = [&](std::string_view name, std::int64_t rows, std::int64_t cols) {
-    TensorUse tensor = b.matrix(fmt::format("{}.experts.{{}}.{}", names.block, name), rows, cols);
-    tensor.count = moe.num_experts;
-    return tensor;
+  std::vector<TensorUse> in;
+  std::vector<TensorUse> out;
+  const auto add = [&](std::string_view name, std::int64_t rows, std::int64_t cols,
+                       std::vector<TensorUse>& to) {
+    const std::string full = fmt::format("{}.experts.{{}}.{}", names.block, name);
+    to.push_back(b.matrix(full, rows, cols));
+    to.back().count = moe.num_experts;
+    if (!moe.biased) return;
+    to.push_back(b.bias(full, rows));
+    to.back().count = moe.num_experts;
   };
-  std::vector<TensorUse> in = {of_experts(names.gate, width, s.hidden_size),
-                               of_experts(names.up, width, s.hidden_size)};
-  std::vector<TensorUse> out = {of_experts(names.down, s.hidden_size, width)};
+  add(names.gate, width, s.hidden_size, in);
+  add(names.up, width, s.hidden_size, in);
+  add(names.down, s.hidden_size, width, out);
   const ExpertLinear linear{moe.num_experts, k};
   const std::vector<ValueId> both =
       b.steps(linear, {x, routed.ids}, {{{k, width}, Tap::kGateProj}, {{k, width}, Tap::kUpProj}},
               std::move(in));
-  const ValueId act = b.step(Gate{s.mlp.activation}, both, {{k, width}, Tap::kMlpAct});
+  const ValueId act = b.step(gate_of(s.mlp), both, {{k, width}, Tap::kMlpAct});
   const ValueId outputs =
       b.step(linear, {act, routed.ids}, {{k, s.hidden_size}, std::nullopt}, std::move(out));
   const bool alone = moe.shared_size == 0;

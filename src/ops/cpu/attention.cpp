@@ -1,5 +1,7 @@
 // Attention over the KV cache.
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "ops/cpu/ops.h"
 
@@ -45,14 +47,15 @@ struct Ops<N>::Attending {
   std::span<KvCache<N>* const> caches;
   const Real* q;
   Real* context;
-  std::size_t width;  // of a row of scores
-  Seen sees;          // the query at position p sees keys from begin(p) on
+  std::size_t width;        // of a row of scores
+  std::vector<Real> sinks;  // per query head, or empty
+  Seen sees;                // the query at position p sees keys from begin(p) on
 };
 
 template <class N>
 void Ops<N>::attend(const Scores& scores, const Heads& heads, std::int64_t layer,
                     std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
-                    std::span<const Real> q, std::span<Real> context) {
+                    std::span<const Real> q, const Weight* sinks, std::span<Real> context) {
   const Seen sees{1, scores.window > 0 ? static_cast<std::size_t>(scores.window) : Seen{}.window};
   queries_.clear();
   std::size_t longest = 0;
@@ -78,8 +81,13 @@ void Ops<N>::attend(const Scores& scores, const Heads& heads, std::int64_t layer
   // Rows of scores go from the first position of a block of keys to the last.
   const std::size_t width = CacheLayout::whole_blocks(longest);
   scores_.resize(static_cast<std::size_t>(pool_.size()) * kQueries * width);
-  const Attending with{scores,   heads,          layer, stretches, caches,
-                       q.data(), context.data(), width, sees};
+  std::vector<Real> of_heads;
+  if (sinks != nullptr) {
+    of_heads.resize(sinks->cols);
+    kernels_.load_row(*sinks, 0, of_heads.data());
+  }
+  const Attending with{scores,   heads,          layer, stretches,           caches,
+                       q.data(), context.data(), width, std::move(of_heads), sees};
   // A head's keys and values stay in the CPU's cache while its queries pass over them.
   pool_.share_items(heads.queries * queries_.size(), work / kGrain + 1,
                     [&](std::size_t item, int worker) {
@@ -133,7 +141,12 @@ void Ops<N>::attend_one(const Attending& with, const Queries& queries, std::size
   for (std::size_t i = 0; i < queries.count; ++i) {
     const std::size_t seen = with.sees.begin(queries.position + i);
     Real* row = scores + i * width + (seen - begin);
-    kernels_.softmax(row, queries.position + i + 1 - seen, row);
+    const std::size_t keys = queries.position + i + 1 - seen;
+    if (with.sinks.empty()) {
+      kernels_.softmax(row, keys, row);
+    } else {
+      kernels_.sink_softmax(row, keys, with.sinks[head], row);
+    }
   }
   look(Tap::kAttnProbs);
   kernels_.weighted_sum(scores, width, queries.count,
@@ -146,7 +159,7 @@ void Ops<N>::attend_one(const Attending& with, const Queries& queries, std::size
                                std::span<const N::Real>, std::span<const N::Real>);       \
   template void Ops<N>::attend(const Scores&, const Ops<N>::Heads&, std::int64_t,         \
                                std::span<const Stretch<N>>, std::span<KvCache<N>* const>, \
-                               std::span<const N::Real>, std::span<N::Real>)
+                               std::span<const N::Real>, const Weight*, std::span<N::Real>)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
 ASSAY_INSTANTIATE(F64);

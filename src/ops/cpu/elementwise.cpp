@@ -1,6 +1,7 @@
 // Operations on single elements of a row, on rows of the embedding, on heads.
 #include <algorithm>
 #include <cassert>
+#include <limits>
 
 #include "ops/cpu/ops.h"
 
@@ -58,6 +59,15 @@ void Ops<N>::add(std::span<const Real> a, std::span<const Real> b, std::span<Rea
 template <class N>
 void Ops<N>::gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
                   std::span<Real> out) {
+  if (gate.activation == Activation::kSwish) {
+    SwishForm<Real> form{static_cast<Real>(gate.alpha), {}, gate.up_plus_one};
+    // transformers clamps to the limit as the run's type holds it.
+    form.limit = gate.limit > 0 ? N::round(static_cast<Real>(gate.limit))
+                                : std::numeric_limits<Real>::infinity();
+    return pool_.parallel_for(out.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {
+      kernels_.swish_mul(&g[begin], &up[begin], form, end - begin, &out[begin]);
+    });
+  }
   const auto kernel =
       gate.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_tanh_mul;
   pool_.parallel_for(out.size(), kGrain / 8, [&](std::size_t begin, std::size_t end) {

@@ -59,6 +59,7 @@ void Ops<N>::expert_weights(const ExpertWeights& weights, std::size_t experts,
     for (std::size_t i = 0; i < per_token; ++i) {
       own[i] = of_token[expert_of(ids[first + i], experts)];
     }
+    if (weights.softmax) kernels_.router_softmax(own.data(), per_token, own.data());
     if (weights.sum_to_one) {
       const Real sum = std::accumulate(own.begin(), own.end(), Real{0}) + eps;
       for (Real& weight : own) weight /= sum;
@@ -76,28 +77,40 @@ void Ops<N>::expert_linear(const ExpertLinear& linear_of, std::span<const Weight
   for (std::size_t slot = 0; slot < ids.size(); ++slot) {
     slots_of[expert_of(ids[slot], experts)].push_back(slot);
   }
+  // A bias is a vector after its matrix.
+  const std::size_t per_expert = weights.size() / experts;
+  const std::size_t per_output = per_expert / outs.size();
+  std::vector<Real> bias;
   for (std::size_t e = 0; e < experts; ++e) {
-    const std::span<const Weight> matrices = weights.subspan(e * outs.size(), outs.size());
+    const std::span<const Weight> tensors = weights.subspan(e * per_expert, per_expert);
     const std::vector<std::size_t>& slots = slots_of[e];
     if (slots.empty()) {
       // A stream provides every matrix, in order, so unused ones must be consumed too.
-      for (const Weight& w : matrices) {
-        if (stream_ != nullptr) for_each_block(w, [](const Weight&, std::size_t) {});
+      for (std::size_t o = 0; stream_ != nullptr && o < outs.size(); ++o) {
+        for_each_block(tensors[o * per_output], [](const Weight&, std::size_t) {});
       }
       continue;
     }
-    const std::size_t cols = matrices.front().cols;
+    const std::size_t cols = tensors.front().cols;
     rows_in_.resize(slots.size() * cols);
     for (std::size_t i = 0; i < slots.size(); ++i) {
       std::copy_n(&x[slots[i] / slots_per_row * cols], cols, &rows_in_[i * cols]);
     }
     for (std::size_t o = 0; o < outs.size(); ++o) {
-      const Weight& w = matrices[o];
+      const Weight& w = tensors[o * per_output];
+      bias.resize(per_output > 1 ? w.rows : 0);
+      if (!bias.empty()) kernels_.load_row(tensors[o * per_output + 1], 0, bias.data());
       rows_out_.resize(slots.size() * w.rows);
       const Projection projection{w, {}, rows_out_.data(), w.rows};
       linear({}, rows_in_, {&projection, 1});
       for (std::size_t i = 0; i < slots.size(); ++i) {
-        std::copy_n(&rows_out_[i * w.rows], w.rows, &outs[o][slots[i] * w.rows]);
+        const Real* from = &rows_out_[i * w.rows];
+        Real* to = &outs[o][slots[i] * w.rows];
+        if (bias.empty()) {
+          std::copy_n(from, w.rows, to);
+        } else {
+          kernels_.add(from, bias.data(), w.rows, to);
+        }
       }
     }
   }

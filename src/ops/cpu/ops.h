@@ -85,14 +85,14 @@ class Ops {
               std::span<const Real> keys, std::span<const Real> values);
   // Grouped-query attention over the caches: query head h reads key/value head h / group. Each
   // query sees the positions up to its own, or with a window the last ones of them; hidden scores
-  // are not computed.
+  // are not computed. sinks: one for each query head, or null.
   struct Heads {
     std::size_t queries, keys;  // how many
     std::size_t head_dim;
   };
   void attend(const Scores& scores, const Heads& heads, std::int64_t layer,
               std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
-              std::span<const Real> q, std::span<Real> context);
+              std::span<const Real> q, const Weight* sinks, std::span<Real> context);
 
   // out = a + b; may work in place.
   void add(std::span<const Real> a, std::span<const Real> b, std::span<Real> out);
@@ -133,7 +133,8 @@ class Ops {
   void expert_weights(const ExpertWeights& weights, std::size_t experts, std::size_t per_token,
                       std::span<const Real> scores, std::span<const Real> ids, std::span<Real> out);
   // Multiplies each slot's row of x by its expert's matrices. weights: for each expert one matrix
-  // per output. slots_per_row: slots that read the same row of x (per_token, or 1).
+  // per output, or a matrix and a bias. slots_per_row: slots that read the same row of x
+  // (per_token, or 1).
   void expert_linear(const ExpertLinear& linear, std::span<const Weight> weights,
                      std::span<const Real> x, std::size_t slots_per_row, std::span<const Real> ids,
                      std::span<const std::span<Real>> outs);
