@@ -12,19 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-DELTA_TAPS = (
-    "gdn_qkv",
-    "gdn_z",
-    "gdn_b",
-    "gdn_a",
-    "gdn_conv",
-    "gdn_beta",
-    "gdn_decay",
-    "gdn_core",
-    "gdn_norm",
-    "gdn_output",
-)
-
 # A prompt's, and a single token's after it.
 _RULES = ("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule")
 

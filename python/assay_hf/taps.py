@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from assay.capture.errors import UsageError
-from assay_hf.delta_taps import DELTA_TAPS, delta_hooks
+from assay_hf.delta_taps import delta_hooks
 from assay_hf.model import HfModel
 
 # The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.
@@ -34,7 +34,16 @@ LAYER_TAPS = (
     "attn_context",
     "attn_gated",
     "attn_output",
-    *DELTA_TAPS,
+    "gdn_qkv",
+    "gdn_z",
+    "gdn_b",
+    "gdn_a",
+    "gdn_conv",
+    "gdn_beta",
+    "gdn_decay",
+    "gdn_core",
+    "gdn_norm",
+    "gdn_output",
     "attn_post_norm",
     "attn_residual",
     "mlp_norm",
@@ -86,7 +95,7 @@ def _absent_taps(layer: nn.Module) -> set[str]:
         absent.update(tap for tap in LAYER_TAPS if tap.startswith(_OF_ATTENTION))
         absent -= {"attn_post_norm", "attn_residual"}
     else:
-        absent.update(DELTA_TAPS)
+        absent.update(tap for tap in LAYER_TAPS if tap.startswith("gdn_"))
         if not hasattr(attention, "q_norm"):
             absent |= {"q_norm", "k_norm"}
         if not is_gated(attention):

@@ -112,12 +112,14 @@ void add_compare(CLI::App& app, Action& action) {
       ->add_option("reference", args->reference,
                    "A reference_data directory, or a single file of arrays")
       ->type_name("PATH")
+      ->check(is_given)
       ->required();
   command
       ->add_option("candidate", args->candidate,
                    ".npz, .npy, .safetensors, .pt, a raw dump's .json, a directory of .npy or .pt "
                    "files, or a directory with one of these per prompt")
       ->type_name("PATH")
+      ->check(is_given)
       ->required();
   add_dump_names(*command, args->options.prompt, args->options.map);
   add_list(*command, args->list, "List the engines that --map knows");

@@ -3,6 +3,7 @@
 
 #include <CLI/Option.hpp>
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@
 
 namespace assay {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct DiagnoseArguments {
   DiagnoseOptions options;
@@ -81,6 +84,14 @@ void write_html(const DiagnoseArguments& args, const Diagnosis& diagnosis, Progr
 
 // The last path is the candidate, unless --candidate is given.
 void take_paths(DiagnoseArguments& args) {
+  const bool alone = args.paths[1].empty() && !args.paths[0].empty();
+  std::error_code ignored;
+  if (alone && args.candidate.empty() &&
+      fs::exists(fs::path(args.paths[0]) / "manifest.json", ignored)) {
+    throw usage_error("diagnose",
+                      fmt::format("'{}', a reference, and no candidate", shown(args.paths[0])),
+                      "the reference and the arrays that your engine wrote");
+  }
   for (const std::string& path : {args.paths[1], args.paths[0]}) {
     if (path.empty()) continue;
     std::string& open = args.candidate.empty() ? args.candidate : args.reference;
@@ -132,9 +143,12 @@ void add_diagnose(CLI::App& app, Action& action) {
   auto args = std::make_shared<DiagnoseArguments>();
   CLI::App* command =
       app.add_subcommand("diagnose", "Name the mistake that explains an engine's arrays");
-  command->add_option("REFERENCE", args->paths[0], "As --reference")->type_name("PATH");
+  command->add_option("REFERENCE", args->paths[0], "As --reference")
+      ->type_name("PATH")
+      ->check(is_given);
   command->add_option("CANDIDATE", args->paths[1], "As --candidate; the only path is this one")
-      ->type_name("PATH");
+      ->type_name("PATH")
+      ->check(is_given);
   add_model(*command, args->model);
   command
       ->add_option("--candidate", args->candidate,

@@ -45,6 +45,10 @@ CLI::Option* take_one_of(CLI::Option* option, std::vector<std::string> words) {
   });
 }
 
+std::string is_given(const std::string& path) {
+  return path.empty() ? "'': no path; expected a file or a directory" : "";
+}
+
 CLI::Option* take_number(CLI::Option* option, std::int64_t low, std::int64_t high) {
   option->type_name("N");
   return option->check([low, high](const std::string& given) {

@@ -25,6 +25,9 @@ CLI::Option* take_one_of(CLI::Option* option, std::vector<std::string> words);
 CLI::Option* take_number(CLI::Option* option, std::int64_t low = INT64_MIN,
                          std::int64_t high = INT64_MAX);
 
+// A check for paths: an empty one, as an unset shell variable gives it, is refused.
+std::string is_given(const std::string& path);
+
 // What shell completion offers as an option's or argument's value.
 struct Completion {
   std::vector<std::string> words;

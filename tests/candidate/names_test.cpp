@@ -260,7 +260,8 @@ TEST(NameMap, IgnoresWhatAnEngineDoesOnlyInItsDumps) {
   EXPECT_EQ(meaning(map, "model.embed_tokens.input.0"), "input_ids");
   EXPECT_EQ(meaning(map, "model.layers.0.input.0"), "ignored");
   EXPECT_EQ(meaning(map, "Torch.matmul.0.forward.output.0"), "ignored");
-  EXPECT_EQ(meaning(map, "model.layers.0.self_attn.o_proj.input.0"), "layer_00_attn_context");
+  EXPECT_EQ(meaning(map, "model.layers.0.self_attn.o_proj.input.0"),
+            "layer_00_attn_context | layer_00_attn_gated");
   map.adapt_to(std::vector<std::string>{"blk.0", "blk.1"});
   EXPECT_EQ(meaning(map, "blk.0.input.0"), "-");
 }
@@ -349,9 +350,13 @@ TEST(DataFlow, RunsForward) {
   ModelSpec model;
   model.num_hidden_layers = 2;
   model.qk_norm = true;
-  for (const char* type : {"llama", "olmo2", "gemma2"}) {
+  for (const char* type : {"llama", "olmo2", "gemma2", "qwen3_next", "delta rule"}) {
     for (const std::int64_t experts : {0, 1}) {
-      model.model_type = type;
+      const bool linear = type == std::string_view("delta rule");
+      model.model_type = linear ? "qwen3_next" : type;
+      model.linear_layers = {false, linear};
+      model.delta = {2, 4, 8, 8, 4};
+      model.attention.gated = model.model_type == "qwen3_next";
       model.moe.num_experts = experts;
       model.moe.shared_size = experts;
       model.moe.shared_gated = true;

@@ -88,6 +88,10 @@ TEST(Diagnose, TakesPathsAsCompareDoes) {
   EXPECT_EQ(verdict({dump}), "unexplained");
   EXPECT_EQ(verdict({"--candidate", dump, kReference}), "unexplained");
   EXPECT_EQ(verdict({"--reference", kReference, dump}), "unexplained");
+  // An unset shell variable, or a forgotten path, must not judge the reference by itself.
+  expect_failure(run_program({"diagnose", kReference}), 2, {"a reference, and no candidate"});
+  expect_failure(run_program({"diagnose", kReference, ""}), 2, {"no path"});
+  expect_failure(run_program({"compare", kReference, ""}), 2, {"no path"});
   expect_failure(run_program({"diagnose", kReference, dump, "--candidate", dump}), 2,
                  {"unexpected argument", "one reference and one candidate"});
 }

@@ -56,7 +56,7 @@ TEST(GgufQuants, TypesHaveNames) {
   EXPECT_EQ(ggml_layout(16u), nullptr);
   EXPECT_EQ(readable_ggml_types(),
             "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, "
-            "IQ4_XS");
+            "IQ4_XS, MXFP4");
 }
 
 }  // namespace
