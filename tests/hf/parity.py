@@ -41,6 +41,8 @@ class TapFigures:
     tap: str
     f64: float  # assay's f64 against transformers in double
     f32: float = np.nan  # assay's f32 against transformers FP32
+    f32_ours: float = np.nan  # both against the oracle
+    f32_theirs: float = np.nan
     f32_cosine: float = np.nan
     f32_mse: float = np.nan
     f32_max: float = np.nan  # largest absolute difference of elements below HUGE
@@ -139,7 +141,10 @@ def measure(
             p = prompt.prompt
             theirs = record(model, prompts[p], names)
             for tap in prompt.taps:
-                fill_f32(tap, seen(tap.tap, ours[p][tap.tap]), seen(tap.tap, theirs[tap.tap]))
+                own, other = seen(tap.tap, ours[p][tap.tap]), seen(tap.tap, theirs[tap.tap])
+                fill_f32(tap, own, other)
+                exact = seen(tap.tap, oracle[p][tap.tap])
+                tap.f32_ours, tap.f32_theirs = relative_l2(own, exact), relative_l2(other, exact)
                 compare_masked(prompt, tap.tap, ours[p], theirs)
             compare_experts(prompt, "f32", ours[p], theirs)
             if "f32" in generate:

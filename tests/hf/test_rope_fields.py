@@ -148,6 +148,8 @@ def transformers_tables(directory: Path, length: int) -> dict[str, np.ndarray] |
         with torch.no_grad():
             for name, kind in kinds.items():
                 cos, sin = rotary(torch.empty(1), torch.arange(length)[None], *kind)
+                if net.config.model_type == "gpt_oss":  # gives each value once, not for both halves
+                    cos, sin = (torch.cat((table, table), -1) for table in (cos, sin))
                 tables |= {f"{name}_cos": cos.numpy(), f"{name}_sin": sin.numpy()}
         return tables
     except Exception as error:  # any error means that the config does not run
