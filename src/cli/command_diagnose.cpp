@@ -13,6 +13,7 @@
 #include "assay/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/option_values.h"
 #include "report/compare_report.h"
 #include "report/diagnose_report.h"
 #include "report/progress.h"

@@ -39,6 +39,7 @@ void Ops<N>::unpack(const Unpack& unpack, std::span<const Real> x,
     widths[unpack.into[p]] += width * groups;
   }
   const std::size_t in_width = groups * group_width;
+  if (in_width == 0) return;
   pool_.parallel_for(
       x.size() / in_width, kGrain / in_width + 1, [&](std::size_t begin, std::size_t end) {
         for (std::size_t t = begin; t < end; ++t) {
@@ -175,6 +176,7 @@ void Ops<N>::gated_norm(const GatedNorm& norm, const Weight& w, std::span<const 
                      });
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a type cannot stand in parentheses.
 #define ASSAY_INSTANTIATE(N)                                                                       \
   template void Ops<N>::sigmoid(std::span<const N::Real>, std::span<N::Real>);                     \
   template void Ops<N>::unpack(const Unpack&, std::span<const N::Real>,                            \
@@ -190,6 +192,7 @@ void Ops<N>::gated_norm(const GatedNorm& norm, const Weight& w, std::span<const 
                                    std::span<N::Real>);                                            \
   template void Ops<N>::gated_norm(const GatedNorm&, const Weight&, std::span<const N::Real>,      \
                                    std::span<const N::Real>, std::span<N::Real>)
+// NOLINTEND(bugprone-macro-parentheses)
 ASSAY_INSTANTIATE(Bf16);
 ASSAY_INSTANTIATE(F32);
 ASSAY_INSTANTIATE(F64);
