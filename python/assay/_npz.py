@@ -117,7 +117,7 @@ def _read(name: str, entry: zipfile.ZipInfo, file: BinaryIO) -> Member:
 
 
 def _checksum(data: bytes, method: int, size: int) -> int:
-    """The checksum of a member's file; -1 if its size is another. What it unpacks to is never all in memory."""
+    """The checksum of a member's file; -1 if its size differs. What it unpacks to is never all in memory."""
     if method == _STORED:
         return zlib.crc32(data) if len(data) == size else -1
     unpack = zlib.decompressobj(-15)

@@ -137,7 +137,7 @@ TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> can
       StepVerdict::kTie;
   result.verdict = Verdict::kPass;
   result.reason = fmt::format(
-      "equals the f64 oracle's, as far as it goes; the reference's is another from "
+      "equals the f64 oracle's, as far as it goes; the reference's differs from "
       "position {} on",
       *result.first_difference);
   return result;
