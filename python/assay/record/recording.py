@@ -139,10 +139,10 @@ def record(
     objects that are called (tinygrad's models). Names are the modules' paths, as in the model
     ("model.layers.0.self_attn.q_proj"). A module's second call in the block is PATH#2; run one
     prompt per block. Of several tensors the first has the name itself, the others their place in
-    brackets: NAME[1], NAME[KEY], NAME[1][0]. What the model itself returns has the names of its
-    fields ("logits", "hidden_states[3]"), or is "output" if it has none; "output~2" where a module
-    has that name. Integers that the model is called with are "input_ids". ``assay capture`` and
-    :func:`assay.check` use the same names.
+    brackets: ``NAME[1]``, ``NAME[KEY]``, ``NAME[1][0]``. What the model itself returns has the
+    names of its fields ("logits", "hidden_states[3]"), or is "output" if it has none; "output~2"
+    where a module has that name. Integers that the model is called with are "input_ids".
+    ``assay capture`` and :func:`assay.check` use the same names.
 
     path: the .npz file to write when the block ends without an exception; None: none.
     only: a glob of the names to keep ("model.layers.5.*"), for models whose arrays are too many.
