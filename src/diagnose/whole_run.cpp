@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <ranges>
 
 #include "candidate/expert_slots.h"
 #include "verify/compare_arrays.h"
@@ -108,6 +109,24 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
   if (is_wanted(Grid::kF16)) precision.f16 = noise_of(ExpectedType::kF16);
   judge_precision(results, precision, profile);
   return results;
+}
+
+bool is_exact_run(const std::vector<std::vector<TensorResult>>& runs) {
+  bool any = false;
+  for (const TensorResult& tensor : runs | std::views::join) {
+    if (tensor.verdict == Verdict::kNotCompared) continue;
+    const bool rounded = tensor.type == Grid::kBf16 || tensor.type == Grid::kF16;
+    if (tensor.verdict != Verdict::kPass || !rounded || !tensor.oracle_error) return false;
+    // Half a step of the type, and a little for what an FP32 engine itself is off.
+    const double most = 1.01 * (tensor.type == Grid::kBf16 ? 0x1p-8 : 0x1p-11);
+    const auto is_off = [&](double error) { return !(error <= most); };
+    if (is_off(tensor.oracle_error->whole) ||
+        std::ranges::any_of(tensor.oracle_error->positions, is_off)) {
+      return false;
+    }
+    any = true;
+  }
+  return any;
 }
 
 void agree_with_compare(Diagnosis& diagnosis, const std::vector<std::vector<TensorResult>>& runs) {

@@ -22,6 +22,11 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
                                             Numerics numerics, std::optional<ExpectedType> as,
                                             ThreadPool& pool);
 
+// Whether all arrays are exact, but for one rounding to the type of their values: the engine
+// computes in a wider type, and rounded what it dumped. Then operations seem wrong if they are
+// computed from the rounded values.
+bool is_exact_run(const std::vector<std::vector<TensorResult>>& runs);
+
 // If compare fails a candidate, or calls it coarse, although every single operation looks right,
 // the diagnosis reports that too; and if something is wrong, whether it is within BF16's noise.
 // runs: of the diagnosis's prompts, in order.

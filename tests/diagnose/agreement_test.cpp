@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <stdexcept>
 
 #include "assay/check.h"
 #include "assay/compare.h"
@@ -20,6 +21,7 @@
 #include "model/model.h"
 #include "model/synth.h"
 #include "numerics/noise.h"
+#include "rewrite/operand_rounding.h"
 #include "verify/run_noise.h"
 
 namespace assay {
@@ -269,30 +271,77 @@ TEST_F(Agreement, ErrorsThatAddUpAreNotCorrect) {
   }
 }
 
-// A hook on the head sees uncapped logits. A cap this wide changes less than BF16's rounding.
-TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
-  const TemporaryDirectory directory;
-  for (auto [name, config] : family_configs()) {
-    if (!name.starts_with("gemma2")) continue;
-    config["final_logit_softcapping"] = 60;
-    write_text(directory / "config.json", config.dump());
+nlohmann::json config_of(std::string_view family) {
+  for (const auto& [name, config] : family_configs()) {
+    if (name.starts_with(family)) return config;
   }
+  throw std::out_of_range(std::string(family));
+}
+
+// Ten tokens through a model with this config: DIR/model and DIR/ref.
+const std::vector<std::int64_t> kTenTokens = {5, 50, 17, 3, 88, 21, 9, 64, 30, 2};
+void make_reference(const fs::path& directory, const nlohmann::json& config) {
+  write_text(directory / "config.json", config.dump());
   SynthOptions synth;
   synth.config = directory / "config.json";
   synth.out = directory / "model";
   synth.seed = 4;
   synthesize(synth);
-  const std::vector<std::int64_t> tokens = {5, 50, 17, 3, 88, 21, 9, 64, 30, 2};
-  ExtractOptions extracted;
-  extracted.model = synth.out;
-  extracted.out = directory / "ref";
-  extracted.numerics = {Numerics::kBf16, Numerics::kF64};
-  extracted.max_new_tokens = 0;
-  extract(extracted, {{"p", std::nullopt, tokens}});
-  Model model = load_model(synth.out);
+  ExtractOptions options;
+  options.model = synth.out;
+  options.out = directory / "ref";
+  options.numerics = {Numerics::kBf16, Numerics::kF64};
+  options.max_new_tokens = 0;
+  extract(options, {{"p", std::nullopt, kTenTokens}});
+}
+
+// An engine that computes in FP32 and rounds what it dumps. Its softmax does not follow from the
+// rounded scores, which are large here.
+TEST(AgreementOnARoundedDump, IsCorrectThoughOperationsDoNotFollowFromIt) {
+  const TemporaryDirectory directory;
+  nlohmann::json config = config_of("gemma3_text");
+  config["query_pre_attn_scalar"] = 1e-3;
+  make_reference(directory.path(), config);
+  const Model model = load_model(directory / "model");
+  ThreadPool pool(2);
+  const auto diagnosed = [&](const Program& program, DType type) {
+    std::vector<Array> arrays = run_of_program<F32>(model, program, kTenTokens, pool);
+    std::vector<ArrayView> views;
+    for (Array& array : arrays) {
+      if (array.dtype == DType::kF32) {
+        for (float& x : array.as<float>()) x = static_cast<float>(rounded_to(type, x));
+      }
+      views.push_back(array.view());
+    }
+    write_npz(directory / "p.npz", views, Compression::kNone);
+    DiagnoseOptions options;
+    options.model = directory / "model";
+    options.reference = directory / "ref";
+    options.candidate = directory / "p.npz";
+    options.prompt = "p";
+    return diagnose(options);
+  };
+  for (const DType type : {DType::kBF16, DType::kF16}) {
+    const Diagnosis right = diagnosed(model.program, type);
+    EXPECT_EQ(right.verdict, DiagnosisVerdict::kCorrect) << right.summary;
+    ASSERT_FALSE(right.notes.empty());
+    EXPECT_NE(right.notes.back().find("one rounding to"), std::string::npos) << right.notes.back();
+    Program wrong = model.program;
+    change_attention(wrong, [](OddAttention& a) { a.scores.window = 3; });
+    EXPECT_NE(diagnosed(wrong, type).verdict, DiagnosisVerdict::kCorrect);
+  }
+}
+
+// A hook on the head sees uncapped logits. A cap this wide changes less than BF16's rounding.
+TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
+  const TemporaryDirectory directory;
+  nlohmann::json config = config_of("gemma2");
+  config["final_logit_softcapping"] = 60;
+  make_reference(directory.path(), config);
+  Model model = load_model(directory / "model");
   cap_logits(model.program, 0);
   ThreadPool pool(2);
-  std::vector<Array> arrays = {run_of_program<F32>(model, model.program, tokens, pool).back()};
+  std::vector<Array> arrays = {run_of_program<F32>(model, model.program, kTenTokens, pool).back()};
   for (const char* name : {"lm_head", "logits"}) {
     arrays.at(0).name = name;
     write_npz(directory / "p.npz", std::vector<ArrayView>{arrays.at(0).view()}, Compression::kNone);
@@ -312,29 +361,15 @@ TEST(AgreementOnAWideCap, LogitsBeforeItAreNotCoarse) {
 // is right, and no excuse for the model's own logits.
 TEST(AgreementOnAMissingCap, TheModelsOwnLogitsCount) {
   const TemporaryDirectory directory;
-  for (auto [name, config] : family_configs()) {
-    if (!name.starts_with("gemma2")) continue;
-    config["final_logit_softcapping"] = 2;
-    write_text(directory / "config.json", config.dump());
-  }
-  SynthOptions synth;
-  synth.config = directory / "config.json";
-  synth.out = directory / "model";
-  synth.seed = 4;
-  synthesize(synth);
-  const std::vector<std::int64_t> tokens = {5, 50, 17, 3, 88, 21, 9, 64, 30, 2};
-  ExtractOptions extracted;
-  extracted.model = synth.out;
-  extracted.out = directory / "ref";
-  extracted.numerics = {Numerics::kBf16, Numerics::kF64};
-  extracted.max_new_tokens = 0;
-  extract(extracted, {{"p", std::nullopt, tokens}});
-  const Model model = load_model(synth.out);
-  Model uncapped = load_model(synth.out);
+  nlohmann::json config = config_of("gemma2");
+  config["final_logit_softcapping"] = 2;
+  make_reference(directory.path(), config);
+  const Model model = load_model(directory / "model");
+  Model uncapped = load_model(directory / "model");
   cap_logits(uncapped.program, 0);
   ThreadPool pool(2);
-  const Array right = run_of_program<Bf16>(model, model.program, tokens, pool).back();
-  const Array before = run_of_program<Bf16>(uncapped, uncapped.program, tokens, pool).back();
+  const Array right = run_of_program<Bf16>(model, model.program, kTenTokens, pool).back();
+  const Array before = run_of_program<Bf16>(uncapped, uncapped.program, kTenTokens, pool).back();
   const auto named = [](Array array, std::string_view name) {
     array.name = name;
     return array;
@@ -354,7 +389,7 @@ TEST(AgreementOnAMissingCap, TheModelsOwnLogitsCount) {
       const auto& tensors = report.prompts.at(0).tensors;
       EXPECT_EQ(std::ranges::find(tensors, "logits", &TensorResult::name)->candidate_name, own);
       DiagnoseOptions asked;
-      asked.model = synth.out;
+      asked.model = directory / "model";
       asked.reference = directory / "ref";
       asked.candidate = directory / "p.npz";
       asked.prompt = "p";
@@ -363,7 +398,7 @@ TEST(AgreementOnAMissingCap, TheModelsOwnLogitsCount) {
         CheckerOptions running;
         running.reference = directory / "ref";
         Checker checker(running);
-        for (std::int64_t p = 0; p < (by_position ? std::ssize(tokens) : 1); ++p) {
+        for (std::int64_t p = 0; p < (by_position ? std::ssize(kTenTokens) : 1); ++p) {
           if (by_position) checker.set_positions(p, 1);
           for (const Array& array : arrays) {
             const Array piece = by_position ? slice_positions(array.view(), 1, {p, 1}) : array;
