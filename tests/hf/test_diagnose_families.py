@@ -116,11 +116,7 @@ def engines_of(name: str) -> list[tuple[str, str]]:
     """Type and attention. Fused attention in transformers does not support Gemma 2's cap, nor
     sinks."""
     attention = ["eager"] if name in ("gemma2", "gpt_oss") else ["eager", "sdpa"]
-    if name == "gpt_oss":  # its gate rounds six times: see the limits in docs/diagnose.md
-        return [("bf16", "eager"), ("f32", "eager")]
-    engines = [(n, a) for n in ("bf16", "f32") for a in attention]
-    # One number for each token gates its shared expert: see the limits in docs/diagnose.md.
-    return engines if name == "qwen3_5_moe_text" else [*engines, ("f16", "eager")]
+    return [*((n, a) for n in ("bf16", "f32") for a in attention), ("f16", "eager")]
 
 
 def correct_model(directory: Path, dtype: str, attention: str) -> HfModel:
