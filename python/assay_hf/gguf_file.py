@@ -24,6 +24,9 @@ ARCHITECTURES = {
     "glm4_moe": gguf.MODEL_ARCH.GLM4_MOE,
     "minimax_m2": gguf.MODEL_ARCH.MINIMAXM2,
     "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
+    "qwen3_next": gguf.MODEL_ARCH.QWEN3NEXT,
+    "qwen3_5_text": gguf.MODEL_ARCH.QWEN35,
+    "qwen3_5_moe_text": gguf.MODEL_ARCH.QWEN35MOE,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
@@ -33,6 +36,7 @@ ARCHITECTURES = {
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
 LLAMAS = ("llama", "mistral", "mixtral")  # their files have one architecture
+LINEAR = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")  # with gated delta rules
 QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.MXFP4}
 # Where a block's F16 scales are, and how large they are for weights of about 0.05.
 SCALES = {
@@ -79,6 +83,47 @@ def permuted(array: np.ndarray, heads: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(array.shape)
 
 
+def tiled(array: np.ndarray, config: Any, axis: int, size: int) -> np.ndarray:
+    """Value heads of one key head follow each other in a checkpoint. llama.cpp puts the first ones of
+    all key heads before all second ones. size: of a value head along that axis."""
+    keys = config.linear_num_key_heads
+    groups = (keys, config.linear_num_value_heads // keys, size)
+    apart = array.reshape(*array.shape[:axis], *groups, *array.shape[axis + 1 :])
+    return apart.swapaxes(axis, axis + 1).reshape(array.shape)
+
+
+def linear_tensors(
+    config: Any, name: str, array: np.ndarray, moved_only: bool, older: bool
+) -> list[tuple[str, np.ndarray]]:
+    """What llama.cpp's converter makes of a tensor of a layer with a delta rule."""
+    if name.endswith("A_log") and not moved_only:
+        array = -np.exp(array)
+    if name.endswith("conv1d.weight"):
+        array = array[:, 0]
+    name = name.replace("dt_bias", "dt_proj.bias").replace("A_log", "A_log.")
+    keys = 2 * config.linear_num_key_heads * config.linear_key_head_dim
+    width = config.linear_value_head_dim
+    if config.model_type == "qwen3_next":
+        if older or not name.endswith("in_proj_qkvz.weight"):
+            return [(name, array)]
+        share = config.linear_num_value_heads // config.linear_num_key_heads
+        by_head = array.reshape(config.linear_num_key_heads, -1, array.shape[-1])
+        cuts = np.cumsum([config.linear_key_head_dim] * 2 + [share * width])
+        parts = [part.reshape(-1, array.shape[-1]) for part in np.split(by_head, cuts, axis=1)]
+        stem = name.removesuffix("qkvz.weight")
+        return [(f"{stem}qkv.weight", np.concatenate(parts[:3])), (f"{stem}z.weight", parts[3])]
+    kind = name.split("linear_attn.")[1]
+    if kind in ("in_proj_qkv.weight", "conv1d.weight"):
+        array = np.concatenate((array[:keys], tiled(array[keys:], config, 0, width)))
+    elif kind == "in_proj_z.weight":
+        array = tiled(array, config, 0, width)
+    elif kind == "out_proj.weight":
+        array = tiled(array, config, 1, width)
+    elif kind != "norm.weight":
+        array = tiled(array, config, 0, 1)
+    return [(name, array)]
+
+
 def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     """Names as in a checkpoint, with an MoE layer's experts stacked: ...mlp.experts.gate_proj.weight."""
     for name, weight in weights.items():
@@ -104,8 +149,11 @@ def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, weight
 
 
-def converted(config: Any, weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
-    """GGUF's names and values."""
+def converted(
+    config: Any, weights: Weights, *, moved_only: bool = False, older_linear: bool = False
+) -> Iterator[tuple[str, np.ndarray]]:
+    """GGUF's names and values. moved_only: the values are numbers of places, which are not changed.
+    older_linear: as llama.cpp wrote Qwen3-Next's projections at first."""
     names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)
     for name, weight in split_experts(weights):
         name = name.replace("e_score_correction_bias", "e_score_correction.bias")
@@ -113,18 +161,29 @@ def converted(config: Any, weights: Weights) -> Iterator[tuple[str, np.ndarray]]
             name = name.replace("mlp.e_score", "block_sparse_moe.e_score")
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        stem, suffix = name.rsplit(".", 1)
-        new = names.get_name(stem)
-        assert new is not None, name
         array = weight.detach().float().numpy()
-        if config.model_type in LLAMAS:
-            if ".attn_q" in new:
-                array = permuted(array, config.num_attention_heads)
-            elif ".attn_k" in new:
-                array = permuted(array, config.num_key_value_heads)
-        if config.model_type.startswith("gemma") and "norm" in new:
-            array = array + 1
-        yield f"{new}.{suffix}", np.ascontiguousarray(array)
+        tensors = [(name, array)]
+        if "linear_attn." in name:
+            tensors = linear_tensors(config, name, array, moved_only, older_linear)
+        for part, values in tensors:
+            stem, suffix = part.rsplit(".", 1)
+            new = names.get_name(stem)
+            assert new is not None, part
+            own = values
+            if config.model_type in LLAMAS:
+                if ".attn_q" in new:
+                    own = permuted(own, config.num_attention_heads)
+                elif ".attn_k" in new:
+                    own = permuted(own, config.num_key_value_heads)
+            if adds_one_to(config, name) and not moved_only:
+                own = own + 1
+            yield f"{new}.{suffix}".removesuffix("."), np.ascontiguousarray(own)
+
+
+def adds_one_to(config: Any, name: str) -> bool:
+    """Whether the converter adds 1 to this tensor."""
+    own = config.model_type.startswith("gemma") or config.model_type in LINEAR
+    return own and name.endswith("norm.weight") and "linear_attn" not in name
 
 
 def write_gguf(
@@ -138,9 +197,11 @@ def write_gguf(
     *,
     bos: bool = False,
     chat_template: str | list[dict[str, str]] | None = None,
+    older_linear: bool = False,
 ) -> Path:
     """config: transformers' own. tokenizer: the contents of a byte-level tokenizer.json. bos: the
-    beginning-of-text token comes before every text. chat_template: as in tokenizer_config.json."""
+    beginning-of-text token comes before every text. chat_template: as in tokenizer_config.json.
+    older_linear: see converted()."""
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config.model_type]])
     writer.add_name(config.model_type)
     add_config(writer, config)
@@ -149,7 +210,7 @@ def write_gguf(
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     rng = np.random.default_rng(seed)
-    for name, array in converted(config, weights):
+    for name, array in converted(config, weights, older_linear=older_linear):
         data, stored_kind = stored(array, kind, rng)
         writer.add_tensor(name, data, raw_dtype=stored_kind)
     rope = config.rope_parameters
@@ -190,7 +251,8 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
+    if getattr(config, "intermediate_size", None):
+        writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -228,17 +290,25 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
     if experts:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
-    width = getattr(config, "moe_intermediate_size", config.intermediate_size)
+    width = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
     if kind == "gpt_oss":
         writer.add_sliding_window(config.sliding_window)
-    if kind in ("qwen3_moe", "qwen2_moe", "glm4_moe", "minimax_m2", "gpt_oss"):
+    if kind in ("qwen3_moe", "qwen2_moe", "glm4_moe", "minimax_m2", "gpt_oss", *LINEAR[::2]):
         writer.add_expert_feed_forward_length(width)
-    if kind == "qwen2_moe":
+    if kind in ("qwen2_moe", *LINEAR[::2]):
         writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     if kind in ("glm4_moe", "minimax_m2"):
         writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
         partial = rope.get("partial_rotary_factor", 1.0)
         writer.add_rope_dimension_count(int(partial * config.head_dim))
+    if kind in LINEAR:
+        writer.add_ssm_conv_kernel(config.linear_conv_kernel_dim)
+        writer.add_ssm_state_size(config.linear_key_head_dim)
+        writer.add_ssm_group_count(config.linear_num_key_heads)
+        writer.add_ssm_time_step_rank(config.linear_num_value_heads)
+        writer.add_ssm_inner_size(config.linear_value_head_dim * config.linear_num_value_heads)
+        writer.add_full_attention_interval(config.layer_types.index("full_attention") + 1)
+        writer.add_rope_dimension_count(int(config.head_dim * rope["partial_rotary_factor"]))
     if kind == "glm4_moe":
         writer.add_leading_dense_block_count(config.first_k_dense_replace)
         writer.add_expert_shared_count(config.n_shared_experts)

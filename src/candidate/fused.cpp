@@ -25,6 +25,12 @@ std::vector<std::int64_t> columns_of(std::span<const std::int64_t> widths, std::
         columns[i] = 2 * static_cast<std::int64_t>(i) + static_cast<std::int64_t>(part);
       }
       return columns;
+    case FusedOrder::kByHead:
+      for (std::size_t i = 0; i < columns.size(); ++i) {
+        const auto column = static_cast<std::int64_t>(i);
+        columns[i] = column + (column / head_dim + static_cast<std::int64_t>(part)) * head_dim;
+      }
+      return columns;
     case FusedOrder::kByGroup: {
       const std::int64_t queries = widths[0] / widths[1] * head_dim;  // per group
       const std::int64_t group = queries + 2 * head_dim;
@@ -45,6 +51,8 @@ std::vector<std::int64_t> columns_of(std::span<const std::int64_t> widths, std::
 
 std::string_view fused_order_text(FusedOrder order) {
   switch (order) {
+    case FusedOrder::kByHead:
+      return "head by head";
     case FusedOrder::kByGroup:
       return "by heads of keys";
     case FusedOrder::kSwapped:
@@ -63,6 +71,9 @@ std::vector<FusedOrder> fused_orders(std::span<const std::int64_t> widths, std::
     orders.push_back(FusedOrder::kByGroup);
   }
   if (widths.size() == 2 && widths[0] == widths[1]) {
+    if (head_dim > 0 && widths[0] > head_dim && widths[0] % head_dim == 0) {
+      orders.push_back(FusedOrder::kByHead);
+    }
     orders.push_back(FusedOrder::kSwapped);
     orders.push_back(FusedOrder::kInterleaved);
   }

@@ -15,6 +15,7 @@ namespace assay {
 // The order of the parts in a row.
 enum class FusedOrder {
   kBeside,       // one after the other
+  kByHead,       // two parts: for each head, its part of both
   kByGroup,      // for each head of keys: its heads of queries, the keys, the values
   kSwapped,      // two parts, the second first
   kInterleaved,  // two parts, element by element

@@ -52,6 +52,20 @@ std::string model_text(const std::optional<ModelSpec>& spec, const std::string& 
                      spec->num_hidden_layers, spec->hidden_size, spec->vocab_size);
 }
 
+// How many of the model's parameters one stored element is. In MXFP4, a byte of blocks is two, and
+// scales are none.
+std::uint64_t elements_of(std::string_view name, DType dtype, const ArrayFile& arrays) {
+  constexpr std::string_view kBlocks = "_blocks";
+  constexpr std::string_view kScales = "_scales";
+  const auto has = [&](std::string_view ending, std::string_view other) {
+    return name.ends_with(ending) &&
+           arrays.contains(std::string(name.substr(0, name.size() - ending.size())) +
+                           std::string(other));
+  };
+  if (dtype != DType::kU8) return 1;
+  return has(kBlocks, kScales) ? 2 : has(kScales, kBlocks) ? 0 : 1;
+}
+
 Inspected checkpoint(const fs::path& path, const fs::path& weights) {
   Inspected found{"checkpoint", {}, Json::object(), {{weights, weights.filename().string()}}};
   std::optional<ModelSpec> spec;
@@ -70,7 +84,7 @@ Inspected checkpoint(const fs::path& path, const fs::path& weights) {
     const ArrayForm form = arrays.form_of(name);
     std::uint64_t count = 1;
     for (const std::int64_t axis : form.shape) count *= static_cast<std::uint64_t>(axis);
-    elements += count;
+    elements += count * elements_of(name, form.dtype, arrays);
     bytes += count * dtype_size(form.dtype);
     types.insert(std::string(dtype_name(form.dtype)));
   }

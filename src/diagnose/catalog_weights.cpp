@@ -14,6 +14,7 @@ using Kind = WeightChange::Kind;
 std::vector<Variant> of_matrices(const Circumstances& at, Kind kind, std::int64_t amount) {
   std::vector<Variant> all;
   for (const Part part : kMatrices) {
+    if (!has_part(at.program, part)) continue;
     all.push_back({std::string(part_name(at.spec, part)), [=](Hypothesis& h) {
                      h.weights.push_back({kind, part, part, amount});
                    }});

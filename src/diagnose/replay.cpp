@@ -9,6 +9,7 @@
 #include <numeric>
 #include <optional>
 
+#include "candidate/near_choice.h"
 #include "diagnose/carried_out.h"
 #include "model/executor.h"
 #include "numerics/noise.h"
@@ -46,6 +47,23 @@ bool is_same_choice(std::span<const float> ids, std::span<const Real> computed,
   });
 }
 
+// The same for the best of other groups with nearly equal sums.
+template <class Real>
+bool is_of_other_groups(std::span<const float> ids, std::span<const Real> scores,
+                        const ExpertGroups& groups, double step) {
+  if (groups.count < 2) return false;
+  std::vector<std::size_t> theirs;
+  for (const float id : ids) {
+    const bool in_range = id >= 0 && id < static_cast<float>(scores.size());
+    if (!in_range || std::ranges::count(ids, id) != 1 || std::trunc(id) != id) return false;
+    theirs.push_back(static_cast<std::size_t>(id));
+  }
+  const std::vector<double> wide(scores.begin(), scores.end());
+  const double greatest =
+      std::abs(*std::ranges::max_element(wide, {}, [](double score) { return std::abs(score); }));
+  return is_near_choice(wide, groups, theirs, step * std::max(greatest, 1.0));
+}
+
 template <class Real>
 double root_mean_square(std::span<const Real> values) {
   double squares = 0;
@@ -69,12 +87,13 @@ class Forcing : public Observer<Real> {
  public:
   // unrounded: taps whose values `round` must not round.
   Forcing(const Evidence& evidence, const ReplayOptions& options, Rounding rounding,
-          Real (*round)(Real), std::vector<Tap> unrounded)
+          Real (*round)(Real), std::vector<Tap> unrounded, const ExpertGroups& groups)
       : evidence_(evidence),
         options_(options),
         same_logits_(same_logits(rounding)),
         round_(round),
-        unrounded_(std::move(unrounded)) {
+        unrounded_(std::move(unrounded)),
+        groups_(groups) {
     result_.sites.resize(evidence.sites.size());
     result_.row_errors.resize(evidence.sites.size());
     equal_.resize(evidence.sites.size());
@@ -186,7 +205,11 @@ class Forcing : public Observer<Real> {
     const std::size_t width = values.size();
     if (other.empty()) return;
     const std::span<const Real> logits(&router_scores_[token * experts_], experts_);
-    if (!is_same_choice(std::span(&other[r * width], width), values, logits, same_logits_)) return;
+    const std::span<const float> theirs(&other[r * width], width);
+    if (!is_same_choice(theirs, values, logits, same_logits_) &&
+        !is_of_other_groups(theirs, logits, groups_, same_logits_)) {
+      return;
+    }
     result_.row_errors[i][r] = 0;
     equal_[i][r] = width;
   }
@@ -220,6 +243,7 @@ class Forcing : public Observer<Real> {
   double same_logits_;
   Real (*round_)(Real);
   std::vector<Tap> unrounded_;
+  ExpertGroups groups_;
   // What decides on the experts of the layer being run, [tokens, experts_]: the router's logits, or
   // its corrected scores.
   std::vector<Real> router_scores_;
@@ -322,7 +346,7 @@ ReplayResult run(const Model& model, const Hypothesis& hypothesis, Store store,
   using Real = typename N::Real;
   Forcing<Real> forcing(
       evidence, options, rounding, [](Real x) { return N::round(x); },
-      unrounded_taps(model.program));
+      unrounded_taps(model.program), groups_of(model.spec));
   const auto stream = [&](std::int64_t l, std::span<Real> to) { forcing.fill_stream(l, to); };
   pass<N>(model, hypothesis, store, evidence.ids, evidence.prompt, options, stream, forcing, pool);
   return forcing.finish();

@@ -44,6 +44,17 @@ constexpr std::array<std::string_view, kPartCount> kNames = {
     "the shared expert's up_proj",
     "the shared expert's down_proj",
     "shared_expert_gate",
+    "in_proj_qkv",
+    "in_proj_z",
+    "in_proj_b",
+    "in_proj_a",
+    "in_proj_qkvz",
+    "in_proj_ba",
+    "conv1d",
+    "A_log",
+    "dt_bias",
+    "linear_attn.norm",
+    "linear_attn.out_proj",
 };
 
 constexpr std::array kNorms = {Part::kInputNorm,    Part::kQNorm,   Part::kKNorm,
@@ -166,8 +177,30 @@ std::string_view part_name(const ModelSpec& spec, Part part) {
 
 namespace {
 
+// Of a layer with a delta rule, whose operations have several results.
+std::optional<Part> part_of_delta(std::string_view name) {
+  constexpr std::string_view kDelta = "linear_attn.";
+  const std::size_t at = name.find(kDelta);
+  if (at == name.npos) return std::nullopt;
+  std::string_view own = name.substr(at + kDelta.size());
+  constexpr std::string_view kWeight = ".weight";
+  if (own.ends_with(kWeight)) own.remove_suffix(kWeight.size());
+  for (int p = static_cast<int>(Part::kDeltaQkv); p < kPartCount; ++p) {
+    std::string_view part = kNames.at(static_cast<std::size_t>(p));
+    if (part.starts_with(kDelta)) part.remove_prefix(kDelta.size());
+    if (own == part) return static_cast<Part>(p);
+  }
+  return std::nullopt;
+}
+
 // The part that a tensor of a step belongs to, by the tap of the step's result.
-std::optional<Part> part_of(const Step& step, std::optional<Tap> tap, bool bias) {
+std::optional<Part> part_of(const Step& step, const TensorUse& tensor, std::optional<Tap> tap,
+                            bool bias) {
+  if (const std::optional<Part> delta = part_of_delta(tensor.name)) return delta;
+  // The queries' matrix has rows of attention's gate too, which are taken apart later.
+  if (!tap && tensor.name.find(".self_attn.q_proj.") != tensor.name.npos) {
+    return bias ? Part::kQBias : Part::kQ;
+  }
   // The outputs of experts have no tap.
   if (std::holds_alternative<ExpertLinear>(step.operation) && !tap) {
     return bias ? Part::kDownBias : Part::kDown;
@@ -226,7 +259,8 @@ void find_tensors(const Block& layer, Part part, const Found& found) {
       const bool bias = !of_norm && step.tensors[t].rows == 0;
       if (!bias || matrices == 0) ++matrices;
       const std::size_t output = matrices - 1;
-      if (part_of(step, layer.values[step.writes[output]].tap, bias) == part) found(s, t);
+      const std::optional<Tap> tap = layer.values[step.writes[output]].tap;
+      if (part_of(step, step.tensors[t], tap, bias) == part) found(s, t);
     }
   }
 }
@@ -396,7 +430,10 @@ void ChangedWeights::replace(Weight& part, const WeightChange& change) {
 
 Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
   const auto n = static_cast<std::size_t>(model_.spec.head_dim);
+  const auto heads = static_cast<std::size_t>(model_.spec.num_attention_heads);
+  const bool gated = part.rows == 2 * n * heads;  // a head's query is followed by its gate
   return gather(part, keep(bytes_after(part, Kind::kPermuted)), [&](std::size_t r) {
+    if (gated && r / n % 2 != 0) return row(part, r);
     const std::size_t i = r % n;
     const std::size_t interleaved = i < n / 2 ? 2 * i : 2 * (i - n / 2) + 1;
     const std::size_t halved = i % 2 == 0 ? i / 2 : i / 2 + n / 2;
@@ -406,6 +443,7 @@ Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
 
 // The fused matrix holds, for each key/value head, its query heads, its key and its value.
 void ChangedWeights::split_by_groups(const Block& layer, BlockWeights& w) {
+  if (tensors_of(layer, Part::kQ).empty()) return;
   Weight& q = *tensors_of(layer, w, Part::kQ).front();
   Weight& k = *tensors_of(layer, w, Part::kK).front();
   Weight& v = *tensors_of(layer, w, Part::kV).front();

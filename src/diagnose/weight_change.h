@@ -39,11 +39,24 @@ enum class Part : std::uint8_t {
   kSharedUp,
   kSharedDown,
   kSharedExpertGate,
+  kDeltaQkv,
+  kDeltaZ,
+  kDeltaB,
+  kDeltaA,
+  kDeltaQkvz,
+  kDeltaBa,
+  kDeltaConv,
+  kDeltaLog,
+  kDeltaBias,
+  kDeltaNorm,
+  kDeltaOut,
 };
-inline constexpr int kPartCount = static_cast<int>(Part::kSharedExpertGate) + 1;
+inline constexpr int kPartCount = static_cast<int>(Part::kDeltaOut) + 1;
 inline constexpr std::array kMatrices = {
-    Part::kQ,  Part::kK,    Part::kV,          Part::kO,        Part::kGate,
-    Part::kUp, Part::kDown, Part::kSharedGate, Part::kSharedUp, Part::kSharedDown};
+    Part::kQ,        Part::kK,       Part::kV,          Part::kO,        Part::kGate,
+    Part::kUp,       Part::kDown,    Part::kSharedGate, Part::kSharedUp, Part::kSharedDown,
+    Part::kDeltaQkv, Part::kDeltaZ,  Part::kDeltaB,     Part::kDeltaA,   Part::kDeltaQkvz,
+    Part::kDeltaBa,  Part::kDeltaOut};
 // Whether a layer of the model has it.
 bool has_part(const Program& program, Part part);
 // The name in the checkpoint: "q_proj", "input_layernorm".

@@ -62,9 +62,12 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
     const ArrayView scores = router_scores.view();
     const ArrayView theirs = view_of(site, model.spec, evidence.ids.size());
     TensorResult result;
-    choices.judge(
-        result, site.place.layer,
-        {.reference = own, .oracle = &truth, .router_scores = &scores, .candidate = theirs});
+    choices.judge(result, site.place.layer,
+                  {.reference = own,
+                   .oracle = &truth,
+                   .router_scores = &scores,
+                   .candidate = theirs,
+                   .groups = groups_of(model.spec)});
   };
   const auto measure = [&](const Array& reference) {
     const auto result = std::ranges::find(results, reference.name, &TensorResult::name);

@@ -18,6 +18,7 @@
 #include "formats/weight_parts.h"
 #include "models/gguf_config.h"
 #include "models/gguf_names.h"
+#include "numerics/logarithm.h"
 
 namespace assay {
 namespace {
@@ -29,22 +30,32 @@ constexpr std::size_t kChunkElements = std::size_t{1} << 18;
 constexpr std::array<std::string_view, 3> kFactors = {
     "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
 
+// Rows of blocks in a file.
+struct FileRows {
+  GgmlType type = GgmlType::kF32;
+  std::span<const std::byte> bytes;
+
+  std::size_t elements() const {
+    const GgmlLayout& layout = ggml_layout(type);
+    return bytes.size() / layout.block_bytes * layout.block_elements;
+  }
+};
+
 // One tensor of the checkpoint, and how it is made from the file's.
 struct Plan {
   WeightParts::Tensor tensor;
-  GgmlType type = GgmlType::kF32;
-  std::span<const std::byte> from;
-  std::int64_t heads = 0;  // not 0: rows must be reordered, head by head
+  FileRows from;
+  std::optional<FileRows> rest = {};  // the rows after those
+  GgufChange change = {};
   bool minus_one = false;
   bool made = false;
 
+  // A vector whose elements are not moved is a row.
   std::int64_t rows() const {
-    return tensor.view.shape.size() == 1 && heads == 0 ? 1 : tensor.view.shape.front();
+    return tensor.view.shape.size() == 1 && change.rows.empty() ? 1 : tensor.view.shape.front();
   }
-  std::size_t elements() const {
-    const GgmlLayout& layout = ggml_layout(type);
-    return from.size() / layout.block_bytes * layout.block_elements;
-  }
+  std::size_t elements() const { return from.elements() + (rest ? rest->elements() : 0); }
+  bool moves() const { return !change.rows.empty() || !change.columns.empty() || rest; }
 };
 
 DType stored_dtype(GgmlType type) {
@@ -65,7 +76,7 @@ bool is_quantised(GgmlType type) { return stored_dtype(type) == DType::kU8; }
 class Planner {
  public:
   explicit Planner(const GgufParts& parts)
-      : head_(parts.head()), type_(gguf_type(parts.head()).gguf) {
+      : parts_(parts), head_(parts.head()), type_(gguf_type(parts.head()).gguf) {
     for (std::size_t f = 0; f < parts.files().size(); ++f) {
       for (const GgufTensor& tensor : parts.files()[f].tensors()) add(parts.files()[f], tensor, f);
     }
@@ -76,8 +87,7 @@ class Planner {
   void add(const GgufFile& file, const GgufTensor& tensor, std::size_t file_number) {
     if (std::ranges::find(kFactors, tensor.name) != kFactors.end()) return;
     Plan plan;
-    plan.type = tensor.type;
-    plan.from = tensor.bytes;
+    plan.from = {tensor.type, tensor.bytes};
     plan.tensor = {{tensor.name, stored_dtype(tensor.type), tensor.shape, tensor.bytes, true},
                    file_number};
     if (const auto name = name_outside_layers(tensor.name)) {
@@ -93,50 +103,65 @@ class Planner {
     rest.remove_prefix(kBlock.size());
     const auto number = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
     rest.remove_prefix(static_cast<std::size_t>(number.ptr - rest.data()));
-    const std::size_t dot = rest.rfind('.');
-    if (number.ec != std::errc() || !rest.starts_with('.') || dot == 0) {
-      return add_unknown(std::move(plan));
-    }
-    const std::string_view inner = rest.substr(1, dot - 1);
-    const std::string_view ending = rest.substr(dot);
-    if (ending != ".weight" && ending != ".bias") return add_unknown(std::move(plan));
+    if (number.ec != std::errc() || !rest.starts_with('.')) return add_unknown(std::move(plan));
+    rest.remove_prefix(1);
+    const std::string block = fmt::format("blk.{}.", layer);
     const std::string at = fmt::format("model.layers.{}.", layer);
-    const std::optional<std::string> name = name_in_layer(rest.substr(1), type_.names);
-    if (!name) return add_unknown(std::move(plan));
+    const auto& [first, second] = type_.split;
+    if (!second.empty() && rest == second) return;  // with the first
+    const std::optional<std::string> name = name_in_layer(rest, type_.names);
+    const bool known = rest.ends_with(".weight") || rest.ends_with(".bias") ||
+                       std::ranges::find(type_.names, rest, &GgufName::gguf) != type_.names.end();
+    if (!name || !known) return add_unknown(std::move(plan));
     if (name->find("{}") != name->npos) return add_experts(file, plan, at + *name);
-    // Some converters leave out an axis of length 1.
     Shape& shape = plan.tensor.view.shape;
-    if (inner == "ffn_gate_inp_shexp" && shape.size() == 1) shape.insert(shape.begin(), 1);
-    plan.minus_one = type_.adds_one_to_norms && inner.ends_with("norm");
-    if (type_.reorders_q_and_k && (inner == "attn_q" || inner == "attn_k")) {
-      const std::int64_t heads = integer("attention.head_count");
-      plan.heads = inner == "attn_q" ? heads : integer("attention.head_count_kv", heads);
-      if (plan.heads == 0 || tensor.shape.front() % (2 * plan.heads) != 0) {
-        throw input_error(file.tensor_where(tensor.name), "shape " + shape_text(tensor.shape),
-                          fmt::format("{} heads of pairs of rows", plan.heads));
-      }
+    // Some converters leave out an axis of length 1.
+    if (rest == "ffn_gate_inp_shexp.weight" && shape.size() == 1) shape.insert(shape.begin(), 1);
+    if (rest == "ssm_conv1d.weight" && shape.size() == 2) shape.insert(shape.begin() + 1, 1);
+    if (!first.empty() && rest == first) join(file, tensor.name, block + std::string(second), plan);
+    plan.minus_one =
+        type_.adds_one_to_norms && rest.ends_with("norm.weight") && rest != "ssm_norm.weight";
+    if (type_.change != nullptr) {
+      plan.change = type_.change({head_, file.tensor_where(tensor.name), rest, *name, shape});
     }
     add_named(file, std::move(plan), at + *name);
   }
 
+  // Adds the rows of another tensor.
+  void join(const GgufFile& file, const std::string& first, const std::string& second, Plan& plan) {
+    const GgufTensor* other = parts_.find(second);
+    Shape& shape = plan.tensor.view.shape;
+    if (other == nullptr) throw input_error(file.tensor_where(second), "missing", "a tensor");
+    if (shape.size() != 2 || other->shape.size() != 2 || shape.back() != other->shape.back()) {
+      throw input_error(file.tensor_where(second), "shape " + shape_text(other->shape),
+                        fmt::format("rows as long as those of '{}', {}", first, shape_text(shape)));
+    }
+    plan.rest = {other->type, other->bytes};
+    shape.front() += other->shape.front();
+  }
+
   void add_unknown(Plan plan) {
-    if (is_quantised(plan.type)) {
-      plan.tensor.view.shape = {static_cast<std::int64_t>(plan.from.size())};
+    if (is_quantised(plan.from.type)) {
+      plan.tensor.view.shape = {static_cast<std::int64_t>(plan.from.bytes.size())};
     }
     plans_.push_back(std::move(plan));
   }
 
   void add_named(const GgufFile& file, Plan plan, std::string name) {
     ArrayView& view = plan.tensor.view;
-    plan.made = is_quantised(plan.type) || plan.heads != 0 || plan.minus_one;
-    if (is_quantised(plan.type) && plan.heads != 0 && view.shape.size() == 1) {
+    const bool quantised = is_quantised(plan.from.type);
+    const bool changes_values = plan.minus_one || plan.change.exponential;
+    const bool widened =
+        quantised || changes_values || (plan.rest && plan.rest->type != plan.from.type);
+    plan.made = widened || plan.moves();
+    if (quantised && !plan.change.rows.empty() && view.shape.size() == 1) {
       throw input_error(file.tensor_where(view.name),
-                        "a bias in " + std::string(ggml_layout(plan.type).name),
+                        "a vector in " + std::string(ggml_layout(plan.from.type).name),
                         "F32, F16 or BF16");
     }
     view.name = std::move(name);
     if (plan.made) {
-      if (is_quantised(plan.type) || plan.minus_one) view.dtype = DType::kF32;
+      if (widened) view.dtype = DType::kF32;
       view.bytes = {};
       view.mapped = false;
     }
@@ -152,53 +177,55 @@ class Planner {
                         bias ? "[experts, out]" : "[experts, out, in]");
     }
     const auto experts = static_cast<std::size_t>(view.shape.front());
-    const std::size_t bytes = all.from.size() / experts;
+    const std::size_t bytes = all.from.bytes.size() / experts;
     for (std::size_t e = 0; e < experts; ++e) {
       Plan plan = all;
-      plan.from = all.from.subspan(e * bytes, bytes);
+      plan.from.bytes = all.from.bytes.subspan(e * bytes, bytes);
       plan.tensor.view.shape.erase(plan.tensor.view.shape.begin());
-      plan.tensor.view.bytes = plan.from;
+      plan.tensor.view.bytes = plan.from.bytes;
       add_named(file, std::move(plan), fmt::format(fmt::runtime(name), e));
     }
   }
 
-  std::int64_t integer(std::string_view name, std::optional<std::int64_t> fallback = {}) const {
-    const std::string key = fmt::format("{}.{}", type_.architecture, name);
-    return fallback ? head_.integer(key, *fallback) : head_.integer(key);
-  }
-
+  const GgufParts& parts_;
   const GgufFile& head_;
   const GgufType& type_;
   std::vector<Plan> plans_;
 };
 
-// Where row r of a head-by-head matrix is in the file. llama.cpp rotates neighbours, HuggingFace
-// element i with i + half a head, so the file's rows are i, i + half, i + 1, i + 1 + half, ...
-std::int64_t row_in_file(std::int64_t row, std::int64_t rows, std::int64_t heads) {
-  const std::int64_t size = rows / heads;
-  const std::int64_t half = size / 2;
-  const std::int64_t in_head = row % size;
-  return row - in_head + in_head % half * 2 + in_head / half;
-}
-
-// Makes rows [begin, end) of a tensor. bytes: of the whole tensor.
+// Rows [begin, end) of a tensor. bytes: of the whole tensor.
 void make_rows(const Plan& plan, std::int64_t begin, std::int64_t end, std::span<std::byte> bytes) {
   const std::int64_t rows = plan.rows();
-  const std::size_t to_size = bytes.size() / static_cast<std::size_t>(rows);
-  const std::size_t from_size = plan.from.size() / static_cast<std::size_t>(rows);
+  const std::size_t row_bytes = bytes.size() / static_cast<std::size_t>(rows);
+  const std::size_t item = dtype_size(plan.tensor.view.dtype);
+  const std::size_t width = row_bytes / item;
+  const std::int64_t in_first =
+      static_cast<std::int64_t>(plan.from.elements() / (plan.elements() / rows));
+  std::vector<std::byte> moved(plan.change.columns.empty() ? 0 : row_bytes);
   for (std::int64_t row = begin; row < end; ++row) {
-    const std::int64_t source = plan.heads == 0 ? row : row_in_file(row, rows, plan.heads);
-    const std::span from(plan.from.data() + static_cast<std::size_t>(source) * from_size,
-                         from_size);
-    std::byte* to = bytes.data() + static_cast<std::size_t>(row) * to_size;
+    std::int64_t source = plan.change.rows.empty() ? row : plan.change.rows[row];
+    const bool first = source < in_first;
+    const FileRows& stored = first ? plan.from : *plan.rest;
+    if (!first) source -= in_first;
+    const GgmlLayout& layout = ggml_layout(stored.type);
+    const std::size_t size = width / layout.block_elements * layout.block_bytes;
+    const std::span from = stored.bytes.subspan(static_cast<std::size_t>(source) * size, size);
+    std::byte* const to = bytes.data() + static_cast<std::size_t>(row) * row_bytes;
     if (plan.tensor.view.dtype != DType::kF32) {
-      std::memcpy(to, from.data(), from_size);
-      continue;
+      std::memcpy(to, from.data(), size);
+    } else {
+      const std::span<float> values(reinterpret_cast<float*>(to), width);
+      dequantize(stored.type, from, values);
+      for (float& value : values) {
+        if (plan.minus_one) value -= 1;
+        if (plan.change.exponential) value = static_cast<float>(natural_logarithm(-value));
+      }
     }
-    const std::span<float> values(reinterpret_cast<float*>(to), to_size / sizeof(float));
-    dequantize(plan.type, from, values);
-    if (plan.minus_one) {
-      for (float& value : values) value -= 1;
+    if (moved.empty()) continue;
+    std::memcpy(moved.data(), to, row_bytes);
+    for (std::size_t c = 0; c < width; ++c) {
+      std::memcpy(to + c * item, &moved[static_cast<std::size_t>(plan.change.columns[c]) * item],
+                  item);
     }
   }
 }
@@ -246,7 +273,7 @@ Weights gguf_weights(GgufParts parts, DequantiseNow now, const OnWeights& on_pro
   std::size_t to_make = 0;
   for (const Plan& plan : plans) {
     result.bytes +=
-        plan.made ? plan.elements() * dtype_size(plan.tensor.view.dtype) : plan.from.size();
+        plan.made ? plan.elements() * dtype_size(plan.tensor.view.dtype) : plan.from.bytes.size();
     if (plan.made) to_make += plan.elements() * dtype_size(plan.tensor.view.dtype);
   }
   result.in_place = to_make == 0;

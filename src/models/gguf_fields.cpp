@@ -62,7 +62,6 @@ void GgufFields::read_sizes(bool rotates_partly) {
   config = {{"model_type", nullptr},
             {"vocab_size", tensor("token_embd.weight").shape.front()},
             {"hidden_size", hidden_},
-            {"intermediate_size", integer("feed_forward_length")},
             {"num_hidden_layers", layers_},
             {"num_attention_heads", heads_},
             {"num_key_value_heads", integer("attention.head_count_kv", heads_)},
@@ -74,6 +73,11 @@ void GgufFields::read_sizes(bool rotates_partly) {
             {"rope_scaling", rope_scaling()},
             {"attention_bias", parts_.find("blk.0.attn_q.bias") != nullptr},
             {"tie_word_embeddings", parts_.find("output.weight") == nullptr}};
+  // A model of experts alone may be without.
+  constexpr std::string_view kWidth = "feed_forward_length";
+  if (has(kWidth) || !has("expert_feed_forward_length")) {
+    config["intermediate_size"] = integer(kWidth);
+  }
 }
 
 // From the keys alone; tensors of factors come on top.
@@ -156,6 +160,24 @@ void GgufFields::read_token_ids() {
     config["bos_token_id"] = file_.integer("tokenizer.ggml.bos_token_id");
   }
   if (!ends.empty()) config["eos_token_id"] = ends;
+}
+
+void read_qwen_moe_gguf(GgufFields& gguf, bool normed) {
+  gguf.config["num_experts"] = gguf.integer("expert_count");
+  gguf.config["num_experts_per_tok"] = gguf.integer("expert_used_count");
+  gguf.config["moe_intermediate_size"] = gguf.integer("expert_feed_forward_length");
+  gguf.config["decoder_sparse_step"] = 1;
+  OrderedJson dense = OrderedJson::array();
+  for (std::int64_t l = 0; l < gguf.layers(); ++l) {
+    if (gguf.parts().find(fmt::format("blk.{}.ffn_gate.weight", l)) != nullptr) dense.push_back(l);
+  }
+  gguf.config["mlp_only_layers"] = dense;
+  gguf.config["norm_topk_prob"] = gguf.boolean("expert_weights_norm", normed);
+}
+
+void read_shared_expert_gguf(GgufFields& gguf) {
+  gguf.config["shared_expert_intermediate_size"] =
+      gguf.integer("expert_shared_feed_forward_length");
 }
 
 }  // namespace assay

@@ -15,8 +15,9 @@ namespace assay {
 
 class GgufFields {
  public:
-  // Fills in the config's fields that all types share. rotates_partly: whether only part of a head
-  // may be rotated. Throws input errors that name the key.
+  // Fills in the config's fields that all types share; intermediate_size only if the file has it.
+  // rotates_partly: whether only part of a head may be rotated. Throws input errors that name the
+  // key.
   GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly);
 
   // The config.json that the model had (in the layout of transformers 4).
@@ -64,5 +65,11 @@ class GgufFields {
   std::int64_t heads_ = 0;
   std::int64_t head_dim_ = 0;
 };
+
+// Fills in the fields of Qwen's MoE types. normed: unless the file says otherwise, the experts'
+// weights are divided by their sum. Throws input errors that name the key.
+void read_qwen_moe_gguf(GgufFields& gguf, bool normed);
+// The same of an expert for all tokens.
+void read_shared_expert_gguf(GgufFields& gguf);
 
 }  // namespace assay

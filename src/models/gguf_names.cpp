@@ -12,7 +12,7 @@ constexpr std::array<GgufName, 4> kOutside = {{{"token_embd.weight", "model.embe
                                                {"output_norm.weight", "model.norm.weight"},
                                                {"output.weight", "lm_head.weight"},
                                                {"output.bias", "lm_head.bias"}}};
-constexpr std::array<GgufName, 17> kInLayer = {{{"attn_norm", "input_layernorm"},
+constexpr std::array<GgufName, 21> kInLayer = {{{"attn_norm", "input_layernorm"},
                                                 {"attn_q", "self_attn.q_proj"},
                                                 {"attn_k", "self_attn.k_proj"},
                                                 {"attn_v", "self_attn.v_proj"},
@@ -28,7 +28,11 @@ constexpr std::array<GgufName, 17> kInLayer = {{{"attn_norm", "input_layernorm"}
                                                 {"ffn_gate_inp", "mlp.gate"},
                                                 {"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
                                                 {"ffn_up_exps", "mlp.experts.{}.up_proj"},
-                                                {"ffn_down_exps", "mlp.experts.{}.down_proj"}}};
+                                                {"ffn_down_exps", "mlp.experts.{}.down_proj"},
+                                                {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"},
+                                                {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
+                                                {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
+                                                {"ffn_down_shexp", "mlp.shared_expert.down_proj"}}};
 
 using Names = std::span<const GgufName>;
 

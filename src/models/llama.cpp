@@ -1,4 +1,6 @@
 // Llama 2 and 3, and Mistral, which adds a sliding window.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -92,6 +94,29 @@ void read_llama_gguf(GgufFields& gguf) {
   }
 }
 
+// llama.cpp rotates neighbours, transformers element i with i + half a head: a head's rows are
+// stored as i, i + half, i + 1, i + 1 + half, ...
+GgufChange change_llama(const GgufStored& tensor) {
+  const bool queries = tensor.name.starts_with("self_attn.q_proj.");
+  if (!queries && !tensor.name.starts_with("self_attn.k_proj.")) return {};
+  constexpr std::string_view kHeads = "llama.attention.head_count";
+  std::int64_t heads = tensor.head.integer(kHeads);
+  if (!queries) heads = tensor.head.integer("llama.attention.head_count_kv", heads);
+  const std::int64_t rows = tensor.shape.front();
+  if (heads == 0 || rows % (2 * heads) != 0) {
+    throw input_error(tensor.where, "shape " + shape_text(tensor.shape),
+                      fmt::format("{} heads of pairs of rows", heads));
+  }
+  const std::int64_t size = rows / heads;
+  const std::int64_t half = size / 2;
+  GgufChange change;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int64_t in_head = row % size;
+    change.rows.push_back(row - in_head + in_head % half * 2 + in_head / half);
+  }
+  return change;
+}
+
 }  // namespace
 
 ModelType llama_type() {
@@ -101,7 +126,7 @@ ModelType llama_type() {
           .gguf = {.architecture = "llama",
                    .read = read_llama_gguf,
                    .names = mixtral_gguf_names(),
-                   .reorders_q_and_k = true}};
+                   .change = change_llama}};
 }
 ModelType mistral_type() { return {.name = "mistral", .read = read_mistral, .layer = llama_layer}; }
 

@@ -1,9 +1,14 @@
 // The model types: what a family's file defines for each.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "formats/gguf.h"
 #include "formats/json_file.h"
 #include "models/builder.h"
 #include "models/gguf_names.h"
@@ -13,6 +18,24 @@ namespace assay {
 
 class GgufFields;
 
+// One of a layer's tensors in llama.cpp's file.
+struct GgufStored {
+  const GgufFile& head;     // the part with the metadata
+  std::string where;        // for errors
+  std::string_view stored;  // its name: "attn_q.weight"
+  std::string_view name;    // in the checkpoint: "self_attn.q_proj.weight"
+  Shape shape;              // in the checkpoint
+};
+
+// How llama.cpp's converter changed one tensor.
+struct GgufChange {
+  // For each row or column of the checkpoint's tensor, the number of that in the file; empty: the
+  // same. A vector's elements are its rows.
+  std::vector<std::int64_t> rows;
+  std::vector<std::int64_t> columns;
+  bool exponential = false;  // the stored value is -exp(value)
+};
+
 // The same model in llama.cpp's files (gguf-py: constants.py, tensor_mapping.py).
 struct GgufType {
   std::string_view architecture = {};  // general.architecture; empty: none of its own
@@ -21,7 +44,11 @@ struct GgufType {
   // Names of a layer's tensors that other families do not have.
   std::span<const GgufName> names = {};
   bool adds_one_to_norms = false;  // the stored weight is one more
-  bool reorders_q_and_k = false;   // their rows are stored for neighbouring pairs
+  // One tensor of the checkpoint is stored as these two ("attn_qkv.weight"), whose rows follow each
+  // other.
+  std::array<std::string_view, 2> split = {};
+  // Throws input errors that name the key or the tensor. Null: no tensor is changed but as above.
+  GgufChange (*change)(const GgufStored& tensor) = nullptr;
 };
 
 struct ModelType {

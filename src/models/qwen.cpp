@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 #include <vector>
 
@@ -57,36 +56,14 @@ void read_qwen3(const JsonObject& config, ModelSpec& spec) {
   if (spec.model_type == "qwen3_moe") read_qwen_moe(config, spec, false);
 }
 
-void read_moe_gguf(GgufFields& gguf) {
-  gguf.config["num_experts"] = gguf.integer("expert_count");
-  gguf.config["num_experts_per_tok"] = gguf.integer("expert_used_count");
-  gguf.config["moe_intermediate_size"] = gguf.integer("expert_feed_forward_length");
-  gguf.config["decoder_sparse_step"] = 1;
-  OrderedJson dense = OrderedJson::array();
-  for (std::int64_t l = 0; l < gguf.layers(); ++l) {
-    if (gguf.parts().find(fmt::format("blk.{}.ffn_gate.weight", l)) != nullptr) dense.push_back(l);
-  }
-  gguf.config["mlp_only_layers"] = dense;
-}
-
 // llama.cpp never divides the weights by their sum.
 void read_qwen2_moe_gguf(GgufFields& gguf) {
-  read_moe_gguf(gguf);
-  gguf.config["shared_expert_intermediate_size"] =
-      gguf.integer("expert_shared_feed_forward_length");
+  read_qwen_moe_gguf(gguf, false);
+  read_shared_expert_gguf(gguf);
   gguf.config["qkv_bias"] = gguf.config["attention_bias"];
 }
 
-void read_qwen3_moe_gguf(GgufFields& gguf) {
-  read_moe_gguf(gguf);
-  gguf.config["norm_topk_prob"] = gguf.boolean("expert_weights_norm", true);
-}
-
-constexpr std::array<GgufName, 4> kSharedGgufNames = {
-    {{"ffn_gate_inp_shexp", "mlp.shared_expert_gate"},
-     {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
-     {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
-     {"ffn_down_shexp", "mlp.shared_expert.down_proj"}}};
+void read_qwen3_moe_gguf(GgufFields& gguf) { read_qwen_moe_gguf(gguf, true); }
 
 }  // namespace
 
@@ -95,11 +72,10 @@ ModelType qwen2_type() {
       .name = "qwen2", .read = read_qwen2, .layer = llama_layer, .gguf = {.architecture = "qwen2"}};
 }
 ModelType qwen2_moe_type() {
-  return {
-      .name = "qwen2_moe",
-      .read = read_qwen2_moe,
-      .layer = qwen2_moe_layer,
-      .gguf = {.architecture = "qwen2moe", .read = read_qwen2_moe_gguf, .names = kSharedGgufNames}};
+  return {.name = "qwen2_moe",
+          .read = read_qwen2_moe,
+          .layer = qwen2_moe_layer,
+          .gguf = {.architecture = "qwen2moe", .read = read_qwen2_moe_gguf}};
 }
 ModelType qwen3_type() {
   return {

@@ -102,6 +102,14 @@ std::string language_name(std::string_view stored) {
   return std::string(rest);
 }
 
+bool is_beside_language(std::string_view stored) {
+  constexpr std::array<std::string_view, 4> kOthers = {"visual.", "vision_tower.",
+                                                       "multi_modal_projector.", "mtp."};
+  if (stored.starts_with(kModel)) stored.remove_prefix(kModel.size());
+  return std::ranges::any_of(kOthers,
+                             [&](std::string_view other) { return stored.starts_with(other); });
+}
+
 std::string tower_name(std::string_view causal) {
   if (!causal.starts_with(kModel)) return std::string(causal);
   return fmt::format("{}{}{}", kModel, kLanguage, causal.substr(kModel.size()));

@@ -22,6 +22,9 @@ bool exchanges_experts(std::string_view type);
 
 // The name of the language model's tensor as a causal model has it: without `language_model.`.
 std::string language_name(std::string_view stored);
+// Whether a tensor that the language model does not use belongs to such a checkpoint all the same:
+// it is for images, or for the prediction of further tokens.
+bool is_beside_language(std::string_view stored);
 // The name of a causal model's tensor in a multimodal checkpoint.
 std::string tower_name(std::string_view causal);
 

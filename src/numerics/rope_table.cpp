@@ -5,18 +5,13 @@
 #include <cmath>
 #include <numbers>
 
-// sleef.h declares its FMA functions only where this is defined, which not every compiler does.
-#ifndef FP_FAST_FMA
-#define FP_FAST_FMA
-#endif
-#include <sleef.h>
+#include "numerics/logarithm.h"
 
 namespace assay {
 namespace {
 
 float power(float base, float exponent) { return Sleef_finz_powf1_u10purecfma(base, exponent); }
 double power(double base, double exponent) { return Sleef_finz_powd1_u10purecfma(base, exponent); }
-double logarithm(double x) { return Sleef_finz_logd1_u10purecfma(x); }
 
 // Computed in double for both types: rounding to FP32 gives the nearest FP32 in all but a few of
 // 10^8 cases.
@@ -36,8 +31,8 @@ std::vector<Real> wavelengths(double theta, std::size_t dims) {
 // The index of the frequency that rotates `rotations` times over the original length.
 double correction_dim(const RopeParameters& rope, double rotations, std::size_t dims) {
   return static_cast<double>(dims) *
-         logarithm(rope.original_length / (rotations * 2 * std::numbers::pi)) /
-         (2 * logarithm(rope.theta));
+         natural_logarithm(rope.original_length / (rotations * 2 * std::numbers::pi)) /
+         (2 * natural_logarithm(rope.theta));
 }
 
 template <class Real>
@@ -126,11 +121,13 @@ RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t d
 }
 
 double yarn_attention_factor(double factor, double mscale) {
-  return factor <= 1 ? 1 : 0.1 * mscale * logarithm(factor) + 1;
+  return factor <= 1 ? 1 : 0.1 * mscale * natural_logarithm(factor) + 1;
 }
 
 double longrope_attention_factor(double factor, double original_length) {
-  return factor <= 1 ? 1 : std::sqrt(1 + logarithm(factor) / logarithm(original_length));
+  return factor <= 1
+             ? 1
+             : std::sqrt(1 + natural_logarithm(factor) / natural_logarithm(original_length));
 }
 
 template <class Real>

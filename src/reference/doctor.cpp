@@ -18,8 +18,10 @@
 #include "model/checkpoint.h"
 #include "model/checkpoint_fault.h"
 #include "model/finite.h"
+#include "model/fused_experts.h"
 #include "model/model.h"
 #include "model/read_spec.h"
+#include "models/text_tower.h"
 #include "numerics/kernels.h"
 #include "tokenizer/tokenizer.h"
 
@@ -115,16 +117,33 @@ std::string spec_text(const ModelSpec& spec) {
                      spec.vocab_size, spec.tie_word_embeddings ? ", tied" : "");
 }
 
+// Whether it is of a layer after the model's own that predicts further tokens, as GLM's.
+bool predicts_further(std::string_view name, const Weights& weights) {
+  constexpr std::string_view kLayers = "model.layers.";
+  const std::size_t dot = name.find('.', kLayers.size());
+  return name.starts_with(kLayers) && dot != name.npos &&
+         weights.find(fmt::format("{}.eh_proj.weight", name.substr(0, dot))) != nullptr;
+}
+
 // Every tensor that the spec needs, and those that nothing needs.
-Check check_tensors(ModelSpec spec, const Weights& weights) {
+Check check_tensors(const fs::path& directory, ModelSpec spec) {
+  constexpr std::string_view kRemedy =
+      "get the checkpoint again, or check that config.json belongs to it";
+  Weights weights = open_weights(directory, DequantiseNow::kNo);
+  const std::size_t stored = weights.tensors().size();
   // A config that claims more layers than there are tensors is clearly wrong.
-  spec.num_hidden_layers =
-      std::min(spec.num_hidden_layers, static_cast<std::int64_t>(weights.tensors().size()) + 1);
+  spec.num_hidden_layers = std::min(spec.num_hidden_layers, static_cast<std::int64_t>(stored) + 1);
+  try {
+    split_fused_experts(weights, spec, DequantiseNow::kNo);
+  } catch (const Error& error) {
+    return {"tensors", CheckStatus::kFailed, error.what(), std::string(kRemedy)};
+  }
   std::vector<std::string> problems;  // that are shown
   std::size_t count = 0;
   std::set<std::string> needed;
   for (const TensorInfo& tensor : checkpoint_tensors(spec, DType::kBF16)) {
     needed.insert(tensor.name);
+    if (weights.scales_of(tensor.name) != nullptr) continue;  // MXFP4, checked when it was split
     try {
       weights.get(tensor.name, tensor.shape);
     } catch (const Error& error) {
@@ -135,12 +154,15 @@ Check check_tensors(ModelSpec spec, const Weights& weights) {
     std::string detail =
         fmt::format("{} of {} tensors: {}", count, needed.size(), fmt::join(problems, "; "));
     if (problems.size() < count) detail += fmt::format("; and {} more", count - problems.size());
-    return {"tensors", CheckStatus::kFailed, detail,
-            "get the checkpoint again, or check that config.json belongs to it"};
+    return {"tensors", CheckStatus::kFailed, detail, std::string(kRemedy)};
   }
   std::vector<std::string> unknown;
+  std::size_t beside = 0;
   for (const ArrayView& tensor : weights.tensors()) {
-    if (needed.count(tensor.name) == 0 && tensor.name != "lm_head.weight") {
+    if (needed.contains(tensor.name) || tensor.name == "lm_head.weight") continue;
+    if (is_beside_language(tensor.name) || predicts_further(tensor.name, weights)) {
+      ++beside;
+    } else {
       unknown.push_back(tensor.name);
     }
   }
@@ -150,8 +172,14 @@ Check check_tensors(ModelSpec spec, const Weights& weights) {
                         unknown.front()),
             "check that config.json belongs to this checkpoint"};
   }
-  return {"tensors", CheckStatus::kOk,
-          fmt::format("all {} are present, with the right dtypes and shapes", needed.size()), ""};
+  std::string detail =
+      fmt::format("all {} are present{}, with the right dtypes and shapes", needed.size(),
+                  weights.tensors().size() > stored ? ", counting each expert's own" : "");
+  if (beside > 0) {
+    detail +=
+        fmt::format("; {} more, for images or for predicting further tokens, are ignored", beside);
+  }
+  return {"tensors", CheckStatus::kOk, detail, ""};
 }
 
 // transformers ties only when a stored head equals the embedding.
@@ -277,7 +305,7 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
                            weights->tensors().size(), bytes_text(weights->total_bytes()));
       }));
   if (spec && weights) {
-    checks.push_back(check_tensors(*spec, *weights));
+    checks.push_back(check_tensors(directory, *spec));
     if (std::optional<Check> tied = check_tied_head(*spec, *weights)) checks.push_back(*tied);
   }
   if (weights) {

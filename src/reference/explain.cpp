@@ -217,9 +217,9 @@ Json conventions(const ModelSpec& spec, bool gguf) {
   if (gguf) {
     lines.push_back(
         "This is a GGUF file: names, shapes and types are those after Assay has read the weights. "
-        "Quantised weights have become F32, the rows of llama's q and k are in transformers' "
-        "order, "
-        "and Gemma's norms are 1 less than in the file.");
+        "Quantised weights have become F32. Rows, heads and norms that llama.cpp's converter "
+        "changes "
+        "are transformers' again, and A_log is the logarithm of the file's -ssm_a.");
   }
   return lines;
 }

@@ -231,14 +231,14 @@ class Speaker {
     const std::int64_t share = rule.value_heads / rule.key_heads;
     const std::int64_t keys = rule.key_heads * rule.key_dim;
     return {fmt::format(
-                "for each of {0} heads h, with a state S of [{1}, {2}], in the order of tokens: "
+                "for each of {0} heads h, with a state M of [{1}, {2}], in the order of tokens: "
                 "q = the {1} elements of {3} from (h // {4}) * {1} on, k = those from {5} + (h // "
                 "{4}) * {1} on, v = the {2} from {6} + h * {2} on; q = q / sqrt(sum(q^2) + {7}), "
-                "k likewise; S = S * exp({8}[h]); S = S + k^T ({9}[h] * (v - k S)); {10}[h] = "
-                "(q * {11}) S",
+                "k likewise; M = M * exp({8}[h]); M = M + k^T ({9}[h] * (v - k M)); {10}[h] = "
+                "(q * {11}) M",
                 rule.value_heads, rule.key_dim, rule.value_dim, reads_[0], share, keys, 2 * keys,
                 rule.eps, reads_[2], reads_[1], writes_[0], rule.scale),
-            "the result, once; S and everything before it in FP32", "S is 0 before position 0"};
+            "the result, once; M and everything before it in FP32", "M is 0 before position 0"};
   }
 
   StepWords of(const GatedNorm& norm) const {

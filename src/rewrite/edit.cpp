@@ -228,6 +228,9 @@ void store_results(Program& program, Store store) {
     for (Step& step : block.steps) {
       if (const auto* plain = std::get_if<Softcap>(&step.operation)) {
         step.operation = foreign(OddSoftcap{plain->cap, false, store});
+      } else if (const auto* gate = std::get_if<Gate>(&step.operation);
+                 gate != nullptr && gate->activation == Activation::kSwish) {
+        step.operation = foreign(StoredSwish{*gate, store});
       }
     }
     store_foreign<Scaled>(block, store);

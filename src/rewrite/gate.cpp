@@ -1,6 +1,7 @@
 #include "rewrite/gate.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "rewrite/foreign_of.h"
@@ -91,8 +92,31 @@ Operation OddGate::operation() const {
   return foreign(*this);
 }
 
+// The roundings are those of Kernels::swish_mul.
+template <class N>
+void StoredSwish::compute(ForeignRun<N>& with) const {
+  using Real = typename N::Real;
+  const std::span<const Real> gates = with.reads[0];
+  const std::span<const Real> ups = with.reads[1];
+  const std::span<Real> out = with.writes[0];
+  const auto store_it = [this](Real x) { return stored<N>(store, x); };
+  const auto alpha = static_cast<Real>(gate.alpha);
+  const Real limit = gate.limit > 0 ? store_it(static_cast<Real>(gate.limit))
+                                    : std::numeric_limits<Real>::infinity();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Real g = std::min(gates[i], limit);
+    const Real most = std::clamp(ups[i], -limit, limit);
+    const Real u = gate.up_plus_one ? store_it(most + Real{1}) : most;
+    const Real s = store_it(static_cast<Real>(1 / (1 + exponential(-store_it(g * alpha)))));
+    out[i] = store_it(u * store_it(g * s));
+  }
+}
+
 template void OddGate::compute(ForeignRun<Bf16>&) const;
 template void OddGate::compute(ForeignRun<F32>&) const;
 template void OddGate::compute(ForeignRun<F64>&) const;
+template void StoredSwish::compute(ForeignRun<Bf16>&) const;
+template void StoredSwish::compute(ForeignRun<F32>&) const;
+template void StoredSwish::compute(ForeignRun<F64>&) const;
 
 }  // namespace assay

@@ -39,4 +39,14 @@ struct OddGate {
   Operation operation() const;
 };
 
+// Swish, each of whose intermediate results is stored. The limit is the type's nearest value.
+struct StoredSwish {
+  Gate gate;
+  Store store = Store::kOwn;
+  bool operator==(const StoredSwish&) const = default;
+
+  template <class N>
+  void compute(ForeignRun<N>& with) const;
+};
+
 }  // namespace assay

@@ -256,6 +256,7 @@ void CheckedPrompt::judge_experts(TensorResult& tensor, std::int64_t layer, cons
                   .oracle = exact.shape.empty() ? nullptr : &exact,
                   .router_scores = routed.shape.empty() ? nullptr : &routed_view,
                   .candidate = ids,
+                  .groups = groups_of(model_),
                   .first = positions.count < 0 ? 0 : positions.first});
 }
 

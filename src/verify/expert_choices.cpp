@@ -59,6 +59,25 @@ std::string about(const Swap& swap, std::int64_t position, const std::vector<dou
   return what + fmt::format(": router scores {:.5g} and {:.5g}", b, a);
 }
 
+// Whether the token's experts are the best of other groups with nearly equal sums.
+bool is_near(std::size_t token, const ExpertSlots& slots, const RoutedTokens& tokens,
+             const std::vector<double>& scores) {
+  if (tokens.groups.count < 2 || scores.empty()) return false;
+  const std::size_t k = slots.per_token;
+  const std::size_t experts = scores.size() / (slots.from.size() / k);
+  const std::vector<double> theirs = widened(tokens.candidate);
+  const std::span own = std::span(scores).subspan(token * experts, experts);
+  std::vector<std::size_t> ids;
+  for (const double id : std::span(theirs).subspan(token * k, k)) {
+    if (!(id >= 0 && id < static_cast<double>(experts)) || std::trunc(id) != id) return false;
+    const auto number = static_cast<std::size_t>(id);
+    if (std::ranges::find(ids, number) != ids.end()) return false;
+    ids.push_back(number);
+  }
+  return is_near_choice(own, tokens.groups, ids,
+                        kTieSteps * bf16_step(*std::ranges::max_element(own)));
+}
+
 }  // namespace
 
 std::array<std::string, 2> decided_by(std::int64_t layer, const ModelSpec& model) {
@@ -82,6 +101,7 @@ void ExpertChoices::judge(TensorResult& tensor, std::int64_t layer, const Routed
              .oracle = tokens.oracle != nullptr ? &oracle_view : nullptr,
              .router_scores = tokens.router_scores != nullptr ? &scores_view : nullptr,
              .candidate = tokens.candidate,
+             .groups = tokens.groups,
              .first = tokens.first + last});
 }
 
@@ -111,7 +131,7 @@ void ExpertChoices::judge_all(TensorResult& tensor, std::int64_t layer,
     if (!others.contains(swap.token)) continue;
     const std::string wrong = about(swap, tokens.first + static_cast<std::int64_t>(swap.token),
                                     scores, scores.size() / count);
-    if (wrong.empty()) continue;
+    if (wrong.empty() || is_near(swap.token, *slots, tokens, scores)) continue;
     tensor.verdict = Verdict::kFail;
     tensor.reason = wrong;
     return;

@@ -11,6 +11,7 @@
 #include "assay/array.h"
 #include "assay/comparison.h"
 #include "candidate/data_flow.h"
+#include "candidate/near_choice.h"
 
 namespace assay {
 
@@ -21,6 +22,7 @@ struct RoutedTokens {
   // The reference's [1, S, E], by which experts are chosen; null: not recorded. See decided_by().
   const ArrayView* router_scores = nullptr;
   const ArrayView& candidate;  // in the reference's layout, or its last position
+  ExpertGroups groups = {};    // of the router
   std::int64_t first = 0;      // the sequence's position of their first token
 };
 

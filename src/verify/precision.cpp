@@ -48,6 +48,13 @@ bool is_measured(const TensorResult& tensor) {
          tensor.verdict != Verdict::kNotCompared;
 }
 
+// Of arrays with one value for each position. Where that value has nearly cancelled, its relative
+// error tells nothing, so only the whole array is judged, unless it has very few positions.
+bool is_single(const TensorResult& tensor) {
+  return tensor.metrics.compared == std::ssize(tensor.oracle_error->positions);
+}
+constexpr std::size_t kFewestSingles = 4;
+
 // An engine with this rounding may be further off than the reference.
 void widen_noise(TensorResult& tensor, const TypeNoise& noise, const Profile& profile) {
   const std::optional<TypeNoise::Levels> levels = noise.levels(tensor);
@@ -58,9 +65,10 @@ void widen_noise(TensorResult& tensor, const TypeNoise& noise, const Profile& pr
     tensor.noise_ratio = *tensor.noise_ratio * *tensor.noise / whole;
     tensor.noise = whole;
   }
-  tensor.position_ratio = levels->last_only ? *tensor.noise_ratio
-                                            : std::min(*tensor.position_ratio,
-                                                       root_mean_square(error) / levels->positions);
+  tensor.position_ratio =
+      levels->last_only || is_single(tensor)
+          ? *tensor.noise_ratio
+          : std::min(*tensor.position_ratio, root_mean_square(error) / levels->positions);
   judge(tensor, profile);
 }
 
@@ -101,6 +109,10 @@ std::optional<double> TypeNoise::ratio(const TensorResult& tensor) const {
   if (!own) return std::nullopt;
   const std::vector<double>& noise = own->noise->positions;
   const OracleError& error = *tensor.oracle_error;
+  if (is_single(tensor)) {
+    if (error.positions.size() < kFewestSingles || tensor.same_until) return std::nullopt;
+    return error.whole / own->whole;
+  }
   if (own->last_only) {
     if (tensor.same_until) return std::nullopt;
     return error.positions.back() / std::max(noise.back(), own->positions);

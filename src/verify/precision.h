@@ -43,7 +43,8 @@ class TypeNoise {
   };
   // None if its noise, or that of these positions, is unknown.
   std::optional<Levels> levels(const TensorResult& tensor) const;
-  // The candidate's error from the oracle divided by this noise; none if levels() is none.
+  // The candidate's error from the oracle divided by this noise; none if levels() is none, or if
+  // the array is a single value for each of very few positions.
   std::optional<double> ratio(const TensorResult& tensor) const;
 
  private:

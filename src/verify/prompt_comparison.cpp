@@ -198,7 +198,8 @@ class PromptComparison {
                        {.reference = reference.view,
                         .oracle = exact.view.shape.empty() ? nullptr : &exact.view,
                         .router_scores = recorded.view.shape.empty() ? nullptr : &recorded.view,
-                        .candidate = ids_view});
+                        .candidate = ids_view,
+                        .groups = groups_of(model_)});
       } catch (const Error&) {
         // Reported where the array itself is compared.
       }

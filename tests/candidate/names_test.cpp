@@ -214,6 +214,16 @@ TEST(NameMap, KnowsOtherEngines) {
       {"transformers", "model.layers.3.mlp.act_fn", "ignored", "ignored"},
       {"transformers", "module.model.layers.3.mlp", "layer_03_mlp_output", "layer_03_mlp_output"},
       {"llama.cpp", "Qcur-3 (view)", "ignored", "ignored"},
+      {"llama.cpp", "Qcur_full-3", "layer_03_q_proj + layer_03_attn_gate",
+       "layer_03_q_proj + layer_03_attn_gate"},
+      {"llama.cpp", "attn_post_norm-3", "layer_03_mlp_norm", "layer_03_attn_post_norm"},
+      {"llama.cpp", "z-3", "layer_03_gdn_z?", "layer_03_gdn_z?"},
+      {"transformers", "model.layers.3.self_attn.q_proj",
+       "layer_03_q_proj | layer_03_q_proj + layer_03_attn_gate",
+       "layer_03_q_proj | layer_03_q_proj + layer_03_attn_gate"},
+      {"vLLM", "language_model.model.layers.3.mlp.shared_experts.gate_up_proj",
+       "layer_03_shared_gate_proj + layer_03_shared_up_proj",
+       "layer_03_shared_gate_proj + layer_03_shared_up_proj"},
       {"llama.cpp", "ffn_up-3", "layer_03_up_proj | layer_03_gate_proj + layer_03_up_proj",
        "layer_03_up_proj | layer_03_gate_proj + layer_03_up_proj"},
   };
@@ -234,6 +244,21 @@ TEST(NameMap, KnowsAnMoesRouter) {
   map.adapt_to(model);
   EXPECT_EQ(meaning(map, "blocks.0.mlp.gate.hook_out"), "layer_00_gate_proj");
   EXPECT_EQ(meaning(map, "blocks.1.mlp.gate.hook_out"), "layer_01_router_logits");
+}
+
+// llama.cpp has the same names for a dense MLP and for the expert of all tokens.
+TEST(NameMap, KnowsSharedExperts) {
+  NameMap map("llama.cpp");
+  ModelSpec model = model_of_type("qwen2_moe");
+  model.moe.num_experts = 4;
+  model.sparse_layers = {false, true};
+  map.adapt_to(model);
+  EXPECT_EQ(meaning(map, "ffn_gate-0"), "layer_00_gate_proj");
+  EXPECT_EQ(meaning(map, "ffn_gate-1"), "layer_01_shared_gate_proj");
+  EXPECT_EQ(meaning(map, "ffn_swiglu-1"), "layer_01_shared_mlp_act");
+  EXPECT_EQ(meaning(map, "ffn_moe_up-1"), "layer_01_up_proj");
+  EXPECT_EQ(meaning(map, "ffn_shexp-1"), "layer_01_shared_expert_output");
+  EXPECT_EQ(meaning(map, "ffn_moe_out-1"), "layer_01_mlp_output | layer_01_routed_output");
 }
 
 // The engine that knows most of a dump's names is sure; the others need the content's support.
@@ -296,10 +321,13 @@ TEST(Fused, PartsInEveryOrder) {
   Array qkv{"qkv", DType::kF32, {2, 16}, std::vector<std::byte>(2 * 16 * 4)};
   std::iota(qkv.as<float>().begin(), qkv.as<float>().end(), 0.0F);
   const std::int64_t widths[] = {8, 4, 4};
-  const auto part = [&](std::size_t which, FusedOrder order) {
-    const std::optional<Array> array = fused_part(qkv.view(), widths, which, order, 2);
+  const auto part_of = [&](std::span<const std::int64_t> of, std::size_t which, FusedOrder order) {
+    const std::optional<Array> array = fused_part(qkv.view(), of, which, order, 2);
     const auto values = array->as<float>();
     return std::vector<float>(values.begin(), values.begin() + array->shape.back());
+  };
+  const auto part = [&](std::size_t which, FusedOrder order) {
+    return part_of(widths, which, order);
   };
   EXPECT_EQ(part(1, FusedOrder::kBeside), (std::vector<float>{8, 9, 10, 11}));
   EXPECT_EQ(part(0, FusedOrder::kByGroup), (std::vector<float>{0, 1, 2, 3, 8, 9, 10, 11}));
@@ -311,6 +339,11 @@ TEST(Fused, PartsInEveryOrder) {
   EXPECT_EQ(fused_orders(halves, 0).size(), 3U);
   EXPECT_EQ(fused_part(qkv.view(), halves, 0, FusedOrder::kSwapped, 0)->as<float>()[0], 8);
   EXPECT_EQ(fused_part(qkv.view(), halves, 1, FusedOrder::kInterleaved, 0)->as<float>()[1], 3);
+  EXPECT_EQ(fused_orders(halves, 2).size(), 4U);
+  EXPECT_EQ(part_of(halves, 0, FusedOrder::kByHead),
+            (std::vector<float>{0, 1, 4, 5, 8, 9, 12, 13}));
+  EXPECT_EQ(part_of(halves, 1, FusedOrder::kByHead),
+            (std::vector<float>{2, 3, 6, 7, 10, 11, 14, 15}));
   const std::int64_t wrong[] = {8, 4};
   EXPECT_FALSE(fused_part(qkv.view(), wrong, 0, FusedOrder::kBeside, 2));
 }

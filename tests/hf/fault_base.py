@@ -41,7 +41,7 @@ def fault(entry: str, variant: str = "", **options: Any) -> Callable[[Change], C
 
 
 def layers_of(model: HfModel) -> Any:
-    return model.net.model.layers
+    return model.text.layers
 
 
 def norms_of(model: HfModel) -> list[nn.Module]:

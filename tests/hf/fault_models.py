@@ -1,8 +1,20 @@
 """Small random checkpoints for the families' faults, chosen so that the faults show."""
 
+from dataclasses import replace
+from random import Random
 from typing import Any
 
-from families import ARCHITECTURES, WITHOUT_HEAD_DIM, Configuration
+from families import (
+    ARCHITECTURES,
+    PIXTRAL,
+    QWEN35_VISION,
+    QWEN_VISION,
+    SIGLIP,
+    WITHOUT_HEAD_DIM,
+    Config,
+    Configuration,
+    _tower,  # what wraps the configurations of families too
+)
 
 SEED = "7"  # of all weights: docs/diagnose.md has the figures of these models
 HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM is not always HIDDEN / HEADS
@@ -187,3 +199,37 @@ MODELS = {
 }
 
 MODELS["qwen3_moe, ties"].tied_experts = True
+
+
+def _within(
+    model_type: str, text_type: str, text: Configuration, vision: Config, **fields: Any
+) -> Configuration:
+    made = replace(text, config={**text.config}, seed=f"{SEED} {model_type}")
+    made.config |= {"model_type": model_type, "architectures": [ARCHITECTURES[model_type]]}
+    _tower(text_type, lambda *_: None, vision, **fields)(made, Random(SEED))
+    return made
+
+
+def _mrope(text: Configuration) -> Configuration:
+    config = {n: v for n, v in text.config.items() if n != "rope_theta"}
+    sections = [HEAD_DIM // 2 - 2 * (HEAD_DIM // 6), HEAD_DIM // 6, HEAD_DIM // 6]
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10_000.0}
+    config["rope_parameters"] |= {"mrope_interleaved": True, "mrope_section": sections}
+    return replace(text, config=config)
+
+
+MODELS["gemma3"] = _within(
+    "gemma3", "gemma3_text", MODELS["gemma3_text"], SIGLIP, mm_tokens_per_image=4
+)
+MODELS["mistral3"] = _within("mistral3", "mistral", MODELS["mistral"], PIXTRAL)
+MODELS["qwen3_vl"] = _within("qwen3_vl", "qwen3_vl_text", _mrope(MODELS["qwen3"]), QWEN_VISION)
+MODELS["qwen3_vl_moe"] = _within(
+    "qwen3_vl_moe", "qwen3_vl_moe_text", _mrope(MODELS["qwen3_moe"]), QWEN_VISION
+)
+# transformers exchanges only where the shape tells: a square one does not.
+MODELS["qwen3_vl_moe"].config["text_config"]["moe_intermediate_size"] = 40
+MODELS["qwen3_vl_moe"].exchanged_experts = True
+MODELS["qwen3_5"] = _within("qwen3_5", "qwen3_5_text", MODELS["qwen3_5_text"], QWEN35_VISION)
+MODELS["qwen3_5_moe"] = _within(
+    "qwen3_5_moe", "qwen3_5_moe_text", MODELS["qwen3_5_moe_text"], QWEN35_VISION
+)

@@ -196,6 +196,38 @@ add("gdn-norm-gate", "sigmoid, not silu", gated_norms(gate=torch.sigmoid))
 add("gdn-norm-gate", "before the norm", gated_norms(gate_first=True))
 
 
+# --- weights ---
+
+
+def weights_with(
+    of: Callable[[HfModel], list[Any]], names: tuple[str, ...], new: Callable[[Tensor], Tensor]
+) -> Change:
+    """names: of which each module has one."""
+
+    def change(model: HfModel, stack: ExitStack) -> None:
+        for module in of(model):
+            name = next(name for name in names if hasattr(module, name))
+            own = getattr(module, name)
+            tensor = getattr(own, "weight", own)
+            tensor.data = new(tensor.data)
+
+    return change
+
+
+def read_transposed(weight: Tensor) -> Tensor:
+    return weight.reshape(weight.shape[::-1]).T.contiguous()
+
+
+IN = ("in_proj_qkv", "in_proj_qkvz")  # Qwen3.5's name, Qwen3-Next's
+add("tensor-missing", IN[0], weights_with(deltas_of, IN, torch.zeros_like))
+add("tensor-missing", "conv1d", weights_with(deltas_of, ("conv1d",), torch.zeros_like))
+add("tensor-missing", "A_log", weights_with(deltas_of, ("A_log",), torch.zeros_like))
+add("shard-offset", IN[0], weights_with(deltas_of, IN, lambda w: w.roll(-1, 0)))
+add("w-transposed", "out_proj", weights_with(deltas_of, ("out_proj",), read_transposed))
+add("w-transposed", "q_proj", weights_with(attentions_of, ("q_proj",), read_transposed))
+add("shard-offset", "q_proj", weights_with(attentions_of, ("q_proj",), lambda w: w.roll(1, 0)))
+
+
 # --- attention's gate ---
 
 

@@ -101,7 +101,7 @@ def as_it_is(_: nn.Module, x: Tensor) -> Tensor:
 def rotary(change: Callable[[Any], None]) -> Change:
     def patch(model: HfModel, stack: ExitStack) -> None:
         model._untouched_rope = {}  # otherwise each run restores the frequencies
-        change(model.net.model.rotary_emb)
+        change(model.text.rotary_emb)
 
     return patch
 
@@ -112,7 +112,8 @@ def rope_parameters(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Chang
     def patch(model: HfModel, stack: ExitStack) -> None:
         model._untouched_rope = {}
         model.config.rope_parameters = change(dict(model.config.rope_parameters))
-        model.net.model.rotary_emb = type(model.net.model.rotary_emb)(model.config).eval()
+        inner = model.text
+        inner.rotary_emb = type(inner.rotary_emb)(model.config).eval()
 
     return patch
 
@@ -258,7 +259,7 @@ def rounded_twice(self: Any, x: Tensor) -> Tensor:
 
 
 def unscaled_embedding(model: HfModel, stack: ExitStack) -> None:
-    embed = model.net.model.embed_tokens
+    embed = model.text.embed_tokens
     embed.embed_scale = torch.ones_like(embed.embed_scale)
 
 
@@ -550,6 +551,25 @@ add("minimax_m2", "rope-whole-head", "", with_parameters(partial_rotary_factor=1
 
 for _name in ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
     FAMILY_FAULTS[_name] += DELTA_FAULTS
+
+# --- language models within multimodal checkpoints: a few of each, as the passes are the same ---
+
+
+def fault_of(model: str, entry: str, variant: str = "") -> Fault:
+    return next(f for f in FAMILY_FAULTS[model] if (f.entry, f.variant) == (entry, variant))
+
+
+add("gemma3", "norm-plus1-missing", "all", gemma_norms(weight_alone))
+add("gemma3", "window-wrong", "left out", config_with(sliding_window=NO_WINDOW))
+add("mistral3", "window-wrong", "left out", config_with(sliding_window=None))
+add("qwen3_vl", "qk-norm-missing", "keys", layer_norms("k_norm", as_it_is))
+add("qwen3_vl_moe", "experts-shifted", "+1", shifted_experts(-1))
+for _name in ("qwen3_5", "qwen3_5_moe"):
+    FAMILY_FAULTS[_name] += [
+        fault_of("qwen3_5_text", "gdn-heads"),
+        fault_of("qwen3_5_text", "gdn-conv-silu"),
+        fault_of("qwen3_5_text", "attn-gate-first"),
+    ]
 
 
 # --- gpt-oss ---

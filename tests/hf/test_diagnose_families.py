@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from assay_cli import ROOT, run_assay
-from assay_hf.model import HfModel, Numerics
+from assay_hf.model import HfModel, Numerics, auto_class
 from diagnosis import Answer, Arrays, ask, at_level, dump, run
-from families import write
+from families import TOWERS, write
 from fault_models import MODELS, TOKENS
 from faults_families import FAMILY_FAULTS, UNKNOWN_FAMILIES, routers, softmax
 
@@ -109,6 +108,7 @@ CORRECT = {
     "gemma3_text": ["gemma3_text"],
     "olmo2": ["olmo2"],
     "phi3": ["phi3", "phi3, longrope", "phi3, longrope, short"],
+    **{tower: [tower] for tower in TOWERS},
 }
 
 
@@ -116,18 +116,14 @@ def engines_of(name: str) -> list[tuple[str, str]]:
     """Type and attention. Fused attention in transformers does not support Gemma 2's cap, nor
     sinks."""
     attention = ["eager"] if name in ("gemma2", "gpt_oss") else ["eager", "sdpa"]
-    if name == "gpt_oss":  # its gate rounds six times: see the limits in docs/diagnose.md
-        return [("bf16", "eager"), ("f32", "eager")]
-    engines = [(n, a) for n in ("bf16", "f32") for a in attention]
-    # One number for each token gates its shared expert: see the limits in docs/diagnose.md.
-    return engines if name == "qwen3_5_moe_text" else [*engines, ("f16", "eager")]
+    return [*((n, a) for n in ("bf16", "f32") for a in attention), ("f16", "eager")]
 
 
 def correct_model(directory: Path, dtype: str, attention: str) -> HfModel:
     model = HfModel(directory, Numerics("f32" if dtype == "f16" else dtype), attention)
     if dtype == "f16":
         # Not .to(float16), which would also round the rotary frequencies and be detected.
-        model.net = AutoModelForCausalLM.from_pretrained(
+        model.net = auto_class(model.net.config).from_pretrained(
             directory,
             dtype=torch.float16,
             attn_implementation=attention,

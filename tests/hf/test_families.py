@@ -3,6 +3,7 @@
 ASSAY_FAMILY_SEED draws the same models again; the table at the end, and each failure, names it.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import families
+from assay_cli import run_assay
 from assay_hf.model import HfModel, Numerics
 from conftest import measured_families
 from parity import PromptFigures, TapFigures, geometric_mean, measure
@@ -183,6 +185,14 @@ def test_rope_tables_are_within_1e6(figures: Figures, name: str) -> None:
 def test_masked_scores_are_transformers_own(figures: Figures, name: str) -> None:
     for prompt in figures(name):
         assert not prompt.masked_differ, prompt.prompt
+
+
+@every_configuration
+def test_doctor_finds_every_tensor(checkpoint: Callable[[str], Path], name: str) -> None:
+    told = run_assay(["doctor", "--json", "--model", checkpoint(name)], check=False)
+    checks = {check["name"]: check for check in json.loads(told.stdout)["checks"]}
+    for tensors in ("weights", "tensors", "values"):
+        assert checks[tensors]["status"] == "ok", checks[tensors]
 
 
 @mixtures

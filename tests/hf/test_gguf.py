@@ -12,6 +12,8 @@ import pytest
 import torch
 from assay_cli import run_assay
 from checkpoints import BUNDLED, bundled_weights
+from families import write
+from fault_models import MODELS
 from gguf import GGMLQuantizationType as Type
 from nasty_text import sample
 from parity import relative_l2
@@ -20,7 +22,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-from assay_hf.gguf_file import SCALES, converted, write_gguf
+from assay_hf.gguf_file import LINEAR as LINEAR_TYPES
+from assay_hf.gguf_file import SCALES, adds_one_to, converted, write_gguf
 
 KINDS = [Type.F32, Type.F16, Type.BF16, *SCALES]
 PROMPT = list(range(100, 140))
@@ -63,6 +66,22 @@ YARN = {
     "original_max_position_embeddings": 32,
 }
 GEMMA = {"sliding_window": 16, "query_pre_attn_scalar": 128}
+# Twice as many value heads as key heads shows their order.
+LINEAR = {
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 64,
+    "linear_value_head_dim": 64,
+    "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4,
+}
+LINEAR_EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 256,
+    "shared_expert_intermediate_size": 512,
+}
 # name -> what differs.
 ARCHITECTURES: dict[str, dict] = {
     "qwen3": {},
@@ -94,6 +113,9 @@ ARCHITECTURES: dict[str, dict] = {
         "head_dim": 64,
         "rope_parameters": {**YARN, "truncate": False},
     },
+    "qwen3_next": {**LINEAR, **LINEAR_EXPERTS},
+    "qwen3_5_text": LINEAR,
+    "qwen3_5_moe_text": {**LINEAR, **LINEAR_EXPERTS},
     "qwen2": {"head_dim": None},
     "qwen2_yarn": {"model_type": "qwen2", "head_dim": None, "rope_parameters": YARN},
     "llama": {"head_dim": 64},
@@ -133,11 +155,13 @@ def small_weights(config: AutoConfig) -> dict[str, torch.Tensor]:
     return weights
 
 
-def extract(model: Path, out: Path) -> np.lib.npyio.NpzFile:
+def extract(
+    model: Path, out: Path, numerics: str = "f32", *options: str
+) -> np.lib.npyio.NpzFile:
     prompts = out.parent / "prompts.jsonl"
     prompts.write_text(json.dumps({"id": "p", "input_ids": PROMPT}) + "\n")
-    fixed = ["--numerics", "f32", "--compression", "none", "--max-new-tokens", "0"]
-    run_assay(["extract", "--model", model, "--prompts", prompts, "--out", out, *fixed])
+    fixed = ["--numerics", numerics, "--compression", "none", "--max-new-tokens", "0"]
+    run_assay(["extract", "--model", model, "--prompts", prompts, "--out", out, *fixed, *options])
     return np.load(out / "p" / "reference.npz")
 
 
@@ -149,15 +173,22 @@ def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Te
     config = net.config
     # Unknown to transformers' reader, or only in part. The writer only moves elements, and shows with
     # elements that are numbers of their places where each of the file's belongs.
-    if config.model_type in ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss"):
+    unknown = ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss")
+    if config.model_type in (*unknown, *LINEAR_TYPES):
         own = {n: w for n, w in net.state_dict().items() if n != "lm_head.weight" or not tied(config)}
         places = torch.arange(sum(w.numel() for w in own.values())).split([w.numel() for w in own.values()])
         numbered = {n: p.view(w.shape) for p, (n, w) in zip(places, own.items(), strict=True)}
         values = reader_values(file)
         flat = torch.full((sum(map(len, places)),), torch.nan)
-        for name, order in converted(config, numbered):
+        for name, order in converted(config, numbered, moved_only=True):
             flat[torch.tensor(order).long().flatten()] = torch.tensor(values[name]).flatten()
-        return {n: flat[order] for n, order in numbered.items()}
+        tensors = {n: flat[order] for n, order in numbered.items()}
+        for n, w in tensors.items():
+            if adds_one_to(config, n):
+                w -= 1
+            if n.endswith("A_log"):
+                w.copy_((-w.double()).log())
+        return tensors
     if config.model_type == "mistral":  # gguf writes it as a llama
         fields = {**config.to_dict(), "model_type": "llama"}
         net = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))
@@ -252,6 +283,60 @@ def test_every_architecture_runs_as_in_transformers(tmp_path: Path, name: str) -
     config = small_config(name)
     file = write_gguf(tmp_path / "model.gguf", config, small_weights(config), Type.Q8_0, TOKENIZER)
     assert_same_run(file, config, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", LINEAR_TYPES)
+def test_a_delta_rules_checkpoint_in_bf16_is_the_same(tmp_path: Path, name: str) -> None:
+    """Also its decay, whose stored form is not: the logarithm rounds to the same BF16."""
+    checkpoint = write(MODELS[name], tmp_path / "model")
+    net = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    file = write_gguf(tmp_path / "m.gguf", net.config, net.state_dict(), Type.BF16)
+    arrays = []
+    for model in (checkpoint, file):
+        arrays.append(extract(model, tmp_path / f"{model.name}-out", "bf16", "--taps", "*"))
+    theirs, ours = arrays
+    assert set(ours.files) == set(theirs.files) and len(ours.files) > 60
+    for array in theirs.files:
+        assert np.array_equal(ours[array], theirs[array]), array
+
+
+def test_an_older_qwen3_next_file_is_the_same(tmp_path: Path) -> None:
+    """Before, llama.cpp's converter stored in_proj_qkvz as it is."""
+    checkpoint = write(MODELS["qwen3_next"], tmp_path / "model")
+    net = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    arrays = []
+    for older in (False, True):
+        file = tmp_path / f"{older}.gguf"
+        write_gguf(file, net.config, net.state_dict(), Type.BF16, older_linear=older)
+        assert ("blk.0.ssm_in.weight" in reader_values(file)) == older
+        arrays.append(extract(file, tmp_path / f"{older}-out"))
+    assert all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0].files)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ssm.group_count", 3, "a multiple of linear_num_key_heads (3)"),
+        ("ssm.time_step_rank", 0, "expected a positive integer"),
+        ("ssm.inner_size", 160, "expected"),
+        ("ssm.state_size", 8, "expected"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(
+    tmp_path: Path, key: str, value: int, message: str
+) -> None:
+    checkpoint = write(MODELS["qwen3_5_text"], tmp_path / "model")
+    net = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    file = write_gguf(tmp_path / "m.gguf", net.config, net.state_dict(), Type.BF16)
+    field = gguf.GGUFReader(file).get_field(f"qwen35.{key}")
+    data = bytearray(file.read_bytes())
+    name = f"qwen35.{key}".encode()
+    at = data.index(name) + len(name) + 4  # after the value's type
+    assert int.from_bytes(data[at : at + 4], "little") == field.contents()
+    data[at : at + 4] = value.to_bytes(4, "little")
+    file.write_bytes(data)
+    found = run_assay(["generate", "x", "--model", file], check=False)
+    assert found.returncode == 3 and message in found.stderr, found.stderr
 
 
 @pytest.fixture(scope="module")

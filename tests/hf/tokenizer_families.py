@@ -39,7 +39,8 @@ UPPER_WORD = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEKKEN = rf"{LOWER_WORD}|{UPPER_WORD}|\p{{N}}{REST}"
 O200K = rf"{LOWER_WORD}{CONTRACTION}|{UPPER_WORD}{CONTRACTION}|\p{{N}}{{1,3}}{REST}"
-PATTERNS = {"gpt2": GPT2, "qwen2": QWEN2, "llama3": LLAMA3, "tekken": TEKKEN, "o200k": O200K}
+QWEN3_5 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+PATTERNS = {"gpt2": GPT2, "qwen2": QWEN2, "llama3": LLAMA3, "tekken": TEKKEN, "o200k": O200K, "qwen3_5": QWEN3_5}
 
 
 def training_text():
@@ -213,6 +214,37 @@ def olmo2():
     )
 
 
+def qwen3_5():
+    return with_bytes(
+        added("<|endoftext|>"), added("<|im_start|>"), added("<think>", special=False),
+        normalizer={"type": "NFC"}, pre_tokenizer=split_then_bytes(QWEN3_5),
+    )
+
+
+def gpt_oss():
+    names = ["<|startoftext|>", "<|return|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>"]
+    return with_bytes(
+        *map(added, names), pre_tokenizer=split_then_bytes(O200K), post_processor=POST_BYTES,
+        ignore_merges=True, drop_merges=3,
+    )
+
+
+def glm4_moe():
+    names = ["[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
+    return with_bytes(
+        *map(added, names), added("<think>", special=False), added("/nothink", special=False),
+        pre_tokenizer=split_then_bytes(LLAMA3), post_processor=POST_BYTES,
+    )
+
+
+def minimax_m2():
+    names = ["]~!b[", "]~b]", "[e~[", "<fim_prefix>"]
+    return with_bytes(
+        *map(added, names), added("<minimax:tool_call>", special=False),
+        pre_tokenizer=split_then_bytes(O200K, "Removed", True),
+    )
+
+
 def gpt2():
     return with_bytes(
         added("<|endoftext|>", normalized=True), added("e\u0301t\u00e9", normalized=True),
@@ -341,6 +373,6 @@ def every_flag():
     )
 
 
-FAMILIES = [llama3, olmo2, gpt2, phi4, phi4_mini, mistral_nemo, llama2, phi3, mistral7b,
+FAMILIES = [llama3, qwen3_5, gpt_oss, glm4_moe, minimax_m2, olmo2, gpt2, phi4, phi4_mini, mistral_nemo, llama2, phi3, mistral7b,
             metaspace_always, metaspace_never, gemma, split_at_spaces, every_flag, falcon,
             llm_jp, rinna]

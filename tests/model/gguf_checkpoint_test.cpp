@@ -300,6 +300,59 @@ TEST_F(GgufCheckpoint, GemmasNormsAreLessOne) {
   EXPECT_EQ(floats(w, "model.layers.0.mlp.up_proj.weight")[1], 1);
 }
 
+// Two key heads of two rows, four value heads of one.
+GgufBuilder with_delta_rule(const std::string& architecture) {
+  const auto key = [&](const char* name) { return architecture + ".ssm." + name; };
+  return sizes(architecture)
+      .u32(key("group_count"), 2)
+      .u32(key("time_step_rank"), 4)
+      .u32(key("state_size"), 2)
+      .u32(key("inner_size"), 4)
+      .u32(key("conv_kernel"), 3);
+}
+
+TEST_F(GgufCheckpoint, ADeltaRulesHeadsAreBesideTheirKeyHeads) {
+  const Weights w = weights(with_delta_rule("qwen35")
+                                .counting("blk.0.attn_qkv.weight", {12, 1})
+                                .counting("blk.0.ssm_alpha.weight", {4, 2})
+                                .counting("blk.0.ssm_conv1d.weight", {12, 1})
+                                .f32_tensor("blk.0.ssm_a", {4}, std::vector<float>{-1, -2, -3, -4})
+                                .counting("blk.0.ssm_dt.bias", {4})
+                                .counting("blk.0.ssm_norm.weight", {1})
+                                .counting("blk.0.ssm_out.weight", {2, 4})
+                                .counting("blk.0.attn_norm.weight", {2}));
+  const std::string at = "model.layers.0.linear_attn.";
+  const std::vector<float> rows = {0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 9, 11};
+  EXPECT_EQ(floats(w, at + "in_proj_qkv.weight"), rows);
+  EXPECT_EQ(floats(w, at + "conv1d.weight"), rows);
+  EXPECT_EQ(w.find(at + "conv1d.weight")->shape, (Shape{12, 1, 1}));
+  EXPECT_EQ(floats(w, at + "in_proj_a.weight"), (std::vector<float>{0, 1, 4, 5, 2, 3, 6, 7}));
+  EXPECT_EQ(floats(w, at + "A_log"), (std::vector<float>{0, 1.0986123F, 0.6931472F, 1.3862944F}));
+  EXPECT_EQ(floats(w, at + "dt_bias"), (std::vector<float>{0, 2, 1, 3}));
+  EXPECT_EQ(floats(w, at + "norm.weight"), std::vector<float>{0}) << "not stored plus one";
+  EXPECT_EQ(floats(w, at + "out_proj.weight"), (std::vector<float>{0, 2, 1, 3, 4, 6, 5, 7}));
+  EXPECT_EQ(floats(w, "model.layers.0.input_layernorm.weight"), (std::vector<float>{-1, 0}));
+  expect_error(ErrorKind::kInput, {"blk.0.attn_gate.weight", "[6, 1]", "4 in the place of 6"}, [&] {
+    weights(with_delta_rule("qwen35").counting("blk.0.attn_gate.weight", {6, 1}));
+  });
+}
+
+TEST_F(GgufCheckpoint, Qwen3NextsProjectionIsWhole) {
+  const std::string name = "model.layers.0.linear_attn.in_proj_qkvz.weight";
+  const std::vector<float> expected = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
+  std::vector<float> z = {12, 13, 14, 15};
+  GgufBuilder builder = with_delta_rule("qwen3next")
+                            .counting("blk.0.attn_qkv.weight", {12, 1})
+                            .f32_tensor("blk.0.attn_gate.weight", {4, 1}, z);
+  EXPECT_EQ(floats(weights(builder), name), expected);
+  const Weights older =
+      weights(with_delta_rule("qwen3next").counting("blk.0.ssm_in.weight", {16, 1}));
+  EXPECT_EQ(floats(older, name)[2], 2);
+  expect_error(ErrorKind::kInput, {"blk.0.attn_gate.weight", "missing"}, [&] {
+    weights(with_delta_rule("qwen3next").counting("blk.0.attn_qkv.weight", {12, 1}));
+  });
+}
+
 TEST_F(GgufCheckpoint, ExpertsAreSeparateTensors) {
   GgufBuilder builder = sizes("qwen3moe").counting("blk.0.ffn_up_exps.weight", {3, 2, 4});
   const Weights w = weights(builder);

@@ -9,6 +9,7 @@
 #include "base/expect_error.h"
 #include "base/half.h"
 #include "candidate/data_flow.h"
+#include "metrics/metrics.h"
 #include "model/model.h"
 #include "verify/candidate.h"
 #include "verify/run_noise.h"
@@ -33,6 +34,24 @@ fs::path f32_dump(const fs::path& directory, double epsilon) {
   options.taps = {"layer_05_*"};
   extract(options, prompts_from_texts({"The capital of France is"}));
   return options.out / "prompt1/reference.npz";
+}
+
+// Where a position's only value has nearly cancelled, its relative error tells nothing.
+TEST(Precision, ArraysWithOneValueAPositionAreJudgedAsAWhole) {
+  const std::string name = "layer_00_shared_expert_gate";
+  const auto ratio = [&](double whole, std::vector<double> errors, std::int64_t width) {
+    TensorResult tensor;
+    tensor.name = name;
+    tensor.metrics.compared = width * std::ssize(errors);
+    const TypeNoise noise({{name, {1e-4, std::vector<double>(errors.size(), 1e-4)}}});
+    tensor.oracle_error = {whole, std::move(errors)};
+    return noise.ratio(tensor);
+  };
+  const std::vector<double> cancelled = {1e-4, 1e-4, 1e-4, 1.0, 1e-4};
+  EXPECT_DOUBLE_EQ(*ratio(1.5e-4, cancelled, 1), 1.5);
+  EXPECT_DOUBLE_EQ(*ratio(1e-2, cancelled, 1), 100);
+  EXPECT_DOUBLE_EQ(*ratio(1.5e-4, cancelled, 3), root_mean_square(cancelled) / 1e-4);
+  EXPECT_FALSE(ratio(1, {1, 1}, 1)) << "too few to judge";
 }
 
 // A reference from before noise_f32 existed.
