@@ -13,7 +13,7 @@
 #include "numerics/kernels.h"
 #include "numerics/matmul_impl.h"
 #include "numerics/matmul_packed_impl.h"
-#include "numerics/mxfp4_impl.h"
+#include "numerics/widened_rows_impl.h"
 #if defined(__x86_64__) || defined(__aarch64__)
 #include "numerics/flush_mode.h"
 #endif
@@ -43,7 +43,7 @@ struct DotKernels {
                                               const Real* bias, Real* out, std::size_t ldo) {
     using Rows = StoredWeights<N, typename Lanes::Pairs, DType::kBF16>;
     all_dots<Lanes, Rows, true>(
-        x, w.cols, tokens, w.data, w.rows, w.cols, out, ldo,
+        x, w.cols, tokens, Rows{w.data, w.row_bytes()}, w.rows, w.cols, out, ldo,
         [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, r); });
   }
 
@@ -113,7 +113,8 @@ struct KernelSet {
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                      std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
-    if (w.is_mxfp4()) {
+    // Several tiles of tokens would each widen the weights.
+    if (w.is_mxfp4() && tokens > Lanes::kTokenTile) {
       return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
         const Real* own = bias == nullptr ? nullptr : bias + first;
         flushing<N, Lanes>([&]<class L>() {
