@@ -7,9 +7,11 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 
+#include "numerics/fp8_impl.h"
 #include "numerics/kernels.h"
 #include "numerics/mxfp4_impl.h"
 
@@ -114,6 +116,65 @@ struct Mxfp4Weights {
   ASSAY_INLINE Pairs tail(std::size_t, std::size_t) const { return Pairs::zero(); }
   ASSAY_INLINE void prefetch(std::size_t i, std::size_t ahead) const {
     __builtin_prefetch(data + i * kMxfp4Bytes + ahead, 0, 3);
+  }
+};
+
+// The same of rows in FP8.
+template <class N, class Pairs>
+struct Fp8Weights {
+  static_assert(kBlock == kFp8Block);
+  static constexpr bool kUnpacks = true;
+  static constexpr std::size_t kPrefetched = 64 / kFp8Block;
+
+  const std::byte* data;
+  std::size_t row_bytes;
+  std::size_t first_row;
+  const BlockScales* scales;
+  unsigned shift;              // a scale is for 2^shift blocks of a row
+  const float* own = nullptr;  // scales of the first row
+
+  // Whether blocks of these rows have one scale each, and products no subnormals: the kernel's mode
+  // may flush them before they are rounded.
+  ASSAY_INLINE static bool fit(const Weight& w) {
+    const BlockScales& of = *w.block_scales;
+    const bool whole = of.cols >= w.cols;
+    return of.moderate && (whole || (of.cols % kBlock == 0 && std::has_single_bit(of.cols)));
+  }
+  ASSAY_INLINE static Fp8Weights of(const Weight& w) {
+    const BlockScales& of = *w.block_scales;
+    const unsigned shift =
+        of.cols >= w.cols ? 63u : static_cast<unsigned>(std::countr_zero(of.cols / kBlock));
+    return {w.data, w.row_bytes(), w.first_row, &of, shift};
+  }
+  ASSAY_INLINE Fp8Weights from_row(std::size_t r) const {
+    Fp8Weights rows = *this;
+    rows.data += r * row_bytes;
+    rows.first_row += r;
+    rows.own = &scales->values[rows.first_row / scales->rows * scales->per_row];
+    return rows;
+  }
+  ASSAY_INLINE Pairs block(std::size_t i) const { return widened(data + i * kFp8Block, i); }
+  ASSAY_INLINE Pairs tail(std::size_t i, std::size_t n) const {
+    std::byte padded[kFp8Block] = {};
+    std::memcpy(padded, data + i * kFp8Block, n);
+    return widened(padded, i);
+  }
+  ASSAY_INLINE void prefetch(std::size_t i, std::size_t ahead) const {
+    __builtin_prefetch(data + i * kFp8Block + ahead, 0, 3);
+  }
+
+ private:
+  ASSAY_INLINE Pairs widened(const std::byte* elements, std::size_t i) const {
+    alignas(64) float values[kBlock];
+    widen_fp8(elements, own[i >> shift], values);
+    const auto products = Pairs::load_f32(reinterpret_cast<const std::byte*>(values));
+    if constexpr (!N::kRoundsWeights) {
+      return products;
+    } else if constexpr (requires { Pairs::normal_to_bf16(products); }) {
+      return Pairs::normal_to_bf16(products);
+    } else {
+      return Pairs::rounded_to_bf16(products);
+    }
   }
 };
 
@@ -311,6 +372,7 @@ ASSAY_INLINE void weights_dots(const Real* x, std::size_t tokens, const Weight& 
     return dots(
         Rows{part.data, part.scales, w.row_step * w.row_bytes(), w.row_step * w.scale_bytes()});
   }
+  if (w.is_fp8()) return dots(Fp8Weights<N, typename Lanes::Pairs>::of(part));
   with_stored(w.dtype, [&]<DType kStored>() {
     dots(StoredWeights<N, typename Lanes::Pairs, kStored>{part.data, w.row_bytes()});
   });
