@@ -30,12 +30,13 @@ ARCHITECTURES = {
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
+    "ministral3": gguf.MODEL_ARCH.MISTRAL3,
     "gemma2": gguf.MODEL_ARCH.GEMMA2,
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
     "olmo2": gguf.MODEL_ARCH.OLMO2,
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
-LLAMAS = ("llama", "mistral", "mixtral")  # their files have one architecture
+LLAMAS = ("llama", "mistral", "mixtral", "ministral3")  # whose queries and keys are reordered
 LINEAR = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")  # with gated delta rules
 QUANTISED_BY_GGUF = {Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.MXFP4}
 # Where a block's F16 scales are, and how large they are for weights of about 0.05.
@@ -53,6 +54,15 @@ SCALES = {
     Type.IQ4_NL: [(0, 0.1 / 127)],
     Type.IQ4_XS: [(0, 0.1 / 4064)],
     Type.MXFP4: [],  # a byte
+    Type.IQ1_S: [(0, 0.1 / 16)],
+    Type.IQ1_M: [],  # in four parts, see random_blocks()
+    Type.IQ2_XXS: [(0, 0.1 / 166)],
+    Type.IQ2_XS: [(0, 0.1 / 166)],
+    Type.IQ2_S: [(0, 0.1 / 166)],
+    Type.IQ3_XXS: [(0, 0.1 / 480)],
+    Type.IQ3_S: [(0, 0.1 / 465)],
+    Type.TQ1_0: [(52, 0.05)],
+    Type.TQ2_0: [(64, 0.05)],
 }
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
@@ -65,6 +75,11 @@ def random_blocks(kind: Type, shape: tuple[int, ...], rng: np.random.Generator) 
     for at, scale in SCALES[kind]:
         scales = (sign * scale * rng.uniform(0.5, 1.5, len(blocks))).astype(np.float16)
         blocks[:, at : at + 2] = scales.view(np.uint8).reshape(-1, 2)
+    if kind == Type.IQ1_M:
+        scale = (sign * 0.1 / 16 * rng.uniform(0.5, 1.5, len(blocks))).astype(np.float16)
+        words = blocks[:, 48:].copy().view(np.uint16)
+        parts = scale.view(np.uint16)[:, None] >> np.array([0, 4, 8, 12], dtype=np.uint16)
+        blocks[:, 48:] = (words & 0x0FFF | parts << 12).view(np.uint8)
     return blocks.reshape(*shape[:-1], -1)
 
 
@@ -277,6 +292,11 @@ def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_factor(rope["factor"])
     if rope.get("rope_type") == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if kind == "ministral3":
+        writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+        writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+        writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if kind in ("mistral", "mixtral") and config.sliding_window:
         writer.add_sliding_window(config.sliding_window)
     if kind.startswith("gemma"):

@@ -50,6 +50,20 @@ def auto_class(config: Any) -> Any:
     return AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
 
 
+@contextmanager
+def without_accelerate() -> Iterator[None]:
+    """Lets transformers load FP8 without the package accelerate, which a model that is widened on a CPU
+    does not use."""
+    from transformers.quantizers import quantizer_finegrained_fp8 as fp8
+
+    asks = fp8.is_accelerate_available
+    fp8.is_accelerate_available = lambda: True
+    try:
+        yield
+    finally:
+        fp8.is_accelerate_available = asks
+
+
 class HfModel:
     """A causal language model, with eager attention by default. Everything runs without
     gradients."""
@@ -62,16 +76,19 @@ class HfModel:
         # The dtype is given at load: a later .to() would round the rotary frequencies too.
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
         loader = auto_class(config)
-        # On a CPU transformers widens MXFP4 anyway, but asks for packages first.
-        mxfp4 = getattr(config, "quantization_config", {}).get("quant_method") == "mxfp4"
-        options = {"quantization_config": Mxfp4Config(dequantize=True)} if mxfp4 else {}
-        self.net = loader.from_pretrained(
-            directory,
-            dtype=numerics.dtype,
-            attn_implementation=attention,
-            local_files_only=True,
-            **options,
-        ).eval()
+        # On a CPU transformers widens MXFP4 and FP8 anyway, but asks for packages first.
+        method = getattr(config, "quantization_config", {}).get("quant_method")
+        options = {"quantization_config": Mxfp4Config(dequantize=True)} if method == "mxfp4" else {}
+        with without_accelerate():
+            self.net = loader.from_pretrained(
+                directory,
+                dtype=numerics.dtype,
+                attn_implementation=attention,
+                local_files_only=True,
+                **options,
+            ).eval()
+        if numerics is Numerics.F32 and method == "fp8":
+            self.net.float()  # what is not in FP8 was left in BF16
         if numerics is Numerics.F64:
             widen_constants(self.net)
             self.net.double()  # what the class keeps in FP32, such as a router's bias

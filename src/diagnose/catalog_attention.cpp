@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <variant>
 
 #include "diagnose/catalog_list.h"
 
@@ -45,6 +47,42 @@ std::vector<Variant> other_scale(const Circumstances& at) {
   add("1/sqrt(head_dim / 2)", 1 / std::sqrt(d / 2));
   add("1/sqrt(2 head_dim)", 1 / std::sqrt(2 * d));
   return all;
+}
+
+// Applies change(layer, step) to the step of each layer that lets queries grow.
+template <class Change>
+auto growth(Change change) {
+  return [change](Hypothesis& h) {
+    for (Block& layer : h.program.layers) {
+      const auto step = std::ranges::find_if(layer.steps, [](const Step& s) {
+        return std::holds_alternative<ScaleByPosition>(s.operation);
+      });
+      if (step == layer.steps.end()) continue;
+      change(layer, static_cast<std::size_t>(step - layer.steps.begin()));
+    }
+  };
+}
+
+// Only for models whose queries grow, in prompts so long that they do.
+std::vector<Variant> other_growth(const Circumstances& at) {
+  if (at.spec.attention.growth == 0 ||
+      static_cast<double>(at.positions) <= at.spec.attention.growth_length) {
+    return {};
+  }
+  const auto of = [](Block& layer, std::size_t step) -> ScaleByPosition& {
+    return std::get<ScaleByPosition>(layer.steps[step].operation);
+  };
+  return {{"left out", growth(leave_out)},
+          {"without llama_4_scaling_beta",
+           growth([of](Block& layer, std::size_t step) { of(layer, step).growth = 1; })},
+          {"of the keys too", growth([of](Block& layer, std::size_t step) {
+             before_shown(layer, Tap::kKRope, of(layer, step));
+           })},
+          {"of the keys instead", growth([of](Block& layer, std::size_t step) {
+             const ScaleByPosition scale = of(layer, step);
+             leave_out(layer, step);
+             before_shown(layer, Tap::kKRope, scale);
+           })}};
 }
 
 auto mask_variant(std::string detail, Mask mask, std::int64_t offset) {
@@ -317,6 +355,16 @@ std::vector<Entry> attention_entries() {
                    if (at.spec.attention.sinks) return std::vector<Variant>{};
                    return only(attention([](OddAttention& a) { a.sinks = {0}; }));
                  }});
+  all.push_back({.id = "attn-temperature",
+                 .group = "attention",
+                 .name = "wrong attention temperature",
+                 .explanation = "Queries are multiplied by 1 + beta * log(1 + floor(p / length)), "
+                                "which is 1 below the original context length. Only longer prompts "
+                                "show the mistake.",
+                 .look_at = "llama_4_scaling_beta and original_max_position_embeddings in "
+                            "rope_parameters",
+                 .frequency = 3,
+                 .variants = other_growth});
   all.push_back({.id = "sinks-missing",
                  .group = "attention",
                  .name = "attention sinks not used as sinks",

@@ -342,17 +342,22 @@ std::vector<Weight*> ChangedWeights::parts_of(std::int64_t l, BlockWeights& w, P
   std::vector<Weight*> all = tensors_of(block(l), w, part);
   std::vector<float> values;
   for (Weight* weight : all) {
-    if (!weight->is_mxfp4()) continue;
+    if (!weight->is_packed()) continue;
+    const std::size_t size = weight->is_fp8() ? sizeof(float) : sizeof(std::uint16_t);
     values.resize(weight->cols);
-    std::byte* to = keep(weight->rows * weight->cols * sizeof(std::uint16_t));
+    std::byte* to = keep(weight->rows * weight->cols * size);
     for (std::size_t r = 0; r < weight->rows; ++r) {
       kernels<F32>(chosen_simd()).load_row(*weight, r, values.data());
+      if (weight->is_fp8()) {
+        std::memcpy(to + r * weight->cols * size, values.data(), weight->cols * size);
+        continue;
+      }
       for (std::size_t c = 0; c < weight->cols; ++c) {
         const std::uint16_t bits = f32_to_bf16(values[c]);
         std::memcpy(to + (r * weight->cols + c) * sizeof bits, &bits, sizeof bits);
       }
     }
-    *weight = {to, DType::kBF16, weight->rows, weight->cols};
+    *weight = {to, weight->is_fp8() ? DType::kF32 : DType::kBF16, weight->rows, weight->cols};
   }
   return all;
 }

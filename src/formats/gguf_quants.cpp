@@ -19,6 +19,7 @@
 //                x = (d * scale) * (q - 32), a scale for 16 elements
 //   IQ4_XS  256: d, 8 pairs of high bits, 4 bytes of low nibbles, 128 bytes of nibbles;
 //                x = (d * (scale - 32)) * level[q], a scale for 32 elements
+//   IQ1 to IQ3, TQ: see gguf_grid_quants.cpp
 //
 // A byte of nibbles holds two elements that are half a block (Q4_0, Q4_1, Q5, IQ4, MXFP4) or 32
 // elements (K) apart; the earlier one is in the low nibble.
@@ -33,13 +34,14 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "formats/gguf_grid_quants.h"
 
 namespace assay {
 namespace {
 
 constexpr std::size_t kSuper = 256;  // elements of a K block
 
-constexpr std::array<GgmlLayout, 16> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
+constexpr std::array<GgmlLayout, 25> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
                                                   {GgmlType::kF16, "F16", 1, 2},
                                                   {GgmlType::kBF16, "BF16", 1, 2},
                                                   {GgmlType::kQ4_0, "Q4_0", 32, 18},
@@ -52,29 +54,28 @@ constexpr std::array<GgmlLayout, 16> kLayouts = {{{GgmlType::kF32, "F32", 1, 4},
                                                   {GgmlType::kQ4_K, "Q4_K", kSuper, 144},
                                                   {GgmlType::kQ5_K, "Q5_K", kSuper, 176},
                                                   {GgmlType::kQ6_K, "Q6_K", kSuper, 210},
+                                                  {GgmlType::kIQ1_S, "IQ1_S", kSuper, 50},
+                                                  {GgmlType::kIQ1_M, "IQ1_M", kSuper, 56},
+                                                  {GgmlType::kIQ2_XXS, "IQ2_XXS", kSuper, 66},
+                                                  {GgmlType::kIQ2_XS, "IQ2_XS", kSuper, 74},
+                                                  {GgmlType::kIQ2_S, "IQ2_S", kSuper, 82},
+                                                  {GgmlType::kIQ3_XXS, "IQ3_XXS", kSuper, 98},
+                                                  {GgmlType::kIQ3_S, "IQ3_S", kSuper, 110},
                                                   {GgmlType::kIQ4_NL, "IQ4_NL", 32, 18},
                                                   {GgmlType::kIQ4_XS, "IQ4_XS", kSuper, 136},
+                                                  {GgmlType::kTQ1_0, "TQ1_0", kSuper, 54},
+                                                  {GgmlType::kTQ2_0, "TQ2_0", kSuper, 66},
                                                   {GgmlType::kMXFP4, "MXFP4", 32, 17}}};
 
 // Types that ggml knows but this reader does not. Errors can name them.
-constexpr std::array<std::pair<std::uint32_t, std::string_view>, 17> kOtherNames = {
-    {{9, "Q8_1"},
-     {15, "Q8_K"},
-     {16, "IQ2_XXS"},
-     {17, "IQ2_XS"},
-     {18, "IQ3_XXS"},
-     {19, "IQ1_S"},
-     {21, "IQ3_S"},
-     {22, "IQ2_S"},
-     {24, "I8"},
-     {25, "I16"},
-     {26, "I32"},
-     {27, "I64"},
-     {28, "F64"},
-     {29, "IQ1_M"},
-     {34, "TQ1_0"},
-     {35, "TQ2_0"},
-     {40, "NVFP4"}}};
+constexpr std::array<std::pair<std::uint32_t, std::string_view>, 8> kOtherNames = {{{9, "Q8_1"},
+                                                                                    {15, "Q8_K"},
+                                                                                    {24, "I8"},
+                                                                                    {25, "I16"},
+                                                                                    {26, "I32"},
+                                                                                    {27, "I64"},
+                                                                                    {28, "F64"},
+                                                                                    {40, "NVFP4"}}};
 
 constexpr std::array<std::int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
                                                     1,    13,   25,  38,  53,  69,  89,  113};
@@ -278,10 +279,28 @@ DequantizeBlock block_function(GgmlType type) {
       return q5_k;
     case GgmlType::kQ6_K:
       return q6_k;
+    case GgmlType::kIQ1_S:
+      return iq1_s;
+    case GgmlType::kIQ1_M:
+      return iq1_m;
+    case GgmlType::kIQ2_XXS:
+      return iq2_xxs;
+    case GgmlType::kIQ2_XS:
+      return iq2_xs;
+    case GgmlType::kIQ2_S:
+      return iq2_s;
+    case GgmlType::kIQ3_XXS:
+      return iq3_xxs;
+    case GgmlType::kIQ3_S:
+      return iq3_s;
     case GgmlType::kIQ4_NL:
       return iq4_nl;
     case GgmlType::kIQ4_XS:
       return iq4_xs;
+    case GgmlType::kTQ1_0:
+      return tq1_0;
+    case GgmlType::kTQ2_0:
+      return tq2_0;
     case GgmlType::kMXFP4:
       return mxfp4;
   }

@@ -24,9 +24,18 @@ enum class GgmlType : std::uint32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
   kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
   kIQ4_XS = 23,
+  kIQ1_M = 29,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
   kMXFP4 = 39,
 };
 
@@ -42,7 +51,7 @@ const GgmlLayout* ggml_layout(std::uint32_t type);
 // The layout of a supported type.
 const GgmlLayout& ggml_layout(GgmlType type);
 
-// "IQ2_XXS (type 16)", or "type 99" for a number that ggml does not use; and "F32, F16, ...", all
+// "NVFP4 (type 40)", or "type 99" for a number that ggml does not use; and "F32, F16, ...", all
 // that are read. For messages.
 std::string ggml_type_text(std::uint32_t type);
 std::string readable_ggml_types();

@@ -44,6 +44,7 @@ struct Weights::Impl {
   std::optional<std::size_t> bytes;  // where it is not the files' size
   bool in_place = true;
   std::map<std::string, Mxfp4Scales, std::less<>> scales;
+  std::map<std::string, Fp8Scales, std::less<>> fp8_scales;
 
   void add_file(const fs::path& path, std::vector<StoredTensor>& all) {
     mapped.emplace_back(path);
@@ -148,10 +149,11 @@ const ArrayView& Weights::get(std::string_view name, std::span<const std::int64_
                       "a tensor of shape " + shape_text(shape));
   }
   const std::string where = tensor_where(file_of(name), name);
-  if (tensor->dtype != DType::kBF16 && tensor->dtype != DType::kF16 &&
+  const bool fp8 = tensor->dtype == DType::kF8E4M3 && fp8_scales_of(name) != nullptr;
+  if (!fp8 && tensor->dtype != DType::kBF16 && tensor->dtype != DType::kF16 &&
       tensor->dtype != DType::kF32) {
     throw input_error(where, fmt::format("dtype {}", dtype_name(tensor->dtype)),
-                      "BF16, F16 or F32");
+                      "BF16, F16 or F32, or a matrix in F8_E4M3 with its scales beside it");
   }
   if (!std::ranges::equal(tensor->shape, shape)) {
     throw input_error(where, "shape " + shape_text(tensor->shape),
@@ -167,7 +169,13 @@ void Weights::rename(const std::function<std::string(const std::string&)>& new_n
   for (std::size_t i = 0; i < impl_->tensors.size(); ++i) {
     StoredTensor tensor{std::move(impl_->tensors[i]), 0, 0, impl_->tensor_file[i]};
     std::string name = new_name(tensor.view.name);
-    if (taken.insert(name).second) tensor.view.name = std::move(name);
+    if (taken.insert(name).second) {
+      if (auto scales = impl_->fp8_scales.extract(tensor.view.name)) {
+        scales.key() = name;
+        impl_->fp8_scales.insert(std::move(scales));
+      }
+      tensor.view.name = std::move(name);
+    }
     all.push_back(std::move(tensor));
   }
   impl_->tensors.clear();
@@ -215,6 +223,15 @@ void Weights::set_scales(const std::string& name, const Mxfp4Scales& scales) {
 const Mxfp4Scales* Weights::scales_of(std::string_view name) const noexcept {
   const auto found = impl_->scales.find(name);
   return found == impl_->scales.end() ? nullptr : &found->second;
+}
+
+void Weights::set_fp8_scales(const std::string& name, const Fp8Scales& scales) {
+  impl_->fp8_scales[name] = scales;
+}
+
+const Fp8Scales* Weights::fp8_scales_of(std::string_view name) const noexcept {
+  const auto found = impl_->fp8_scales.find(name);
+  return found == impl_->fp8_scales.end() ? nullptr : &found->second;
 }
 
 const fs::path& Weights::file_of(std::string_view name) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "assay/array.h"
+#include "base/block_scales.h"
 
 namespace assay {
 
@@ -20,6 +21,12 @@ struct WeightParts;  // src/formats/weight_parts.h
 struct Mxfp4Scales {
   std::span<const std::byte> bytes;
   std::size_t row_step = 1;  // every how many stored rows, of elements and scales, is the tensor's
+};
+
+// The scales of a tensor in FP8.
+struct Fp8Scales {
+  BlockScales blocks;
+  std::size_t first_row = 0;  // which row of the matrix with these scales is the tensor's first
 };
 
 // The weights of one checkpoint directory. Tensors are views into read-only mappings that live as
@@ -43,8 +50,8 @@ class Weights {
   std::span<const ArrayView> tensors() const noexcept;
   // nullptr when there is none of that name.
   const ArrayView* find(std::string_view name) const noexcept;
-  // The tensor of that name and shape; its dtype must be BF16, F16 or F32. Otherwise an input error
-  // that names file, tensor, what was found and what was expected.
+  // The tensor of that name and shape; its dtype must be BF16, F16 or F32, or F8_E4M3 if it has
+  // scales. Otherwise an input error that names file, tensor, what was found and what was expected.
   const ArrayView& get(std::string_view name, std::span<const std::int64_t> shape) const;
   // Gives each tensor the name that new_name has for its own, unless another tensor has it.
   void rename(const std::function<std::string(const std::string&)>& new_name);
@@ -58,6 +65,10 @@ class Weights {
   void set_scales(const std::string& name, const Mxfp4Scales& scales);
   // nullptr when it is not.
   const Mxfp4Scales* scales_of(std::string_view name) const noexcept;
+  // Says what the scales of the tensor of that name are, which is in F8_E4M3.
+  void set_fp8_scales(const std::string& name, const Fp8Scales& scales);
+  // nullptr when it has none. Valid until the tensor is renamed.
+  const Fp8Scales* fp8_scales_of(std::string_view name) const noexcept;
   // The file that holds the tensor, for messages.
   const std::filesystem::path& file_of(std::string_view name) const;
 

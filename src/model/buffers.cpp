@@ -19,6 +19,7 @@ std::size_t width_of(const Value& value) {
 std::vector<ValueId> may_write_over(const Step& step) {
   if (std::holds_alternative<RmsNorm>(step.operation) ||
       std::holds_alternative<Rotate>(step.operation) ||
+      std::holds_alternative<ScaleByPosition>(step.operation) ||
       std::holds_alternative<SigmoidGate>(step.operation) ||
       std::holds_alternative<Sigmoid>(step.operation) ||
       std::holds_alternative<Decay>(step.operation) ||

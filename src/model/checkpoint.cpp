@@ -3,6 +3,7 @@
 #include "assay/error.h"
 #include "base/mapped_file.h"
 #include "formats/gguf_parts.h"
+#include "model/fp8_scales.h"
 #include "model/gguf_chat.h"
 #include "model/gguf_tokenizer.h"
 #include "models/gguf_config.h"
@@ -44,6 +45,7 @@ Weights open_weights(const fs::path& checkpoint, DequantiseNow now, const OnWeig
   }
   Weights weights = Weights::open(checkpoint);
   weights.rename(causal_name);
+  find_fp8_scales(weights, checkpoint / "config.json");
   return weights;
 }
 

@@ -74,9 +74,6 @@ std::string advice_for(std::string_view method) {
     std::string_view how;
   };
   static constexpr auto kWays = std::to_array<Way>({
-      {"fp8",
-       "or load it in transformers with FineGrainedFP8Config(dequantize=True) and save it with "
-       "save_pretrained"},
       {"mxfp4",
        "or load it in transformers with Mxfp4Config(dequantize=True) and save it with "
        "save_pretrained"},
@@ -99,7 +96,8 @@ Fault quantisation(const fs::path& directory) {
   const auto given = config->find("quantization_config");
   if (given != config->end() && given->is_object() && given->contains("quant_method")) {
     const std::string method = text_field(*given, "quant_method");
-    // Which is read as it is.
+    // Which are read as they are.
+    if (method == "fp8") return std::nullopt;
     if (method == "mxfp4" && text_field(*config, "model_type") == "gpt_oss") return std::nullopt;
     return CheckpointFault{where("quantization_config"),
                            fmt::format("quant_method \"{}\"", shown(method)), advice_for(method)};

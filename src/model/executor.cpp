@@ -216,6 +216,11 @@ void Executor<N>::operate(Run& run, const Rotate& rotate) {
 }
 
 template <class N>
+void Executor<N>::operate(Run& run, const ScaleByPosition& scale) {
+  ops_.scale_by_position(scale, stretches_, read(run, 0), written(run, 0));
+}
+
+template <class N>
 void Executor<N>::operate(Run& run, const Scores& scores) {
   const Block& block = run.block;
   const Step& context = block.steps[context_step(block, run.step)];

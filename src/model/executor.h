@@ -97,6 +97,7 @@ class Executor {
   void operate(Run& run, const RmsNorm& norm);
   void operate(Run& run, const Linear& linear);
   void operate(Run& run, const Rotate& rotate);
+  void operate(Run& run, const ScaleByPosition& scale);
   void operate(Run& run, const Scores& scores);
   void operate(Run&, const Softmax&) {}  // runs together with the scores
   void operate(Run&, const Context&) {}

@@ -37,6 +37,10 @@ std::size_t count_not_finite(DType dtype, const std::byte* data, std::size_t cou
       return count_not_finite<std::uint16_t>(data, count, 0x7F80);
     case DType::kF16:
       return count_not_finite<std::uint16_t>(data, count, 0x7C00);
+    case DType::kF8E4M3: {
+      const auto is_nan = [](std::byte b) { return (b & std::byte{0x7F}) == std::byte{0x7F}; };
+      return static_cast<std::size_t>(std::count_if(data, data + count, is_nan));
+    }
     case DType::kF32:
       return count_not_finite<std::uint32_t>(data, count, 0x7F800000);
     default:

@@ -120,6 +120,11 @@ void find_layout(const Weights& weights, const ModelSpec& spec, Fused& fused) {
   const Shape exchanged = {first.count, first.cols, fused.rows};
   fused.exchanged =
       fused.stored->shape == exchanged && (exchanged != plain || spec.exchanged_experts);
+  if (fused.exchanged && fused.stored->dtype == DType::kF8E4M3) {
+    throw input_error(tensor_where(weights.file_of(fused.stored->name), fused.stored->name),
+                      fmt::format("F8_E4M3 {}", shape_text(fused.stored->shape)),
+                      shape_text(plain) + ", because its scales are read row by row");
+  }
   const bool fits = fused.exchanged || (fused.stored->shape == plain && !fused.interleaved);
   if (fits) return;
   refuse_shape(weights, *fused.stored,
@@ -198,19 +203,28 @@ std::span<const std::byte> in_order(Weights& weights, const Fused& fused, Dequan
 }
 
 // Views of single experts' matrices, in the order of the bytes that in_order() gives.
-void add_matrices(const Fused& fused, std::span<const std::byte> bytes,
+void add_matrices(Weights& weights, const Fused& fused, std::span<const std::byte> bytes,
                   std::vector<ArrayView>& views) {
-  const std::size_t row = fused.cols() * dtype_size(fused.stored->dtype);
+  const std::size_t row_bytes = fused.cols() * dtype_size(fused.stored->dtype);
+  const Fp8Scales* fp8 = weights.fp8_scales_of(fused.stored->name);
   std::size_t at = 0;
   for (std::size_t e = 0; e < fused.experts(); ++e) {
+    std::size_t row = 0;
     for (const TensorUse& part : fused.parts) {
       ArrayView view = *fused.stored;
       view.name = fmt::format(fmt::runtime(part.name), e);
       view.shape = {part.rows, part.cols};
-      const std::size_t size = static_cast<std::size_t>(part.rows) * row;
+      const std::size_t size = static_cast<std::size_t>(part.rows) * row_bytes;
       view.bytes = bytes.empty() ? bytes : bytes.subspan(at, size);
       view.mapped = !fused.exchanged;
       at += size;
+      if (fp8 != nullptr) {
+        const std::size_t of_expert = fp8->blocks.values.size() / fused.experts();
+        Fp8Scales scales{fp8->blocks, row};
+        scales.blocks.values = scales.blocks.values.subspan(e * of_expert, of_expert);
+        weights.set_fp8_scales(view.name, scales);
+        row += static_cast<std::size_t>(part.rows);
+      }
       views.push_back(std::move(view));
     }
   }
@@ -334,7 +348,7 @@ void split_fused_experts(Weights& weights, const ModelSpec& spec, DequantiseNow 
       add_mxfp4(weights, fused, views);
       parts[fused.scales->name];
     } else {
-      add_matrices(fused, in_order(weights, fused, now, pool), views);
+      add_matrices(weights, fused, in_order(weights, fused, now, pool), views);
     }
     if (fused.bias != nullptr) add_biases(weights, fused, parts[fused.bias->name]);
     done += 1;

@@ -38,8 +38,13 @@ Weight taken(const Weights& files, const TensorUse& tensor) {
   const ArrayView& stored = files.get(tensor.name, stored_shape(tensor));
   const auto cols = static_cast<std::size_t>(tensor.cols);
   const std::size_t before = static_cast<std::size_t>(tensor.first) * cols;
-  return {stored.bytes.data() + before * dtype_size(stored.dtype), stored.dtype,
-          static_cast<std::size_t>(std::max<std::int64_t>(tensor.rows, 1)), cols};
+  Weight weight{stored.bytes.data() + before * dtype_size(stored.dtype), stored.dtype,
+                static_cast<std::size_t>(std::max<std::int64_t>(tensor.rows, 1)), cols};
+  if (const Fp8Scales* scales = files.fp8_scales_of(tensor.name)) {
+    weight.block_scales = &scales->blocks;
+    weight.first_row = scales->first_row + static_cast<std::size_t>(tensor.first);
+  }
+  return weight;
 }
 
 BlockWeights taken(const Weights& files, const Block& block) {

@@ -150,6 +150,17 @@ constexpr std::string_view kMistral = R"({
   "rope_theta": 1000000.0, "sliding_window": null, "tie_word_embeddings": false,
   "use_cache": true})";
 
+// The language model within the checkpoint, in BF16.
+constexpr std::string_view kMinistral3 = R"({
+  "architectures": ["Ministral3ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1,
+  "eos_token_id": 2, "head_dim": 128, "hidden_act": "silu", "initializer_range": 0.02,
+  "max_position_embeddings": 262144, "model_type": "ministral3", "pad_token_id": 11,
+  "rms_norm_eps": 1e-05,
+  "rope_parameters": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 16.0,
+    "llama_4_scaling_beta": 0.1, "mscale": 1.0, "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 16384, "rope_theta": 1000000.0, "rope_type": "yarn"},
+  "sliding_window": null, "tie_word_embeddings": false, "use_cache": true})";
+
 constexpr std::string_view kGemma2 = R"({
   "architectures": ["Gemma2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "attn_logit_softcapping": 50.0, "bos_token_id": 2, "cache_implementation": "hybrid",
@@ -313,6 +324,9 @@ constexpr Published kPublished[] = {
      R"({"head_dim": 128, "max_position_embeddings": 128000})"},
     {"Mistral-Small-24B", kMistral, 40, 5120, 32, 8, 32768, 131072,
      R"({"head_dim": 128, "rope_theta": 100000000.0})"},
+
+    {"Ministral-3-3B", kMinistral3, 26, 3072, 32, 8, 9216, 131072, kTied},
+    {"Ministral-3-8B", kMinistral3, 34, 4096, 32, 8, 14336, 131072},
 
     {"Mixtral-8x7B", kMixtral, 32, 4096, 32, 8, 14336, 32000},
     {"Mixtral-8x22B", kMixtral, 56, 6144, 48, 8, 16384, 32000,

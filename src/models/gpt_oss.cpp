@@ -40,12 +40,7 @@ void read_gpt_oss(const JsonObject& config, ModelSpec& spec) {
 // Without rotary parameters, transformers fills in those of the published models.
 void read_gpt_oss_rope(const JsonObject& config, ModelSpec& spec) {
   const RopeFields fields = {.theta = 150'000};
-  const auto is_given = [&](const char* name) {
-    return config.has(name) && !config.object(name).empty();
-  };
-  if (is_given("rope_scaling") || is_given("rope_parameters")) {
-    return read_rope(config, fields, spec);
-  }
+  if (gives_rope(config)) return read_rope(config, fields, spec);
   const OrderedJson published = {{"rope_type", "yarn"}, {"factor", 32.0},
                                  {"beta_fast", 32.0},   {"beta_slow", 1.0},
                                  {"truncate", false},   {"original_max_position_embeddings", 4096}};

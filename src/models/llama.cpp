@@ -1,4 +1,5 @@
-// Llama 2 and 3, and Mistral, which adds a sliding window.
+// Llama 2 and 3; Mistral, which adds a sliding window; and Ministral 3, whose queries grow with
+// their position.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,6 +28,36 @@ void read_llama(const JsonObject& config, ModelSpec& spec) {
 void read_mistral(const JsonObject& config, ModelSpec& spec) {
   read_heads(config, spec, true);
   read_window(config, spec, 4096);
+}
+
+// Without rotary parameters, transformers fills in those of the published models.
+JsonObject with_ministral3_rope(const JsonObject& config) {
+  if (gives_rope(config)) return config;
+  const OrderedJson published = {{"rope_type", "yarn"},
+                                 {"rope_theta", 1e6},
+                                 {"factor", 16.0},
+                                 {"original_max_position_embeddings", 16384},
+                                 {"beta_fast", 32.0},
+                                 {"beta_slow", 1.0},
+                                 {"mscale", 1.0},
+                                 {"mscale_all_dim", 1.0},
+                                 {"llama_4_scaling_beta", 0.1}};
+  return config.completed(OrderedJson::object(), {{"rope_scaling", published}});
+}
+
+void read_ministral3(const JsonObject& config, ModelSpec& spec) {
+  read_heads(
+      config.completed({{"head_dim", 128}, {"num_key_value_heads", 8}}, OrderedJson::object()),
+      spec, true);
+  if (config.has("sliding_window")) read_window(config, spec, 0);
+}
+
+void read_ministral3_rope(const JsonObject& config, ModelSpec& spec) {
+  const JsonObject with = with_ministral3_rope(config);
+  read_rope(with, {}, spec);
+  const JsonObject rope = rope_object(with);
+  spec.attention.growth = rope.positive_number("llama_4_scaling_beta");
+  spec.attention.growth_length = spec.rope_parameters.original_length;
 }
 
 // Llama 3.1 and 3.2 compute the rotary frequencies' factors only from these.
@@ -99,9 +130,10 @@ void read_llama_gguf(GgufFields& gguf) {
 GgufChange change_llama(const GgufStored& tensor) {
   const bool queries = tensor.name.starts_with("self_attn.q_proj.");
   if (!queries && !tensor.name.starts_with("self_attn.k_proj.")) return {};
-  constexpr std::string_view kHeads = "llama.attention.head_count";
-  std::int64_t heads = tensor.head.integer(kHeads);
-  if (!queries) heads = tensor.head.integer("llama.attention.head_count_kv", heads);
+  const std::string key =
+      fmt::format("{}.attention.head_count", tensor.head.string("general.architecture"));
+  std::int64_t heads = tensor.head.integer(key);
+  if (!queries) heads = tensor.head.integer(key + "_kv", heads);
   const std::int64_t rows = tensor.shape.front();
   if (heads == 0 || rows % (2 * heads) != 0) {
     throw input_error(tensor.where, "shape " + shape_text(tensor.shape),
@@ -117,6 +149,22 @@ GgufChange change_llama(const GgufStored& tensor) {
   return change;
 }
 
+// Mistral Small's files have this architecture too; only Ministral's queries grow.
+void read_mistral3_gguf(GgufFields& gguf) {
+  if (!gguf.has("attention.temperature_scale")) {
+    gguf.config["model_type"] = "mistral";
+    gguf.config["sliding_window"] = nullptr;
+    return;
+  }
+  OrderedJson& scaling = gguf.config["rope_scaling"];
+  if (!scaling.is_object()) {
+    throw input_error(gguf.where("rope.scaling.type"), "no scaling", "yarn");
+  }
+  scaling["llama_4_scaling_beta"] = gguf.number("attention.temperature_scale", 0);
+  const double scale = gguf.number("rope.scaling.yarn_log_multiplier", 0);
+  if (scale != 0) scaling["mscale"] = scaling["mscale_all_dim"] = scale;
+}
+
 }  // namespace
 
 ModelType llama_type() {
@@ -126,6 +174,16 @@ ModelType llama_type() {
           .gguf = {.architecture = "llama",
                    .read = read_llama_gguf,
                    .names = mixtral_gguf_names(),
+                   .change = change_llama}};
+}
+ModelType ministral3_type() {
+  return {.name = "ministral3",
+          .read = read_ministral3,
+          .layer = llama_layer,
+          .read_rope = read_ministral3_rope,
+          .gguf = {.architecture = "mistral3",
+                   .read = read_mistral3_gguf,
+                   .names = {},
                    .change = change_llama}};
 }
 ModelType mistral_type() { return {.name = "mistral", .read = read_mistral, .layer = llama_layer}; }

@@ -84,6 +84,13 @@ struct Rotate {
   bool operator==(const Rotate&) const = default;
 };
 
+// x * round(1 + growth * log(1 + floor(p / length))) of the token at position p.
+struct ScaleByPosition {
+  double growth = 0;
+  double length = 1;
+  bool operator==(const ScaleByPosition&) const = default;
+};
+
 // round(q k^T) * scale of each query head with its key head, soft-capped if cap is not 0. A query
 // sees the keys up to its own position, or the last `window` of them if that is not 0.
 struct Scores {
@@ -227,10 +234,10 @@ struct Foreign {
   bool operator==(const Foreign& other) const { return operation->equals(*other.operation); }
 };
 
-using Operation = std::variant<Lookup, RmsNorm, Linear, Unpack, Rotate, Scores, Softmax, Context,
-                               Add, Gate, SigmoidGate, Sigmoid, CausalConv, Decay, DeltaRule,
-                               GatedNorm, RouterScores, CorrectScores, TopExperts, ExpertWeights,
-                               ExpertLinear, SumExperts, Softcap, Foreign>;
+using Operation = std::variant<Lookup, RmsNorm, Linear, Unpack, Rotate, ScaleByPosition, Scores,
+                               Softmax, Context, Add, Gate, SigmoidGate, Sigmoid, CausalConv, Decay,
+                               DeltaRule, GatedNorm, RouterScores, CorrectScores, TopExperts,
+                               ExpertWeights, ExpertLinear, SumExperts, Softcap, Foreign>;
 
 struct Step {
   Operation operation;

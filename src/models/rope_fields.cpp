@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 
@@ -120,17 +121,6 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonOb
   }
 }
 
-// The object with the scaling, empty if there is none. A `rope_scaling` replaces all of
-// `rope_parameters`, even its rope_theta.
-JsonObject scaling_object(const JsonObject& config) {
-  if (config.has("rope_scaling")) {
-    JsonObject scaling = config.object("rope_scaling");
-    if (!scaling.empty()) return scaling;
-  }
-  if (config.has("rope_parameters")) return config.object("rope_parameters");
-  return {config.where("rope_scaling"), OrderedJson::object()};
-}
-
 // Reads how much of a head is rotated. Without scaling, most types ignore that field.
 void read_rotary_dims(const JsonObject& config, const JsonObject& rope, const RopeFields& fields,
                       bool stretched, ModelSpec& spec) {
@@ -160,6 +150,23 @@ void read_rotary_dims(const JsonObject& config, const JsonObject& rope, const Ro
 
 }  // namespace
 
+bool gives_rope(const JsonObject& config) {
+  return std::ranges::any_of(std::array{"rope_scaling", "rope_parameters"}, [&](const char* name) {
+    return config.has(name) && !config.object(name).empty();
+  });
+}
+
+// A `rope_scaling` replaces all of
+// `rope_parameters`, even its rope_theta.
+JsonObject rope_object(const JsonObject& config) {
+  if (config.has("rope_scaling")) {
+    JsonObject scaling = config.object("rope_scaling");
+    if (!scaling.empty()) return scaling;
+  }
+  if (config.has("rope_parameters")) return config.object("rope_parameters");
+  return {config.where("rope_scaling"), OrderedJson::object()};
+}
+
 void read_rope_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,
                        const ModelSpec& spec, RopeParameters& to) {
   read_scaling(config, rope, outer, {}, spec, to);
@@ -168,7 +175,7 @@ void read_rope_scaling(const JsonObject& config, const JsonObject& rope, const J
 }
 
 void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& spec) {
-  const JsonObject rope = scaling_object(config);
+  const JsonObject rope = rope_object(config);
   for (const char* type : {kFull, kSliding}) {
     if (rope.has(type)) {
       throw input_error(rope.where(type), "parameters for each type of layer",

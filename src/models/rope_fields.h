@@ -27,6 +27,11 @@ struct RopeFields {
 // errors that name the field.
 void read_rope(const JsonObject& config, const RopeFields& fields, ModelSpec& spec);
 
+// Whether the config has rope_scaling or rope_parameters that are not empty.
+bool gives_rope(const JsonObject& config);
+// The object that counts among the config's rope_scaling and rope_parameters, perhaps empty.
+JsonObject rope_object(const JsonObject& config);
+
 // The scaling in `rope`, for a type without special rules. `outer` is the object that contains
 // `rope`, if there is one per type of layer: transformers looks there for `truncate`.
 void read_rope_scaling(const JsonObject& config, const JsonObject& rope, const JsonObject& outer,

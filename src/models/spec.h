@@ -44,8 +44,11 @@ struct AttentionSpec {
   double scale = 0;         // factor of the scores (Gemma has its own); 0: 1 / sqrt(head_dim)
   std::int64_t window = 0;  // in sliding layers a query sees this many positions; 0: all
   double softcap = 0;       // cap * tanh(score / cap) (Gemma 2); 0: none
-  bool gated = false;       // its result is multiplied by the sigmoid of a gate (Qwen3.5)
-  bool sinks = false;       // each head has one more score in its softmax (gpt-oss)
+  // Queries grow with their position: see ScaleByPosition (Ministral 3). 0: they do not.
+  double growth = 0;
+  double growth_length = 0;
+  bool gated = false;  // its result is multiplied by the sigmoid of a gate (Qwen3.5)
+  bool sinks = false;  // each head has one more score in its softmax (gpt-oss)
   bool operator==(const AttentionSpec&) const = default;
 };
 

@@ -12,10 +12,11 @@ namespace {
 
 // What transformers' classes for the type fill in.
 struct Tower {
-  std::string_view type;       // of the whole config
-  std::string_view text_type;  // of text_config, if it does not say
-  std::string_view runs_as;    // the model type with text_type's forward pass; empty: its own
-  bool ties = false;           // embedding and lm_head, unless the whole config says otherwise
+  std::string_view type;                  // of the whole config
+  std::string_view text_type;             // of text_config, if it does not say
+  std::string_view other_text_type = {};  // text_config may say this instead
+  std::string_view runs_as = {};  // the model type with text_type's forward pass; empty: its own
+  bool ties = false;              // embedding and lm_head, unless the whole config says otherwise
   std::string_view defaults = "{}";   // of fields that text_config may lack
   std::string_view overrides = "{}";  // what its config cannot change
   bool exchanges_experts = false;
@@ -25,21 +26,18 @@ struct Tower {
 constexpr std::array<Tower, 6> kTowers = {
     {{.type = "gemma3",
       .text_type = "gemma3_text",
-      .runs_as = "",
       .ties = true,
       .defaults = R"({"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
         "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
         "head_dim": 256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6})"},
-     {.type = "mistral3", .text_type = "mistral", .runs_as = "", .ties = true},
+     {.type = "mistral3", .text_type = "mistral", .other_text_type = "ministral3", .ties = true},
      {.type = "qwen3_5",
       .text_type = "qwen3_5_text",
-      .runs_as = "",
       .defaults = R"({"vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288,
         "num_hidden_layers": 32, "num_attention_heads": 16, "num_key_value_heads": 4,
         "head_dim": 256, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6})"},
      {.type = "qwen3_5_moe",
       .text_type = "qwen3_5_moe_text",
-      .runs_as = "",
       .defaults = R"({"vocab_size": 248320, "hidden_size": 2048, "num_hidden_layers": 40,
         "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256,
         "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "moe_intermediate_size": 512,
@@ -70,12 +68,15 @@ JsonObject language_config(const JsonObject& config) {
   if (tower == kTowers.end()) return config;
   const JsonObject text = config.object("text_config");
   const std::string own = text.string("model_type", tower->text_type);
-  if (own != tower->text_type) {
+  if (own != tower->text_type && (own.empty() || own != tower->other_text_type)) {
+    const std::string other = tower->other_text_type.empty()
+                                  ? std::string()
+                                  : fmt::format(" or \"{}\"", tower->other_text_type);
     throw input_error(text.where("model_type"), "\"" + own + "\"",
-                      "\"" + std::string(tower->text_type) + "\" within a " + type);
+                      fmt::format("\"{}\"{} within a {}", tower->text_type, other, type));
   }
   OrderedJson fixed = OrderedJson::parse(tower->overrides);
-  fixed["model_type"] = tower->runs_as.empty() ? tower->text_type : tower->runs_as;
+  fixed["model_type"] = tower->runs_as.empty() ? own : std::string(tower->runs_as);
   fixed["tie_word_embeddings"] = config.boolean("tie_word_embeddings", tower->ties);
   return text.completed(OrderedJson::parse(tower->defaults), fixed);
 }

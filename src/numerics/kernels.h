@@ -35,6 +35,7 @@
 #include <string_view>
 
 #include "assay/array.h"
+#include "base/block_scales.h"
 #include "numerics/numerics.h"
 
 namespace assay {
@@ -45,6 +46,9 @@ namespace assay {
 //
 // Or MXFP4, which has scales: for each 32 elements of a row, 16 bytes of data (see mxfp4.h) and one
 // of scales. cols is then a multiple of 32, and dtype U8.
+//
+// Or FP8 (dtype F8_E4M3), which has block_scales: an element is its FP32 product with its block's
+// scale, read as F32 would be.
 struct Weight {
   const std::byte* data = nullptr;
   DType dtype = DType::kBF16;
@@ -52,8 +56,13 @@ struct Weight {
   std::size_t cols = 0;
   const std::byte* scales = nullptr;
   std::size_t row_step = 1;  // of MXFP4: every how many stored rows is one of these
+  const BlockScales* block_scales = nullptr;
+  std::size_t first_row = 0;  // of FP8: which row of the matrix with these scales is the first one
 
   bool is_mxfp4() const { return scales != nullptr; }
+  bool is_fp8() const { return block_scales != nullptr; }
+  // Whether elements must be unpacked before they can be multiplied.
+  bool is_packed() const { return is_mxfp4() || is_fp8(); }
   // Bytes of a row's data, without its scales.
   std::size_t row_bytes() const { return is_mxfp4() ? cols / 2 : cols * dtype_size(dtype); }
   // Of a row's scales.
@@ -67,6 +76,7 @@ struct Weight {
     Weight part = *this;
     part.data += first * row_step * row_bytes();
     if (is_mxfp4()) part.scales += first * row_step * scale_bytes();
+    part.first_row += first;
     part.rows = count;
     return part;
   }

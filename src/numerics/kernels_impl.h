@@ -13,7 +13,7 @@
 #include "numerics/kernels.h"
 #include "numerics/matmul_impl.h"
 #include "numerics/matmul_packed_impl.h"
-#include "numerics/mxfp4_impl.h"
+#include "numerics/widened_rows_impl.h"
 #if defined(__x86_64__) || defined(__aarch64__)
 #include "numerics/flush_mode.h"
 #endif
@@ -38,12 +38,13 @@ struct DotKernels {
     weights_dots<N, Lanes, false>(x, tokens, w, bias, row_begin, row_end, out, ldo);
   }
 
-  // The same for rows of BF16 that are in the cache.
+  // The same for rows that are in the cache.
+  template <DType kStored>
   [[gnu::noinline]] static void cached_matmul(const Real* x, std::size_t tokens, const Weight& w,
                                               const Real* bias, Real* out, std::size_t ldo) {
-    using Rows = StoredWeights<N, typename Lanes::Pairs, DType::kBF16>;
+    using Rows = StoredWeights<N, typename Lanes::Pairs, kStored>;
     all_dots<Lanes, Rows, true>(
-        x, w.cols, tokens, w.data, w.rows, w.cols, out, ldo,
+        x, w.cols, tokens, Rows{w.data, w.row_bytes()}, w.rows, w.cols, out, ldo,
         [=](Real dot, std::size_t r) { return finished<N, Lanes>(dot, bias, r); });
   }
 
@@ -113,11 +114,19 @@ struct KernelSet {
 
   static void matmul(const Real* x, std::size_t tokens, const Weight& w, const Real* bias,
                      std::size_t row_begin, std::size_t row_end, Real* out, std::size_t ldo) {
-    if (w.is_mxfp4()) {
-      return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
+    // Packed weights are widened in registers, but several tiles of tokens would each do so.
+    if (w.is_packed() && (tokens > Lanes::kTokenTile ||
+                          (w.is_fp8() && !Fp8Weights<N, typename Lanes::Pairs>::fit(w)))) {
+      return in_widened_rows<N>(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
         const Real* own = bias == nullptr ? nullptr : bias + first;
         flushing<N, Lanes>([&]<class L>() {
-          DotKernels<N, L>::cached_matmul(x, tokens, rows, own, out + first, ldo);
+          if (!N::kRoundsWeights && rows.dtype == DType::kF32) {
+            DotKernels<N, L>::template cached_matmul<DType::kF32>(x, tokens, rows, own, out + first,
+                                                                  ldo);
+          } else {
+            DotKernels<N, L>::template cached_matmul<DType::kBF16>(x, tokens, rows, own,
+                                                                   out + first, ldo);
+          }
         });
       });
     }
@@ -129,8 +138,8 @@ struct KernelSet {
   static void packed_matmul(const Real* packed, std::size_t tokens, const Weight& w,
                             const Real* bias, std::size_t row_begin, std::size_t row_end, Real* out,
                             std::size_t ldo) {
-    if (w.is_mxfp4()) {
-      return in_widened_rows(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
+    if (w.is_packed()) {
+      return in_widened_rows<N>(w, row_begin, row_end, [&](const Weight& rows, std::size_t first) {
         packed_matmul(packed, tokens, rows, bias == nullptr ? nullptr : bias + first, 0, rows.rows,
                       out + first, ldo);
       });
@@ -159,8 +168,8 @@ struct KernelSet {
   }
 
   static void load_row(const Weight& w, std::size_t row, Real* out) {
-    if (w.is_mxfp4()) {
-      return in_widened_rows(
+    if (w.is_packed()) {
+      return in_widened_rows<N>(
           w, row, row + 1, [&](const Weight& widened, std::size_t) { load_row(widened, 0, out); });
     }
     with_stored(w.dtype, [&]<DType kStored>() {

@@ -58,6 +58,8 @@ struct WordPairs {
   ASSAY_INLINE static WordPairs rounded_to_bf16(Wide x) {
     return {narrowed(round_to_bf16(x.low), round_to_bf16(x.high))};
   }
+  // Of zeros and normal values, which the conversion does not flush.
+  ASSAY_INLINE static WordPairs normal_to_bf16(Wide x) { return {narrowed(x.low, x.high)}; }
   ASSAY_INLINE static WordPairs broadcast(const std::uint32_t* pair) {
     return {_mm512_set1_epi32(static_cast<int>(*pair))};
   }

@@ -8,6 +8,7 @@ namespace {
 
 struct Table {
   alignas(64) Mxfp4Values values[256];
+  Mxfp4Halves halves[256];
 };
 
 // BF16's bits of m * 2^(scale - 127), for m in halves: 0, 0.5, 1, 1.5, 2, 3, 4 or 6.
@@ -32,7 +33,10 @@ constexpr Table make_table() {
   for (int scale = 0; scale < 256; ++scale) {
     for (unsigned i = 0; i < 16; ++i) {
       const std::uint16_t sign = i >= 8 ? 0x8000 : 0;
-      table.values[scale][i] = static_cast<std::uint16_t>(magnitude(kHalves[i % 8], scale) | sign);
+      const auto bits = static_cast<std::uint16_t>(magnitude(kHalves[i % 8], scale) | sign);
+      table.values[scale][i] = bits;
+      table.halves[scale].low[i] = static_cast<std::uint8_t>(bits & 0xFF);
+      table.halves[scale].high[i] = static_cast<std::uint8_t>(bits >> 8);
     }
   }
   return table;
@@ -43,5 +47,6 @@ constexpr Table kTable = make_table();
 }  // namespace
 
 const Mxfp4Values (&kMxfp4Values)[256] = kTable.values;
+const Mxfp4Halves (&kMxfp4Halves)[256] = kTable.halves;
 
 }  // namespace assay

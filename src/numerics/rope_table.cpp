@@ -130,6 +130,10 @@ double longrope_attention_factor(double factor, double original_length) {
              : std::sqrt(1 + natural_logarithm(factor) / natural_logarithm(original_length));
 }
 
+double position_factor(double growth, double length, double position) {
+  return 1 + growth * logarithm(1 + std::floor(position / length));
+}
+
 template <class Real>
 void rope_row(const RopeFrequencies<Real>& frequencies, std::size_t position, Real* cos,
               Real* sin) {

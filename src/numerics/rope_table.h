@@ -28,6 +28,9 @@ RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t d
 double yarn_attention_factor(double factor, double mscale = 1);
 double longrope_attention_factor(double factor, double original_length);
 
+// 1 + growth * log(1 + floor(position / length)), by which queries may grow.
+double position_factor(double growth, double length, double position);
+
 // cos and sin, [dims / 2], of angle = position * inv_freq[i], times the attention factor. Not
 // rounded to BF16.
 template <class Real>

@@ -107,6 +107,14 @@ class Speaker {
                         rotate.table)};
   }
 
+  StepWords of(const ScaleByPosition& scale) const {
+    return {fmt::format("{}[p] = {}[p] * (1 + {} * log(1 + floor(p / {})))", writes_[0], reads_[0],
+                        scale.growth, scale.length),
+            "the factor, then the product",
+            fmt::format("p is the token's position, from 0; before position {} the factor is 1",
+                        scale.length)};
+  }
+
   StepWords of(const Scores& scores) const {
     const std::int64_t group = spec_.num_attention_heads / spec_.num_key_value_heads;
     StepWords words;

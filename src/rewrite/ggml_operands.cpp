@@ -36,7 +36,16 @@ OperandType operand_of(GgmlType weights) {
     case GgmlType::kQ4_K:
     case GgmlType::kQ5_K:
     case GgmlType::kQ6_K:
+    case GgmlType::kIQ1_S:
+    case GgmlType::kIQ1_M:
+    case GgmlType::kIQ2_XXS:
+    case GgmlType::kIQ2_XS:
+    case GgmlType::kIQ2_S:
+    case GgmlType::kIQ3_XXS:
+    case GgmlType::kIQ3_S:
     case GgmlType::kIQ4_XS:
+    case GgmlType::kTQ1_0:
+    case GgmlType::kTQ2_0:
       return OperandType::kQ8Of256;
   }
   return OperandType::kOwn;

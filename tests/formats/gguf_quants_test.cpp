@@ -16,7 +16,7 @@ namespace {
 TEST(GgufQuants, EveryTypeIsThePackagesBitByBit) {
   const GgufFile file(golden("gguf_types.gguf"));
   const NpzReader expected(golden("gguf_types.npz"));
-  ASSERT_EQ(file.tensors().size(), 15u);
+  ASSERT_EQ(file.tensors().size(), 25u);
   for (const GgufTensor& tensor : file.tensors()) {
     SCOPED_TRACE(tensor.name);
     EXPECT_EQ(tensor.name, ggml_layout(tensor.type).name);
@@ -51,12 +51,12 @@ TEST(GgufQuants, PartsOfARowAreTheRowsParts) {
 
 TEST(GgufQuants, TypesHaveNames) {
   EXPECT_EQ(ggml_type_text(12), "Q4_K (type 12)");
-  EXPECT_EQ(ggml_type_text(16), "IQ2_XXS (type 16)");
+  EXPECT_EQ(ggml_type_text(40), "NVFP4 (type 40)");
   EXPECT_EQ(ggml_type_text(99), "type 99");
-  EXPECT_EQ(ggml_layout(16u), nullptr);
+  EXPECT_EQ(ggml_layout(40u), nullptr);
   EXPECT_EQ(readable_ggml_types(),
-            "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, "
-            "IQ4_XS, MXFP4");
+            "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, "
+            "IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4");
 }
 
 }  // namespace

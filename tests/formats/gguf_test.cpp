@@ -112,8 +112,8 @@ TEST(Gguf, LyingFilesAreRefused) {
   expect_refused(GgufBuilder().info("w", {}, 0, 0).bytes(), {"tensor 'w'", "0 axes"});
   expect_refused(GgufBuilder().info("w", {1, 1, 1, 1, 1}, 0, 0).bytes(), {"tensor 'w'", "5 axes"});
   expect_refused(GgufBuilder().info("w", {0}, 0, 0).bytes(), {"tensor 'w'", "an axis of 0"});
-  expect_refused(GgufBuilder().info("w", {1}, 16, 0).data("1234").bytes(),
-                 {"tensor 'w'", "IQ2_XXS", "Q4_K"});
+  expect_refused(GgufBuilder().info("w", {1}, 40, 0).data("1234").bytes(),
+                 {"tensor 'w'", "NVFP4", "Q4_K"});
   expect_refused(GgufBuilder().info("w", {48}, 8, 0).data(std::string(64, 'x')).bytes(),
                  {"tensor 'w'", "rows of 48 in Q8_0", "multiple of 32"});
   expect_refused(GgufBuilder().info("w", {1}, 0, 4).data(std::string(64, 'x')).bytes(),

@@ -40,6 +40,7 @@ class Configuration:
     shard_size: str = "5GB"
     tied_experts: bool = False  # pairs of experts that always have equal logits, in each router
     exchanged_experts: bool = False  # fused, with the last two axes exchanged
+    fp8_scales: str | None = None  # the type of the scales, in FP8
     fused_experts: bool = False  # stored as transformers 5 holds them in memory
     further_lengths: list[int] = field(default_factory=list)  # of additional prompts
 
@@ -434,6 +435,61 @@ def _mistral(window: bool, head_dim: bool) -> Variant:
     return vary
 
 
+def _ministral3(**fields: Any) -> Variant:
+    """Queries grow several times within the long prompt."""
+
+    def vary(made: Configuration, rng: Random) -> None:
+        original = rng.randint(16, 40)
+        parameters = {
+            "factor": rng.choice([4.0, 16.0]),
+            "original_max_position_embeddings": original,
+            "max_position_embeddings": 4096,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": rng.choice([0.1, 0.3]),
+        }
+        made.config["rope_parameters"] = {
+            rng.choice(["rope_type", "type"]): "yarn",
+            "rope_theta": round(10 ** rng.uniform(3.5, 6), 1),
+            **parameters,
+        }
+        made.config["sliding_window"] = None
+        made.config |= fields
+        made.further_lengths = [original - 3]  # the continuation crosses it
+
+    return vary
+
+
+def _ministral3_default(made: Configuration, rng: Random) -> None:
+    """Without rotary parameters, and queries that never grow."""
+    made.config["sliding_window"] = rng.randint(4, 60)
+
+
+def _fp8(vary: Variant, block: int | None, scales: str = "float32") -> Variant:
+    """Matrices in FP8, with a scale for each block of that size, or one for each matrix."""
+
+    def quantised(made: Configuration, rng: Random) -> None:
+        vary(made, rng)
+        text = made.text
+        step = 16 * text["num_attention_heads"]
+        text["hidden_size"] = rng.choice(range(-64 // step * -step, max(193, step + 1), step))
+        text["head_dim"] = 16 * rng.randint(1, 2)
+        text["intermediate_size"] = 16 * rng.randint(5, 12)
+        if "moe_intermediate_size" in text:
+            text["moe_intermediate_size"] = 16 * rng.randint(2, 4)
+        made.config["quantization_config"] = {
+            "quant_method": "fp8",
+            "activation_scheme": "dynamic" if block else "static",
+            "weight_block_size": [block, block] if block else None,
+            "modules_to_not_convert": ["lm_head", "model.embed_tokens", "mlp.gate"],
+        }
+        made.fp8_scales = scales
+
+    return quantised
+
+
 def _gemma2(**fields: Any) -> Variant:
     def vary(made: Configuration, rng: Random) -> None:
         made.config |= {
@@ -705,6 +761,10 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "published": _tower("mistral", _mistral(window=False, head_dim=True), PIXTRAL),
         "window": _tower("mistral", _mistral(window=True, head_dim=True), PIXTRAL),
         "no head_dim": _tower("mistral", _mistral(window=False, head_dim=False), PIXTRAL),
+        "ministral3": _tower("ministral3", _ministral3(), PIXTRAL),
+        "ministral3, fp8": _fp8(
+            _tower("ministral3", _ministral3(tie_word_embeddings=True), PIXTRAL), None, "bfloat16"
+        ),
     },
     "qwen3_vl": {
         "tied": _tower("qwen3_vl_text", _mrope(_qwen3_plain(tied=True)), QWEN_VISION),
@@ -723,6 +783,7 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "untied, bias": _qwen3_plain(tied=False),
         "yarn, shards": _yarn,
         "window": _window_from_layer,
+        "fp8 in blocks": _fp8(_qwen3_plain(tied=False), 16, "bfloat16"),
     },
     "qwen3_moe": {
         # With three or more terms, it shows where their sum is rounded.
@@ -731,6 +792,7 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "some layers dense": _moe_some_dense,
         "window": _moe_window,
         "ties": _moe_ties,
+        "fp8 in blocks": _fp8(_mixture, 16),
     },
     "qwen2_moe": {
         "published": _qwen2_moe(),
@@ -781,6 +843,11 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "window, head_dim": _mistral(window=True, head_dim=True),
         "no window": _mistral(window=False, head_dim=True),
     },
+    "ministral3": {
+        "published": _ministral3(),
+        "rope left out, window": _ministral3_default,
+        "fp8, a scale for each matrix": _fp8(_ministral3(), None),
+    },
     "gemma2": {
         "caps": _gemma2(),
         "no caps": _gemma2(attn_logit_softcapping=None, final_logit_softcapping=None),
@@ -827,6 +894,7 @@ ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
+    "ministral3": "Ministral3ForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "olmo2": "Olmo2ForCausalLM",
@@ -841,8 +909,8 @@ def write(configuration: Configuration, directory: Path) -> Path:
     config_text = json.dumps(configuration.config, indent=2)
     config_file.write_text(config_text)
     config = AutoConfig.from_pretrained(directory)
-    mxfp4 = getattr(config, "quantization_config", None) is not None
-    if mxfp4:
+    method = getattr(config, "quantization_config", {}).get("quant_method")
+    if method is not None:
         del config.quantization_config
     net = auto_class(config).from_config(config)
     generator = torch.Generator().manual_seed(Random(configuration.seed).getrandbits(60))
@@ -863,8 +931,10 @@ def write(configuration: Configuration, directory: Path) -> Path:
     )
     if configuration.exchanged_experts:
         _exchange_experts(directory)
-    if mxfp4:
+    if method == "mxfp4":
         _to_mxfp4(directory, generator)
+    if method == "fp8":
+        _to_fp8(configuration, directory, generator)
     config_file.write_text(config_text)  # save_pretrained's own has only the new spelling
     return directory
 
@@ -875,6 +945,32 @@ def _exchange_experts(directory: Path) -> None:
         for name, weight in weights.items():
             if ".experts." in name:
                 weights[name] = weight.transpose(1, 2).contiguous()
+        save_file(weights, file, metadata={"format": "pt"})
+
+
+def _to_fp8(made: Configuration, directory: Path, generator: torch.Generator) -> None:
+    """Stores the layers' matrices as published FP8 files do: w = q * scale."""
+    size = made.config["quantization_config"]["weight_block_size"]
+    dtype = getattr(torch, made.fp8_scales or "float32")
+    for file in directory.glob("*.safetensors"):
+        weights = load_file(file)
+        for name in [n for n in weights if ".layers." in n and n.endswith("_proj.weight")]:
+            weight = weights[name].float()
+            if "vision" in name:
+                continue
+            rows, cols = size or weight.shape
+            blocks = weight.reshape(weight.shape[0] // rows, rows, weight.shape[1] // cols, cols)
+            largest = blocks.abs().amax((1, 3), keepdim=True).clamp(min=1e-12)
+            # Not only scales that use all of the range.
+            spread = 1 + torch.rand(largest.shape, generator=generator)
+            scale = (largest / 448 * spread).to(dtype)
+            codes = (blocks / scale.float()).clamp(-448, 448).to(torch.float8_e4m3fn)
+            weights[name] = codes.reshape(weight.shape)
+            grid = scale[:, 0, :, 0].contiguous()
+            weights[f"{name}_scale_inv"] = grid if size else grid[0, 0].clone()
+            if not size:
+                activation = name.replace("weight", "activation_scale")
+                weights[activation] = torch.tensor(0.02, dtype=dtype)
         save_file(weights, file, metadata={"format": "pt"})
 
 

@@ -170,6 +170,22 @@ MODELS = {
         "qwen2", **_scaled("yarn", factor=4.0, original_max_position_embeddings=64)
     ),
     "mistral": _model("mistral", sliding_window=WINDOW),
+    # Queries grow twice within the prompt.
+    "ministral3": _model(
+        "ministral3",
+        sliding_window=None,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10_000.0,
+            "factor": 16.0,
+            "original_max_position_embeddings": 12,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1,
+        },
+    ),
     # Caps as close to these scores and logits as the published ones are to Gemma 2's.
     "gemma2": _gemma("gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=0.4),
     "gemma3_text": _gemma(

@@ -394,6 +394,56 @@ add("mistral", "window-wrong", "left out", config_with(sliding_window=None))
 add("mistral", "window-wrong", "one too narrow", config_with(sliding_window=WINDOW - 1))
 add("mistral", "attn-scale", "hidden / heads", attentions_with(scaling=(HIDDEN / HEADS) ** -0.5))
 
+
+
+def temperature(change: Callable[..., Tensor]) -> Change:
+    """What queries are multiplied by, of positions, beta and the original length."""
+
+    def patch(model: HfModel, stack: ExitStack) -> None:
+        own = model.modeling.get_llama_4_attn_scale
+
+        def scale(positions: Tensor, beta: float, length: int) -> Tensor:
+            return change(own, positions, beta, length)
+
+        stack.enter_context(mock.patch.object(model.modeling, "get_llama_4_attn_scale", scale))
+
+    return patch
+
+
+def growing_keys(model: HfModel, stack: ExitStack) -> None:
+    """Keys are multiplied, and queries are not."""
+    modeling = model.modeling
+    own_scale, own_rotate = modeling.get_llama_4_attn_scale, modeling.apply_rotary_pos_emb
+    rope = model.config.rope_parameters
+    position = 0
+
+    def count(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal position
+        position = int(kwargs["position_ids"][0, 0])
+
+    def rotate(q: Tensor, k: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        q, k = own_rotate(q, k, *args, **kwargs)
+        positions = torch.arange(position, position + k.shape[2])[None]
+        length = rope["original_max_position_embeddings"]
+        return q, k * own_scale(positions, rope["llama_4_scaling_beta"], length).to(k.dtype)
+
+    for layer in layers_of(model):
+        handle = layer.self_attn.register_forward_pre_hook(count, with_kwargs=True)
+        stack.callback(handle.remove)
+    stack.enter_context(mock.patch.object(modeling, "apply_rotary_pos_emb", rotate))
+    temperature(lambda own, *given: torch.ones_like(own(*given)))(model, stack)
+
+
+for _entry, _variant, _change in (
+    ("attn-temperature", "left out", temperature(lambda own, *given: torch.ones_like(own(*given)))),
+    ("attn-temperature", "beta", temperature(lambda own, p, beta, length: own(p, 1.0, length))),
+    ("attn-temperature", "of the keys", growing_keys),
+    ("rope-scaling-wrong", "left out", with_parameters(rope_type="default")),
+    ("attn-scale", "hidden / heads", attentions_with(scaling=(HIDDEN / HEADS) ** -0.5)),
+    ("rope-interleaved", "", rotate_with(interleaved)),
+):
+    add("ministral3", _entry, _variant, _change)
+
 # --- OLMo 2, Phi 3 ---
 
 add(

@@ -104,6 +104,7 @@ CORRECT = {
     "qwen2": ["qwen2", "qwen2, yarn"],
     "llama": ["llama, llama3", "llama, biases", "llama, dynamic"],
     "mistral": ["mistral"],
+    "ministral3": ["ministral3"],
     "gemma2": ["gemma2"],
     "gemma3_text": ["gemma3_text"],
     "olmo2": ["olmo2"],

@@ -65,6 +65,14 @@ YARN = {
     "factor": 16.0,
     "original_max_position_embeddings": 32,
 }
+MINISTRAL3 = {
+    **YARN,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
 GEMMA = {"sliding_window": 16, "query_pre_attn_scalar": 128}
 # Twice as many value heads as key heads shows their order.
 LINEAR = {
@@ -122,6 +130,7 @@ ARCHITECTURES: dict[str, dict] = {
     "llama_bias": {"model_type": "llama", "attention_bias": True},
     "llama3": {"model_type": "llama", "tie_word_embeddings": False, "rope_parameters": LLAMA3},
     "mistral": {"sliding_window": 16, "tie_word_embeddings": False},
+    "ministral3": {"rope_parameters": MINISTRAL3},
     "gemma2": GEMMA,
     "gemma3_text": {**GEMMA, "num_hidden_layers": 7},
     "olmo2": {"head_dim": None},
@@ -173,7 +182,7 @@ def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Te
     config = net.config
     # Unknown to transformers' reader, or only in part. The writer only moves elements, and shows with
     # elements that are numbers of their places where each of the file's belongs.
-    unknown = ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss")
+    unknown = ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss", "ministral3")
     if config.model_type in (*unknown, *LINEAR_TYPES):
         own = {n: w for n, w in net.state_dict().items() if n != "lm_head.weight" or not tied(config)}
         places = torch.arange(sum(w.numel() for w in own.values())).split([w.numel() for w in own.values()])

@@ -96,7 +96,7 @@ TEST_F(CheckpointTest, TensorsOfABaseModelLackThePrefix) {
 TEST_F(CheckpointTest, FaultsAreNamedWithFittingAdvice) {
   EXPECT_FALSE(find_checkpoint_fault(model()).has_value());
   for (const auto& [method, advice] : std::vector<std::pair<std::string, std::string>>{
-           {"fp8", "FineGrainedFP8Config"},
+           {"mxfp4", "Mxfp4Config"},
            {"gptq", "the original checkpoint"},
            {"bitsandbytes", "dequantize()"},
            {"compressed-tensors", "run_compressed=False"}}) {

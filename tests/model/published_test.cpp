@@ -102,6 +102,8 @@ TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
                                                       {"Mistral-7B-v0.3", 7248023552},
                                                       {"Mistral-Nemo", 12247782400},
                                                       {"Mistral-Small-24B", 23572403200},
+                                                      {"Ministral-3-3B", 3429006336},
+                                                      {"Ministral-3-8B", 8489553920},
                                                       {"gemma-2-2b", 2614341888},
                                                       {"gemma-2-9b", 9241705984},
                                                       {"gemma-2-27b", 27227128320},

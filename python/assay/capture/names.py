@@ -45,6 +45,7 @@ _HEAD_NORM = {
 _NATIVE = {
     "llama": _PRE_NORM,
     "mistral": _PRE_NORM,
+    "ministral3": _PRE_NORM,
     "qwen2": _PRE_NORM,
     "phi3": _PRE_NORM,
     "qwen3": _PRE_NORM | _HEAD_NORM,

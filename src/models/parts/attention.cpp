@@ -64,6 +64,10 @@ ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors) {
   const Rotate rotate{table, s.rotary_dims(), s.rope.rounded_once};
   q = b.step(rotate, {q}, {{s.num_attention_heads, s.head_dim}, Tap::kQRope});
   k = b.step(rotate, {k}, {{s.num_key_value_heads, s.head_dim}, Tap::kKRope});
+  if (s.attention.growth != 0) {
+    q = b.step(ScaleByPosition{s.attention.growth, s.attention.growth_length}, {q},
+               {{s.num_attention_heads, s.head_dim}, std::nullopt});
+  }
   const ValueId scores =
       b.step(Scores{s.attention_scale(), s.attention.softcap, sliding ? s.attention.window : 0},
              {q, k}, {{s.num_attention_heads}, Tap::kAttnScores, true});

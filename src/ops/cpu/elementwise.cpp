@@ -3,6 +3,7 @@
 #include <cassert>
 #include <limits>
 
+#include "numerics/rope_table.h"
 #include "ops/cpu/ops.h"
 
 namespace assay {
@@ -47,6 +48,23 @@ void Ops<N>::rotate(const Rotate& rotate, std::span<const Real> cos, std::span<c
       }
     }
   });
+}
+
+template <class N>
+void Ops<N>::scale_by_position(const ScaleByPosition& scale, std::span<const Stretch<N>> stretches,
+                               std::span<const Real> x, std::span<Real> out) {
+  std::size_t tokens = 0;
+  for (const Stretch<N>& stretch : stretches) tokens += stretch.count;
+  const std::size_t width = x.size() / tokens;
+  std::size_t i = 0;
+  for (const Stretch<N>& stretch : stretches) {
+    for (std::size_t t = 0; t < stretch.count; ++t) {
+      const auto position = static_cast<double>(stretch.position + t);
+      const double exact = position_factor(scale.growth, scale.length, position);
+      const Real factor = N::round(static_cast<Real>(exact));
+      for (const std::size_t end = i + width; i < end; ++i) out[i] = N::round(x[i] * factor);
+    }
+  }
 }
 
 template <class N>
@@ -103,6 +121,8 @@ void Ops<N>::softcap(const Softcap& softcap, std::span<Real> x) {
                                  std::span<N::Real>);                                             \
   template void Ops<N>::rotate(const Rotate&, std::span<const N::Real>, std::span<const N::Real>, \
                                std::size_t, std::span<N::Real>);                                  \
+  template void Ops<N>::scale_by_position(const ScaleByPosition&, std::span<const Stretch<N>>,    \
+                                          std::span<const N::Real>, std::span<N::Real>);          \
   template void Ops<N>::add(std::span<const N::Real>, std::span<const N::Real>,                   \
                             std::span<N::Real>);                                                  \
   template void Ops<N>::gate(const Gate&, std::span<const N::Real>, std::span<const N::Real>,     \

@@ -80,6 +80,10 @@ class Ops {
   void rotate(const Rotate& rotate, std::span<const Real> cos, std::span<const Real> sin,
               std::size_t head_dim, std::span<Real> x);
 
+  // x: the stretches' tokens. May work in place.
+  void scale_by_position(const ScaleByPosition& scale, std::span<const Stretch<N>> stretches,
+                         std::span<const Real> x, std::span<Real> out);
+
   // Appends the stretches' keys and values to their caches, [tokens, heads, head_dim] each.
   void append(std::span<const Stretch<N>> stretches, std::span<KvCache<N>* const> caches,
               std::span<const Real> keys, std::span<const Real> values);
