@@ -351,10 +351,10 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeig
       return;
     }
     case Kind::kPermuted:
-      for (Weight* part : of(change.part)) *part = permuted(*part, change.amount);
+      for (Weight* part : of(change.part)) *part = permuted(*part, change.amount, l);
       return;
     case Kind::kQkvGrouped:
-      return split_by_groups(block(l), w);
+      return split_by_groups(l, w);
     case Kind::kGateUpMixed: {
       const std::vector<Weight*> gates = of(Part::kGate);
       const std::vector<Weight*> ups = of(Part::kUp);
@@ -394,8 +394,8 @@ void ChangedWeights::replace(Weight& part, const WeightChange& change) {
   part = changed(part, change, keep(bytes_after(part, change.kind)));
 }
 
-Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
-  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
+Weight ChangedWeights::permuted(const Weight& part, std::int64_t way, std::int64_t l) {
+  const auto n = static_cast<std::size_t>(model_.spec.heads(l).head_dim);
   return gather(part, keep(bytes_after(part, Kind::kPermuted)), [&](std::size_t r) {
     const std::size_t i = r % n;
     const std::size_t interleaved = i < n / 2 ? 2 * i : 2 * (i - n / 2) + 1;
@@ -405,12 +405,16 @@ Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
 }
 
 // The fused matrix holds, for each key/value head, its query heads, its key and its value.
-void ChangedWeights::split_by_groups(const Block& layer, BlockWeights& w) {
+void ChangedWeights::split_by_groups(std::int64_t l, BlockWeights& w) {
+  const Block& layer = block(l);
+  // Nothing to split where keys are another layer's, or values have no matrix.
+  if (tensors_of(layer, w, Part::kK).empty() || tensors_of(layer, w, Part::kV).empty()) return;
   Weight& q = *tensors_of(layer, w, Part::kQ).front();
   Weight& k = *tensors_of(layer, w, Part::kK).front();
   Weight& v = *tensors_of(layer, w, Part::kV).front();
-  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
-  const auto kv_heads = static_cast<std::size_t>(model_.spec.num_key_value_heads);
+  const Heads heads = model_.spec.heads(l);
+  const auto n = static_cast<std::size_t>(heads.head_dim);
+  const auto kv_heads = static_cast<std::size_t>(heads.keys);
   const std::size_t group = q.rows / n / kv_heads;
   const auto fused = [&, q_own = q, k_own = k, v_own = v](std::size_t r) {
     const std::size_t g = r / ((group + 2) * n);
