@@ -99,7 +99,8 @@ class Planner {
     }
     const std::string_view inner = rest.substr(1, dot - 1);
     const std::string_view ending = rest.substr(dot);
-    if (ending != ".weight" && ending != ".bias") return add_unknown(std::move(plan));
+    const bool is_own = std::ranges::count(type_.names, rest.substr(1), &GgufName::gguf) > 0;
+    if (!is_own && ending != ".weight" && ending != ".bias") return add_unknown(std::move(plan));
     const std::string at = fmt::format("model.layers.{}.", layer);
     const std::optional<std::string> name = name_in_layer(rest.substr(1), type_.names);
     if (!name) return add_unknown(std::move(plan));

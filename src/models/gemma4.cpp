@@ -3,11 +3,15 @@
 // experts beside its MLP, may add a small embedding of its own, and ends with a learned factor.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "assay/error.h"
 #include "models/config_fields.h"
+#include "models/gguf_fields.h"
 #include "models/model_type.h"
 #include "models/parts/attention.h"
 #include "models/parts/mlp.h"
@@ -197,6 +201,75 @@ void gemma4_layer(Builder& b) {
                          {b.named("layer_scalar", 1)}));
 }
 
+// Full layers rotate with all frequencies of the file, which are divided by 1, or by so much that
+// nothing is rotated.
+OrderedJson full_rope(const GgufFields& gguf) {
+  const std::vector<float> factors = gguf.rope_factors("rope_freqs.weight");
+  const auto turned = std::ranges::count(factors, 1.0F);
+  return {{"rope_type", "proportional"},
+          {"rope_theta", gguf.number("rope.freq_base", 10000)},
+          {"partial_rotary_factor",
+           static_cast<double>(turned) / static_cast<double>(factors.size())}};
+}
+
+void read_gemma4_gguf(GgufFields& gguf) {
+  OrderedJson& config = gguf.config;
+  config.erase("hidden_act");
+  config["hidden_activation"] = "gelu_pytorch_tanh";
+  config["sliding_window"] = gguf.integer("attention.sliding_window");
+  config["layer_types"] = gguf.layer_types(6);
+  config["global_head_dim"] = gguf.head_dim();
+  config["head_dim"] = gguf.integer("attention.key_length_swa");
+  config["rope_parameters"] = {
+      {"full_attention", full_rope(gguf)},
+      {"sliding_attention",
+       {{"rope_type", "default"}, {"rope_theta", gguf.number("rope.freq_base_swa", 10000)}}}};
+  const std::vector<std::int64_t> keys = gguf.of_layers("attention.head_count_kv", gguf.heads());
+  for (std::size_t l = keys.size(); l-- > 0;) {
+    if (config["layer_types"][l] == "sliding_attention") {
+      config["num_key_value_heads"] = keys[l];
+      continue;
+    }
+    config["num_global_key_value_heads"] = keys[l];
+    const auto has = [&](std::string_view name) {
+      return gguf.parts().find(fmt::format("blk.{}.{}", l, name)) != nullptr;
+    };
+    if (has("attn_k.weight")) config["attention_k_eq_v"] = !has("attn_v.weight");
+  }
+  config["num_kv_shared_layers"] = gguf.integer("attention.shared_kv_layers", 0);
+  const std::vector<std::int64_t> widths = gguf.of_layers("feed_forward_length", 0);
+  config["use_double_wide_mlp"] = !widths.empty() && widths.back() == 2 * widths.front();
+  config["hidden_size_per_layer_input"] = gguf.integer("embedding_length_per_layer_input", 0);
+  if (const GgufTensor* rows = gguf.parts().find("per_layer_token_embd.weight")) {
+    config["vocab_size_per_layer_input"] = rows->shape.front();
+  }
+  if (gguf.has("final_logit_softcapping")) {
+    config["final_logit_softcapping"] = gguf.number("final_logit_softcapping", 0);
+  }
+  if (gguf.integer("expert_count", 0) == 0) return;
+  config["enable_moe_block"] = true;
+  config["num_experts"] = gguf.integer("expert_count");
+  config["top_k_experts"] = gguf.integer("expert_used_count");
+  config["moe_intermediate_size"] = gguf.integer("expert_feed_forward_length");
+}
+
+constexpr std::array<GgufName, 15> kGemma4GgufNames = {
+    {{"ffn_norm", "pre_feedforward_layernorm"},
+     {"pre_ffw_norm_2", "pre_feedforward_layernorm_2"},
+     {"post_ffw_norm_1", "post_feedforward_layernorm_1"},
+     {"post_ffw_norm_2", "post_feedforward_layernorm_2"},
+     {"ffn_gate_inp", "router.proj"},
+     {"ffn_gate_inp.scale", "router.scale"},
+     {"ffn_down_exps.scale", "router.per_expert_scale"},
+     {"ffn_gate_up_exps.weight", "experts.gate_up_proj"},
+     {"ffn_gate_exps", "experts.{}.gate_proj"},
+     {"ffn_up_exps", "experts.{}.up_proj"},
+     {"ffn_down_exps", "experts.{}.down_proj"},
+     {"layer_output_scale.weight", "layer_scalar"},
+     {"inp_gate", "per_layer_input_gate"},
+     {"proj", "per_layer_projection"},
+     {"post_norm", "post_per_layer_input_norm"}}};
+
 }  // namespace
 
 ModelType gemma4_text_type() {
@@ -206,7 +279,11 @@ ModelType gemma4_text_type() {
           .activation_field = "hidden_activation",
           .activation = "gelu_pytorch_tanh",
           .ties = true,
-          .read_rope = read_gemma4_rope};
+          .read_rope = read_gemma4_rope,
+          .gguf = {.architecture = "gemma4",
+                   .read = read_gemma4_gguf,
+                   .names = kGemma4GgufNames,
+                   .sizes_by_layer = true}};
 }
 
 }  // namespace assay

@@ -22,6 +22,7 @@ struct GgufType {
   std::span<const GgufName> names = {};
   bool adds_one_to_norms = false;  // the stored weight is one more
   bool reorders_q_and_k = false;   // their rows are stored for neighbouring pairs
+  bool sizes_by_layer = false;     // key heads and the MLP's width may differ from layer to layer
 };
 
 struct ModelType {

@@ -41,15 +41,14 @@ std::string name_of(const Block& block, ValueId value) {
   if (std::holds_alternative<ExpertLinear>(step->operation)) return "expert_outputs";
   if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
   if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
-  // What is between two taps is named after the next one.
-  const auto reader = std::ranges::find_if(block.steps, [value](const Step& next) {
-    return std::ranges::count(next.reads, value) > 0 &&
-           !std::holds_alternative<Unpack>(next.operation);
+  // What lies between two taps is named after the next one.
+  const auto next = std::ranges::find_if(block.steps, [value](const Step& s) {
+    return std::ranges::count(s.reads, value) > 0;
   });
   const bool between = std::holds_alternative<Multiply>(step->operation) ||
                        std::holds_alternative<Add>(step->operation);
-  if (between && reader != block.steps.end() && block.values[reader->writes[0]].tap) {
-    return fmt::format("before_{}", tap_base_name(*block.values[reader->writes[0]].tap));
+  if (between && next != block.steps.end() && block.values[next->writes[0]].tap) {
+    return fmt::format("before_{}", tap_base_name(*block.values[next->writes[0]].tap));
   }
   const bool is_packed = std::ranges::any_of(block.steps, [value](const Step& reader) {
     return std::holds_alternative<Unpack>(reader.operation) && reader.reads[0] == value;
