@@ -1048,6 +1048,8 @@ def _nearest_miss(model: HfModel, ids: list[int]) -> float:
     names = tap_names(model)
     kind = "router_scores" if any(name.endswith("router_scores") for name in names) else "router_logits"
     groups = getattr(model.config, "n_group", 1)
+    names_of_chosen = ("num_experts_per_tok", "top_k_experts")
+    chosen = next(getattr(model.config, n) for n in names_of_chosen if hasattr(model.config, n))
     nearest = np.inf
     for scores in record(model, ids, [n for n in names if n.endswith(kind)], np.float64).values():
         kept = scores
@@ -1058,6 +1060,6 @@ def _nearest_miss(model: HfModel, ids: list[int]) -> float:
             others = np.where(sums < limit, sums, -np.inf).max(-1, keepdims=True)
             nearest = min(nearest, (limit - others).min())
             kept = np.where((sums >= limit)[..., None], of_groups, -1e3).reshape(scores.shape)
-        gaps = -np.diff(-np.sort(-kept))[..., : model.config.num_experts_per_tok]
+        gaps = -np.diff(-np.sort(-kept))[..., :chosen]
         nearest = min(nearest, gaps[gaps > 0].min(initial=np.inf))
     return nearest
