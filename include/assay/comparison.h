@@ -117,6 +117,8 @@ struct TokenResult {
   std::vector<TokenStep> steps;       // the candidate's if replayed, else those of both texts
   std::int64_t reference_tokens = 0;  // after the prompt
   std::int64_t candidate_tokens = 0;
+  // The position at which the candidate's text goes on after an end token, if it does.
+  std::optional<std::int64_t> past_end;
   Verdict verdict = Verdict::kNotCompared;
   std::string reason;  // of a failure or error, or that one text is longer
 };

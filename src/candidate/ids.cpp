@@ -53,6 +53,7 @@ std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t
   const auto equal_tokens = [](std::span<const std::int64_t> a, std::span<const std::int64_t> b) {
     return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
   };
+  if (text.empty()) return std::vector(prompt.begin(), prompt.end());
   const bool whole = begins_with_prompt(text);
   std::size_t as_whole = 0;
   std::size_t as_new = 0;
@@ -73,6 +74,24 @@ std::optional<std::vector<std::int64_t>> whole_text(std::span<const std::int64_t
   }
   if (!whole) return std::nullopt;
   return std::vector(text.begin(), text.end());
+}
+
+std::size_t length_to_end(std::span<const std::int64_t> text, std::size_t prompt,
+                          std::span<const std::int64_t> ends) {
+  if (text.size() <= prompt) return text.size();
+  const auto end = std::ranges::find_first_of(text.subspan(prompt), ends);
+  return static_cast<std::size_t>(end - text.begin()) + (end == text.end() ? 0 : 1);
+}
+
+std::span<const std::int64_t> without_padding(std::span<const std::int64_t> text,
+                                              std::size_t prompt,
+                                              std::span<const std::int64_t> ends) {
+  const std::size_t length = length_to_end(text, prompt, ends);
+  const std::span<const std::int64_t> rest = text.subspan(length);
+  if (rest.empty()) return text;
+  const bool same = std::ranges::all_of(rest, [&](std::int64_t id) { return id == rest[0]; });
+  const bool is_end = std::ranges::find(ends, rest[0]) != ends.end();
+  return same && (is_end || rest.size() > 1) ? text.first(length) : text;
 }
 
 }  // namespace assay

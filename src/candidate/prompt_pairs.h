@@ -28,6 +28,8 @@ struct PromptPair {
   std::optional<std::map<std::string, ArrayNoise>> noise_f32 = {};
   // The arrays' own data flow, if `assay capture` made the reference; null: that of their taps.
   std::shared_ptr<const ModuleFlow> modules = {};
+  // The tokens that end a text; empty if the manifest does not tell.
+  std::vector<std::int64_t> end_tokens = {};
 };
 
 struct Pairing {

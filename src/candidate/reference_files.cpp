@@ -77,7 +77,7 @@ void expect_same_ids(const ArrayFile& reference, const ArrayFile& oracle) {
 }
 
 ReferenceFiles::ReferenceFiles(const PromptPair& pair)
-    : arrays_(pair.reference), modules_(pair.modules) {
+    : arrays_(pair.reference), modules_(pair.modules), end_tokens_(pair.end_tokens) {
   if (pair.oracle) oracle_.emplace(*pair.oracle);
   expect_shapes_of_taps(arrays_, oracle(), modules());
   if (oracle_) expect_same_ids(arrays_, *oracle_);

@@ -43,6 +43,8 @@ class ReferenceFiles {
   LoadedArray exact(const std::string& tap) const;
   // The oracle's own text, prompt and continuation; empty if it has none.
   std::vector<std::int64_t> exact_text() const;
+  // The tokens that end a text; empty if unknown.
+  const std::vector<std::int64_t>& end_tokens() const { return end_tokens_; }
   // A lower bound of the noise of a captured array: one of few values may be right by chance, so
   // its noise is at least that of the arrays that it is computed from. 0 for any other.
   double least_noise(const std::string& name) const;
@@ -58,6 +60,7 @@ class ReferenceFiles {
   std::optional<ArrayFile> oracle_;
   std::map<std::string, double> noise_;  // by tap, from the manifest
   std::shared_ptr<const ModuleFlow> modules_;
+  std::vector<std::int64_t> end_tokens_;
 };
 
 }  // namespace assay

@@ -322,38 +322,56 @@ class Asking {
     return false;
   }
 
-  // Finds a tap that the engine did not compute with: what follows is wrong with the candidate's
-  // arrays and right without them.
+  // Finds arrays that the engine did not compute with: what follows is wrong with the candidate's
+  // arrays and right without them. They are all bad arrays of one tap, or the fewest of them that
+  // must go.
   bool find_unused() {
-    std::map<Tap, std::vector<SiteId>> taps;
-    for (const SiteId& id : bad_) taps[site(id).place.tap].push_back(id);
+    std::map<Tap, std::set<SiteId>> taps;
+    for (const SiteId& id : bad_) taps[site(id).place.tap].insert(id);
     for (const auto& [tap, ids] : taps) {
-      std::vector<Evidence> without = evidence();
-      for (const auto& [e, i] : ids) without[e].sites[i].taken = false;
-      const Scene after(model_, without, pool_, as_);
-      const Score score = after.evaluate(after.right());
-      bool believed = true;
-      for (const SiteId& id : ids) {
-        bool any_was_bad = false;
-        for (const std::size_t f : followers(id.first, site(id).place)) {
-          if (evidence()[id.first].sites[f].place.tap == tap) continue;
-          any_was_bad = any_was_bad || bad_.contains({id.first, f});
-          believed = believed && !is_bad(after.state(id.first, f, score.sites[id.first][f]));
-        }
-        believed = believed && any_was_bad;
+      if (try_unused(ids)) return true;
+      std::set<SiteId> few;
+      for (int i = 0; i < kMostForms && few.size() < ids.size(); ++i) {
+        const auto next = std::ranges::find_if(ids, [&](const SiteId& id) {
+          return !few.contains(id) && (i == 0 || still_bad_.contains(id));
+        });
+        if (next == ids.end()) break;
+        few.insert(*next);
+        if (try_unused(few)) return true;
       }
-      if (!believed) continue;
-      std::vector<TapPlace> places;
-      for (const SiteId& id : ids) places.push_back(site(id).place);
-      note(std::string(not_gone_on_with()), places);
-      for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
-        auto& sites = without[id->first].sites;
-        sites.erase(sites.begin() + static_cast<std::ptrdiff_t>(id->second));
-      }
-      result_.scene = std::make_unique<Scene>(model_, std::move(without), pool_, as_);
-      return true;
     }
     return false;
+  }
+
+  bool try_unused(const std::set<SiteId>& ids) {
+    std::vector<Evidence> without = evidence();
+    for (const auto& [e, i] : ids) without[e].sites[i].taken = false;
+    const Scene after(model_, without, pool_, as_);
+    const Score score = after.evaluate(after.right());
+    still_bad_.clear();
+    for (const SiteId& id : bad_) {
+      const auto& [e, i] = id;
+      if (is_bad(after.state(e, i, score.sites[e][i]))) still_bad_.insert(id);
+    }
+    for (const SiteId& id : ids) {
+      bool any_was_bad = false;
+      for (const std::size_t f : followers(id.first, site(id).place)) {
+        const SiteId follower = {id.first, f};
+        if (ids.contains(follower)) continue;
+        any_was_bad = any_was_bad || bad_.contains(follower);
+        if (is_bad(after.state(id.first, f, score.sites[id.first][f]))) return false;
+      }
+      if (!any_was_bad) return false;
+    }
+    std::vector<TapPlace> places;
+    for (const SiteId& id : ids) places.push_back(site(id).place);
+    note(std::string(not_gone_on_with()), places);
+    for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+      auto& sites = without[id->first].sites;
+      sites.erase(sites.begin() + static_cast<std::ptrdiff_t>(id->second));
+    }
+    result_.scene = std::make_unique<Scene>(model_, std::move(without), pool_, as_);
+    return true;
   }
 
   void note(const std::string& text, std::vector<TapPlace> places) {
@@ -368,6 +386,7 @@ class Asking {
   AskedDump result_;
   Score base_;
   std::set<SiteId> bad_;
+  std::set<SiteId> still_bad_;  // without the arrays that were tried last
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/text.h"
 #include "candidate/ids.h"
 #include "diagnose/findings.h"
 #include "diagnose/text_mistakes.h"
@@ -88,7 +89,7 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
     if (!own.generated) continue;
     const bool same = !wrong && expected[e].generated;
     const std::span<const std::int64_t> prompt = std::span(own.ids).first(own.prompt);
-    const std::optional<std::vector<std::int64_t>> whole = whole_text(
+    std::optional<std::vector<std::int64_t>> whole = whole_text(
         prompt, *own.generated, same ? *expected[e].generated : std::vector<std::int64_t>());
     const auto foreign = std::ranges::find_if(
         *own.generated, [&](std::int64_t id) { return id < 0 || id >= model.spec.vocab_size; });
@@ -99,12 +100,13 @@ void add_text_findings(Diagnosis& d, const Model& model, const std::vector<Evide
       continue;
     }
     if (!whole) {
-      d.notes.push_back(
-          fmt::format("{}: generated_ids begins neither with the prompt's tokens nor with the "
-                      "reference's first new one; it was not checked",
-                      own.id));
+      d.unreadable.push_back(fmt::format(
+          "{}: generated_ids begins neither with the prompt's tokens nor with the reference's "
+          "first new one",
+          shown(own.id)));
       continue;
     }
+    whole->resize(without_padding(*whole, prompt.size(), model.eos_token_ids).size());
     const std::size_t judged =
         std::min(whole->size(), static_cast<std::size_t>(model.spec.longest_sequence()));
     const TextVerdict text = explain_text(

@@ -159,6 +159,7 @@ Json to_json(const TokenResult& tokens) {
           {"replayed", tokens.replayed},
           {"first_difference",
            tokens.first_difference ? Json(*tokens.first_difference) : Json(nullptr)},
+          {"past_end", tokens.past_end ? Json(*tokens.past_end) : Json(nullptr)},
           {"steps", std::move(steps)}};
 }
 

@@ -117,6 +117,11 @@ std::string tokens_text(const TokenResult& tokens, bool color) {
   std::map<StepVerdict, std::size_t> counts;
   for (const TokenStep& step : tokens.steps) ++counts[step.verdict];
   const std::size_t all = tokens.steps.size();
+  const bool only_end =
+      tokens.past_end && std::ranges::none_of(tokens.steps, [&](const TokenStep& step) {
+        return is_wrong(tokens, step);
+      });
+  if (only_end) return fmt::format("Text: {}\n", colored(reason, Color::kRed, color));
   if (!tokens.replayed) {
     if (!tokens.first_difference || (tokens.verdict == Verdict::kPass && !reason.empty())) {
       return reason.empty() ? fmt::format("Text: all {} tokens equal the reference's\n", all)

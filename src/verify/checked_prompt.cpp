@@ -396,8 +396,8 @@ const TokenResult& CheckedPrompt::compare_text(const std::string& name,
   if (padded && padded->sure) text.erase(text.begin(), text.begin() + padded->front);
   const std::vector<std::int64_t> own = read_ids(reference_, "generated_ids");
   const std::vector<std::int64_t> exact = files_.exact_text();
-  result_.tokens =
-      judge_text({ids_, own, exact}, text, logits ? &logits->view : nullptr, nullptr, name);
+  result_.tokens = judge_text({ids_, own, exact, files_.end_tokens()}, text,
+                              logits ? &logits->view : nullptr, nullptr, name);
   return result_.tokens;
 }
 

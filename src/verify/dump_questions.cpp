@@ -132,7 +132,7 @@ bool depends_on(const TapPlace& follower, const TapPlace& place, const TensorRes
 bool would_show(const TensorResult& tensor, const TapPlace& follower, const TensorResult& f) {
   const double allowed = f.noise.value_or(0) * f.limits.value_or(Limits{}).noise_ratio.value_or(0);
   const TensorMetrics& m = tensor.metrics;
-  if (allowed == 0 || m.nan_candidate > 0) return false;
+  if (allowed == 0 || m.unlike > 0) return false;
   // The first token's softmax is 1 for any score.
   if (follower.tap == Tap::kAttnProbs) return false;
   if (follower.tap == Tap::kAttnResidual || follower.tap == Tap::kLayerOutput) {

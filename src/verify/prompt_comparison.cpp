@@ -355,7 +355,7 @@ class PromptComparison {
     const std::optional<LoadedArray> own_logits = logits_as_computed();
     const std::vector<std::int64_t> exact = files_.exact_text();
     result_.tokens = judge_text(
-        {known_.ids, own, exact}, other, logits ? &logits->view : nullptr,
+        {known_.ids, own, exact, files_.end_tokens()}, other, logits ? &logits->view : nullptr,
         own_logits ? &own_logits->view : nullptr,
         fmt::format("{}: array '{}'", candidate_.path().string(), dump_->generated_name()));
   }

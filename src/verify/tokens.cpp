@@ -40,13 +40,25 @@ double steps_below_best(std::span<const float> logits, std::int64_t id) {
   return best == own ? 0 : (best - own) / bf16_step(best);
 }
 
-// Sets verdict and reason from the steps.
+// Notes where a text goes on after its end.
+void find_end(TokenResult& tokens, std::span<const std::int64_t> text, std::size_t prompt,
+              std::span<const std::int64_t> ends) {
+  const std::size_t length = length_to_end(text, prompt, ends);
+  if (length < text.size()) tokens.past_end = static_cast<std::int64_t>(length);
+}
+
+// Sets verdict and reason from the steps and the end.
 void conclude(TokenResult& tokens) {
   tokens.verdict = tokens.compared ? Verdict::kPass : Verdict::kNotCompared;
   for (const TokenStep& step : tokens.steps) {
     if (!is_wrong(tokens, step)) continue;
     tokens.verdict = Verdict::kFail;
     tokens.reason = fmt::format("differs at position {}", step.position);
+    return;
+  }
+  if (tokens.past_end) {
+    tokens.verdict = Verdict::kFail;
+    tokens.reason = fmt::format("goes on at position {}, after an end token", *tokens.past_end);
     return;
   }
   if (tokens.candidate_tokens < tokens.reference_tokens) {
@@ -126,12 +138,18 @@ TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> can
         where);
     return result;
   }
-  TokenResult result = compare_tokens(known.reference, *whole, known.prompt.size());
+  const std::size_t prompt = known.prompt.size();
+  const std::span<const std::int64_t> text = without_padding(*whole, prompt, known.ends);
+  TokenResult result = compare_tokens(known.reference, text, prompt);
+  find_end(result, text, prompt, known.ends);
   if (reference_logits != nullptr) judge_split(result, *reference_logits);
   if (candidate_logits != nullptr) judge_split(result, *candidate_logits);
   conclude(result);
-  if (result.verdict != Verdict::kFail || known.exact.empty()) return result;
-  const TokenResult exact = compare_tokens(known.exact, *whole, known.prompt.size());
+  if (!result.first_difference || result.verdict != Verdict::kFail || known.exact.empty() ||
+      result.past_end) {
+    return result;
+  }
+  const TokenResult exact = compare_tokens(known.exact, text, prompt);
   if (!exact.compared || exact.first_difference) return result;
   std::ranges::find(result.steps, *result.first_difference, &TokenStep::position)->verdict =
       StepVerdict::kTie;
@@ -147,8 +165,10 @@ TokenResult replay_tokens(const std::filesystem::path& model_directory, Numerics
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,
                           ThreadPool& pool) {
-  TokenResult result = compare_tokens(reference, candidate, prompt_tokens);
   const Model model = load_model(model_directory);
+  candidate = without_padding(candidate, prompt_tokens, model.eos_token_ids);
+  TokenResult result = compare_tokens(reference, candidate, prompt_tokens);
+  find_end(result, candidate, prompt_tokens, model.eos_token_ids);
   const auto is_token = [&](std::int64_t id) { return id >= 0 && id < model.spec.vocab_size; };
   // As far as the model can run, which also judges the token after that.
   const std::size_t run = std::min(

@@ -34,12 +34,13 @@ struct KnownText {
   std::span<const std::int64_t> prompt;
   std::span<const std::int64_t> reference;   // prompt and continuation
   std::span<const std::int64_t> exact = {};  // the oracle's; empty: none
+  std::span<const std::int64_t> ends = {};   // tokens that end a text; empty: unknown
 };
 
 // Compares the candidate's text with the reference's: prompt and continuation, or only new tokens.
 // A first difference is judged by either engine's logits, if there are any (null: none). A text
-// that equals the oracle's is right. One that does not belong to the prompt is an error in the
-// result; `where` names the array in it.
+// that equals the oracle's is right. One that goes on after an end token is wrong, but for padding.
+// One that does not belong to the prompt is an error in the result; `where` names the array in it.
 TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> candidate,
                        const ArrayView* reference_logits, const ArrayView* candidate_logits,
                        std::string_view where);
@@ -48,7 +49,8 @@ TokenResult judge_text(const KnownText& known, std::span<const std::int64_t> can
 // the reference engine's choice there (kMatch), nearly so (kTie: within kTieSteps BF16 steps of it,
 // or of an f64 run's), or not (kDiverged). Since each step is judged given the candidate's own
 // text, an early tie does not condemn later tokens. An invalid token id ends the text (kDiverged),
-// as does the longest sequence that the model allows. numerics: the reference's.
+// as does the longest sequence that the model allows. A text that goes on after an end token is
+// wrong, but for padding. numerics: the reference's.
 TokenResult replay_tokens(const std::filesystem::path& model, Numerics numerics,
                           std::span<const std::int64_t> reference,
                           std::span<const std::int64_t> candidate, std::size_t prompt_tokens,

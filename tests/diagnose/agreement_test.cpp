@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 
 #include "assay/check.h"
@@ -55,7 +56,7 @@ class Agreement : public testing::Test {
     options.out = *directory_ / "ref";
     options.numerics = {Numerics::kBf16, Numerics::kF64};
     options.taps = {"*"};
-    options.max_new_tokens = 0;
+    options.max_new_tokens = 4;
     extract(options, {{"p", std::nullopt, *ids_}});
   }
   static void TearDownTestSuite() {
@@ -64,7 +65,7 @@ class Agreement : public testing::Test {
   }
 
   static bool is_at(Level level, const std::string& name) {
-    if (name == "input_ids" || name == "logits") return true;
+    if (name == "input_ids" || name == "logits" || name == "generated_ids") return true;
     const std::optional<TapPlace> place = parse_tap_name(name);
     return level == Level::kAll ||
            (level == Level::kLayers && place &&
@@ -180,6 +181,46 @@ TEST_F(Agreement, AnArrayThatCannotBeReadIsNoSuccess) {
   const Said both = ask(wrong, Level::kAll, "another width, and theta");
   EXPECT_EQ(both.diagnosis.verdict, DiagnosisVerdict::kNamed) << both.diagnosis.summary;
   EXPECT_EQ(both.diagnosis.unreadable, said.diagnosis.unreadable);
+}
+
+// Only the dump's copy of an early layer's output is wrong: the next output is right, though not by
+// this one.
+TEST_F(Agreement, AnArrayThatWasTakenElsewhereIsNoMistake) {
+  std::vector<Array> arrays = run_of(right(), "f32");
+  std::erase_if(arrays, [](const Array& a) { return a.name == "layer_01_output"; });
+  Array& other = *std::ranges::find(arrays, "layer_00_output", &Array::name);
+  const auto values = other.as<float>();
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = i % 3 == 0 ? 1.0F : 0.0F;
+  const Said said = ask(arrays, Level::kLayers, "garbage");
+  EXPECT_TRUE(said.compare.passed);
+  EXPECT_EQ(said.diagnosis.verdict, DiagnosisVerdict::kCorrect) << said.diagnosis.summary;
+  ASSERT_EQ(said.diagnosis.dump.size(), 1u);
+  EXPECT_TRUE(said.diagnosis.dump[0].starts_with("layer_00_output: is not what the engine"))
+      << said.diagnosis.dump[0];
+  // No engine computes with this.
+  std::ranges::fill(values, std::numeric_limits<float>::infinity());
+  const Said infinite = ask(arrays, Level::kLayers, "infinite");
+  EXPECT_FALSE(infinite.compare.passed);
+  EXPECT_NE(infinite.diagnosis.verdict, DiagnosisVerdict::kCorrect);
+}
+
+TEST_F(Agreement, ATextOfAnotherPromptIsNoSuccess) {
+  std::vector<Array> arrays = run_of(right(), "f32");
+  const auto said_of = [&](std::vector<std::int64_t> text) {
+    Array ids{"generated_ids", DType::kI64, {std::ssize(text)}, {}};
+    ids.bytes.resize(text.size() * sizeof(std::int64_t));
+    std::ranges::copy(text, ids.as<std::int64_t>().begin());
+    arrays.push_back(std::move(ids));
+    Said said = ask(arrays, Level::kLogits, "text");
+    arrays.pop_back();
+    return said;
+  };
+  const Said other = said_of({201, 202, 203});
+  EXPECT_FALSE(other.compare.passed);
+  EXPECT_EQ(other.diagnosis.verdict, DiagnosisVerdict::kIncomplete) << other.diagnosis.summary;
+  const Said none = said_of({});
+  EXPECT_TRUE(none.compare.passed);
+  EXPECT_EQ(none.diagnosis.verdict, DiagnosisVerdict::kCorrect) << none.diagnosis.summary;
 }
 
 void set_eps(Program& program, double eps) {

@@ -150,6 +150,41 @@ TEST(Text, MayEqualTheOraclesInsteadOfTheReferences) {
   EXPECT_EQ(judged({1, 2, 3, 4, 8, 7}).verdict, Verdict::kFail);
 }
 
+// An end token stops a text. What batches are padded with is no text.
+TEST(Text, GoesOnAfterItsEnd) {
+  const std::vector<std::int64_t> prompt = {1, 2};
+  const std::vector<std::int64_t> reference = {1, 2, 3, 4, 0};
+  const std::vector<std::int64_t> ends = {0, 9};
+  const auto judged = [&](const std::vector<std::int64_t>& text,
+                          const std::vector<std::int64_t>& exact = {}) {
+    return judge_text({prompt, reference, exact, ends}, text, nullptr, nullptr, "ids");
+  };
+  for (const std::vector<std::int64_t>& text : {std::vector<std::int64_t>{1, 2, 3, 4, 0},
+                                                {1, 2, 3, 4, 0, 0},
+                                                {3, 4, 0, 9},
+                                                {3, 4, 0, 7, 7}}) {
+    const TokenResult right = judged(text);
+    EXPECT_EQ(right.verdict, Verdict::kPass) << text.size();
+    EXPECT_EQ(right.candidate_tokens, 3);
+    EXPECT_FALSE(right.past_end);
+  }
+  for (const std::vector<std::int64_t>& text :
+       {std::vector<std::int64_t>{1, 2, 3, 4, 0, 7}, {3, 4, 0, 7, 8, 8}}) {
+    const TokenResult wrong = judged(text);
+    EXPECT_EQ(wrong.verdict, Verdict::kFail) << text.size();
+    EXPECT_EQ(wrong.past_end, 5);
+    EXPECT_EQ(wrong.reason, "goes on at position 5, after an end token");
+  }
+  // That the oracle's text is longer is no excuse.
+  EXPECT_EQ(judged({1, 2, 3, 9, 5, 6}, {1, 2, 3, 9, 5, 6}).verdict, Verdict::kFail);
+  // A prompt may contain end tokens.
+  const std::vector<std::int64_t> chat = {1, 9, 2};
+  EXPECT_EQ(judge_text({chat, std::vector<std::int64_t>{1, 9, 2, 5}, {}, ends},
+                       std::vector<std::int64_t>{1, 9, 2, 5}, nullptr, nullptr, "ids")
+                .verdict,
+            Verdict::kPass);
+}
+
 TEST(Text, ThatIsOfAnotherPromptIsAnErrorOfThatArrayAlone) {
   const CompareReport report = with_text([](std::vector<std::int64_t>& ids) {
     ids.assign({1, 2, 3});
@@ -162,10 +197,12 @@ TEST(Text, ThatIsOfAnotherPromptIsAnErrorOfThatArrayAlone) {
 }
 
 TEST(Text, WithoutNewTokensIsNotCompared) {
-  const CompareReport report = with_text([](std::vector<std::int64_t>& ids) { ids.resize(5); });
-  EXPECT_TRUE(report.passed);
-  EXPECT_EQ(report.prompts[0].tokens.verdict, Verdict::kNotCompared);
-  EXPECT_EQ(report.prompts[0].tokens.reason, "0 of 20 tokens: agrees as far as it goes");
+  for (const std::size_t size : {5, 0}) {
+    const CompareReport report = with_text([&](auto& ids) { ids.resize(size); });
+    EXPECT_TRUE(report.passed);
+    EXPECT_EQ(report.prompts[0].tokens.verdict, Verdict::kNotCompared);
+    EXPECT_EQ(report.prompts[0].tokens.reason, "0 of 20 tokens: agrees as far as it goes");
+  }
 }
 
 TEST(Text, IsReadAsWhatFitsTheReference) {

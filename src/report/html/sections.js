@@ -361,6 +361,7 @@ function drawText() {
     ? "every step judged by the reference model on the candidate's own text"
     : "compared up to the first difference (--model judges every step)";
   $("text-summary").textContent = tokens.verdict === "error" ? `Error: ${tokens.reason}.` :
+    first === null && tokens.past_end !== null ? `Wrong: it ${tokens.reason}.` :
     first === null && tokens.reason ? `No difference: ${tokens.reason}.` :
     first === null ? `No difference; ${how}.` : `First difference at position ${first}; ${how}.`;
   $("text").replaceChildren(...tokens.steps.map((s) => {
