@@ -81,9 +81,8 @@ def gemma4_hooks(
             on_input(layer.mlp.down_proj, kept("shared_mlp_act"))
             on_output(layer.mlp, kept("shared_expert_output"))
             on_output(layer.post_feedforward_layernorm_1, kept("shared_post_norm"))
-        if layer.hidden_size_per_layer_input:
-            width = layer.hidden_size_per_layer_input
-
+        width = getattr(layer, "hidden_size_per_layer_input", 0)
+        if width:
             def own(name: str) -> Callable[[torch.Tensor], None]:
                 first = number * width
                 return lambda x: keep(tap(name), x.flatten(2)[..., first : first + width])

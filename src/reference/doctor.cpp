@@ -17,6 +17,7 @@
 #include "base/thread_pool.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_fault.h"
+#include "model/fused_experts.h"
 #include "model/finite.h"
 #include "model/model.h"
 #include "model/read_spec.h"
@@ -273,8 +274,11 @@ std::vector<Check> check_checkpoint(const fs::path& directory) {
       attempt("weights", "get the weight files again; a download may be cut short", [&] {
         weights = open_weights(directory, DequantiseNow::kNo);
         const std::size_t files = weights->files().size();
-        return fmt::format("{} file{}, {} tensors, {}", files, files == 1 ? "" : "s",
-                           weights->tensors().size(), bytes_text(weights->total_bytes()));
+        std::string text =
+            fmt::format("{} file{}, {} tensors, {}", files, files == 1 ? "" : "s",
+                        weights->tensors().size(), bytes_text(weights->total_bytes()));
+        if (spec) split_fused_experts(*weights, *spec, DequantiseNow::kNo);
+        return text;
       }));
   if (spec && weights) {
     checks.push_back(check_tensors(*spec, *weights));

@@ -49,10 +49,10 @@ def own_embeddings(made: Configuration, rng: Random) -> None:
         made,
         rng,
         pattern,
-        4,
+        3,
         hidden_size_per_layer_input=8 * rng.randint(1, 3),
         vocab_size_per_layer_input=made.config["vocab_size"] + rng.randint(0, 30),
-        num_kv_shared_layers=2 * pattern,
+        num_kv_shared_layers=pattern,
         use_double_wide_mlp=rng.random() < 0.5,
     )
 
@@ -130,7 +130,7 @@ def values(name: str, shape: torch.Size, normal: torch.Tensor, text: Config) -> 
     if name.endswith(("router.scale", "per_expert_scale")):
         return 1 + 0.3 * normal
     if "q_norm" in name or "k_norm" in name:  # scores have no other scale
-        return (1.5 + 0.3 * normal) / shape[0] ** 0.25
+        return (1.1 + 0.2 * normal) / shape[0] ** 0.25
     if name.endswith("embed_tokens_per_layer.weight"):
         return 0.8 * normal / text["hidden_size_per_layer_input"] ** 0.5
     return None
