@@ -117,9 +117,13 @@ void read_gemma4_rope(const JsonObject& config, ModelSpec& spec) {
   const JsonObject by_type = config.has("rope_parameters")
                                  ? config.object("rope_parameters")
                                  : JsonObject(config.where("rope_parameters"), published);
+  // transformers would read it in place of rope_parameters.
+  refuse_unless(!config.has("rope_scaling"), config, "rope_scaling",
+                "rope_parameters for each type of layer instead");
   const auto read = [&](const char* name, RopeParameters& to) {
     const JsonObject rope = by_type.object(name);
-    if (rope.string("rope_type", "default") == "proportional") {
+    const char* type = rope.has("rope_type") ? "rope_type" : "type";
+    if (rope.string(type, "default") == "proportional") {
       to.scaling = RopeScaling::kProportional;
       to.factor = rope.positive_number("factor", 1);
       to.part = rope.positive_number("partial_rotary_factor", 1);
@@ -206,10 +210,10 @@ void gemma4_layer(Builder& b) {
 OrderedJson full_rope(const GgufFields& gguf) {
   const std::vector<float> factors = gguf.rope_factors("rope_freqs.weight");
   const auto turned = std::ranges::count(factors, 1.0F);
-  return {{"rope_type", "proportional"},
-          {"rope_theta", gguf.number("rope.freq_base", 10000)},
-          {"partial_rotary_factor",
-           static_cast<double>(turned) / static_cast<double>(factors.size())}};
+  return {
+      {"rope_type", "proportional"},
+      {"rope_theta", gguf.number("rope.freq_base", 10000)},
+      {"partial_rotary_factor", static_cast<double>(turned) / static_cast<double>(factors.size())}};
 }
 
 void read_gemma4_gguf(GgufFields& gguf) {

@@ -47,6 +47,8 @@ def base(model_type: str) -> Config:
         config["head_dim"] = 16
     if "gemma" in model_type:
         config |= {"sliding_window": 8, "sliding_window_pattern": 2, "head_dim": 16}
+    if model_type == "gemma4_text":
+        config |= {"global_head_dim": 16, "hidden_size_per_layer_input": 0}
     if model_type in MIXTURES:
         config |= {"num_experts_per_tok": 1, "moe_intermediate_size": 8}
         config |= dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 2)
@@ -72,6 +74,8 @@ def draw_parameters(rng: random.Random, model_type: str, half: int) -> Config:
     types = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"]
     if model_type == "phi3":
         types = ["default", "longrope", "longrope", "su"]
+    if model_type == "gemma4_text":
+        types += 3 * ["proportional"]
     kind = rng.choice(types)
     spelling = rng.random()
     rope: Config = {}
@@ -120,7 +124,7 @@ def draw(rng: random.Random, model_type: str) -> Config:
         config["rope_parameters"] = draw_parameters(rng, model_type, half)
     elif kind < 0.7:
         config["rope_parameters"] = None
-    if model_type == "gemma3_text":
+    if model_type in ("gemma3_text", "gemma4_text"):
         maybe(rng, config, "rope_local_base_freq", [theta(rng)], 0.5)
         if rng.random() < 0.6:
             config["rope_parameters"] = {

@@ -21,9 +21,9 @@
 namespace assay {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Gemma4Json = nlohmann::ordered_json;
 
-Json gemma4_config() {
+Gemma4Json gemma4_config() {
   return {{"model_type", "gemma4_text"},
           {"vocab_size", 40},
           {"hidden_size", 32},
@@ -46,20 +46,22 @@ Json gemma4_config() {
           {"initializer_range", 0.3}};
 }
 
-ModelSpec spec_of(const Json& config) { return read_spec_config(JsonObject("config", config)); }
+ModelSpec gemma4_spec(const Gemma4Json& config) {
+  return read_spec_config(JsonObject("config", config));
+}
 
-Json with(const Json& more) {
-  Json config = gemma4_config();
+Gemma4Json gemma4_with(const Gemma4Json& more) {
+  Gemma4Json config = gemma4_config();
   config.update(more);
   return config;
 }
 
-void refuse(const Json& config, std::string_view field) {
-  expect_error(ErrorKind::kInput, {field}, [&] { spec_of(config); });
+void refuse_gemma4(const Gemma4Json& config, std::string_view field) {
+  expect_error(ErrorKind::kInput, {field}, [&] { gemma4_spec(config); });
 }
 
 TEST(Gemma4, LayersReadTheKeysOfTheLastOneOfTheirKind) {
-  const ModelSpec spec = spec_of(gemma4_config());
+  const ModelSpec spec = gemma4_spec(gemma4_config());
   EXPECT_EQ(spec.kv_source(3), std::nullopt);
   EXPECT_EQ(spec.kv_source(4), 2);
   EXPECT_EQ(spec.kv_source(5), 3);
@@ -75,39 +77,41 @@ TEST(Gemma4, LayersReadTheKeysOfTheLastOneOfTheirKind) {
 }
 
 TEST(Gemma4, SizesByLayerMeanTheSameInBothSpellings) {
-  const Json more = {{"attention_k_eq_v", true}, {"num_global_key_value_heads", 1}};
-  Json by_layer = with({{"attention_k_eq_v", true}});
+  const Gemma4Json more = {{"attention_k_eq_v", true}, {"num_global_key_value_heads", 1}};
+  Gemma4Json by_layer = gemma4_with({{"attention_k_eq_v", true}});
   by_layer.erase("global_head_dim");
   for (const char* layer : {"1", "3", "5"}) {
     by_layer["per_layer_config"][layer] = {{"head_dim", 12}, {"num_key_value_heads", 1}};
   }
-  EXPECT_EQ(spec_of(with(more)), spec_of(by_layer));
-  EXPECT_TRUE(spec_of(by_layer).heads(1).keys_are_values);
-  EXPECT_FALSE(spec_of(by_layer).heads(0).keys_are_values);
+  EXPECT_EQ(gemma4_spec(gemma4_with(more)), gemma4_spec(by_layer));
+  EXPECT_TRUE(gemma4_spec(by_layer).heads(1).keys_are_values);
+  EXPECT_FALSE(gemma4_spec(by_layer).heads(0).keys_are_values);
   by_layer["per_layer_config"]["3"]["head_dim"] = 16;
-  refuse(by_layer, "per_layer_config");
+  refuse_gemma4(by_layer, "per_layer_config");
 }
 
 TEST(Gemma4, TheLastLayerIsFull) {
   const ModelSpec spec =
-      spec_of(with({{"layer_types",
-                     {"sliding_attention", "full_attention", "sliding_attention", "full_attention",
-                      "sliding_attention", "sliding_attention"}}}));
+      gemma4_spec(gemma4_with({{"layer_types",
+                                {"sliding_attention", "full_attention", "sliding_attention",
+                                 "full_attention", "sliding_attention", "sliding_attention"}}}));
   EXPECT_FALSE(spec.is_sliding(5));
 }
 
 TEST(Gemma4, RefusesWhatItCannotRun) {
-  refuse(with({{"num_kv_shared_layers", 6}}), "num_kv_shared_layers");
-  refuse(with({{"num_kv_shared_layers", 5}}), "num_kv_shared_layers");
-  refuse(with({{"vocab_size_per_layer_input", 39}}), "vocab_size_per_layer_input");
-  refuse(with({{"use_bidirectional_attention", "all"}}), "use_bidirectional_attention");
-  refuse(with({{"num_global_key_value_heads", 3}, {"attention_k_eq_v", true}}), "global_head_dim");
-  EXPECT_NO_THROW(spec_of(with({{"use_bidirectional_attention", "vision"}})));
+  refuse_gemma4(gemma4_with({{"num_kv_shared_layers", 6}}), "num_kv_shared_layers");
+  refuse_gemma4(gemma4_with({{"num_kv_shared_layers", 5}}), "num_kv_shared_layers");
+  refuse_gemma4(gemma4_with({{"vocab_size_per_layer_input", 39}}), "vocab_size_per_layer_input");
+  refuse_gemma4(gemma4_with({{"use_bidirectional_attention", "all"}}),
+                "use_bidirectional_attention");
+  refuse_gemma4(gemma4_with({{"num_global_key_value_heads", 3}, {"attention_k_eq_v", true}}),
+                "global_head_dim");
+  EXPECT_NO_THROW(gemma4_spec(gemma4_with({{"use_bidirectional_attention", "vision"}})));
 }
 
 class Gemma4Run : public testing::Test {
  protected:
-  std::filesystem::path synthesized(const Json& of, const std::string& name) const {
+  std::filesystem::path synthesized(const Gemma4Json& of, const std::string& name) const {
     write_text(directory_ / (name + ".json"), of.dump());
     SynthOptions options;
     options.config = directory_ / (name + ".json");
