@@ -42,9 +42,8 @@ std::string name_of(const Block& block, ValueId value) {
   if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
   if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
   // What lies between two taps is named after the next one.
-  const auto next = std::ranges::find_if(block.steps, [value](const Step& s) {
-    return std::ranges::count(s.reads, value) > 0;
-  });
+  const auto next = std::ranges::find_if(
+      block.steps, [value](const Step& s) { return std::ranges::count(s.reads, value) > 0; });
   const bool between = std::holds_alternative<Multiply>(step->operation) ||
                        std::holds_alternative<Add>(step->operation);
   if (between && next != block.steps.end() && block.values[next->writes[0]].tap) {
@@ -223,6 +222,13 @@ Json conventions(const ModelSpec& spec, bool gguf) {
       "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
   lines.push_back(fmt::format(
       "Query head h uses key and value head h // {} (integer division, rounded down).", group));
+  if (spec.global_heads) {
+    const Heads& full = *spec.global_heads;
+    lines.push_back(fmt::format(
+        "The heads of this page's first lines are those of sliding layers. Full layers have {} "
+        "key/value heads of {}: there, query head h uses head h // {}.",
+        full.keys, full.head_dim, full.queries / full.keys));
+  }
   lines.push_back(
       "In a BF16 run each value is stored in BF16. An operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "
