@@ -305,7 +305,8 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                     lambda x, heads=heads, of_heads=of_heads: of_heads(x).split(heads, dim=-2),
                 )
             elif is_gated(attn):
-                on_parts(attn.q_proj, named("q_proj", "attn_gate"), partial(query_and_gate, head_dim=_head_dim(attn)))
+                gated = partial(query_and_gate, head_dim=_head_dim(attn))
+                on_parts(attn.q_proj, named("q_proj", "attn_gate"), gated)
                 for proj in ("k_proj", "v_proj"):
                     on_output(getattr(attn, proj), name(proj), of_heads)
             else:

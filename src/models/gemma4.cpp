@@ -126,12 +126,13 @@ void read_gemma4_rope(const JsonObject& config, ModelSpec& spec) {
     if (rope.string(type, "default") == "proportional") {
       to.scaling = RopeScaling::kProportional;
       to.factor = rope.positive_number("factor", 1);
-      to.part = rope.positive_number("partial_rotary_factor", 1);
-      refuse_unless(to.part <= 1, rope, "partial_rotary_factor", "at most 1");
+      const JsonObject& from = rope.has("partial_rotary_factor") ? rope : config;
+      to.part = from.positive_number("partial_rotary_factor", 1);
+      refuse_unless(to.part <= 1, from, "partial_rotary_factor", "at most 1");
     } else {
       read_rope_scaling(config, rope, by_type, spec, to);
     }
-    to.theta = rope.positive_number("rope_theta", 10000);
+    to.theta = (rope.has("rope_theta") ? rope : config).positive_number("rope_theta");
   };
   read("full_attention", spec.rope_parameters);
   for (std::int64_t l = 0; l < spec.num_hidden_layers; ++l) {

@@ -65,8 +65,8 @@ YARN = {
 GEMMA = {"sliding_window": 16, "query_pre_attn_scalar": 128}
 GEMMA4 = {
     "model_type": "gemma4_text",
-    "num_hidden_layers": 6,
-    "layer_types": ["sliding_attention", "full_attention"] * 3,
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
     "sliding_window": 16,
     "head_dim": 32,
     "global_head_dim": 64,
