@@ -124,9 +124,12 @@ def draw(rng: random.Random, model_type: str) -> Config:
         config["rope_parameters"] = draw_parameters(rng, model_type, half)
     elif kind < 0.7:
         config["rope_parameters"] = None
-    if model_type in ("gemma3_text", "gemma4_text"):
+    gemma4 = model_type == "gemma4_text"  # runs only with parameters by type of layer
+    if gemma4 and rng.random() < 0.8:
+        config.pop("rope_scaling", None)
+    if gemma4 or model_type == "gemma3_text":
         maybe(rng, config, "rope_local_base_freq", [theta(rng)], 0.5)
-        if rng.random() < 0.6:
+        if rng.random() < (0.9 if gemma4 else 0.6):
             config["rope_parameters"] = {
                 layers: draw_parameters(rng, model_type, half)
                 for layers in ("full_attention", "sliding_attention")
