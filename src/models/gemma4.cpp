@@ -131,6 +131,8 @@ void read_gemma4_rope(const JsonObject& config, ModelSpec& spec) {
       refuse_unless(to.part <= 1, from, "partial_rotary_factor", "at most 1");
     } else {
       read_rope_scaling(config, rope, by_type, spec, to);
+      refuse_unless(to.scaling == RopeScaling::kNone || to.scaling == RopeScaling::kLinear, rope,
+                    type, "\"default\", \"linear\" or \"proportional\"");
     }
     to.theta = (rope.has("rope_theta") ? rope : config).positive_number("rope_theta");
   };

@@ -75,7 +75,7 @@ def draw_parameters(rng: random.Random, model_type: str, half: int) -> Config:
     if model_type == "phi3":
         types = ["default", "longrope", "longrope", "su"]
     if model_type == "gemma4_text":
-        types += 3 * ["proportional"]
+        types = ["default", "linear", "proportional", "proportional"]
     kind = rng.choice(types)
     spelling = rng.random()
     rope: Config = {}

@@ -106,6 +106,12 @@ TEST(Gemma4, RefusesWhatItCannotRun) {
                 "use_bidirectional_attention");
   refuse_gemma4(gemma4_with({{"num_global_key_value_heads", 3}, {"attention_k_eq_v", true}}),
                 "global_head_dim");
+  refuse_gemma4(gemma4_with({{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}}}}),
+                "rope_scaling");
+  Gemma4Json yarn = {{"rope_type", "yarn"}, {"rope_theta", 1e6}, {"factor", 2.0}};
+  refuse_gemma4(
+      gemma4_with({{"rope_parameters", {{"full_attention", yarn}, {"sliding_attention", yarn}}}}),
+      "rope_parameters.full_attention.rope_type");
   EXPECT_NO_THROW(gemma4_spec(gemma4_with({{"use_bidirectional_attention", "vision"}})));
 }
 
