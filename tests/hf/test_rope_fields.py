@@ -125,15 +125,17 @@ def draw(rng: random.Random, model_type: str) -> Config:
     elif kind < 0.7:
         config["rope_parameters"] = None
     gemma4 = model_type == "gemma4_text"  # runs only with parameters by type of layer
-    if gemma4 and rng.random() < 0.8:
-        config.pop("rope_scaling", None)
+    if gemma4:
+        maybe(rng, config, "rope_theta", [theta(rng)], 0.8)
+        if rng.random() < 0.9:
+            config.pop("rope_scaling", None)
     if gemma4 or model_type == "gemma3_text":
         maybe(rng, config, "rope_local_base_freq", [theta(rng)], 0.5)
         if rng.random() < (0.9 if gemma4 else 0.6):
             config["rope_parameters"] = {
                 layers: draw_parameters(rng, model_type, half)
                 for layers in ("full_attention", "sliding_attention")
-                if rng.random() < 0.85
+                if rng.random() < (0.97 if gemma4 else 0.85)
             }
             maybe(rng, config["rope_parameters"], "truncate", [False], 0.2)
     return config
