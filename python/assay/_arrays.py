@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import UsageError
+from ._arguments import is_unicode
+from ._errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ._core import Checker
 
 # Types that numpy has only from ml_dtypes, and whose bytes it hands out as these.
 _AS_BYTES = {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
@@ -67,6 +70,28 @@ def on_host(array: Any, name: str = "array") -> tuple[Any, str]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array, ""
+
+
+def hand_over(checker: Checker, name: Any, array: Any) -> str:
+    """Gives one array of any framework to the compiled checker, which compares or records it.
+
+    Returns:
+        The result, as JSON.
+
+    Raises:
+        InputError: The array cannot be compared, or no file can hold its name.
+        UsageError: The name is no text, or the array none of numbers.
+        MachineError: It does not fit in memory.
+    """
+    if not isinstance(name, str) or not is_unicode(name):
+        found, expected = f"a name {name!r}", "a text"
+        raise UsageError(f"arrays: {found}; expected {expected}", "arrays", found, expected)
+    host, dtype = on_host(array, name)
+    try:
+        return checker.check(name, host, dtype)
+    except MemoryError as error:
+        found = f"an array of {getattr(array, 'shape', '?')}, which does not fit in memory"
+        raise MachineError(f"{name}: {found}", name, found) from error
 
 
 def _no_array(name: str, found: str) -> UsageError:

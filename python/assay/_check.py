@@ -6,10 +6,10 @@ import json
 import os
 import warnings
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._arrays import is_tensor, on_host
+from ._arguments import path_of, whole_number
+from ._arrays import hand_over, is_tensor
 from ._errors import CheckFailed, UsageError
 from ._judging import judging
 from ._outputs import call_name, outputs_of, safe_name, unused
@@ -32,6 +32,7 @@ class Check:
         self._has_prompt = has_prompt
         self._stop = stop
         self._record = record
+        self._is_written = False
         self._hooks = ExitStack()
         self._unwanted: dict[str, None] = {}  # names of tensors that nothing is compared with
         self.results: list[TensorResult] = []
@@ -45,7 +46,7 @@ class Check:
 
         Before the first call every tensor is taken to be the whole prompt's.
         """
-        self._checker.set_positions(first, count)
+        self._checker.set_positions(whole_number(first, "first"), whole_number(count, "count"))
 
     def __call__(self, name: str, array: Any) -> TensorResult:
         """Compares one tensor.
@@ -57,12 +58,13 @@ class Check:
         Raises:
             CheckFailed: The tensor fails, and the check was made with ``stop=True``.
             InputError: The tensor cannot be compared.
+            UsageError: A name that is no text, no array of numbers, or a check that has written its record.
+            MachineError: The tensor does not fit in memory.
         """
-        if not isinstance(name, str):
-            found, expected = repr(name), "a tap's name"
-            raise UsageError(f"name: {found}; expected {expected}", "name", found, expected)
-        host, dtype = on_host(array, name)
-        result = TensorResult._from_json(json.loads(self._checker.check(name, host, dtype)))
+        if self._is_written:
+            found, expected = "the record is written already", "calls before the check ends"
+            raise UsageError(f"{name}: {found}; expected {expected}", name, found, expected)
+        result = TensorResult._from_json(json.loads(hand_over(self._checker, name, array)))
         self.results.append(result)
         if self._stop and not result:
             whose = name if result.name == name else f"{name} ({result.name})"
@@ -139,6 +141,7 @@ class Check:
         if self._record:
             self._checker.write_record()
             self._record = False
+            self._is_written = True
 
     def __enter__(self) -> Check:
         return self
@@ -191,7 +194,7 @@ def check(
     how = judging(prompt=prompt, map=map, profile=profile, tolerance=tolerance, model=model, as_type=as_type)
     checker = Checker(
         reference_path(reference) if reference is not None else "", how,
-        Path(os.fsdecode(record)) if record is not None else "",
+        path_of(record, "record") if record is not None else "",
     )  # fmt: skip
     made = Check(checker, bool(prompt), stop, record is not None)
     if module is not None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._arrays import is_tensor, on_host
+from ._arguments import path_of, whole_number
+from ._arrays import hand_over, is_tensor
 from ._errors import UsageError
 from ._judging import judging
 from ._models import find_model
@@ -27,20 +28,16 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: A name that no file can hold.
-        UsageError: There are no arrays; an element type that Assay does not know.
-        MachineError: The file cannot be written.
+        UsageError: There are no arrays; a name that is no text; an element type that Assay does not know.
+        MachineError: The file cannot be written; an array does not fit in memory.
     """
     from ._core import Checker
 
     if not arrays:
         raise UsageError("arrays: none; expected at least one", "arrays", "none", "at least one")
-    recorder = Checker("", judging(), Path(os.fsdecode(path)))
+    recorder = Checker("", judging(), path_of(path, "path"))
     for name, array in arrays.items():
-        if not isinstance(name, str):
-            found = repr(name)
-            raise UsageError(f"arrays: a name {found}; expected a text", "arrays", f"a name {found}", "a text")
-        host, dtype = on_host(array, name)
-        recorder.check(name, host, dtype)
+        hand_over(recorder, name, array)
     recorder.write_record()
 
 
@@ -54,7 +51,7 @@ def _on_disk(candidate: Any) -> Iterator[Path]:
         if is_tensor(candidate) or not isinstance(candidate, (str, bytes, os.PathLike)):
             found, expected = type(candidate).__name__, "a path, or a mapping of names to arrays"
             raise UsageError(f"candidate: {found}; expected {expected}", "candidate", found, expected)
-        yield Path(os.fsdecode(candidate))
+        yield path_of(candidate, "candidate")
         return
     if not candidate:
         raise UsageError("candidate: no arrays; expected at least one", "candidate", "no arrays")
@@ -109,9 +106,11 @@ def compare(
 
     how = judging(prompt=prompt, map=map, profile=profile, tolerance=tolerance, model=model, as_type=as_type)
 
+    whole, cores = reference_path(reference), whole_number(threads, "threads")
+
     def run(with_details: bool) -> _core.Report:
         with _on_disk(candidate) as path:
-            return _core.compare(reference_path(reference), path, how, threads, with_details, on_progress)
+            return _core.compare(whole, path, how, cores, with_details, on_progress)
 
     return Comparison(run(details), None if details else lambda: run(True))
 
@@ -182,8 +181,9 @@ def diagnose(
                          "model", "not known", "model=")  # fmt: skip
     path = reference_path(reference) if reference is not None else ""
     how = judging(prompt=prompt, map=map, model=model, as_type=as_type)
+    cores = whole_number(threads, "threads")
     with _on_disk(candidate) as dump:
-        return Diagnosis(_core.diagnose(path, dump, how, threads, on_progress))
+        return Diagnosis(_core.diagnose(path, dump, how, cores, on_progress))
 
 
 def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = None, form: str = "text") -> Any:
@@ -202,7 +202,7 @@ def explain(model: str | os.PathLike[str] | None = None, *, layer: int | None = 
 
     if form not in ("text", "markdown", "json"):
         raise UsageError(f"form: {form!r}; expected text, markdown or json", "form", form)
-    text = _core.explain(find_model(model), layer, form)
+    text = _core.explain(find_model(model), None if layer is None else whole_number(layer, "layer"), form)
     return json.loads(text) if form == "json" else text
 
 

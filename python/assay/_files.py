@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ._arguments import path_of
 from ._errors import MachineError
 
 _count = itertools.count()
@@ -44,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         MachineError: The file cannot be written.
     """
-    target = Path(os.fsdecode(path))
+    target = path_of(path, "path")
     partial = partial_name(target)
     try:
         with machine_errors(target):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._arguments import path_of, texts_of
 from ._compare import explain
 from ._errors import InputError, UsageError
 from ._files import machine_errors, write_files
@@ -90,8 +91,8 @@ def golden(
             matches no array; `out` holds something else.
         MachineError: `out` cannot be written.
     """
-    target = Path(os.fsdecode(out))
-    globs = [taps] if isinstance(taps, str) else None if taps is None else list(taps)
+    target = path_of(out, "out")
+    globs = None if taps is None else texts_of(taps, "taps")
     if max_bytes is not None and (not is_id(max_bytes) or max_bytes < 1):
         found = repr(max_bytes)
         raise UsageError(f"max_bytes: {found}; expected a whole number, at least 1, or None", "max_bytes", found)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import path_of, texts_of, whole_number
 from ._arrays import named
 from ._errors import AssayError, InputError, UsageError
 from ._manifest import FILE, field_error, is_id, is_prompt_id, read_manifest
@@ -42,7 +43,7 @@ class Arrays(Mapping[str, "np.ndarray[Any, Any]"]):
     def __init__(self, path: str | os.PathLike[str]):
         from ._core import ArrayFile
 
-        self.path = Path(os.fsdecode(path))
+        self.path = path_of(path, "path")
         self._file = ArrayFile(self.path)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a compiled object is opened again
@@ -138,7 +139,7 @@ class Reference(Mapping[str, PromptReference]):
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(os.fsdecode(path))
+        self.path = path_of(path, "path")
         self.model: Path | None = None
         self._owner: tempfile.TemporaryDirectory[str] | None = None
         self.manifest: dict[str, Any] = read_manifest(self.path)
@@ -178,7 +179,7 @@ def _reopened(path: Path, model: Path | None) -> Reference:
 
 def reference_path(reference: Reference | str | os.PathLike[str]) -> Path:
     """The path of a reference given as an object or as a path."""
-    return reference.path if isinstance(reference, Reference) else Path(os.fsdecode(reference))
+    return reference.path if isinstance(reference, Reference) else path_of(reference, "reference")
 
 
 def missing_in_manifest(reference: Reference, field: str, expected: str) -> InputError:
@@ -310,23 +311,27 @@ def extract(
     if prompts is None:
         all_prompts = _core.default_prompts()
     elif isinstance(prompts, os.PathLike):
-        all_prompts = _core.read_prompts(Path(os.fsdecode(prompts)), 1)
+        all_prompts = _core.read_prompts(path_of(prompts, "prompts"), 1)
     else:
+        if not isinstance(prompts, (str, Mapping)) and not hasattr(prompts, "__iter__"):
+            raise _no_prompt("prompts", prompts, "a text, or a list of prompts")
         items = [prompts] if isinstance(prompts, (str, Mapping)) else list(prompts)
         all_prompts = [_prompt(item, i) for i, item in enumerate(items, 1)]
     owner = None
     if out is None:
         owner = tempfile.TemporaryDirectory(prefix="assay-")
         out = Path(owner.name) / "reference_data"
+    directory = path_of(out, "out")
     if not os.fspath(out):
         raise UsageError("out: empty; expected a directory", "out", "empty", "a directory")
-    directory = Path(os.fsdecode(out))
     if isinstance(numerics, str):
         numerics = numerics.split(",")
-    runs = list(numerics) if numerics is not None else ["bf16", "f64"] if oracle else ["bf16"]
+    default = ["bf16", "f64"] if oracle else ["bf16"]
+    runs = default if numerics is None else texts_of(numerics, "numerics")
     for warning in _core.extract(
-        path, directory, all_prompts, thinking, runs, [taps] if isinstance(taps, str) else list(taps),
-        max_new_tokens, store, compression, threads, stream, blind_spots, on_progress,
+        path, directory, all_prompts, thinking, runs, texts_of(taps, "taps"),
+        whole_number(max_new_tokens, "max_new_tokens"), store, compression, whole_number(threads, "threads"), stream,
+        blind_spots, on_progress,
     ):  # fmt: skip
         warnings.warn(warning, stacklevel=2)
     reference = Reference(directory)

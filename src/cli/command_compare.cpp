@@ -57,21 +57,6 @@ int suggest(const CompareArguments& args) {
   return 0;
 }
 
-// A reference can be compared with another, but an engine's dump has no manifest.
-void expect_this_order(const CompareArguments& args) {
-  const auto is_reference = [](const std::filesystem::path& path) {
-    std::error_code ignored;
-    return std::filesystem::exists(path / "manifest.json", ignored);
-  };
-  if (is_reference(args.reference) || !is_reference(args.candidate)) return;
-  std::error_code ignored;
-  if (!std::filesystem::exists(args.reference, ignored)) return;
-  print_error("warning",
-              fmt::format("the reference comes first, and {} is one: did you mean "
-                          "'assay compare {} {}'?",
-                          shown(args.candidate), shown(args.candidate), shown(args.reference)));
-}
-
 int run(CompareArguments& args) {
   if (args.list) return list_maps(args.json);
   if (!args.html.empty()) expect_html_report();
@@ -86,7 +71,7 @@ int run(CompareArguments& args) {
   if (!args.model.empty()) args.options.model = model_directory(args.model);
   if (args.has_tolerance) args.options.tolerance = args.tolerance;
   args.options.details = !args.html.empty();
-  expect_this_order(args);
+  expect_reference_first("compare", args.reference, args.candidate);
   CompareReport report;
   {
     ProgressBar bar;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "assay/compare.h"
@@ -104,7 +105,18 @@ void take_paths(DiagnoseArguments& args) {
   }
 }
 
+// --list and --power read no dump.
+void expect_no_dump(const DiagnoseArguments& args, std::string_view option) {
+  for (const std::string* path : {&args.paths[0], &args.candidate, &args.reference}) {
+    if (path->empty()) continue;
+    throw usage_error(option, fmt::format("also '{}'", shown(*path)),
+                      "no dump and no reference: it does not read them");
+  }
+}
+
 int run(DiagnoseArguments& args) {
+  if (args.list) expect_no_dump(args, "--list");
+  if (args.power) expect_no_dump(args, "--power");
   if (args.list) return list(args);
   take_paths(args);
   args.options.model = model_directory(args.model);
@@ -112,6 +124,9 @@ int run(DiagnoseArguments& args) {
   if (args.candidate.empty()) {
     throw usage_error("diagnose", "no --candidate",
                       "the arrays that your engine wrote: --candidate dump; or --power or --list");
+  }
+  if (!args.reference.empty()) {
+    expect_reference_first("diagnose", args.reference, args.candidate);
   }
   if (!args.html.empty()) expect_html_report();
   if (!args.html.empty() && args.reference.empty()) {

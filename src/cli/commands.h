@@ -62,6 +62,10 @@ void add_rehash(CLI::App& command);
 
 // Adds --prompt and --map: which prompt a dump is of, and how its names map to taps.
 void add_dump_names(CLI::App& command, std::string& prompt, std::string& map);
+// Warns if the two paths are exchanged: a reference may be compared with another, but an engine's
+// dump has no manifest.
+void expect_reference_first(std::string_view command, const std::filesystem::path& reference,
+                            const std::filesystem::path& candidate);
 // Adds --as, the precision to expect of a dump. note: the end of its help.
 void add_expected_type(CLI::App& command, std::string& as, std::string_view note = "");
 

@@ -20,8 +20,8 @@ struct Compared {
 // The relations that leave less than a quarter of the error, best first, at most three.
 std::vector<Relation> find_relations(const Compared& compared);
 
-// The rows, heads or channels that have nearly all of the error, if they are few; empty if most of
-// them have it. squares: the error of each.
+// The rows, heads or channels that have nearly all of the error, if they are few, or all from one
+// of them on; empty if most of them have it. squares: the error of each.
 std::vector<std::int64_t> where_error_lives(std::span<const double> squares, double least);
 
 }  // namespace assay

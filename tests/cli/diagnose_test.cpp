@@ -126,6 +126,14 @@ TEST(Diagnose, RefusesWrongUsage) {
   EXPECT_EQ(missing.exit_code, 3);
   EXPECT_NE(missing.err.find("/no/such.npz"), std::string::npos) << missing.err;
   EXPECT_EQ(run_program({"diagnose", "--model", "/no/such", "--candidate", "x"}).exit_code, 3);
+  for (const char* option : {"--list", "--power"}) {
+    const Result ignored = run_program({"diagnose", option, "dump"});
+    EXPECT_EQ(ignored.exit_code, 2);
+    EXPECT_NE(ignored.err.find("also 'dump'"), std::string::npos) << ignored.err;
+  }
+  const TemporaryDirectory directory;
+  const Result exchanged = run_program({"diagnose", faulty(directory), kReference});
+  EXPECT_NE(exchanged.err.find("the reference comes first"), std::string::npos) << exchanged.err;
 }
 
 TEST(Diagnose, KnowsWhatPromptsDoNotShow) {

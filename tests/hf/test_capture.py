@@ -175,8 +175,42 @@ def test_wrong_input_is_named(
     done = run_capture(vit.model, "--out", scratch / "out", *arguments)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
-    out = scratch / "out"
-    assert not out.exists() or list(out.iterdir()) == []
+    assert not (scratch / "out").exists()
+
+
+def test_what_the_model_does_not_have_is_refused(scratch: Path) -> None:
+    net = ARCHITECTURES["llama"].build(SEED)
+    net.save_pretrained(scratch / "model")
+    (scratch / "ids.jsonl").write_text('{"input_ids": [1, 2]}\n')
+    (scratch / "far.jsonl").write_text('{"input_ids": [1, 9999]}\n')
+    np.savez(scratch / "more.npz", attention_maks=np.ones((1, 2), np.int64))
+    with_ids = [scratch / "model", "--out", scratch / "out", "--runs", "bf16", "--prompts"]
+
+    def refused(code: int, message: str, *arguments: Any) -> None:
+        done = run_capture(*with_ids, *arguments)
+        assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+        assert not (scratch / "out").exists()
+
+    ids = scratch / "ids.jsonl"
+    refused(2, "has no 'layer_00_outputs'; did you mean", ids, "--taps", "logits,layer_00_outputs")
+    refused(3, "token 9999 at 1, expected 0 to", scratch / "far.jsonl")
+    refused(3, "did you mean 'attention_mask'?", ids, "--inputs", scratch / "more.npz")
+    # Globs of both kinds of names of the same arrays.
+    both = "layer_*_output,model.layers.?"
+    assert run_capture(*with_ids, ids, "--taps", both).returncode == 0
+
+
+def test_weights_that_are_not_numbers_are_reported(scratch: Path) -> None:
+    net = ARCHITECTURES["llama"].build(SEED)
+    with torch.no_grad():
+        net.model.norm.weight[3] = float("nan")
+    net.save_pretrained(scratch / "model")
+    (scratch / "ids.jsonl").write_text('{"input_ids": [1, 2]}\n')
+    done = run_capture(
+        scratch / "model", "--prompts", scratch / "ids.jsonl", "--out", scratch / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: model.norm.weight: 1 of" in done.stdout
 
 
 def test_what_does_not_fit_in_memory_is_refused(vit: Captured, monkeypatch: Any) -> None:

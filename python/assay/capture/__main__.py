@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from assay._command import Parser, asks_for_json, end_cleanly_on_signals, fail, say
 from assay._errors import AssayError, MachineError
+from assay._models import find_model
 
 NEEDED = "pip install numpy torch transformers"
 
@@ -18,7 +20,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         " transformers itself with hooks on every module.",
         epilog="Exit codes: 0 success, 2 wrong usage, 3 bad input, 4 system error.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="checkpoint directory")
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="checkpoint directory, or the name of a model in Hugging Face's local cache",
+    )
     parser.add_argument(
         "--prompt", action="append", default=[], metavar="TEXT", help="a prompt; may be repeated"
     )
@@ -86,6 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         end_cleanly_on_signals()  # and the runs are ended
         options = parse_arguments(arguments)
+        if not options.model.exists():
+            with suppress(ImportError):  # the cache is looked up by the installed package
+                options.model = find_model(options.model)
         from assay.capture.capture import capture, report
 
         say(report(options.out, capture(options), as_json=options.json))

@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assay._errors import MachineError
 from assay.capture import files, memory
-from assay.capture.errors import InputError, said, visible
+from assay.capture.errors import InputError, UsageError, said, visible
 from assay.capture.names import names_of_file
 from assay.capture.prompts import Prompt, collect_prompts
 from assay.capture.reference import Runs, kept_arrays, write_prompt
@@ -37,6 +39,7 @@ def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, 
     prompts = _prompts(options, inputs)
     tokens = _tokenize(prompts, options.model)
     memory.expect_room(options.model, options.runs)
+    is_new = not options.out.exists()
     work = options.out / f".capture-{os.getpid()}"
     work.mkdir(parents=True)
     try:
@@ -48,6 +51,9 @@ def capture(options: argparse.Namespace, in_process: bool = False) -> dict[str, 
             return _write(options, prompts, tokens, work, described)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # it is not empty: the run succeeded
+                options.out.rmdir()
 
 
 def _read_inputs(file: Path | None) -> dict[str, np.ndarray]:
@@ -196,9 +202,9 @@ def _run_process(process: "subprocess.Popen[str]", job: dict[str, Any], file: Pa
     if process.returncode == 0:
         return
     error = Path(job["out"]) / "error"
-    if process.returncode in (3, 4) and error.is_file():
-        text = error.read_text(encoding="utf-8")
-        raise InputError(text) if process.returncode == 3 else RuntimeError(text)
+    kinds = {2: UsageError, 3: InputError, 4: MachineError}
+    if process.returncode in kinds and error.is_file():
+        raise kinds[process.returncode](error.read_text(encoding="utf-8"))
     lines = (told or "").strip().splitlines()
     if process.returncode == -9:
         raise MemoryError(
@@ -227,6 +233,7 @@ def _write(
         Runs({n: SpoolReader(work / "runs" / n / f"{p}.bin") for n in options.runs})
         for p in range(len(prompts))
     ]
+    warnings += runs[0].first.notes.get("warnings", [])
 
     def write(p: int, pool: Executor) -> dict[str, Any]:
         _say(f"writing {prompts[p].id}")

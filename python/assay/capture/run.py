@@ -1,11 +1,10 @@
 """One run of a model, in a process of its own: every array goes to disk as it is made."""
 
-import fnmatch
+import inspect
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
-from assay._errors import MachineError  # noqa: E402
+from assay._errors import MachineError, UsageError  # noqa: E402
+from assay._text import missing_name  # noqa: E402
 from assay.capture.choices import Place  # noqa: E402
 from assay.capture.double import fp32_is_double, widen_constants  # noqa: E402
 from assay.capture.errors import InputError, said  # noqa: E402
@@ -28,6 +28,7 @@ from assay.capture.reach import Probe, probed_positions, widest  # noqa: E402
 from assay.capture.spool import Spool, SpoolReader  # noqa: E402
 from assay.capture.state import RunState  # noqa: E402
 from assay.capture.trace import Replay, Trace  # noqa: E402
+from assay.capture.wanted import Wanted  # noqa: E402
 
 _DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
 
@@ -110,6 +111,7 @@ def inputs_of(
             for name in arrays.files:
                 value = torch.from_numpy(arrays[name])
                 inputs[name] = value.to(_DTYPES[numerics]) if value.is_floating_point() else value
+        _expect_arguments(net, set(inputs), file)
     config: Any = net.config
     if config.is_encoder_decoder and not inputs.keys() & {
         "decoder_input_ids",
@@ -117,6 +119,38 @@ def inputs_of(
     }:
         inputs["decoder_input_ids"] = torch.tensor([[_decoder_start(net)]])
     return inputs
+
+
+def _expect_arguments(net: nn.Module, names: set[str], file: str) -> None:
+    """Forward passes accept any name, and many pass it on to inner models: one that none of them
+    has would be ignored."""
+    own = list(inspect.signature(net.forward).parameters)
+    known = {p for module in net.modules() for p in inspect.signature(module.forward).parameters}
+    for name in sorted(names - known - set(own)):
+        raise InputError(f"{file}: {missing_name(name, own, type(net).__name__ + '.forward')}")
+
+
+def _expect_tokens(net: Any, ids: list[int], prompt: str) -> None:
+    try:
+        rows = net.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):  # of an unknown kind
+        return
+    for at, token in enumerate(ids):
+        if not 0 <= token < rows:
+            raise InputError(
+                f"{prompt}: token {token} at {at}, expected 0 to {rows - 1}, the rows of"
+                f" {type(net).__name__}'s embedding"
+            )
+
+
+def _not_finite(net: nn.Module) -> list[str]:
+    """A line for each weight with NaN or infinity, which everything computed with it becomes."""
+    lines = []
+    for name, weight in net.named_parameters():
+        wrong = int((~torch.isfinite(weight)).sum()) if weight.is_floating_point() else 0
+        if wrong:
+            lines.append(f"{name}: {wrong} of {weight.numel()} values are NaN or infinite")
+    return lines
 
 
 def _decoder_start(net: Any) -> int:
@@ -136,20 +170,26 @@ def run(job: Job, net: nn.Module | None = None) -> None:
     if net is None:
         _say(job, f"{job.numerics}: loading")
         net = load(Path(job.model), job.numerics)
+    not_finite = _not_finite(net) if job.plan is None else []
     untouched = RunState(net)
     rename = _names(job, net)
+    wanted = Wanted(job.taps)
     double = fp32_is_double if job.numerics == "f64" else nullcontext
     for p, ids in enumerate(job.prompts):
         _say(job, f"{job.numerics}: prompt {p + 1} of {len(job.prompts)}")
+        if ids is not None and job.inputs is None:  # with images, some stand for no embedding
+            _expect_tokens(net, ids, f"prompt {p + 1}")
         inputs = inputs_of(net, ids, job.inputs, job.numerics)
         spool = Spool(job.spool(p), job.store)
         untouched.restore()
         torch.manual_seed(0)
         notes: dict[str, Any] = {"architecture": type(net).__name__}
         if job.plan is None:
-            trace = Trace(net, spool.write, rename, _wanted(job.taps))
+            trace = Trace(net, spool.write, rename, wanted)
             with torch.inference_mode(), double():
                 _forward(net, trace, inputs)
+            if p == 0 and not_finite:
+                notes["warnings"] = not_finite
             notes["arrays"] = [array.as_json() for array in trace.arrays]
             notes["choices"] = [asdict(choice) for choice in trace.choices]
             spool.close(notes)
@@ -166,6 +206,8 @@ def run(job: Job, net: nn.Module | None = None) -> None:
             with torch.inference_mode(), double():
                 reach = _measured_reach(net, SpoolReader(job.spool(p)), numbers, choices, inputs)
             spool.close(notes | {"reach": reach})
+    if job.plan is None:
+        wanted.expect_all_used()
 
 
 def _measured_reach(
@@ -215,13 +257,6 @@ def _names(job: Job, net: Any) -> Rename:
     return lambda path: of_file(path) or own(path)
 
 
-def _wanted(globs: list[str]) -> Callable[[str], bool]:
-    if not globs:
-        return lambda _: True
-    # The tokens are always there.
-    return lambda name: name == "input_ids" or any(fnmatch.fnmatchcase(name, g) for g in globs)
-
-
 def _say(job: Job, text: str) -> None:
     if job.progress:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
@@ -229,13 +264,15 @@ def _say(job: Job, text: str) -> None:
 
 def main() -> int:
     """Runs the job whose file standard input names. Returns the exit code; what went wrong is in the
-    job's error file: 3 for what the user can mend, else 4."""
+    job's error file: 2 for wrong options and 3 for wrong files, which the user can mend, else 4."""
     file = sys.stdin.readline().rstrip("\n")
     if not file:  # nobody wants the run any more
         return 0
     job = Job.read(Path(file))
     try:
         run(job)
+    except UsageError as error:
+        return _failed(job, 2, str(error))
     except InputError as error:
         return _failed(job, 3, str(error))
     except MachineError as error:

@@ -145,7 +145,8 @@ class Trace:
         choices = sorted(self._flow.choices_of(value))
         is_moved = self._flow.is_moved(value)
         new = self._rename(name)
-        if not self._wanted(name) and not (new is not None and self._wanted(new)):
+        # Both are asked, so that a glob of either kind counts as used.
+        if not any([self._wanted(own) for own in (name, new) if own is not None]):
             return
         number = self._add(new or name, name, module, kind, value, sources)
         self.arrays[number].choices = choices
