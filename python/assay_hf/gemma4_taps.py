@@ -13,17 +13,6 @@ from torch import nn
 Keep = Callable[[str, torch.Tensor], None]
 
 BESIDE_MLP = ("routed_norm", "router_norm", "router_input", "routed_post_norm", "shared_post_norm")
-OWN_EMBEDDING = (
-    "ple_embedding",
-    "ple_context",
-    "ple_norm",
-    "ple_input",
-    "ple_gate",
-    "ple_act",
-    "ple_output",
-    "ple_post_norm",
-    "ple_residual",
-)
 
 
 def has_experts_beside_mlp(layer: nn.Module) -> bool:

@@ -16,12 +16,7 @@ from torch import nn
 
 from assay.capture.errors import UsageError
 from assay_hf.delta_taps import delta_hooks
-from assay_hf.gemma4_taps import (
-    BESIDE_MLP,
-    OWN_EMBEDDING,
-    gemma4_hooks,
-    has_experts_beside_mlp,
-)
+from assay_hf.gemma4_taps import BESIDE_MLP, gemma4_hooks, has_experts_beside_mlp
 from assay_hf.model import HfModel
 
 # The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.
@@ -75,7 +70,15 @@ LAYER_TAPS = (
     "mlp_output",
     "mlp_post_norm",
     "mlp_residual",
-    *OWN_EMBEDDING,
+    "ple_embedding",
+    "ple_context",
+    "ple_norm",
+    "ple_input",
+    "ple_gate",
+    "ple_act",
+    "ple_output",
+    "ple_post_norm",
+    "ple_residual",
     "output",
 )
 
@@ -139,7 +142,7 @@ def _absent_taps(layer: nn.Module) -> set[str]:
     if not hasattr(layer, "layer_scalar"):
         absent.add("mlp_residual")
     if not getattr(layer, "hidden_size_per_layer_input", 0):
-        absent.update(OWN_EMBEDDING)
+        absent.update(tap for tap in LAYER_TAPS if tap.startswith("ple_"))
     return absent
 
 
