@@ -33,6 +33,7 @@ ARCHITECTURES = {
     "ministral3": gguf.MODEL_ARCH.MISTRAL3,
     "gemma2": gguf.MODEL_ARCH.GEMMA2,
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "gemma4_text": gguf.MODEL_ARCH.GEMMA4,
     "olmo2": gguf.MODEL_ARCH.OLMO2,
     "phi3": gguf.MODEL_ARCH.PHI3,
 }
@@ -158,7 +159,7 @@ def split_experts(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
             gate, up = weight.chunk(2, dim=1)
             yield name.replace("gate_up_proj", "gate_proj.weight"), gate
             yield name.replace("gate_up_proj", "up_proj.weight"), up
-        elif name.endswith("mlp.experts.down_proj"):
+        elif name.endswith(("experts.down_proj", "experts.gate_up_proj", "layer_scalar")):
             yield name + ".weight", weight
         else:
             yield name, weight
@@ -182,6 +183,11 @@ def converted(
             tensors = linear_tensors(config, name, array, moved_only, older_linear)
         for part, values in tensors:
             stem, suffix = part.rsplit(".", 1)
+            # Gemma 4's, which the converter names itself.
+            if suffix == "scale":
+                stem += ".proj"
+            if suffix == "per_expert_scale":
+                stem, suffix = stem.replace("router", "experts.down_proj"), "scale"
             new = names.get_name(stem)
             assert new is not None, part
             own = values
@@ -197,7 +203,7 @@ def converted(
 
 def adds_one_to(config: Any, name: str) -> bool:
     """Whether the converter adds 1 to this tensor."""
-    own = config.model_type.startswith("gemma") or config.model_type in LINEAR
+    own = config.model_type in ("gemma2", "gemma3_text", *LINEAR)
     return own and name.endswith("norm.weight") and "linear_attn" not in name
 
 
@@ -231,6 +237,12 @@ def write_gguf(
     rope = config.rope_parameters
     if rope.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_factors(config))
+    if config.model_type == "gemma4_text":
+        full = rope["full_attention"]
+        pairs = gemma4_heads(config, "full_attention").head_dim // 2
+        factors = np.full(pairs, 1e30, dtype=np.float32)
+        factors[: int(full["partial_rotary_factor"] * pairs)] = 1
+        writer.add_tensor("rope_freqs.weight", factors)
     if rope.get("rope_type") == "longrope":
         for length in ("long", "short"):
             factors = np.array(rope[f"{length}_factor"], dtype=np.float32)
@@ -257,8 +269,53 @@ def llama3_factors(config: Any) -> np.ndarray:
     return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
 
 
+def gemma4_heads(config: Any, kind: str) -> Any:
+    """The config of the layers of that kind."""
+    return config.per_layer_config[config.layer_types.index(kind)]
+
+
+def add_gemma4(writer: gguf.GGUFWriter, config: Any) -> None:
+    layers = config.num_hidden_layers
+    full = gemma4_heads(config, "full_attention")
+    sliding = gemma4_heads(config, "sliding_attention")
+    slides = [kind == "sliding_attention" for kind in config.layer_types]
+    writer.add_block_count(layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    shared = layers - config.num_kv_shared_layers
+    wide = 1 + config.use_double_wide_mlp
+    width = config.intermediate_size
+    writer.add_feed_forward_length([width if l < shared else wide * width for l in range(layers)])
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(
+        [(sliding if s else full).num_key_value_heads for s in slides]
+    )
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["full_attention"]["rope_theta"])
+    writer.add_float32(
+        "gemma4.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"]
+    )
+    writer.add_rope_dimension_count(full.head_dim)
+    writer.add_key_length(full.head_dim)
+    writer.add_value_length(full.head_dim)
+    writer.add_key_length_swa(sliding.head_dim)
+    writer.add_value_length_swa(sliding.head_dim)
+    writer.add_sliding_window(config.sliding_window)
+    writer.add_sliding_window_pattern(slides)
+    writer.add_shared_kv_layers(config.num_kv_shared_layers)
+    writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+    if config.final_logit_softcapping:
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.enable_moe_block:
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.top_k_experts)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+
+
 def add_config(writer: gguf.GGUFWriter, config: Any) -> None:
     kind = config.model_type
+    if kind == "gemma4_text":
+        return add_gemma4(writer, config)
     rope = config.rope_parameters
     local = None
     if kind == "gemma3_text":

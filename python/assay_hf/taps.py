@@ -16,6 +16,7 @@ from torch import nn
 
 from assay.capture.errors import UsageError
 from assay_hf.delta_taps import delta_hooks
+from assay_hf.gemma4_taps import BESIDE_MLP, gemma4_hooks, has_experts_beside_mlp
 from assay_hf.model import HfModel
 
 # The taps in data-flow order. Which ones a layer has depends on its modules and its model's kind.
@@ -27,6 +28,7 @@ LAYER_TAPS = (
     "v_proj",
     "q_norm",
     "k_norm",
+    "v_norm",
     "q_rope",
     "k_rope",
     "attn_scores",
@@ -47,6 +49,9 @@ LAYER_TAPS = (
     "attn_post_norm",
     "attn_residual",
     "mlp_norm",
+    "routed_norm",
+    "router_norm",
+    "router_input",
     "router_logits",
     "router_scores",
     "expert_ids",
@@ -55,13 +60,25 @@ LAYER_TAPS = (
     "up_proj",
     "mlp_act",
     "routed_output",
+    "routed_post_norm",
     "shared_gate_proj",
     "shared_up_proj",
     "shared_mlp_act",
     "shared_expert_output",
     "shared_expert_gate",
+    "shared_post_norm",
     "mlp_output",
     "mlp_post_norm",
+    "mlp_residual",
+    "ple_embedding",
+    "ple_context",
+    "ple_norm",
+    "ple_input",
+    "ple_gate",
+    "ple_act",
+    "ple_output",
+    "ple_post_norm",
+    "ple_residual",
     "output",
 )
 
@@ -98,25 +115,43 @@ def _absent_taps(layer: nn.Module) -> set[str]:
         absent.update(tap for tap in LAYER_TAPS if tap.startswith("gdn_"))
         if not hasattr(attention, "q_norm"):
             absent |= {"q_norm", "k_norm"}
+        if not hasattr(attention, "v_norm"):
+            absent.add("v_norm")
+        if getattr(attention, "is_kv_shared_layer", False):
+            absent |= {"k_proj", "v_proj", "k_norm", "k_rope"}
+        elif getattr(attention, "v_proj", attention) is None:
+            absent.add("v_proj")
         if not is_gated(attention):
             absent |= {"attn_gate", "attn_gated"}
     if not _has_post_norms(layer):
         absent |= {"attn_post_norm", "mlp_post_norm"}
     if _mlp_norm(layer) is None:
         absent.add("mlp_norm")
-    if not hasattr(layer.mlp, "experts"):
+    beside = has_experts_beside_mlp(layer)
+    if not hasattr(layer.mlp, "experts") and not beside:
         absent |= {"router_logits", "expert_ids", "expert_weights"}
     if not has_correction(layer.mlp):
         absent.add("router_scores")
-    if shared_expert(layer.mlp) is None:
+    if shared_expert(layer.mlp) is None and not beside:
         absent |= {"routed_output", "shared_expert_output"}
         absent |= {"shared_gate_proj", "shared_up_proj", "shared_mlp_act"}
     if not hasattr(layer.mlp, "shared_expert_gate"):
         absent.add("shared_expert_gate")
+    if not beside:
+        absent.update(BESIDE_MLP)
+    if not hasattr(layer, "layer_scalar"):
+        absent.add("mlp_residual")
+    if not getattr(layer, "hidden_size_per_layer_input", 0):
+        absent.update(tap for tap in LAYER_TAPS if tap.startswith("ple_"))
     return absent
 
 
 _OF_ATTENTION = ("q_", "k_", "v_", "attn_")
+
+
+def _head_dim(attention: Any) -> int:
+    """Of a layer with a delta rule, 0."""
+    return getattr(attention, "head_dim", 0)
 
 
 def is_gated(attention: nn.Module) -> bool:
@@ -204,12 +239,11 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
     """Passes every tap of the runs within the context to keep(name, value)."""
     config = model.config
     layers = config.num_hidden_layers
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
-    def by_head(x: torch.Tensor) -> torch.Tensor:
+    def by_head(x: torch.Tensor, head_dim: int) -> torch.Tensor:
         return x.view(*x.shape[:-1], -1, head_dim)
 
-    def query_and_gate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def query_and_gate(x: torch.Tensor, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
         q, gate = x.view(*x.shape[:-1], -1, 2 * head_dim).chunk(2, dim=-1)
         return q, gate.flatten(2)
 
@@ -217,10 +251,10 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
         """Most mixtures flatten batch and tokens."""
         return x if x.dim() == 3 else x[None]
 
-    def head_norm(x: torch.Tensor) -> torch.Tensor:
+    def head_norm(x: torch.Tensor, head_dim: int) -> torch.Tensor:
         """OLMo 2 norms all heads together, Gemma 3 after the transpose."""
         if x.dim() == 3:
-            return by_head(x)
+            return by_head(x, head_dim)
         return x.transpose(1, 2) if config.model_type == "gemma3_text" else x
 
     with ExitStack() as stack:
@@ -253,6 +287,7 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
         on_output(model.text.embed_tokens, "embedding_output")
         for i, layer in enumerate(model.text.layers):
             attn, mlp = getattr(layer, "self_attn", None), layer.mlp
+            of_heads = partial(by_head, head_dim=_head_dim(attn))
 
             def named(*taps: str, layer: int = i) -> list[str]:
                 return [layer_tap(layer, tap, layers) for tap in taps]
@@ -270,18 +305,20 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
                 on_parts(
                     attn.qkv_proj,
                     named("q_proj", "k_proj", "v_proj"),
-                    lambda x, heads=heads: by_head(x).split(heads, dim=-2),
+                    lambda x, heads=heads, of_heads=of_heads: of_heads(x).split(heads, dim=-2),
                 )
             elif is_gated(attn):
-                on_parts(attn.q_proj, named("q_proj", "attn_gate"), query_and_gate)
+                gated = partial(query_and_gate, head_dim=_head_dim(attn))
+                on_parts(attn.q_proj, named("q_proj", "attn_gate"), gated)
                 for proj in ("k_proj", "v_proj"):
-                    on_output(getattr(attn, proj), name(proj), by_head)
+                    on_output(getattr(attn, proj), name(proj), of_heads)
             else:
                 for proj in ("q_proj", "k_proj", "v_proj"):
-                    on_output(getattr(attn, proj), name(proj), by_head)
-            for norm in ("q_norm", "k_norm"):
+                    if getattr(attn, proj, None) is not None:
+                        on_output(getattr(attn, proj), name(proj), of_heads)
+            for norm in ("q_norm", "k_norm", "v_norm"):
                 if hasattr(attn, norm):
-                    on_output(getattr(attn, norm), name(norm), head_norm)
+                    on_output(getattr(attn, norm), name(norm), partial(head_norm, head_dim=_head_dim(attn)))
             if attn is not None:
                 on_input(attn.o_proj, name("attn_gated" if is_gated(attn) else "attn_context"))
                 on_output(attn.o_proj, name("attn_output"))
@@ -292,7 +329,14 @@ def hooks(model: HfModel, keep: Keep) -> Iterator[None]:
             on_input(mlp if mlp_norm is None else mlp_norm, name("attn_residual"))
             if mlp_norm is not None:
                 on_output(mlp_norm, name("mlp_norm"))
-            if hasattr(mlp, "experts"):
+            if hasattr(layer, "layer_scalar"):
+                stack.enter_context(
+                    gemma4_hooks(model.text, i, keep, partial(layer_tap, i, layers=layers))
+                )
+            if has_experts_beside_mlp(layer):
+                inside = named("gate_proj", "up_proj", "mlp_act")
+                stack.enter_context(_inside_experts(layer.experts, keep, inside))
+            elif hasattr(mlp, "experts"):
                 on_parts(
                     router_of(mlp),
                     named("router_logits", "expert_weights", "expert_ids"),
@@ -414,12 +458,19 @@ def _inside_attention(model: HfModel, keep: Keep) -> Iterator[None]:
     rotate, attend = modeling.apply_rotary_pos_emb, modeling.eager_attention_forward
     layer = -1
 
-    def enter(module: nn.Module, *_: Any) -> None:
-        nonlocal layer
-        layer = module.layer_idx
+    rotated: list[str] = []  # what rotates next, where queries and keys are rotated one by one
 
-    def rotate_and_keep(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        q, k = rotate(*args, **kwargs)  # [1, N, S, D]
+    def enter(module: nn.Module, *_: Any) -> None:
+        nonlocal layer, rotated
+        layer = module.layer_idx
+        rotated = ["q_rope", "k_rope"]
+
+    def rotate_and_keep(*args: Any, **kwargs: Any) -> Any:
+        both = rotate(*args, **kwargs)
+        if isinstance(both, torch.Tensor):  # [1, S, N, D]
+            keep(layer_tap(layer, rotated.pop(0), layers), both)
+            return both
+        q, k = both  # [1, N, S, D]
         keep(layer_tap(layer, "q_rope", layers), q.transpose(1, 2))
         keep(layer_tap(layer, "k_rope", layers), k.transpose(1, 2))
         return q, k

@@ -269,6 +269,8 @@ class Bench {
     const auto count_block = [&](const Block& block, const BlockWeights& weights) {
       for (std::size_t s = 0; s < block.steps.size(); ++s) {
         const Step& step = block.steps[s];
+        // A token reads one row of a table.
+        if (std::holds_alternative<Lookup>(step.operation)) continue;
         const auto* experts = std::get_if<ExpertLinear>(&step.operation);
         const double part = experts == nullptr ? 1.0
                                                : static_cast<double>(experts->per_token) /

@@ -11,6 +11,7 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
   ModelSpec model;
   bool before = false;
   bool after = false;
+  bool gemma4 = false;
   std::vector<std::int64_t> sparse, linear;
   for (const std::string& name : names) {
     const std::optional<TapPlace> place = parse_tap_name(name);
@@ -25,12 +26,15 @@ ModelSpec model_of_names(const std::vector<std::string>& names) {
     }
     if (tap == Tap::kRouterScores) model.moe.router.bias = RouterSpec::Bias::kOwnType;
     if (tap == Tap::kRoutedOutput || tap == Tap::kSharedOutput) model.moe.shared_size = 1;
+    if (tap == Tap::kVNorm || tap == Tap::kMlpResidual) gemma4 = true;
+    if (tap >= Tap::kPleEmbedding && tap <= Tap::kPleResidual) model.per_layer_input.width = 1;
     if (tap == Tap::kSharedGate) model.moe.shared_gated = true;
     if (tap == Tap::kAttnGate || tap == Tap::kAttnGated) model.attention.gated = true;
     if (tap >= Tap::kGdnQkv && tap <= Tap::kGdnOutput) linear.push_back(place->layer);
   }
   // A type whose layers have norms in these places.
-  model.model_type = !after ? "llama" : before ? "gemma2" : "olmo2";
+  model.attention.v_norm = gemma4;
+  model.model_type = gemma4 ? "gemma4_text" : !after ? "llama" : before ? "gemma2" : "olmo2";
   model.moe.num_experts = sparse.empty() ? 0 : 1;
   model.sparse_layers.resize(static_cast<std::size_t>(model.num_hidden_layers));
   for (const std::int64_t l : sparse) model.sparse_layers[static_cast<std::size_t>(l)] = true;
@@ -55,6 +59,7 @@ namespace {
 void add_sources(const Block& block, const TapPlace& place, const TapPlace& stream, ValueId value,
                  std::vector<TapPlace>& all) {
   if (value == 0) return all.push_back(stream);
+  if (const Import* import = block.import_of(value)) return all.push_back(import->from);
   const auto step = std::ranges::find_if(
       block.steps, [value](const Step& s) { return std::ranges::count(s.writes, value) > 0; });
   for (const ValueId read : step->reads) {

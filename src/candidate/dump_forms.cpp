@@ -50,7 +50,8 @@ bool is_sum_of(Tap sum, Tap part) {
   if (part == Tap::kAttnOutput || part == Tap::kGdnOutput || part == Tap::kAttnPostNorm) {
     return sum == Tap::kAttnResidual;
   }
-  return (part == Tap::kMlpOutput || part == Tap::kMlpPostNorm) && sum == Tap::kLayerOutput;
+  return (part == Tap::kMlpOutput || part == Tap::kMlpPostNorm) &&
+         (sum == Tap::kLayerOutput || sum == Tap::kMlpResidual);
 }
 
 }  // namespace
@@ -123,8 +124,8 @@ std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
     };
     score("taken before the mask", 1, 0);
     if (cap > 0) score("taken before the soft-cap", 1, cap);
-    score("taken before the scale", scale, cap);
-    if (cap > 0) score("taken before the scale, without the soft-cap", scale, 0);
+    if (scale != 1) score("taken before the scale", scale, cap);
+    if (cap > 0 && scale != 1) score("taken before the scale, without the soft-cap", scale, 0);
   }
   // Other taps with the same width, nearest in the data flow first.
   const auto holds = [&](const TapPlace& other) {
@@ -159,8 +160,9 @@ std::vector<DumpForm> forms_of(const TapPlace& place, const ModelSpec& spec) {
 void apply_form(const DumpForm& form, const ModelSpec& spec, const TapPlace& place,
                 std::span<const float> weight, std::size_t width, std::span<float> values) {
   if (form.pairs) {
-    const auto head = static_cast<std::size_t>(spec.head_dim);
-    const std::size_t half = static_cast<std::size_t>(spec.rotary_dims()) / 2;
+    const auto head = static_cast<std::size_t>(spec.heads(place.layer).head_dim);
+    const std::size_t half =
+        static_cast<std::size_t>(spec.rotary_dims(spec.rope_table(place.layer))) / 2;
     std::vector<float> own(2 * half);
     for (std::size_t begin = 0; begin + head <= values.size(); begin += head) {
       std::copy_n(&values[begin], own.size(), own.begin());

@@ -9,19 +9,29 @@ namespace assay {
 
 using Kind = WeightChange::Kind;
 
+namespace {
+
+// Whether one layer can use the other's weights.
+bool have_equal_tensors(const Block& a, const Block& b) {
+  return std::ranges::equal(a.steps, b.steps, [](const Step& x, const Step& y) {
+    return std::ranges::equal(x.tensors, y.tensors, [](const TensorUse& v, const TensorUse& w) {
+      return v.rows == w.rows && v.cols == w.cols && v.count == w.count;
+    });
+  });
+}
+
+}  // namespace
+
 bool is_possible(const Hypothesis& h, const ModelSpec& own, const Program& program) {
   for (const WeightChange& change : h.weights) {
     const bool of_two = change.kind == Kind::kExchanged || change.kind == Kind::kCopied;
     if (of_two && !has_part(program, change.other)) return false;
     if (!has_part(program, change.part)) return false;
   }
-  // An MoE layer cannot use an MLP's weights, nor attention those of a delta rule.
   for (std::size_t l = 0; l < h.order.size(); ++l) {
-    const auto place = static_cast<std::int64_t>(l);
-    if (h.order[l] >= 0 && (own.is_sparse(h.order[l]) != own.is_sparse(place) ||
-                            own.is_linear(h.order[l]) != own.is_linear(place))) {
-      return false;
-    }
+    if (h.order[l] < 0) continue;
+    const Block& from = program.layers[static_cast<std::size_t>(h.order[l])];
+    if (!have_equal_tensors(program.layers[l], from)) return false;
   }
   // Longrope has one factor per rotated pair.
   const auto fits = [&](const Step& step) {
@@ -50,7 +60,7 @@ const std::vector<Entry>& catalog() {
     for (auto* part :
          {embedding_entries, weight_entries, head_entries, norm_entries, norm_weight_entries,
           rope_entries, rotary_entries, attention_entries, delta_entries, mlp_entries,
-          expert_entries, quantized_entries, rounding_entries, foreign_entries}) {
+          expert_entries, gemma4_entries, quantized_entries, rounding_entries, foreign_entries}) {
       for (Entry& entry : part()) all.push_back(std::move(entry));
     }
     return all;

@@ -27,25 +27,37 @@ auto with_groups(Apply apply) {
   };
 }
 
+// Scales the scores of each layer by a function of its head_dim.
+template <class Scale>
+auto scale_by(Scale scale) {
+  return [scale](Hypothesis& h) {
+    for (Block& layer : h.program.layers) {
+      AttentionEdit attention(layer);
+      if (!attention) continue;
+      const ValueId queries = layer.steps[*attention_step(layer)].reads[0];
+      attention->scores.scale = scale(static_cast<double>(layer.values[queries].shape.back()));
+    }
+  };
+}
+
 std::vector<Variant> other_scale(const Circumstances& at) {
   std::vector<Variant> all;
-  const auto d = static_cast<double>(at.spec.head_dim);
   const double own = at.spec.attention_scale();
-  const auto add = [&](std::string text, double scale) {
-    if (std::abs(scale / own - 1) < 1e-9) return;
-    all.push_back(
-        {std::move(text), attention([scale](OddAttention& a) { a.scores.scale = scale; })});
+  const auto add = [&](std::string text, auto scale) {
+    if (std::abs(scale(static_cast<double>(at.spec.head_dim)) / own - 1) < 1e-9) return;
+    all.push_back({std::move(text), scale_by(scale)});
   };
-  add("not scaled", 1);
-  add("1/sqrt(head_dim)", 1 / std::sqrt(d));
-  add("1/head_dim (scaled twice)", 1 / d);
+  const auto root = [](double n) { return [n](double) { return 1 / std::sqrt(n); }; };
+  add("not scaled", [](double) { return 1.0; });
+  add("1/sqrt(head_dim)", [](double d) { return 1 / std::sqrt(d); });
+  add("1/head_dim (scaled twice)", [](double d) { return 1 / d; });
   const auto share =
       static_cast<double>(at.spec.hidden_size) / static_cast<double>(at.spec.num_attention_heads);
-  add("1/sqrt(hidden_size / num_attention_heads)", 1 / std::sqrt(share));
-  add("1/sqrt(hidden_size)", 1 / std::sqrt(static_cast<double>(at.spec.hidden_size)));
-  add("sqrt(head_dim), multiplied instead of divided", std::sqrt(d));
-  add("1/sqrt(head_dim / 2)", 1 / std::sqrt(d / 2));
-  add("1/sqrt(2 head_dim)", 1 / std::sqrt(2 * d));
+  add("1/sqrt(hidden_size / num_attention_heads)", root(share));
+  add("1/sqrt(hidden_size)", root(static_cast<double>(at.spec.hidden_size)));
+  add("sqrt(head_dim), multiplied instead of divided", [](double d) { return std::sqrt(d); });
+  add("1/sqrt(head_dim / 2)", [](double d) { return 1 / std::sqrt(d / 2); });
+  add("1/sqrt(2 head_dim)", [](double d) { return 1 / std::sqrt(2 * d); });
   return all;
 }
 

@@ -21,16 +21,16 @@ auto lookup(Change change) {
 std::vector<Variant> embedding_scale(const Circumstances& at) {
   if (at.spec.embedding.scale != 1) return {};
   const double root = std::sqrt(static_cast<double>(at.spec.hidden_size));
-  return {{"by sqrt(hidden_size)", lookup([root](OddLookup& e) { e.scale = root; })},
-          {"by 1/sqrt(hidden_size)", lookup([root](OddLookup& e) { e.scale = 1 / root; })}};
+  return {{"by sqrt(hidden_size)", lookup([root](OddLookup& e) { e.lookup.scale = root; })},
+          {"by 1/sqrt(hidden_size)", lookup([root](OddLookup& e) { e.lookup.scale = 1 / root; })}};
 }
 
 std::vector<Variant> missing_embedding_scale(const Circumstances& at) {
   const double own = at.spec.embedding.scale;
   if (own == 1) return {};
-  return {{"not at all", lookup([](OddLookup& e) { e.scale = 1; })},
-          {"by hidden_size", lookup([own](OddLookup& e) { e.scale = own * own; })},
-          {"by 1/sqrt(hidden_size)", lookup([own](OddLookup& e) { e.scale = 1 / own; })}};
+  return {{"not at all", lookup([](OddLookup& e) { e.lookup.scale = 1; })},
+          {"by hidden_size", lookup([own](OddLookup& e) { e.lookup.scale = own * own; })},
+          {"by 1/sqrt(hidden_size)", lookup([own](OddLookup& e) { e.lookup.scale = 1 / own; })}};
 }
 
 std::vector<Variant> rows_by_one(const Circumstances&) {

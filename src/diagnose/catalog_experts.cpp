@@ -236,14 +236,16 @@ std::vector<Entry> expert_entries() {
   all.push_back({.id = "shared-expert-missing",
                  .group = "experts",
                  .name = "shared expert left out",
-                 .explanation = "One more expert is for all tokens; its output is added.",
-                 .look_at = "shared_expert or shared_experts among the tensors",
+                 .explanation = "One more expert, or an MLP beside the experts, is for all tokens; "
+                                "its output is added.",
+                 .look_at = "shared_expert, shared_experts or mlp among the tensors",
                  .frequency = 3,
                  .variants = with_router([](Block& layer) {
-                   const auto routed = layer.find(Tap::kRoutedOutput);
                    const auto sum = layer.step_showing(Tap::kMlpOutput);
-                   if (!routed || !sum) return;
-                   layer.steps[*sum].reads = {*routed};
+                   if (!sum || !layer.find(Tap::kRoutedOutput)) return;
+                   std::vector<ValueId>& reads = layer.steps[*sum].reads;
+                   if (reads.size() != 2) return;
+                   reads = {reads[1]};  // the routed one
                    leave_out(layer, *sum);
                  })});
   all.push_back({.id = "shared-expert-ungated",

@@ -21,6 +21,7 @@ std::vector<Entry> attention_entries();  // scores, mask, softmax, cache
 std::vector<Entry> delta_entries();      // the delta rule, the gate of attention
 std::vector<Entry> mlp_entries();        // and dtype
 std::vector<Entry> expert_entries();
+std::vector<Entry> gemma4_entries();     // keys and values of other layers, per-layer inputs
 std::vector<Entry> quantized_entries();  // weights, activations, both
 std::vector<Entry> rounding_entries();   // types coarser than the engine's own
 std::vector<Entry> foreign_entries();    // what other models have

@@ -59,9 +59,9 @@ std::vector<Variant> missing(const Circumstances&) {
 std::vector<Variant> part_of_head(const Circumstances& at) {
   std::vector<Variant> all;
   for (const std::int64_t divisor : {2, 4}) {
-    const std::int64_t dims = at.spec.head_dim / divisor;
+    const std::int64_t dims = at.spec.least_head_dim() / divisor;
     if (dims % 2 != 0 || dims < 2) continue;
-    all.push_back({fmt::format("the first {} of {} channels", dims, at.spec.head_dim),
+    all.push_back({fmt::format("the first {} of {} channels", dims, at.spec.least_head_dim()),
                    rotations([dims](OddRotate& r) { r.rotate.dims = dims; })});
   }
   return all;
@@ -75,10 +75,46 @@ std::vector<Variant> shifted(const Circumstances&) {
   return all;
 }
 
+// All angles are those of the first pairs; the pairs are of whole heads.
+std::vector<Variant> other_proportion(const Circumstances& at) {
+  const double part = at.spec.rope_parameters.part;
+  const double factor = at.spec.rope_parameters.factor;
+  const auto turned =
+      static_cast<std::int64_t>(part * static_cast<double>(at.spec.rotary_dims(std::size_t{0})));
+  std::vector<Variant> all = {{"whole heads rotated: the factor ignored",
+                               [](Hypothesis& h) { h.program.ropes[0].part = 1; }}};
+  if (factor != 1) {
+    all.push_back(
+        {"frequencies not divided", [](Hypothesis& h) { h.program.ropes[0].factor = 1; }});
+  }
+  if (part == 1 || turned < 2) return all;
+  const auto in_part = [turned](Hypothesis& h) {
+    // The first of two tables is the full layers'.
+    change_layers<OddRotate>(h.program, [turned](OddRotate& r) {
+      if (r.rotate.table % 2 == 0) r.rotate.dims = turned / 2 * 2;
+    });
+    h.program.ropes[0].part = 1;
+  };
+  const auto of_part = [part](Hypothesis& h) {
+    double& theta = h.program.ropes[0].theta;
+    theta = std::pow(theta, 1 / part);
+  };
+  all.push_back({"plain partial rotation: the first channels by themselves", in_part});
+  all.push_back({"plain partial rotation with the frequencies of whole heads",
+                 [in_part, part](Hypothesis& h) {
+                   in_part(h);
+                   double& theta = h.program.ropes[0].theta;
+                   theta = std::pow(theta, part);
+                 }});
+  all.push_back({"with the frequencies of the rotated part", of_part});
+  return all;
+}
+
 // Only for models with scaled frequencies.
 std::vector<Variant> other_scaling(const Circumstances& at) {
   const RopeParameters& own = at.spec.rope_parameters;
   if (own.scaling == RopeScaling::kNone) return {};
+  if (own.scaling == RopeScaling::kProportional) return other_proportion(at);
   std::vector<Variant> all = {{"left out", [](Hypothesis& h) {
                                  h.program.ropes[0].scaling = RopeScaling::kNone;
                                  h.program.ropes[0].attention_factor = 1;

@@ -14,7 +14,8 @@ bool is_in_order(const Scene& scene, const Site& site, const std::vector<float>&
   if (site.is_attention()) {
     order.rows_are_positions = false;
   } else if (has_heads) {
-    order.parts = site.width / static_cast<std::size_t>(scene.spec().head_dim);
+    order.parts =
+        site.width / static_cast<std::size_t>(scene.spec().heads(site.place.layer).head_dim);
   }
   return !order.text().empty();
 }

@@ -166,7 +166,8 @@ class Case {
     const ModelSpec& spec = scene_.spec();
     const bool has_heads =
         at.place.tap >= Tap::kQProj && at.place.tap <= Tap::kAttnContext && !at.is_attention();
-    const auto heads = has_heads ? at.width / static_cast<std::size_t>(spec.head_dim) : 1;
+    const auto heads =
+        has_heads ? at.width / static_cast<std::size_t>(spec.heads(at.place.layer).head_dim) : 1;
     const std::size_t per_head = at.width / heads;
     std::vector<double> of_position(positions);
     std::vector<double> of_head(at.is_attention() ? at.rows : heads);

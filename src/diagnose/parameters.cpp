@@ -116,14 +116,14 @@ void of_rope(const Circumstances& at, std::vector<Parameter>& all) {
     all.back().own = own.attention_factor;
   }
   if (own.scaling != RopeScaling::kLongrope) {
-    const auto half = static_cast<double>(spec.head_dim) / 2;
+    const auto half = static_cast<double>(spec.least_head_dim()) / 2;
     all.push_back(of_layers(
         "rope-partial", "", 1, half, Scale::kWhole,
         [](Hypothesis& h, double x) {
           const std::int64_t dims = 2 * static_cast<std::int64_t>(x);
           change_layers<OddRotate>(h.program, [dims](OddRotate& r) { r.rotate.dims = dims; });
         },
-        [dim = spec.head_dim](double x) {
+        [dim = spec.least_head_dim()](double x) {
           return fmt::format("the first {:.0f} of {} channels", 2 * x, dim);
         }));
   }
@@ -244,7 +244,7 @@ void of_ends(const Circumstances& at, std::vector<Parameter>& all) {
         1e-4, 1e4,
         [rounded](Hypothesis& h, double x) {
           change_each<OddLookup>(h.program.embedding, [&](OddLookup& e, const Step&) {
-            e.scale = x;
+            e.lookup.scale = x;
             e.scale_rounded = rounded;
           });
         },

@@ -206,8 +206,8 @@ std::vector<Suspect> read_off_rotation(const Scene& scene, const Hypothesis& kno
     const Site* before = evidence.find(*tap, l);
     if (before == nullptr || before->last_only) continue;
     const auto n = static_cast<std::size_t>(rotation->rotate.dims);
-    const auto found =
-        turns(*before, after, static_cast<std::size_t>(spec.head_dim), n, rotation->interleaved);
+    const auto found = turns(*before, after, static_cast<std::size_t>(spec.heads(l).head_dim), n,
+                             rotation->interleaved);
     if (!found) return {};
     const auto own = rope_frequencies<double>(known.program.ropes[rotation->rotate.table], n,
                                               evidence.ids.size());

@@ -33,9 +33,10 @@ struct ReplayResult {
 };
 
 struct ReplayOptions {
-  std::vector<std::int64_t> layers;  // increasing; the input of each is a site or computed
-  bool head = true;                  // final norm and logits
-  bool keep = false;                 // fill row_errors and computed
+  // Increasing; the input of each is a site or computed, and so is what it imports.
+  std::vector<std::int64_t> layers;
+  bool head = true;   // final norm and logits
+  bool keep = false;  // fill row_errors and computed
   // Compare with these (like ReplayResult::computed), not with the candidate.
   const std::vector<std::vector<float>>* against = nullptr;
   // Whether the pass continues with the candidate's values.

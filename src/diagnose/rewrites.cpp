@@ -74,6 +74,12 @@ std::optional<TakenNorm> take_norm(Block& block, Tap tap) {
   return TakenNorm{step.operation, step.tensors};
 }
 
+// The tap of the sum after the MLP, which is not always the layer's output.
+Tap of_layer(const Block& layer, Tap sum) {
+  const bool earlier = sum == Tap::kLayerOutput && layer.find(Tap::kMlpResidual);
+  return earlier ? Tap::kMlpResidual : sum;
+}
+
 struct Half {
   Tap before, after, sum;
 };
@@ -84,7 +90,7 @@ void norms_after_adds(Block& block, bool has_norms_before) {
   for (const Half& half : kHalves) {
     const std::optional<TakenNorm> post = take_norm(block, half.after);
     const std::optional<TakenNorm> norm = has_norms_before ? take_norm(block, half.before) : post;
-    const std::optional<std::size_t> sum = block.step_showing(half.sum);
+    const std::optional<std::size_t> sum = block.step_showing(of_layer(block, half.sum));
     if (!norm || !sum) continue;
     const ValueId added = made_by(block, *sum);
     Value value = block.values[added];
@@ -102,7 +108,7 @@ void norms_before_blocks(Block& block) {
   for (const Half& half : kHalves) {
     if (block.step_showing(half.before)) continue;
     const std::optional<TakenNorm> norm = take_norm(block, half.after);
-    const std::optional<std::size_t> sum = block.step_showing(half.sum);
+    const std::optional<std::size_t> sum = block.step_showing(of_layer(block, half.sum));
     if (!norm || !sum) continue;
     const bool first = half.sum == Tap::kAttnResidual;
     const ValueId stream = first ? 0 : *block.find(Tap::kAttnResidual);
@@ -158,7 +164,7 @@ void rotate_values(Program& program) {
 void add_to(Program& program, Tap sum, Residual from) {
   const Tap norm = sum == Tap::kAttnResidual ? Tap::kInputNorm : Tap::kMlpNorm;
   for (Block& layer : program.layers) {
-    const std::optional<std::size_t> at = layer.step_showing(sum);
+    const std::optional<std::size_t> at = layer.step_showing(of_layer(layer, sum));
     if (!at || !std::holds_alternative<Add>(layer.steps[*at].operation)) continue;
     const std::optional<ValueId> normed = layer.find(norm);
     if (from == Residual::kNone) {
@@ -174,7 +180,7 @@ void add_to(Program& program, Tap sum, Residual from) {
 void run_in_parallel(Program& program) {
   for (Block& layer : program.layers) {
     const std::optional<std::size_t> residual = layer.step_showing(Tap::kAttnResidual);
-    const std::optional<std::size_t> sum = layer.step_showing(Tap::kLayerOutput);
+    const std::optional<std::size_t> sum = layer.step_showing(of_layer(layer, Tap::kLayerOutput));
     if (!residual || !sum) continue;
     const ValueId stream = *layer.find(Tap::kAttnResidual);
     for (std::size_t s = *residual + 1; s < *sum; ++s) {

@@ -144,9 +144,23 @@ Score Scene::evaluate(const Hypothesis& hypothesis, const std::set<std::size_t>&
     // The embedding is always computed.
     if (!segments.empty() && !segments.contains(s) && s != 0) continue;
     score.ran[s] = true;
+    options.head = options.head || segments_[s].head;
+  }
+  // Other segments run too if a layer reads their keys and values.
+  std::vector<bool> runs = score.ran;
+  for (std::size_t s = segments_.size(); s-- > 0;) {
+    if (!runs[s]) continue;
+    for (const std::int64_t l : segments_[s].layers) {
+      for (const Import& import : hypothesis.program.layers[static_cast<std::size_t>(l)].imports) {
+        if (import.from.layer < 0) continue;
+        runs[segment_of_layer_[static_cast<std::size_t>(import.from.layer)]] = true;
+      }
+    }
+  }
+  for (std::size_t s = 0; s < segments_.size(); ++s) {
+    if (!runs[s]) continue;
     options.layers.insert(options.layers.end(), segments_[s].layers.begin(),
                           segments_[s].layers.end());
-    options.head = options.head || segments_[s].head;
   }
   for (std::size_t e = 0; e < evidence_.size(); ++e) {
     score.sites.push_back(replay(model_, hypothesis, evidence_[e], rounding_, options, pool).sites);

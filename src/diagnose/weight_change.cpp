@@ -390,10 +390,10 @@ void ChangedWeights::apply(const WeightChange& change, std::int64_t l, BlockWeig
       return;
     }
     case Kind::kPermuted:
-      for (Weight* part : of(change.part)) *part = permuted(*part, change.amount);
+      for (Weight* part : of(change.part)) *part = permuted(*part, change.amount, l);
       return;
     case Kind::kQkvGrouped:
-      return split_by_groups(block(l), w);
+      return split_by_groups(l, w);
     case Kind::kGateUpMixed: {
       const std::vector<Weight*> gates = of(Part::kGate);
       const std::vector<Weight*> ups = of(Part::kUp);
@@ -433,9 +433,9 @@ void ChangedWeights::replace(Weight& part, const WeightChange& change) {
   part = changed(part, change, keep(bytes_after(part, change.kind)));
 }
 
-Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
-  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
-  const auto heads = static_cast<std::size_t>(model_.spec.num_attention_heads);
+Weight ChangedWeights::permuted(const Weight& part, std::int64_t way, std::int64_t l) {
+  const auto n = static_cast<std::size_t>(model_.spec.heads(l).head_dim);
+  const auto heads = static_cast<std::size_t>(model_.spec.heads(l).queries);
   const bool gated = part.rows == 2 * n * heads;  // a head's query is followed by its gate
   return gather(part, keep(bytes_after(part, Kind::kPermuted)), [&](std::size_t r) {
     if (gated && r / n % 2 != 0) return row(part, r);
@@ -447,13 +447,18 @@ Weight ChangedWeights::permuted(const Weight& part, std::int64_t way) {
 }
 
 // The fused matrix holds, for each key/value head, its query heads, its key and its value.
-void ChangedWeights::split_by_groups(const Block& layer, BlockWeights& w) {
-  if (tensors_of(layer, Part::kQ).empty()) return;
+void ChangedWeights::split_by_groups(std::int64_t l, BlockWeights& w) {
+  const Block& layer = block(l);
+  // Nothing to split without attention, where keys are another layer's, or values have no matrix.
+  for (const Part part : {Part::kQ, Part::kK, Part::kV}) {
+    if (tensors_of(layer, w, part).empty()) return;
+  }
   Weight& q = *tensors_of(layer, w, Part::kQ).front();
   Weight& k = *tensors_of(layer, w, Part::kK).front();
   Weight& v = *tensors_of(layer, w, Part::kV).front();
-  const auto n = static_cast<std::size_t>(model_.spec.head_dim);
-  const auto kv_heads = static_cast<std::size_t>(model_.spec.num_key_value_heads);
+  const Heads heads = model_.spec.heads(l);
+  const auto n = static_cast<std::size_t>(heads.head_dim);
+  const auto kv_heads = static_cast<std::size_t>(heads.keys);
   const std::size_t group = q.rows / n / kv_heads;
   const auto fused = [&, q_own = q, k_own = k, v_own = v](std::size_t r) {
     const std::size_t g = r / ((group + 2) * n);

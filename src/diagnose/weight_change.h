@@ -124,8 +124,8 @@ class ChangedWeights {
   std::vector<Weight*> parts_of(std::int64_t l, BlockWeights& w, Part part);
   void apply(const WeightChange& change, std::int64_t l, BlockWeights& w);
   void replace(Weight& part, const WeightChange& change);
-  Weight permuted(const Weight& part, std::int64_t way);
-  void split_by_groups(const Block& layer, BlockWeights& w);
+  Weight permuted(const Weight& part, std::int64_t way, std::int64_t l);
+  void split_by_groups(std::int64_t l, BlockWeights& w);
   void mix(Weight& gate, Weight& up);
   // Memory for a matrix, until the next layer.
   std::byte* keep(std::size_t bytes);

@@ -20,6 +20,7 @@ std::vector<ValueId> may_write_over(const Step& step) {
   if (std::holds_alternative<RmsNorm>(step.operation) ||
       std::holds_alternative<Rotate>(step.operation) ||
       std::holds_alternative<ScaleByPosition>(step.operation) ||
+      std::holds_alternative<Multiply>(step.operation) ||
       std::holds_alternative<SigmoidGate>(step.operation) ||
       std::holds_alternative<Sigmoid>(step.operation) ||
       std::holds_alternative<Decay>(step.operation) ||
@@ -42,6 +43,8 @@ class Planner {
       for (const ValueId v : block.steps[s].reads) last_use_[v] = s + 1;
     }
     last_use_[block.result] = block.steps.size() + 1;
+    // Imported values have no buffer of the block.
+    for (const Import& import : block.imports) last_use_[import.value] = block.steps.size() + 1;
     for (const Value& value : block.values) plan_.widths.push_back(width_of(value));
     plan_.buffers.resize(block.values.size());
     plan_.buffers[0] = 0;

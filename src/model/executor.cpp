@@ -13,6 +13,28 @@ namespace {
 // Rows of logits computed at a time, so that the buffer stays small even for a long prompt.
 constexpr std::size_t kLogitRows = 32;
 
+// A step's only weight, or null.
+const Weight* only_weight(const std::vector<Weight>& weights) {
+  return weights.empty() ? nullptr : weights.data();
+}
+
+// The values that later blocks import from others.
+template <class Kept>
+std::vector<Kept> imported(const Program& program) {
+  std::vector<Kept> all;
+  for (const Block& layer : program.layers) {
+    for (const Import& import : layer.imports) {
+      if (std::ranges::count(all, import.from, &Kept::from) > 0) continue;
+      std::size_t width = 1;
+      for (const std::int64_t size : layer.values[import.value].shape) {
+        width *= static_cast<std::size_t>(size);
+      }
+      all.push_back({import.from, width});
+    }
+  }
+  return all;
+}
+
 // A step's matrices with their biases, if any.
 template <class N>
 std::vector<typename Ops<N>::Projection> projections_of(const Step& step,
@@ -39,7 +61,8 @@ Executor<N>::Executor(const Model& model, ThreadPool& pool, const Kernels<N>& wi
         return l == kHead ? weights.head : weights.layers[static_cast<std::size_t>(l)];
       }),
       ops_(pool, with, model.stream.get()),
-      plans_(program_.layers.size() + 2) {
+      plans_(program_.layers.size() + 2),
+      kept_(imported<Kept>(program_)) {
   require_fma();
 }
 
@@ -49,7 +72,8 @@ Executor<N>::Executor(const Program& program, ReadWeights read, ThreadPool& pool
     : program_(program),
       read_(std::move(read)),
       ops_(pool, with),
-      plans_(program.layers.size() + 2) {
+      plans_(program.layers.size() + 2),
+      kept_(imported<Kept>(program)) {
   require_fma();
 }
 
@@ -78,6 +102,8 @@ void Executor<N>::start(std::span<const Chunk<N>> chunks) {
     ids_.insert(ids_.end(), chunk.ids.begin(), chunk.ids.end());
   }
   for (Rotation& rotation : rotations_) rotation.current = false;
+  // Zeros stand for what a changed program does not show.
+  for (Kept& value : kept_) value.values.assign(value.width * ids_.size(), Real{0});
   run_block(program_.embedding, kEmbedding);
 }
 
@@ -123,12 +149,16 @@ void Executor<N>::run_steps(Run& run, std::size_t first, std::size_t last) {
   for (run.step = first; run.step < last; ++run.step) {
     const Step& step = run.block.steps[run.step];
     std::visit([&](const auto& operation) { operate(run, operation); }, step.operation);
-    for (const ValueId v : step.writes) show(run, v);
+    for (const ValueId v : step.writes) {
+      show(run, v);
+      keep(run, v);
+    }
   }
 }
 
 template <class N>
 std::span<typename N::Real> Executor<N>::value(const Run& run, ValueId v) {
+  if (const Import* import = run.block.import_of(v)) return kept(import->from)->values;
   const std::optional<std::size_t> buffer = run.plan.buffers[v];
   if (!buffer) return {};
   return std::span<Real>(buffers_[*buffer]).first(run.plan.widths[v] * ids_.size());
@@ -157,6 +187,20 @@ void Executor<N>::show(const Run& run, ValueId v) {
     }
     values += stretch.count * width;
   }
+}
+
+template <class N>
+typename Executor<N>::Kept* Executor<N>::kept(const TapPlace& from) {
+  const auto found = std::ranges::find(kept_, from, &Kept::from);
+  return found == kept_.end() ? nullptr : &*found;
+}
+
+template <class N>
+void Executor<N>::keep(const Run& run, ValueId v) {
+  const std::optional<Tap> tap = run.block.values[v].tap;
+  if (!tap || kept_.empty()) return;
+  Kept* to = kept({*tap, is_layer_tap(*tap) ? run.layer : -1});
+  if (to != nullptr) std::ranges::copy(value(run, v), to->values.begin());
 }
 
 template <class N>
@@ -195,7 +239,7 @@ void Executor<N>::operate(Run& run, const Lookup& lookup) {
 
 template <class N>
 void Executor<N>::operate(Run& run, const RmsNorm& norm) {
-  ops_.rms_norm(norm, read(run, 0), run.weights[run.step][0], written(run, 0));
+  ops_.rms_norm(norm, read(run, 0), only_weight(run.weights[run.step]), written(run, 0));
 }
 
 template <class N>
@@ -227,22 +271,31 @@ void Executor<N>::operate(Run& run, const Scores& scores) {
   const ValueId queries = block.steps[run.step].reads[0];
   const ValueId keys = block.steps[run.step].reads[1];
   const std::vector<std::int64_t>& shape = block.values[keys].shape;
+  const auto layer = static_cast<std::size_t>(run.layer);
   std::vector<KvCache<N>*> caches;
   for (const Chunk<N>& chunk : chunks_) {
-    caches.push_back(&chunk.sequence->cache(static_cast<std::size_t>(run.layer), run.step));
+    caches.push_back(&chunk.sequence->cache(layer, run.step));
   }
-  ops_.append(stretches_, caches, value(run, keys), value(run, context.reads[1]));
+  // Imported keys and values are in the cache of their own layer.
+  if (block.import_of(keys) == nullptr) {
+    ops_.append(stretches_, caches, value(run, keys), value(run, context.reads[1]));
+  }
   const std::vector<Weight>& sinks = run.weights[softmax_step(block, run.step)];
   ops_.attend(scores,
               {static_cast<std::size_t>(block.values[queries].shape[0]),
                static_cast<std::size_t>(shape[0]), static_cast<std::size_t>(shape[1])},
-              run.layer, stretches_, caches, value(run, queries),
-              sinks.empty() ? nullptr : sinks.data(), value(run, context.writes[0]));
+              run.layer, stretches_, caches, value(run, queries), only_weight(sinks),
+              value(run, context.writes[0]));
 }
 
 template <class N>
 void Executor<N>::operate(Run& run, const Add&) {
   ops_.add(read(run, 1), read(run, 0), written(run, 0));
+}
+
+template <class N>
+void Executor<N>::operate(Run& run, const Multiply& multiply) {
+  ops_.multiply(multiply, read(run, 0), only_weight(run.weights[run.step]), written(run, 0));
 }
 
 template <class N>
@@ -325,7 +378,8 @@ template <class N>
 void Executor<N>::operate(Run& run, const ExpertWeights& weights) {
   const Step& step = run.block.steps[run.step];
   ops_.expert_weights(weights, run.plan.widths[step.reads[0]], run.plan.widths[step.reads[1]],
-                      read(run, 0), read(run, 1), written(run, 0));
+                      read(run, 0), read(run, 1), only_weight(run.weights[run.step]),
+                      written(run, 0));
 }
 
 template <class N>

@@ -51,7 +51,8 @@ class Executor {
   std::span<const Real> run(std::span<const Chunk<N>> chunks);
 
   // The same step by step: start() looks up the tokens, layer() runs one of the layers on the
-  // residual stream, head() returns the logits. The sequences do not advance.
+  // residual stream, head() returns the logits. The sequences do not advance. A layer must run
+  // after the ones from which it imports values.
   void start(std::span<const Chunk<N>> chunks);
   void layer(std::int64_t l);
   std::span<const Real> head();
@@ -86,6 +87,7 @@ class Executor {
   std::span<Real> read(const Run& run, std::size_t i);
   std::span<Real> written(const Run& run, std::size_t i);
   void show(const Run& run, ValueId v);
+  void keep(const Run& run, ValueId v);
   std::vector<RecurrentState<N>*> recurrent_states(const Run& run);
   const BufferPlan& plan_of(const Block& block, std::int64_t which);
   const Rotation& rotation_of(const Rotate& rotate);
@@ -102,6 +104,7 @@ class Executor {
   void operate(Run&, const Softmax&) {}  // runs together with the scores
   void operate(Run&, const Context&) {}
   void operate(Run& run, const Add& add);
+  void operate(Run& run, const Multiply& multiply);
   void operate(Run& run, const Gate& gate);
   void operate(Run& run, const SigmoidGate& gate);
   void operate(Run& run, const Unpack& unpack);
@@ -125,6 +128,14 @@ class Executor {
   std::function<void()> on_layer_;
   std::vector<std::optional<BufferPlan>> plans_;  // embedding, layers, head
   std::vector<AlignedVector<Real>> buffers_;      // the first is the residual stream
+  // Values that later blocks import.
+  struct Kept {
+    TapPlace from;
+    std::size_t width;
+    AlignedVector<Real> values = {};
+  };
+  Kept* kept(const TapPlace& from);
+  std::vector<Kept> kept_;
   std::vector<Rotation> rotations_;
   AlignedVector<Real> logits_;
 

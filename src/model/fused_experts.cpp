@@ -61,6 +61,8 @@ std::string stem_of(const std::string& numbered) {
   return numbered.substr(0, numbered.find(".{}."));
 }
 
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 // transformers 5 calls every MoE `mlp`; Mixtral's own files have another name for it.
 void rename_blocks(Weights& weights, const ModelSpec& spec) {
   constexpr std::string_view kMlp = ".mlp.";
@@ -71,7 +73,8 @@ void rename_blocks(Weights& weights, const ModelSpec& spec) {
       const std::size_t end = stem.rfind('.');
       const std::string block =
           stem.substr(stem.rfind('.', end - 1), end + 1 - stem.rfind('.', end - 1));
-      if (block == kMlp) return;
+      // Gemma 4's experts are the layer's own: what precedes them is its number.
+      if (block == kMlp || is_digit(block[1])) return;
       return weights.rename([&](const std::string& name) {
         std::string renamed = name;
         const std::size_t at = name.find(kMlp);

@@ -179,6 +179,21 @@ constexpr std::string_view kGemma3 = R"({
   "rope_local_base_freq": 10000.0, "rope_scaling": null, "rope_theta": 1000000.0,
   "sliding_window": 512, "use_cache": true})";
 
+// The language model alone, without the parts for images and sound.
+constexpr std::string_view kGemma4 = R"({
+  "architectures": ["Gemma4ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "attention_k_eq_v": false, "bos_token_id": 2, "enable_moe_block": false, "eos_token_id": 1,
+  "final_logit_softcapping": 30.0, "global_head_dim": 512, "head_dim": 256,
+  "hidden_activation": "gelu_pytorch_tanh", "hidden_size_per_layer_input": 0,
+  "initializer_range": 0.02, "max_position_embeddings": 262144, "model_type": "gemma4_text",
+  "num_kv_shared_layers": 0, "pad_token_id": 0, "rms_norm_eps": 1e-06,
+  "rope_parameters": {
+    "full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0,
+                       "rope_type": "proportional"},
+    "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}},
+  "sliding_window": 1024, "tie_word_embeddings": true, "use_cache": true,
+  "use_double_wide_mlp": false, "vocab_size_per_layer_input": 262144})";
+
 constexpr std::string_view kOlmo2 = R"({
   "architectures": ["Olmo2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
   "eos_token_id": 100257, "hidden_act": "silu", "initializer_range": 0.02,
@@ -339,6 +354,20 @@ constexpr Published kPublished[] = {
     {"gemma-3-270m", kGemma3, 18, 640, 4, 1, 2048, 262144, R"({"_sliding_window_pattern": 6})"},
     {"gemma-3-1b", kGemma3, 26, 1152, 4, 1, 6912, 262144, R"({"sliding_window_pattern": 6})"},
 
+    {"gemma-4-E2B", kGemma4, 35, 1536, 8, 1, 6144, 262144,
+     R"({"hidden_size_per_layer_input": 256, "max_position_embeddings": 131072,
+         "num_kv_shared_layers": 20, "sliding_window": 512, "use_double_wide_mlp": true})"},
+    {"gemma-4-E4B", kGemma4, 42, 2560, 8, 2, 10240, 262144,
+     R"({"hidden_size_per_layer_input": 256, "max_position_embeddings": 131072,
+         "num_kv_shared_layers": 18, "sliding_window": 512})"},
+    {"gemma-4-12B", kGemma4, 48, 3840, 16, 8, 15360, 262144,
+     R"({"attention_k_eq_v": true, "num_global_key_value_heads": 1})"},
+    {"gemma-4-26B-A4B", kGemma4, 30, 2816, 16, 8, 2112, 262144,
+     R"({"attention_k_eq_v": true, "enable_moe_block": true, "moe_intermediate_size": 704,
+         "num_experts": 128, "num_global_key_value_heads": 2, "top_k_experts": 8})"},
+    {"gemma-4-31B", kGemma4, 60, 5376, 32, 16, 21504, 262144,
+     R"({"attention_k_eq_v": true, "num_global_key_value_heads": 4})"},
+
     {"OLMo-2-1B", kOlmo2, 16, 2048, 16, 16, 8192, 100352},
     {"OLMo-2-7B", kOlmo2, 32, 4096, 32, 32, 11008, 100352},
     {"OLMo-2-13B", kOlmo2, 40, 5120, 40, 40, 13824, 100352},
@@ -401,8 +430,9 @@ OrderedJson published_config(std::string_view name) {
       config["layer_types"].push_back(layer % 2 == 0 ? "sliding_attention" : "full_attention");
     }
   }
-  if (config.contains("_sliding_window_pattern")) {
-    const int pattern = config["_sliding_window_pattern"];
+  int pattern = config.value("_sliding_window_pattern", 0);
+  if (config["model_type"] == "gemma4_text") pattern = model->layers % 6 == 0 ? 6 : 5;
+  if (pattern > 0) {
     for (int layer = 1; layer <= model->layers; ++layer) {
       config["layer_types"].push_back(layer % pattern == 0 ? "full_attention"
                                                            : "sliding_attention");

@@ -27,6 +27,10 @@ class SequenceState {
       for (std::size_t s = 0; s < layer.steps.size(); ++s) {
         const Step& step = layer.steps[s];
         if (std::holds_alternative<Scores>(step.operation)) {
+          if (const Import* import = layer.import_of(step.reads[1])) {
+            readers_.push_back({{l, s}, static_cast<std::size_t>(import->from.layer)});
+            continue;
+          }
           const std::vector<std::int64_t>& keys = layer.values[step.reads[1]].shape;
           caches_.push_back(
               {{l, s},
@@ -40,8 +44,16 @@ class SequenceState {
 
   std::size_t length() const { return length_; }
   std::size_t capacity() const { return capacity_; }
-  // The cache of the attention that begins with this step of the layer.
-  KvCache<N>& cache(std::size_t layer, std::size_t step) { return find(caches_, layer, step); }
+  // The cache of the attention that begins with this step of the layer, perhaps an earlier layer's.
+  KvCache<N>& cache(std::size_t layer, std::size_t step) {
+    const auto reader =
+        std::ranges::find(readers_, Place(layer, step), &OfStep<std::size_t>::place);
+    if (reader == readers_.end()) return find(caches_, layer, step);
+    const auto source = std::ranges::find(caches_, reader->state,
+                                          [](const auto& cache) { return cache.place.first; });
+    if (source == caches_.end()) throw std::logic_error("keys of a layer without attention");
+    return source->state;
+  }
   // The state of the convolution or delta rule that is this step of the layer.
   RecurrentState<N>& recurrent(std::size_t layer, std::size_t step) {
     return find(recurrent_, layer, step);
@@ -90,7 +102,8 @@ class SequenceState {
 
   std::size_t capacity_;
   std::size_t length_ = 0;
-  std::vector<OfStep<KvCache<N>>> caches_;  // in order
+  std::vector<OfStep<KvCache<N>>> caches_;    // in order
+  std::vector<OfStep<std::size_t>> readers_;  // of the cache of that layer
   std::vector<OfStep<RecurrentState<N>>> recurrent_;
 };
 

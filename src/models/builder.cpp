@@ -25,6 +25,17 @@ TensorUse Builder::bias(std::string_view name, std::int64_t size) const {
   return named(std::string(name) + ".bias", size);
 }
 
+TensorUse Builder::outside(std::string_view name, std::int64_t rows, std::int64_t cols) {
+  return {std::string(name) + ".weight", rows, cols, 0, rows};
+}
+
+ValueId Builder::import(TapPlace from, std::vector<std::int64_t> shape) {
+  const ValueId value = block_.values.size();
+  block_.values.push_back({std::move(shape), std::nullopt});
+  block_.imports.push_back({value, from});
+  return value;
+}
+
 ValueId Builder::step(Operation operation, std::vector<ValueId> reads, Value value,
                       std::vector<TensorUse> tensors) {
   return steps(operation, std::move(reads), {std::move(value)}, std::move(tensors)).front();
@@ -51,6 +62,11 @@ ValueId Builder::norm(ValueId x, const TensorUse& tensor, Tap tap) {
   const NormSpec& norm = spec_.norm;
   return step(RmsNorm{spec_.rms_norm_eps, tensor.cols, norm.one_plus, norm.rounded_once}, {x},
               {block_.values[x].shape, tap}, {tensor});
+}
+
+ValueId Builder::bare_norm(ValueId x, std::int64_t width, Tap tap) {
+  return step(RmsNorm{spec_.rms_norm_eps, width, false, spec_.norm.rounded_once}, {x},
+              {block_.values[x].shape, tap});
 }
 
 void Builder::add(ValueId x, Tap tap) {

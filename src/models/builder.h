@@ -28,6 +28,11 @@ class Builder {
   TensorUse matrix(std::string_view name, std::int64_t rows, std::int64_t cols) const;
   TensorUse bias(std::string_view name, std::int64_t size) const;
 
+  // A tensor by its name in the whole model.
+  static TensorUse outside(std::string_view name, std::int64_t rows, std::int64_t cols);
+
+  // The value that an earlier layer, or the embedding, shows as this tap.
+  ValueId import(TapPlace from, std::vector<std::int64_t> shape);
   // Adds a step that writes one value, or several.
   ValueId step(Operation operation, std::vector<ValueId> reads, Value value,
                std::vector<TensorUse> tensors = {});
@@ -38,6 +43,8 @@ class Builder {
   ValueId norm(ValueId x, std::string_view tensor, std::optional<Tap> tap);
   // RMSNorm with another width, with the spec's norm parameters.
   ValueId norm(ValueId x, const TensorUse& tensor, Tap tap);
+  // RMSNorm without a weight over each `width` elements.
+  ValueId bare_norm(ValueId x, std::int64_t width, Tap tap);
   // Adds x to the residual stream.
   void add(ValueId x, Tap tap);
   // Replaces the residual stream by x.

@@ -70,9 +70,9 @@ void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& 
   moe.num_experts = config.positive_integer(fields.count);
   refuse_unless(moe.num_experts <= kMostExperts, config, fields.count,
                 fmt::format("at most {}", kMostExperts));
-  moe.num_experts_per_tok = config.positive_integer("num_experts_per_tok");
+  moe.num_experts_per_tok = config.positive_integer(fields.chosen);
   moe.intermediate_size = config.positive_integer(fields.width);
-  refuse_unless(moe.num_experts_per_tok <= moe.num_experts, config, "num_experts_per_tok",
+  refuse_unless(moe.num_experts_per_tok <= moe.num_experts, config, fields.chosen,
                 fmt::format("at most {} ({})", moe.num_experts, fields.count));
 }
 

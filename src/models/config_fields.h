@@ -34,6 +34,7 @@ void read_window(const JsonObject& config, ModelSpec& spec, std::int64_t fallbac
 struct MoeFields {
   std::string_view count = "num_experts";
   std::string_view width = "moe_intermediate_size";
+  std::string_view chosen = "num_experts_per_tok";
 };
 void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& spec);
 

@@ -23,7 +23,8 @@ const ModelType& gguf_type(const GgufFile& file) {
 
 OrderedJson gguf_config(const GgufParts& parts) {
   const ModelType& type = gguf_type(parts.head());
-  GgufFields fields(parts, type.gguf.architecture, type.rope.rotates_partly);
+  GgufFields fields(parts, type.gguf.architecture, type.rope.rotates_partly,
+                    type.gguf.sizes_by_layer);
   fields.config["model_type"] = type.name;
   if (type.gguf.read != nullptr) type.gguf.read(fields);
   // Converts to text and back, so that signs of integers are as after parsing, which readers

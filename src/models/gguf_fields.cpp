@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "assay/error.h"
 #include "formats/gguf_quants.h"
@@ -18,12 +19,13 @@ constexpr std::array<std::string_view, 5> kForeignKeys = {
 
 }  // namespace
 
-GgufFields::GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly)
+GgufFields::GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly,
+                       bool sizes_by_layer)
     : parts_(parts), file_(parts.head()), architecture_(architecture) {
   for (const std::string_view name : kForeignKeys) {
     if (has(name)) throw input_error(where(name), "present", "no such key in a model of this kind");
   }
-  read_sizes(rotates_partly);
+  read_sizes(rotates_partly, sizes_by_layer);
   read_token_ids();
 }
 
@@ -37,7 +39,36 @@ const GgufTensor& GgufFields::tensor(std::string_view name) const {
   return *found;
 }
 
-void GgufFields::read_sizes(bool rotates_partly) {
+std::vector<std::int64_t> GgufFields::of_layers(std::string_view name,
+                                                std::int64_t fallback) const {
+  const auto layers = static_cast<std::size_t>(layers_);
+  if (!file_.is_list(key(name))) return std::vector(layers, integer(name, fallback));
+  const std::vector<double> listed = file_.numbers(key(name));
+  std::vector<std::int64_t> all;
+  for (const double value : listed) {
+    if (!(value >= 0 && value <= std::numeric_limits<std::int32_t>::max()) ||
+        std::trunc(value) != value) {
+      throw input_error(where(name), fmt::format("{}", value), "whole numbers");
+    }
+    all.push_back(static_cast<std::int64_t>(value));
+  }
+  if (all.size() == layers) return all;
+  throw input_error(where(name), fmt::format("{} values", all.size()),
+                    fmt::format("one for each of {} layers", layers_));
+}
+
+std::int64_t GgufFields::of_first_layer(std::string_view name, std::int64_t fallback,
+                                        bool may_differ) const {
+  const std::vector<std::int64_t> all = of_layers(name, fallback);
+  for (const std::int64_t value : all) {
+    if (may_differ || value == all.front()) continue;
+    throw input_error(where(name), fmt::format("{} and {}", all.front(), value),
+                      "the same in all layers");
+  }
+  return all.empty() ? fallback : all.front();
+}
+
+void GgufFields::read_sizes(bool rotates_partly, bool sizes_by_layer) {
   layers_ = integer("block_count");
   hidden_ = integer("embedding_length");
   heads_ = integer("attention.head_count");
@@ -59,24 +90,26 @@ void GgufFields::read_sizes(bool rotates_partly) {
     throw input_error(where("rope.dimension_count"), std::to_string(rotary),
                       fmt::format("{}, all of a head", head_dim_));
   }
-  config = {{"model_type", nullptr},
-            {"vocab_size", tensor("token_embd.weight").shape.front()},
-            {"hidden_size", hidden_},
-            {"num_hidden_layers", layers_},
-            {"num_attention_heads", heads_},
-            {"num_key_value_heads", integer("attention.head_count_kv", heads_)},
-            {"head_dim", head_dim_},
-            {"hidden_act", "silu"},
-            {"max_position_embeddings", integer("context_length")},
-            {"rms_norm_eps", file_.number(key("attention.layer_norm_rms_epsilon"))},
-            {"rope_theta", number("rope.freq_base", 10000)},
-            {"rope_scaling", rope_scaling()},
-            {"attention_bias", parts_.find("blk.0.attn_q.bias") != nullptr},
-            {"tie_word_embeddings", parts_.find("output.weight") == nullptr}};
+  config = {
+      {"model_type", nullptr},
+      {"vocab_size", tensor("token_embd.weight").shape.front()},
+      {"hidden_size", hidden_},
+      {"num_hidden_layers", layers_},
+      {"num_attention_heads", heads_},
+      {"num_key_value_heads", of_first_layer("attention.head_count_kv", heads_, sizes_by_layer)},
+      {"head_dim", head_dim_},
+      {"hidden_act", "silu"},
+      {"max_position_embeddings", integer("context_length")},
+      {"rms_norm_eps", file_.number(key("attention.layer_norm_rms_epsilon"))},
+      {"rope_theta", number("rope.freq_base", 10000)},
+      {"rope_scaling", rope_scaling()},
+      {"attention_bias", parts_.find("blk.0.attn_q.bias") != nullptr},
+      {"tie_word_embeddings", parts_.find("output.weight") == nullptr}};
   // A model of experts alone may be without.
   constexpr std::string_view kWidth = "feed_forward_length";
   if (has(kWidth) || !has("expert_feed_forward_length")) {
-    config["intermediate_size"] = integer(kWidth);
+    config["intermediate_size"] =
+        has(kWidth) ? of_first_layer(kWidth, 0, sizes_by_layer) : integer(kWidth);
   }
 }
 

@@ -16,9 +16,10 @@ namespace assay {
 class GgufFields {
  public:
   // Fills in the config's fields that all types share; intermediate_size only if the file has it.
-  // rotates_partly: whether only part of a head may be rotated. Throws input errors that name the
-  // key.
-  GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly);
+  // rotates_partly: whether only part of a head may be rotated. sizes_by_layer: see GgufType; the
+  // config gets the first layer's. Throws input errors that name the key.
+  GgufFields(const GgufParts& parts, std::string_view architecture, bool rotates_partly,
+             bool sizes_by_layer);
 
   // The config.json that the model had (in the layout of transformers 4).
   OrderedJson config;
@@ -40,6 +41,8 @@ class GgufFields {
   std::int64_t integer(std::string_view name, std::int64_t fallback) const {
     return file_.integer(key(name), fallback);
   }
+  // A number for each layer, or one for all of them.
+  std::vector<std::int64_t> of_layers(std::string_view name, std::int64_t fallback) const;
   double number(std::string_view name, double fallback) const {
     return has(name) ? file_.number(key(name)) : fallback;
   }
@@ -52,7 +55,8 @@ class GgufFields {
 
  private:
   const GgufTensor& tensor(std::string_view name) const;
-  void read_sizes(bool rotates_partly);
+  void read_sizes(bool rotates_partly, bool sizes_by_layer);
+  std::int64_t of_first_layer(std::string_view name, std::int64_t fallback, bool may_differ) const;
   void read_token_ids();
   OrderedJson rope_scaling() const;
   bool has_factor() const { return has("rope.scaling.factor"); }

@@ -8,10 +8,14 @@
 namespace assay {
 namespace {
 
-constexpr std::array<GgufName, 4> kOutside = {{{"token_embd.weight", "model.embed_tokens.weight"},
-                                               {"output_norm.weight", "model.norm.weight"},
-                                               {"output.weight", "lm_head.weight"},
-                                               {"output.bias", "lm_head.bias"}}};
+constexpr std::array<GgufName, 7> kOutside = {
+    {{"token_embd.weight", "model.embed_tokens.weight"},
+     {"output_norm.weight", "model.norm.weight"},
+     {"output.weight", "lm_head.weight"},
+     {"output.bias", "lm_head.bias"},
+     {"per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight"},
+     {"per_layer_model_proj.weight", "model.per_layer_model_projection.weight"},
+     {"per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"}}};
 constexpr std::array<GgufName, 21> kInLayer = {{{"attn_norm", "input_layernorm"},
                                                 {"attn_q", "self_attn.q_proj"},
                                                 {"attn_k", "self_attn.k_proj"},

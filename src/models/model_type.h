@@ -49,6 +49,7 @@ struct GgufType {
   std::array<std::string_view, 2> split = {};
   // Throws input errors that name the key or the tensor. Null: no tensor is changed but as above.
   GgufChange (*change)(const GgufStored& tensor) = nullptr;
+  bool sizes_by_layer = false;  // key heads and the MLP's width may differ from layer to layer
 };
 
 struct ModelType {

@@ -53,6 +53,11 @@ std::optional<ValueId> Block::find(Tap tap) const {
   return static_cast<ValueId>(found - values.begin());
 }
 
+const Import* Block::import_of(ValueId value) const {
+  const auto found = std::ranges::find(imports, value, &Import::value);
+  return found == imports.end() ? nullptr : &*found;
+}
+
 std::optional<std::size_t> Block::step_showing(Tap tap) const {
   const std::optional<ValueId> value = find(tap);
   const auto found = std::ranges::find_if(steps, [&](const Step& step) {

@@ -45,13 +45,16 @@ struct TensorUse {
   bool operator==(const TensorUse&) const = default;
 };
 
-// x = table[id] * round(scale).
+// x = table[id] * round(scale), or with `parts`, the `part`-th of so many equal parts of the row.
 struct Lookup {
   double scale = 1;
+  std::int64_t parts = 1;
+  std::int64_t part = 0;
   bool operator==(const Lookup&) const = default;
 };
 
-// RMSNorm over each `width` elements: x / sqrt(mean(x^2) + eps) * weight, or * (1 + weight).
+// RMSNorm over each `width` elements: x / sqrt(mean(x^2) + eps) * weight, or * (1 + weight), or
+// without a weight if the step reads no tensor.
 struct RmsNorm {
   double eps = 0;
   std::int64_t width = 0;
@@ -112,6 +115,13 @@ struct Context {
 
 struct Add {
   bool operator==(const Add&) const = default;
+};
+
+// x * factor, or times a vector of the checkpoint: one number for each element of x, or one for
+// all.
+struct Multiply {
+  double factor = 1;
+  bool operator==(const Multiply&) const = default;
 };
 
 // activation(gate) * up. Swish has more: g * sigmoid(alpha * g) * (up + 1, or up), with g = gate
@@ -186,7 +196,7 @@ struct TopExperts {
   bool operator==(const TopExperts&) const = default;
 };
 // The scores of a token's experts, or their softmax; divided by their sum + eps if sum_to_one,
-// times the factor.
+// times the factor, and times its expert's element of the step's vector, if there is one.
 struct ExpertWeights {
   bool sum_to_one = false;
   double eps = 0;
@@ -234,10 +244,11 @@ struct Foreign {
   bool operator==(const Foreign& other) const { return operation->equals(*other.operation); }
 };
 
-using Operation = std::variant<Lookup, RmsNorm, Linear, Unpack, Rotate, ScaleByPosition, Scores,
-                               Softmax, Context, Add, Gate, SigmoidGate, Sigmoid, CausalConv, Decay,
-                               DeltaRule, GatedNorm, RouterScores, CorrectScores, TopExperts,
-                               ExpertWeights, ExpertLinear, SumExperts, Softcap, Foreign>;
+using Operation =
+    std::variant<Lookup, RmsNorm, Linear, Unpack, Rotate, ScaleByPosition, Scores, Softmax, Context,
+                 Add, Multiply, Gate, SigmoidGate, Sigmoid, CausalConv, Decay, DeltaRule, GatedNorm,
+                 RouterScores, CorrectScores, TopExperts, ExpertWeights, ExpertLinear, SumExperts,
+                 Softcap, Foreign>;
 
 struct Step {
   Operation operation;
@@ -253,15 +264,25 @@ bool rounds(const Operation& operation);
 // The tensors of a step one by one, in the order of its weights.
 std::vector<TensorUse> each_tensor(const Step& step);
 
+// A value that an earlier block shows: keys, values, or the embedding.
+struct Import {
+  ValueId value = 0;
+  TapPlace from;
+  bool operator==(const Import&) const = default;
+};
+
 struct Block {
   std::vector<Value> values;
   std::vector<Step> steps;
+  std::vector<Import> imports = {};
   ValueId result = 0;  // the residual stream that leaves the block; in the head, the logits
 
   // The value that the tap shows, and the step that writes it; none if the block does not have the
   // tap.
   std::optional<ValueId> find(Tap tap) const;
   std::optional<std::size_t> step_showing(Tap tap) const;
+  // The import that is this value, or null.
+  const Import* import_of(ValueId value) const;
   bool operator==(const Block&) const = default;
 };
 

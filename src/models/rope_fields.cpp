@@ -74,6 +74,7 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, const JsonOb
   }
   switch (to.scaling) {
     case RopeScaling::kNone:
+    case RopeScaling::kProportional:  // see gemma4.cpp
       break;
     case RopeScaling::kLinear:
       to.factor = rope.positive_number("factor");

@@ -47,8 +47,9 @@ struct AttentionSpec {
   // Queries grow with their position: see ScaleByPosition (Ministral 3). 0: they do not.
   double growth = 0;
   double growth_length = 0;
-  bool gated = false;  // its result is multiplied by the sigmoid of a gate (Qwen3.5)
-  bool sinks = false;  // each head has one more score in its softmax (gpt-oss)
+  bool gated = false;   // its result is multiplied by the sigmoid of a gate (Qwen3.5)
+  bool v_norm = false;  // RMSNorm without weight on each head of the values (Gemma 4)
+  bool sinks = false;   // each head has one more score in its softmax (gpt-oss)
   bool operator==(const AttentionSpec&) const = default;
 };
 
@@ -63,6 +64,25 @@ struct DeltaSpec {
   std::int64_t value_size() const { return value_heads * value_dim; }
   // Queries, keys and values side by side.
   std::int64_t conv_size() const { return 2 * key_size() + value_size(); }
+};
+
+// The heads of a layer's attention.
+struct Heads {
+  std::int64_t queries = 0, keys = 0;  // how many; as many values as keys
+  std::int64_t head_dim = 0;
+  bool keys_are_values = false;  // values are made from k_proj's result, without a matrix of theirs
+  bool operator==(const Heads&) const = default;
+
+  std::int64_t q_size() const { return queries * head_dim; }
+  std::int64_t kv_size() const { return keys * head_dim; }
+};
+
+// Each layer's own small embedding of the token, which is gated by the residual stream and added to
+// it at the layer's end (Gemma 4 E2B and E4B).
+struct PerLayerInputSpec {
+  std::int64_t width = 0;  // 0: none
+  std::int64_t vocab = 0;  // rows of its table
+  bool operator==(const PerLayerInputSpec&) const = default;
 };
 
 enum class Activation : std::uint8_t {
@@ -100,6 +120,7 @@ struct RouterSpec {
   bool norm_topk_prob = false;  // the weights of a token's experts add up to 1
   double norm_eps = 0;          // added to their sum
   double factor = 1;            // of the weights
+  bool expert_scales = false;   // each weight times a learned factor of its expert (Gemma 4)
   bool rounded = true;  // weights, and their products with the outputs; otherwise both are FP32
   bool operator==(const RouterSpec&) const = default;
 };
@@ -159,6 +180,11 @@ struct ModelSpec {
   std::vector<bool> sparse_layers;
   // By layer: whether it runs the delta rule instead of attention. Empty: none.
   std::vector<bool> linear_layers;
+  // Of the layers that do not slide, if they have others than the sliding ones.
+  std::optional<Heads> global_heads;
+  // So many of the last layers have no keys and values of their own; see kv_source().
+  std::int64_t kv_shared_layers = 0;
+  bool wide_shared_mlps = false;  // their MLPs are twice as wide
 
   EmbeddingSpec embedding;
   NormSpec norm;  // all norms
@@ -169,6 +195,7 @@ struct ModelSpec {
   MlpSpec mlp;
   MoeSpec moe;
   HeadSpec head;
+  PerLayerInputSpec per_layer_input;
 
   bool operator==(const ModelSpec&) const = default;
 
@@ -178,8 +205,15 @@ struct ModelSpec {
   double attention_scale() const {
     return attention.scale != 0 ? attention.scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
   }
-  // The number of elements of a head that are rotated.
+  // The rotary table that turns the layer's heads: one of ropes_of().
+  std::size_t rope_table(std::int64_t layer) const {
+    return local_rope_parameters && is_sliding(layer) ? 1 : 0;
+  }
+  // The number of elements of a head that are rotated: of head_dim, or by that table of ropes_of().
   std::int64_t rotary_dims() const { return rope.dims > 0 ? rope.dims : head_dim; }
+  std::int64_t rotary_dims(std::size_t table) const {
+    return table == 0 && global_heads ? global_heads->head_dim : rotary_dims();
+  }
 
   // layers: see sliding_layers. A layer beyond the model's is not among the listed ones.
   static bool is_among(const std::vector<bool>& layers, std::int64_t layer) {
@@ -191,6 +225,28 @@ struct ModelSpec {
   }
   bool is_sparse(std::int64_t layer) const {
     return moe.num_experts > 0 && is_among(sparse_layers, layer);
+  }
+  Heads heads(std::int64_t layer) const {
+    if (global_heads && !is_sliding(layer)) return *global_heads;
+    return {num_attention_heads, num_key_value_heads, head_dim};
+  }
+  // The smallest head of any layer.
+  std::int64_t least_head_dim() const {
+    return global_heads ? std::min(head_dim, global_heads->head_dim) : head_dim;
+  }
+  // The layer whose keys and values this one reads, if it has none of its own: the last one of its
+  // kind that has.
+  std::optional<std::int64_t> kv_source(std::int64_t layer) const {
+    const std::int64_t first = num_hidden_layers - kv_shared_layers;
+    if (layer < first) return std::nullopt;
+    for (std::int64_t l = first - 1; l >= 0; --l) {
+      if (is_sliding(l) == is_sliding(layer)) return l;
+    }
+    return std::nullopt;
+  }
+  // The width of the layer's dense MLP.
+  std::int64_t mlp_width(std::int64_t layer) const {
+    return kv_source(layer) && wide_shared_mlps ? 2 * intermediate_size : intermediate_size;
   }
   bool is_linear(std::int64_t layer) const {
     return !linear_layers.empty() && is_among(linear_layers, layer);

@@ -26,6 +26,7 @@ namespace assay {
   row(kVProj, "v_proj")                      \
   row(kQNorm, "q_norm")                      \
   row(kKNorm, "k_norm")                      \
+  row(kVNorm, "v_norm")                      \
   row(kQRope, "q_rope")                      \
   row(kKRope, "k_rope")                      \
   row(kAttnScores, "attn_scores")            \
@@ -46,6 +47,9 @@ namespace assay {
   row(kAttnPostNorm, "attn_post_norm")       \
   row(kAttnResidual, "attn_residual")        \
   row(kMlpNorm, "mlp_norm")                  \
+  row(kRoutedNorm, "routed_norm")            \
+  row(kRouterNorm, "router_norm")            \
+  row(kRouterInput, "router_input")          \
   row(kRouterLogits, "router_logits")        \
   row(kRouterScores, "router_scores")        \
   row(kExpertIds, "expert_ids")              \
@@ -54,13 +58,25 @@ namespace assay {
   row(kUpProj, "up_proj")                    \
   row(kMlpAct, "mlp_act")                    \
   row(kRoutedOutput, "routed_output")        \
+  row(kRoutedPostNorm, "routed_post_norm")   \
   row(kSharedGateProj, "shared_gate_proj")   \
   row(kSharedUpProj, "shared_up_proj")       \
   row(kSharedMlpAct, "shared_mlp_act")       \
   row(kSharedOutput, "shared_expert_output") \
   row(kSharedGate, "shared_expert_gate")     \
+  row(kSharedPostNorm, "shared_post_norm")   \
   row(kMlpOutput, "mlp_output")              \
   row(kMlpPostNorm, "mlp_post_norm")         \
+  row(kMlpResidual, "mlp_residual")          \
+  row(kPleEmbedding, "ple_embedding")        \
+  row(kPleContext, "ple_context")            \
+  row(kPleNorm, "ple_norm")                  \
+  row(kPleInput, "ple_input")                \
+  row(kPleGate, "ple_gate")                  \
+  row(kPleAct, "ple_act")                    \
+  row(kPleOutput, "ple_output")              \
+  row(kPlePostNorm, "ple_post_norm")         \
+  row(kPleResidual, "ple_residual")          \
   row(kLayerOutput, "output")                \
   row(kFinalNormOutput, "final_norm_output") \
   row(kLogits, "logits")

@@ -23,13 +23,28 @@ struct Tower {
 };
 
 // With text alone, the three rows of positions of Qwen's rotary embedding are the same.
-constexpr std::array<Tower, 6> kTowers = {
+constexpr std::array<Tower, 8> kTowers = {
     {{.type = "gemma3",
       .text_type = "gemma3_text",
       .ties = true,
       .defaults = R"({"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
         "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
         "head_dim": 256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6})"},
+     {.type = "gemma4",
+      .text_type = "gemma4_text",
+      .ties = true,
+      .defaults = R"({"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216,
+        "num_hidden_layers": 30, "num_attention_heads": 8, "num_key_value_heads": 4,
+        "head_dim": 256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6})"},
+     {.type = "gemma4_unified",
+      .text_type = "gemma4_unified_text",
+      .runs_as = "gemma4_text",
+      .ties = true,
+      .defaults = R"({"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216,
+        "num_hidden_layers": 30, "num_attention_heads": 8, "num_key_value_heads": 4,
+        "head_dim": 256, "max_position_embeddings": 262144, "rms_norm_eps": 1e-6,
+        "sliding_window": 1024})",
+      .overrides = R"({"hidden_size_per_layer_input": 0, "enable_moe_block": false})"},
      {.type = "mistral3", .text_type = "mistral", .other_text_type = "ministral3", .ties = true},
      {.type = "qwen3_5",
       .text_type = "qwen3_5_text",

@@ -5,11 +5,11 @@
 #include "models/model_type.h"
 
 // Each row stands for a function ModelType name##_type() in the family's file; sorted by name.
-#define ASSAY_MODEL_TYPES(row)                                                             \
-  row(gemma2) row(gemma3_text) row(glm4_moe) row(gpt_oss) row(llama) row(minimax_m2)       \
-      row(ministral3) row(mistral) row(mixtral) row(olmo2) row(olmoe) row(phi3) row(qwen2) \
-          row(qwen2_moe) row(qwen3) row(qwen3_5_moe_text) row(qwen3_5_text) row(qwen3_moe) \
-              row(qwen3_next)
+#define ASSAY_MODEL_TYPES(row)                                                                  \
+  row(gemma2) row(gemma3_text) row(gemma4_text) row(glm4_moe) row(gpt_oss) row(llama)           \
+      row(minimax_m2) row(ministral3) row(mistral) row(mixtral) row(olmo2) row(olmoe) row(phi3) \
+          row(qwen2) row(qwen2_moe) row(qwen3) row(qwen3_5_moe_text) row(qwen3_5_text)          \
+              row(qwen3_moe) row(qwen3_next)
 
 namespace assay {
 

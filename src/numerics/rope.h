@@ -15,6 +15,7 @@ enum class RopeScaling : std::uint8_t {
   kYarn,      // slow ones divided by `factor`, fast ones kept, a ramp between (arXiv 2309.00071)
   kLlama3,    // the same with a ramp over wavelengths (Llama 3.1)
   kLongrope,  // each divided by its own factor: one list for short sequences, one for long ones
+  kProportional,  // all divided by `factor`, and all but the fastest `part` of them 0 (Gemma 4)
 };
 
 struct RopeParameters {
@@ -27,6 +28,7 @@ struct RopeParameters {
   double beta_fast = 32, beta_slow = 1;              // kYarn: rotations where the ramp ends, begins
   bool truncate = true;                              // kYarn: ends of the ramp rounded outwards
   double low_freq_factor = 1, high_freq_factor = 4;  // kLlama3
+  double part = 1;                                   // kProportional
   std::vector<double> short_factor = {}, long_factor = {};  // kLongrope: [dims / 2]
 
   // Whether the frequencies are others in a longer sequence.

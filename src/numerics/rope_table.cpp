@@ -58,6 +58,14 @@ void yarn(const RopeParameters& rope, std::size_t dims, std::vector<Real>& inv_f
 }
 
 template <class Real>
+void proportional(const RopeParameters& rope, std::size_t dims, std::vector<Real>& inv_freq) {
+  const auto turned = static_cast<std::size_t>(rope.part * static_cast<double>(dims)) / 2;
+  for (std::size_t i = 0; i < inv_freq.size(); ++i) {
+    inv_freq[i] = i < turned ? inv_freq[i] / static_cast<Real>(rope.factor) : Real{0};
+  }
+}
+
+template <class Real>
 void llama3(const RopeParameters& rope, std::vector<Real>& inv_freq) {
   const auto factor = static_cast<Real>(rope.factor);
   const auto low_wavelength = static_cast<Real>(rope.original_length / rope.low_freq_factor);
@@ -115,6 +123,7 @@ RopeFrequencies<Real> rope_frequencies(const RopeParameters& rope, std::size_t d
   if (rope.scaling == RopeScaling::kLinear) {
     for (Real& x : f) x /= static_cast<Real>(rope.factor);
   }
+  if (rope.scaling == RopeScaling::kProportional) proportional(rope, dims, f);
   if (rope.scaling == RopeScaling::kYarn) yarn(rope, dims, f);
   if (rope.scaling == RopeScaling::kLlama3) llama3(rope, f);
   return result;
@@ -131,7 +140,7 @@ double longrope_attention_factor(double factor, double original_length) {
 }
 
 double position_factor(double growth, double length, double position) {
-  return 1 + growth * logarithm(1 + std::floor(position / length));
+  return 1 + growth * natural_logarithm(1 + std::floor(position / length));
 }
 
 template <class Real>

@@ -111,9 +111,14 @@ Check attempt(const std::string& name, const std::string& remedy,
 }
 
 std::string spec_text(const ModelSpec& spec) {
-  return fmt::format("{}, {} layers, hidden {}, heads {}/{}, head_dim {}, vocabulary {}{}",
+  std::string full;
+  if (spec.global_heads) {
+    full = fmt::format(" (full layers {}/{}, {})", spec.global_heads->queries,
+                       spec.global_heads->keys, spec.global_heads->head_dim);
+  }
+  return fmt::format("{}, {} layers, hidden {}, heads {}/{}, head_dim {}{}, vocabulary {}{}",
                      spec.model_type, spec.num_hidden_layers, spec.hidden_size,
-                     spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim,
+                     spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, full,
                      spec.vocab_size, spec.tie_word_embeddings ? ", tied" : "");
 }
 

@@ -32,10 +32,23 @@ std::string name_of(const Block& block, ValueId value) {
   const auto writes = [&](const Step& step) {
     return std::ranges::find(step.writes, value) != step.writes.end();
   };
+  if (const Import* import = block.import_of(value)) {
+    const std::string_view tap = tap_base_name(import->from.tap);
+    if (import->from.layer < 0) return std::string(tap);
+    return fmt::format("{} of layer {}", tap, import->from.layer);
+  }
   const auto step = std::ranges::find_if(block.steps, writes);
   if (std::holds_alternative<ExpertLinear>(step->operation)) return "expert_outputs";
   if (std::holds_alternative<RouterScores>(step->operation)) return "scores";
   if (std::holds_alternative<SigmoidGate>(step->operation)) return "shared_gated";
+  // What lies between two taps is named after the next one.
+  const auto next = std::ranges::find_if(
+      block.steps, [value](const Step& s) { return std::ranges::count(s.reads, value) > 0; });
+  const bool between = std::holds_alternative<Multiply>(step->operation) ||
+                       std::holds_alternative<Add>(step->operation);
+  if (between && next != block.steps.end() && block.values[next->writes[0]].tap) {
+    return fmt::format("before_{}", tap_base_name(*block.values[next->writes[0]].tap));
+  }
   const bool is_packed = std::ranges::any_of(block.steps, [value](const Step& reader) {
     return std::holds_alternative<Unpack>(reader.operation) && reader.reads[0] == value;
   });
@@ -156,12 +169,14 @@ std::string_view scaling_name(RopeScaling scaling) {
       return "llama3";
     case RopeScaling::kLongrope:
       return "longrope";
+    case RopeScaling::kProportional:
+      return "proportional";
   }
   return "default";
 }
 
 Json rotary_of(const ModelSpec& spec, const RopeParameters& rope, std::size_t table) {
-  const auto dims = static_cast<std::size_t>(spec.rotary_dims());
+  const auto dims = static_cast<std::size_t>(spec.rotary_dims(table));
   const auto original = static_cast<std::size_t>(std::max(rope.original_length, 1.0));
   const auto frequencies = rope_frequencies<float>(rope, dims, original);
   const float factor = frequencies.attention_factor;
@@ -207,6 +222,13 @@ Json conventions(const ModelSpec& spec, bool gguf) {
       "[S, heads, head_dim] and [S, heads * head_dim] are the same memory.");
   lines.push_back(fmt::format(
       "Query head h uses key and value head h // {} (integer division, rounded down).", group));
+  if (spec.global_heads) {
+    const Heads& full = *spec.global_heads;
+    lines.push_back(fmt::format(
+        "The heads of this page's first lines are those of sliding layers. Full layers have {} "
+        "key/value heads of {}: there, query head h uses head h // {}.",
+        full.keys, full.head_dim, full.queries / full.keys));
+  }
   lines.push_back(
       "In a BF16 run each value is stored in BF16. An operation computes in FP32, and rounds (to "
       "nearest, ties to even) what its line \"rounds\" names. An FP32 run uses the same formulas "

@@ -45,7 +45,7 @@ std::vector<Array> rope_arrays(const ModelSpec& spec, std::size_t prompt, std::s
   std::vector<Array> arrays;
   for (std::size_t which = 0; which < ropes.size(); ++which) {
     const std::string name = which == 0 ? "rope" : "rope_local";
-    const std::size_t dims = static_cast<std::size_t>(spec.rotary_dims());
+    const std::size_t dims = static_cast<std::size_t>(spec.rotary_dims(which));
     const std::size_t half = dims / 2;
     std::vector<Real> cos(positions * half);
     std::vector<Real> sin(positions * half);

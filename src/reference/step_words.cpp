@@ -42,8 +42,17 @@ class Speaker {
     return name;
   }
 
+  // Query heads that share a key head.
+  std::int64_t group_of(ValueId queries, ValueId keys) const {
+    return block_.values[queries].shape[0] / block_.values[keys].shape[0];
+  }
+
   StepWords of(const Lookup& lookup) const {
-    const std::string row = fmt::format("{} = {}[id]", writes_[0], short_name(step_.tensors[0]));
+    std::string row = fmt::format("{} = {}[id]", writes_[0], short_name(step_.tensors[0]));
+    if (lookup.parts > 1) {
+      const std::int64_t width = step_.tensors[0].cols / lookup.parts;
+      row += fmt::format("[{}:{}]", lookup.part * width, (lookup.part + 1) * width);
+    }
     if (lookup.scale == 1) return {row, "none", ""};
     const bool root = lookup.scale == std::sqrt(static_cast<double>(spec_.hidden_size));
     const float factor = bf16_to_f32(f32_to_bf16(static_cast<float>(lookup.scale)));
@@ -55,17 +64,22 @@ class Speaker {
   StepWords of(const Foreign&) const { return {"an operation that brings its own code", "", ""}; }
 
   StepWords of(const RmsNorm& norm) const {
-    const std::string weight = short_name(step_.tensors[0]);
+    const bool bare = step_.tensors.empty();
+    const std::string weight = bare ? "" : short_name(step_.tensors[0]);
+    const std::string factor = bare            ? ""
+                               : norm.one_plus ? " * (1 + " + weight + ")"
+                                               : " * " + weight;
     const std::vector<std::int64_t>& shape = block_.values[step_.writes[0]].shape;
     const std::string over =
         shape.size() == 1 ? fmt::format("the {} elements of a token", norm.width)
-        : norm.width == spec_.head_dim
+        : norm.width == shape.back()
             ? fmt::format("the {} elements of each head", norm.width)
             : fmt::format("all {} elements of a token's heads together", norm.width);
     return {
-        fmt::format("{0} = {1} / sqrt(mean({1}^2) + {2}) * {3}, the mean over {4}", writes_[0],
-                    reads_[0], norm.eps, norm.one_plus ? "(1 + " + weight + ")" : weight, over),
-        norm.rounded_once
+        fmt::format("{0} = {1} / sqrt(mean({1}^2) + {2}){3}, the mean over {4}", writes_[0],
+                    reads_[0], norm.eps, factor, over),
+        bare ? "once; everything before it is in FP32"
+        : norm.rounded_once
             ? "once, after the weight; everything before it is in FP32"
             : "twice: the normalised value (computed in FP32), then its product with the weight",
         ""};
@@ -97,7 +111,7 @@ class Speaker {
         "for 0 <= d < {0}, of every head: {1}[p][d] = {2}[p][d] * cos[p][d] - {2}[p][d + {0}] * "
         "sin[p][d]; {1}[p][d + {0}] = {2}[p][d + {0}] * cos[p][d] + {2}[p][d] * sin[p][d]",
         half, writes_[0], reads_[0]);
-    if (rotate.dims < spec_.head_dim) {
+    if (rotate.dims < block_.values[step_.writes[0]].shape.back()) {
       formula += fmt::format("; elements from {} on stay as they are", rotate.dims);
     }
     return {formula,
@@ -116,7 +130,8 @@ class Speaker {
   }
 
   StepWords of(const Scores& scores) const {
-    const std::int64_t group = spec_.num_attention_heads / spec_.num_key_value_heads;
+    const std::int64_t group = group_of(step_.reads[0], step_.reads[1]);
+    const std::int64_t head_dim = block_.values[step_.reads[0]].shape.back();
     StepWords words;
     const std::string dot =
         fmt::format("({}[i][h] . {}[j][h // {}]) * {}", reads_[0], reads_[1], group, scores.scale);
@@ -128,7 +143,7 @@ class Speaker {
       words.formula = fmt::format("{}[h][i][j] = {}", writes_[0], dot);
       words.rounding = "the dot product, then its product with the scale";
     }
-    if (scores.scale != 1 / std::sqrt(static_cast<double>(spec_.head_dim))) {
+    if (scores.scale != 1 / std::sqrt(static_cast<double>(head_dim))) {
       words.formula += "; the scale is not 1 / sqrt(head_dim)";
     }
     const std::string seen =
@@ -156,16 +171,24 @@ class Speaker {
   }
 
   StepWords of(const Context&) const {
-    const std::int64_t group = spec_.num_attention_heads / spec_.num_key_value_heads;
+    const std::int64_t group = group_of(step_.reads[0], step_.reads[1]);
+    const std::int64_t head_dim = block_.values[step_.reads[1]].shape.back();
     return {fmt::format("{0}[i][h * {1} .. (h + 1) * {1}] = sum over j of {2}[h][i][j] * "
                         "{3}[j][h // {4}]",
-                        writes_[0], spec_.head_dim, reads_[0], reads_[1], group),
+                        writes_[0], head_dim, reads_[0], reads_[1], group),
             "once; products and sums in FP32", ""};
   }
 
   StepWords of(const Add&) const {
     return {fmt::format("{} = {} + {}", writes_[0], reads_[1], reads_[0]),
             "once, when it is written", ""};
+  }
+
+  StepWords of(const Multiply& multiply) const {
+    const std::string factor =
+        step_.tensors.empty() ? fmt::format("{}", multiply.factor) : short_name(step_.tensors[0]);
+    return {fmt::format("{} = {} * {}", writes_[0], reads_[0], factor), "once; the factor is not",
+            ""};
   }
 
   StepWords of(const Gate& gate) const {
@@ -295,6 +318,9 @@ class Speaker {
     if (weights.sum_to_one) formula += ", divided by the sum of a token's own";
     if (weights.eps > 0) formula += fmt::format(" + {}", weights.eps);
     if (weights.factor != 1) formula += fmt::format(", times {}", weights.factor);
+    if (!step_.tensors.empty()) {
+      formula += fmt::format(", times {} at {}", short_name(step_.tensors[0]), reads_[1]);
+    }
     return {formula,
             weights.rounded ? "once, at the end; division in FP32" : "none: the result is in FP32",
             ""};

@@ -61,7 +61,8 @@ void store_sums(Block& block, Store store) {
     const auto* linear = std::get_if<Linear>(&operation);
     if ((linear == nullptr || !linear->rounded) && !std::holds_alternative<Add>(operation) &&
         !std::holds_alternative<SigmoidGate>(operation) &&
-        !std::holds_alternative<ScaleByPosition>(operation) && !is_of_delta_net(operation) &&
+        !std::holds_alternative<ScaleByPosition>(operation) &&
+        !std::holds_alternative<Multiply>(operation) && !is_of_delta_net(operation) &&
         !std::holds_alternative<ExpertLinear>(operation)) {
       continue;
     }

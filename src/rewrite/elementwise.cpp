@@ -11,26 +11,29 @@ namespace assay {
 template <class N>
 void OddLookup::compute(ForeignRun<N>& with) const {
   using Real = typename N::Real;
-  const Weight& table = with.weights[0];
+  Weight table = with.weights[0];
+  table.rows *= static_cast<std::size_t>(lookup.parts);
+  table.cols /= static_cast<std::size_t>(lookup.parts);
   const std::span<Real> out = with.writes[0];
   for (std::size_t t = 0; t < with.ids.size(); ++t) {
-    const std::int64_t row = std::clamp<std::int64_t>(with.ids[t] + row_offset, 0,
-                                                      static_cast<std::int64_t>(table.rows) - 1);
+    const std::int64_t rows = static_cast<std::int64_t>(table.rows) / lookup.parts;
+    const std::int64_t id = std::clamp<std::int64_t>(with.ids[t] + row_offset, 0, rows - 1);
+    const std::int64_t row = id * lookup.parts + lookup.part;
     with.ops.kernels().load_row(table, static_cast<std::size_t>(row), &out[t * table.cols]);
   }
-  const auto exact = static_cast<Real>(scale);
+  const auto exact = static_cast<Real>(lookup.scale);
   const Real factor = scale_rounded ? stored<N>(store, exact) : exact;
-  for (Real& x : out) x = stored<N>(store, scale == 1 ? x : x * factor);
+  for (Real& x : out) x = stored<N>(store, lookup.scale == 1 ? x : x * factor);
 }
 
 std::optional<OddLookup> OddLookup::of(const Operation& operation) {
-  if (const auto* plain = std::get_if<Lookup>(&operation)) return OddLookup{plain->scale};
+  if (const auto* plain = std::get_if<Lookup>(&operation)) return OddLookup{*plain};
   if (const auto* odd = foreign_as<OddLookup>(operation)) return *odd;
   return std::nullopt;
 }
 
 Operation OddLookup::operation() const {
-  if (*this == OddLookup{scale}) return Lookup{scale};
+  if (*this == OddLookup{lookup}) return lookup;
   return foreign(*this);
 }
 

@@ -15,7 +15,7 @@
 namespace assay {
 
 struct OddLookup {
-  double scale = 1;
+  Lookup lookup;
   bool scale_rounded = true;
   std::int64_t row_offset = 0;  // row id + row_offset is looked up
   Store store = Store::kOwn;

@@ -11,7 +11,8 @@ void OddExpertWeights::compute(ForeignRun<N>& with) const {
   const std::size_t k = with.widths[1];
   ExpertWeights exact = weights;
   exact.rounded = false;
-  with.ops.expert_weights(exact, with.widths[0], k, with.reads[0], with.reads[1], with.writes[0]);
+  with.ops.expert_weights(exact, with.widths[0], k, with.reads[0], with.reads[1],
+                          with.weights.empty() ? nullptr : with.weights.data(), with.writes[0]);
   if (!weights.rounded) return;
   for (Real& weight : with.writes[0]) weight = stored<N>(store, weight);
 }

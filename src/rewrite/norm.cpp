@@ -73,7 +73,7 @@ void OddNorm::compute(ForeignRun<N>& with) const {
   using Real = typename N::Real;
   const std::span<const Real> x = with.reads[0];
   const std::span<Real> out = with.writes[0];
-  const Weight& w = with.weights[0];
+  const Weight* w = with.weights.empty() ? nullptr : with.weights.data();
   OddNorm plain = *this;
   plain.normed.reset();
   const Operation operation = plain.operation();
@@ -81,13 +81,14 @@ void OddNorm::compute(ForeignRun<N>& with) const {
     with.ops.rms_norm(*own, x, w, out);
   } else {
     std::ranges::copy(x, out.begin());
-    std::vector<Real> weights(w.cols);
-    with.ops.kernels().load_row(w, 0, weights.data());
+    std::vector<Real> weights(w == nullptr ? static_cast<std::size_t>(norm.width) : w->cols, 1);
+    if (w != nullptr) with.ops.kernels().load_row(*w, 0, weights.data());
     const std::span<const Real> all = weights;
-    const std::size_t n = w.cols * heads / parts;
+    const std::size_t cols = weights.size();
+    const std::size_t n = cols * heads / parts;
     for (std::size_t i = 0; i < x.size(); i += n) {
       const std::size_t part = i / n % parts;
-      const auto own_weights = all.subspan(part * (w.cols / parts), w.cols / parts);
+      const auto own_weights = all.subspan(part * (cols / parts), cols / parts);
       for (int time = 0; time < applications; ++time) one_norm<N>(*this, own_weights, n, &out[i]);
     }
   }

@@ -141,6 +141,8 @@ std::string operation_of(const TapPlace& place) {
       return "the RMSNorm of the queries";
     case Tap::kKNorm:
       return "the RMSNorm of the keys";
+    case Tap::kVNorm:
+      return "the RMSNorm of the values, which has no weight";
     case Tap::kQRope:
       return "the rotary embedding of the queries";
     case Tap::kKRope:
@@ -182,6 +184,12 @@ std::string operation_of(const TapPlace& place) {
       return "the residual add after attention";
     case Tap::kMlpNorm:
       return "the RMSNorm before the MLP";
+    case Tap::kRoutedNorm:
+      return "the experts' own RMSNorm of the stream after attention";
+    case Tap::kRouterNorm:
+      return "the router's RMSNorm of the stream after attention, which has no weight";
+    case Tap::kRouterInput:
+      return "the scale of the router's input, and 1 / sqrt(hidden_size)";
     case Tap::kRouterLogits:
       return "the router's projection";
     case Tap::kRouterScores:
@@ -192,6 +200,8 @@ std::string operation_of(const TapPlace& place) {
       return "the weights of the chosen experts (softmax or sigmoid, their sum, a factor)";
     case Tap::kRoutedOutput:
       return "the experts' down_proj, their weights and their sum";
+    case Tap::kRoutedPostNorm:
+      return "the RMSNorm after the experts";
     case Tap::kSharedGateProj:
     case Tap::kSharedUpProj:
       return "the shared expert's projections";
@@ -201,10 +211,33 @@ std::string operation_of(const TapPlace& place) {
       return "the shared expert's down_proj projection";
     case Tap::kSharedGate:
       return "the projection that gates the shared expert";
+    case Tap::kSharedPostNorm:
+      return "the RMSNorm after the MLP that all tokens pass through";
     case Tap::kMlpAct:
       return "the activation of gate times up";
     case Tap::kMlpOutput:
       return "the down_proj projection";
+    case Tap::kMlpResidual:
+      return "the residual add after the MLP";
+    case Tap::kPleEmbedding:
+      return "the layer's part of the token's row in embed_tokens_per_layer, times the root of its "
+             "width";
+    case Tap::kPleContext:
+      return "the layer's rows of per_layer_model_projection, on the embedding";
+    case Tap::kPleNorm:
+      return "the factor 1 / sqrt(hidden_size) and per_layer_projection_norm";
+    case Tap::kPleInput:
+      return "the sum of ple_embedding and ple_norm, times sqrt(1/2)";
+    case Tap::kPleGate:
+      return "the per_layer_input_gate projection";
+    case Tap::kPleAct:
+      return "the activation of ple_gate, times ple_input";
+    case Tap::kPleOutput:
+      return "the per_layer_projection projection";
+    case Tap::kPlePostNorm:
+      return "the RMSNorm after per_layer_projection";
+    case Tap::kPleResidual:
+      return "the residual add of the per-layer input";
     case Tap::kLayerOutput:
       return "the residual add after the MLP";
     case Tap::kFinalNormOutput:

@@ -383,13 +383,15 @@ TEST(DataFlow, RunsForward) {
   ModelSpec model;
   model.num_hidden_layers = 2;
   model.qk_norm = true;
-  for (const char* type : {"llama", "olmo2", "gemma2", "qwen3_next", "delta rule"}) {
+  for (const char* type : {"llama", "olmo2", "gemma2", "gemma4_text", "qwen3_next", "delta rule"}) {
     for (const std::int64_t experts : {0, 1}) {
       const bool linear = type == std::string_view("delta rule");
       model.model_type = linear ? "qwen3_next" : type;
       model.linear_layers = {false, linear};
       model.delta = {2, 4, 8, 8, 4};
       model.attention.gated = model.model_type == "qwen3_next";
+      model.attention.v_norm = model.model_type == "gemma4_text";
+      model.per_layer_input = {1, 1};
       model.moe.num_experts = experts;
       model.moe.shared_size = experts;
       model.moe.shared_gated = true;

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig
 
+import gemma4_families
 from assay_hf.model import HfModel, Numerics, auto_class
 from assay_hf.taps import record, router_of, shared_expert, tap_names
 from checkpoints import Prompts
@@ -121,8 +122,9 @@ def _draw_heads(config: Config, rng: Random) -> None:
 
 MIXTURES = ("qwen3_moe", "qwen3_vl_moe", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2")
 MIXTURES += ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text", "gpt_oss")
+MIXTURES += ("gemma4_text", "gemma4")
 TOWERS = ("gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe")  # within multimodal checkpoints
-TOWERS += ("qwen3_5", "qwen3_5_moe")
+TOWERS += ("qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified")
 WITHOUT_HEAD_DIM = ("qwen2", "olmo2", "phi3", "qwen2_moe", "olmoe")
 
 
@@ -860,6 +862,28 @@ FAMILIES: dict[str, dict[str, Variant]] = {
         "linear": _gemma3_linear,
         "layer types": _gemma3_layer_types,
     },
+    "gemma4_text": {
+        "published, own embeddings": gemma4_families.own_embeddings,
+        "published, keys as values": gemma4_families.keys_as_values,
+        "published, experts": gemma4_families.experts,
+        "everything, sizes by layer": gemma4_families.everything,
+    },
+    "gemma4": {
+        "own embeddings": _tower("gemma4_text", gemma4_families.own_embeddings, gemma4_families.VISION),
+        "keys as values": _tower("gemma4_text", gemma4_families.keys_as_values, gemma4_families.VISION),
+        "experts": _tower("gemma4_text", gemma4_families.experts, gemma4_families.VISION),
+    },
+    "gemma4_unified": {
+        "published": _tower(
+            "gemma4_unified_text", gemma4_families.keys_as_values, gemma4_families.UNIFIED_VISION
+        ),
+        "shared keys": _tower(
+            "gemma4_unified_text", gemma4_families.shared_keys, gemma4_families.UNIFIED_VISION
+        ),
+        "fields left out": _tower(
+            "gemma4_unified_text", gemma4_families.left_out, gemma4_families.UNIFIED_VISION
+        ),
+    },
     "olmo2": {
         "tied": _olmo2(tie_word_embeddings=True),
         "untied": _olmo2(tie_word_embeddings=False),
@@ -897,6 +921,9 @@ ARCHITECTURES = {
     "ministral3": "Ministral3ForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
+    "gemma4_text": "Gemma4ForCausalLM",
+    "gemma4": "Gemma4ForConditionalGeneration",
+    "gemma4_unified": "Gemma4UnifiedForConditionalGeneration",
     "olmo2": "Olmo2ForCausalLM",
     "phi3": "Phi3ForCausalLM",
 }
@@ -924,6 +951,8 @@ def write(configuration: Configuration, directory: Path) -> Path:
         for name, buffer in net.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 buffer.data = 0.1 * torch.randn(buffer.shape, generator=generator)
+            if "layers" in name and name.endswith("layer_scalar"):
+                buffer.data = (1 + 0.3 * torch.randn(buffer.shape, generator=generator)).bfloat16()
     net.save_pretrained(
         directory,
         max_shard_size=configuration.shard_size,
@@ -1006,7 +1035,12 @@ def _values(
     normal = torch.randn(parameter.shape, generator=generator)
     # Their norms multiply by 1 + weight, but not those of delta rules.
     gemma = "gemma" in configuration.family
-    one_plus = gemma or ("qwen3_5" in configuration.family or "next" in configuration.family)
+    gemma4 = "gemma4" in configuration.family
+    if gemma4:
+        own = gemma4_families.values(name, parameter.shape, normal, configuration.text)
+        if own is not None:
+            return own
+    one_plus = (gemma and not gemma4) or ("qwen3_5" in configuration.family or "next" in configuration.family)
     if name.endswith("A_log"):  # heads that soon forget, and some that hardly do
         return torch.rand(parameter.shape, generator=generator) * 5 - 5
     if "conv1d" in name:
@@ -1050,6 +1084,9 @@ def _part_experts(net: nn.Module, made: Configuration, generator: torch.Generato
     embedding = model.embed_tokens.weight
     for token in range(len(embedding)):
         embedding[token, :experts] = spread[torch.randperm(experts, generator=generator)]
+    if "gemma4" in made.family:
+        embedding[:, :experts] /= embedding.shape[1] ** 0.5
+        return gemma4_families.part_experts(model.layers, experts, generator)
     for layer in model.layers:
         layer.post_attention_layernorm.weight[:experts] = one
         mixer = getattr(layer, "self_attn", None)
@@ -1107,6 +1144,8 @@ def _nearest_miss(model: HfModel, ids: list[int]) -> float:
     names = tap_names(model)
     kind = "router_scores" if any(name.endswith("router_scores") for name in names) else "router_logits"
     groups = getattr(model.config, "n_group", 1)
+    names_of_chosen = ("num_experts_per_tok", "top_k_experts")
+    chosen = next(getattr(model.config, n) for n in names_of_chosen if hasattr(model.config, n))
     nearest = np.inf
     for scores in record(model, ids, [n for n in names if n.endswith(kind)], np.float64).values():
         kept = scores
@@ -1117,6 +1156,6 @@ def _nearest_miss(model: HfModel, ids: list[int]) -> float:
             others = np.where(sums < limit, sums, -np.inf).max(-1, keepdims=True)
             nearest = min(nearest, (limit - others).min())
             kept = np.where((sums >= limit)[..., None], of_groups, -1e3).reshape(scores.shape)
-        gaps = -np.diff(-np.sort(-kept))[..., : model.config.num_experts_per_tok]
+        gaps = -np.diff(-np.sort(-kept))[..., :chosen]
         nearest = min(nearest, gaps[gaps > 0].min(initial=np.inf))
     return nearest

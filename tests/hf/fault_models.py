@@ -44,7 +44,7 @@ def _model(model_type: str, **fields: Any) -> Configuration:
     }
     if model_type not in (*WITHOUT_HEAD_DIM, "llama"):
         config["head_dim"] = HEAD_DIM
-    if model_type != "gemma3_text":
+    if model_type not in ("gemma3_text", "gemma4_text"):
         config["rope_theta"] = 10_000.0
     config |= fields
     return Configuration("", "", config, seed=f"{SEED} {model_type} {sorted(fields)}")
@@ -53,6 +53,19 @@ def _model(model_type: str, **fields: Any) -> Configuration:
 def _gemma(model_type: str, **fields: Any) -> Configuration:
     own = {"query_pre_attn_scalar": 20, "sliding_window": WINDOW}
     return _model(model_type, **{**own, **fields})
+
+
+def _gemma4(layers: int, **fields: Any) -> Configuration:
+    own = {
+        "num_hidden_layers": layers,
+        "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
+        "sliding_window": WINDOW,
+        "global_head_dim": 2 * HEAD_DIM,
+        "final_logit_softcapping": 0.4,
+        "vocab_size_per_layer_input": 400,
+        "hidden_size_per_layer_input": 0,
+    }
+    return _model("gemma4_text", **{**own, **fields})
 
 
 def _scaled(rope_type: str, **scaling: Any) -> dict[str, Any]:
@@ -194,6 +207,18 @@ MODELS = {
         rope_theta=1_000_000.0,
         rope_local_base_freq=10_000.0,
         rope_scaling={"rope_type": "linear", "factor": 8.0},
+    ),
+    "gemma4_text, own embeddings": _gemma4(
+        6, hidden_size_per_layer_input=16, num_kv_shared_layers=2, use_double_wide_mlp=True
+    ),
+    "gemma4_text, experts": _gemma4(
+        4,
+        attention_k_eq_v=True,
+        num_global_key_value_heads=1,
+        enable_moe_block=True,
+        num_experts=8,
+        top_k_experts=3,
+        moe_intermediate_size=32,
     ),
     "olmo2": _model("olmo2"),
     "phi3": _model("phi3", sliding_window=WINDOW),

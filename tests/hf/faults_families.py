@@ -21,6 +21,7 @@ from fault_base import Change, Fault, layers_of, norms_of, replace
 from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
 from faults_delta import DELTA_FAULTS
+from faults_gemma4 import EXPERTS, OWN_EMBEDDINGS
 from unknown_faults import UnknownFault, fixed, on_output
 
 FAMILY_FAULTS: dict[str, list[Fault]] = {name: [] for name in MODELS}
@@ -620,6 +621,10 @@ for _name in ("qwen3_5", "qwen3_5_moe"):
         fault_of("qwen3_5_text", "gdn-conv-silu"),
         fault_of("qwen3_5_text", "attn-gate-first"),
     ]
+
+
+FAMILY_FAULTS["gemma4_text, own embeddings"] += OWN_EMBEDDINGS
+FAMILY_FAULTS["gemma4_text, experts"] += EXPERTS
 
 
 # --- gpt-oss ---

@@ -16,6 +16,7 @@ _INPUTS = {
     "v_proj": ("input_norm|in",),
     "q_norm": ("q_proj",),
     "k_norm": ("k_proj",),
+    "v_norm": ("v_proj|k_proj",),
     "q_rope": ("q_norm|q_proj",),
     "k_rope": ("k_norm|k_proj",),
     "attn_probs": ("attn_scores",),
@@ -33,26 +34,41 @@ _INPUTS = {
     "attn_post_norm": ("attn_output",),
     "attn_residual": ("in", "attn_post_norm|attn_output|gdn_output"),
     "mlp_norm": ("attn_residual",),
-    "router_logits": ("mlp_norm",),
+    "routed_norm": ("attn_residual",),
+    "router_norm": ("attn_residual",),
+    "router_input": ("router_norm",),
+    "router_logits": ("router_input|mlp_norm",),
     "router_scores": ("router_logits",),
     "expert_ids": ("router_scores|router_logits",),
     "expert_weights": ("router_logits", "expert_ids"),
-    "gate_proj": ("mlp_norm|attn_residual", "expert_ids?"),
-    "up_proj": ("mlp_norm|attn_residual", "expert_ids?"),
+    "gate_proj": ("routed_norm|mlp_norm|attn_residual", "expert_ids?"),
+    "up_proj": ("routed_norm|mlp_norm|attn_residual", "expert_ids?"),
     "mlp_act": ("gate_proj", "up_proj"),
     "routed_output": ("mlp_act", "expert_ids", "expert_weights"),
+    "routed_post_norm": ("routed_output",),
     "shared_gate_proj": ("mlp_norm",),
     "shared_up_proj": ("mlp_norm",),
     "shared_mlp_act": ("shared_gate_proj", "shared_up_proj"),
     "shared_expert_output": ("shared_mlp_act",),
     "shared_expert_gate": ("mlp_norm",),
+    "shared_post_norm": ("shared_expert_output",),
     "mlp_output": (
-        "routed_output|mlp_act",
-        "shared_expert_output|expert_ids?",
+        "routed_post_norm|routed_output|mlp_act",
+        "shared_post_norm|shared_expert_output|expert_ids?",
         "shared_expert_gate|expert_weights?",
     ),
     "mlp_post_norm": ("mlp_output",),
-    "output": ("attn_residual", "mlp_post_norm|mlp_output"),
+    "mlp_residual": ("attn_residual", "mlp_post_norm"),
+    "ple_embedding": (),
+    "ple_context": ("embedding",),
+    "ple_norm": ("ple_context",),
+    "ple_input": ("ple_embedding", "ple_norm"),
+    "ple_gate": ("mlp_residual",),
+    "ple_act": ("ple_gate", "ple_input"),
+    "ple_output": ("ple_act",),
+    "ple_post_norm": ("ple_output",),
+    "ple_residual": ("mlp_residual", "ple_post_norm"),
+    "output": ("ple_residual|mlp_residual|attn_residual", "mlp_post_norm|mlp_output"),
 }
 
 # What is computed from these taps of the token and all before it.
@@ -82,10 +98,11 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
     if name == "attn_scores":
         # [1, N, query, key]
         differ = differ[:, :, _same_tokens(full("q_rope"), ours, theirs)]
-        differ = differ[..., _same_tokens(full("k_rope"), ours, theirs)]
+        differ = differ[..., _same_tokens(_of_keys(number, ("k_rope",), theirs), ours, theirs)]
     elif name == "attn_context":
         # A head's component is a sum over all tokens' values.
-        values = (ours[full("v_proj")] == theirs[full("v_proj")]).all(axis=1)[0]  # [N, D]
+        of = _of_keys(number, ("v_norm", "v_proj"), theirs)
+        values = (ours[of] == theirs[of]).all(axis=1)[0]  # [N, D]
         group = differ.shape[-1] // values.size
         differ = differ[:, _same_tokens(full("attn_probs"), ours, theirs)]
         differ = differ[..., np.repeat(values, group, axis=0).ravel()]
@@ -97,8 +114,8 @@ def own_bits(tap: str, ours: Arrays, theirs: Arrays) -> tuple[int, int]:
     else:
         same = np.ones(differ.shape[2 if name == "attn_probs" else 1], dtype=bool)
         for wanted in _INPUTS[name]:
-            names = [_entering(number, theirs) if n == "in" else full(n.rstrip("?"))
-                     for n in wanted.split("|")]  # fmt: skip
+            outside = {"in": _entering(number, theirs), "embedding": "embedding_output"}
+            names = [outside.get(n) or full(n.rstrip("?")) for n in wanted.split("|")]
             present = [n for n in names if n in theirs]
             assert present or wanted.endswith("?"), f"{tap}: {wanted} is missing"
             if present:
@@ -118,6 +135,17 @@ def _differ(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def _entering(number: str, arrays: Arrays) -> str:
     layer = int(number)
     return f"layer_{layer - 1:0{len(number)}d}_output" if layer else "embedding_output"
+
+
+def _of_keys(number: str, taps: tuple[str, ...], arrays: Arrays) -> str:
+    """The layer's own tap, or that of the last earlier layer with heads of this size that has one."""
+    size = arrays[f"layer_{number}_q_rope"].shape[-1]
+    for layer in range(int(number), -1, -1):
+        for tap in taps:
+            name = f"layer_{layer:0{len(number)}d}_{tap}"
+            if name in arrays and arrays[name].shape[-1] == size:
+                return name
+    raise AssertionError(f"layer {number}: none of {taps}")
 
 
 def _same_tokens(tap: str, ours: Arrays, theirs: Arrays) -> np.ndarray:

@@ -107,6 +107,7 @@ CORRECT = {
     "ministral3": ["ministral3"],
     "gemma2": ["gemma2"],
     "gemma3_text": ["gemma3_text"],
+    "gemma4_text": ["gemma4_text, own embeddings", "gemma4_text, experts"],
     "olmo2": ["olmo2"],
     "phi3": ["phi3", "phi3, longrope", "phi3, longrope, short"],
     **{tower: [tower] for tower in TOWERS},

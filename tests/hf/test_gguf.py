@@ -90,6 +90,18 @@ LINEAR_EXPERTS = {
     "moe_intermediate_size": 256,
     "shared_expert_intermediate_size": 512,
 }
+GEMMA4 = {
+    "model_type": "gemma4_text",
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "sliding_window": 16,
+    "head_dim": 32,
+    "global_head_dim": 64,
+    "hidden_size_per_layer_input": 0,
+    "vocab_size_per_layer_input": 2560,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 3.0,
+}
 # name -> what differs.
 ARCHITECTURES: dict[str, dict] = {
     "qwen3": {},
@@ -133,6 +145,16 @@ ARCHITECTURES: dict[str, dict] = {
     "ministral3": {"rope_parameters": MINISTRAL3},
     "gemma2": GEMMA,
     "gemma3_text": {**GEMMA, "num_hidden_layers": 7},
+    "gemma4_text": {**GEMMA4, "hidden_size_per_layer_input": 32, "num_kv_shared_layers": 2},
+    "gemma4_experts": {
+        **GEMMA4,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "enable_moe_block": True,
+        "num_experts": 4,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 256,
+    },
     "olmo2": {"head_dim": None},
     "phi3": {"head_dim": None, "original_max_position_embeddings": 512},
     "phi3_long": {
@@ -182,7 +204,7 @@ def transformers_tensors(file: Path, net: torch.nn.Module) -> dict[str, torch.Te
     config = net.config
     # Unknown to transformers' reader, or only in part. The writer only moves elements, and shows with
     # elements that are numbers of their places where each of the file's belongs.
-    unknown = ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss", "ministral3")
+    unknown = ("olmo2", "qwen2_moe", "mixtral", "olmoe", "glm4_moe", "minimax_m2", "gpt_oss", "ministral3", "gemma4_text")
     if config.model_type in (*unknown, *LINEAR_TYPES):
         own = {n: w for n, w in net.state_dict().items() if n != "lm_head.weight" or not tied(config)}
         places = torch.arange(sum(w.numel() for w in own.values())).split([w.numel() for w in own.values()])

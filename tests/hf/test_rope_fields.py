@@ -47,6 +47,8 @@ def base(model_type: str) -> Config:
         config["head_dim"] = 16
     if "gemma" in model_type:
         config |= {"sliding_window": 8, "sliding_window_pattern": 2, "head_dim": 16}
+    if model_type == "gemma4_text":
+        config |= {"global_head_dim": 16, "hidden_size_per_layer_input": 0}
     if model_type in MIXTURES:
         config |= {"num_experts_per_tok": 1, "moe_intermediate_size": 8}
         config |= dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 2)
@@ -72,6 +74,8 @@ def draw_parameters(rng: random.Random, model_type: str, half: int) -> Config:
     types = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"]
     if model_type == "phi3":
         types = ["default", "longrope", "longrope", "su"]
+    if model_type == "gemma4_text":
+        types = ["default", "linear", "proportional", "proportional"]
     kind = rng.choice(types)
     spelling = rng.random()
     rope: Config = {}
@@ -120,13 +124,18 @@ def draw(rng: random.Random, model_type: str) -> Config:
         config["rope_parameters"] = draw_parameters(rng, model_type, half)
     elif kind < 0.7:
         config["rope_parameters"] = None
-    if model_type == "gemma3_text":
+    gemma4 = model_type == "gemma4_text"  # runs only with parameters by type of layer
+    if gemma4:
+        maybe(rng, config, "rope_theta", [theta(rng)], 0.8)
+        if rng.random() < 0.9:
+            config.pop("rope_scaling", None)
+    if gemma4 or model_type == "gemma3_text":
         maybe(rng, config, "rope_local_base_freq", [theta(rng)], 0.5)
-        if rng.random() < 0.6:
+        if rng.random() < (0.9 if gemma4 else 0.6):
             config["rope_parameters"] = {
                 layers: draw_parameters(rng, model_type, half)
                 for layers in ("full_attention", "sliding_attention")
-                if rng.random() < 0.85
+                if rng.random() < (0.97 if gemma4 else 0.85)
             }
             maybe(rng, config["rope_parameters"], "truncate", [False], 0.2)
     return config

@@ -210,7 +210,7 @@ TEST_F(GgufCheckpoint, Yarn) {
 TEST_F(GgufCheckpoint, WhatIsNotKnownIsNamed) {
   expect_error(ErrorKind::kInput,
                {"general.architecture", "'mamba'",
-                "gemma2, gemma3, glm4moe, gpt-oss, llama, minimax-m2, mistral3, olmo2"},
+                "gemma2, gemma3, gemma4, glm4moe, gpt-oss, llama, minimax-m2, mistral3, olmo2"},
                [&] { config(sizes("mamba")); });
   expect_error(ErrorKind::kInput, {"m.gguf", "qwen3.context_length", "missing"}, [&] {
     config(GgufBuilder()

@@ -3,19 +3,35 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "base/expect_error.h"
+#include "model/model.h"
+#include "model/read_spec.h"
 #include "model/synth.h"
 
 namespace assay {
 namespace {
 
+// By the tensors that a checkpoint with this config has.
+std::int64_t stored_numbers(const OrderedJson& config) {
+  std::int64_t all = 0;
+  for (const TensorInfo& tensor :
+       checkpoint_tensors(read_spec_config(JsonObject("config", config)), DType::kBF16)) {
+    all += std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::int64_t{1},
+                           std::multiplies<>());
+  }
+  return all;
+}
+
 // The number of parameters of a checkpoint with this config; tied ones count once.
 std::int64_t parameters(const OrderedJson& config) {
   const auto size = [&](const char* field) { return config.at(field).get<std::int64_t>(); };
   const std::string type = config.at("model_type");
+  if (type == "gemma4_text") return stored_numbers(config);
   const bool gemma = type == "gemma2" || type == "gemma3_text";
   const std::int64_t hidden = size("hidden_size");
   const std::int64_t head_dim = config.value("head_dim", hidden / size("num_attention_heads"));
@@ -65,8 +81,8 @@ std::int64_t parameters(const OrderedJson& config) {
   return mixers + mlps + hidden + (tied ? 1 : 2) * vocab * hidden;
 }
 
-// Qwen3.5's are those of transformers' class with these sizes, for the language model alone.
-// Without GLM's layers that predict further tokens, and MiniMax's scales of FP8.
+// Qwen3.5's and Gemma 4's are those of transformers' class with these sizes, for the language model
+// alone. Without GLM's layers that predict further tokens, and MiniMax's scales of FP8.
 TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
   const std::map<std::string, std::int64_t> totals = {{"Qwen3-0.6B", 596049920},
                                                       {"Qwen3-1.7B", 1720574976},
@@ -109,6 +125,11 @@ TEST(Published, ShapesHoldAsManyNumbersAsTheCheckpoints) {
                                                       {"gemma-2-27b", 27227128320},
                                                       {"gemma-3-270m", 268098176},
                                                       {"gemma-3-1b", 999885952},
+                                                      {"gemma-4-E2B", 4628569379},
+                                                      {"gemma-4-E4B", 7463013418},
+                                                      {"gemma-4-12B", 11907350320},
+                                                      {"gemma-4-26B-A4B", 25233141790},
+                                                      {"gemma-4-31B", 30697345340},
                                                       {"OLMo-2-1B", 1484916736},
                                                       {"OLMo-2-7B", 7298617344},
                                                       {"OLMo-2-13B", 13716198400},

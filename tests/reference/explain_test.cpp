@@ -43,7 +43,10 @@ TEST_P(Explain, TellsHowEveryTapIsComputedAndNamesNothingElse) {
     for (const Json& step : block.at("steps")) {
       for (const Json& read : step.at("reads")) {
         const auto name = read.get<std::string>();
-        EXPECT_TRUE(known.contains(name)) << name;
+        // Or what an earlier layer computed: the embedding, another layer's keys and values.
+        EXPECT_TRUE(known.contains(name) || name == "embedding_output" ||
+                    name.starts_with("k_rope of layer ") || name.starts_with("v_norm of layer "))
+            << name;
         EXPECT_NE(step.at("formula").get<std::string>().find(name), std::string::npos) << step;
       }
       for (const Json& value : step.at("writes")) {
@@ -78,7 +81,9 @@ TEST_P(Explain, OfOneLayerNamesItsTensors) {
   const std::string prefix = "model.layers." + std::to_string(last) + ".";
   for (const Json& step : found.at("blocks")[0].at("steps")) {
     for (const Json& tensor : step.at("tensors")) {
-      EXPECT_TRUE(tensor.at("name").get<std::string>().starts_with(prefix)) << tensor;
+      const auto name = tensor.at("name").get<std::string>();
+      // Gemma 4's layers share the tensors of their own embeddings, each of them a part.
+      EXPECT_TRUE(name.starts_with(prefix) || name.find("per_layer") != name.npos) << tensor;
     }
   }
   EXPECT_THROW(explain(model(), spec.num_hidden_layers), Error);

@@ -13,7 +13,8 @@ struct AttentionTensors {
 
 // The spec tells whether queries and keys are normalised (each head, or all together), which
 // projections have a bias, whether queries grow with their position, whether heads have sinks,
-// whether the result is gated, and how wide this layer's window is.
+// whether the result is gated, how wide this layer's window is, which heads it has, and whether it
+// reads the keys and values of an earlier one.
 ValueId attention(Builder& b, ValueId x, const AttentionTensors& tensors = {});
 
 }  // namespace assay

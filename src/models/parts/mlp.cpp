@@ -45,6 +45,10 @@ ValueId dense(Builder& b, ValueId x, const Dense& of) {
   return b.step(Linear{}, {act}, {{s.hidden_size}, of.output}, std::move(down));
 }
 
+std::string within(std::string_view block, std::string_view name) {
+  return block.empty() ? std::string(name) : fmt::format("{}.{}", block, name);
+}
+
 // A token's experts and their weights.
 struct Routed {
   ValueId ids, weights;
@@ -55,7 +59,7 @@ Routed route(Builder& b, ValueId x, const MoeTensors& names) {
   const RouterSpec& router = s.moe.router;
   const std::int64_t experts = s.moe.num_experts;
   const std::int64_t k = s.moe.num_experts_per_tok;
-  const std::string name = fmt::format("{}.{}", names.block, names.router);
+  const std::string name = within(names.block, names.router);
   std::vector<TensorUse> matrix = {b.matrix(name, experts, s.hidden_size)};
   if (router.logit_bias) matrix.push_back(b.bias(name, experts));
   const ValueId logits =
@@ -67,48 +71,56 @@ Routed route(Builder& b, ValueId x, const MoeTensors& names) {
   if (router.bias != RouterSpec::Bias::kNone) {
     const CorrectScores correct{router.bias == RouterSpec::Bias::kRounded};
     chosen_by = b.step(correct, {scores}, {{experts}, Tap::kRouterScores},
-                       {b.named(fmt::format("{}.{}", names.block, names.bias), experts)});
+                       {b.named(within(names.block, names.bias), experts)});
   }
   const ValueId ids =
       b.step(TopExperts{experts, k, router.sorted, router.groups, router.kept_groups}, {chosen_by},
              {{k}, Tap::kExpertIds});
+  std::vector<TensorUse> scales;
+  if (router.expert_scales)
+    scales.push_back(b.named(within(names.block, names.expert_scale), experts));
   const ValueId weights =
       b.step(ExpertWeights{router.norm_topk_prob, router.norm_eps, router.factor, router.rounded,
                            router.softmax_of_chosen},
-             {scores, ids}, {{k}, Tap::kExpertWeights});
+             {scores, ids}, {{k}, Tap::kExpertWeights}, std::move(scales));
   return {ids, weights};
+}
+
+// The MLP of all tokens, in a layer that also has experts.
+Dense for_all(std::string block, std::int64_t width) {
+  return {.block = std::move(block),
+          .fused = "",
+          .width = width,
+          .biased = false,
+          .gate = Tap::kSharedGateProj,
+          .up = Tap::kSharedUpProj,
+          .act = Tap::kSharedMlpAct,
+          .output = Tap::kSharedOutput};
 }
 
 // The output of the expert that all tokens pass through, to be added to that of their own.
 ValueId shared(Builder& b, ValueId x, const MoeTensors& names) {
   const ModelSpec& s = b.spec();
-  const ValueId output = dense(b, x,
-                               {.block = fmt::format("{}.{}", names.block, names.shared),
-                                .fused = "",
-                                .width = s.moe.shared_size,
-                                .biased = false,
-                                .gate = Tap::kSharedGateProj,
-                                .up = Tap::kSharedUpProj,
-                                .act = Tap::kSharedMlpAct,
-                                .output = Tap::kSharedOutput});
+  const ValueId output = dense(b, x, for_all(within(names.block, names.shared), s.moe.shared_size));
   if (!s.moe.shared_gated) return output;
-  const ValueId gate =
-      b.step(Linear{}, {x}, {{1}, Tap::kSharedGate},
-             {b.matrix(fmt::format("{}.{}", names.block, names.shared_gate), 1, s.hidden_size)});
+  const ValueId gate = b.step(Linear{}, {x}, {{1}, Tap::kSharedGate},
+                              {b.matrix(within(names.block, names.shared_gate), 1, s.hidden_size)});
   return b.step(SigmoidGate{}, {output, gate}, {{s.hidden_size}, std::nullopt});
 }
 
-ValueId sparse(Builder& b, ValueId x, const MoeTensors& names) {
+}  // namespace
+
+ValueId routed_experts(Builder& b, ValueId x, ValueId routed_by, const MoeTensors& names, Tap tap) {
   const ModelSpec& s = b.spec();
   const MoeSpec& moe = s.moe;
   const std::int64_t k = moe.num_experts_per_tok;
   const std::int64_t width = moe.intermediate_size;
-  const Routed routed = route(b, x, names);
+  const Routed routed = route(b, routed_by, names);
   std::vector<TensorUse> in;
   std::vector<TensorUse> out;
   const auto add = [&](std::string_view name, std::int64_t rows, std::int64_t cols,
                        std::vector<TensorUse>& to) {
-    const std::string full = fmt::format("{}.experts.{{}}.{}", names.block, name);
+    const std::string full = within(names.block, fmt::format("experts.{{}}.{}", name));
     to.push_back(b.matrix(full, rows, cols));
     to.back().count = moe.num_experts;
     if (!moe.biased) return;
@@ -125,21 +137,27 @@ ValueId sparse(Builder& b, ValueId x, const MoeTensors& names) {
   const ValueId act = b.step(gate_of(s.mlp), both, {{k, width}, Tap::kMlpAct});
   const ValueId outputs =
       b.step(linear, {act, routed.ids}, {{k, s.hidden_size}, std::nullopt}, std::move(out));
-  const bool alone = moe.shared_size == 0;
-  const ValueId sum = b.step(SumExperts{moe.router.rounded}, {outputs, routed.weights},
-                             {{s.hidden_size}, alone ? Tap::kMlpOutput : Tap::kRoutedOutput});
-  if (alone) return sum;
-  return b.step(Add{}, {shared(b, x, names), sum}, {{s.hidden_size}, Tap::kMlpOutput});
+  return b.step(SumExperts{moe.router.rounded}, {outputs, routed.weights}, {{s.hidden_size}, tap});
 }
 
-}  // namespace
+ValueId mlp_of_all(Builder& b, ValueId x) {
+  return dense(b, x, for_all("mlp", b.spec().mlp_width(b.layer())));
+}
 
 ValueId mlp(Builder& b, ValueId x, const MlpTensors& tensors) {
   const ModelSpec& s = b.spec();
-  if (s.is_sparse(b.layer())) return sparse(b, x, tensors.moe);
-  return dense(
-      b, x,
-      {.block = "mlp", .fused = tensors.fused, .width = s.intermediate_size, .biased = s.mlp_bias});
+  if (!s.is_sparse(b.layer())) {
+    return dense(b, x,
+                 {.block = "mlp",
+                  .fused = tensors.fused,
+                  .width = s.mlp_width(b.layer()),
+                  .biased = s.mlp_bias});
+  }
+  const bool alone = s.moe.shared_size == 0;
+  const ValueId sum =
+      routed_experts(b, x, x, tensors.moe, alone ? Tap::kMlpOutput : Tap::kRoutedOutput);
+  if (alone) return sum;
+  return b.step(Add{}, {shared(b, x, tensors.moe), sum}, {{s.hidden_size}, Tap::kMlpOutput});
 }
 
 }  // namespace assay

@@ -11,8 +11,12 @@ namespace assay {
 template <class N>
 void Ops<N>::lookup(const Lookup& lookup, const Weight& table, std::span<const std::int64_t> ids,
                     std::span<Real> out) {
+  Weight parts = table;
+  parts.rows *= static_cast<std::size_t>(lookup.parts);
+  parts.cols /= static_cast<std::size_t>(lookup.parts);
   for (std::size_t t = 0; t < ids.size(); ++t) {
-    kernels_.load_row(table, static_cast<std::size_t>(ids[t]), &out[t * table.cols]);
+    const std::int64_t row = ids[t] * lookup.parts + lookup.part;
+    kernels_.load_row(parts, static_cast<std::size_t>(row), &out[t * parts.cols]);
   }
   if (lookup.scale == 1) return;
   const Real scale = N::round(static_cast<Real>(lookup.scale));
@@ -20,8 +24,12 @@ void Ops<N>::lookup(const Lookup& lookup, const Weight& table, std::span<const s
 }
 
 template <class N>
-void Ops<N>::rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight& w,
+void Ops<N>::rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight* weight,
                       std::span<Real> out) {
+  const auto width = static_cast<std::size_t>(norm.width);
+  if (weight == nullptr && ones_.size() < width) ones_.assign(width, 1.0F);
+  const Weight ones{std::as_bytes(std::span(ones_)).data(), DType::kF32, 1, width};
+  const Weight& w = weight == nullptr ? ones : *weight;
   const NormForm form = norm.one_plus       ? NormForm::kOnePlus
                         : norm.rounded_once ? NormForm::kRoundedOnce
                                             : NormForm::kRoundedTwice;
@@ -75,6 +83,18 @@ void Ops<N>::add(std::span<const Real> a, std::span<const Real> b, std::span<Rea
 }
 
 template <class N>
+void Ops<N>::multiply(const Multiply& multiply, std::span<const Real> x, const Weight* w,
+                      std::span<Real> out) {
+  std::vector<Real> factors(w == nullptr ? 1 : w->cols, static_cast<Real>(multiply.factor));
+  if (w != nullptr) kernels_.load_row(*w, 0, factors.data());
+  pool_.parallel_for(out.size(), kGrain, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      out[i] = N::round(x[i] * factors[factors.size() == 1 ? 0 : i % factors.size()]);
+    }
+  });
+}
+
+template <class N>
 void Ops<N>::gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
                   std::span<Real> out) {
   if (gate.activation == Activation::kSwish) {
@@ -117,7 +137,7 @@ void Ops<N>::softcap(const Softcap& softcap, std::span<Real> x) {
 #define ASSAY_INSTANTIATE(N)                                                                      \
   template void Ops<N>::lookup(const Lookup&, const Weight&, std::span<const std::int64_t>,       \
                                std::span<N::Real>);                                               \
-  template void Ops<N>::rms_norm(const RmsNorm&, std::span<const N::Real>, const Weight&,         \
+  template void Ops<N>::rms_norm(const RmsNorm&, std::span<const N::Real>, const Weight*,         \
                                  std::span<N::Real>);                                             \
   template void Ops<N>::rotate(const Rotate&, std::span<const N::Real>, std::span<const N::Real>, \
                                std::size_t, std::span<N::Real>);                                  \
@@ -125,6 +145,8 @@ void Ops<N>::softcap(const Softcap& softcap, std::span<Real> x) {
                                           std::span<const N::Real>, std::span<N::Real>);          \
   template void Ops<N>::add(std::span<const N::Real>, std::span<const N::Real>,                   \
                             std::span<N::Real>);                                                  \
+  template void Ops<N>::multiply(const Multiply&, std::span<const N::Real>, const Weight*,        \
+                                 std::span<N::Real>);                                             \
   template void Ops<N>::gate(const Gate&, std::span<const N::Real>, std::span<const N::Real>,     \
                              std::span<N::Real>);                                                 \
   template void Ops<N>::sigmoid_gate(std::span<const N::Real>, std::span<const N::Real>,          \

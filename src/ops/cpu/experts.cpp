@@ -50,9 +50,11 @@ void Ops<N>::top_experts(const TopExperts& top, std::span<const Real> scores, st
 template <class N>
 void Ops<N>::expert_weights(const ExpertWeights& weights, std::size_t experts,
                             std::size_t per_token, std::span<const Real> scores,
-                            std::span<const Real> ids, std::span<Real> out) {
+                            std::span<const Real> ids, const Weight* scales, std::span<Real> out) {
   const auto eps = static_cast<Real>(weights.eps);
   const auto factor = static_cast<Real>(weights.factor);
+  std::vector<Real> of_experts(scales == nullptr ? 0 : experts);
+  if (scales != nullptr) kernels_.load_row(*scales, 0, of_experts.data());
   for (std::size_t first = 0; first < ids.size(); first += per_token) {
     const Real* of_token = &scores[first / per_token * experts];
     const std::span<Real> own = out.subspan(first, per_token);
@@ -64,7 +66,11 @@ void Ops<N>::expert_weights(const ExpertWeights& weights, std::size_t experts,
       const Real sum = std::accumulate(own.begin(), own.end(), Real{0}) + eps;
       for (Real& weight : own) weight /= sum;
     }
-    for (Real& weight : own) weight = weights.rounded ? N::round(weight * factor) : weight * factor;
+    for (std::size_t i = 0; i < per_token; ++i) {
+      own[i] *= factor;
+      if (scales != nullptr) own[i] *= of_experts[expert_of(ids[first + i], experts)];
+      if (weights.rounded) own[i] = N::round(own[i]);
+    }
   }
 }
 
@@ -145,7 +151,7 @@ void Ops<N>::sum_experts(const SumExperts& of, std::span<const Real> outputs,
                                     std::span<N::Real>);                                          \
   template void Ops<N>::expert_weights(const ExpertWeights&, std::size_t, std::size_t,            \
                                        std::span<const N::Real>, std::span<const N::Real>,        \
-                                       std::span<N::Real>);                                       \
+                                       const Weight*, std::span<N::Real>);                        \
   template void Ops<N>::expert_linear(                                                            \
       const ExpertLinear&, std::span<const Weight>, std::span<const N::Real>, std::size_t,        \
       std::span<const N::Real>, std::span<const std::span<N::Real>>);                             \

@@ -49,12 +49,12 @@ class Ops {
   const Kernels<N>& kernels() const { return kernels_; }
   WeightStream* stream() const { return stream_; }
 
-  // Looks up rows of the table, times the rounded scale.
+  // Looks up rows of the table, or equal parts of them, times the rounded scale.
   void lookup(const Lookup& lookup, const Weight& table, std::span<const std::int64_t> ids,
               std::span<Real> out);
 
-  // May work in place.
-  void rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight& w, std::span<Real> out);
+  // w: null for a norm without a weight. May work in place.
+  void rms_norm(const RmsNorm& norm, std::span<const Real> x, const Weight* w, std::span<Real> out);
 
   // One of several matrices that read the same input.
   struct Projection {
@@ -100,6 +100,10 @@ class Ops {
 
   // out = a + b; may work in place.
   void add(std::span<const Real> a, std::span<const Real> b, std::span<Real> out);
+  // out = x * factor, or x * w if w is not null: a vector of one element or of as many as a row of
+  // x. May work in place.
+  void multiply(const Multiply& multiply, std::span<const Real> x, const Weight* w,
+                std::span<Real> out);
   // out = activation(gate) * up; out may be either of them.
   void gate(const Gate& gate, std::span<const Real> g, std::span<const Real> up,
             std::span<Real> out);
@@ -134,8 +138,10 @@ class Ops {
   void correct_scores(const CorrectScores& correct, std::span<const Real> scores,
                       const Weight& bias, std::span<Real> out);
   void top_experts(const TopExperts& top, std::span<const Real> scores, std::span<Real> ids);
+  // scales: a factor for each expert, or null.
   void expert_weights(const ExpertWeights& weights, std::size_t experts, std::size_t per_token,
-                      std::span<const Real> scores, std::span<const Real> ids, std::span<Real> out);
+                      std::span<const Real> scores, std::span<const Real> ids, const Weight* scales,
+                      std::span<Real> out);
   // Multiplies each slot's row of x by its expert's matrices. weights: for each expert one matrix
   // per output, or a matrix and a bias. slots_per_row: slots that read the same row of x
   // (per_token, or 1).
@@ -167,6 +173,7 @@ class Ops {
   AlignedVector<Real> scores_;  // of the current queries, per worker
   std::vector<Queries> queries_;
   AlignedVector<Real> rows_in_, rows_out_;  // of the current expert
+  std::vector<float> ones_;                 // the weight of norms without one
 };
 
 // The expert with that id; an id out of range, which an observer may have set, is clamped.
