@@ -146,6 +146,7 @@ void read_gemma4_rope(const JsonObject& config, ModelSpec& spec) {
 // The router reads the stream, experts read it through a norm of their own.
 ValueId experts_beside_mlp(Builder& b) {
   const ModelSpec& s = b.spec();
+  const ValueId all = b.norm(b.stream(), "pre_feedforward_layernorm", Tap::kMlpNorm);
   const ValueId x = b.norm(b.stream(), "pre_feedforward_layernorm_2", Tap::kRoutedNorm);
   const ValueId n = b.bare_norm(b.stream(), s.hidden_size, Tap::kRouterNorm);
   const ValueId scaled = b.step(Multiply{}, {n}, {{s.hidden_size}, std::nullopt},
@@ -155,8 +156,8 @@ ValueId experts_beside_mlp(Builder& b) {
   const ValueId routed =
       routed_experts(b, x, routed_by, {.block = "", .router = "router.proj"}, Tap::kRoutedOutput);
   const ValueId e = b.norm(routed, "post_feedforward_layernorm_2", Tap::kRoutedPostNorm);
-  const ValueId m = mlp_of_all(b, b.norm(b.stream(), "pre_feedforward_layernorm", Tap::kMlpNorm));
-  const ValueId d = b.norm(m, "post_feedforward_layernorm_1", Tap::kSharedPostNorm);
+  const ValueId d =
+      b.norm(mlp_of_all(b, all), "post_feedforward_layernorm_1", Tap::kSharedPostNorm);
   return b.step(Add{}, {d, e}, {{s.hidden_size}, Tap::kMlpOutput});
 }
 
