@@ -23,6 +23,7 @@ import torch  # noqa: E402
 
 import checkpoints  # noqa: E402
 import families  # noqa: E402
+import family_config  # noqa: E402
 from assay_cli import assay_program, run_assay  # noqa: E402
 from parity import PromptFigures, measure  # noqa: E402
 from tables import case_table, family_table, header, layer_table  # noqa: E402
@@ -56,7 +57,7 @@ CASES: dict[str, Callable[[Path], tuple[Path, checkpoints.Prompts]]] = {
 PER_LAYER = ("bundled", "massive", "full_size")
 
 measured: dict[str, list[PromptFigures]] = {}
-measured_families: dict[str, tuple[families.Configuration, list[PromptFigures]]] = {}
+measured_families: dict[str, tuple[family_config.Configuration, list[PromptFigures]]] = {}
 
 
 def synthesized(directory: Path) -> Path:

@@ -11,10 +11,9 @@ from families import (
     QWEN_VISION,
     SIGLIP,
     WITHOUT_HEAD_DIM,
-    Config,
-    Configuration,
-    _tower,  # what wraps the configurations of families too
+    tower,
 )
+from family_config import Config, Configuration
 
 SEED = "7"  # of all weights: docs/diagnose.md has the figures of these models
 HIDDEN, HEADS, HEAD_DIM = 64, 4, 24  # HEAD_DIM is not always HIDDEN / HEADS
@@ -247,7 +246,7 @@ def _within(
 ) -> Configuration:
     made = replace(text, config={**text.config}, seed=f"{SEED} {model_type}")
     made.config |= {"model_type": model_type, "architectures": [ARCHITECTURES[model_type]]}
-    _tower(text_type, lambda *_: None, vision, **fields)(made, Random(SEED))
+    tower(text_type, lambda *_: None, vision, **fields)(made, Random(SEED))
     return made
 
 

@@ -1,5 +1,4 @@
-"""Porting mistakes of all families, made in transformers: what `assay diagnose` must name, and a few
-that its catalog does not know.
+"""Porting mistakes of all families, made in transformers: what `assay diagnose` must name.
 
 Each fault is made in one of fault_models.MODELS, where it shows. From Assay's catalog only the
 names are known here.
@@ -7,14 +6,11 @@ names are known here.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
-
 from assay_hf.model import HfModel
 from assay_hf.taps import shared_expert
 from fault_base import Change, Fault, layers_of, norms_of, replace
@@ -22,7 +18,18 @@ from fault_models import FACTORS, HEAD_DIM, HEADS, HIDDEN, MODELS, WINDOW
 from faults_attention import interleaved, rotate_with
 from faults_delta import DELTA_FAULTS
 from faults_gemma4 import EXPERTS, OWN_EMBEDDINGS
-from unknown_faults import UnknownFault, fixed, on_output
+from faults_gpt_oss import (
+    gate_with,
+    halved_rows,
+    sinks_on_first_key,
+    sinks_with,
+    softmax_before_choice,
+    swapped_nibbles,
+    without_expert_biases,
+    without_router_bias,
+)
+from faults_mixtures import corrected_routers, gates_of, mixtral_routers, mixtures_with
+from torch import Tensor, nn
 
 FAMILY_FAULTS: dict[str, list[Fault]] = {name: [] for name in MODELS}
 
@@ -140,10 +147,6 @@ def gates_with(**fields: Any) -> Change:
                 setattr(gate, name, value)
 
     return change
-
-
-def gates_of(model: HfModel) -> list[Any]:
-    return [layer.mlp.gate for layer in layers_of(model) if hasattr(layer.mlp, "experts")]
 
 
 def experts_of(model: HfModel) -> list[Any]:
@@ -492,74 +495,6 @@ add("qwen3_moe", "gate-up-swap", "", swapped_halves)
 add("qwen3_moe", "act-variant", "GELU", activation(F.gelu))
 
 
-def corrected_routers(**wrong: Any) -> Change:
-    """GLM's and MiniMax's routers with something wrong in them."""
-
-    def forward(self: Any, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        of_glm = bias is None
-        x = x.reshape(-1, x.shape[-1])
-        bias = self.e_score_correction_bias if bias is None else bias
-        if of_glm and not wrong.get("logits_bf16"):
-            logits = F.linear(x.float(), self.weight.float())
-        else:
-            logits = F.linear(x, self.weight)
-        scores = wrong.get("score", torch.sigmoid)(logits.float())
-        corrected = scores + (0 * bias if wrong.get("bias_missing") else bias)
-        groups = self.num_group if of_glm and not wrong.get("no_groups") else 1
-        choice = corrected
-        if groups > 1:
-            parted = corrected.view(len(x), groups, -1)
-            best = parted.topk(2, dim=-1)[0].sum(-1).topk(self.topk_group, dim=-1)[1]
-            kept = torch.zeros(len(x), groups).scatter_(1, best, 1).bool()
-            choice = parted.masked_fill(~kept[..., None], float("-inf")).flatten(1)
-        ids = torch.topk(choice, self.top_k, dim=-1, sorted=False)[1]
-        weights = (corrected if wrong.get("bias_in_weights") else scores).gather(1, ids)
-        if not wrong.get("not_normed"):
-            weights = weights / weights.sum(-1, keepdim=True)
-        if of_glm:
-            weights = weights * wrong.get("factor", self.routed_scaling_factor)
-        return logits, weights.to(wrong.get("weights", weights.dtype)), ids
-
-    def change(model: HfModel, stack: ExitStack) -> None:
-        for gate in gates_of(model):
-            gate.forward = MethodType(forward, gate)
-
-    return change
-
-
-def mixtral_routers(normed: bool = True, dtype: torch.dtype | None = None) -> Change:
-    def forward(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = F.linear(x, self.weight)
-        values, ids = torch.topk(logits.float().softmax(-1), self.top_k, dim=-1)
-        if normed:
-            values = values / values.sum(-1, keepdim=True)
-        return logits, values.to(dtype or values.dtype), ids
-
-    def change(model: HfModel, stack: ExitStack) -> None:
-        for gate in gates_of(model):
-            gate.forward = MethodType(forward, gate)
-
-    return change
-
-
-def mixtures_with(shared: Callable[[Any, Tensor], Tensor | None]) -> Change:
-    """shared: what is added to the experts' sum."""
-
-    def forward(self: Any, hidden_states: Tensor) -> Tensor:
-        x = hidden_states.view(-1, hidden_states.shape[-1])
-        _, weights, ids = self.gate(x)
-        total = self.experts(x, ids, weights)
-        more = shared(self, x)
-        return (total if more is None else total + more).view(hidden_states.shape)
-
-    def change(model: HfModel, stack: ExitStack) -> None:
-        for layer in layers_of(model):
-            if hasattr(layer.mlp, "experts"):
-                replace(layer.mlp, forward)
-
-    return change
-
-
 nothing_shared = mixtures_with(lambda mlp, x: None)
 
 for _name in ("mixtral", "qwen2_moe", "olmoe", "glm4_moe", "minimax_m2"):
@@ -630,101 +565,6 @@ FAMILY_FAULTS["gemma4_text, experts"] += EXPERTS
 # --- gpt-oss ---
 
 
-def sinks_with(change: Callable[[Tensor], Tensor]) -> Change:
-    """Changes what attention reads as sinks."""
-
-    def patch(model: HfModel, stack: ExitStack) -> None:
-        for layer in layers_of(model):
-            layer.self_attn.sinks.data = change(layer.self_attn.sinks.data)
-
-    return patch
-
-
-def sinks_on_first_key(model: HfModel, stack: ExitStack) -> None:
-    """The sink's probability goes to the first key that a query sees."""
-    attend = model.modeling.eager_attention_forward
-
-    def attention(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float, **more: Any
-    ) -> tuple[Tensor, Tensor]:
-        probs = attend(module, query, key, value, mask, scaling, **more)[1]
-        count = probs.shape[-1]
-        query_at = torch.arange(count)
-        window = module.sliding_window or count
-        first = (query_at - window + 1).clamp(min=0)
-        taken = (1 - probs.float().sum(-1)).to(probs.dtype)
-        probs = probs.clone()
-        probs[:, :, query_at, first] += taken
-        groups = query.shape[1] // value.shape[1]
-        context = probs @ value.repeat_interleave(groups, dim=1)
-        return context.transpose(1, 2).contiguous(), probs
-
-    stack.enter_context(mock.patch.object(model.modeling, "eager_attention_forward", attention))
-
-
-def gate_with(
-    limit: bool = True, one: float = 1.0, alpha: float | None = None, halves: bool = False
-) -> Change:
-    """Another arithmetic of the experts' gate."""
-
-    def patch(model: HfModel, stack: ExitStack) -> None:
-        def gating(self: nn.Module, rows: Tensor) -> Tensor:
-            gate, up = rows.chunk(2, dim=-1) if halves else (rows[..., ::2], rows[..., 1::2])
-            if limit:
-                gate = gate.clamp(max=self.limit)
-                up = up.clamp(-self.limit, self.limit)
-            factor = self.alpha if alpha is None else alpha
-            return (up + one) * (gate * torch.sigmoid(factor * gate))
-
-        for layer in layers_of(model):
-            layer.mlp.experts._apply_gate = MethodType(gating, layer.mlp.experts)
-
-    return patch
-
-
-def halved_rows(model: HfModel, stack: ExitStack) -> None:
-    """Rows that alternate are read as halves: as if gate were stored before up."""
-    for layer in layers_of(model):
-        experts = layer.mlp.experts
-        for name in ("gate_up_proj", "gate_up_proj_bias"):
-            own = getattr(experts, name).data
-            halves = own.chunk(2, dim=-1)
-            getattr(experts, name).data = torch.stack(halves, dim=-1).reshape(own.shape)
-
-
-def softmax_before_choice(model: HfModel, stack: ExitStack) -> None:
-    def forward(self: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = F.linear(hidden_states, self.weight, self.bias)
-        scores, ids = torch.topk(logits.float().softmax(-1), self.top_k, dim=-1)
-        return logits, scores.to(logits.dtype), ids
-
-    for layer in layers_of(model):
-        replace(layer.mlp.router, forward)
-
-
-def without_expert_biases(*names: str) -> Change:
-    def patch(model: HfModel, stack: ExitStack) -> None:
-        for layer in layers_of(model):
-            for name in names:
-                getattr(layer.mlp.experts, name).data.zero_()
-
-    return patch
-
-
-def without_router_bias(model: HfModel, stack: ExitStack) -> None:
-    for layer in layers_of(model):
-        layer.mlp.router.bias.data.zero_()
-
-
-def swapped_nibbles(model: HfModel, stack: ExitStack) -> None:
-    """Inputs 2i and 2i + 1 of the experts' matrices, which share a byte."""
-    for layer in layers_of(model):
-        for name in ("gate_up_proj", "down_proj"):
-            weight = getattr(layer.mlp.experts, name)
-            pairs = weight.data.unflatten(1, (-1, 2))
-            weight.data = pairs.flip(2).flatten(1, 2).contiguous()
-
-
 for _entry, _variant, _change in (
     ("sinks-missing", "left out", sinks_with(lambda sinks: torch.full_like(sinks, -1e4))),
     ("sinks-missing", "on the first key", sinks_on_first_key),
@@ -744,92 +584,3 @@ for _entry, _variant, _change in (
     ("rope-scaling-wrong", "truncated", rope_parameters(lambda own: {**own, "truncate": True})),
 ):
     add("gpt_oss", _entry, _variant, _change)
-
-# --- not in the catalog ---
-
-
-@dataclass
-class Unknown:
-    model: str
-    fault: UnknownFault
-
-
-def router_bias(model: HfModel, stack: ExitStack) -> None:
-    gate = gates_of(model)[1]
-
-    def forward(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = F.linear(hidden_states, self.weight)
-        logits = logits + fixed(logits.shape[-1]).to(logits.dtype)
-        values, ids = torch.topk(logits.float().softmax(-1), self.top_k, dim=-1)
-        values = values / values.sum(-1, keepdim=True)
-        return logits, values.to(logits.dtype), ids
-
-    gate.forward = MethodType(forward, gate)
-
-
-def wrong_value_in_an_expert(model: HfModel, stack: ExitStack) -> None:
-    experts_of(model)[2].gate_up_proj.data[3, 5, 7] = 30.0
-
-
-def clamped_scores(model: HfModel, stack: ExitStack) -> None:
-    """A cap that is not a tanh."""
-    tanh = torch.tanh
-
-    def clamp(x: Tensor) -> Tensor:
-        return x.clamp(-1, 1) if x.dim() == 4 else tanh(x)
-
-    stack.enter_context(mock.patch.object(torch, "tanh", clamp))
-
-
-def bent_angles(model: HfModel, stack: ExitStack) -> None:
-    module = model.net.model.rotary_emb
-    own = module.forward
-    module.forward = lambda x, position_ids, *rest: own(x, position_ids.float() ** 1.1, *rest)
-
-
-UNKNOWN_FAMILIES = [
-    Unknown(
-        "gemma2",
-        UnknownFault(
-            "attention's post norm times 0.85",
-            "layer_01_attn_post_norm",
-            on_output(lambda m: m.layers[1].post_attention_layernorm, lambda x: 0.85 * x),
-        ),
-    ),
-    Unknown(
-        "gemma3_text",
-        UnknownFault(
-            "the MLP's post norm shifted",
-            "layer_02_mlp_post_norm",
-            on_output(lambda m: m.layers[2].post_feedforward_layernorm, lambda x: x + 0.2),
-        ),
-    ),
-    Unknown("gemma2", UnknownFault("scores clamped", "layer_00_attn_scores", clamped_scores)),
-    Unknown(
-        "gemma3_text",
-        UnknownFault("angles that bend", "layer_00_q_rope", bent_angles),
-    ),
-    Unknown("qwen3_moe", UnknownFault("a bias on a router", "layer_01_router_logits", router_bias)),
-    Unknown(
-        "qwen3_moe",
-        UnknownFault(
-            "one wrong value in an expert", "layer_02_gate_proj", wrong_value_in_an_expert
-        ),
-    ),
-    Unknown(
-        "olmo2",
-        UnknownFault(
-            "key norm's channels rolled",
-            "layer_02_k_norm",
-            on_output(lambda m: m.layers[2].self_attn.k_norm, lambda x: x.roll(5, -1)),
-        ),
-    ),
-    Unknown(
-        "phi3",
-        UnknownFault(
-            "fused qkv rolled",
-            "layer_01_q_proj",
-            on_output(lambda m: m.layers[1].self_attn.qkv_proj, lambda x: x.roll(3, -1)),
-        ),
-    ),
-]

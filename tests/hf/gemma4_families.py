@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from families import Config, Configuration
+    from family_config import Config, Configuration
 
 # A part for images that these tests never run.
 VISION = {"model_type": "gemma4_vision", "hidden_size": 16, "intermediate_size": 16, "head_dim": 8}
@@ -137,7 +137,7 @@ def values(name: str, shape: torch.Size, normal: torch.Tensor, text: Config) -> 
 
 
 def part_experts(layers: nn.ModuleList, experts: int, generator: torch.Generator) -> None:
-    """See families._part_experts(). Each addition to the stream comes from a norm."""
+    """See family_checkpoints._part_experts(). Each addition to the stream comes from a norm."""
     for layer in layers:
         layer.post_attention_layernorm.weight[:experts] = 0
         layer.post_feedforward_layernorm.weight[:experts] = 0

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import transformers
 
-from families import Configuration
+from family_config import Configuration
 from parity import PromptFigures, TapFigures, geometric_mean
 
 

@@ -20,9 +20,11 @@ from torch import Tensor
 from assay_cli import ROOT, run_assay
 from assay_hf.model import HfModel, Numerics, auto_class
 from diagnosis import Answer, Arrays, ask, at_level, dump, run
-from families import TOWERS, write
+from families import TOWERS
+from family_checkpoints import write
 from fault_models import MODELS, TOKENS
-from faults_families import FAMILY_FAULTS, UNKNOWN_FAMILIES, routers, softmax
+from faults_families import FAMILY_FAULTS, routers, softmax
+from unknown_families import UNKNOWN_FAMILIES
 
 LEVELS = ("all", "layers")
 # Fractions that must be named first.

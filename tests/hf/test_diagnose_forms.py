@@ -13,7 +13,7 @@ import pytest
 from assay_cli import ROOT
 from assay_hf.model import HfModel, Numerics
 from diagnosis import Answer, Arrays, ask, at_level, dump, run
-from families import write
+from family_checkpoints import write
 from fault_models import MODELS, TOKENS
 from faults_forms import ALL, FORMS, Form, table_rows
 

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import families
+import family_checkpoints
 from assay_cli import run_assay
 from assay_hf.model import HfModel, Numerics
 from conftest import measured_families
@@ -36,7 +37,7 @@ def checkpoint() -> Any:
         def of(name: str) -> Path:
             directory = Path(scratch) / name
             if not directory.exists():
-                families.write(CONFIGURATIONS[name], directory)
+                family_checkpoints.write(CONFIGURATIONS[name], directory)
             return directory
 
         yield of
@@ -54,7 +55,7 @@ def figures(checkpoint: Callable[[str], Path]) -> Figures:
         if name not in measured_families:
             try:
                 directory = checkpoint(name)
-                prompts = families.draw_prompts(made, directory)
+                prompts = family_checkpoints.draw_prompts(made, directory)
                 taken = measure(directory, prompts, directory.parent, NEW_TOKENS, ("f32",))
             except BaseException as error:
                 failures[name] = error

@@ -12,7 +12,7 @@ import pytest
 import torch
 from assay_cli import run_assay
 from checkpoints import BUNDLED, bundled_weights
-from families import write
+from family_checkpoints import write
 from fault_models import MODELS
 from gguf import GGMLQuantizationType as Type
 from nasty_text import sample
