@@ -43,14 +43,15 @@ void read_activation(const JsonObject& config, const char* field, std::string_vi
   spec.mlp.activation = name == "silu" ? Activation::kSilu : Activation::kGeluTanh;
 }
 
-void read_layer_types(const JsonObject& config, ModelSpec& spec,
-                      const std::function<bool(std::size_t)>& is_sliding) {
+std::vector<bool> layers_of_type(const JsonObject& config, std::int64_t count,
+                                 std::string_view type,
+                                 const std::function<bool(std::size_t)>& by_default) {
   constexpr const char* kField = "layer_types";
-  const auto layers = static_cast<std::size_t>(spec.num_hidden_layers);
-  spec.sliding_layers.resize(layers);
+  const auto layers = static_cast<std::size_t>(count);
+  std::vector<bool> of_type(layers);
   if (!config.has(kField)) {
-    for (std::size_t l = 0; l < layers; ++l) spec.sliding_layers[l] = is_sliding(l);
-    return;
+    for (std::size_t l = 0; l < layers; ++l) of_type[l] = by_default(l);
+    return of_type;
   }
   const std::vector<std::string> types = config.strings(kField);
   if (types.size() != layers) {
@@ -58,11 +59,18 @@ void read_layer_types(const JsonObject& config, ModelSpec& spec,
                       fmt::format("{} (num_hidden_layers)", layers));
   }
   for (std::size_t l = 0; l < layers; ++l) {
-    spec.sliding_layers[l] = types[l] == "sliding_attention";
-    if (spec.sliding_layers[l] || types[l] == "full_attention") continue;
+    of_type[l] = types[l] == type;
+    if (of_type[l] || types[l] == "full_attention") continue;
     throw input_error(config.where(kField), "\"" + types[l] + "\"",
-                      "\"sliding_attention\" or \"full_attention\"");
+                      fmt::format("\"{}\" or \"full_attention\"", type));
   }
+  return of_type;
+}
+
+void read_layer_types(const JsonObject& config, ModelSpec& spec,
+                      const std::function<bool(std::size_t)>& is_sliding) {
+  spec.sliding_layers =
+      layers_of_type(config, spec.num_hidden_layers, "sliding_attention", is_sliding);
 }
 
 void read_experts(const JsonObject& config, const MoeFields& fields, ModelSpec& spec) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string_view>
+#include <vector>
 
 #include "formats/json_file.h"
 #include "models/spec.h"
@@ -22,7 +23,13 @@ void read_heads(const JsonObject& config, ModelSpec& spec, bool may_be_absent);
 void read_activation(const JsonObject& config, const char* field, std::string_view fallback,
                      ModelSpec& spec);
 
-// Reads `layer_types`; if it is absent, is_sliding() decides from the type's older fields.
+// Which of `count` layers `layer_types` says are of `type`; the others must be "full_attention". If
+// the field is absent, by_default() decides.
+std::vector<bool> layers_of_type(const JsonObject& config, std::int64_t count,
+                                 std::string_view type,
+                                 const std::function<bool(std::size_t layer)>& by_default);
+// Reads which layers slide; if `layer_types` is absent, is_sliding() decides from the type's older
+// fields.
 void read_layer_types(const JsonObject& config, ModelSpec& spec,
                       const std::function<bool(std::size_t layer)>& is_sliding);
 

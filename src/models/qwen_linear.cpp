@@ -16,28 +16,14 @@
 namespace assay {
 namespace {
 
-// `layer_types`; without it, one of every `full_attention_interval` layers attends.
+// Without `layer_types`, one of every `full_attention_interval` layers attends.
 void read_linear_layers(const JsonObject& config, ModelSpec& spec) {
-  constexpr const char* kField = "layer_types";
-  const auto layers = static_cast<std::size_t>(spec.num_hidden_layers);
-  spec.linear_layers.resize(layers);
-  if (!config.has(kField)) {
-    const auto interval =
-        static_cast<std::size_t>(config.positive_integer("full_attention_interval", 4));
-    for (std::size_t l = 0; l < layers; ++l) spec.linear_layers[l] = (l + 1) % interval != 0;
-    return;
-  }
-  const std::vector<std::string> types = config.strings(kField);
-  if (types.size() != layers) {
-    throw input_error(config.where(kField), fmt::format("{} entries", types.size()),
-                      fmt::format("{} (num_hidden_layers)", layers));
-  }
-  for (std::size_t l = 0; l < layers; ++l) {
-    spec.linear_layers[l] = types[l] == "linear_attention";
-    if (spec.linear_layers[l] || types[l] == "full_attention") continue;
-    throw input_error(config.where(kField), "\"" + types[l] + "\"",
-                      "\"linear_attention\" or \"full_attention\"");
-  }
+  const auto is_linear = [&](std::size_t l) {
+    const std::int64_t interval = config.positive_integer("full_attention_interval", 4);
+    return (l + 1) % static_cast<std::size_t>(interval) != 0;
+  };
+  spec.linear_layers =
+      layers_of_type(config, spec.num_hidden_layers, "linear_attention", is_linear);
 }
 
 void read_delta(const JsonObject& config, ModelSpec& spec) {
