@@ -119,8 +119,9 @@ std::string language_name(std::string_view stored) {
 }
 
 bool is_beside_language(std::string_view stored) {
-  constexpr std::array<std::string_view, 4> kOthers = {"visual.", "vision_tower.",
-                                                       "multi_modal_projector.", "mtp."};
+  constexpr std::array<std::string_view, 8> kOthers = {
+      "visual.",      "vision_tower.", "vision_embedder.",      "embed_vision.", "audio_tower.",
+      "embed_audio.", "mtp.",          "multi_modal_projector."};
   if (stored.starts_with(kModel)) stored.remove_prefix(kModel.size());
   return std::ranges::any_of(kOthers,
                              [&](std::string_view other) { return stored.starts_with(other); });

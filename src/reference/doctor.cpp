@@ -130,6 +130,20 @@ bool predicts_further(std::string_view name, const Weights& weights) {
          weights.find(fmt::format("{}.eh_proj.weight", name.substr(0, dot))) != nullptr;
 }
 
+// Whether it belongs to a matrix in FP8: its scales, or that of inputs, which dequantising does not
+// use.
+bool scales_fp8(std::string_view name, const Weights& weights) {
+  for (const auto& [ending, matrix] :
+       {std::pair(".weight_scale_inv", ".weight"), std::pair(".activation_scale", ".weight"),
+        std::pair("_proj_scale_inv", "_proj"), std::pair("_proj_activation_scale", "_proj")}) {
+    if (!name.ends_with(ending)) continue;
+    const std::string_view stem = name.substr(0, name.size() - std::string_view(ending).size());
+    const ArrayView* scaled = weights.find(fmt::format("{}{}", stem, matrix));
+    if (scaled != nullptr && scaled->dtype == DType::kF8E4M3) return true;
+  }
+  return false;
+}
+
 // Every tensor that the spec needs, and those that nothing needs.
 Check check_tensors(const fs::path& directory, ModelSpec spec) {
   constexpr std::string_view kRemedy =
@@ -165,6 +179,7 @@ Check check_tensors(const fs::path& directory, ModelSpec spec) {
   std::size_t beside = 0;
   for (const ArrayView& tensor : weights.tensors()) {
     if (needed.contains(tensor.name) || tensor.name == "lm_head.weight") continue;
+    if (scales_fp8(tensor.name, weights)) continue;
     if (is_beside_language(tensor.name) || predicts_further(tensor.name, weights)) {
       ++beside;
     } else {
@@ -181,8 +196,7 @@ Check check_tensors(const fs::path& directory, ModelSpec spec) {
       fmt::format("all {} are present{}, with the right dtypes and shapes", needed.size(),
                   weights.tensors().size() > stored ? ", counting each expert's own" : "");
   if (beside > 0) {
-    detail +=
-        fmt::format("; {} more, for images or for predicting further tokens, are ignored", beside);
+    detail += fmt::format("; {} more, for images, sound or further tokens, are ignored", beside);
   }
   return {"tensors", CheckStatus::kOk, detail, ""};
 }
