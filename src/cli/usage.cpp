@@ -4,7 +4,9 @@
 
 #include <CLI/Option.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/nearest_name.h"
@@ -81,9 +83,14 @@ Error usage_of(const CLI::App& app, const CLI::ParseError& error) {
   }
   const bool unexpected = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
   if (unexpected && !unknown.empty()) {
-    return usage_error(command.get_name(),
-                       fmt::format("unexpected argument '{}'; the usage is: {}",
-                                   shown(unknown.front()), usage_line(command)));
+    std::error_code ignored;
+    const bool is_model = command.get_option_no_throw("--model") != nullptr &&
+                          std::filesystem::exists(unknown.front(), ignored);
+    return usage_error(
+        command.get_name(),
+        fmt::format("unexpected argument '{}'; {}", shown(unknown.front()),
+                    is_model ? fmt::format("a model is given as --model {}", shown(unknown.front()))
+                             : "the usage is: " + usage_line(command)));
   }
   if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
     for (const CLI::Option* option : command.get_options()) {

@@ -100,6 +100,7 @@ TEST(CommandLine, SaysWhatWasProbablyMeant) {
   expect_hint({"compare"}, "no REFERENCE");
   expect_hint({"compare", "a"}, "no CANDIDATE");
   expect_hint({"compare", "a", "b", "c", "d"}, "unexpected argument 'c'");
+  expect_hint({"doctor", "/"}, "a model is given as --model /");
   expect_hint({"explain", "--json", "--markdown"}, "excludes");
   const TemporaryDirectory directory;
   const std::string reference = directory / "ref";
