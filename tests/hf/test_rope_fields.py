@@ -103,6 +103,9 @@ def draw_parameters(rng: random.Random, model_type: str, half: int) -> Config:
     maybe(rng, rope, "rope_theta", [theta(rng)], 0.5)
     maybe(rng, rope, "original_max_position_embeddings", [16, 32, 48], 0.5)
     maybe(rng, rope, "partial_rotary_factor", [0.5, 1.0], 0.1)
+    if model_type == "ministral3":  # transformers does not run without them
+        maybe(rng, rope, "llama_4_scaling_beta", [0.1, 0.3], 0.9)
+        maybe(rng, rope, "original_max_position_embeddings", [16, 32, 48], 0.8)
     items = list(rope.items())
     rng.shuffle(items)
     return dict(items)
