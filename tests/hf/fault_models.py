@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import gemma4_families
 from families import (
     ARCHITECTURES,
     PIXTRAL,
@@ -272,4 +273,13 @@ MODELS["qwen3_vl_moe"].exchanged_experts = True
 MODELS["qwen3_5"] = _within("qwen3_5", "qwen3_5_text", MODELS["qwen3_5_text"], QWEN35_VISION)
 MODELS["qwen3_5_moe"] = _within(
     "qwen3_5_moe", "qwen3_5_moe_text", MODELS["qwen3_5_moe_text"], QWEN35_VISION
+)
+MODELS["gemma4"] = _within(
+    "gemma4", "gemma4_text", MODELS["gemma4_text, own embeddings"], gemma4_families.VISION
+)
+MODELS["gemma4_unified"] = _within(
+    "gemma4_unified",
+    "gemma4_unified_text",
+    _gemma4(4, attention_k_eq_v=True, num_global_key_value_heads=1),
+    gemma4_families.UNIFIED_VISION,
 )

@@ -560,6 +560,8 @@ for _name in ("qwen3_5", "qwen3_5_moe"):
 
 FAMILY_FAULTS["gemma4_text, own embeddings"] += OWN_EMBEDDINGS
 FAMILY_FAULTS["gemma4_text, experts"] += EXPERTS
+FAMILY_FAULTS["gemma4"].append(fault_of("gemma4_text, own embeddings", "kv-source", "first"))
+FAMILY_FAULTS["gemma4_unified"].append(fault_of("gemma4_text, experts", "k-as-v", "normed"))
 
 
 # --- gpt-oss ---

@@ -208,6 +208,8 @@ def test_every_entry_is_tried_but_those_named_here() -> None:
     # (tests/diagnose). Wrong embedding rows and unknown coarse operations have separate tests.
     untried = {"qk-swapped", "bf16-trunc", "fp16-weights", "embed-scale-exact", "rope-rounding"}
     untried |= {"embed-rows", "computed-coarsely"}
+    # Changes roundings alone, in arrays that one number a head decides on: tests/diagnose makes it.
+    untried.add("gdn-decay-bf16")
     # Entries about the text: see tests/cli.
     texts = {m for m in known if m.startswith(("tok-", "bos-", "gen-"))}
     assert known - tried - texts == untried
