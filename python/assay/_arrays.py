@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import is_unicode
@@ -140,9 +141,7 @@ def as_numpy(value: Any) -> np.ndarray[Any, Any]:
         if value.dtype == mx.bfloat16:
             value = value.astype(mx.float32)
     elif library == "tinygrad":
-        import tinygrad
-
-        dtypes: Any = tinygrad.dtypes  # type: ignore[attr-defined]
+        dtypes = import_module("tinygrad").dtypes  # its types say nothing of this name
         if dtypes.is_float(value.dtype) and value.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64):
             value = value.float()
         value = value.numpy()
