@@ -12,7 +12,7 @@ install(DIRECTORY docs/schema DESTINATION ${CMAKE_INSTALL_DATADIR}/assay COMPONE
 install(DIRECTORY python/assay/capture DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
         COMPONENT program FILES_MATCHING PATTERN "*.py")
 # What capture takes from the rest of the package, which needs no compiled module.
-foreach(file _command _errors _files _npz _outputs _text)
+foreach(file _arguments _command _errors _files _models _npz _outputs _text)
   install(FILES python/assay/${file}.py DESTINATION ${CMAKE_INSTALL_DATADIR}/assay/python/assay
           COMPONENT program)
 endforeach()
