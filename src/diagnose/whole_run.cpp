@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <ranges>
 
 #include "candidate/expert_slots.h"
 #include "verify/compare_arrays.h"
@@ -116,18 +115,20 @@ std::vector<TensorResult> compare_whole_run(const Model& model, const Evidence& 
 
 bool is_exact_run(const std::vector<std::vector<TensorResult>>& runs) {
   bool any = false;
-  for (const TensorResult& tensor : runs | std::views::join) {
-    if (tensor.verdict == Verdict::kNotCompared) continue;
-    const bool rounded = tensor.type == Grid::kBf16 || tensor.type == Grid::kF16;
-    if (tensor.verdict != Verdict::kPass || !rounded || !tensor.oracle_error) return false;
-    // Half a step of the type, and a little for what an FP32 engine itself is off.
-    const double most = 1.01 * (tensor.type == Grid::kBf16 ? 0x1p-8 : 0x1p-11);
-    const auto is_off = [&](double error) { return !(error <= most); };
-    if (is_off(tensor.oracle_error->whole) ||
-        std::ranges::any_of(tensor.oracle_error->positions, is_off)) {
-      return false;
+  for (const std::vector<TensorResult>& run : runs) {
+    for (const TensorResult& tensor : run) {
+      if (tensor.verdict == Verdict::kNotCompared) continue;
+      const bool rounded = tensor.type == Grid::kBf16 || tensor.type == Grid::kF16;
+      if (tensor.verdict != Verdict::kPass || !rounded || !tensor.oracle_error) return false;
+      // Half a step of the type, and a little for what an FP32 engine itself is off.
+      const double most = 1.01 * (tensor.type == Grid::kBf16 ? 0x1p-8 : 0x1p-11);
+      const auto is_off = [&](double error) { return !(error <= most); };
+      if (is_off(tensor.oracle_error->whole) ||
+          std::ranges::any_of(tensor.oracle_error->positions, is_off)) {
+        return false;
+      }
+      any = true;
     }
-    any = true;
   }
   return any;
 }
