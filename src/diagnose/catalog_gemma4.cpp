@@ -291,7 +291,7 @@ std::vector<Entry> gemma4_entries() {
                  .explanation =
                      "This router reads the residual stream after attention, normalised without a "
                      "weight, times its own scale and 1/sqrt(hidden_size); the experts' input is "
-                     "another.",
+                     "different.",
                  .look_at = "router.scale, and what the router is given",
                  .frequency = 3,
                  .variants = other_router_inputs});

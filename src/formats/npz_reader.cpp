@@ -194,8 +194,14 @@ ArrayForm NpzReader::form_of(std::string_view name) const {
   try {
     return npy_form(impl_->first_bytes(member, kUsual), impl_->where(member));
   } catch (const Error&) {
-    return npy_form(impl_->first_bytes(member, kLongest), impl_->where(member));
+    if (member.method == ZipMethod::kStored || member.size > kLongest) {
+      return npy_form(impl_->first_bytes(member, kLongest), impl_->where(member));
+    }
   }
+  // As read() does: libdeflate inflates some damaged data that zlib refuses.
+  std::vector<std::byte> bytes(member.size);
+  impl_->inflate(member, bytes, false);
+  return npy_form(bytes, impl_->where(member));
 }
 
 std::uint64_t NpzReader::size_of(std::string_view name) const { return impl_->find(name).size; }
